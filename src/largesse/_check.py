@@ -1,0 +1,131 @@
+"""One wording for every refusal: field, value got, rule, how many, next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse.errors import DataError
+
+__all__ = [
+    "array",
+    "choice",
+    "finite",
+    "integers",
+    "lengths",
+    "nonnegative",
+    "number",
+    "refuse",
+    "refuse_cells",
+    "unique",
+]
+
+Floats = NDArray[np.floating[Any]]
+
+
+def refuse(field: str, got: object, rule: str, remedy: str) -> DataError:
+    """Returns the error for one value; the caller raises it."""
+    return DataError(f"{field} == {got!r}: {rule}. {remedy}", field=field)
+
+
+def refuse_cells(field: str, values: NDArray[Any], bad: NDArray[np.bool_], rule: str, remedy: str) -> DataError:
+    """Returns the error for the cells where `bad` is true: names the first and counts all."""
+    first = tuple(int(k) for k in np.argwhere(bad)[0])
+    place = ", ".join(str(k) for k in first)
+    count = int(np.count_nonzero(bad))
+    noun = "row" if values.ndim == 1 else "cell"
+    many = f"{count} such {noun}{'s' if count > 1 else ''} of {bad.size}"
+    return DataError(f"{field}[{place}] == {values[first]}: {rule} ({many}). {remedy}", field=field)
+
+
+def array(field: str, data: object, *, ndim: int, dtype: Any = None, empty: bool = False) -> NDArray[Any]:
+    """Returns `data` as a numeric array of `ndim` axes, or refuses. No copy where none is needed."""
+    try:
+        out = np.asarray(data)
+        if out.dtype.kind not in "biuf":
+            raise TypeError(f"its kind is {out.dtype}")
+        out = out if dtype is None else out.astype(dtype, copy=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{field}: must be an array of numbers ({error}). Encode text columns first (largesse.frames does).",
+            field=field,
+        ) from error
+    if out.ndim != ndim:
+        raise refuse(
+            f"{field}.ndim", out.ndim, f"{field} must have {ndim} axes, its shape is {out.shape}", "Reshape it."
+        )
+    if not empty and out.size == 0:
+        raise refuse(
+            f"{field}.shape", out.shape, f"{field} must not be empty", "Check the filter or the file it came from."
+        )
+    return out
+
+
+def finite(field: str, values: NDArray[Any], remedy: str) -> None:
+    """Refuses NaN and infinities."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise refuse_cells(field, values, bad, "must be a finite number", remedy)
+
+
+def nonnegative(field: str, values: NDArray[Any], remedy: str = "Clip them or drop the rows.") -> None:
+    """Refuses values below zero."""
+    bad = values < 0
+    if bad.any():
+        raise refuse_cells(field, values, bad, "must be >= 0", remedy)
+
+
+def integers(field: str, data: object, *, low: int, high: int, rule: str, remedy: str) -> NDArray[np.int32]:
+    """Returns a one-axis array of whole numbers in [low, high), or refuses."""
+    raw = array(field, data, ndim=1)
+    if raw.dtype.kind == "f":
+        finite(field, raw, remedy)
+    bad = (raw < low) | (raw >= high) | (raw != np.floor(raw))
+    if bad.any():
+        raise refuse_cells(field, raw, bad, rule, remedy)
+    return raw.astype(np.int32)
+
+
+def lengths(**arrays: NDArray[Any] | None) -> int:
+    """Returns the common length of the arrays given (None is passed over), or refuses."""
+    sizes = {name: len(a) for name, a in arrays.items() if a is not None}
+    first, size = next(iter(sizes.items()))
+    for name, n in sizes.items():
+        if n != size:
+            raise refuse(f"len({name})", n, f"must equal len({first}), which is {size}", "Give one entry per unit.")
+    return size
+
+
+def number(field: str, got: object, *, low: float = -np.inf, high: float = np.inf, remedy: str = "") -> float:
+    """Returns a finite number in [low, high], or refuses."""
+    bounds = f"must be a finite number in [{low:g}, {high:g}]"
+    try:
+        out = float(got)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise refuse(field, got, bounds, remedy or "Give a number.") from None
+    if not (np.isfinite(out) and low <= out <= high):
+        raise refuse(field, got, bounds, remedy or "Give a number in that range.")
+    return out
+
+
+def choice(field: str, got: object, allowed: Sequence[str]) -> str:
+    """Returns `got` if it is one of the allowed words, or refuses."""
+    if got not in allowed:
+        raise refuse(field, got, f"must be one of {', '.join(map(repr, allowed))}", "Choose one of them.")
+    return str(got)
+
+
+def unique(field: str, values: NDArray[Any]) -> None:
+    """Refuses repeated entries."""
+    kinds, counts = np.unique(values, return_counts=True)
+    if len(kinds) < len(values):
+        twice = kinds[counts > 1]
+        raise refuse(
+            field,
+            twice[0].item() if hasattr(twice[0], "item") else twice[0],
+            f"each unit may stand only once ({len(values) - len(kinds)} rows too many, {len(twice)} ids repeated)",
+            "Drop the duplicates or aggregate them to one row per unit.",
+        )

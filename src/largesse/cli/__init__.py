@@ -1,0 +1,15 @@
+"""The command line: parse, call, render.
+
+Exit codes: 0 done, 1 the data are not sound (`check`), 2 refused (bad input, with a message), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Runs the command line."""
+    from largesse.cli.commands import run
+
+    run()

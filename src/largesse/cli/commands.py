@@ -1,0 +1,231 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.markup import escape
+
+from largesse.errors import LargesseError, StoreError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="largesse",
+    help="Decide who gets which incentive, under a budget, and prove it pays.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(help="The campaign's TOML file; `largesse init` writes one.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `largesse fit`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Folder = Annotated[
+    Path | None, typer.Option("--folder", "-o", help="The run folder to make; a new one under run.folder if left out.")
+]
+Budgets = Annotated[
+    list[float] | None, typer.Option("--budget", help="Money per head; repeat for several. The run's own if left out.")
+]
+Draws = Annotated[int | None, typer.Option(help="Bootstrap draws; the run's own if left out.")]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", "-o", help="The run folder to make.")] = Path("runs/demo"),
+    open_report: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the report in a browser at the end.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """A real randomised trial, end to end: who should be offered how much cash to collect a test result."""
+    from largesse.cli import demo as trial
+    from largesse.cli.show import err, progress
+
+    with progress(as_json) as say:
+        if not as_json:
+            err.print(trial.STORY, highlight=False)
+        done = trial.make(folder, say)
+    _finished(done, as_json)
+    if open_report and not as_json and sys.stdout.isatty():
+        typer.launch(str((done.folder / "report.html").resolve()))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("campaign.toml"),
+    data: Annotated[str | None, typer.Option(help="Path of the randomised rows, to be written into it.")] = None,
+) -> None:
+    """Write a commented configuration to fill in."""
+    from largesse.cli.show import out
+    from largesse.config import template
+    from largesse.store import atomic_text
+
+    if path.exists():
+        raise StoreError(f"{path}: exists already. Choose another name, or remove it first.")
+    atomic_text(path, template(data))
+    out.print(f"{path}: fill in the paths and the columns, then run `largesse check {path}`.", highlight=False)
+
+
+@app.command()
+def check(config: ConfigFile, as_json: Json = False) -> None:
+    """Is this log usable? Sample ratio, balance, overlap, tails; what the past policy's log gets wrong."""
+    from largesse.cli import show
+    from largesse.config import load
+    from largesse.evaluate.checks import check as look
+    from largesse.runs import load_rows
+
+    rows = load_rows(load(config))
+    sound = look(rows.rct, rows.obs)
+    if as_json:
+        found = [{"name": f.name, "status": f.status, "sentence": f.verdict} for f in sound]
+        show.print_json({"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "findings": found})
+    else:
+        show.out.print(escape(rows.outcome.describe()), highlight=False)
+        show.findings(sound)
+    if not sound.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fit(config: ConfigFile, folder: Folder = None, as_json: Json = False) -> None:
+    """Learn, choose, prove on rows that took no part, and write a run folder with report.html."""
+    from largesse.cli.show import progress
+    from largesse.config import load
+    from largesse.runs import fit as learn
+
+    with progress(as_json) as say:
+        done = learn(load(config), folder=folder, say=say)
+    _finished(done, as_json)
+
+
+@app.command()
+def evaluate(
+    run_folder: RunFolder,
+    test: Annotated[Path, typer.Argument(help="Trial rows: Parquet, CSV or Feather.")],
+    budget: Budgets = None,
+    draws: Draws = None,
+    as_json: Json = False,
+) -> None:
+    """What a run's policy is worth on further trial rows: value at budgets with intervals, planned against realised."""
+    from largesse.cli import show
+    from largesse.runs import evaluate_run
+
+    table, planned, rank = evaluate_run(run_folder, test, budgets=tuple(budget or ()), draws=draws)
+    names = ("budget", "price", "planned_cost", "cost", "cost_low", "cost_high", "value", "value_low", "value_high")
+    rows = [
+        dict(zip(names, cells, strict=True))
+        for cells in zip(*(getattr(planned, n).tolist() for n in names), strict=True)
+    ]
+    if as_json:
+        show.print_json({"rows": [r._asdict() for r in table.rows()], "spend": rows, "ranking": rank})
+        return
+    show.comparison(table)
+    show.table(
+        "Planned against realised, per head",
+        ("budget", "price", "planned by model", "realised", "interval"),
+        [
+            (r["budget"], r["price"], r["planned_cost"], r["cost"], f"{r['cost_low']:.4g} to {r['cost_high']:.4g}")
+            for r in rows
+        ],
+    )
+    for name, area in rank.items():
+        show.out.print(f"{name}: {area:.4f}", highlight=False)
+
+
+@app.command()
+def allocate(
+    run_folder: RunFolder,
+    users: Annotated[Path, typer.Argument(help="The units: Parquet, CSV or Feather, with the features of the run.")],
+    budget: Annotated[float, typer.Option("--budget", "-b", help="Money for all these units together.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the plan goes: .parquet, .csv or .feather.")],
+    safety: Annotated[
+        float | None, typer.Option(help="Probability of staying within the budget, e.g. 0.95; left out: on average.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Who gets what, within a budget in money."""
+    from largesse import frames
+    from largesse.cli import show
+    from largesse.runs.held import open_run
+
+    _, policy = open_run(run_folder)
+    menu = policy.menu(frames.read(users))
+    done = policy.allocate(menu, budget, safety=safety)
+    frames.write(frames.plan_table(done.plan, menu), output)
+    mix = dict(zip(done.plan.treatments, done.plan.counts.tolist(), strict=True))
+    if as_json:
+        spend, value = done.spend._asdict(), done.value._asdict()
+        show.print_json(
+            {"output": str(output), "units": done.n, "budget": done.budget, "price": done.price, "spend": spend, "value": value,
+             "planned_spend": done.planned_spend, "safety": safety, "mix": mix}
+        )  # fmt: skip
+        return
+    show.table("Plan", ("treatment", "units", "share"), [(k, v, f"{v / done.n:.1%}") for k, v in mix.items()])
+    show.out.print(
+        f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
+        f"value expected {done.value.mean:.6g} ({done.value.low:.6g} to {done.value.high:.6g}); price {done.price:.4g}\n"
+        f"written: {escape(str(output))}",
+        highlight=False,
+    )
+
+
+@app.command()
+def compare(
+    run_a: RunFolder,
+    run_b: Annotated[Path, typer.Argument(help="Another run folder.")],
+    test: Annotated[Path, typer.Argument(help="Trial rows that neither run has seen.")],
+    budget: Budgets = None,
+    draws: Draws = None,
+    as_json: Json = False,
+) -> None:
+    """Two runs on the same trial rows, with paired intervals of the difference."""
+    from largesse.cli import show
+    from largesse.runs import compare_runs
+
+    table = compare_runs(run_a, run_b, test, budgets=tuple(budget or ()), draws=draws)
+    if as_json:
+        show.print_json(
+            {"reference": table.reference, "rows": [r._asdict() for r in table.rows()], "notes": list(table.notes)}
+        )
+        return
+    show.comparison(table)
+
+
+def _finished(done: object, as_json: bool) -> None:
+    from largesse.cli import show
+    from largesse.runs import Run
+
+    assert isinstance(done, Run)
+    if as_json:
+        show.print_json({"folder": str(done.folder), **done.metrics})
+        return
+    head = done.results.headline
+    show.out.print(f"\n[bold]{escape(head.sentence)}[/]", highlight=False)
+    for sentence in (*head.summary, head.action):
+        show.out.print(escape(sentence), highlight=False)
+    show.out.print(f"\nReport: {escape(str(done.folder / 'report.html'))}", highlight=False, soft_wrap=True)
+
+
+def run() -> NoReturn:
+    """Runs the command line; our refusals become one line on standard error and exit code 2."""
+    from largesse.cli import show
+
+    as_json = "--json" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except LargesseError as error:
+        notes = getattr(error, "__notes__", [])
+        if as_json:
+            show.print_json({"error": str(error), "kind": type(error).__name__, "notes": notes})
+        show.err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        for note in notes:
+            show.err.print(escape(note), highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        show.err.print("interrupted; nothing half-written was left behind", highlight=False)
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,101 @@
+"""Results on a terminal: tables, progress, errors; or JSON where asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from largesse.evaluate.checks import Soundness
+from largesse.evaluate.compare import Comparison
+from largesse.runs.learn import Say
+
+__all__ = ["comparison", "err", "findings", "out", "plain", "print_json", "progress", "table"]
+
+out = Console()
+err = Console(stderr=True)
+_COLOUR = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as JSON knows it: numpy numbers as numbers, nan and infinity as null."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_json(value: Any) -> None:
+    """Prints one JSON document on standard output."""
+    out.print(json.dumps(plain(value), indent=1), soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Say]:
+    """Yields the function that is told each stage; the bar goes to standard error."""
+    if quiet or not err.is_terminal:
+        last: list[str] = []
+
+        def note(stage: str, share: float) -> None:
+            if not quiet and last[-1:] != [stage]:
+                last.append(stage)
+                err.print(f"{share:4.0%} {stage}", highlight=False)
+
+        yield note
+        return
+    with Progress(
+        TextColumn("{task.description:32}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True
+    ) as bar:
+        job = bar.add_task("", total=1.0)
+        yield lambda stage, share: bar.update(job, description=stage, completed=share)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table; every column but the first is aligned right."""
+    shown = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for k, name in enumerate(columns):
+        shown.add_column(escape(name), justify="left" if k == 0 else "right", no_wrap=k > 0)
+    for row in rows:
+        shown.add_row(*(escape(_text(cell)) for cell in row))
+    out.print(shown)
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, float):
+        return "out of reach" if math.isnan(cell) else f"{cell:.4g}"
+    return str(cell)
+
+
+def findings(sound: Soundness) -> None:
+    """Prints what the checks found."""
+    for f in sound:
+        out.print(
+            f"[{_COLOUR[f.status]}]{f.status:4}[/] [bold]{escape(f.name)}[/]: {escape(f.verdict)}", highlight=False
+        )
+    out.print(f"\n{escape(sound.verdict)}", highlight=False)
+
+
+def comparison(found: Comparison) -> None:
+    """Prints a comparison: value per head with interval, and the paired difference from the reference."""
+    rows = [
+        (r.name, r.budget, r.value, f"{r.low:.4g} to {r.high:.4g}", r.spend,
+         "" if r.name == found.reference else f"{r.difference:+.4g} ({r.difference_low:+.4g} to {r.difference_high:+.4g})")
+        for r in found.rows()
+    ]  # fmt: skip
+    table(
+        f"Value per head on trial rows, {found.level:.0%} intervals",
+        ("policy", "budget", "value", "interval", "spend", f"against {found.reference}"),
+        rows,
+    )
+    for note in found.notes:
+        out.print(f"note: {escape(note)}", highlight=False)

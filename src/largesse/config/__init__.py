@@ -1,0 +1,27 @@
+r"""One campaign in one TOML file: `load` reads it, `template` writes an empty one, `dump` writes what was resolved.
+
+>>> config = parse('data = {rct = "trial.csv"}\ncolumns = {treatment = "arm", value = "orders", cost = "spent"}')
+>>> config.roles().cost, config.budget.safety
+('spent', 0.95)
+"""
+
+from __future__ import annotations
+
+from largesse.config.schema import Budget, Columns, Config, Data, Design, Learn, Outcome, Report, Run
+from largesse.config.text import dump, load, parse, template
+
+__all__ = [
+    "Budget",
+    "Columns",
+    "Config",
+    "Data",
+    "Design",
+    "Learn",
+    "Outcome",
+    "Report",
+    "Run",
+    "dump",
+    "load",
+    "parse",
+    "template",
+]

@@ -1,0 +1,269 @@
+"""The sections of a configuration: every field with its kind, its bounds, its default and its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import model_validator as checked
+
+from largesse.roles import Roles, label, nearest
+
+__all__ = ["Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Run", "sections"]
+
+# In a template the field stands as if it were required.
+SHOWN: dict[str, Any] = {"shown": True}
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    """Returns the path, taken from the folder of the TOML file."""
+    folder = (info.context or {}).get("folder", Path())
+    return Path(folder, path.expanduser()).absolute()
+
+
+def _written(got: Any) -> Any:
+    if not isinstance(got, str | Path) or not str(got).strip():
+        raise ValueError("must be a path, written as text")
+    return got
+
+
+def _labelled(got: Any) -> Any:
+    return label(got) if isinstance(got, bool | int | float) else got
+
+
+def _shares_of_all(shares: Any) -> Any:
+    if isinstance(shares, dict) and abs(sum(shares.values()) - 1) > 1e-6:
+        raise ValueError(f"shares must sum to 1, these sum to {sum(shares.values()):g}")
+    return shares
+
+
+def _rising(shares: tuple[float, ...]) -> tuple[float, ...]:
+    if any(low >= high for low, high in pairwise(shares)):
+        raise ValueError("numbers must rise from one to the next")
+    return shares
+
+
+# Strict everywhere: "0.3" is no number and 1 is no truth value. Lists become tuples.
+Place = Annotated[Path, Field(strict=False), BeforeValidator(_written), AfterValidator(_resolve)]
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], Field(strict=False)]
+Label = Annotated[str, Field(min_length=1), BeforeValidator(_labelled)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Part = Annotated[float, Field(gt=0, lt=1)]
+Rule = Literal["per_contact", "per_redemption", "share_of_value"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class Data(_Section):
+    """Where the rows are. Paths count from the folder of this file."""
+
+    rct: Place = Field(description="rows of a randomised trial", examples=["trial.parquet"])
+    obs: Place | None = Field(None, description="rows of a past policy, if there are any", examples=["past.parquet"])
+    test: Place | None = Field(
+        None,
+        description="randomised rows for the proof; without them a share of rct is kept for it",
+        examples=["test.parquet"],
+    )
+    test_share: Part = Field(0.3, description="share of rct kept for the proof, where test is not given")
+    folds: int = Field(
+        0,
+        ge=0,
+        description="parts of rct that take turns as the rows of the proof; 0: 5 below 20,000 rows, else test_share",
+    )
+    validation_share: Part = Field(0.2, description="share of the remaining rct rows that choose between models")
+
+
+class Columns(_Section):
+    """Which column plays which part."""
+
+    treatment: Name = Field(description="the treatment taken", examples=["treatment"])
+    value: Name = Field(description="what the unit brought: orders, revenue", examples=["value"])
+    cost: Name | None = Field(
+        None, description="what the unit cost, in money; leave it out where [outcome] declares a rule",
+        examples=["cost"], json_schema_extra=SHOWN,
+    )  # fmt: skip
+    propensity: Name | None = Field(
+        None, description="in rct and test: the probability of the treatment taken", examples=["propensity"]
+    )
+    unit: Name | None = Field(None, description="ids of the units", examples=["unit"])
+    weight: Name | None = Field(None, description="row weights: 2 is the row twice", examples=["weight"])
+    timestamp: Name | None = Field(None, description="times of the rows", examples=["day"])
+    features: Names | None = Field(
+        None, description="columns a model may use; without the list, every other column", examples=[["age", "city"]]
+    )
+    ignore: Names = Field((), description="columns never used as features")
+    treatments: Annotated[tuple[Label, ...], Field(strict=False)] | None = Field(
+        None,
+        description="labels of the treatments, control first; without the list, those seen in rct",
+        examples=[["0", "5"]],
+    )
+    control: Label | None = Field(
+        None, description="label of the control, where treatments is not given", examples=["0"]
+    )
+
+    @checked(mode="after")
+    def _parts(self) -> Columns:
+        self.roles()
+        return self
+
+    def roles(self) -> Roles:
+        """Returns the same as `Roles`."""
+        return Roles(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class Design(_Section):
+    """How the treatments were assigned."""
+
+    rct_propensity: Literal["observed", "uniform"] | Annotated[dict[str, Share], AfterValidator(_shares_of_all)] = (
+        Field("observed", description="'observed' shares of the arms, 'uniform', or a table { label = share, ... }")
+    )
+    obs_propensity_column: Name | None = Field(
+        None, description="in obs: column of the probability of the treatment taken, if it was logged", examples=["p"]
+    )
+    control_cost: bool = Field(False, description="whether control rows may cost money")
+
+
+class Outcome(_Section):
+    """What is known about value and cost before any learning."""
+
+    value: Literal["auto", "bernoulli", "poisson", "zero_inflated_lognormal", "gaussian"] = Field(
+        "auto", description="distribution of the value: auto, bernoulli, poisson, zero_inflated_lognormal, gaussian"
+    )
+    cost: Literal["auto", "learned"] | Rule = Field(
+        "auto", description="auto, learned, or a rule: per_contact, per_redemption (amount x value), share_of_value"
+    )
+    amounts: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="the amount of each treatment, for a rule; control may be left out", examples=[{"5": 5.0}]
+    )
+    ordered: Literal["auto"] | bool = Field(
+        "auto", description="whether a dearer treatment never brings less: auto, true, false"
+    )
+
+    @checked(mode="after")
+    def _amounts_for_a_rule(self) -> Outcome:
+        if self.cost in get_args(Rule) and not self.amounts:
+            raise ValueError(f"amounts is missing: the rule {self.cost!r} needs the amount of each treatment")
+        if self.cost == "learned" and self.amounts:
+            raise ValueError("amounts has no use where cost == 'learned': take it out, or name the rule")
+        return self
+
+
+class Learn(_Section):
+    """What is learned."""
+
+    candidates: Literal["auto"] | Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] = Field(
+        "auto", description="'auto', or a list of the models to choose from"
+    )
+    epochs: int | None = Field(
+        None, ge=1, description="passes over the rows; without it each model's own number", examples=[20]
+    )
+    members: int = Field(3, ge=1, description="networks averaged in one model")
+
+
+class Budget(_Section):
+    """The money to plan for."""
+
+    shares: Annotated[tuple[Share, ...], Field(strict=False), AfterValidator(_rising)] = Field(
+        (0.1, 0.25, 0.5, 0.75),
+        description="budgets, as shares of the money it takes to give everyone the dearest treatment",
+    )
+    per_head: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False), AfterValidator(_rising)
+    ] = Field((), description="budgets, as money per unit; where given, these count and shares do not")  # fmt: skip
+    safety: Share = Field(0.95, description="probability with which the money spent stays within the budget")
+
+    @checked(mode="after")
+    def _some(self) -> Budget:
+        if not self.shares and not self.per_head:
+            raise ValueError("shares and per_head are both empty: name at least one budget")
+        return self
+
+
+class Report(_Section):
+    """The words of the report."""
+
+    title: Name = Field("Campaign", description="name of the campaign")
+    value_unit: Name = Field("value", description="what value counts, e.g. 'orders' or 'EUR of revenue'")
+    money_unit: Name = Field("money", description="unit of the costs, e.g. 'EUR'")
+    head: Name = Field("unit", description="what one unit is, e.g. 'user' or 'shop'")
+
+
+class Run(_Section):
+    """How the run is done."""
+
+    seed: int = Field(0, ge=0, description="seed of every draw")
+    threads: int = Field(1, ge=1, description="processor cores to use")
+    draws: int = Field(400, ge=20, description="bootstrap draws behind each interval")
+    folder: Place = Field(Path("runs"), description="where run folders are made")
+
+
+class Config(_Section):
+    """One campaign: data, columns, design, outcome, models, budgets, run.
+
+    >>> config = Config.model_validate(
+    ...     {"data": {"rct": "trial.csv"}, "columns": {"treatment": "arm", "value": "orders", "cost": "spent"}}
+    ... )
+    >>> config.roles().cost, config.budget.safety
+    ('spent', 0.95)
+    """
+
+    data: Data
+    columns: Columns
+    design: Design = Field(default_factory=Design)
+    outcome: Outcome = Field(default_factory=Outcome)
+    model: Learn = Field(default_factory=Learn)
+    budget: Budget = Field(default_factory=Budget)
+    report: Report = Field(default_factory=Report)
+    run: Run = Field(default_factory=Run)
+
+    @checked(mode="before")
+    @classmethod
+    def _all_sections(cls, raw: Any) -> Any:
+        # A section left out is an empty one: its defaults are resolved with the others, its required fields are missed.
+        return {name: {} for name in cls.model_fields} | raw if isinstance(raw, dict) else raw
+
+    @checked(mode="after")
+    def _agree(self) -> Config:
+        if self.columns.cost is None and self.outcome.cost not in get_args(Rule):
+            raise ValueError(
+                f"columns.cost is missing: outcome.cost == {self.outcome.cost!r} needs the costs of the past. "
+                "Name the column, or declare a rule in outcome.cost."
+            )
+        self._known_labels("outcome.amounts", self.outcome.amounts, control=False)
+        if isinstance(self.design.rct_propensity, dict):
+            self._known_labels("design.rct_propensity", self.design.rct_propensity, control=True)
+        for design in ("rct", "obs"):
+            self.roles(design)
+        return self
+
+    def _known_labels(self, field: str, table: Mapping[str, float], *, control: bool) -> None:
+        known = self.columns.treatments
+        if known is None or not table:
+            return
+        for name in table:
+            if name not in known:
+                raise ValueError(f"{field}: {name!r} is not among columns.treatments, {known}. {nearest(name, known)}")
+        missing = [name for name in known[not control :] if name not in table]
+        if missing:
+            raise ValueError(f"{field}: has no number for {missing[0]!r} ({len(missing)} such treatments). Add it.")
+
+    def roles(self, design: Literal["rct", "obs"] = "rct") -> Roles:
+        """Returns the roles of the columns in the randomised rows or in those of a past policy."""
+        parts = {name: getattr(self.columns, name) for name in Columns.model_fields}
+        logged = {"rct": self.columns.propensity, "obs": self.design.obs_propensity_column}
+        known = {name for name in logged.values() if name is not None}
+        parts["propensity"] = logged[design]
+        # The propensity of the other table, should it stand in this one, is no feature.
+        parts["ignore"] = (*parts["ignore"], *sorted(known - {logged[design], *parts["ignore"]}))
+        return Roles(**parts)
+
+
+def sections() -> dict[str, type[BaseModel]]:
+    """Returns the sections by name, in the order of a file."""
+    return {name: cast("type[BaseModel]", field.annotation) for name, field in Config.model_fields.items()}

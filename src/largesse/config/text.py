@@ -1,0 +1,98 @@
+"""Configurations from TOML and to TOML: `load`, `parse`, `template`, `dump`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from largesse.config.refusal import refusal
+from largesse.config.schema import SHOWN, Config, sections
+from largesse.errors import ConfigError
+
+__all__ = ["dump", "load", "parse", "template"]
+
+
+def load(path: str | Path) -> Config:
+    """Returns the configuration in a TOML file; its paths count from the folder of that file.
+
+    Raises:
+        ConfigError: The file is missing or no TOML, or fields break a rule: all of them are named, with the value got,
+            the rule and what the field means.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}). Check the name, or start from a template.") from error
+    return parse(text, folder=path.parent, name=str(path))
+
+
+def parse(text: str, *, folder: str | Path = ".", name: str = "configuration") -> Config:
+    """Returns the configuration in a TOML text.
+
+    Args:
+        text: The TOML.
+        folder: Where relative paths count from.
+        name: What to call the text in refusals.
+
+    Raises:
+        ConfigError: As for `load`.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: is no TOML ({error}). Text stands in quotes, sections in [brackets].") from error
+    try:
+        return Config.model_validate(raw, context={"folder": Path(folder)})
+    except ValidationError as error:
+        raise ConfigError(refusal(error, raw, name)) from None
+
+
+def template(path_hint: str | Path | None = None) -> str:
+    """Returns a TOML text with every field, its meaning and its default; required fields hold an example.
+
+    Args:
+        path_hint: The path to write as that of the randomised rows.
+    """
+    lines = [
+        "# A campaign. Paths count from the folder of this file. A line that begins with '# ' and a name is optional."
+    ]
+    for section, model in sections().items():
+        lines += ["", f"[{section}]", *(f"# {line}" for line in (model.__doc__ or "").splitlines())]
+        for name, field in model.model_fields.items():
+            lines += ["", f"# {field.description}{' (required)' if field.is_required() else ''}", _example(name, field)]
+    text = "\n".join(lines) + "\n"
+    return text if path_hint is None else text.replace('"trial.parquet"', _toml(Path(path_hint)), 1)
+
+
+def dump(config: Config) -> str:
+    """Returns the TOML text of a configuration; `parse` gives an equal one back. Fields that are None are left out."""
+    lines: list[str] = []
+    for section in sections():
+        fields = {name: value for name, value in getattr(config, section) if value is not None}
+        lines += [f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in fields.items()), ""]
+    return "\n".join(lines)
+
+
+def _example(name: str, field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=False)
+    if (field.is_required() or default is None or default == {}) and field.examples:
+        shown = field.is_required() or field.json_schema_extra == SHOWN
+        return f"{'' if shown else '# '}{name} = {_toml(field.examples[0])}"
+    return f"{name} = {_toml(default)}"
+
+
+def _toml(value: Any) -> str:
+    """Returns one value as TOML: a JSON string is a TOML string but for the delete character."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(str(key))} = {_toml(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(entry) for entry in value) + "]"
+    text = value.as_posix() if isinstance(value, Path) else value
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,83 @@
+"""The exceptions that largesse raises on purpose.
+
+LargesseError
+├── DataError (ValueError)           a value, a row or an array breaks a rule
+│   └── SchemaError                  a column is missing, unknown or of the wrong kind
+├── ConfigError (ValueError)         a configuration file breaks a rule
+├── InfeasibleBudget (ValueError)    even the cheapest plan costs more than the budget
+├── NotFittedError (ValueError)      predict before fit
+├── StoreError (ValueError)          a saved model or run cannot be read or written
+└── MissingDependency (ImportError)  an optional package is not installed
+
+Every message names the field, the value got, the rule and the next step.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "InfeasibleBudget",
+    "LargesseError",
+    "MissingDependency",
+    "NotFittedError",
+    "SchemaError",
+    "StoreError",
+]
+
+
+class LargesseError(Exception):
+    """The root: catch this to catch every refusal of largesse."""
+
+
+class DataError(LargesseError, ValueError):
+    """A value, a row or an array breaks a rule.
+
+    Attributes:
+        field: The name of the offending argument or column, e.g. ``"cost"``.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class SchemaError(DataError):
+    """A column is missing, unknown or of the wrong kind."""
+
+
+class ConfigError(LargesseError, ValueError):
+    """A configuration file breaks a rule."""
+
+
+class InfeasibleBudget(LargesseError, ValueError):  # noqa: N818  (reads as the condition it reports)
+    """Even the cheapest plan costs more than the budget.
+
+    Attributes:
+        budget: The budget asked for, in money.
+        cheapest: The cost of the cheapest plan, in money.
+    """
+
+    def __init__(self, budget: float, cheapest: float) -> None:
+        super().__init__(
+            f"budget == {budget:g}: the cheapest plan costs {cheapest:g}, {cheapest - budget:g} more than the budget. "
+            "Raise the budget, or add a cheaper treatment (a control that costs nothing) to the menu."
+        )
+        self.budget = budget
+        self.cheapest = cheapest
+
+
+class NotFittedError(LargesseError, ValueError):
+    """A model was asked to predict before it was fitted."""
+
+
+class StoreError(LargesseError, ValueError):
+    """A saved model or run cannot be read or written."""
+
+
+class MissingDependency(LargesseError, ImportError):  # noqa: N818
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str, need: str) -> None:
+        super().__init__(f"{need} needs the package {package!r}. Install it with: pip install 'largesse[{extra}]'")
+        self.package = package

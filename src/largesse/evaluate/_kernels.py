@@ -1,0 +1,101 @@
+"""The loops of the bootstrap and of the monotone spend, compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["accumulate", "cumulate", "pool", "reweigh"]
+
+Array = NDArray[Any]
+
+
+@njit(cache=True, nogil=True)
+def cumulate(steps: Array) -> NDArray[np.float64]:
+    """Returns the running sums of the columns of (E, 3) by compensated summation (Neumaier)."""
+    out = np.empty(steps.shape)
+    for q in range(steps.shape[1]):
+        s, lost = 0.0, 0.0
+        for k in range(len(steps)):
+            a = steps[k, q]
+            t = s + a
+            lost += (s - t) + a if abs(s) >= abs(a) else (a - t) + s
+            s = t
+            out[k, q] = s + lost
+    return out
+
+
+@njit(cache=True, nogil=True)
+def reweigh(chance: Array, table: Array, base: Array, group: Array, total: Array) -> NDArray[np.float64]:
+    """Returns Poisson row multipliers, scaled so that every group's weights sum to its total, (N,).
+
+    Args:
+        chance: Uniform uint16 (N,).
+        table: The Poisson count of each, (65536,).
+        base: Row weights (N,).
+        group: Group of each row (N,).
+        total: Sum of the row weights of each group.
+    """
+    out, sums = np.empty(len(chance)), np.zeros(len(total))
+    for i in range(len(chance)):
+        out[i] = table[chance[i]]
+        sums[group[i]] += out[i] * base[i]
+    scale = total / np.maximum(sums, 1e-300)
+    for i in range(len(chance)):
+        out[i] *= scale[group[i]]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def accumulate(row: Array, cell: Array, steps: Array, weight: Array, cells: int) -> NDArray[np.float64]:
+    """Returns the curve at each grid price for one set of row weights, (cells, 3).
+
+    Args:
+        row: Which row an event belongs to (E,).
+        cell: At which grid price it has happened (E,).
+        steps: What it adds to value, cost and weight (E, 3).
+        weight: Weight of each row (N,).
+        cells: Number of grid prices.
+    """
+    out = np.zeros((cells, 3))
+    for e in range(len(row)):
+        w = weight[row[e]]
+        if w != 0.0:
+            k = cell[e]
+            for q in range(3):
+                out[k, q] += w * steps[e, q]
+    for k in range(1, cells):
+        for q in range(3):
+            out[k, q] += out[k - 1, q]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def pool(cost: Array, value: Array) -> tuple[Array, Array, Array]:
+    """Makes the cost non-increasing by pooling neighbours, and averages the value over the same pools.
+
+    Pool adjacent violators (Barlow et al. 1972), every price counting alike.
+
+    Returns:
+        first: Index of the first price of each pool (P,).
+        cost: Pooled cost (P,), strictly falling.
+        value: Value averaged over the pool (P,).
+    """
+    n = len(cost)
+    first, size = np.empty(n, np.int64), np.empty(n, np.int64)
+    c, v = np.empty(n), np.empty(n)
+    top = -1
+    for k in range(n):
+        top += 1
+        first[top], size[top], c[top], v[top] = k, 1, cost[k], value[k]
+        while top > 0 and c[top] >= c[top - 1]:
+            a, b = size[top - 1], size[top]
+            if c[top] > c[top - 1]:  # equal costs keep their exact sum
+                c[top - 1] = (a * c[top - 1] + b * c[top]) / (a + b)
+            v[top - 1] = (a * v[top - 1] + b * v[top]) / (a + b)
+            size[top - 1] = a + b
+            top -= 1
+    return first[: top + 1].copy(), c[: top + 1].copy(), v[: top + 1].copy()

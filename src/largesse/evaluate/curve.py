@@ -1,0 +1,198 @@
+"""The outcome curve: what a policy is worth at every price and every budget, from rows assigned at random.
+
+A menu and a price decide each unit: argmax_j value_ij - price * cost_ij. Row i of a trial shows that decision's
+outcome iff the price lies in the interval [lo_i, hi_i) of the treatment it was given. With w_i = weight_i / p_i
+
+    value(price) = 1/W Σ_i w_i r_i 1[lo_i <= price < hi_i],      cost(price) likewise,      W = Σ_i weight_i
+
+is unbiased for the value and the cost per head of the policy (the "expected outcome metric"). Both are step
+functions of the price whose steps are the interval ends: sort them once and every price is known exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.allocate.frontier import steps
+from largesse.allocate.intervals import taken_interval
+from largesse.evaluate import _kernels
+from largesse.logs import Logs
+from largesse.menu import Menu
+
+__all__ = ["Estimator", "Events", "OutcomeCurve", "outcome_curve", "split"]
+
+Estimator = Literal["ht", "sn", "dr"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Events:
+    """What happens to the sums as the price rises: rows leave and enter.
+
+    Attributes:
+        price: Price of each event (E,), in the order of `row`.
+        row: Row of the log it belongs to (E,).
+        step: What it adds to Σ w r, Σ w c and Σ w, (E, 3).
+    """
+
+    price: NDArray[np.float64]
+    row: NDArray[np.int64]
+    step: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class OutcomeCurve:
+    """Value and cost per head of one policy at every price.
+
+    Attributes:
+        price: Prices at which something changes, rising, from 0, (K,). Entry k holds on [price[k], price[k + 1]).
+        value: Value per head, (K,).
+        cost: Cost per head, (K,), in money.
+        share: Σ w 1[..] / W, (K,); 1 in expectation: how far from 1 tells the noise.
+        estimator: ``"ht"``, ``"sn"`` or ``"dr"``.
+        logs: The rows it was computed from.
+        events: The sums behind it, for the bootstrap.
+    """
+
+    price: NDArray[np.float64]
+    value: NDArray[np.float64]
+    cost: NDArray[np.float64]
+    share: NDArray[np.float64]
+    estimator: Estimator
+    logs: Logs
+    events: Events
+
+    @cached_property
+    def _pools(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        return _kernels.pool(self.cost, self.value)
+
+    def at_price(self, price: Any) -> tuple[Any, Any]:
+        """Returns the value and the cost per head at each price, exactly."""
+        asked = np.asarray(price, np.float64)
+        if not np.all(asked >= 0):  # a nan too
+            raise _check.refuse("price", price, "must be >= 0", "A price of 0 means that money is free.")
+        k = np.searchsorted(self.price, asked, side="right") - 1
+        return self.value[k], self.cost[k]
+
+    def price_at(self, budget: Any) -> Any:
+        """Returns the lowest price at which the monotone spend is within each budget (money per head)."""
+        first, cost, _ = self._pools
+        k = np.searchsorted(-cost, -np.asarray(budget, np.float64), side="left")
+        return np.append(self.price[first], np.nan)[k]
+
+    def value_at(self, budget: Any) -> Any:
+        """Returns the value per head when the policy spends each budget (money per head).
+
+        Spend is made monotone first: where noise makes the cost rise with the price, neighbouring prices are
+        pooled, and so is their value (taking the first crossing instead is biased low). Between two prices the
+        value is interpolated: the units that change there are split at random. Above the largest spend the value is
+        that of a price of 0; a budget below the smallest spend is out of reach and gives nan.
+        """
+        _, cost, value = self._pools
+        wanted = np.asarray(budget, np.float64)
+        return np.where(wanted >= cost[-1], np.interp(wanted, cost[::-1], value[::-1]), np.nan)[()]
+
+    def split_at(self, budget: Any) -> tuple[Any, Any, Any]:
+        """Returns the two prices between which each budget is spent, and the share of the units decided at the second.
+
+        Each (B,): low price, high price, share in [0, 1]. Outside the curve's reach both are its end.
+        """
+        first, cost, _ = self._pools
+        k, after, part = split(cost, np.asarray(budget, np.float64))
+        return self.price[first[k]], self.price[first[after]], part
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The smallest and the largest spend per head that some price attains."""
+        cost = self._pools[1]
+        return float(cost[-1]), float(cost[0])
+
+
+def outcome_curve(logs: Logs, menu: Menu, *, estimator: Estimator = "ht", outcomes: Menu | None = None) -> OutcomeCurve:
+    """Returns the unbiased value and cost per head of a menu's policy at every price.
+
+    Args:
+        logs: Rows with known propensities that the model has not seen.
+        menu: What the policy believes about these rows, (N, M).
+        estimator: ``"ht"`` Horvitz-Thompson; ``"sn"`` self-normalised (divides by the share of rows that agree);
+            ``"dr"`` doubly robust, needs `outcomes`.
+        outcomes: Predicted value and cost of every treatment for these rows, from models fitted on other rows.
+
+    Raises:
+        DataError: Unknown propensities, or a menu of other units or treatments.
+
+    Reference:
+        Horvitz and Thompson 1952; Dudík, Langford and Li 2011 (doubly robust); Zhou et al. 2024 (EOM).
+
+    >>> logs = Logs(x=[[0.0]] * 4, treatment=[0, 1, 0, 1], value=[0, 1, 1, 1], cost=[0, 2, 0, 2])
+    >>> menu = Menu(value=[[0.0, 1.0]] * 4, cost=[[0.0, 1.0]] * 4)
+    >>> curve = outcome_curve(logs, menu)
+    >>> value, cost = curve.at_price([0.5, 1.0])
+    >>> value.tolist(), cost.tolist(), float(curve.value_at(1.0))
+    ([1.0, 0.5], [2.0, 0.0], 0.75)
+    """
+    _check.choice("estimator", estimator, ("ht", "sn", "dr"))
+    for name, table in (("menu", menu), ("outcomes", outcomes)):
+        if table is not None and (table.n, table.treatments) != (logs.n, logs.treatments):
+            raise _check.refuse(
+                name, (table.n, table.treatments),
+                f"must have the {logs.n} rows and treatments {logs.treatments} of the logs", "Predict for these rows.",
+            )  # fmt: skip
+    if (estimator == "dr") != (outcomes is not None):
+        got = None if outcomes is None else f"a menu of {outcomes.n} units"
+        raise _check.refuse("outcomes", got, "goes with estimator='dr', and only with it", "Give both or neither.")
+    events = _events(logs, menu, outcomes)
+    order = np.argsort(events.price, kind="stable")
+    sums = _kernels.cumulate(events.step[order]) / logs.total_weight
+    sums[np.abs(sums) < 1e-14 * np.abs(sums).max(axis=0)] = 0.0  # what rounding leaves of sums that cancel
+    prices = events.price[order]
+    last = np.append(prices[1:] != prices[:-1], True)
+    price, sums = prices[last], sums[last]
+    scale = sums[:, 2] if estimator == "sn" else np.ones(len(sums))
+    scale = np.where(scale > 0, scale, np.inf)  # nobody agrees at this price: nothing is known, zero is reported
+    return OutcomeCurve(price, sums[:, 0] / scale, sums[:, 1] / scale, sums[:, 2], estimator, logs, events)
+
+
+def split(cost: NDArray[np.float64], budgets: Any) -> tuple[Any, Any, Any]:
+    """Returns between which two entries of a falling cost each budget lies, and how far from the first, in [0, 1]."""
+    place = np.interp(budgets, cost[::-1], np.arange(len(cost))[::-1])
+    k = np.floor(place).astype(np.int64)
+    return k, np.minimum(k + 1, len(cost) - 1), place - k
+
+
+def _events(logs: Logs, menu: Menu, outcomes: Menu | None) -> Events:
+    lo, hi = taken_interval(menu, logs.treatment)
+    w = logs.inverse_propensity
+    rows = np.arange(logs.n)
+    value, cost = logs.value, logs.cost
+    parts = [(np.zeros(1), np.zeros(1, np.int64), np.zeros((1, 3)))]  # so that every curve starts at price 0
+    if outcomes is not None:
+        value = value - outcomes.value[rows, logs.treatment]
+        cost = cost - outcomes.cost[rows, logs.treatment]
+        parts.extend(_predicted(logs, menu, outcomes))
+    enter = np.column_stack([w * value, w * cost, w])
+    for at, sign in ((lo, 1.0), (hi, -1.0)):
+        seen = np.isfinite(at)
+        parts.append((at[seen], rows[seen], sign * enter[seen]))
+    price, row, step = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Events(price, row, step)
+
+
+def _predicted(logs: Logs, menu: Menu, outcomes: Menu) -> list[tuple[Any, Any, Any]]:
+    """Events of Σ_i q_i(decision): as the price rises past a slope, the unit steps down the hull."""
+    found = steps(menu)
+    weights, unit = logs.weights, found.unit.astype(np.int64)
+    down = np.column_stack([-found.change(outcomes.value), -found.change(outcomes.cost), np.zeros(len(unit))])
+    top = found.start.copy()
+    top[found.unit] = found.target  # increments are sorted by falling slope: the last one written is the top
+    rows = np.arange(logs.n)
+    first = np.column_stack([outcomes.value[rows, top], outcomes.cost[rows, top], np.zeros(logs.n)])
+    return [
+        (np.zeros(logs.n), rows, weights[:, None] * first),
+        (found.slope, unit, weights[unit, None] * down),
+    ]

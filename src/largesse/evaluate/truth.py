@@ -1,0 +1,60 @@
+"""What a policy is worth when the exact means are known: simulated worlds only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.allocate.frontier import frontier, steps
+from largesse.evaluate import _kernels
+from largesse.evaluate.bootstrap import mix_value
+from largesse.menu import Menu
+
+__all__ = ["attainable_gain", "true_value"]
+
+
+def true_value(menu: Menu, truth: Menu, budgets: Any) -> NDArray[np.float64]:
+    """Returns the true value per head when a menu's policy truly spends each budget.
+
+    Args:
+        menu: What the policy believes, (N, M).
+        truth: Exact conditional means of value and cost of the same units.
+        budgets: Money per head, (B,).
+
+    Returns:
+        Value per head, (B,); nan where the budget is below the policy's smallest true spend.
+    """
+    if (menu.n, menu.treatments) != (truth.n, truth.treatments):
+        raise _check.refuse(
+            "menu", (menu.n, menu.treatments), "must have the units of the truth", "Predict for the same x."
+        )
+    found, rows = steps(menu), np.arange(menu.n)
+    change = np.column_stack([found.change(truth.cost), found.change(truth.value), np.zeros(len(found.slope))])
+    base = [
+        truth.cost[rows, found.start].sum(dtype=np.float64),
+        truth.value[rows, found.start].sum(dtype=np.float64),
+        0.0,
+    ]
+    sums = _kernels.cumulate(np.vstack([base, change]))[::-1] / menu.n  # the price rises
+    last = np.append(True, found.slope[1:] != found.slope[:-1]) if len(found.slope) else np.zeros(0, bool)
+    corners = np.append(last, True)[::-1]  # units tied in price change together
+    _, cost, value = _kernels.pool(np.ascontiguousarray(sums[corners, 0]), np.ascontiguousarray(sums[corners, 1]))
+    wanted = np.asarray(budgets, np.float64)
+    return np.where(wanted >= cost[-1] * (1 - 1e-12), np.interp(wanted, cost[::-1], value[::-1]), np.nan)
+
+
+def attainable_gain(menu: Menu, truth: Menu, budgets: Any) -> NDArray[np.float64]:
+    """Returns (V - V_arms) / (V_oracle - V_arms) at each budget per head, (B,).
+
+    V is the policy's true value at that true spend, V_arms the best mix of whole-population arms, V_oracle the best
+    plan on the exact conditional means given x. 0: no better than arms; 1: as good as knowing the truth; nan where
+    there is nothing to gain.
+    """
+    wanted = np.asarray(budgets, np.float64)
+    arms = mix_value(truth.value.mean(0, dtype=np.float64), truth.cost.mean(0, dtype=np.float64), wanted)
+    oracle = frontier(truth).value_at(wanted * truth.n) / truth.n
+    gain, room = true_value(menu, truth, wanted) - arms, oracle - arms
+    return np.divide(gain, room, out=np.full_like(gain, np.nan), where=room > 0)

@@ -1,0 +1,15 @@
+"""The edge: any dataframe or file becomes containers here, once, and containers become tables.
+
+`read` and `write` move Arrow tables in and out of files, `like` gives a table back in the caller's own kind of
+dataframe, `Encoder` turns feature columns into numbers, `logs` turns a table into `Logs`, `plan_table` turns a `Plan`
+into a table.
+"""
+
+from __future__ import annotations
+
+from largesse.frames.convert import logs, plan_table, units
+from largesse.frames.encoder import Encoder
+from largesse.frames.tables import like, read, write
+from largesse.roles import Roles, label
+
+__all__ = ["Encoder", "Roles", "label", "like", "logs", "plan_table", "read", "units", "write"]

@@ -1,0 +1,264 @@
+"""Tables to `Logs`, plans to tables. Refusals speak of the caller's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.errors import DataError, SchemaError
+from largesse.frames.columns import cells, coded, kind, plain, texts
+from largesse.frames.encoder import Encoder
+from largesse.frames.tables import pick, read
+from largesse.logs import Design, Logs
+from largesse.menu import Menu, Plan
+from largesse.roles import Roles, label
+
+__all__ = ["logs", "plan_table", "units"]
+
+MAX_TREATMENTS = 256
+# An amount beyond this is an id or a damaged cell, and sums of it would lose the others.
+MAX_AMOUNT = 1e15
+_CONTROLS = ("0", "control", "none", "false", "no", "baseline", "untreated")
+
+
+def logs(
+    table: Any,
+    roles: Roles,
+    encoder: Encoder | None = None,
+    *,
+    design: Design = "rct",
+    propensity: Any = None,
+    control_cost: bool = False,
+) -> tuple[Logs, Encoder]:
+    """Returns the logs a table holds, and the encoder of its features: the one given, or one learned from these rows.
+
+    The encoder also remembers the treatments, so give it with every further table: codes then mean the same arms.
+
+    Args:
+        table: Anything `read` takes.
+        roles: Which column plays which part. Without a cost column, every cost is 0.
+        encoder: The encoder of the training rows; None to learn one.
+        design: ``"rct"`` or ``"obs"``.
+        propensity: As for `Logs`: ``"uniform"``, ``"observed"``, or a share for each label. A propensity column wins.
+        control_cost: Whether control rows may cost money.
+
+    Raises:
+        SchemaError: A column is missing or of the wrong kind.
+        DataError: A row breaks a rule; the message names the column, the first such row, how many, and a remedy.
+
+    >>> table = read({"age": [20, 30, 40, 50], "coupon": [0, 5, 0, 5], "orders": [0, 1, 1, 2], "spent": [0, 5, 0, 10]})
+    >>> rows, encoder = logs(table, Roles(treatment="coupon", value="orders", cost="spent"))
+    >>> rows.treatments, rows.treatment.tolist(), rows.features
+    (('0', '5'), [0, 1, 0, 1], ('age',))
+    """
+    table = read(table)
+    pick(table, list(roles.parts.values()))
+    codes, treatments = _treatments(table[roles.treatment], roles, encoder)
+    amounts = {part: _amounts(table, roles.parts[part]) for part in ("value", "cost", "weight") if part in roles.parts}
+    if roles.propensity is not None:
+        propensity = cells(roles.propensity, table[roles.propensity])
+    elif isinstance(propensity, Mapping):
+        propensity = {label(name): share for name, share in propensity.items()}
+    if encoder is None:
+        encoder = Encoder.fit(table, _features(table, roles), treatments)
+    try:
+        out = Logs(
+            x=encoder.transform(table), treatment=codes, value=amounts["value"],
+            cost=amounts.get("cost", np.zeros(len(codes))), treatments=treatments, features=encoder.names,
+            design=design, propensity=propensity, unit=units(table, roles), weight=amounts.get("weight"),
+            timestamp=_times(table, roles), control_cost=control_cost,
+        )  # fmt: skip
+    except DataError as error:
+        raise _in_columns(error, roles) from error
+    return out, encoder
+
+
+def units(table: Any, roles: Roles) -> NDArray[Any] | None:
+    """Returns the unit ids of a table, integers or text (N,), or None where `roles` names no such column.
+
+    Raises:
+        SchemaError: The column is missing, or holds something that is no id.
+        DataError: An id is missing.
+    """
+    return None if roles.unit is None else _ids(pick(read(table), [roles.unit])[roles.unit], roles.unit, "unit id")
+
+
+def plan_table(plan: Plan, menu: Menu | None = None) -> pa.Table:
+    """Returns one row per unit: ``unit`` (or ``row``, counted from 0) and ``treatment``.
+
+    With the menu the plan was made from, also ``value`` and ``cost``: what the menu expects of the treatment chosen.
+
+    Raises:
+        DataError: Plan and menu differ in units or treatments.
+    """
+    names = pa.array(list(plan.treatments), pa.string())
+    key = "row" if plan.unit is None else "unit"
+    out: dict[str, Any] = {
+        key: np.arange(plan.n) if plan.unit is None else pa.array(plan.unit),
+        "treatment": names.take(pa.array(plan.treatment)),
+    }
+    if menu is None:
+        return pa.table(out)
+    if menu.treatments != plan.treatments:
+        raise _check.refuse(
+            "menu.treatments",
+            menu.treatments,
+            f"the plan has {plan.treatments}",
+            "Give the menu the plan was made from.",
+        )
+    _check.lengths(plan=plan.treatment, menu=menu.value)
+    if plan.unit is not None and menu.unit is not None and not np.array_equal(plan.unit, menu.unit):
+        raise _check.refuse(
+            "menu.unit",
+            menu.unit[:3].tolist(),
+            "the plan has other units, or another order",
+            "Give the menu the plan was made from.",
+        )
+    rows = np.arange(plan.n)
+    return pa.table(out | {part: getattr(menu, part)[rows, plan.treatment] for part in ("value", "cost")})
+
+
+def _features(table: pa.Table, roles: Roles) -> tuple[str, ...]:
+    features = roles.choose_features(table.column_names)
+    if not features:
+        raise SchemaError(
+            f"features == None: no column is left to tell units apart, the table has {table.column_names[:8]}. "
+            "Add columns that describe the units.",
+            field="features",
+        )
+    return features
+
+
+def _treatments(
+    column: pa.ChunkedArray, roles: Roles, encoder: Encoder | None
+) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """Returns the code of each row (N,) and the labels by code."""
+    name = roles.treatment
+    kind(name, column)
+    codes, values = coded(column)
+    _refuse_missing(name, codes < 0, "treatment")
+    named = roles.treatments or ((encoder.treatments or None) if encoder else None)
+    if encoder and encoder.treatments and named != encoder.treatments:
+        raise _schema(
+            "treatments", named, f"the encoder was learned with {encoder.treatments}", "Leave `treatments` out."
+        )
+    if named is None and len(values) > MAX_TREATMENTS:
+        raise _schema(
+            name, f"{len(values)} distinct labels", f"at most {MAX_TREATMENTS} treatments are taken",
+            "Is this an id or an amount? Name the treatments in `treatments`, control first.",
+        )  # fmt: skip
+    seen = texts(values)
+    treatments = named or _control_first(name, sorted(set(seen), key=_natural), roles.control)
+    place = {text: code for code, text in enumerate(treatments)}
+    found = np.array([place.get(text, -1) for text in seen], np.int32)[codes]
+    if (found < 0).any():
+        row, known = int(np.argmax(found < 0)), ", ".join(map(repr, treatments))
+        raise DataError(
+            f"{name}[{row}] == {seen[codes[row]]!r}: must be one of the treatments {known} "
+            f"({_rows(found < 0)}). Add the label to `treatments`, or drop the rows.",
+            field=name,
+        )
+    return found, treatments
+
+
+def _control_first(name: str, seen: Sequence[str], control: str | None) -> tuple[str, ...]:
+    some = ", ".join(map(repr, seen[:12])) + (", ..." if len(seen) > 12 else "")
+    if len(seen) < 2:
+        raise DataError(
+            f"{name} == {some}: every row has the same treatment, at least two are needed (control and one more). "
+            "Add the rows of the other arm.",
+            field=name,
+        )
+    if control is None:
+        likely = [text for text in seen if text.strip().casefold() in _CONTROLS]
+        if len(likely) != 1:
+            raise DataError(
+                f"{name}: which label is the control? {len(likely) or 'None'} of {some} reads like one. "
+                "Name it as `control`, or list all in `treatments`, control first.",
+                field=name,
+            )
+        control = likely[0]
+    if control not in seen:
+        raise _schema("control", control, f"is not a label of {name!r}, which has {some}", "Name one of these.")
+    return (control, *(text for text in seen if text != control))
+
+
+def _natural(text: str) -> tuple[bool, float, str]:
+    try:
+        return (False, float(text), text)
+    except ValueError:
+        return (True, 0.0, text)
+
+
+def _amounts(table: pa.Table, name: str) -> NDArray[np.float64]:
+    column = table[name]
+    if pa.types.is_dictionary(column.type):
+        column = plain(column)
+    if kind(name, column) in ("date", "duration"):
+        raise SchemaError(
+            f"column {name!r}: holds {column.type}, it must hold numbers. Name another column.", field=name
+        )
+    values = cells(name, column)
+    far = np.isfinite(values) & (np.abs(values) > MAX_AMOUNT)
+    if far.any():
+        raise _check.refuse_cells(
+            name,
+            values,
+            far,
+            f"must be between -{MAX_AMOUNT:g} and {MAX_AMOUNT:g}",
+            "Is it an id? Name another column.",
+        )
+    return values
+
+
+def _times(table: pa.Table, roles: Roles) -> NDArray[Any] | None:
+    if roles.timestamp is None:
+        return None
+    column, name = plain(table[roles.timestamp]), roles.timestamp
+    if kind(name, column) == "text":
+        raise SchemaError(
+            f"column {name!r}: holds text, it must hold dates, times or numbers. Parse it first.", field=name
+        )
+    return _ids(column, name, "timestamp")
+
+
+def _ids(column: pa.ChunkedArray, name: str, part: str) -> NDArray[Any]:
+    column = plain(column)
+    kind(name, column)
+    _refuse_missing(name, coded(column)[0] < 0, part)
+    out: NDArray[Any] = column.to_numpy()
+    return out
+
+
+def _refuse_missing(name: str, missing: NDArray[np.bool_], part: str) -> None:
+    if missing.any():
+        raise DataError(
+            f"{name}[{np.argmax(missing)}] is missing: every row needs a {part} ({_rows(missing)}). "
+            "Fill the cells or drop the rows.",
+            field=name,
+        )
+
+
+def _rows(bad: NDArray[np.bool_]) -> str:
+    count = int(np.count_nonzero(bad))
+    return f"{count} such row{'s' if count > 1 else ''} of {bad.size}"
+
+
+def _in_columns(error: DataError, roles: Roles) -> DataError:
+    """Returns the refusal with the caller's column in place of the name of the array."""
+    column, text = roles.parts.get(error.field), str(error)
+    if column is None:
+        column = roles.treatment if error.field.startswith("rows of treatment") else error.field
+        return type(error)(f"column {column!r}: {text}" if column != error.field else text, field=column)
+    if text.startswith(error.field):
+        text = column + text[len(error.field) :]
+    return type(error)(f"{text} (Column {column!r} is the {error.field}.)", field=column)
+
+
+def _schema(field: str, got: object, rule: str, remedy: str) -> SchemaError:
+    return SchemaError(str(_check.refuse(field, got, rule, remedy)), field=field)

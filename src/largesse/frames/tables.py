@@ -1,0 +1,284 @@
+"""Files and dataframes to Arrow tables, and back."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.feather as pa_feather
+import pyarrow.parquet as pa_parquet
+
+from largesse.errors import DataError, SchemaError
+from largesse.roles import nearest
+
+__all__ = ["distinct", "like", "pick", "read", "write"]
+
+SUFFIXES = (".parquet", ".csv", ".csv.gz", ".feather", ".arrow")
+_ONE_BLOCK = 2**31 - 1
+
+
+def read(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
+    """Returns a file or dataframe as an Arrow table that has rows, and columns whose names differ.
+
+    Args:
+        source: A path (.parquet, .csv, .csv.gz, .feather, .arrow), or a dataframe: pandas (its index is left behind),
+            polars (lazy frames are collected), pyarrow, a dict from name to array, anything narwhals knows or that
+            offers the Arrow C stream.
+        columns: Names of the columns to read, in that order; None for all.
+
+    Raises:
+        DataError: The file is missing or cannot be read, or there are no rows.
+        SchemaError: The suffix or the kind of `source` is unknown, a column is missing or stands there twice.
+
+    >>> read({"a": [1, 2], "b": ["x", "y"]}, columns=["b"]).to_pydict()
+    {'b': ['x', 'y']}
+    """
+    table = _read_file(Path(source), columns) if isinstance(source, str | os.PathLike) else to_arrow(source)
+    name = f"{os.fspath(source)}: " if isinstance(source, str | os.PathLike) else ""
+    distinct(table.column_names, name)
+    table = table if columns is None else pick(table, columns, name)
+    if table.num_columns == 0:
+        raise SchemaError(f"{name}table has 0 columns: at least one is needed. Check how it was made.", field="columns")
+    if table.num_rows == 0:
+        raise DataError(
+            f"{name}table has 0 rows: at least one is needed. Check the filter or the file it came from.", field="rows"
+        )
+    return table
+
+
+def pick(table: pa.Table, columns: Sequence[str], name: str = "") -> pa.Table:
+    """Returns some columns of a table, in the order given.
+
+    Raises:
+        SchemaError: A column is missing; the message lists the first five, their number, and the columns there are.
+    """
+    if isinstance(columns, str):
+        raise SchemaError(f"columns == {columns!r}: must be a list of names. Write [{columns!r}].", field="columns")
+    wanted, there = list(columns), set(table.column_names)
+    missing = [column for column in wanted if column not in there]
+    if missing:
+        many = f"{len(missing)} such column{'s' if len(missing) > 1 else ''}"
+        some = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        raise SchemaError(
+            f"{name}column {some}: not in the table ({many}). "
+            f"{nearest(missing[0], table.column_names)}The table has {_some(table.column_names)}. "
+            "Add the columns, or change the names you gave.",
+            field=missing[0],
+        )
+    return table.select(wanted)
+
+
+def to_arrow(native: Any) -> pa.Table:
+    """Returns a dataframe as an Arrow table; it may be empty.
+
+    Raises:
+        SchemaError: It is no dataframe, or one of its columns has no Arrow kind.
+    """
+    native = nw.to_native(native, pass_through=True)
+    if isinstance(native, pa.Table):
+        return native
+    if nw.dependencies.is_pandas_dataframe(native):
+        distinct([str(name) for name in native.columns])
+    try:
+        return _to_arrow(native)
+    except Exception as error:
+        # Each library has its own exceptions; whatever they are, the frame has no Arrow form.
+        raise SchemaError(
+            f"dataframe of kind {type(native).__module__}.{type(native).__qualname__}: cannot be turned into an Arrow "
+            f"table ({_line(error)}). Give one kind of value to each column (numbers or text).",
+            field="source",
+        ) from error
+
+
+def _to_arrow(native: Any) -> pa.Table:
+    if isinstance(native, pa.RecordBatchReader):
+        return native.read_all()
+    if isinstance(native, pa.RecordBatch):
+        return pa.Table.from_batches([native])
+    if isinstance(native, dict):
+        return pa.table(native)
+    frame = nw.from_native(native, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        return frame.collect().to_arrow()
+    if isinstance(frame, nw.DataFrame):
+        if frame.implementation.is_pandas():
+            return pa.Table.from_pandas(native, preserve_index=False).replace_schema_metadata()
+        return frame.to_arrow()
+    if hasattr(native, "__arrow_c_stream__"):
+        return pa.table(native)
+    raise TypeError("it offers neither narwhals nor the Arrow C stream")
+
+
+def like(table: pa.Table, native: Any) -> Any:
+    """Returns the table in the kind of dataframe that `native` is: the same out as came in.
+
+    A path, or a reader of Arrow batches, gives an Arrow table. pandas frames with Arrow columns give Arrow columns;
+    the index of `native` is not carried over. A lazy frame gives a lazy frame.
+    """
+    frame = nw.from_native(native, pass_through=True)
+    if not isinstance(frame, nw.DataFrame | nw.LazyFrame):
+        return table
+    backend = frame.implementation
+    if backend.is_pandas() and any(type(kind).__name__ == "ArrowDtype" for kind in native.dtypes):
+        return table.to_pandas(types_mapper=frame.implementation.to_native_namespace().ArrowDtype)
+    lazy = isinstance(frame, nw.LazyFrame)
+    if lazy and not backend.is_polars():
+        return table
+    out = nw.from_arrow(table, backend=backend)
+    return out.lazy().to_native() if lazy else out.to_native()
+
+
+def write(table: Any, path: str | os.PathLike[str]) -> None:
+    """Writes a table to a file whose suffix names the format, whole or not at all.
+
+    Args:
+        table: An Arrow table or any dataframe that `read` takes; it may be empty.
+        path: Ends in .parquet, .csv, .csv.gz, .feather or .arrow. An older file of that name is replaced.
+
+    Raises:
+        SchemaError: The suffix is unknown, or a column has no form in that format.
+        DataError: The folder is missing or cannot be written to.
+    """
+    path = Path(path)
+    put, table = _WRITERS[_suffix(path)], to_arrow(table)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        put(table, partial)
+        os.replace(partial, path)
+    except pa.ArrowException as error:
+        raise SchemaError(
+            f"{path}: cannot hold this table ({_line(error)}). Write Parquet, or drop lists and structs.",
+            field=str(path),
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({_line(error)}). Create the folder and check that it is writable.",
+                        field=str(path)) from error  # fmt: skip
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    get = _READERS[_suffix(path)]
+    if not path.exists():
+        raise DataError(
+            f"{path}: no such file. Check the name and the folder ({Path.cwd()} is the current one).", field=str(path)
+        )
+    try:
+        table = get(path, columns)
+        table.validate()
+        distinct(table.column_names, f"{path}: ")
+        return table
+    except (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError) as error:
+        if isinstance(error, SchemaError):
+            raise
+        raise DataError(
+            f"{path}: cannot be read as {_suffix(path)} ({_line(error)}). "
+            "It may be truncated or of another format: write it again, or rename it to its true suffix.",
+            field=str(path),
+        ) from error
+
+
+def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    if path.is_dir():
+        return pa_parquet.read_table(path)
+    schema = pa_parquet.read_schema(path)
+    distinct(schema.names, f"{path}: ")
+    # Names are checked by the caller; a name with a dot would be taken for a nested field.
+    known = None if columns is None else [name for name in columns if name in schema.names]
+    dotted = known is not None and any("." in name for name in known)
+    return pa_parquet.read_table(path, columns=None if dotted or not known else known, partitioning=None)
+
+
+def _read_csv(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    convert = pa_csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
+    packed = "gzip" if _suffix(path) == ".csv.gz" else None
+    try:
+        with pa.input_stream(str(path), compression=packed) as stream:
+            return pa_csv.read_csv(stream, convert_options=convert)
+    except pa.ArrowInvalid:
+        # Kinds are guessed from the first block, and a quoted line break may straddle two: take all as one block.
+        with pa.input_stream(str(path), compression=packed) as stream:
+            text = stream.read()
+        whole = pa_csv.ReadOptions(block_size=min(len(text) + 1, _ONE_BLOCK), use_threads=False)
+        quoted = pa_csv.ParseOptions(newlines_in_values=True)
+        return pa_csv.read_csv(pa.BufferReader(text), read_options=whole, parse_options=quoted, convert_options=convert)
+
+
+def _read_feather(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    return pa_feather.read_table(path, memory_map=False)
+
+
+def _read_arrow(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    try:
+        with pa.OSFile(str(path)) as file:
+            return pa.ipc.open_file(file).read_all()
+    except pa.ArrowInvalid:
+        with pa.OSFile(str(path)) as file:
+            return pa.ipc.open_stream(file).read_all()
+
+
+def _write_csv(table: pa.Table, path: Any) -> None:
+    plain = [
+        table.schema.field(k).with_type(kind.value_type) if pa.types.is_dictionary(kind) else table.schema.field(k)
+        for k, kind in enumerate(table.schema.types)
+    ]
+    pa_csv.write_csv(table.cast(pa.schema(plain)), path)
+
+
+def _write_csv_gz(table: pa.Table, path: Path) -> None:
+    with gzip.open(path, "wb", compresslevel=4) as stream:
+        _write_csv(table, stream)
+
+
+def _write_arrow(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as out:
+        out.write_table(table)
+
+
+_READERS: dict[str, Callable[[Path, Sequence[str] | None], pa.Table]] = {
+    ".parquet": _read_parquet, ".csv": _read_csv, ".csv.gz": _read_csv,
+    ".feather": _read_feather, ".arrow": _read_arrow,
+}  # fmt: skip
+_WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+    ".parquet": pa_parquet.write_table, ".csv": _write_csv, ".csv.gz": _write_csv_gz,
+    ".feather": pa_feather.write_feather, ".arrow": _write_arrow,
+}  # fmt: skip
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.endswith(suffix):
+            return suffix
+    raise SchemaError(
+        f"{path}: the suffix {path.suffix!r} is unknown, it must be one of {', '.join(SUFFIXES)}. "
+        "Rename the file to its format, or convert it to Parquet.",
+        field=str(path),
+    )
+
+
+def distinct(names: Sequence[str], source: str = "") -> None:
+    """Refuses names that stand there more than once."""
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise SchemaError(
+            f"{source}column {twice[0]!r}: stands there {list(names).count(twice[0])} times, names must differ "
+            f"({len(twice)} such names). Rename or drop the repeated ones.",
+            field=twice[0],
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:8])) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

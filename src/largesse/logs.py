@@ -1,0 +1,287 @@
+"""The log of a past policy or of a trial: frozen, checked once, arrays only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse._random import Seed, generator
+from largesse.errors import DataError
+
+__all__ = ["Assignment", "Design", "Logs", "labels"]
+
+Design = Literal["rct", "obs"]
+Assignment = Literal["uniform", "shares", "observed", "rows", "unknown"]
+_OPTIONAL = ("unit", "weight", "timestamp")
+
+
+def labels(treatments: Sequence[str], n: int) -> tuple[str, ...]:
+    """Returns the names of the treatments, control first; ``"0", "1", ...`` where none are given."""
+    names = tuple(str(name) for name in treatments) or tuple(str(j) for j in range(n))
+    if len(names) < 2:
+        raise _check.refuse(
+            "treatments",
+            names,
+            "at least two are needed, control first",
+            "Add the rows of the other arm (control included).",
+        )
+    if len(set(names)) < len(names):
+        raise _check.refuse("treatments", names, "names must differ", "Rename the repeated one.")
+    return names
+
+
+def frozen(values: NDArray[Any]) -> NDArray[Any]:
+    """Returns a read-only view; the caller's own array stays writable."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Logs:
+    """Rows (x, treatment, value, cost), and how the treatments were assigned.
+
+    Attributes:
+        x: Encoded features, float32 (N, d), finite.
+        treatment: Code of the treatment taken, int32 (N,), in 0..M-1; 0 is control.
+        value: What the unit brought (orders, revenue), float64 (N,).
+        cost: What the unit cost, in money, float64 (N,), >= 0; 0 in control unless `control_cost`.
+        treatments: Names of the M treatments, control first.
+        features: Names of the d features.
+        design: ``"rct"`` (assigned at random, one probability per arm) or ``"obs"`` (a past policy).
+        propensity: Probability of the treatment taken, float64 (N,), or None when unknown. Give ``"uniform"`` (1/M),
+            ``"observed"`` (the shares of the arms in these rows; the default of a trial), a mapping from name to
+            planned share, or an array with one entry per row.
+        assignment: How the propensities came about (set here).
+        unit: Unit ids (N,), optional.
+        weight: Row weights, float64 (N,), > 0, optional: a weight of 2 is the row twice.
+        timestamp: Times (N,), optional.
+        control_cost: Whether control rows may cost money (then costs are compared with control's).
+
+    Raises:
+        DataError: A rule above is broken; the message names the first cell, the count and the next step.
+
+    >>> logs = Logs(x=[[0.0], [1.0], [2.0], [3.0]], treatment=[0, 1, 0, 1], value=[0, 1, 1, 1], cost=[0, 2, 0, 2])
+    >>> logs.n, logs.n_treatments, logs.propensity.tolist()
+    (4, 2, [0.5, 0.5, 0.5, 0.5])
+    """
+
+    x: NDArray[np.float32]
+    treatment: NDArray[np.int32]
+    value: NDArray[np.float64]
+    cost: NDArray[np.float64]
+    treatments: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    design: Design = "rct"
+    propensity: Any = None
+    unit: NDArray[Any] | None = None
+    weight: NDArray[np.float64] | None = None
+    timestamp: NDArray[Any] | None = None
+    control_cost: bool = False
+    assignment: Assignment = field(init=False, default="unknown")
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        _check.choice("design", self.design, ("rct", "obs"))
+        for name, dtype in (("x", np.float32), ("value", np.float64), ("cost", np.float64), ("weight", np.float64)):
+            if getattr(self, name) is not None:
+                rows = _check.array(name, getattr(self, name), ndim=2 if name == "x" else 1, dtype=dtype)
+                _check.finite(name, rows, "Drop or fill these rows (largesse.frames fills features for you).")
+                put(name, frozen(rows))
+        for name in ("unit", "timestamp"):
+            if getattr(self, name) is not None:
+                put(name, frozen(np.asarray(getattr(self, name))))
+        put("treatment", frozen(self._codes()))
+        put("treatments", labels(self.treatments, max(2, int(self.treatment.max()) + 1)))
+        put("features", tuple(self.features) or tuple(f"x{k}" for k in range(self.x.shape[1])))
+        _check.lengths(x=self.x, treatment=self.treatment, value=self.value, cost=self.cost, unit=self.unit,
+                       weight=self.weight, timestamp=self.timestamp)  # fmt: skip
+        self._rules()
+        put("assignment", _assignment(self.propensity, self.design))
+        put("propensity", self._propensities())
+
+    def _codes(self) -> NDArray[np.int32]:
+        top = len(self.treatments) or 2**31 - 1
+        return _check.integers(
+            "treatment", self.treatment, low=0, high=top, rule=f"must be a treatment code in 0..{top - 1}, 0 is control",
+            remedy="Name every treatment in `treatments`, control first.",
+        )  # fmt: skip
+
+    def _rules(self) -> None:
+        _check.nonnegative("cost", self.cost)
+        if self.weight is not None and (self.weight <= 0).any():
+            raise _check.refuse_cells("weight", self.weight, self.weight <= 0, "must be > 0", "Drop rows of weight 0.")
+        if len(self.features) != self.x.shape[1]:
+            raise _check.refuse(
+                "len(features)", len(self.features), f"x has {self.x.shape[1]} columns", "Name each one."
+            )
+        spent = (self.treatment == 0) & (self.cost > 0)
+        if spent.any() and not self.control_cost:
+            raise _check.refuse_cells(
+                "cost", self.cost, spent, "a control row must cost nothing",
+                "Is the control code right? If control truly costs money, set control_cost=True.",
+            )  # fmt: skip
+        for j, rows in enumerate(self.arm_rows):
+            if rows == 0 and self.design == "rct":  # a past policy may never have used an arm
+                raise _check.refuse(
+                    f"rows of treatment {self.treatments[j]!r}", 0, "every arm needs rows",
+                    "Drop the name from `treatments`, or add its rows.",
+                )  # fmt: skip
+
+    def _propensities(self) -> NDArray[np.float64] | None:
+        given, m = self.propensity, self.n_treatments
+        if self.assignment == "unknown":
+            return None
+        if self.assignment == "rows":
+            p = _check.array("propensity", given, ndim=1, dtype=np.float64)
+            _check.lengths(treatment=self.treatment, propensity=p)
+            bad = ~((p > 0) & (p <= 1))
+            if bad.any():
+                raise _check.refuse_cells(
+                    "propensity", p, bad, "must be in (0, 1]", "It is the probability of the treatment taken."
+                )
+            if self.design == "rct":
+                self._constant_by_arm(p)
+            return frozen(p)
+        if self.assignment == "uniform":
+            shares = np.full(m, 1.0 / m)
+        elif self.assignment == "observed":
+            shares = np.bincount(self.treatment, self.weight, minlength=m) / self.total_weight
+        else:
+            shares = _shares(given, self.treatments)
+        return frozen(shares[self.treatment])
+
+    def _constant_by_arm(self, p: NDArray[np.float64]) -> None:
+        first = np.array([p[np.argmax(self.treatment == j)] for j in range(self.n_treatments)])
+        moved = np.abs(p - first[self.treatment]) > 1e-9
+        if moved.any():
+            raise _check.refuse_cells(
+                "propensity", p, moved, "must be constant by arm, since design is 'rct'",
+                "If the probabilities depend on the unit, set design='obs' and keep them: they stay known and are used.",
+            )  # fmt: skip
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.treatment)
+
+    @property
+    def n_treatments(self) -> int:
+        """Number of treatments M, control included."""
+        return len(self.treatments)
+
+    @property
+    def arm_rows(self) -> NDArray[np.int64]:
+        """Rows per treatment, (M,)."""
+        return np.bincount(self.treatment, minlength=self.n_treatments)
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Row weights (N,), ones where none were given."""
+        return np.ones(self.n) if self.weight is None else self.weight
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the row weights: the number of units the rows stand for."""
+        return float(self.n if self.weight is None else self.weight.sum())
+
+    @property
+    def inverse_propensity(self) -> NDArray[np.float64]:
+        """W = weight / propensity, (N,).
+
+        Raises:
+            DataError: The propensities are unknown.
+        """
+        if self.propensity is None:
+            raise DataError(
+                "propensity: unknown, so these rows prove nothing about another policy. "
+                "Use the rows of a randomised trial (design='rct'), or give the logged propensities.",
+                field="propensity",
+            )
+        return self.weights / self.propensity
+
+    def take(self, rows: NDArray[Any]) -> Logs:
+        """Returns the logs of some rows (a mask or row numbers), in that order."""
+        names = ("x", "treatment", "value", "cost", *_OPTIONAL)
+        picked = {k: None if getattr(self, k) is None else getattr(self, k)[rows] for k in names}
+        return self._again(None if self.propensity is None else self.propensity[rows], picked)
+
+    def with_cost(self, cost: NDArray[Any]) -> Logs:
+        """Returns the same rows with other costs, (N,)."""
+        return self._again(self.propensity, {"cost": cost})
+
+    def _again(self, propensity: NDArray[Any] | None, changes: dict[str, Any]) -> Logs:
+        """Returns checked logs with some fields changed, that know as much of their assignment as these."""
+        given = self.assignment if self.assignment == "observed" else propensity
+        out = replace(self, propensity=given, **changes)
+        object.__setattr__(out, "assignment", self.assignment)
+        return out
+
+    def split(self, *shares: float, seed: Seed = 0) -> tuple[Logs, ...]:
+        """Returns disjoint parts with the given shares of every arm, drawn at random.
+
+        Args:
+            shares: Positive numbers; they are scaled to sum to one.
+            seed: Seed of the draw.
+        """
+        part = self.parts(*shares, seed=seed)
+        return tuple(self.take(np.flatnonzero(part == k)) for k in range(len(shares)))
+
+    def parts(self, *shares: float, seed: Seed = 0) -> NDArray[np.int64]:
+        """Returns the number of the part each row falls in, (N,); each part has its share of every arm."""
+        rng, cuts = generator(seed), np.cumsum(shares) / np.sum(shares)
+        part = np.empty(self.n, np.int64)
+        for j in range(self.n_treatments):
+            rows = rng.permutation(np.flatnonzero(self.treatment == j))
+            part[rows] = np.searchsorted(cuts[:-1], (np.arange(len(rows)) + 0.5) / len(rows))
+        return part
+
+    def __or__(self, other: Logs) -> Logs:
+        """Returns both logs as one observational log, this one's rows first; propensities are kept where both know them."""
+        if self.treatments != other.treatments or self.features != other.features:
+            raise _check.refuse(
+                "features",
+                other.features[:5],
+                "both logs need the same features and treatments",
+                "Encode both with one encoder.",
+            )
+        known = self.propensity is not None and other.propensity is not None
+
+        def both(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(self, name), getattr(other, name)])
+
+        weighted = self.weight is not None or other.weight is not None
+        return Logs(
+            x=both("x"), treatment=both("treatment"), value=both("value"), cost=both("cost"), treatments=self.treatments,
+            features=self.features, design="obs", propensity=both("propensity") if known else None,
+            weight=both("weights") if weighted else None, control_cost=self.control_cost or other.control_cost,
+        )  # fmt: skip
+
+
+def _assignment(given: Any, design: str) -> Assignment:
+    if given is None:
+        return "observed" if design == "rct" else "unknown"
+    if isinstance(given, str):
+        return _check.choice("propensity", given, ("uniform", "observed"))  # type: ignore[return-value]
+    return "shares" if isinstance(given, Mapping) else "rows"
+
+
+def _shares(given: Mapping[str, float], treatments: tuple[str, ...]) -> NDArray[np.float64]:
+    missing = [name for name in treatments if name not in given]
+    if missing or len(given) != len(treatments):
+        raise _check.refuse(
+            "propensity", dict(given), f"needs one share for each of {treatments}", "Name every arm once."
+        )
+    shares = np.array([_check.number(f"propensity[{name!r}]", given[name], low=0, high=1) for name in treatments])
+    if (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
+        raise _check.refuse(
+            "propensity", dict(given), "shares must be > 0 and sum to 1", "Give the planned shares of the trial."
+        )
+    return shares

@@ -1,0 +1,27 @@
+"""Learners of menus. Each name is loaded on first use: only what is asked for imports torch or LightGBM."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Boosting": "boosting",
+    "Calibrated": "calibrate",
+    "CausalForest": "forest",
+    "Corrected": "correction",
+    "MLP": "mlp",
+    "Model": "base",
+    "Outcome": "outcome",
+    "Regressors": "regressors",
+    "Response": "outcome",
+    "Schedule": "_train",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'largesse.models' has no attribute {name!r}")
+    return getattr(import_module(f"largesse.models.{_HOME[name]}"), name)

@@ -1,0 +1,157 @@
+"""The response network: one body, heads for all treatments, and the likelihood of what was logged."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from largesse.models.outcome import Outcome
+import itertools
+
+__all__ = ["ResponseNet"]
+
+_WIDE = 6.0  # standardised features are clipped here: heavy tails must not own the body
+_SIGMA = (0.05, 5.0)
+
+
+class ResponseNet(nn.Module):
+    """Features -> E value, P(value > 0), E cost of every treatment.
+
+    Standardised features pass a body of ReLU layers. Value heads are family parameters per treatment. Cost heads are
+    structured: control costs nothing (unless it may), ordered levels cost more and more. `plain` takes both
+    structures away, for parity with published networks.
+
+    Args:
+        features: Number of features d.
+        treatments: Number of treatments M.
+        outcome: Family of the value and rule of the cost.
+        hidden: Widths of the body.
+        plain: Free heads and squared errors, as published.
+        scales: Typical size of a value and of a cost: squared errors are measured in these units.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        treatments: int,
+        outcome: Outcome,
+        hidden: tuple[int, ...],
+        plain: bool,
+        scales: tuple[float, float],
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.m, self.outcome, self.plain = treatments, outcome, plain
+        self.value_scale, self.cost_scale = scales
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
+        widths = (features, *hidden)
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(widths):
+            layers += [nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout)]
+        self.body = nn.Sequential(*layers)
+        self.parts = 3 if outcome.family == "zero_inflated_lognormal" and not plain else 1
+        self.value = nn.Linear(widths[-1], treatments)
+        if not plain:  # all arms start alike: what differs between them has to be learned
+            self.common = nn.Linear(widths[-1], self.parts)
+            self.shift = nn.Parameter(torch.zeros(self.parts - 1, treatments))
+            self.drift = nn.Linear(widths[-1], treatments)
+            nn.init.zeros_(self.drift.weight)
+            nn.init.zeros_(self.drift.bias)
+            nn.init.zeros_(self.value.weight)
+            nn.init.zeros_(self.value.bias)
+        self.cost = nn.Linear(widths[-1], treatments) if outcome.cost_rule == "learned" else None
+
+    def forward(self, x: Tensor, observed: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Returns raw value heads (N, parts, M) and raw cost heads (N, M).
+
+        `observed` (N,) is 1 for rows of an observational log. Their arms differ from the trial's by a drift of their
+        own: who was chosen by the past policy is not who was drawn at random. Predictions are for the trial.
+        """
+        h = self.body(((x - self.centre) / self.spread).clamp(-_WIDE, _WIDE))  # (N, hidden)
+        value = self.value(h)[:, None, :]  # (N, 1, M)
+        if observed is not None and not self.plain:
+            value = value + (self.drift(h) * observed[:, None])[:, None, :]
+        if not self.plain:
+            # A basket's size differs between arms by a constant factor; who buys differs freely.
+            others = self.shift.expand(len(h), -1, -1)
+            value = self.common(h)[:, :, None] + torch.cat([value, others], 1)  # (N, parts, M)
+        return value, None if self.cost is None else self.costs(self.cost(h))
+
+    def costs(self, raw: Tensor) -> Tensor:
+        """Gives cost heads (N, M) their structure; logits if costs are 0 or 1, else in units of the cost's scale."""
+        outcome = self.outcome
+        if self.plain:
+            return raw
+        if outcome.cost_binary:
+            if not outcome.ordered:
+                return raw
+            return torch.cat([raw[:, :1], raw[:, :1] + F.softplus(raw[:, 1:]).cumsum(1)], 1)
+        steps = F.softplus(raw)
+        if not outcome.control_cost:
+            steps = torch.cat([torch.zeros_like(steps[:, :1]), steps[:, 1:]], 1)
+        if outcome.ordered:
+            return steps.cumsum(1)
+        return steps
+
+    def loss(
+        self, x: Tensor, t: Tensor, value: Tensor, cost: Tensor, weight: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Returns the weighted mean loss of the logged outcomes: -log likelihood of the value plus that of the cost."""
+        heads, costs = self(x, observed)
+        taken = heads.gather(2, t[:, None, None].expand(-1, self.parts, 1)).squeeze(2)  # (N, parts)
+        each = self.value_loss(taken, value)
+        if costs is not None:
+            each = each + self.cost_loss(costs.gather(1, t[:, None]).squeeze(1), cost, t)
+        return (weight * each).sum() / weight.sum()
+
+    def value_loss(self, head: Tensor, value: Tensor) -> Tensor:
+        """Returns -log likelihood per row (N,), constants dropped; squared error for gaussian and plain heads."""
+        family = "gaussian" if self.plain else self.outcome.family
+        if family == "bernoulli":
+            return F.binary_cross_entropy_with_logits(head[:, 0], value, reduction="none")
+        if family == "poisson":
+            return F.poisson_nll_loss(head[:, 0], value, log_input=True, reduction="none")
+        if family == "gaussian":
+            return (head[:, 0] - value / self.value_scale) ** 2
+        bought = (value > 0).to(value.dtype)
+        sigma = F.softplus(head[:, 2]).clamp(*_SIGMA)
+        basket = ((value.clamp_min(1e-12).log() - head[:, 1]) / sigma) ** 2 / 2 + sigma.log()
+        return F.binary_cross_entropy_with_logits(head[:, 0], bought, reduction="none") + bought * basket
+
+    def cost_loss(self, head: Tensor, cost: Tensor, t: Tensor) -> Tensor:
+        """Returns the loss of a learned cost per row (N,)."""
+        if self.outcome.cost_binary and not self.plain:
+            each = F.binary_cross_entropy_with_logits(head, cost, reduction="none")
+            return each if self.outcome.control_cost else each * (t > 0)
+        return (head - cost / self.cost_scale) ** 2
+
+    def respond(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Returns E value, P(value > 0) and E cost, each (N, M); None where not known."""
+        heads, costs = self(x)
+        value, redeem = self._expect(heads)
+        if costs is None:
+            return value, redeem, None
+        if not self.outcome.cost_binary or self.plain:
+            return value, redeem, costs * self.cost_scale
+        cost = costs.sigmoid()
+        if not self.outcome.control_cost:
+            cost = torch.cat([torch.zeros_like(cost[:, :1]), cost[:, 1:]], 1)
+        return value, redeem, cost
+
+    def _expect(self, heads: Tensor) -> tuple[Tensor, Tensor | None]:
+        family = "gaussian" if self.plain else self.outcome.family
+        if family == "bernoulli":
+            p = heads[:, 0].sigmoid()
+            return p, p
+        if family == "poisson":
+            mean = heads[:, 0].clamp_max(20).exp()
+            return mean, 1 - (-mean).exp()
+        if family == "gaussian":
+            return heads[:, 0] * self.value_scale, None
+        p, sigma = heads[:, 0].sigmoid(), F.softplus(heads[:, 2]).clamp(*_SIGMA)
+        return p * (heads[:, 1] + sigma**2 / 2).clamp_max(30).exp(), p

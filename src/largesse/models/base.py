@@ -1,0 +1,121 @@
+"""The contract of every model: keyword-only parameters, `fit(rct, obs)`, `predict(x) -> Menu`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from largesse import _check
+from largesse.errors import DataError, NotFittedError, SchemaError
+from largesse.logs import Logs
+from largesse.menu import Menu
+from largesse.models.outcome import Outcome, Response
+
+__all__ = ["Data", "Model", "State"]
+
+Data = Literal["both", "rct", "obs"]
+State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
+
+
+class Model(ABC, BaseEstimator):  # type: ignore[misc]
+    """A learner of menus.
+
+    Subclasses store their parameters in `__init__` and implement `_learn` and `_respond`; learned state ends in ``_``.
+
+    Attributes:
+        outcome_: The family of the value and the rule of the cost that the model uses.
+        treatments_: Names of the treatments, control first.
+        features_: Names of the features.
+    """
+
+    outcome: Outcome | None
+    outcome_: Outcome
+    treatments_: tuple[str, ...]
+    features_: tuple[str, ...]
+
+    def fit(self, rct: Logs, obs: Logs | None = None, *, validation: Logs | None = None) -> Self:
+        """Learns from the rows of a trial and, if given, of an observational log; returns self.
+
+        Args:
+            rct: Rows of a randomised trial.
+            obs: Rows of a past policy, with the same features and treatments.
+            validation: Trial rows that a model may use to stop or to choose; never for the final proof.
+
+        Raises:
+            DataError: The logs do not fit together, or contradict the declared outcome.
+        """
+        for name, other in (("obs", obs), ("validation", validation)):
+            if other is not None and (other.features, other.treatments) != (rct.features, rct.treatments):
+                raise SchemaError(
+                    f"{name}: its {len(other.features)} features and treatments {other.treatments} differ from the trial's "
+                    f"{len(rct.features)} and {rct.treatments}. Encode both with one encoder.",
+                    field=name,
+                )
+        given = self.get_params(deep=False).get("outcome")
+        self.outcome_ = given or Outcome.infer(rct if obs is None else rct | obs)
+        self.treatments_, self.features_ = rct.treatments, rct.features
+        self._learn(rct, obs, validation)
+        return self
+
+    def predict(self, x: NDArray[Any]) -> Menu:
+        """Returns value and cost of every treatment for each row of features.
+
+        Args:
+            x: Encoded features, (N, d), finite.
+
+        Raises:
+            NotFittedError: Before `fit`.
+            SchemaError: Another number of features than at `fit`.
+        """
+        answer = self.respond(x)
+        return self.outcome_.menu(answer, self.treatments_)
+
+    def respond(self, x: NDArray[Any]) -> Response:
+        """Returns what `predict` builds the menu from: E value, P(value > 0), E cost, each (N, M)."""
+        if not hasattr(self, "treatments_"):
+            raise NotFittedError(f"{type(self).__name__}: not fitted. Call fit(rct, obs) first.")
+        rows = _check.array("x", x, ndim=2, dtype=np.float32)
+        if rows.shape[1] != len(self.features_):
+            raise SchemaError(
+                f"x.shape == {rows.shape}: the model was fitted on {len(self.features_)} features "
+                f"({', '.join(self.features_[:3])}, ...). Use the encoder of the fit.",
+                field="x",
+            )
+        _check.finite("x", rows, "Encode with the encoder of the fit, which fills missing values.")
+        return self._respond(rows)
+
+    @abstractmethod
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None: ...
+
+    @abstractmethod
+    def _respond(self, x: NDArray[np.float32]) -> Response: ...
+
+    def state(self) -> State:
+        """Returns the learned state as JSON-able settings and named arrays, for `largesse.store`."""
+        raise DataError(
+            f"{type(self).__name__}: cannot be saved without pickle. Use Boosting or MLP, or keep the training script.",
+            field="model",
+        )
+
+    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Takes over a state written by `state`."""
+        raise DataError(f"{type(self).__name__}: has no saved form.", field="model")
+
+
+def training_rows(data: Data, rct: Logs, obs: Logs | None) -> Logs:
+    """Returns the rows to learn from."""
+    _check.choice("data", data, ("both", "rct", "obs"))
+    if data == "obs" and obs is None:
+        raise _check.refuse("data", data, "no observational log was given", "Pass obs, or set data='rct'.")
+    rows = rct if data == "rct" or obs is None else obs if data == "obs" else rct | obs
+    for j, count in enumerate(rows.arm_rows):
+        if count == 0:
+            raise _check.refuse(
+                f"rows of treatment {rows.treatments[j]!r}", 0, f"nothing to learn it from with data={data!r}",
+                "Learn from data='both', or drop the treatment.",
+            )  # fmt: skip
+    return rows

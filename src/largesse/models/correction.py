@@ -1,0 +1,141 @@
+"""Logs first, then the trial: a base model learns from OBS, small boosted trees correct it on RCT rows.
+
+The correction starts from the base's own score (the link of its mean for the treatment taken), sees the features, the
+treatment and that score, and is stopped by cross-validation on the trial: when the trial has nothing to add, it adds
+nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from largesse.logs import Logs
+from largesse.models.base import Model, State
+from largesse.models.boosting import OBJECTIVE
+from largesse.models.calibrate import link_of, mean_of
+from largesse.models.outcome import Outcome, Response
+
+__all__ = ["Corrected"]
+
+_PARAMS: dict[str, Any] = {
+    "learning_rate": 0.05, "num_leaves": 8, "min_data_in_leaf": 500, "feature_fraction": 0.5, "lambda_l2": 50.0,
+    "bagging_fraction": 0.8, "bagging_freq": 1, "max_bin": 63, "verbosity": -1, "deterministic": True,
+}  # fmt: skip
+_FOLDS, _PATIENCE = 2, 15
+
+
+class Corrected(Model):
+    """A base model fitted on the observational log (on the trial if there is none), corrected on the trial.
+
+    Args:
+        base: The model to correct; a clone of it is fitted.
+        outcome: Family and cost rule; None: inferred from the rows.
+        rounds: The most trees a correction may have.
+        params: Changes to the correction's LightGBM parameters.
+        seed: Folds and sampling.
+        n_threads: LightGBM's threads.
+    """
+
+    def __init__(
+        self,
+        base: Model,
+        *,
+        outcome: Outcome | None = None,
+        rounds: int = 200,
+        params: dict[str, Any] | None = None,
+        seed: int = 0,
+        n_threads: int = 1,
+    ) -> None:
+        self.base = base
+        self.outcome = outcome
+        self.rounds = rounds
+        self.params = params
+        self.seed = seed
+        self.n_threads = n_threads
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        base = clone(self.base).set_params(outcome=self.outcome_, data="rct" if obs is None else "obs")
+        self.base_ = base.fit(rct, obs, validation=validation)
+        answer, self.trees_ = self.base_.respond(rct.x), {}
+        logged = {"value": rct.value, "cost": rct.cost, "redeem": (rct.value > 0).astype(np.float64)}
+        for name, family in self._families().items():
+            table = getattr(answer, name)
+            if table is not None:
+                self.trees_[name] = self._correct(rct, family, link_of(family, table), logged[name])
+
+    def _families(self) -> dict[str, str]:
+        """Which quantities are corrected, each with its likelihood."""
+        outcome = self.outcome_
+        found: dict[str, str] = {"value": "cost" if outcome.family == "zero_inflated_lognormal" else outcome.family}
+        if outcome.cost_rule == "learned":
+            found["cost"] = "bernoulli" if outcome.cost_binary else "cost"
+        if outcome.cost_rule == "per_redemption" and outcome.family != "bernoulli":
+            found["redeem"] = "bernoulli"
+        return found
+
+    def _correct(self, rct: Logs, family: str, link: NDArray[np.float64], y: NDArray[np.float64]) -> lgb.Booster | None:
+        rows = np.arange(rct.n)
+        if family in ("cost", "bernoulli") and not self.outcome_.control_cost and not y[rct.treatment == 0].any():
+            rows = rows[rct.treatment > 0]  # control costs nothing: no rows to learn from
+        t = rct.treatment[rows]
+        score = link[rows, t]
+        params = {
+            **_PARAMS,
+            "objective": OBJECTIVE[family],
+            "seed": self.seed,
+            "num_threads": self.n_threads,
+            **(self.params or {}),
+        }
+        params["min_data_in_leaf"] = max(20, min(params["min_data_in_leaf"], len(rows) // 40))
+        data = lgb.Dataset(
+            np.column_stack([rct.x[rows], score, t]), y[rows], weight=rct.weights[rows], init_score=score, params=params
+        )
+        trace = lgb.cv(
+            params, data, self.rounds, nfold=_FOLDS, stratified=False, seed=self.seed,
+            callbacks=[lgb.early_stopping(_PATIENCE, verbose=False)],
+        )  # fmt: skip
+        best = len(next(iter(trace.values())))
+        return lgb.train(params, data, best) if best > 1 else None
+
+    def _respond(self, x: NDArray[np.float32]) -> Response:
+        answer = self.base_.respond(x)
+        tables = {name: getattr(answer, name) for name in ("value", "redeem", "cost")}
+        families = self._families()
+        for name, booster in self.trees_.items():
+            if booster is not None:
+                tables[name] = self._move(x, families[name], tables[name], booster)
+        if self.outcome_.family == "bernoulli":
+            tables["redeem"] = tables["value"]
+        return Response(**tables)
+
+    def _move(self, x: NDArray[Any], family: str, table: NDArray[Any], booster: lgb.Booster) -> NDArray[np.float64]:
+        link = link_of(family, table)
+        out = np.empty_like(link)
+        for j in range(link.shape[1]):
+            rows = np.column_stack([x, link[:, j], np.full(len(x), j)])
+            out[:, j] = mean_of(family, link[:, j] + booster.predict(rows, raw_score=True, num_threads=self.n_threads))
+        if family == "cost" and not self.outcome_.control_cost:
+            out[:, 0] = table[:, 0]
+        return out
+
+    def state(self) -> State:
+        """Returns the base's state and the trees in LightGBM's text form."""
+        settings, arrays = self.base_.state()
+        trees = {name: None if b is None else b.model_to_string() for name, b in self.trees_.items()}
+        return {"settings": settings, "trees": trees}, {f"base.{k}": v for k, v in arrays.items()}
+
+    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Takes over a saved state."""
+        self.base_ = clone(self.base)
+        self.base_.outcome_, self.base_.treatments_, self.base_.features_ = (
+            self.outcome_,
+            self.treatments_,
+            self.features_,
+        )
+        self.base_.restore(settings["settings"], {k[5:]: v for k, v in arrays.items()})
+        self.trees_ = {k: None if v is None else lgb.Booster(model_str=v) for k, v in settings["trees"].items()}

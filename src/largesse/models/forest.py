@@ -1,0 +1,85 @@
+"""Causal forests through `econml`, for benchmarks: effects of each arm against control, added to control's mean."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestRegressor
+
+from largesse.errors import MissingDependency
+from largesse.logs import Logs
+from largesse.models.base import Data, Model, training_rows
+from largesse.models.outcome import Outcome, Response
+
+__all__ = ["CausalForest"]
+
+
+class CausalForest(Model):
+    """A generalised random forest per quantity (value, and the cost where no rule gives it).
+
+    Args:
+        outcome: Family and cost rule; None: inferred from the rows.
+        data: Which rows to learn from.
+        trees: Trees per forest.
+        seed: Sampling.
+        n_threads: Threads.
+
+    Reference:
+        Athey, Tibshirani and Wager 2019; package econml.
+
+    Raises:
+        MissingDependency: On `fit`, when econml is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        outcome: Outcome | None = None,
+        data: Data = "both",
+        trees: int = 200,
+        seed: int = 0,
+        n_threads: int = 1,
+    ) -> None:
+        self.outcome = outcome
+        self.data = data
+        self.trees = trees
+        self.seed = seed
+        self.n_threads = n_threads
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        try:
+            grf = import_module("econml.grf")
+        except ImportError as error:
+            raise MissingDependency("econml", "forest", "CausalForest") from error
+        rows = training_rows(self.data, rct, obs)
+        arms = np.eye(rows.n_treatments)[rows.treatment][:, 1:]
+        targets = {"value": rows.value}
+        if self.outcome_.cost_rule == "learned":
+            targets["cost"] = rows.cost
+        self.effect_: dict[str, Any] = {}
+        self.base_: dict[str, Any] = {}
+        control = rows.treatment == 0
+        for name, y in targets.items():
+            forest = grf.CausalForest(
+                n_estimators=-(-self.trees // 4) * 4, min_samples_leaf=50, n_jobs=self.n_threads, random_state=self.seed
+            )
+            self.effect_[name] = forest.fit(rows.x, arms, y)
+            base = RandomForestRegressor(100, min_samples_leaf=50, n_jobs=self.n_threads, random_state=self.seed)
+            self.base_[name] = base.fit(rows.x[control], y[control])
+
+    def _respond(self, x: NDArray[np.float32]) -> Response:
+        found = {}
+        for name, forest in self.effect_.items():
+            base = self.base_[name].predict(x)[:, None]
+            found[name] = np.hstack([base, base + forest.predict(x).reshape(len(x), -1)])
+        value = found["value"]
+        if "cost" not in found:
+            clipped = np.clip(value, 0, 1) if self.outcome_.family == "bernoulli" else value
+            return Response(clipped, clipped if self.outcome_.family == "bernoulli" else None, None)
+        cost = np.maximum(found["cost"], 0)
+        if not self.outcome_.control_cost:
+            cost[:, 0] = 0
+        return Response(value, None, cost)

@@ -1,0 +1,172 @@
+"""Two-stage networks: learn the response by its likelihood, average a few of them, decide by price."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.logs import Logs
+from largesse.models._network import ResponseNet
+from largesse.models._train import Schedule, Step, threads, train
+from largesse.models.base import Data, Model, State, training_rows
+from largesse.models.outcome import Outcome, Response
+
+__all__ = ["MLP"]
+
+_CHUNK = 4096  # rows scored at once: stays in cache
+
+
+class MLP(Model):
+    """A multi-head network, or the mean of several.
+
+    Args:
+        outcome: Family and cost rule; None: inferred from the rows.
+        data: Which rows to learn from: ``"both"``, ``"rct"`` or ``"obs"``.
+        hidden: Widths of the body.
+        members: Networks to average, each with its own start and row order.
+        schedule: Epochs, batch, rate, decay, averaging.
+        dropout: Share of hidden units left out in each step.
+        arm_weighted: Weigh rows so that every arm counts alike: a_i = n / (M n_{t_i}).
+        plain: Free heads and squared errors for value and cost, as in the published systems.
+        seed: Starts and row orders.
+        n_threads: Threads of the matrix products.
+        on_step: Called as on_step(step, steps, loss) after each step.
+
+    Reference:
+        Network and prediction loss: Zhou et al., KDD 2024 (DFCL), equation of L_PL; likelihood heads: Wang et al. 2019
+        (zero-inflated log-normal).
+
+    >>> rng = np.random.default_rng(0)
+    >>> x, t = rng.normal(size=(400, 2)), rng.integers(0, 2, 400)
+    >>> order = (rng.random(400) < 0.3 + 0.2 * t).astype(float)
+    >>> model = MLP(members=1).fit(Logs(x=x, treatment=t, value=order, cost=2.0 * t * order))
+    >>> model.outcome_.cost_rule, model.predict(x).cost[:, 0].max().item()
+    ('per_redemption', 0.0)
+    """
+
+    def __init__(
+        self,
+        *,
+        outcome: Outcome | None = None,
+        data: Data = "both",
+        hidden: tuple[int, ...] = (128, 64, 32),
+        members: int = 3,
+        schedule: Schedule = Schedule(),  # noqa: B008  (frozen)
+        dropout: float = 0.0,
+        arm_weighted: bool = False,
+        plain: bool = False,
+        seed: int = 0,
+        n_threads: int = 1,
+        on_step: Step | None = None,
+    ) -> None:
+        self.outcome = outcome
+        self.data = data
+        self.hidden = hidden
+        self.members = members
+        self.schedule = schedule
+        self.dropout = dropout
+        self.arm_weighted = arm_weighted
+        self.plain = plain
+        self.seed = seed
+        self.n_threads = n_threads
+        self.on_step = on_step
+
+    @classmethod
+    def published(cls, **changes: Any) -> Self:
+        """Returns the network of the papers: one member, free value and cost heads, arm-weighted squared errors."""
+        return cls(**{"members": 1, "plain": True, "arm_weighted": True, **changes})
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        rows = training_rows(self.data, rct, obs)
+        if self.plain:
+            self.outcome_ = Outcome(family="gaussian", cost_rule="learned", control_cost=self.outcome_.control_cost)
+        tensors = _tensors(rows, self.arm_weighted)
+        observed = torch.zeros(rows.n)
+        if self.data == "both" and obs is not None:
+            observed[rct.n :] = 1.0
+        x, t, value, cost, weight = tensors
+        scales = (float(value.std()) or 1.0, float(cost.std()) or 1.0)
+        centre, spread = x.mean(0), x.std(0).clamp_min(1e-6)
+        self.nets_: list[ResponseNet] = []
+        with threads(self.n_threads):
+            for k in range(
+                _check.integers("members", [self.members], low=1, high=1000, rule="must be >= 1", remedy="")[0]
+            ):
+                seed = int(np.random.SeedSequence(self.seed, spawn_key=(k,)).generate_state(1)[0])
+                net = self._net(x.shape[1], scales, seed)
+                net.centre.copy_(centre)
+                net.spread.copy_(spread)
+                _start_at_means(net, rows)
+                loss = lambda i, net=net: net.loss(x[i], t[i], value[i], cost[i], weight[i], observed[i])  # noqa: E731
+                train(net, loss, len(x), self.schedule, seed, self.on_step)
+                self.nets_.append(net)
+
+    def _net(self, features: int, scales: tuple[float, float], seed: int) -> ResponseNet:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return ResponseNet(
+                features, len(self.treatments_), self.outcome_, tuple(self.hidden), self.plain, scales, self.dropout
+            )
+
+    def _respond(self, x: NDArray[np.float32]) -> Response:
+        tables: list[NDArray[Any] | None] = [None, None, None]
+        with torch.inference_mode(), threads(self.n_threads):
+            for k, net in enumerate(self.nets_):
+                parts = [net.respond(torch.tensor(x[i : i + _CHUNK])) for i in range(0, len(x), _CHUNK)]
+                for q, pieces in enumerate(zip(*parts, strict=True)):
+                    if pieces[0] is not None:
+                        table = torch.cat(pieces).numpy()
+                        tables[q] = table if k == 0 else tables[q] + (table - tables[q]) / (k + 1)
+        value, redeem, cost = tables
+        assert value is not None
+        return Response(value, redeem, cost)
+
+    def state(self) -> State:
+        """Returns the networks' weights and what is needed to build them again."""
+        arrays = {f"{k}.{n}": w.numpy() for k, net in enumerate(self.nets_) for n, w in net.state_dict().items()}
+        return {
+            "scales": [[net.value_scale, net.cost_scale] for net in self.nets_],
+            "plain": self.plain,
+            "hidden": list(self.hidden),
+        }, arrays
+
+    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Builds the networks of a saved state."""
+        self.plain, self.hidden, self.nets_ = settings["plain"], tuple(settings["hidden"]), []
+        for k, scales in enumerate(settings["scales"]):
+            net = self._net(len(self.features_), tuple(scales), 0)
+            mark = f"{k}."
+            net.load_state_dict({n[len(mark) :]: torch.from_numpy(w) for n, w in arrays.items() if n.startswith(mark)})
+            self.nets_.append(net.eval())
+
+
+def _tensors(rows: Logs, arm_weighted: bool) -> tuple[torch.Tensor, ...]:
+    weight = rows.weights
+    if arm_weighted:
+        weight = weight * (rows.n / (rows.n_treatments * rows.arm_rows))[rows.treatment]
+    numbers = (torch.tensor(a, dtype=torch.float32) for a in (rows.value, rows.cost, weight))
+    value, cost, w = numbers
+    return torch.tensor(rows.x), torch.tensor(rows.treatment, dtype=torch.int64), value, cost, w
+
+
+def _start_at_means(net: ResponseNet, rows: Logs) -> None:
+    """Sets the value biases to the outcome's mean, so that training starts from "everybody is average"."""
+    mean, bought = float(np.average(rows.value, weights=rows.weights)), float((rows.value > 0).mean())
+    logit = float(np.log(max(bought, 1e-6) / max(1 - bought, 1e-6)))
+    family = net.outcome.family
+    with torch.no_grad():
+        bias = net.value.bias if net.plain else net.common.bias
+        if net.plain or family == "gaussian":
+            bias.fill_(mean / net.value_scale)
+        elif family == "poisson":
+            bias.fill_(float(np.log(max(mean, 1e-6))))
+        else:
+            bias[0] = logit
+        if family == "zero_inflated_lognormal" and not net.plain:
+            logs = np.log(rows.value[rows.value > 0])
+            bias[1] = float(logs.mean())
+            bias[2] = float(np.log(np.expm1(np.clip(logs.std(), 0.1, 4.0))))

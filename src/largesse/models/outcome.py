@@ -1,0 +1,231 @@
+"""What value and cost are made of: outcome families with their likelihoods, and rules that give the cost.
+
+The right likelihood and a known cost rule gain more than any decision loss, so both are declared or inferred, and shown.
+
+| value family | rows look like | likelihood |
+|---|---|---|
+| bernoulli | 0 or 1 (an order) | Bernoulli |
+| poisson | 0, 1, 2, ... (orders) | Poisson |
+| zero_inflated_lognormal | many zeros, else positive amounts (revenue) | Bernoulli, and log-normal where positive |
+| gaussian | anything | normal |
+
+| cost rule | cost of treatment j for unit i |
+|---|---|
+| learned | from the logged cost |
+| per_contact | amount_j |
+| per_redemption | amount_j * P(value_i > 0): a coupon's face value, paid when it is used |
+| share_of_value | amount_j * E value_i: a discount on the basket |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.errors import DataError
+from largesse.logs import Logs
+from largesse.menu import Menu
+import itertools
+
+__all__ = ["COST_RULES", "FAMILIES", "CostRule", "Family", "Outcome", "Response"]
+
+Family = Literal["bernoulli", "poisson", "zero_inflated_lognormal", "gaussian"]
+CostRule = Literal["learned", "per_contact", "per_redemption", "share_of_value"]
+FAMILIES: tuple[Family, ...] = ("bernoulli", "poisson", "zero_inflated_lognormal", "gaussian")
+COST_RULES: tuple[CostRule, ...] = ("learned", "per_contact", "per_redemption", "share_of_value")
+_ZERO_SHARE = 0.2  # from this share of zeros on, positive amounts are zero-inflated
+_LARGEST_COUNT = 50
+_Z = 4.0  # a declared rule may miss an arm's mean cost by this many standard errors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Response:
+    """What a learner says of N units under M treatments.
+
+    Attributes:
+        value: E value, (N, M).
+        redeem: P(value > 0), (N, M), or None if the learner does not say.
+        cost: E cost, (N, M), or None where a rule gives it.
+    """
+
+    value: NDArray[Any]
+    redeem: NDArray[Any] | None = None
+    cost: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The value's family, the cost's rule, and whether the treatments are ordered levels.
+
+    Attributes:
+        family: The likelihood of the value.
+        cost_rule: What gives the cost.
+        amounts: Amount of each treatment, (M,), for the rules; () when the cost is learned.
+        ordered: Whether treatments are rising levels of one thing (costs then rise with the level).
+        cost_binary: Whether a learned cost is 0 or 1 (a visit).
+        control_cost: Whether control may cost money too.
+    """
+
+    family: Family
+    cost_rule: CostRule = "learned"
+    amounts: tuple[float, ...] = ()
+    ordered: bool = False
+    cost_binary: bool = False
+    control_cost: bool = False
+
+    @classmethod
+    def infer(
+        cls, logs: Logs, *, value: str = "auto", cost: str = "auto", amounts: Mapping[str, float] | None = None,
+        ordered: bool | str = "auto",
+    ) -> Outcome:  # fmt: skip
+        """Returns the outcome of a log: what is declared is checked against the rows, what is ``"auto"`` is inferred.
+
+        Args:
+            logs: The rows to look at.
+            value: A family, or ``"auto"``.
+            cost: A cost rule, or ``"auto"``: the first rule that gives every logged cost to the cent, else learned.
+            amounts: Amount of each treatment by name; control may be left out (0). Needed for a declared rule
+                that the rows do not fix.
+            ordered: Whether levels are ordered; ``"auto"``: if the rule's amounts rise with the code.
+
+        Raises:
+            DataError: The rows contradict what was declared.
+        """
+        family = infer_family(logs.value) if value == "auto" else _check.choice("outcome.value", value, FAMILIES)
+        _suits(family, logs.value)
+        rule = None if cost == "auto" else _check.choice("outcome.cost", cost, COST_RULES)
+        found = _infer_rule(logs) if amounts is None and rule != "learned" else None
+        if rule is None:
+            rule, given = found or ("learned", ())
+            if amounts is not None:
+                raise _check.refuse("outcome.cost", cost, "amounts need a rule", f"Set it to one of {COST_RULES[1:]}.")
+        elif rule == "learned":
+            given = ()
+        else:
+            given = _amounts(logs, rule, amounts, found)
+            _holds(logs, rule, given)
+        rising = bool(given) and all(b > a for a, b in itertools.pairwise(given))
+        return cls(
+            family=family, cost_rule=rule, amounts=tuple(given),  # type: ignore[arg-type]
+            ordered=rising if ordered == "auto" else bool(ordered),
+            cost_binary=bool(np.isin(logs.cost, (0.0, 1.0)).all()), control_cost=logs.control_cost,
+        )  # fmt: skip
+
+    def menu(self, response: Response, treatments: tuple[str, ...]) -> Menu:
+        """Returns the menu of a response: the rule's cost, or the learned one."""
+        value = np.asarray(response.value)
+        if self.cost_rule == "learned":
+            if response.cost is None:
+                raise DataError("cost: learned, but the learner gave none.", field="cost")
+            cost = np.maximum(np.asarray(response.cost), 0)
+        else:
+            base = {"per_contact": np.ones_like(value), "share_of_value": np.maximum(value, 0)}.get(self.cost_rule)
+            if base is None:
+                base = np.clip(value, 0, 1) if self.family == "bernoulli" else response.redeem
+            if base is None:
+                raise DataError("redeem: the cost rule 'per_redemption' needs P(value > 0).", field="redeem")
+            cost = np.asarray(self.amounts, value.dtype) * base
+        return Menu(value=value, cost=cost, treatments=treatments)
+
+    def with_cost(self, logs: Logs) -> Logs:
+        """Returns the logs with the cost that the rule gives each row: for logs that recorded none."""
+        amounts = np.asarray(self.amounts)
+        return logs.with_cost(amounts[logs.treatment] * _base(logs, self.cost_rule))
+
+    def describe(self) -> str:
+        """Returns one plain sentence for the report."""
+        value = self.family.replace("_", " ")
+        if self.cost_rule == "learned":
+            return f"Value is {value}; cost is learned from the log."
+        amounts = ", ".join(f"{a:g}" for a in self.amounts)
+        return f"Value is {value}; cost follows the rule {self.cost_rule.replace('_', ' ')} (amounts {amounts})."
+
+
+def infer_family(value: NDArray[np.float64]) -> Family:
+    """Returns the family that the values look like (the table above)."""
+    if np.isin(value, (0.0, 1.0)).all():
+        return "bernoulli"
+    if value.min() >= 0:
+        if (value == np.floor(value)).all() and value.max() <= _LARGEST_COUNT:
+            return "poisson"
+        if (value == 0).mean() >= _ZERO_SHARE:
+            return "zero_inflated_lognormal"
+    return "gaussian"
+
+
+def _suits(family: str, value: NDArray[np.float64]) -> None:
+    bad = {
+        "bernoulli": ~np.isin(value, (0.0, 1.0)),
+        "poisson": (value < 0) | (value != np.floor(value)),
+        "zero_inflated_lognormal": value < 0,
+    }.get(family)
+    if bad is not None and bad.any():
+        raise _check.refuse_cells(
+            "value", value, bad, f"does not fit the family {family!r}", "Declare another family, or 'auto'."
+        )
+
+
+def _base(logs: Logs, rule: str) -> NDArray[np.float64]:
+    return {
+        "per_contact": np.ones(logs.n),
+        "per_redemption": (logs.value > 0).astype(np.float64),
+        "share_of_value": np.maximum(logs.value, 0),
+    }[rule]
+
+
+def _fit_amounts(logs: Logs, rule: str) -> NDArray[np.float64]:
+    base = _base(logs, rule)
+    paid = np.bincount(logs.treatment, logs.cost, logs.n_treatments)
+    return paid / np.maximum(np.bincount(logs.treatment, base, logs.n_treatments), 1e-300)
+
+
+def _infer_rule(logs: Logs) -> tuple[CostRule, tuple[float, ...]] | None:
+    """Returns the first rule that gives every logged cost, with its amounts."""
+    if logs.control_cost or not logs.cost.any():
+        return None
+    for rule in COST_RULES[1:]:
+        amounts, base = _fit_amounts(logs, rule), _base(logs, rule)
+        seen = np.bincount(logs.treatment, base > 0, logs.n_treatments) > 0
+        if seen.all() and np.allclose(
+            logs.cost, amounts[logs.treatment] * base, rtol=1e-5, atol=1e-6 * logs.cost.max()
+        ):
+            return rule, tuple(float(f"{a:.7g}") for a in amounts)
+    return None
+
+
+def _amounts(logs: Logs, rule: str, amounts: Mapping[str, float] | None, found: Any) -> tuple[float, ...]:
+    if amounts is None:
+        if found is not None and found[0] == rule:
+            return tuple(found[1])
+        return tuple(float(a) for a in _fit_amounts(logs, rule))
+    unknown = [name for name in amounts if name not in logs.treatments]
+    missing = [name for name in logs.treatments[1:] if name not in amounts]
+    if unknown or missing:
+        raise _check.refuse(
+            "outcome.amounts", dict(amounts), f"needs one number for each of {logs.treatments[1:]}",
+            f"Unknown: {unknown}; missing: {missing}.",
+        )  # fmt: skip
+    return tuple(
+        _check.number(f"outcome.amounts[{name!r}]", amounts.get(name, 0.0), low=0, remedy="Give money, or a share.")
+        for name in logs.treatments
+    )
+
+
+def _holds(logs: Logs, rule: str, amounts: tuple[float, ...]) -> None:
+    """Refuses a rule that misses the mean cost of an arm by more than noise."""
+    off = logs.cost - np.asarray(amounts)[logs.treatment] * _base(logs, rule)
+    for j, name in enumerate(logs.treatments):
+        rows = off[logs.treatment == j]
+        error = rows.std() / np.sqrt(len(rows)) + 1e-6 * max(1.0, float(logs.cost.max()))
+        if abs(rows.mean()) > _Z * error:
+            raise DataError(
+                f"outcome.cost == {rule!r}: for treatment {name!r} the rule misses the logged cost by {rows.mean():+.4g} "
+                f"per row on average ({len(rows)} rows, {abs(rows.mean()) / error:.0f} standard errors). "
+                f"Check the amount {amounts[j]:g}, or set outcome.cost = 'learned'.",
+                field="outcome.cost",
+            )

@@ -1,0 +1,196 @@
+"""A model in use: units in, treatments out, within a budget in money; saved and loaded as one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import store
+from largesse.allocate import assign, price_plan
+from largesse.errors import DataError, StoreError
+from largesse.frames import Encoder, read, units
+from largesse.logs import Logs
+from largesse.menu import Menu, Plan
+from largesse.models.base import Model
+from largesse.policy.calibration import Track
+from largesse.policy.curve import LEVEL, Estimate, PriceCurve, amount, normal_quantile
+from largesse.policy.held_out import Realised, realised
+from largesse.policy.saved import model_state, restored
+from largesse.roles import Roles
+
+__all__ = ["Allocation", "Policy"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Allocation:
+    """A plan for new units, and what it will truly spend and bring.
+
+    Attributes:
+        plan: The treatment of each unit: argmax value - price · cost.
+        price: The price of money it was decided at.
+        planned_spend: Money by the menu, uncorrected.
+        spend: Money expected, with its interval; with a safety, `spend.high` is the bound that fits the budget.
+        value: Value expected, with its interval.
+        budget: Money for all units.
+        safety: Probability of staying within the budget that was asked for; None: within it on average.
+        n: Number of units.
+    """
+
+    plan: Plan
+    price: float
+    planned_spend: float
+    spend: Estimate
+    value: Estimate
+    budget: float
+    safety: float | None
+    n: int
+
+    @property
+    def binding(self) -> bool:
+        """Whether more money would have bought more."""
+        return self.price > 0
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Policy:
+    """A model in use.
+
+    Attributes:
+        model: A fitted model.
+        curve: Its price curve.
+        encoder: What turns a table into the model's features; None if features come as arrays.
+        roles: Which column is the unit id; None if there is none.
+    """
+
+    model: Model
+    curve: PriceCurve
+    encoder: Encoder | None = None
+    roles: Roles | None = None
+
+    @classmethod
+    def calibrated(
+        cls, model: Model, logs: Logs, *, encoder: Encoder | None = None, roles: Roles | None = None, draws: int = 400,
+        seed: int = 0,
+    ) -> Policy:  # fmt: skip
+        """Returns the policy of a fitted model, its prices calibrated on trial rows the model has not seen."""
+        curve = PriceCurve.calibrate(model.predict(logs.x), logs, draws=draws, seed=seed)
+        return cls(model=model, curve=curve, encoder=encoder, roles=roles)
+
+    def menu(self, data: Any, *, unit: Any = None) -> Menu:
+        """Returns the menu of units: of a table or file (encoded here), of encoded features (N, d), or the menu given.
+
+        Args:
+            data: A table that `frames.read` takes, an array, or a `Menu`.
+            unit: Unit ids (N,); None: for a table, the unit column of the roles.
+        """
+        if isinstance(data, Menu):
+            found = data
+        elif isinstance(data, np.ndarray):
+            found = self.model.predict(data)
+        elif self.encoder is None:
+            raise DataError("data: this policy has no encoder. Give encoded features as an array.", field="data")
+        else:
+            table = read(data)
+            found = self.model.predict(self.encoder.transform(table))
+            unit = units(table, self.roles) if unit is None and self.roles is not None else unit
+        return found if unit is None else replace(found, unit=np.asarray(unit))
+
+    def allocate(self, data: Any, budget: float, *, safety: float | None = None, unit: Any = None) -> Allocation:
+        """Returns who gets what under a budget, and what that will truly spend and bring.
+
+        Args:
+            data: The units: a table, encoded features (N, d), or their menu.
+            budget: Money for all units together (per head: `budget = 0.5 * n`); infinity for no limit.
+            safety: Probability that the money truly spent stays within the budget, e.g. 0.95; None: it does on average,
+                so about every second campaign overspends a little. Units are taken to behave independently.
+            unit: Unit ids (N,), optional.
+
+        Raises:
+            InfeasibleBudget: Even the cheapest treatment for everybody spends more.
+        """
+        menu, money = self.menu(data, unit=unit), amount(budget)
+        ladder, level = self.curve.ladder(menu), LEVEL if safety is None else safety
+        plan = price_plan(menu, ladder.price_for(money, safety))
+        return Allocation(
+            plan=plan, price=plan.price, planned_spend=plan.spend, spend=ladder.at(plan.price, normal_quantile(level)),
+            value=self.curve.value_at(plan, level=level), budget=money, safety=safety, n=plan.n,
+        )  # fmt: skip
+
+    def decide(self, data: Any, price: float) -> NDArray[np.int32]:
+        """Returns the treatment of each unit at a given price, (N,): what a service answers, one unit at a time."""
+        return assign(self.menu(data), price)
+
+    def realised(self, logs: Logs, budgets: Any, **options: Any) -> Realised:
+        """Returns planned against realised on held-out trial rows; see the function `realised`."""
+        return realised(self.curve, logs, self.model.predict(logs.x), budgets, **options)
+
+    def save(self, path: store.PathLike, *, replace: bool = False) -> None:
+        """Writes the policy as a folder without pickle; `load` gives bit-identical menus.
+
+        Args:
+            path: The folder to make.
+            replace: Whether an older saved folder of that name gives way.
+
+        Raises:
+            NotFittedError: The model is not fitted.
+            StoreError: The model has no saved form, or the folder exists or cannot be written.
+        """
+        saved, arrays = model_state(self.model)
+        curve, tracks = self.curve, {"cost": self.curve.cost, "value": self.curve.value}
+        settings = {
+            "model": saved,
+            "encoder": None if self.encoder is None else self.encoder.state(),
+            "roles": None if self.roles is None else asdict(self.roles),
+            "curve": {
+                "treatments": curve.treatments,
+                "units": curve.units,
+                "base": {k: t.base for k, t in tracks.items()},
+            },
+        }
+        arrays = {f"model.{name}": array for name, array in arrays.items()} | {"curve.price": curve.price}
+        for name, track in tracks.items():
+            arrays |= {f"curve.{name}.{part}": getattr(track, part) for part in _PARTS}
+        store.save(path, "policy", settings, arrays, replace=replace)
+
+    @classmethod
+    def load(cls, path: store.PathLike) -> Policy:
+        """Returns a saved policy; executes nothing that it reads.
+
+        Raises:
+            StoreError: The folder is missing, damaged, of a newer version, or holds something else.
+        """
+        kind, settings, arrays = store.load(path)
+        if kind != "policy":
+            raise StoreError(f"{path}: holds a {kind}, not a policy. Give the folder that Policy.save made.")
+        try:
+            return cls(
+                model=restored(settings["model"], _under("model.", arrays)),
+                curve=_curve(settings["curve"], _under("curve.", arrays)),
+                encoder=None if settings["encoder"] is None else Encoder.from_state(settings["encoder"]),
+                roles=None if settings["roles"] is None else Roles(**settings["roles"]),
+            )
+        except StoreError:
+            raise
+        except Exception as error:
+            # torch, LightGBM and the containers each refuse a damaged state in their own words.
+            raise StoreError(f"{path}: is damaged ({type(error).__name__}: {error}). Save the policy again.") from error
+
+
+_PARTS = ("planned", "residual", "error", "noise", "margin")
+
+
+def _curve(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> PriceCurve:
+    cost, value = (
+        Track(saved["base"][name], *(arrays[f"{name}.{part}"] for part in _PARTS)) for name in ("cost", "value")
+    )
+    return PriceCurve(
+        price=arrays["price"], cost=cost, value=value, treatments=tuple(saved["treatments"]), units=saved["units"]
+    )
+
+
+def _under(mark: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(mark): array for name, array in arrays.items() if name.startswith(mark)}

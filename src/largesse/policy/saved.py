@@ -1,0 +1,87 @@
+"""Models as JSON and arrays. Loading builds the classes named here and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import models
+from largesse.errors import NotFittedError, StoreError
+from largesse.models.base import Model
+from largesse.models.outcome import Outcome
+
+__all__ = ["SAVED_MODELS", "model_state", "restored"]
+
+SAVED_MODELS = ("MLP", "Boosting", "Calibrated", "Corrected")
+"""Names of the models that have a saved form: a class is loaded when one of them is saved or read."""
+
+
+def model_state(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Returns a fitted model as what JSON can hold, and its arrays."""
+    recipe = _plain(model)
+    if not hasattr(model, "treatments_"):
+        raise NotFittedError(f"{type(model).__name__}: not fitted. Call fit(rct, obs) first.")
+    settings, arrays = model.state()
+    return {
+        "recipe": recipe, "outcome": asdict(model.outcome_), "treatments": list(model.treatments_),
+        "features": list(model.features_), "state": settings,
+    }, arrays  # fmt: skip
+
+
+def restored(saved: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
+    """Returns the fitted model that gave this state."""
+    model: Model = _live(saved["recipe"])
+    model.outcome_ = _live({"Outcome": saved["outcome"]})
+    model.treatments_, model.features_ = tuple(saved["treatments"]), tuple(saved["features"])
+    model.restore(saved["state"], arrays)
+    return model
+
+
+def _plain(value: Any) -> Any:
+    """Returns a model's parameter as what JSON can hold: what is not plain becomes {kind: content}."""
+    if isinstance(value, Model):
+        name = type(value).__name__
+        if name not in SAVED_MODELS or getattr(models, name) is not type(value):
+            raise StoreError(
+                f"model {name}: has no saved form without pickle, only {', '.join(SAVED_MODELS)} have. "
+                "Use one of them, or keep the training script and fit again."
+            )
+        # A callback watches the training; it is no part of what was learned.
+        given = {k: v for k, v in value.get_params(deep=False).items() if k != "on_step"}
+        return {name: {k: _plain(v) for k, v in given.items()}}
+    if is_dataclass(value) and type(value).__name__ in ("Outcome", "Schedule"):
+        return {type(value).__name__: asdict(value)}  # type: ignore[arg-type]
+    if isinstance(value, dict):
+        return {"dict": {k: _plain(v) for k, v in value.items()}}
+    if isinstance(value, tuple | list):
+        return {type(value).__name__: [_plain(v) for v in value]}
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise StoreError(f"model parameter {value!r}: a {type(value).__name__} has no saved form. Give plain values.")
+
+
+def _live(saved: Any) -> Any:
+    """Returns what `_plain` was given; builds nothing but what is named here."""
+    if not isinstance(saved, dict):
+        return saved
+    ((kind, content),) = saved.items()
+    if kind in ("tuple", "list"):
+        return (tuple if kind == "tuple" else list)(map(_live, content))
+    if kind == "dict":
+        return {k: _live(v) for k, v in content.items()}
+    if kind == "Outcome":
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+        return Outcome(**given)
+    if kind == "Schedule":
+        return models.Schedule(**content)
+    if kind not in SAVED_MODELS:
+        raise StoreError(
+            f"saved model {kind!r}: this version knows {', '.join(SAVED_MODELS)}. Update with: pip install -U largesse"
+        )
+    return getattr(models, kind)(**{k: _live(v) for k, v in content.items()})

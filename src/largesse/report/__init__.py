@@ -1,0 +1,42 @@
+"""Results → one self-contained web page, pictures and a Markdown summary.
+
+The caller fills the frozen parts of `Results` with numbers and words; `write` lays them out.
+
+>>> words = Headline(title="Spring coupons", sentence="At half of the money the policy keeps 90 % of the orders.")
+>>> Results(headline=words, value_unit="orders", money_unit="USD").value_label
+'orders per head'
+"""
+
+from __future__ import annotations
+
+from largesse.report.content import (
+    ArmPoint,
+    BudgetRow,
+    CurveLine,
+    Finding,
+    Headline,
+    League,
+    LeagueRow,
+    MixTable,
+    Provenance,
+    Results,
+    SpendRow,
+)
+from largesse.report.files import Written, picture, write
+
+__all__ = [
+    "ArmPoint",
+    "BudgetRow",
+    "CurveLine",
+    "Finding",
+    "Headline",
+    "League",
+    "LeagueRow",
+    "MixTable",
+    "Provenance",
+    "Results",
+    "SpendRow",
+    "Written",
+    "picture",
+    "write",
+]

@@ -1,0 +1,362 @@
+"""What a report says: frozen parts made of plain numbers and words, checked once.
+
+Money and value are per head (per unit and decision period) unless a name says otherwise. A value that no price can
+attain is nan and is printed as "out of reach". Sequences and arrays are stored as tuples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import Any, Literal
+
+from largesse import _check
+
+__all__ = [
+    "ArmPoint",
+    "BudgetRow",
+    "CurveLine",
+    "Finding",
+    "Headline",
+    "League",
+    "LeagueRow",
+    "MixTable",
+    "Provenance",
+    "Results",
+    "Role",
+    "SpendRow",
+    "Status",
+]
+
+Role = Literal["policy", "baseline", "candidate"]
+Status = Literal["ok", "warn", "fail"]
+_ROLES = ("policy", "baseline", "candidate")
+_SUM = 0.01  # shares may miss one by rounding
+
+
+def _put(part: object, **values: object) -> None:
+    for name, value in values.items():
+        object.__setattr__(part, name, value)
+
+
+def _floats(values: Iterable[Any]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The first paragraph: all that a hurried reader reads.
+
+    Attributes:
+        title: Name of the campaign or run.
+        sentence: The one result, with its interval.
+        summary: A few sentences that belong to it.
+        action: What to do next; ``""`` leaves it out.
+    """
+
+    title: str
+    sentence: str
+    summary: tuple[str, ...] = ()
+    action: str = ""
+
+    def __post_init__(self) -> None:
+        _put(self, summary=tuple(self.summary))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One check of the data: its name, ``"ok"``, ``"warn"`` or ``"fail"``, and a sentence."""
+
+    name: str
+    status: Status
+    sentence: str
+
+    def __post_init__(self) -> None:
+        _check.choice("status", self.status, ("ok", "warn", "fail"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveLine:
+    """Value per head against money per head of one policy.
+
+    Attributes:
+        name: Name of the policy.
+        cost: Money per head, rising, (K,).
+        value: Value per head, (K,); nan leaves a gap.
+        low: Lower end of the interval, (K,), or () for no band.
+        high: Upper end, as `low`.
+        role: ``"policy"`` (the one to ship), ``"baseline"`` or ``"candidate"``.
+    """
+
+    name: str
+    cost: tuple[float, ...]
+    value: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    role: Role = "policy"
+
+    def __post_init__(self) -> None:
+        _check.choice("role", self.role, _ROLES)
+        for name in ("cost", "value", "low", "high"):
+            _put(self, **{name: _floats(getattr(self, name))})
+        for name in ("value", "low", "high"):
+            got = len(getattr(self, name))
+            if got != len(self.cost) and (got or name == "value"):
+                raise _check.refuse(
+                    f"len({name})", got, f"must equal len(cost), {len(self.cost)}", "Give one per point."
+                )
+        if bool(self.low) != bool(self.high):
+            raise _check.refuse("len(low)", len(self.low), "a band needs both ends", "Give low and high, or neither.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmPoint:
+    """What happens if everyone gets one treatment: money and value per head, with the interval of the value."""
+
+    name: str
+    cost: float
+    value: float
+    low: float = nan
+    high: float = nan
+    control: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetRow:
+    """Value per head of one policy at one budget, and its paired difference to the reference.
+
+    Attributes:
+        policy: Name of the policy; the same name has the same colour as in the curves.
+        budget: Money per head.
+        budget_label: The budget in the reader's words, e.g. ``"50 % of the cash"``.
+        value: Value per head; nan if the budget is out of reach.
+        low: Lower end of its interval.
+        high: Upper end.
+        difference: Value minus the reference's value; None for the reference itself.
+        difference_low: Lower end of the paired interval.
+        difference_high: Upper end.
+        role: As in `CurveLine`.
+    """
+
+    policy: str
+    budget: float
+    budget_label: str
+    value: float
+    low: float = nan
+    high: float = nan
+    difference: float | None = None
+    difference_low: float = nan
+    difference_high: float = nan
+    role: Role = "policy"
+
+    def __post_init__(self) -> None:
+        _check.choice("role", self.role, _ROLES)
+
+    @property
+    def verdict(self) -> str:
+        """``"better"``, ``"worse"``, ``"no clear difference"``, ``"reference"`` or ``"out of reach"``."""
+        if isnan(self.value):
+            return "out of reach"
+        if self.difference is None:
+            return "reference"
+        if isnan(self.difference):  # the reference is out of reach
+            return "out of reach"
+        if self.difference_low > 0:
+            return "better"
+        return "worse" if self.difference_high < 0 else "no clear difference"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeagueRow:
+    """One candidate model: its score on validation rows, the interval, and the seconds it took to learn."""
+
+    name: str
+    score: float
+    low: float = nan
+    high: float = nan
+    chosen: bool = False
+    seconds: float = nan
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class League:
+    """The candidates, best first; what the score is; and why one was chosen."""
+
+    rows: tuple[LeagueRow, ...]
+    score: str
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        _put(self, rows=tuple(self.rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixTable:
+    """Who gets what: the share of each treatment in each group.
+
+    Attributes:
+        title: What the groups are, e.g. ``"Budget"`` or the name of a feature.
+        labels: Names of the groups, (G,).
+        treatments: Names of the treatments, control first, (M,).
+        shares: Share of each treatment, (G, M); each row sums to one.
+        caption: What to notice; ``""`` leaves it out.
+    """
+
+    title: str
+    labels: tuple[str, ...]
+    treatments: tuple[str, ...]
+    shares: tuple[tuple[float, ...], ...]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        shares = tuple(_floats(row) for row in self.shares)
+        _put(self, labels=tuple(map(str, self.labels)), treatments=tuple(map(str, self.treatments)), shares=shares)
+        if len(shares) != len(self.labels):
+            raise _check.refuse(
+                "len(shares)", len(shares), f"must equal len(labels), {len(self.labels)}", "One row per group."
+            )
+        for label, row in zip(self.labels, shares, strict=True):
+            if len(row) != len(self.treatments):
+                got, rule = len(row), f"{len(self.treatments)} treatments are named"
+                raise _check.refuse(f"len(shares[{label!r}])", got, rule, "One share per treatment.")
+            if min(row) < 0 or abs(sum(row) - 1) > _SUM:
+                raise _check.refuse(
+                    f"shares[{label!r}]", row, "must be >= 0 and sum to one", "Divide by the group's units."
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpendRow:
+    """Spend per head at one budget: what the plan said and what the held-out rows show.
+
+    Attributes:
+        budget: Money per head that may be spent.
+        budget_label: The budget in the reader's words.
+        planned_by_model: What the model's menu says the policy spends; nan if unknown.
+        planned_by_curve: What the calibrated price curve says it spends.
+        realised: Spend per head measured on held-out rows.
+        low: Lower end of its interval.
+        high: Upper end.
+    """
+
+    budget: float
+    budget_label: str
+    planned_by_model: float
+    planned_by_curve: float
+    realised: float
+    low: float = nan
+    high: float = nan
+
+    @property
+    def verdict(self) -> str:
+        """``"on budget"``, ``"over budget"``, ``"under budget"`` or ``"out of reach"``."""
+        if isnan(self.realised):
+            return "out of reach"
+        if self.low > self.budget:
+            return "over budget"
+        return "under budget" if self.high < self.budget else "on budget"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """How the results were made.
+
+    Attributes:
+        model: The model in one sentence.
+        outcome: What value and cost are made of, in one sentence.
+        config: The resolved configuration, TOML.
+        seed: The seed of the run.
+        versions: Package and version.
+        rows: What for, and how many rows.
+        seconds: Run time.
+        made: When, in the reader's words.
+    """
+
+    model: str = ""
+    outcome: str = ""
+    config: str = ""
+    seed: int | None = None
+    versions: tuple[tuple[str, str], ...] = ()
+    rows: tuple[tuple[str, int], ...] = ()
+    seconds: float = nan
+    made: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("versions", "rows"):
+            got = getattr(self, name)
+            _put(self, **{name: tuple((k, v) for k, v in (got.items() if isinstance(got, Mapping) else got))})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """Everything a report shows; a part that is empty leaves its section out.
+
+    Attributes:
+        headline: The first paragraph.
+        value_unit: What value counts, e.g. ``"orders"``.
+        money_unit: E.g. ``"USD"``.
+        head: What one unit is, e.g. ``"customer"``.
+        level: Level of the intervals.
+        reference: The policy that differences are taken against.
+        findings: Is the data sound?
+        curves: The cost curves; the policy to ship has the role ``"policy"``.
+        arms: Everyone gets one treatment; no one gets anything.
+        budgets: Values at budgets, in the order to print them.
+        league: The candidates on validation rows.
+        mix: Who gets what by budget.
+        feature_mixes: Who gets what by group of a feature, at one budget.
+        spend: Planned against realised.
+        provenance: How it was made.
+        cautions: What was not shown, and what to mind.
+    """
+
+    headline: Headline
+    value_unit: str
+    money_unit: str
+    head: str = "head"
+    level: float = 0.95
+    reference: str = "best mix of arms"
+    findings: tuple[Finding, ...] = ()
+    curves: tuple[CurveLine, ...] = ()
+    arms: tuple[ArmPoint, ...] = ()
+    budgets: tuple[BudgetRow, ...] = ()
+    league: League | None = None
+    mix: MixTable | None = None
+    feature_mixes: tuple[MixTable, ...] = ()
+    spend: tuple[SpendRow, ...] = ()
+    provenance: Provenance | None = None
+    cautions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check.number("level", self.level, low=0.5, high=0.9999)
+        for name in ("findings", "curves", "arms", "budgets", "feature_mixes", "spend", "cautions"):
+            _put(self, **{name: tuple(getattr(self, name))})
+
+    @property
+    def value_label(self) -> str:
+        """E.g. ``"orders per head"``."""
+        return f"{self.value_unit} per {self.head}"
+
+    @property
+    def money_label(self) -> str:
+        """E.g. ``"USD per head"``."""
+        return f"{self.money_unit} per {self.head}"
+
+    @property
+    def policy(self) -> str:
+        """Name of the policy to ship; ``"policy"`` if no part names it."""
+        names = [line.name for line in self.curves if line.role == "policy"]
+        names += [row.policy for row in self.budgets if row.role == "policy"]
+        return names[0] if names else "policy"
+
+    @property
+    def budget_labels(self) -> tuple[str, ...]:
+        """The budgets' labels, each once, in order."""
+        return tuple(dict.fromkeys(row.budget_label for row in self.budgets))
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """The verdict on the policy to ship at each budget."""
+        return tuple(row.verdict for row in self.budgets if row.policy == self.policy)

@@ -1,0 +1,119 @@
+"""The report in short, as Markdown: for a pull request, a wiki or a message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from math import isnan
+
+from largesse.report.content import Results
+from largesse.report.numbers import count, duration, interval, number, percent, places
+
+__all__ = ["markdown"]
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
+
+
+def markdown(results: Results, pictures: Sequence[tuple[str, str]] = ()) -> str:
+    """Returns the summary; `pictures` are the title and the file name of each picture beside it."""
+    words = results.headline
+    parts = [f"# {_text(words.title)}", f"**{_text(words.sentence)}**", _text(" ".join(words.summary))]
+    parts.append(f"**What to do:** {_text(words.action)}" if words.action else "")
+    parts += [_findings(results), _budgets(results), *(f"![{_text(title)}]({name})" for title, name in pictures)]
+    parts += [_league(results), _mix(results), _spend(results), _made(results), _cautions(results)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _text(text: str) -> str:
+    """Returns the text on one line with its markup switched off."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[int] = (0,)) -> str:
+    """Returns a heading and a table; the columns numbered in `words` hold words, the others numbers."""
+    rule = [":--" if k in words else "--:" for k in range(len(head))]
+    lines = [[_text(cell) for cell in head], rule, *([_text(cell) for cell in row] for row in rows)]
+    return "\n".join([f"## {title}", "", *("| " + " | ".join(line) + " |" for line in lines)]) if len(lines) > 2 else ""
+
+
+def _findings(results: Results) -> str:
+    rows = [(f.name, f.status, f.sentence) for f in results.findings]
+    return _table("Is the data sound?", ("Check", "Result", "What it says"), rows, (0, 1, 2))
+
+
+def _budgets(results: Results) -> str:
+    shown = places((row.high - row.low) / 2 for row in results.budgets)
+    apart = places((row.difference_high - row.difference_low) / 2 for row in results.budgets)
+    rows = [
+        (
+            row.budget_label,
+            row.policy,
+            interval(row.value, row.low, row.high, decimals=shown),
+            "–"
+            if row.difference is None or isnan(row.value)
+            else interval(row.difference, row.difference_low, row.difference_high, decimals=apart, sign=True),
+            row.verdict,
+        )
+        for row in results.budgets
+    ]
+    value = f"{results.value_label} ({percent(results.level)} interval)"
+    return _table(
+        "Value at budgets", ("Budget", "Policy", value, f"Against {results.reference}", "Verdict"), rows, (0, 1, 4)
+    )
+
+
+def _league(results: Results) -> str:
+    if results.league is None:
+        return ""
+    shown = places((row.high - row.low) / 2 for row in results.league.rows)
+    rows = [
+        (
+            row.name,
+            interval(row.score, row.low, row.high, decimals=shown),
+            duration(row.seconds),
+            "chosen" if row.chosen else "",
+        )
+        for row in results.league.rows
+    ]
+    table = _table("Which model, and why", ("Model", results.league.score, "Time to learn", " "), rows, (0, 3))
+    return "\n\n".join(part for part in (table, _text(results.league.reason)) if part)
+
+
+def _mix(results: Results) -> str:
+    if results.mix is None:
+        return ""
+    rows = [
+        (label, *(percent(share, decimals=0) for share in row))
+        for label, row in zip(results.mix.labels, results.mix.shares, strict=True)
+    ]
+    return _table("Who gets what", (results.mix.title, *results.mix.treatments), rows)
+
+
+def _spend(results: Results) -> str:
+    shown = places((row.high - row.low) / 2 for row in results.spend)
+    rows = [
+        (
+            row.budget_label,
+            *(number(x, decimals=shown) for x in (row.budget, row.planned_by_model, row.planned_by_curve)),
+            interval(row.realised, row.low, row.high, decimals=shown),
+            row.verdict,
+        )
+        for row in results.spend
+    ]
+    head = ("Budget", results.money_label, "Planned by the model", "Planned by the price curve", "Realised", "Verdict")
+    return _table("Planned and realised spend", head, rows, (0, 5))
+
+
+def _made(results: Results) -> str:
+    made = results.provenance
+    if made is None:
+        return ""
+    facts = [made.model, made.outcome, ", ".join(f"{count(n)} {what}" for what, n in made.rows)]
+    facts += ["" if isnan(made.seconds) else f"run time {duration(made.seconds)}"]
+    facts += ["" if made.seed is None else f"seed {made.seed}"]
+    facts += [", ".join(f"{name} {version}" for name, version in made.versions), made.made]
+    return "\n".join(["## How it was made", "", *(f"- {_text(fact)}" for fact in facts if fact)])
+
+
+def _cautions(results: Results) -> str:
+    return "\n".join(["## What to mind", "", *(f"- {_text(c)}" for c in results.cautions)]) if results.cautions else ""

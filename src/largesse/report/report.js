@@ -1,0 +1,25 @@
+(function () {
+  var plots = Array.prototype.slice.call(document.querySelectorAll("[data-figure]"));
+  var colour = function (name) {
+    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  };
+  var theme = function () {
+    return { "font.color": colour("--ink"), "hoverlabel.bgcolor": colour("--paper"), "hoverlabel.bordercolor": colour("--rule"), "hoverlabel.font.color": colour("--ink") };
+  };
+  plots.forEach(function (div) {
+    var figure = JSON.parse(document.getElementById(div.dataset.figure).textContent);
+    var options = { responsive: true, displayModeBar: false };
+    Plotly.newPlot(div, figure.data, figure.layout, options).then(function () { Plotly.relayout(div, theme()); });
+  });
+  var paint = function (change) { plots.forEach(function (div) { Plotly.relayout(div, change()); }); };
+  var dark = window.matchMedia("(prefers-color-scheme: dark)");
+  if (dark.addEventListener) dark.addEventListener("change", function () { paint(theme); });
+  window.addEventListener("beforeprint", function () {
+    document.querySelectorAll("details").forEach(function (part) { part.open = true; });
+    paint(function () { return { "font.color": "#1c2128", width: 660 }; });
+  });
+  window.addEventListener("afterprint", function () {
+    paint(function () { return { width: null, autosize: true }; });
+    paint(theme);
+  });
+})();

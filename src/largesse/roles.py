@@ -1,0 +1,159 @@
+"""Which column of a table plays which part (`Roles`), and how the label of a treatment is written (`label`)."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from largesse import _check
+from largesse.errors import SchemaError
+
+__all__ = ["Roles", "label", "nearest"]
+
+_PARTS = ("treatment", "value", "cost", "propensity", "unit", "weight", "timestamp")
+# A feature that holds one of these would tell the model what it has to learn.
+_LEAKS = ("treatment", "value", "cost", "propensity", "unit")
+
+
+def label(name: Any) -> str:
+    """Returns how a treatment is written everywhere: whole numbers without a point, truth values in lower case.
+
+    >>> [label(name) for name in (1, 1.0, 0.5, True, "5 off")]
+    ['1', '1', '0.5', 'true', '5 off']
+    """
+    if hasattr(name, "item") and not isinstance(name, str):
+        name = name.item()
+    if isinstance(name, bool):
+        return "true" if name else "false"
+    if isinstance(name, str) or not hasattr(name, "__float__"):
+        return str(name)
+    number = float(name)
+    if not number.is_integer():
+        return str(number)
+    return str(int(name)) if isinstance(name, numbers.Integral) else str(int(number))
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Returns ``"Did you mean 'x'? "`` for the known name closest to a mistyped one, or nothing."""
+    folded = {other.casefold(): other for other in known}
+    close = get_close_matches(name.casefold(), list(folded), n=1)
+    return f"Did you mean {folded[close[0]]!r}? " if close else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """Names of the columns, and of the treatments.
+
+    Attributes:
+        treatment: Column of the treatment taken.
+        value: Column of what the unit brought (orders, revenue).
+        cost: Column of what the unit cost, in money; None where the cost is a rule of the outcome, computed later.
+        propensity: Column of the probability of the treatment taken.
+        unit: Column of the unit ids.
+        weight: Column of the row weights.
+        timestamp: Column of the times.
+        features: Columns the model may use; None for every column that plays no other part.
+        ignore: Columns never used as features.
+        treatments: Labels of the treatments, control first; None for the labels seen, sorted, control first.
+        control: Label of the control; needed where `treatments` is None and the labels do not tell.
+
+    Raises:
+        SchemaError: A column plays two parts, a feature would leak the outcome, or the labels contradict each other.
+
+    >>> Roles(treatment="coupon", value="orders", treatments=(0, 5.0, "10")).treatments
+    ('0', '5', '10')
+    """
+
+    treatment: str
+    value: str
+    cost: str | None = None
+    propensity: str | None = None
+    unit: str | None = None
+    weight: str | None = None
+    timestamp: str | None = None
+    features: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+    treatments: tuple[str, ...] | None = None
+    control: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ignore", _names("ignore", self.ignore))
+        if self.features is not None:
+            object.__setattr__(self, "features", _names("features", self.features))
+            self._check_features(self.features)
+        if self.control is not None:
+            object.__setattr__(self, "control", label(self.control))
+        if self.treatments is not None:
+            named = tuple(label(name) for name in _sequence("treatments", self.treatments))
+            object.__setattr__(self, "treatments", named)
+            self._check_treatments(named)
+        seen: dict[str, str] = {}
+        for part, column in {"treatment": self.treatment, "value": self.value, **self.parts}.items():
+            if not isinstance(column, str) or not column:
+                raise _schema(part, column, "must be the name of a column", "Give its name as text.")
+            if column in seen:
+                raise _schema(
+                    part, column, f"the column is already the {seen[column]}", "Give each part its own column."
+                )
+            seen[column] = part
+
+    def _check_features(self, features: tuple[str, ...]) -> None:
+        if not features:
+            raise _schema(
+                "features", features, "must name at least one column", "Leave it out to use every other column."
+            )
+        for part in _LEAKS:
+            column = getattr(self, part)
+            if column in features:
+                raise _schema(
+                    "features", column, f"is the {part} column, which a model must not see", "Take it off the list."
+                )
+        both = sorted(set(features) & set(self.ignore))
+        if both:
+            raise _schema("features", both[0], "the column is also in `ignore`", "Keep it in one of the two.")
+
+    def _check_treatments(self, treatments: tuple[str, ...]) -> None:
+        if len(treatments) < 2:
+            raise _schema("treatments", treatments, "at least two are needed, control first", "Name every arm.")
+        if len(set(treatments)) < len(treatments):
+            raise _schema("treatments", treatments, "labels must differ", "Name every arm once.")
+        if self.control is not None and treatments[0] != self.control:
+            raise _schema(
+                "control", self.control, f"must be the first of treatments, which is {treatments[0]!r}",
+                "Put the control first, or leave `control` out.",
+            )  # fmt: skip
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """The columns in use, by the part they play; features are not among them."""
+        return {part: getattr(self, part) for part in _PARTS if getattr(self, part) is not None}
+
+    def choose_features(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """Returns the feature columns of a table: those named, or else every other column, sorted by name."""
+        if self.features is not None:
+            return self.features
+        taken = {*self.parts.values(), *self.ignore}
+        return tuple(sorted(name for name in columns if name not in taken))
+
+
+def _sequence(field: str, names: Any) -> tuple[Any, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise _schema(field, names, "must be a list of names", f"Write {field}=({names!r},).")
+    return tuple(names)
+
+
+def _names(field: str, names: Any) -> tuple[str, ...]:
+    out = _sequence(field, names)
+    for name in out:
+        if not isinstance(name, str):
+            raise _schema(field, name, "must be the name of a column", "Give its name as text.")
+        if out.count(name) > 1:
+            raise _schema(field, name, "the column stands there twice", "Name each column once.")
+    return out
+
+
+def _schema(field: str, got: object, rule: str, remedy: str) -> SchemaError:
+    return SchemaError(str(_check.refuse(field, got, rule, remedy)), field=field)

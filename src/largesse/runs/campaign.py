@@ -1,0 +1,154 @@
+"""`fit`: from a configuration to a run folder, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from dataclasses import replace as changed
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from largesse import __version__, report
+from largesse.config import Config, dump
+from largesse.evaluate.checks import check
+from largesse.logs import Logs
+from largesse.models.candidates import Settings
+from largesse.policy import Policy
+from largesse.runs.learn import Learned, Proof, Say, Task, budgets_of, learn, prove
+from largesse.runs.load import Rows, load_rows
+from largesse.runs.results import Evidence, evidence, results
+from largesse.store import atomic_folder
+
+__all__ = ["Run", "fit", "task_of"]
+
+_SMALL = 20_000  # below this many trial rows the proof takes turns over all of them
+_FOLDS = 5
+_PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "lightgbm", "torch", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A finished run: where it lies and what it says."""
+
+    folder: Path
+    results: report.Results
+    metrics: dict[str, Any]
+
+
+def fit(
+    config: Config,
+    *,
+    folder: str | Path | None = None,
+    replace: bool = False,
+    cautions: tuple[str, ...] = (),
+    say: Say = lambda stage, done: None,
+) -> Run:
+    """Learns, chooses, proves and reports; returns the run, whose folder is written whole or not at all.
+
+    Args:
+        config: The campaign.
+        folder: The run folder; None: a new one under `run.folder`, named by the time.
+        replace: Whether an older run folder of that name gives way, once the new one is complete.
+        cautions: What else the report shall warn of.
+        say: Told each stage and the share of the work that is done.
+
+    Raises:
+        LargesseError: Files, columns, rows or the configuration break a rule.
+    """
+    began = time.perf_counter()
+    target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("%Y%m%d-%H%M%S")
+    say("reading", 0.0)
+    rows = load_rows(config)
+    task = task_of(config, rows)
+    say("checking the data", 0.05)
+    sound = check(rows.rct, rows.obs)
+    final, proof = _learn_and_prove(config, rows, task, say)
+    say("proving", 0.9)
+    found = evidence(proof, task)
+    policy = Policy(model=final.model, curve=final.curve, encoder=rows.encoder, roles=config.roles("rct"))
+    about = _about(config, rows, final, proof, time.perf_counter() - began)
+    shown = results(config, sound, proof, found, final, task, about)
+    shown = changed(shown, cautions=(*cautions, *shown.cautions))
+    say("writing", 0.95)
+    metrics = _metrics(shown, found, proof, final, task)
+    with atomic_folder(target, replace=replace, marker="config.toml") as place:
+        (place / "config.toml").write_text(dump(config), encoding="utf-8")
+        (place / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+        report.write(shown, place)
+        policy.save(place / "policy")
+    say("done", 1.0)
+    return Run(target, shown, metrics)
+
+
+def task_of(config: Config, rows: Rows) -> Task:
+    """Returns what the configuration asks for, budgets in money per head."""
+    settings = Settings(
+        outcome=rows.outcome, members=config.model.members, epochs=config.model.epochs, seed=config.run.seed,
+        n_threads=config.run.threads,
+    )  # fmt: skip
+    names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
+    return Task(
+        candidates=names, settings=settings, budgets=budgets_of(rows.rct, config.budget.shares, config.budget.per_head),
+        validation_share=config.data.validation_share, safety=config.budget.safety, draws=config.run.draws,
+    )  # fmt: skip
+
+
+def _learn_and_prove(config: Config, rows: Rows, task: Task, say: Say) -> tuple[Learned, Proof]:
+    folds = config.data.folds or (_FOLDS if rows.rct.n < _SMALL else 0)
+    if rows.test is not None:
+        final = learn(rows.rct, rows.obs, task, say, (0.1, 0.9))
+        return final, prove([final], [rows.test], task)
+    if folds < 2:
+        rest, test = rows.rct.split(1 - config.data.test_share, config.data.test_share, seed=task.settings.seed)
+        final = learn(rest, rows.obs, task, say, (0.1, 0.9))
+        return final, prove([final], [test], task)
+    part = rows.rct.parts(*[1.0] * folds, seed=task.settings.seed)
+    learned: list[Learned] = []
+    parts: list[Logs] = []
+    cuts = np.linspace(0.1, 0.9, folds + 2)
+    for k in range(folds):
+        learned.append(learn(rows.rct.take(np.flatnonzero(part != k)), rows.obs, task, say, (cuts[k], cuts[k + 1])))
+        parts.append(rows.rct.take(np.flatnonzero(part == k)))
+    final = learn(rows.rct, rows.obs, task, say, (cuts[folds], cuts[folds + 1]))
+    return final, prove(learned, parts, task)
+
+
+def _about(config: Config, rows: Rows, final: Learned, proof: Proof, seconds: float) -> report.Provenance:
+    counts = {"trial": rows.rct.n, "proof": proof.logs.n}
+    if rows.obs is not None:
+        counts["log of the past policy"] = rows.obs.n
+    versions = (("largesse", __version__), *((name, version(name)) for name in _PACKAGES))
+    return report.Provenance(
+        model=f"{final.name}: {type(final.model).__name__}", outcome=rows.outcome.describe(), config=dump(config),
+        seed=config.run.seed, versions=versions, rows=tuple(counts.items()), seconds=seconds,
+        made=datetime.now().strftime("%Y-%m-%d %H:%M"),
+    )  # fmt: skip
+
+
+def _metrics(shown: report.Results, found: Evidence, proof: Proof, final: Learned, task: Task) -> dict[str, Any]:
+    """Returns the numbers of the report, for machines."""
+    return {
+        "headline": shown.headline.sentence,
+        "chosen": final.name,
+        "chosen_by_fold": list(proof.chosen),
+        "reason": final.choice.reason,
+        "budgets_per_head": list(task.budgets),
+        "effect_share": found.share._asdict(),
+        "rows": [row._asdict() for row in found.table.rows()],
+        "arms": [arm._asdict() for arm in found.table.arms],
+        "spend": [
+            {"budget": b, "planned_by_model": m, "planned_by_curve": c, "realised": r, "low": lo, "high": hi}
+            for b, m, c, (r, lo, hi) in zip(
+                task.budgets, proof.by_model.tolist(), proof.by_curve.tolist(), found.spend.tolist(), strict=True
+            )
+        ],
+        "seconds_to_learn": final.seconds,
+        "findings": [{"name": f.name, "status": f.status, "sentence": f.sentence} for f in shown.findings],
+        "versions": dict(shown.provenance.versions) if shown.provenance else {},
+        "seed": task.settings.seed,
+    }

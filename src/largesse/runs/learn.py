@@ -1,0 +1,170 @@
+"""The procedure of `fit`: learn every candidate, choose on rows none has seen, calibrate the winner's prices there.
+
+Its proof is of the whole procedure, choice included: on rows that took no part in it, held out or in turns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.allocate import price_plan
+from largesse.evaluate.bootstrap import arm_means
+from largesse.evaluate.compare import Bootstrap, Comparison, compare
+from largesse.logs import Logs
+from largesse.menu import Menu
+from largesse.models.base import Model
+from largesse.models.candidates import AUTO, Choice, Settings, choose, make
+from largesse.policy import PriceCurve
+
+__all__ = ["Learned", "Proof", "Say", "Task", "budgets_of", "learn", "prove"]
+
+Say = Callable[[str, float], None]
+"""Told the stage and the share of the work that is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a run asks for, resolved.
+
+    Attributes:
+        candidates: Names of the models, simplest first; () for the default ones.
+        settings: Outcome, members, epochs, seed, threads.
+        budgets: Money per head, (B,).
+        validation_share: Share of the learning rows kept to choose and to calibrate.
+        safety: Probability of staying within the budget.
+        draws: Bootstrap draws.
+    """
+
+    candidates: tuple[str, ...]
+    settings: Settings
+    budgets: tuple[float, ...]
+    validation_share: float = 0.2
+    safety: float = 0.95
+    draws: int = 400
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """A chosen model with its prices, and how it was chosen."""
+
+    name: str
+    model: Model
+    curve: PriceCurve
+    choice: Choice
+    league: Comparison
+    models: dict[str, Model]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proof:
+    """Rows that took no part in learning, and what the procedure believes and decides about them.
+
+    Attributes:
+        logs: The rows.
+        menus: Candidate → menu; the policy itself under ``"policy"``.
+        decided: Treatment of each row at each budget, by the calibrated prices, (B, N).
+        by_model: Money per head that the menus plan for those decisions, (B,).
+        by_curve: Money per head that the calibrated curves expect, (B,).
+        chosen: Which candidate won, once per fold.
+    """
+
+    logs: Logs
+    menus: dict[str, Menu]
+    decided: NDArray[np.int32]
+    by_model: NDArray[np.float64]
+    by_curve: NDArray[np.float64]
+    chosen: tuple[str, ...]
+
+
+def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]) -> tuple[float, ...]:
+    """Returns budgets per head: as given, or as shares of the dearest arm's cost for everyone."""
+    if per_head:
+        return tuple(per_head)
+    dearest = float(arm_means(rct)[1].max())
+    if dearest <= 0:
+        raise _check.refuse(
+            "cost", dearest, "no treatment costs anything in the trial", "Without costs there is no budget to plan."
+        )
+    return tuple(share * dearest for share in shares)
+
+
+def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, float] = (0.0, 1.0)) -> Learned:
+    """Returns the winner among the candidates, learned on a part of the trial and on the log."""
+    train, hold = rct.split(1 - task.validation_share, task.validation_share, seed=task.settings.seed)
+    names = task.candidates or AUTO[obs is not None]
+    models: dict[str, Model] = {}
+    seconds: dict[str, float] = {}
+    for k, name in enumerate(names):
+        say(f"learning {name}", span[0] + (span[1] - span[0]) * k / len(names))
+        start = time.perf_counter()
+        models[name] = make(name, task.settings).fit(train, obs, validation=hold)
+        seconds[name] = time.perf_counter() - start
+    menus = {name: model.predict(hold.x) for name, model in models.items()}
+    bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
+    league = compare(hold, menus, task.budgets, bootstrap=bootstrap)
+    choice = choose(names, league.value[: len(names)], league.draws[:, : len(names)])
+    curve = PriceCurve.calibrate(menus[choice.name], hold, draws=task.draws, seed=task.settings.seed)
+    return Learned(choice.name, models[choice.name], curve, choice, league, models, seconds)
+
+
+def prove(learned: list[Learned], parts: list[Logs], task: Task) -> Proof:
+    """Returns the proof rows with the menus and decisions of procedures that have not seen them.
+
+    Args:
+        learned: One per fold.
+        parts: The rows of each fold.
+        task: The budgets, with the treatments as in the logs.
+    """
+    tables: dict[str, list[Menu]] = {"policy": [], **{name: [] for name in learned[0].models}}
+    decided, by_model, by_curve = [], [], []
+    for one, rows in zip(learned, parts, strict=True):
+        for name, model in one.models.items():
+            tables[name].append(model.predict(rows.x))
+        tables["policy"].append(tables[one.name][-1])
+        d, m, c = _decide(one, tables["policy"][-1], task)
+        decided.append(d)
+        by_model.append(m)
+        by_curve.append(c)
+    size = np.array([rows.n for rows in parts])[:, None]
+    total = size.sum()
+    return Proof(
+        logs=_together(parts), menus={name: _stacked(menus) for name, menus in tables.items()},
+        decided=np.concatenate(decided, axis=1), by_model=(np.array(by_model) * size).sum(0) / total,
+        by_curve=(np.array(by_curve) * size).sum(0) / total, chosen=tuple(one.name for one in learned),
+    )  # fmt: skip
+
+
+def _decide(one: Learned, menu: Menu, task: Task) -> tuple[NDArray[np.int32], list[float], list[float]]:
+    ladder = one.curve.ladder(menu)
+    plans = [price_plan(menu, ladder.price_for(b * menu.n, None)) for b in task.budgets]
+    expected = [ladder.at(plan.price, 0.0).mean / menu.n for plan in plans]
+    return np.stack([plan.treatment for plan in plans]), [plan.spend / menu.n for plan in plans], expected
+
+
+def _stacked(menus: list[Menu]) -> Menu:
+    if len(menus) == 1:
+        return menus[0]
+    value, cost = (np.concatenate([getattr(m, k) for m in menus]) for k in ("value", "cost"))
+    return Menu(value=value, cost=cost, treatments=menus[0].treatments)
+
+
+def _together(parts: list[Logs]) -> Logs:
+    """Returns the parts of one trial as one trial again."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    joined: dict[str, Any] = {}
+    for name in ("x", "treatment", "value", "cost", "weight", "unit", "timestamp"):
+        pieces = [getattr(part, name) for part in parts]
+        joined[name] = None if pieces[0] is None else np.concatenate(pieces)
+    observed = first.assignment == "observed"
+    known = "observed" if observed else np.concatenate([part.propensity for part in parts])
+    return replace(first, propensity=known, **joined)

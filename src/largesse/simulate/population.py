@@ -1,0 +1,109 @@
+"""Who the units are: correlated features of many kinds, drawn from a few latent factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["KINDS", "Population"]
+
+F32 = NDArray[np.float32]
+
+KINDS = {"plain": 0.28, "count": 0.22, "flag": 0.16, "tailed": 0.12, "ordinal": 0.12, "censored": 0.10}
+"""Kind of feature → its share. Each is a monotone image of a standard normal score."""
+
+_LINKS = {"count": np.log1p, "tailed": np.arcsinh}
+_FACTORS = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Population:
+    """How features come about, and how a response reads them.
+
+    A feature's score is v = Σ_f loading_f z_f + √(1 - Σ loading²) e, standard normal; its value a monotone image of v.
+
+    Attributes:
+        names: Names of the d features, kinds side by side.
+        spans: Kind → its range of columns.
+        loadings: (factors, d), float32.
+        own: (d,), standard deviation of a score's own part.
+        shift: (d,), what its kind makes of it: location, cut or log-mean.
+        scale: (d,), > 0.
+        active: Columns that responses read, (A,), in a random order.
+        centre: (A,), mean of the linked column.
+        spread: (A,), its standard deviation.
+    """
+
+    names: tuple[str, ...]
+    spans: dict[str, slice]
+    loadings: F32
+    own: F32
+    shift: F32
+    scale: F32
+    active: NDArray[np.int64]
+    centre: F32
+    spread: F32
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, n_features: int, n_active: int) -> Population:
+        """Returns a population drawn at random: its kinds, correlations, scales and active features."""
+        cuts = np.round(np.cumsum([0.0, *KINDS.values()]) * n_features).astype(int)
+        spans = {kind: slice(int(a), int(b)) for kind, a, b in zip(KINDS, cuts, cuts[1:], strict=False)}
+        names = tuple(f"{kind}_{k:03d}" for kind, s in spans.items() for k in range(s.stop - s.start))
+        directions = rng.standard_normal((_FACTORS, n_features)) * (rng.random((_FACTORS, n_features)) < 0.25)
+        directions /= np.maximum(np.linalg.norm(directions, axis=0), 1e-9)
+        common = np.where(rng.random(n_features) < 0.25, 0.0, rng.uniform(0.2, 0.8, n_features))
+        loadings = directions * np.sqrt(common)
+        shift, scale = rng.uniform(-0.3, 1.2, n_features), rng.uniform(0.6, 1.4, n_features)
+        scale[spans["plain"]] = np.exp(rng.uniform(-1.0, 3.0, spans["plain"].stop))  # units differ by column
+        draft = cls(
+            names, spans, loadings.astype(np.float32), np.sqrt(1 - (loadings**2).sum(axis=0)).astype(np.float32),
+            shift.astype(np.float32), scale.astype(np.float32), rng.permutation(n_features)[:n_active],
+            np.zeros(n_active, np.float32), np.ones(n_active, np.float32),
+        )  # fmt: skip
+        return draft.standardised(draft.readings(draft.draw(rng, 20_000)))
+
+    def standardised(self, linked: F32) -> Population:
+        """Returns the population with readings centred and scaled by this sample, (N, A)."""
+        spread = np.maximum(linked.std(axis=0, dtype=np.float64), 1e-3).astype(np.float32)
+        centre = linked.mean(axis=0, dtype=np.float64).astype(np.float32)
+        rest = (self.names, self.spans, self.loadings, self.own, self.shift, self.scale, self.active)
+        return Population(*rest, centre, spread)
+
+    def draw(self, rng: np.random.Generator, n: int) -> F32:
+        """Returns the features of n new units, float32 (N, d)."""
+        z = rng.standard_normal((n, _FACTORS), dtype=np.float32)  # (N, factors)
+        x = rng.standard_normal((n, len(self.names)), dtype=np.float32)  # (N, d)
+        x *= self.own
+        x += z @ self.loadings
+        for kind, span in self.spans.items():
+            x[:, span] = _image(kind, x[:, span], self.shift[span], self.scale[span])
+        return x
+
+    def readings(self, x: NDArray[Any]) -> F32:
+        """Returns what responses see of the features: the active columns, linked and scaled, float32 (N, A)."""
+        out = np.asarray(x, np.float32)[:, self.active]
+        for kind, link in _LINKS.items():
+            span = self.spans[kind]
+            own = np.flatnonzero((self.active >= span.start) & (self.active < span.stop))
+            out[:, own] = link(out[:, own])
+        out -= self.centre
+        out /= self.spread
+        return np.clip(out, -4, 4, out=out)
+
+
+def _image(kind: str, v: F32, shift: F32, scale: F32) -> F32:
+    if kind == "plain":
+        return v * scale + shift
+    if kind == "count":
+        return np.floor(np.exp(v * scale + shift))
+    if kind == "flag":
+        return (v > shift).astype(np.float32)
+    if kind == "tailed":
+        return np.sinh(v * np.float32(1.5)) * scale
+    if kind == "ordinal":
+        return np.clip(np.floor(v * np.float32(1.5) + shift + 3), 0, 5)
+    return np.maximum(v - shift, 0) * scale

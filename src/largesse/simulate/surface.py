@@ -1,0 +1,108 @@
+"""Random functions of the features: curves, steps, bumps, products, corners and blends in about equal parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FORMS", "Surface", "Term"]
+
+F32 = NDArray[np.float32]
+
+FORMS = ("line", "curve", "step", "bump", "product", "corner", "blend")
+_ARITY = {"product": 2, "corner": 2, "blend": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One form applied to one to four readings: weight · (form - centre) / spread.
+
+    Attributes:
+        form: One of `FORMS`.
+        columns: The readings it looks at.
+        cuts: One cut for each of them.
+        weight: Its weight in the surface.
+        centre: Its mean over the calibration sample.
+        spread: Its standard deviation there.
+    """
+
+    form: str
+    columns: tuple[int, ...]
+    cuts: tuple[float, ...]
+    weight: float
+    centre: float = 0.0
+    spread: float = 1.0
+
+    def raw(self, r: F32) -> F32:
+        """Returns the form before centring, (N,)."""
+        a, cut = r[:, self.columns[0]], np.float32(self.cuts[0])
+        if self.form == "line":
+            return a
+        if self.form == "curve":
+            return np.tanh(2 * (a - cut))
+        if self.form == "step":
+            return (a > cut).astype(np.float32)
+        if self.form == "bump":
+            return np.exp(-((a - cut) ** 2))
+        b, cut_b = r[:, self.columns[1]], np.float32(self.cuts[1])
+        if self.form == "product":
+            return np.tanh(a) * np.tanh(b)
+        if self.form == "corner":
+            return ((a > cut) & (b > cut_b)).astype(np.float32)
+        return np.tanh(r[:, list(self.columns)] @ np.array(self.cuts, np.float32))
+
+    def __call__(self, r: F32) -> F32:
+        """Returns the weighted form, (N,)."""
+        scale = np.float32(self.weight / self.spread)
+        return (self.raw(r) - np.float32(self.centre)) * scale
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """A sum of terms with mean 0 and standard deviation 1 over the calibration sample."""
+
+    terms: tuple[Term, ...]
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, r: F32, n_terms: int) -> Surface:
+        """Returns a surface drawn at random.
+
+        Args:
+            rng: Draws forms, columns, cuts and weights.
+            r: Readings of the calibration sample, (N, A).
+            n_terms: Number of terms; forms come in turn, so each kind gets its part.
+        """
+        forms = [FORMS[k % len(FORMS)] for k in rng.permutation(max(n_terms, len(FORMS)))[:n_terms]]
+        terms = []
+        for form in forms:
+            arity = _ARITY.get(form, 1)
+            columns = tuple(int(k) for k in rng.choice(r.shape[1], arity, replace=False))
+            cuts = rng.normal(0, 1, arity) if form == "blend" else rng.uniform(-0.7, 0.7, arity)
+            weight = float(rng.choice([-1, 1]) * rng.uniform(0.5, 1.5))
+            terms.append(Term(form, columns, tuple(cuts.tolist()), weight))
+        return cls(tuple(terms)).calibrated(r)
+
+    def calibrated(self, r: F32) -> Surface:
+        """Returns the surface with terms centred and the sum scaled to standard deviation 1 on these readings."""
+        centred = []
+        for term in self.terms:
+            raw = term.raw(r).astype(np.float64)
+            if raw.std() > 0.02:  # a step that almost nobody crosses would blow up
+                centred.append(replace(term, centre=float(raw.mean()), spread=float(raw.std())))
+        total = float(Surface(tuple(centred))(r).std(dtype=np.float64)) or 1.0
+        return Surface(tuple(replace(term, weight=term.weight / total) for term in centred))
+
+    def aged(self, rng: np.random.Generator, r: F32, keep: float = 0.6) -> Surface:
+        """Returns what an older, partial model knows of it: some terms are missing, the others have drifted."""
+        kept = [t for t in self.terms if rng.random() < keep] or list(self.terms[:1])
+        drifted = tuple(replace(t, weight=t.weight * float(rng.uniform(0.4, 1.6))) for t in kept)
+        return Surface(drifted).calibrated(r)
+
+    def __call__(self, r: F32) -> F32:
+        """Returns the surface at these readings, (N, A) -> (N,)."""
+        out = np.zeros(len(r), np.float32)
+        for term in self.terms:
+            out += term(r)
+        return out

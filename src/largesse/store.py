@@ -1,0 +1,258 @@
+"""Save and load without pickle: a folder with ``manifest.json`` and ``arrays.safetensors``, whole or not at all.
+
+A folder is written beside its place under another name and renamed when it is complete, so whoever looks sees the old
+one, the new one or none. Loading reads numbers and JSON; it never executes what it reads.
+
+    saved/
+      manifest.json         format, package version, kind, settings, and the checksum of the arrays
+      arrays.safetensors    named arrays
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from largesse.errors import StoreError
+
+__all__ = ["FORMAT", "MANIFEST", "Saved", "atomic_folder", "atomic_text", "load", "save"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ARRAYS = "arrays.safetensors"
+_KEYS = ("package", "kind", "settings", "arrays_sha256")
+_DTYPES = frozenset(
+    ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+)
+PathLike = str | os.PathLike[str]
+
+
+class Saved(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        kind: What was saved, e.g. ``"policy"``.
+        settings: Plain values, as JSON keeps them (a tuple comes back as a list).
+        arrays: Named arrays, bit for bit.
+    """
+
+    kind: str
+    settings: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+
+def save(
+    path: PathLike, kind: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, replace: bool = False
+) -> None:
+    """Writes a folder that `load` reads, whole or not at all.
+
+    Args:
+        path: The folder to make; folders above it are made too.
+        kind: What it is, e.g. ``"policy"``.
+        settings: What JSON can hold: text, finite numbers, truth values, None, lists and dicts of these.
+        arrays: Named arrays of numbers or truth values.
+        replace: Whether an older saved folder of that name gives way.
+
+    Raises:
+        StoreError: The folder exists, cannot be written, or something given has no saved form.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(folder + "/thing", "example", {"depth": 3}, {"weights": np.ones(2)})
+    ...     load(folder + "/thing")
+    Saved(kind='example', settings={'depth': 3}, arrays={'weights': array([1., 1.])})
+    """
+    # Column-major arrays would be written in the order of memory: make them row-major.
+    packed = safetensors.numpy.save({name: _storable(path, name, array) for name, array in arrays.items()})
+    manifest = {
+        "format": FORMAT,
+        "package": _version(),
+        "kind": kind,
+        "settings": dict(settings),
+        "arrays_sha256": hashlib.sha256(packed).hexdigest(),
+    }
+    try:
+        text = json.dumps(manifest, indent=1, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: settings have no form in JSON ({error}). Give plain, finite values.") from error
+    with atomic_folder(path, replace=replace) as folder, _writing(path):
+        (folder / ARRAYS).write_bytes(packed)
+        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def load(path: PathLike) -> Saved:
+    """Returns what `save` wrote; executes nothing.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        StoreError: The folder is missing, incomplete, damaged, or was written by a newer version.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise StoreError(f"{folder}: {what}. Give the folder that `save` made ({Path.cwd()} is the current one).")
+    manifest = _manifest(folder / MANIFEST)
+    place = folder / ARRAYS
+    packed = _bytes(place)
+    if hashlib.sha256(packed).hexdigest() != manifest["arrays_sha256"]:
+        raise _damaged(place, "it is not the file that was saved: its checksum differs")
+    try:
+        arrays = safetensors.numpy.load(packed)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise _damaged(place, str(error)) from error
+    writable = {name: np.require(array, requirements="W") for name, array in arrays.items()}
+    return Saved(manifest["kind"], manifest["settings"], writable)
+
+
+@contextmanager
+def atomic_folder(path: PathLike, *, replace: bool = False, marker: str = MANIFEST) -> Iterator[Path]:
+    """Yields an empty folder that takes its place at `path` on success and is removed on any failure or interrupt.
+
+    Args:
+        path: Where the folder shall be in the end; folders above it are made too.
+        replace: Whether an older folder gives way, once the new one is complete.
+        marker: Name of a file by which an older folder is known as ours: no other is ever deleted, unless it is empty.
+
+    Raises:
+        StoreError: `path` exists and may not be replaced, or cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     with atomic_folder(place + "/run") as folder:
+    ...         _ = (folder / "note.txt").write_text("done")
+    ...     sorted(p.name for p in Path(place).rglob("*"))
+    ['note.txt', 'run']
+    """
+    target = Path(os.path.realpath(path))
+    _may_take(target, replace, marker)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with _writing(path):
+            partial.mkdir(parents=True)
+        yield partial
+        _may_take(target, replace, marker)
+        with _writing(path):
+            _move(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # after the move it is no longer there
+
+
+def atomic_text(path: PathLike, text: str) -> None:
+    r"""Writes a text file in UTF-8 with ``\n`` line ends, whole or not at all; an older file gives way.
+
+    Args:
+        path: The file; its folder must exist.
+        text: What it shall hold.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with _writing(path):
+            partial.write_text(text, encoding="utf-8", newline="\n")
+            os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: PathLike) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreError(
+            f"{os.fspath(path)}: cannot be written ({reason}). Check that its folder exists, is writable and has room."
+        ) from error
+
+
+def _may_take(target: Path, replace: bool, marker: str) -> None:
+    if not target.exists():
+        return
+    if not replace:
+        raise StoreError(f"{target}: exists already. Choose another name, or set replace=True.")
+    ours = target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))
+    if not ours:
+        raise StoreError(f"{target}: exists and holds no {marker}, so it is not deleted. Choose another name.")
+
+
+def _move(partial: Path, target: Path) -> None:
+    """Renames `partial` to `target`; what stood there is deleted last, and put back if the renaming fails."""
+    older = target.with_name(partial.name.removesuffix(".partial") + ".old")
+    there = target.exists()
+    if there:
+        os.rename(target, older)
+    try:
+        os.rename(partial, target)
+    except BaseException:
+        if there:
+            os.rename(older, target)
+        raise
+    if there:
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def _storable(path: PathLike, name: str, array: NDArray[Any]) -> NDArray[Any]:
+    out = np.asarray(array, order="C")
+    if out.dtype.name not in _DTYPES:
+        raise StoreError(f"{os.fspath(path)}: array {name!r} holds {out.dtype}, which has no saved form. Give numbers.")
+    return out
+
+
+def _manifest(place: Path) -> dict[str, Any]:
+    try:
+        found: Any = json.loads(_bytes(place))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(place, f"it is not JSON: {error}") from error
+    version = found.get("format") if isinstance(found, dict) else None
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise _damaged(place, "it names no format")
+    if version > FORMAT:
+        raise StoreError(
+            f"{place}: written in format {version} by largesse {found.get('package')}, this version ({_version()}) "
+            f"reads up to format {FORMAT}. Update with: pip install -U largesse"
+        )
+    missing = [key for key in _KEYS if key not in found]
+    if missing:
+        raise _damaged(place, f"{missing[0]!r} is missing")
+    if not (isinstance(found["kind"], str) and isinstance(found["settings"], dict)):
+        raise _damaged(place, "'kind' must be text and 'settings' must be an object")
+    return dict(found)
+
+
+def _bytes(place: Path) -> bytes:
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise StoreError(
+            f"{place}: {what}. The folder is incomplete or is no saved folder: copy all of it again, or save again."
+        ) from error
+
+
+def _damaged(place: Path, why: str) -> StoreError:
+    return StoreError(f"{place}: is damaged ({why}). Copy the whole folder again, or save again.")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("largesse")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,165 @@
+"""The commands as a user runs them: in a process of their own for what a process shows, in this one for the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from largesse import frames
+from largesse.cli import commands
+from largesse.cli.commands import app
+from tests.test_runs import TEXT, table
+
+RUNNER = CliRunner()
+COMMANDS = ("demo", "init", "check", "fit", "evaluate", "allocate", "compare")
+
+
+def shell(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "largesse", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    frames.write(table(1200, 1), folder / "trial.parquet")
+    frames.write(table(600, 3), folder / "later.csv")
+    frames.write(table(300, 4).drop(["arm", "orders", "spent"]), folder / "users.csv")
+    (folder / "campaign.toml").write_text(TEXT.format(more="folds = 2").replace(', "mlp-rct"', ""))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> Path:
+    done = shell("fit", "campaign.toml", "-o", "run", "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["chosen"] == "lightgbm-rct"
+    return place / "run"
+
+
+def test_every_command_has_help():
+    for name in COMMANDS:
+        told = RUNNER.invoke(app, [name, "--help"])
+        assert told.exit_code == 0
+        assert name in told.output
+    assert {c.callback.__name__ for c in app.registered_commands if c.callback} == set(COMMANDS)
+
+
+def test_every_command_is_in_the_readme():
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    for name in COMMANDS:
+        assert f"largesse {name}" in readme or f"make {name}" in readme, name
+
+
+def test_init_writes_a_template_once(tmp_path: Path):
+    path = tmp_path / "c.toml"
+    assert RUNNER.invoke(app, ["init", str(path), "--data", "rows.parquet"]).exit_code == 0
+    assert "rows.parquet" in path.read_text()
+    again = shell("init", str(path))
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+def test_check_says_what_it_finds(place: Path):
+    done = RUNNER.invoke(app, ["check", str(place / "campaign.toml"), "--json"])
+    assert done.exit_code == 0
+    said = json.loads(done.stdout)
+    assert said["ok"]
+    assert said["outcome"].startswith("Value is bernoulli")
+
+
+def test_check_fails_on_a_broken_trial(place: Path):
+    rows = table(2000, 1)
+    keep = (rows["f0"].to_numpy() > 0) | (rows["arm"].to_numpy(zero_copy_only=False) == "0")
+    frames.write(rows.filter(keep), place / "skewed.parquet")
+    text = (place / "campaign.toml").read_text().replace("trial.parquet", "skewed.parquet")
+    (place / "skewed.toml").write_text(text)
+    assert RUNNER.invoke(app, ["check", str(place / "skewed.toml")]).exit_code == 1
+
+
+def test_allocate_writes_the_plan(run: Path, place: Path):
+    out = place / "plan.csv"
+    words = [
+        "allocate",
+        str(run),
+        str(place / "users.csv"),
+        "--budget",
+        "90",
+        "--safety",
+        "0.9",
+        "-o",
+        str(out),
+        "--json",
+    ]
+    done = RUNNER.invoke(app, words)
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    plan = frames.read(out)
+    assert plan.num_rows == said["units"] == 300
+    assert sum(said["mix"].values()) == 300
+    assert said["spend"]["high"] <= 90 * (1 + 1e-9)
+    assert plan.column_names == ["unit", "treatment", "value", "cost"]
+
+
+def test_evaluate_and_compare(run: Path, place: Path):
+    said = json.loads(
+        RUNNER.invoke(app, ["evaluate", str(run), str(place / "later.csv"), "--draws", "30", "--json"]).stdout
+    )
+    assert {r["name"] for r in said["rows"]} >= {"policy", "best mix of arms"}
+    assert len(said["spend"]) == 2
+    text = RUNNER.invoke(app, ["evaluate", str(run), str(place / "later.csv"), "--draws", "30", "--budget", "1.0"])
+    assert text.exit_code == 0
+    assert "Planned against realised" in text.output
+    both = RUNNER.invoke(app, ["compare", str(run), str(run), str(place / "later.csv"), "--draws", "30"])
+    assert both.exit_code == 0
+    assert "against A" in both.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("fit", "nowhere.toml"), "nowhere.toml: cannot be read"),
+        (("check", "bad.toml"), "Did you mean"),
+        (("allocate", "run", "gone.parquet", "-b", "9", "-o", "p.csv"), "gone.parquet"),
+        (("allocate", "run", "users.csv", "-b", "-9", "-o", "p.csv"), "budget"),
+        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.xls"), ".xls"),
+        (("evaluate", "nowhere", "later.csv"), "run folder"),
+        (("compare", "run", "run", "users.csv"), "arm"),
+    ],
+)
+def test_refusals_are_one_message_and_exit_code_two(run: Path, place: Path, words: tuple[str, ...], said: str):
+    (place / "bad.toml").write_text((place / "campaign.toml").read_text().replace("treatment =", "treatmnt ="))
+    done = shell(*words, cwd=place)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (place / "p.csv").exists()
+
+
+def test_json_errors_are_json(place: Path):
+    done = shell("fit", "nowhere.toml", "--json", cwd=place)
+    assert done.returncode == 2
+    assert "cannot be read" in json.loads(done.stdout)["error"]
+
+
+def test_an_interrupt_leaves_by_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "app", interrupted)
+    with pytest.raises(SystemExit) as left:
+        commands.run()
+    assert left.value.code == 130
+    assert "nothing half-written" in capsys.readouterr().err

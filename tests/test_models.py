@@ -1,0 +1,312 @@
+"""Every model through one table of specs; then what is particular to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from largesse.allocate import solve
+from largesse.errors import ConfigError, DataError, MissingDependency, NotFittedError, SchemaError
+from largesse.evaluate.truth import true_value
+from largesse.menu import Menu
+from largesse.models import MLP, Boosting, Calibrated, CausalForest, Corrected, Model, Outcome, Regressors, Schedule
+from largesse.models.calibrate import fit_line
+from largesse.models.candidates import NAMES, Settings, choose, make
+from largesse.models.outcome import Response
+from tests.common.worlds import WORLDS, baskets, orders, visits
+
+FAST = Schedule(epochs=2, least=60, batch=256)
+
+
+@dataclass(frozen=True)
+class Spec:
+    name: str
+    make: Callable[[], Model]
+    worlds: tuple[str, ...] = tuple(WORLDS)
+    row_order_free: bool = False
+
+
+SPECS = (
+    Spec("MLP", lambda: MLP(members=2, hidden=(16, 8), schedule=FAST)),
+    Spec("MLP published", lambda: MLP.published(hidden=(16, 8), schedule=FAST)),
+    Spec("Boosting S", lambda: Boosting(rounds=10)),
+    Spec("Boosting T", lambda: Boosting(rounds=10, strategy="T")),
+    Spec("Boosting monotone", lambda: Boosting(rounds=10, monotone=True)),
+    Spec("Calibrated", lambda: Calibrated(Boosting(rounds=10))),
+    Spec("Calibrated MLP", lambda: Calibrated(MLP(members=1, hidden=(8,), schedule=FAST))),
+    Spec("Corrected", lambda: Corrected(Boosting(rounds=10), rounds=10)),
+    Spec("Ridge T", lambda: Regressors(Ridge()), ("orders", "baskets", "counts", "profits", "visits"), True),
+    Spec(
+        "Ridge S", lambda: Regressors(Ridge(), strategy="S"), ("orders", "baskets", "counts", "profits", "visits"), True
+    ),
+)
+CASES = [pytest.param(spec, world, id=f"{spec.name}-{world}") for spec in SPECS for world in spec.worlds]
+EACH = [pytest.param(spec, id=spec.name) for spec in SPECS]
+
+
+@pytest.mark.parametrize(("spec", "world"), CASES)
+def test_a_model_gives_a_menu_that_can_be_solved_in_every_world(spec: Spec, world: str):
+    logs = WORLDS[world]()
+    menu = spec.make().fit(logs).predict(logs.x)
+    assert menu.value.shape == (logs.n, logs.n_treatments)
+    assert np.isfinite(menu.value).all()
+    assert (menu.cost >= 0).all()
+    if not logs.control_cost and spec.name != "MLP published":
+        assert not menu.cost[:, 0].any(), "control costs nothing"
+    low, high = menu.cost.min(1).sum(), menu.cost.max(1).sum()
+    for share in (0.01, 0.5, 1.0):  # every budget is within reach
+        budget = low + share * (high - low)
+        plan = solve(menu, budget)
+        assert plan.spend <= budget
+    # Predictions are near the mean of each arm: nothing is off by an order of magnitude.
+    for j in range(logs.n_treatments):
+        mean = logs.value[logs.treatment == j].mean()
+        assert abs(menu.value[:, j].mean() - mean) < 0.5 * abs(mean) + 0.1 * logs.value.std()
+
+
+@pytest.mark.parametrize("spec", EACH)
+def test_the_contract(spec: Spec):
+    logs, obs = orders(1200, seed=1), orders(1200, seed=2, design="obs")
+    before = [a.copy() for a in (logs.x, logs.value, obs.x, obs.value)]
+    model = spec.make()
+    with pytest.raises(NotFittedError, match="Call fit"):
+        model.predict(logs.x)
+    first = model.fit(logs, obs).predict(logs.x)
+    again = model.fit(logs, obs).predict(logs.x)
+    copy = clone(model).fit(logs, obs).predict(logs.x)
+    for other in (again, copy):
+        np.testing.assert_array_equal(first.value, other.value)
+        np.testing.assert_array_equal(first.cost, other.cost)
+    for a, b in zip(before, (logs.x, logs.value, obs.x, obs.value), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(SchemaError, match=r"fitted on 4 features"):
+        model.predict(logs.x[:, :3])
+    with pytest.raises(DataError, match=r"x\[0, 0\] == nan"):
+        model.predict(np.full((2, 4), np.nan))
+    renamed = replace(obs, features=("a", "b", "c", "d"))
+    with pytest.raises(SchemaError, match="one encoder"):
+        model.fit(logs, renamed)
+
+
+@pytest.mark.parametrize("spec", [pytest.param(s, id=s.name) for s in SPECS if s.row_order_free])
+def test_the_order_of_the_rows_does_not_matter(spec: Spec):
+    logs = orders(800)
+    other = logs.take(np.random.default_rng(0).permutation(logs.n))
+    np.testing.assert_allclose(
+        spec.make().fit(logs).predict(logs.x).value, spec.make().fit(other).predict(logs.x).value, rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["Boosting S", "MLP", "Ridge T"])
+def test_a_weight_of_two_is_the_row_twice(name: str):
+    spec = next(s for s in SPECS if s.name == name)
+    logs = orders(600)
+    weight = np.where(np.arange(600) % 3 == 0, 2.0, 1.0)
+    twice = logs.take(np.repeat(np.arange(600), weight.astype(int)))
+    weighted = replace(logs, weight=weight, propensity="observed")
+    a, b = (spec.make().fit(rows).predict(logs.x).value for rows in (weighted, twice))
+    near = 1e-4 if name == "Ridge T" else 0.12  # learners with random batches and bins agree in substance only
+    assert np.abs(a - b).mean() < near
+
+
+@pytest.mark.parametrize("spec", EACH)
+def test_no_effect_gives_about_none(spec: Spec):
+    logs = orders(4000, effect=0.0)
+    menu = spec.make().fit(logs).predict(logs.x)
+    assert np.abs((menu.value[:, 1:] - menu.value[:, :1]).mean(0)).max() < 0.05
+
+
+def test_a_model_finds_who_responds():
+    logs, fresh = orders(12_000, seed=5), orders(4000, seed=6)
+    p = 1 / (1 + np.exp(1.2 - 0.5 * fresh.x[:, 1:2] - np.arange(3) * (fresh.x[:, :1] > 0)))
+    truth = Menu(value=p, cost=p * np.arange(3))
+    budget = [0.25 * truth.cost[:, 2].mean()]
+    arms = Menu(value=np.tile(p.mean(0), (fresh.n, 1)), cost=np.tile((p * np.arange(3)).mean(0), (fresh.n, 1)))
+    plain = true_value(arms, truth, budget)
+    for model in (MLP(members=1), Boosting(), Regressors(LogisticRegression())):
+        assert true_value(model.fit(logs).predict(fresh.x), truth, budget) > plain + 0.02
+
+
+def test_the_log_of_a_past_policy_helps_and_is_corrected():
+    rct, obs = orders(2000, seed=7), orders(8000, seed=8, design="obs")
+    for data in ("both", "rct", "obs"):
+        assert Boosting(data=data, rounds=5).fit(rct, obs).predict(rct.x).n == rct.n
+    with pytest.raises(DataError, match="no observational log"):
+        Boosting(data="obs").fit(rct)
+    with pytest.raises(DataError, match="must be one of"):
+        Boosting(data="all").fit(rct)
+
+
+def test_calibration_repairs_the_level_of_each_arm():
+    rct = orders(6000, seed=3)
+    obs = orders(6000, seed=4, design="obs")
+    tilted = replace(
+        obs, value=np.where(obs.treatment == 2, 1.0, obs.value), cost=np.where(obs.treatment == 2, 2.0, obs.cost)
+    )
+    raw = Boosting(data="obs", rounds=20).fit(rct, tilted)
+    fixed = Calibrated(Boosting(data="obs", rounds=20)).fit(rct, tilted)
+    mean = rct.value[rct.treatment == 2].mean()
+    assert raw.predict(rct.x).value[:, 2].mean() > mean + 0.2
+    assert abs(fixed.predict(rct.x).value[:, 2].mean() - mean) < 0.05
+
+
+@pytest.mark.parametrize("family", ["bernoulli", "poisson", "gaussian"])
+def test_a_line_is_recovered(family: str):
+    rng = np.random.default_rng(0)
+    link = rng.normal(size=200_000) * 0.7 - (1.0 if family == "bernoulli" else 0.0)
+    eta = 0.3 + 0.8 * link
+    y = {
+        "bernoulli": lambda: (rng.random(len(eta)) < 1 / (1 + np.exp(-eta))).astype(float),
+        "poisson": lambda: rng.poisson(np.exp(eta)).astype(float),
+        "gaussian": lambda: eta + rng.normal(size=len(eta)),
+    }[family]()
+    a, b = fit_line(family, link, y, np.ones(len(eta)))
+    assert (a, b) == (pytest.approx(0.3, abs=0.03), pytest.approx(0.8, abs=0.03))
+
+
+def test_a_calibration_without_rows_to_speak_of_changes_nothing():
+    a, b = fit_line("bernoulli", np.array([-1.0, 0.0, 1.0]), np.array([0.0, 1.0, 1.0]), np.ones(3))
+    assert abs(b - 1) < 0.5
+    assert abs(a) < 0.5
+
+
+class TestOutcome:
+    def test_families_are_inferred(self):
+        found = {name: Outcome.infer(make()).family for name, make in WORLDS.items()}
+        assert found == {
+            "orders": "bernoulli", "baskets": "zero_inflated_lognormal", "counts": "poisson", "profits": "gaussian",
+            "visits": "bernoulli",
+        }  # fmt: skip
+
+    def test_cost_rules_are_inferred(self):
+        found = {name: Outcome.infer(make()) for name, make in WORLDS.items()}
+        assert {k: o.cost_rule for k, o in found.items()} == {
+            "orders": "per_redemption", "baskets": "share_of_value", "counts": "per_contact", "profits": "learned",
+            "visits": "learned",
+        }  # fmt: skip
+        assert found["orders"].amounts == (0.0, 1.0, 2.0)
+        assert found["orders"].ordered
+        assert found["baskets"].amounts == pytest.approx((0.0, 0.1, 0.2))
+        assert found["visits"].cost_binary
+        assert found["visits"].control_cost
+
+    def test_what_is_declared_is_checked(self):
+        with pytest.raises(DataError, match=r"does not fit the family 'bernoulli' \(.* such rows of 3000\)"):
+            Outcome.infer(baskets(), value="bernoulli")
+        with pytest.raises(DataError, match=r"outcome.cost == 'per_redemption': for treatment '1' the rule misses"):
+            Outcome.infer(orders(), cost="per_redemption", amounts={"1": 3.0, "2": 2.0})
+        with pytest.raises(DataError, match=r"missing: \['2'\]"):
+            Outcome.infer(orders(), cost="per_redemption", amounts={"1": 1.0})
+        with pytest.raises(DataError, match="must be one of"):
+            Outcome.infer(orders(), value="normal")
+        with pytest.raises(DataError, match="amounts need a rule"):
+            Outcome.infer(orders(), amounts={"1": 1.0, "2": 2.0})
+
+    def test_rules_give_the_cost(self):
+        table = np.array([[0.2, 0.5]])
+        rule = Outcome(family="bernoulli", cost_rule="per_redemption", amounts=(0.0, 4.0))
+        assert rule.menu(Response(table, table), ("0", "1")).cost.tolist() == [[0.0, 2.0]]
+        contact = Outcome(family="gaussian", cost_rule="per_contact", amounts=(0.0, 3.0))
+        assert contact.menu(Response(table), ("0", "1")).cost.tolist() == [[0.0, 3.0]]
+        share = Outcome(family="gaussian", cost_rule="share_of_value", amounts=(0.0, 0.1))
+        assert share.menu(Response(table), ("0", "1")).cost[0].tolist() == pytest.approx([0.0, 0.05])
+        with pytest.raises(DataError, match="needs P"):
+            Outcome(family="gaussian", cost_rule="per_redemption", amounts=(0.0, 1.0)).menu(Response(table), ("0", "1"))
+
+    def test_a_log_without_costs_gets_them_from_the_rule(self):
+        logs = orders()
+        bare = replace(logs, cost=np.zeros(logs.n), propensity="observed")
+        np.testing.assert_allclose(Outcome.infer(logs).with_cost(bare).cost, logs.cost)
+
+    def test_it_is_said_in_words(self):
+        assert Outcome.infer(orders()).describe() == (
+            "Value is bernoulli; cost follows the rule per redemption (amounts 0, 1, 2)."
+        )
+
+
+def test_an_arm_that_the_past_policy_never_used():
+    rct, obs = orders(900), orders(900, seed=2, design="obs")
+    never = obs.take(np.flatnonzero(obs.treatment != 1))
+    assert Boosting(rounds=5).fit(rct, never).predict(rct.x).n_treatments == 3
+    with pytest.raises(DataError, match="nothing to learn it from with data='obs'"):
+        Boosting(rounds=5, data="obs").fit(rct, never)
+
+
+def test_a_network_tells_each_step():
+    seen: list[tuple[int, int, float]] = []
+    MLP(members=1, hidden=(4,), schedule=FAST, on_step=lambda *a: seen.append(a)).fit(orders(600))
+    assert [s[0] for s in seen] == list(range(1, seen[0][1] + 1))
+    assert all(np.isfinite(s[2]) for s in seen)
+
+
+def test_structured_costs_rise_with_the_level_and_plain_ones_need_not():
+    logs = replace(WORLDS["profits"](), propensity="observed")
+    ordered = Outcome(family="gaussian", cost_rule="learned", ordered=True)
+    menu = MLP(outcome=ordered, members=1, schedule=FAST).fit(logs).predict(logs.x)
+    assert (np.diff(menu.cost, axis=1) > 0).all()
+    for binary in (False, True):
+        rows = visits()
+        outcome = replace(Outcome.infer(rows), ordered=True, cost_binary=binary)
+        cost = MLP(outcome=outcome, members=1, schedule=FAST).fit(rows).predict(rows.x).cost
+        assert (cost[:, 1] >= cost[:, 0]).all()
+        assert (cost[:, 0] > 0).all()
+
+
+def test_sklearn_bases_are_refused_where_they_cannot_say_enough():
+    with pytest.raises(DataError, match="a classifier, but the value is"):
+        Regressors(LogisticRegression()).fit(baskets())
+    with pytest.raises(DataError, match="a regressor of the value does not say who buys"):
+        Regressors(Ridge(), outcome=Outcome("zero_inflated_lognormal", "per_redemption", (0.0, 1.0, 2.0))).fit(
+            baskets()
+        )
+    with pytest.raises(DataError, match="a classifier, but costs are amounts"):
+        Regressors(Ridge(), cost_estimator=LogisticRegression()).fit(WORLDS["profits"]())
+
+
+def test_the_forest_names_the_package_it_needs():
+    try:
+        import econml  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingDependency, match=r"pip install 'largesse\[forest\]'"):
+            CausalForest().fit(orders(300))
+    else:
+        assert CausalForest(trees=8).fit(orders(600)).predict(orders(50).x).n == 50
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_named_candidate_fits(name: str):
+    rct, obs = orders(800), orders(800, seed=2, design="obs")
+    settings = Settings(outcome=Outcome.infer(rct | obs), members=1, epochs=1)
+    assert make(name, settings).fit(rct, obs).predict(rct.x).n == rct.n
+
+
+def test_an_unknown_candidate_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="Did you mean 'lightgbm'"):
+        make("lightgmb", Settings(outcome=Outcome.infer(orders(300))))
+
+
+class TestChoice:
+    def test_noise_does_not_decide(self):
+        rng = np.random.default_rng(0)
+        value = np.array([[1.00], [1.01]])
+        draws = value + rng.normal(size=(400, 2, 1))
+        assert choose(("simple", "elaborate"), value, draws).name == "simple"
+
+    def test_evidence_does(self):
+        rng = np.random.default_rng(0)
+        value = np.array([[1.0], [1.5]])
+        draws = value + rng.normal(size=(400, 1, 1)) + 0.01 * rng.normal(size=(400, 2, 1))
+        choice = choose(("simple", "elaborate"), value, draws)
+        assert choice.name == "elaborate"
+        assert "no simpler one" in choice.reason
+
+    def test_a_budget_out_of_reach_is_left_out_for_all(self):
+        value = np.array([[np.nan, 1.0], [9.0, 2.0]])
+        draws = np.repeat(value[None], 50, axis=0)
+        assert choose(("a", "b"), value, draws).score.tolist() == [1.0, 2.0]
+        assert choose(("a", "b"), value * np.nan, draws).name == "a"

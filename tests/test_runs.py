@@ -1,0 +1,178 @@
+"""A campaign from files to a run folder and back."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from largesse import frames
+from largesse.config import Config, load
+from largesse.errors import DataError, LargesseError, SchemaError, StoreError
+from largesse.policy import Policy
+from largesse.runs import campaign as campaign_module
+from largesse.runs import compare_runs, evaluate_run, fit, load_rows
+from tests.common.worlds import orders
+
+TEXT = """
+[data]
+rct = "trial.parquet"
+{more}
+[columns]
+treatment = "arm"
+value = "orders"
+cost = "spent"
+unit = "user"
+ignore = ["note"]
+[budget]
+shares = [0.25, 0.5]
+[model]
+candidates = ["lightgbm-rct", "mlp-rct"]
+members = 1
+epochs = 1
+[run]
+draws = 40
+"""
+
+
+def table(n: int, seed: int, design: str = "rct") -> pa.Table:
+    logs = orders(n, seed=seed, design=design)
+    columns = {f"f{k}": logs.x[:, k] for k in range(4)}
+    city = np.array(["north", "south", "east"])[np.random.default_rng(seed).integers(0, 3, n)]
+    age = [None if k % 17 == 0 else float(20 + k % 50) for k in range(n)]
+    return pa.table(
+        {**columns, "city": city, "age": pa.array(age), "arm": [f"{5 * t}" for t in logs.treatment], "orders": logs.value,
+         "spent": 5 * logs.cost, "user": np.arange(n), "note": ["x"] * n}
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("campaign")
+    frames.write(table(1500, 1), folder / "trial.parquet")
+    frames.write(table(3000, 2, "obs"), folder / "past.parquet")
+    frames.write(table(800, 3), folder / "later.parquet")
+    frames.write(table(400, 4).drop(["arm", "orders", "spent"]), folder / "users.parquet")
+    return folder
+
+
+def config(place: Path, more: str = "folds = 2", **changes: str) -> Config:
+    text = TEXT.format(more=more)
+    for old, new in changes.items():
+        text = re.sub(rf"^{old} = .*$", f"{old} = {new}" if new else "", text, flags=re.M)
+    (place / "campaign.toml").write_text(text)
+    return load(place / "campaign.toml")
+
+
+@pytest.fixture(scope="module")
+def run(place: Path):
+    return fit(config(place), folder=place / "runs" / "one")
+
+
+def test_a_run_folder_holds_all_that_is_needed(run, place: Path):
+    files = {p.name for p in run.folder.iterdir()}
+    assert {"config.toml", "metrics.json", "report.html", "summary.md", "policy", "cost_curve.png", "mix.png"} <= files
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert metrics["chosen"] in ("lightgbm-rct", "mlp-rct")
+    assert len(metrics["chosen_by_fold"]) == 2
+    assert {r["name"] for r in metrics["rows"]} >= {"policy", "no one", "best mix of arms", "random, same mix"}
+    assert load(run.folder / "config.toml") == config(place)
+    html = (run.folder / "report.html").read_text()
+    assert run.results.headline.sentence[:20] in html
+    assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?://', html)
+
+
+def test_the_policy_is_the_one_that_was_learned(run, place: Path):
+    policy = Policy.load(run.folder / "policy")
+    users = frames.read(place / "users.parquet")
+    budget = 0.3 * 400
+    done = policy.allocate(users, budget, safety=0.95)
+    assert done.n == 400
+    assert done.spend.high <= budget * (1 + 1e-9)
+    assert frames.plan_table(done.plan)["unit"].to_pylist() == list(range(400))
+
+
+def test_the_same_seed_gives_the_same_numbers(run, place: Path):
+    again = fit(config(place), folder=place / "runs" / "again").metrics
+    for key in ("rows", "arms", "spend", "chosen", "effect_share"):
+        assert json.dumps(again[key]) == json.dumps(run.metrics[key])
+
+
+def test_held_out_rows_and_a_log_of_the_past(place: Path):
+    cfg = config(place, more='obs = "past.parquet"\ntest = "later.parquet"', candidates='["lightgbm"]')
+    done = fit(cfg, folder=place / "runs" / "both")
+    assert done.metrics["chosen_by_fold"] == ["lightgbm"]
+    assert dict(done.results.provenance.rows) == {"trial": 1500, "proof": 800, "log of the past policy": 3000}
+    assert any(f["name"] == "overlap" for f in done.metrics["findings"])
+
+
+def test_runs_are_evaluated_and_compared_on_later_rows(run, place: Path):
+    found, planned, rank = evaluate_run(run.folder, place / "later.parquet", budgets=(0.5, 1.0), draws=40)
+    assert found.names[0] == "policy"
+    assert planned.budget.tolist() == [0.5, 1.0]
+    assert rank == {}
+    other = fit(config(place, candidates='["lightgbm-t"]'), folder=place / "runs" / "two")
+    both = compare_runs(run.folder, other.folder, place / "later.parquet", draws=40)
+    assert both.names[:2] == ("one", "two")
+    assert both.reference == "one"
+    itself = compare_runs(run.folder, run.folder, place / "later.parquet", draws=40)
+    assert not itself.difference[1].any()
+
+
+def test_declared_amounts_stand_in_for_a_cost_column(place: Path):
+    text = (
+        TEXT.format(more="folds = 2")
+        .replace('cost = "spent"\n', "")
+        .replace('ignore = ["note"]', 'ignore = ["note", "spent"]')
+    )
+    text += '\n[outcome]\ncost = "per_redemption"\namounts = {"5" = 5.0, "10" = 10.0}\n'
+    (place / "rule.toml").write_text(text)
+    bare, full = load_rows(load(place / "rule.toml")).rct, load_rows(config(place)).rct
+    np.testing.assert_allclose(bare.cost, full.cost)
+
+
+def test_features_of_the_past_log_must_be_there(place: Path):
+    frames.write(table(300, 5, "obs").drop(["city"]), place / "thin.parquet")
+    with pytest.raises(SchemaError, match="city"):
+        load_rows(config(place, more='obs = "thin.parquet"'))
+
+
+def test_nothing_is_left_behind_when_it_fails_midway(place: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(campaign_module.report, "write", broken)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config(place, candidates='["lightgbm-rct"]'), folder=place / "runs" / "killed")
+    assert not [p for p in (place / "runs").iterdir() if "killed" in p.name]
+
+
+def test_an_older_run_is_not_overwritten(run, place: Path):
+    with pytest.raises(StoreError, match="exists already"):
+        fit(config(place, candidates='["lightgbm-rct"]'), folder=run.folder)
+
+
+def test_a_folder_that_is_no_run_is_refused(place: Path):
+    with pytest.raises(StoreError, match="no run folder"):
+        evaluate_run(place, place / "later.parquet")
+
+
+def test_a_trial_without_costs_is_refused(place: Path):
+    free = table(600, 6)
+    frames.write(
+        free.set_column(free.column_names.index("spent"), "spent", pa.array(np.zeros(600))), place / "free.parquet"
+    )
+    with pytest.raises(LargesseError, match="no treatment costs anything"):
+        fit(config(place, rct='"free.parquet"'), folder=place / "runs" / "free")
+
+
+def test_users_without_a_feature_are_refused(run, place: Path):
+    users = frames.read(place / "users.parquet").drop(["city"])
+    with pytest.raises(SchemaError, match="city"):
+        Policy.load(run.folder / "policy").allocate(users, 10.0)
+    with pytest.raises(DataError):
+        Policy.load(run.folder / "policy").allocate(frames.read(place / "users.parquet"), float("nan"))
