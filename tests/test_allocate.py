@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import argmax, best_plan, dual_optimum, lp_optimum
 
 from largesse.allocate import assign, audit, frontier, intervals, price_plan, solve, taken_interval
 from largesse.errors import DataError, InfeasibleBudget
 from largesse.menu import Menu, Status
+from tests.reference import argmax, best_plan, dual_optimum, lp_optimum
 
 SEEDS = range(12)
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from reference import argmax_floats, best_plan, lp_optimum
 
 from largesse.errors import DataError
 from largesse.evaluate.bootstrap import (
@@ -21,6 +20,7 @@ from largesse.evaluate.truth import true_value
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.simulate import criteo_twin, money_off
+from tests.reference import argmax_floats, best_plan, lp_optimum
 
 FEW = Bootstrap(draws=60)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import Rows, argmax, eom, eom_at_budgets, eom_curve, kinks
 
 from largesse.allocate import assign
 from largesse.errors import DataError
@@ -13,6 +12,7 @@ from largesse.evaluate.curve import outcome_curve
 from largesse.evaluate.truth import true_value
 from largesse.logs import Logs
 from largesse.menu import Menu
+from tests.reference import Rows, argmax, eom, eom_at_budgets, eom_curve, kinks
 
 ESTIMATORS = ("ht", "sn", "dr")
 ASSIGNMENTS = ("observed", "uniform", "rows", "weighted")

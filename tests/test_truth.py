@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import argmax_floats, eom_at_budgets, kinks, lp_optimum
 
 from largesse.allocate import frontier
 from largesse.errors import DataError
 from largesse.evaluate.truth import attainable_gain, true_value
 from largesse.menu import Menu
+from tests.reference import argmax_floats, eom_at_budgets, kinks, lp_optimum
 
 
 def world(n=120, m=4, seed=0):

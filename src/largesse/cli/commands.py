@@ -67,7 +67,9 @@ def init(
     if path.exists():
         raise StoreError(f"{path}: exists already. Choose another name, or remove it first.")
     atomic_text(path, template(data))
-    out.print(f"{path}: fill in the paths and the columns, then run `largesse check {path}`.", highlight=False)
+    out.print(
+        f"{path}: fill in the paths and the columns, then run `largesse check {path}`.", highlight=False, soft_wrap=True
+    )
 
 
 @app.command()
@@ -150,7 +152,7 @@ def allocate(
     """Who gets what, within a budget in money."""
     from largesse import frames
     from largesse.cli import show
-    from largesse.runs.held import open_run
+    from largesse.runs import open_run
 
     _, policy = open_run(run_folder)
     menu = policy.menu(frames.read(users))

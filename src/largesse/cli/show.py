@@ -6,16 +6,17 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from largesse.evaluate.checks import Soundness
-from largesse.evaluate.compare import Comparison
-from largesse.runs.learn import Say
+if TYPE_CHECKING:  # a terminal needs no learners
+    from largesse.evaluate.checks import Soundness
+    from largesse.evaluate.compare import Comparison
+    from largesse.runs.learn import Say
 
 __all__ = ["comparison", "err", "findings", "out", "plain", "print_json", "progress", "table"]
 

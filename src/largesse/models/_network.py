@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from largesse.models.outcome import Outcome
-import itertools
 
 __all__ = ["ResponseNet"]
 

@@ -108,7 +108,7 @@ class Boosting(Model):
         data: Which rows to learn from: ``"both"``, ``"rct"`` or ``"obs"``.
         strategy: ``"S"`` (treatment as a feature) or ``"T"`` (each arm apart).
         rounds: Trees per booster.
-        monotone: Whether the value may only rise with an ordered level (S-learner).
+        monotone: Whether the value may only rise with an ordered level (S-learner); None: as the outcome declares.
         params: Changes to LightGBM's parameters.
         seed: Feature and row sampling.
         n_threads: LightGBM's threads.
@@ -128,7 +128,7 @@ class Boosting(Model):
         data: Data = "both",
         strategy: Literal["S", "T"] = "S",
         rounds: int = 100,
-        monotone: bool = False,
+        monotone: bool | None = None,
         params: dict[str, Any] | None = None,
         seed: int = 0,
         n_threads: int = 1,
@@ -150,13 +150,14 @@ class Boosting(Model):
         """Returns the quantities to learn, unfitted."""
         _check.choice("strategy", self.strategy, ("S", "T"))
         outcome, everyone = self.outcome_, range(len(self.treatments_))
+        rising = outcome.monotone if self.monotone is None else self.monotone
         if outcome.family == "zero_inflated_lognormal":
             trees = {
-                "bought": self._trees("bernoulli", everyone, self.monotone),
+                "bought": self._trees("bernoulli", everyone, rising),
                 "basket": self._trees("positive", everyone),
             }
         else:
-            trees = {"value": self._trees(outcome.family, everyone, self.monotone)}
+            trees = {"value": self._trees(outcome.family, everyone, rising)}
         if outcome.cost_rule == "learned":
             paying = everyone if outcome.control_cost else everyone[1:]
             trees["cost"] = self._trees("bernoulli" if outcome.cost_binary else "cost", paying, monotone=True)

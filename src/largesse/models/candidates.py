@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from largesse.errors import ConfigError
 from largesse.models.base import Model
-from largesse.models.boosting import Boosting
-from largesse.models.calibrate import Calibrated
-from largesse.models.correction import Corrected
-from largesse.models.mlp import MLP
 from largesse.models.outcome import Outcome
 from largesse.roles import nearest
+
+if TYPE_CHECKING:
+    from largesse.models.boosting import Boosting
+    from largesse.models.mlp import MLP
 
 __all__ = ["AUTO", "NAMES", "Choice", "Settings", "choose", "make"]
 
@@ -39,33 +40,47 @@ class Settings:
     n_threads: int = 1
 
 
-def _boosting(s: Settings, strategy: str = "S") -> Boosting:
-    return Boosting(outcome=s.outcome, strategy=strategy, monotone=False, seed=s.seed, n_threads=s.n_threads)  # type: ignore[arg-type]
+# Each maker imports its learner, so that naming the models loads neither torch nor LightGBM.
 
 
-def _mlp(s: Settings) -> MLP:
-    net = MLP(outcome=s.outcome, members=s.members, seed=s.seed, n_threads=s.n_threads)
-    return net if s.epochs is None else net.set_params(schedule=_epochs(net, s.epochs))
+def _boosting(s: Settings, **how: Any) -> Boosting:
+    from largesse.models.boosting import Boosting
+
+    return Boosting(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, **how)
 
 
-def _epochs(net: MLP, epochs: int) -> object:
-    from dataclasses import replace
+def _mlp(s: Settings, **how: Any) -> MLP:
+    from largesse.models.mlp import MLP
 
-    return replace(net.schedule, epochs=epochs, least=1)
+    net = MLP(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, **how)
+    return net if s.epochs is None else net.set_params(schedule=replace(net.schedule, epochs=s.epochs, least=1))
 
 
 def _published(s: Settings) -> MLP:
-    net = MLP.published(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
-    return net if s.epochs is None else net.set_params(schedule=_epochs(net, s.epochs))
+    from largesse.models.mlp import MLP
+
+    return _mlp(s, **{name: getattr(MLP.published(), name) for name in ("members", "plain", "arm_weighted")})
+
+
+def _calibrated(s: Settings, base: Model) -> Model:
+    from largesse.models.calibrate import Calibrated
+
+    return Calibrated(base, outcome=s.outcome)
+
+
+def _corrected(s: Settings) -> Model:
+    from largesse.models.correction import Corrected
+
+    return Corrected(_boosting(s), outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
 
 
 _MAKE: dict[str, Callable[[Settings], Model]] = {
-    "lightgbm": lambda s: Calibrated(_boosting(s), outcome=s.outcome),
-    "mlp": lambda s: Calibrated(_mlp(s), outcome=s.outcome),
-    "logs-then-correction": lambda s: Corrected(_boosting(s), outcome=s.outcome, seed=s.seed, n_threads=s.n_threads),
-    "lightgbm-t": lambda s: Calibrated(_boosting(s, "T"), outcome=s.outcome),
-    "lightgbm-rct": lambda s: _boosting(s).set_params(data="rct"),
-    "mlp-rct": lambda s: _mlp(s).set_params(data="rct"),
+    "lightgbm": lambda s: _calibrated(s, _boosting(s)),
+    "mlp": lambda s: _calibrated(s, _mlp(s, members=s.members)),
+    "logs-then-correction": _corrected,
+    "lightgbm-t": lambda s: _calibrated(s, _boosting(s, strategy="T")),
+    "lightgbm-rct": lambda s: _boosting(s, data="rct"),
+    "mlp-rct": lambda s: _mlp(s, data="rct", members=s.members),
     "mlp-published": _published,
 }
 NAMES = tuple(_MAKE)

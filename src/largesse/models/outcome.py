@@ -19,6 +19,7 @@ The right likelihood and a known cost rule gain more than any decision loss, so 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,7 +31,6 @@ from largesse import _check
 from largesse.errors import DataError
 from largesse.logs import Logs
 from largesse.menu import Menu
-import itertools
 
 __all__ = ["COST_RULES", "FAMILIES", "CostRule", "Family", "Outcome", "Response"]
 
@@ -69,6 +69,7 @@ class Outcome:
         ordered: Whether treatments are rising levels of one thing (costs then rise with the level).
         cost_binary: Whether a learned cost is 0 or 1 (a visit).
         control_cost: Whether control may cost money too.
+        monotone: Whether it is declared that a higher level never brings less value.
     """
 
     family: Family
@@ -77,6 +78,7 @@ class Outcome:
     ordered: bool = False
     cost_binary: bool = False
     control_cost: bool = False
+    monotone: bool = False
 
     @classmethod
     def infer(
@@ -113,7 +115,7 @@ class Outcome:
         return cls(
             family=family, cost_rule=rule, amounts=tuple(given),  # type: ignore[arg-type]
             ordered=rising if ordered == "auto" else bool(ordered),
-            cost_binary=bool(np.isin(logs.cost, (0.0, 1.0)).all()), control_cost=logs.control_cost,
+            cost_binary=bool(np.isin(logs.cost, (0.0, 1.0)).all()), control_cost=logs.control_cost, monotone=ordered is True,
         )  # fmt: skip
 
     def menu(self, response: Response, treatments: tuple[str, ...]) -> Menu:

@@ -1,7 +1,24 @@
 """One campaign from its files to a run folder: load, learn, prove, report; and a run folder back into use."""
 
-from largesse.runs.campaign import Run, fit
-from largesse.runs.held import compare_runs, evaluate_run
-from largesse.runs.load import Rows, load_rows
+from __future__ import annotations
 
-__all__ = ["Rows", "Run", "compare_runs", "evaluate_run", "fit", "load_rows"]
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Rows": "load",
+    "Run": "campaign",
+    "compare_runs": "held",
+    "evaluate_run": "held",
+    "fit": "campaign",
+    "load_rows": "load",
+    "open_run": "held",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'largesse.runs' has no attribute {name!r}")
+    return getattr(import_module(f"largesse.runs.{_HOME[name]}"), name)

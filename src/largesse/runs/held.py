@@ -9,8 +9,9 @@ from largesse import frames
 from largesse.config import Config, load
 from largesse.errors import DataError, StoreError
 from largesse.evaluate.compare import Bootstrap, Comparison, compare
-from largesse.evaluate.ranking import aucc, roi_score
+from largesse.evaluate.ranking import aucc, mt_aucc, roi_score
 from largesse.logs import Logs
+from largesse.menu import Menu
 from largesse.policy import Policy, Realised
 from largesse.runs.learn import budgets_of
 from largesse.store import PathLike
@@ -58,14 +59,24 @@ def evaluate_run(
     bootstrap = Bootstrap(draws=draws or config.run.draws, seed=config.run.seed)
     table = compare(rows, {"policy": menu}, money, bootstrap=bootstrap)
     planned = policy.realised(rows, money, draws=bootstrap.draws, seed=config.run.seed)
-    rank = {}
-    if rows.n_treatments == 2:
-        try:
-            score = roi_score(menu)
-            rank = {"aucc": aucc(rows, score), "aucc (published form)": aucc(rows, score, form="published")}
-        except DataError:
-            rank = {}  # no positive effect in total: the normalised area has no meaning, the table above stands
-    return table, planned, rank
+    return table, planned, _ranking(rows, menu)
+
+
+def _ranking(rows: Logs, menu: Menu) -> dict[str, float]:
+    """Returns the areas under the cost curve, or none where the rows show no positive effect and no cost in total."""
+    if rows.design != "rct":
+        return {}
+    try:
+        if rows.n_treatments > 2:
+            return {"mt-aucc": mt_aucc(rows, menu)}
+        areas = {"aucc": aucc(rows, roi_score(menu))}
+        return (
+            areas
+            if rows.weight is not None
+            else areas | {"aucc (published form)": aucc(rows, roi_score(menu), form="published")}
+        )
+    except DataError:
+        return {}
 
 
 def compare_runs(

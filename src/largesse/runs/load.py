@@ -69,7 +69,13 @@ def outcome_of(config: Config, rct: Logs, obs: Logs | None) -> Outcome:
         amounts = np.array([said.amounts.get(name, 0.0) for name in rows.treatments])
         family = Outcome.infer(rows, value=said.value, cost="learned").family
         rising = bool((np.diff(amounts) > 0).all()) if said.ordered == "auto" else bool(said.ordered)
-        return Outcome(family=family, cost_rule=said.cost, amounts=tuple(map(float, amounts)), ordered=rising)  # type: ignore[arg-type]
+        return Outcome(
+            family=family,
+            cost_rule=said.cost,  # type: ignore[arg-type]  # a rule: the configuration makes sure
+            amounts=tuple(map(float, amounts)),
+            ordered=rising,
+            monotone=said.ordered is True,
+        )
     return Outcome.infer(rows, value=said.value, cost=said.cost, amounts=said.amounts or None, ordered=said.ordered)
 
 
