@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from largesse.allocate import solve
 from largesse.errors import ConfigError, DataError, MissingDependency, NotFittedError, SchemaError
 from largesse.evaluate.truth import true_value
+from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models import MLP, Boosting, Calibrated, CausalForest, Corrected, Model, Outcome, Regressors, Schedule
 from largesse.models.calibrate import fit_line
@@ -20,7 +21,7 @@ from largesse.models.candidates import NAMES, Settings, choose, make
 from largesse.models.outcome import Response
 from tests.common.worlds import WORLDS, baskets, orders, visits
 
-FAST = Schedule(epochs=2, least=60, batch=256)
+FAST = Schedule(epochs=2, least=150, batch=256)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ SPECS = (
     Spec("MLP published", lambda: MLP.published(hidden=(16, 8), schedule=FAST)),
     Spec("Boosting S", lambda: Boosting(rounds=10)),
     Spec("Boosting T", lambda: Boosting(rounds=10, strategy="T")),
-    Spec("Boosting monotone", lambda: Boosting(rounds=10, monotone=True)),
+    Spec("Boosting monotone", lambda: Boosting(rounds=10, monotone=True), ("orders", "baskets", "counts")),
     Spec("Calibrated", lambda: Calibrated(Boosting(rounds=10))),
     Spec("Calibrated MLP", lambda: Calibrated(MLP(members=1, hidden=(8,), schedule=FAST))),
     Spec("Corrected", lambda: Corrected(Boosting(rounds=10), rounds=10)),
@@ -102,16 +103,28 @@ def test_the_order_of_the_rows_does_not_matter(spec: Spec):
     )
 
 
-@pytest.mark.parametrize("name", ["Boosting S", "MLP", "Ridge T"])
-def test_a_weight_of_two_is_the_row_twice(name: str):
-    spec = next(s for s in SPECS if s.name == name)
+@pytest.mark.parametrize("spec", [s for s in SPECS if "published" not in s.name], ids=lambda s: s.name)
+def test_row_weights_count(spec: Spec):
+    logs = orders(4000)
+    heavy = replace(logs, weight=1 + 3 * logs.value, propensity="observed")
+    menu = spec.make().fit(heavy).predict(logs.x)
+    for j in range(3):
+        arm = logs.treatment == j
+        mean = np.average(logs.value[arm], weights=heavy.weight[arm])
+        assert mean > logs.value[arm].mean() + 0.15
+        assert abs(np.average(menu.value[:, j]) - mean) < 0.12, "orders of weight 4 are orders four times"
+
+
+def test_a_weight_of_two_is_the_row_twice():
     logs = orders(600)
-    weight = np.where(np.arange(600) % 3 == 0, 2.0, 1.0)
+    weight = 1.0 + logs.value
     twice = logs.take(np.repeat(np.arange(600), weight.astype(int)))
     weighted = replace(logs, weight=weight, propensity="observed")
-    a, b = (spec.make().fit(rows).predict(logs.x).value for rows in (weighted, twice))
-    near = 1e-4 if name == "Ridge T" else 0.12  # learners with random batches and bins agree in substance only
-    assert np.abs(a - b).mean() < near
+    a, b = (Regressors(Ridge()).fit(rows).predict(logs.x).value for rows in (weighted, twice))
+    np.testing.assert_allclose(a, b, atol=1e-4)
+    line = [fit_line("bernoulli", r.x[:, 0].astype(float), r.value, r.weights) for r in (weighted, twice)]
+    # The prior counts as ten rows, whatever a row's weight.
+    assert line[0] == pytest.approx(line[1], abs=0.05)
 
 
 @pytest.mark.parametrize("spec", EACH)
@@ -140,6 +153,84 @@ def test_the_log_of_a_past_policy_helps_and_is_corrected():
         Boosting(data="obs").fit(rct)
     with pytest.raises(DataError, match="must be one of"):
         Boosting(data="all").fit(rct)
+
+
+def test_calibration_does_not_believe_scores_of_rows_the_base_has_seen():
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(4000, 5)), rng.integers(0, 2, 4000)
+    order = (rng.random(4000) < 0.3).astype(float)
+    logs = Logs(x=x, treatment=t, value=order, cost=t * order)
+    model = Calibrated(Boosting(rounds=60)).fit(logs)
+    assert (model.lines_["value"][:, 1] < 0.3).all(), "pure noise: nothing of the score is left"
+    fresh = rng.normal(size=(4000, 5))
+    raw, fixed = model.base_.predict(fresh).value, model.predict(fresh).value
+    assert fixed.std() < 0.5 * raw.std()
+
+
+def test_a_correction_reaches_control_too_where_revenue_was_wrong():
+    rct = baskets(6000, seed=3)
+    past = baskets(12_000, seed=4)
+    obs = replace(past, value=2 * past.value, cost=2 * past.cost, design="obs", propensity=None)
+    model = Corrected(Boosting(rounds=30), rounds=100).fit(rct, obs)
+    before, after = model.base_.predict(rct.x).value.mean(0), model.predict(rct.x).value.mean(0)
+    for j in range(3):
+        mean = rct.value[rct.treatment == j].mean()
+        assert before[j] > 1.6 * mean
+        assert abs(after[j] - mean) < 0.25 * mean
+
+
+def test_what_is_declared_monotone_is():
+    logs = orders(3000)
+    outcome = Outcome.infer(logs, ordered=True)
+    assert outcome.monotone
+    for name in NAMES:
+        menu = (
+            make(name, Settings(outcome=outcome, members=1, epochs=1))
+            .fit(logs, orders(800, seed=2, design="obs"))
+            .predict(logs.x)
+        )
+        if name != "mlp-published":
+            assert (np.diff(menu.value, axis=1) >= -1e-12).all(), name
+    with pytest.raises(DataError, match="needs strategy='S'"):
+        Boosting(strategy="T", monotone=True).fit(logs)
+
+
+@pytest.mark.parametrize(
+    "make_model", [lambda: Boosting(rounds=30), lambda: MLP(members=1), lambda: Calibrated(Boosting(rounds=30))]
+)
+def test_redemption_of_counts_is_learned_apart(make_model: Callable[[], Model]):
+    rng = np.random.default_rng(1)
+    x, t = rng.normal(size=(6000, 3)), rng.integers(0, 2, 6000)
+    many = np.where(rng.random(6000) < 0.25 + 0.1 * t, 1 + rng.poisson(3, 6000), 0).astype(float)
+    logs = Logs(x=x, treatment=t, value=many, cost=2.0 * t * (many > 0))
+    model = make_model().fit(logs)
+    assert (model.outcome_.family, model.outcome_.cost_rule) == ("poisson", "per_redemption")
+    assert abs(model.predict(x).cost[:, 1].mean() - logs.cost[t == 1].mean()) < 0.08
+
+
+def test_the_outcome_of_a_base_is_the_wrappers():
+    outcome = Outcome(family="gaussian", cost_rule="learned")
+    assert Calibrated(Boosting(outcome=outcome, rounds=5)).fit(orders(600)).outcome_ == outcome
+    with pytest.raises(DataError, match="must be a model with the parameter data"):
+        Corrected(Calibrated(Boosting())).fit(orders(600))
+
+
+def test_rows_of_a_past_policy_are_no_trial():
+    with pytest.raises(DataError, match="these rows are no trial"):
+        Boosting().fit(orders(600, design="obs"))
+
+
+def test_nothing_ever_bought_is_learned_as_nothing():
+    base = orders(600)
+    logs = Logs(x=base.x, treatment=base.treatment, value=np.zeros(600), cost=1.0 * base.treatment)
+    outcome = Outcome(family="zero_inflated_lognormal", cost_rule="per_contact", amounts=(0.0, 1.0, 2.0))
+    for model in (
+        MLP(outcome=outcome, members=1, schedule=FAST),
+        Corrected(Boosting(outcome=outcome, rounds=5), rounds=5),
+    ):
+        value = model.fit(logs).predict(logs.x).value
+        assert np.isfinite(value).all()
+        assert value.max() < 0.2
 
 
 def test_calibration_repairs_the_level_of_each_arm():
@@ -200,6 +291,10 @@ class TestOutcome:
             Outcome.infer(baskets(), value="bernoulli")
         with pytest.raises(DataError, match=r"outcome.cost == 'per_redemption': for treatment '1' the rule misses"):
             Outcome.infer(orders(), cost="per_redemption", amounts={"1": 3.0, "2": 2.0})
+        with pytest.raises(DataError, match="rows with a value"):
+            Outcome.infer(
+                orders(), cost="per_contact", amounts={"1": orders().cost[orders().treatment == 1].mean(), "2": 1.0}
+            )
         with pytest.raises(DataError, match=r"missing: \['2'\]"):
             Outcome.infer(orders(), cost="per_redemption", amounts={"1": 1.0})
         with pytest.raises(DataError, match="must be one of"):

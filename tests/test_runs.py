@@ -16,7 +16,7 @@ from largesse.errors import DataError, LargesseError, SchemaError, StoreError
 from largesse.policy import Policy
 from largesse.runs import campaign as campaign_module
 from largesse.runs import compare_runs, evaluate_run, fit, load_rows
-from tests.common.worlds import orders
+from tests.common.worlds import orders, visits
 
 TEXT = """
 [data]
@@ -176,3 +176,68 @@ def test_users_without_a_feature_are_refused(run, place: Path):
         Policy.load(run.folder / "policy").allocate(users, 10.0)
     with pytest.raises(DataError):
         Policy.load(run.folder / "policy").allocate(frames.read(place / "users.parquet"), float("nan"))
+
+
+def test_a_missing_amount_is_refused(place: Path):
+    text = (place / "rule.toml").read_text().replace('"10" = 10.0', '"20" = 10.0')
+    (place / "typo.toml").write_text(text)
+    with pytest.raises(DataError, match=r"Unknown: \['20'\]; missing: \['10'\]"):
+        load_rows(load(place / "typo.toml"))
+
+
+def test_control_may_cost_money(place: Path):
+    rows = visits(3000)
+    columns = {f"f{k}": rows.x[:, k] for k in range(4)}
+    arm = np.array(["0", "1"])[rows.treatment]
+    ids = np.arange(rows.n)
+    frames.write(
+        pa.table({**columns, "arm": arm, "orders": rows.value, "spent": rows.cost, "user": ids}),
+        place / "visits.parquet",
+    )
+    more = "folds = 2\n[design]\ncontrol_cost = true"
+    done = fit(
+        config(place, more=more, rct='"visits.parquet"', ignore="", candidates='["lightgbm-rct"]'),
+        folder=place / "runs" / "v",
+    )
+    low, high = sorted(arm["cost"] for arm in done.metrics["arms"])
+    assert low < done.metrics["budgets_per_head"][0] < done.metrics["budgets_per_head"][1] < high
+    with pytest.raises(DataError, match="the cheapest arm for everyone costs"):
+        fit(config(place, more=more, rct='"visits.parquet"', ignore="", shares="[0.5]\nper_head = [0.01]"))
+
+
+def test_row_weights_count_in_the_proof(place: Path):
+    rows = table(4000, 8)
+    weight = np.where(rows["f0"].to_numpy() > 0, 4.0, 0.25)
+    frames.write(rows.append_column("w", pa.array(weight)), place / "weighted.parquet")
+    cfg = config(
+        place,
+        rct='"weighted.parquet"',
+        user='"user"\nweight = "w"',
+        unit='"user"\nweight = "w"',
+        candidates='["lightgbm-rct"]',
+    )
+    done = fit(cfg, folder=place / "runs" / "weighted")
+    for row in done.metrics["spend"]:
+        assert row["low"] <= row["budget"] <= row["high"] or abs(row["realised"] / row["budget"] - 1) < 0.12
+
+
+def test_a_thin_arm_is_refused_before_anything_is_learned(place: Path):
+    rows = table(900, 9)
+    arm = np.array(rows["arm"].to_pylist())
+    keep = np.flatnonzero((arm != "10") | (np.cumsum(arm == "10") <= 3))
+    frames.write(rows.take(keep), place / "thin_arm.parquet")
+    with pytest.raises(DataError, match=r"rows of treatment '10' in rct == 3: .* need 20 of every arm"):
+        fit(config(place, rct='"thin_arm.parquet"'))
+
+
+def test_a_trial_whose_probabilities_differ_between_units(place: Path):
+    rows = table(3000, 10)
+    share = np.where(rows["f1"].to_numpy() > 0, 1 / 3, 1 / 3)
+    frames.write(rows.append_column("p", pa.array(share)), place / "blocks.parquet")
+    cfg = config(
+        place, more="folds = 2\n[design]\nstratified = true", rct='"blocks.parquet"', unit='"user"\npropensity = "p"'
+    )
+    found = load_rows(cfg).rct
+    assert (found.design, found.assignment) == ("obs", "rows")
+    done = fit(cfg, folder=place / "runs" / "blocks")
+    assert done.metrics["chosen"] in ("lightgbm-rct", "mlp-rct")

@@ -145,8 +145,10 @@ def allocate(
     budget: Annotated[float, typer.Option("--budget", "-b", help="Money for all these units together.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the plan goes: .parquet, .csv or .feather.")],
     safety: Annotated[
-        float | None, typer.Option(help="Probability of staying within the budget, e.g. 0.95; left out: on average.")
+        float | None,
+        typer.Option(help="Probability of staying within the budget; budget.safety of the run if left out."),
     ] = None,
+    on_average: Annotated[bool, typer.Option("--on-average", help="Stay within the budget on average only.")] = False,
     as_json: Json = False,
 ) -> None:
     """Who gets what, within a budget in money."""
@@ -154,7 +156,8 @@ def allocate(
     from largesse.cli import show
     from largesse.runs import open_run
 
-    _, policy = open_run(run_folder)
+    config, policy = open_run(run_folder)
+    safety = None if on_average else config.budget.safety if safety is None else safety
     menu = policy.menu(frames.read(users))
     done = policy.allocate(menu, budget, safety=safety)
     frames.write(frames.plan_table(done.plan, menu), output)

@@ -126,6 +126,9 @@ class Design(_Section):
     obs_propensity_column: Name | None = Field(
         None, description="in obs: column of the probability of the treatment taken, if it was logged", examples=["p"]
     )
+    stratified: bool = Field(
+        False, description="whether the trial's probabilities differ between units, as columns.propensity says"
+    )
     control_cost: bool = Field(False, description="whether control rows may cost money")
 
 
@@ -176,7 +179,7 @@ class Budget(_Section):
     per_head: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False), AfterValidator(_rising)
     ] = Field((), description="budgets, as money per unit; where given, these count and shares do not")  # fmt: skip
-    safety: Share = Field(0.95, description="probability with which the money spent stays within the budget")
+    safety: Part = Field(0.95, description="probability with which the money spent stays within the budget")
 
     @checked(mode="after")
     def _some(self) -> Budget:
@@ -238,6 +241,8 @@ class Config(_Section):
         self._known_labels("outcome.amounts", self.outcome.amounts, control=False)
         if isinstance(self.design.rct_propensity, dict):
             self._known_labels("design.rct_propensity", self.design.rct_propensity, control=True)
+        if self.design.stratified and self.columns.propensity is None:
+            raise ValueError("columns.propensity is missing: design.stratified needs the probability of each row.")
         for design in ("rct", "obs"):
             self.roles(design)
         return self

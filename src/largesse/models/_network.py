@@ -55,12 +55,15 @@ class ResponseNet(nn.Module):
         for a, b in itertools.pairwise(widths):
             layers += [nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout)]
         self.body = nn.Sequential(*layers)
-        self.parts = 3 if outcome.family == "zero_inflated_lognormal" and not plain else 1
-        self.value = nn.Linear(widths[-1], treatments)
+        # A coupon that is redeemed with a count or an amount needs P(value > 0) beside the mean.
+        asks = outcome.cost_rule == "per_redemption" and outcome.family in ("poisson", "gaussian") and not plain
+        self.free = 2 if asks else 1  # parts that differ between arms as they like
+        self.parts = 3 if outcome.family == "zero_inflated_lognormal" and not plain else self.free
+        self.value = nn.Linear(widths[-1], self.free * treatments)
         if not plain:  # all arms start alike: what differs between them has to be learned
             self.common = nn.Linear(widths[-1], self.parts)
-            self.shift = nn.Parameter(torch.zeros(self.parts - 1, treatments))
-            self.drift = nn.Linear(widths[-1], treatments)
+            self.shift = nn.Parameter(torch.zeros(self.parts - self.free, treatments))
+            self.drift = nn.Linear(widths[-1], self.free * treatments)
             nn.init.zeros_(self.drift.weight)
             nn.init.zeros_(self.drift.bias)
             nn.init.zeros_(self.value.weight)
@@ -74,9 +77,9 @@ class ResponseNet(nn.Module):
         own: who was chosen by the past policy is not who was drawn at random. Predictions are for the trial.
         """
         h = self.body(((x - self.centre) / self.spread).clamp(-_WIDE, _WIDE))  # (N, hidden)
-        value = self.value(h)[:, None, :]  # (N, 1, M)
+        value = self.value(h).unflatten(1, (self.free, self.m))  # (N, free, M)
         if observed is not None and not self.plain:
-            value = value + (self.drift(h) * observed[:, None])[:, None, :]
+            value = value + self.drift(h).unflatten(1, (self.free, self.m)) * observed[:, None, None]
         if not self.plain:
             # A basket's size differs between arms by a constant factor; who buys differs freely.
             others = self.shift.expand(len(h), -1, -1)
@@ -115,11 +118,15 @@ class ResponseNet(nn.Module):
         family = "gaussian" if self.plain else self.outcome.family
         if family == "bernoulli":
             return F.binary_cross_entropy_with_logits(head[:, 0], value, reduction="none")
-        if family == "poisson":
-            return F.poisson_nll_loss(head[:, 0], value, log_input=True, reduction="none")
-        if family == "gaussian":
-            return (head[:, 0] - value / self.value_scale) ** 2
         bought = (value > 0).to(value.dtype)
+        if family != "zero_inflated_lognormal":
+            if family == "poisson":
+                each = F.poisson_nll_loss(head[:, 0], value, log_input=True, reduction="none")
+            else:
+                each = (head[:, 0] - value / self.value_scale) ** 2
+            if self.free == 1:
+                return each
+            return each + F.binary_cross_entropy_with_logits(head[:, 1], bought, reduction="none")
         sigma = F.softplus(head[:, 2]).clamp(*_SIGMA)
         basket = ((value.clamp_min(1e-12).log() - head[:, 1]) / sigma) ** 2 / 2 + sigma.log()
         return F.binary_cross_entropy_with_logits(head[:, 0], bought, reduction="none") + bought * basket
@@ -149,10 +156,8 @@ class ResponseNet(nn.Module):
         if family == "bernoulli":
             p = heads[:, 0].sigmoid()
             return p, p
-        if family == "poisson":
-            mean = heads[:, 0].clamp_max(20).exp()
-            return mean, 1 - (-mean).exp()
-        if family == "gaussian":
-            return heads[:, 0] * self.value_scale, None
+        if family != "zero_inflated_lognormal":
+            mean = heads[:, 0].clamp_max(20).exp() if family == "poisson" else heads[:, 0] * self.value_scale
+            return mean, heads[:, 1].sigmoid() if self.free == 2 else None
         p, sigma = heads[:, 0].sigmoid(), F.softplus(heads[:, 2]).clamp(*_SIGMA)
         return p * (heads[:, 1] + sigma**2 / 2).clamp_max(30).exp(), p

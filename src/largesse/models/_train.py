@@ -24,7 +24,7 @@ class Schedule:
         epochs: Passes over the rows.
         batch: Rows per step.
         rate: Largest learning rate; it falls to zero along a half cosine.
-        decay: Weight decay, decoupled: each step shrinks the weights by rate * decay.
+        decay: Weight decay, decoupled: each step shrinks the matrices by rate * decay.
         average: Share of the last steps whose weights are averaged (picking the best noisy checkpoint does worse).
         least: Steps at least: small data get more epochs.
     """
@@ -32,7 +32,7 @@ class Schedule:
     epochs: int = 5
     batch: int = 1024
     rate: float = 3e-3
-    decay: float = 1.0
+    decay: float = 0.1
     average: float = 0.25
     least: int = 400
 
@@ -71,7 +71,12 @@ def train(
     per_epoch = max(1, rows // batch)
     steps = max(schedule.epochs * per_epoch, schedule.least)
     start = int(steps * (1 - schedule.average))
-    optimiser = torch.optim.AdamW(net.parameters(), lr=schedule.rate, weight_decay=schedule.decay)
+    matrices = [p for name, p in net.named_parameters() if name.endswith("weight")]
+    levels = [
+        p for name, p in net.named_parameters() if not name.endswith("weight")
+    ]  # shrunk, they would move every mean
+    groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": levels, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=schedule.rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=schedule.rate * 0.01)
     mean = torch.optim.swa_utils.AveragedModel(net)
     net.train()

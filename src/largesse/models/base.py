@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from largesse import _check
 from largesse.errors import DataError, NotFittedError, SchemaError
@@ -55,7 +55,12 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
                     f"{len(rct.features)} and {rct.treatments}. Encode both with one encoder.",
                     field=name,
                 )
-        given = self.get_params(deep=False).get("outcome")
+        if rct.propensity is None:
+            raise DataError(
+                "rct.propensity: unknown, so these rows are no trial. Give a trial's rows as rct, and these as obs.",
+                field="propensity",
+            )
+        given = self.get_params(deep=False).get("outcome") or getattr(getattr(self, "base", None), "outcome", None)
         self.outcome_ = given or Outcome.infer(rct if obs is None else rct | obs)
         self.treatments_, self.features_ = rct.treatments, rct.features
         self._learn(rct, obs, validation)
@@ -100,6 +105,13 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
             f"{type(self).__name__}: cannot be saved without pickle. Use Boosting or MLP, or keep the training script.",
             field="model",
         )
+
+    def restored_base(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
+        """Returns the fitted base of a wrapper from the wrapper's saved state."""
+        base = clone(self.base)
+        base.outcome_, base.treatments_, base.features_ = self.outcome_, self.treatments_, self.features_
+        base.restore(settings["settings"], {k[5:]: v for k, v in arrays.items() if k.startswith("base.")})
+        return base
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a state written by `state`."""

@@ -50,23 +50,19 @@ class Trees:
         self.params = {**_DEFAULTS, "objective": OBJECTIVE[kind], "verbosity": -1, "deterministic": True, **params}
         self.boosters: list[lgb.Booster | float] = []
 
-    def fit(
-        self, x: NDArray[Any], t: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], ordered: bool, start: Any = None
-    ) -> Trees:
-        """Learns y from (x, t); `start` is a score to boost from, (N,)."""
+    def fit(self, x: NDArray[Any], t: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], ordered: bool) -> Trees:
+        """Learns y from (x, t)."""
         if self.strategy == "S":
-            self.boosters = [self._boost(np.column_stack([x, t]), y, weight, start, x.shape[1], ordered)]
+            self.boosters = [self._boost(np.column_stack([x, t]), y, weight, x.shape[1], ordered)]
             return self
         self.boosters = []
         for j in self.arms:
             arm = t == j
-            self.boosters.append(
-                self._boost(x[arm], y[arm], weight[arm], None if start is None else start[arm], None, False)
-            )
+            self.boosters.append(self._boost(x[arm], y[arm], weight[arm], None, False))
         return self
 
     def _boost(
-        self, x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], start: Any, level: int | None, ordered: bool
+        self, x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], level: int | None, ordered: bool
     ) -> lgb.Booster | float:
         if len(y) == 0 or y.min() == y.max():  # nothing to learn, and some objectives refuse it
             return float(y[0]) if len(y) else 0.0
@@ -75,10 +71,10 @@ class Trees:
         if level is not None and ordered and self.monotone:
             params["monotone_constraints"] = [0] * level + [1]
         categorical = [level] if level is not None and not ordered else "auto"
-        data = lgb.Dataset(x, y, weight=weight, init_score=start, categorical_feature=categorical, params=params)
+        data = lgb.Dataset(x, y, weight=weight, categorical_feature=categorical, params=params)
         return lgb.train(params, data, self.rounds)
 
-    def predict(self, x: NDArray[Any], m: int, raw: bool = False) -> NDArray[np.float64]:
+    def predict(self, x: NDArray[Any], m: int) -> NDArray[np.float64]:
         """Returns the quantity under every treatment, (N, M); 0 for treatments that were not fitted."""
         out = np.zeros((len(x), m), order="F")
         for k, j in enumerate(self.arms):
@@ -87,7 +83,7 @@ class Trees:
                 out[:, j] = booster
                 continue
             rows = np.column_stack([x, np.full(len(x), j, x.dtype)]) if self.strategy == "S" else x
-            out[:, j] = booster.predict(rows, raw_score=raw, num_threads=self.params["num_threads"])
+            out[:, j] = booster.predict(rows, num_threads=self.params["num_threads"])
         return out
 
     def text(self) -> list[str | float]:
@@ -149,6 +145,11 @@ class Boosting(Model):
     def _plan(self) -> dict[str, Trees]:
         """Returns the quantities to learn, unfitted."""
         _check.choice("strategy", self.strategy, ("S", "T"))
+        if self.monotone and not (self.strategy == "S" and self.outcome_.ordered):
+            raise _check.refuse(
+                "monotone", True, "needs strategy='S' and an outcome with ordered levels",
+                "Declare ordered=True, or leave monotone out.",
+            )  # fmt: skip
         outcome, everyone = self.outcome_, range(len(self.treatments_))
         rising = outcome.monotone if self.monotone is None else self.monotone
         if outcome.family == "zero_inflated_lognormal":
@@ -158,6 +159,8 @@ class Boosting(Model):
             }
         else:
             trees = {"value": self._trees(outcome.family, everyone, rising)}
+            if outcome.cost_rule == "per_redemption" and outcome.family != "bernoulli":
+                trees["redeem"] = self._trees("bernoulli", everyone, rising)
         if outcome.cost_rule == "learned":
             paying = everyone if outcome.control_cost else everyone[1:]
             trees["cost"] = self._trees("bernoulli" if outcome.cost_binary else "cost", paying, monotone=True)
@@ -167,7 +170,7 @@ class Boosting(Model):
         rows = training_rows(self.data, rct, obs)
         self.trees_ = self._plan()
         bought = (rows.value > 0).astype(np.float64)
-        target = {"value": rows.value, "bought": bought, "basket": rows.value, "cost": rows.cost}
+        target = {"value": rows.value, "redeem": bought, "bought": bought, "basket": rows.value, "cost": rows.cost}
         for name, trees in self.trees_.items():
             use = np.isin(rows.treatment, list(trees.arms)) & ((bought > 0) if name == "basket" else True)
             x, t, y, w = (a[use] for a in (rows.x, rows.treatment, target[name], rows.weights))
@@ -178,8 +181,8 @@ class Boosting(Model):
         found = {name: trees.predict(x, m) for name, trees in self.trees_.items()}
         if "bought" in found:
             return Response(found["bought"] * found["basket"], found["bought"], found.get("cost"))
-        redeem = {"bernoulli": lambda v: v, "poisson": lambda v: -np.expm1(-v)}.get(self.outcome_.family)
-        return Response(found["value"], redeem(found["value"]) if redeem else None, found.get("cost"))
+        redeem = found["value"] if self.outcome_.family == "bernoulli" else found.get("redeem")
+        return Response(found["value"], redeem, found.get("cost"))
 
     def state(self) -> State:
         """Returns the boosters in LightGBM's text form."""

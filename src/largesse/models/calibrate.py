@@ -43,13 +43,6 @@ def mean_of(family: str, link: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(np.minimum(link, 30)) if family != "gaussian" else link
 
 
-def _noise(family: str, y: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
-    """Returns what the score is divided by: a variance for gaussian, a mean for amounts."""
-    if family == "bernoulli":
-        return 1.0
-    return float(np.var(y) if family == "gaussian" else np.average(y, weights=weight)) or 1.0
-
-
 def _curvature(family: str, mean: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the variance that the family gives a mean, the derivative of mean by link."""
     if family == "bernoulli":
@@ -68,13 +61,13 @@ def fit_line(
     centre = float(np.average(link, weights=weight))
     d = np.column_stack([np.ones(len(link)), link - centre])
     beta, prior = np.array([centre, 1.0]), np.array([centre, 1.0])
-    scale = _noise(family, y, weight)
-    variance = max(float(np.var(link)), _EDGE)
+    spread = max(float(np.average((link - centre) ** 2, weights=weight)), _EDGE)
+    start = float(np.average(_curvature(family, mean_of(family, link)), weights=weight))
+    ridge = _RIDGE * start * np.array([1.0, spread])
     for _ in range(_STEPS):
         mean = mean_of(family, d @ beta)
-        curve = _curvature(family, mean) * weight / scale
-        ridge = _RIDGE * np.array([1.0, variance]) * float(curve.mean())
-        slope = d.T @ (weight * (y - mean) / scale) - ridge * (beta - prior)
+        curve = _curvature(family, mean) * weight
+        slope = d.T @ (weight * (y - mean)) - ridge * (beta - prior)
         move = np.linalg.solve((d * curve[:, None]).T @ d + np.diag(ridge + 1e-12), slope)
         move = np.clip(move, -2.0, 2.0) if family != "gaussian" else move
         beta = beta + move
@@ -83,31 +76,51 @@ def fit_line(
     return float(beta[0] - beta[1] * centre), float(beta[1])
 
 
+def cross_fitted(model: Model, rct: Logs, obs: Logs | None, seed: int = 0) -> Response:
+    """Returns what clones of a fitted model say of each half of the trial, learned from the other half and the log."""
+    half = rct.parts(1.0, 1.0, seed=seed)
+    tables: dict[str, NDArray[Any]] = {}
+    for k in (0, 1):
+        rows = np.flatnonzero(half == k)
+        answer = clone(model).fit(rct.take(np.flatnonzero(half != k)), obs).respond(rct.x[rows])
+        for name in ("value", "redeem", "cost"):
+            table = getattr(answer, name)
+            if table is not None:
+                tables.setdefault(name, np.empty((rct.n, rct.n_treatments)))[rows] = table
+    return Response(tables["value"], tables.get("redeem"), tables.get("cost"))
+
+
 class Calibrated(Model):
     """A model whose value (and learned cost) is recalibrated per arm on the rows of the trial.
 
     Args:
         base: The model to recalibrate; a clone of it is fitted.
-        outcome: Family and cost rule; None: inferred from the rows.
+        outcome: Family and cost rule; None: the base's, or inferred from the rows.
+        seed: Draws the two halves of the trial that are scored by a base that has not seen them.
     """
 
-    def __init__(self, base: Model, *, outcome: Outcome | None = None) -> None:
+    def __init__(self, base: Model, *, outcome: Outcome | None = None, seed: int = 0) -> None:
         self.base = base
         self.outcome = outcome
+        self.seed = seed
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         self.base_ = clone(self.base).set_params(outcome=self.outcome_).fit(rct, obs, validation=validation)
         self.outcome_ = self.base_.outcome_
-        answer, family = self.base_.respond(rct.x), self.outcome_.family
+        # The base has seen these rows, so its own scores are too sure of them: lines come from halves it has not seen.
+        answer, family = cross_fitted(self.base_, rct, obs, self.seed), self.outcome_.family
         self.lines_, self.scale_ = {}, 1.0
+        bought = (rct.value > 0).astype(np.float64)
         if family == "zero_inflated_lognormal":
-            bought = (rct.value > 0).astype(np.float64)
             self.lines_["redeem"] = self._lines("bernoulli", self._redeem(answer), rct, bought)
             # Who buys is recalibrated per arm; baskets are too heavy-tailed for that and get one factor for all arms.
             taken = self._buyers(answer)[np.arange(rct.n), rct.treatment]
-            self.scale_ = float(rct.weights @ rct.value) / max(float(rct.weights @ taken), _EDGE)
+            w = rct.inverse_propensity
+            self.scale_ = float(w @ rct.value) / max(float(w @ taken), _EDGE)
         else:
             self.lines_["value"] = self._lines(family, answer.value, rct, rct.value)
+            if answer.redeem is not None and family != "bernoulli":
+                self.lines_["redeem"] = self._lines("bernoulli", answer.redeem, rct, bought)
         if answer.cost is not None:
             self.lines_["cost"] = self._lines(self._cost_family, answer.cost, rct, rct.cost)
 
@@ -116,11 +129,12 @@ class Calibrated(Model):
         return "bernoulli" if self.outcome_.cost_binary else "poisson"
 
     def _lines(self, family: str, table: NDArray[Any], rct: Logs, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        lines = np.tile([0.0, 1.0], (rct.n_treatments, 1))
+        lines, w = np.tile([0.0, 1.0], (rct.n_treatments, 1)), rct.inverse_propensity
+        w = w / w.mean()
         for j in range(rct.n_treatments):
             arm = rct.treatment == j
             if y[arm].any():  # an arm of zeros (control's cost) stays as it is
-                lines[j] = fit_line(family, link_of(family, table[arm, j]), y[arm], rct.weights[arm])
+                lines[j] = fit_line(family, link_of(family, table[arm, j]), y[arm], w[arm])
         return lines
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
@@ -130,7 +144,9 @@ class Calibrated(Model):
             value, redeem = self.scale_ * self._buyers(answer), self._apply("bernoulli", self._redeem(answer), "redeem")
         else:
             value = self._apply(family, answer.value, "value")
-            redeem = {"bernoulli": value, "poisson": -np.expm1(-value)}.get(family)
+            redeem = value if family == "bernoulli" else answer.redeem
+            if "redeem" in self.lines_ and answer.redeem is not None:
+                redeem = self._apply("bernoulli", answer.redeem, "redeem")
         cost = None if answer.cost is None else self._apply(self._cost_family, answer.cost, "cost")
         return Response(value, redeem, cost)
 
@@ -165,12 +181,6 @@ class Calibrated(Model):
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        self.base_ = clone(self.base)
-        self.base_.outcome_, self.base_.treatments_, self.base_.features_ = (
-            self.outcome_,
-            self.treatments_,
-            self.features_,
-        )
-        self.base_.restore(settings["settings"], {k[5:]: v for k, v in arrays.items()})
+        self.base_ = self.restored_base(settings, arrays)
         self.lines_ = {k: np.array(v) for k, v in settings["lines"].items()}
         self.scale_ = settings["scale"]

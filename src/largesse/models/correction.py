@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from largesse import _check
 from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.boosting import OBJECTIVE
-from largesse.models.calibrate import link_of, mean_of
+from largesse.models.calibrate import cross_fitted, link_of, mean_of
 from largesse.models.outcome import Outcome, Response
 
 __all__ = ["Corrected"]
@@ -59,14 +60,21 @@ class Corrected(Model):
         self.n_threads = n_threads
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        if "data" not in self.base.get_params(deep=False):
+            raise _check.refuse("base", self.base, "must be a model with the parameter data", "Use MLP or Boosting.")
         base = clone(self.base).set_params(outcome=self.outcome_, data="rct" if obs is None else "obs")
         self.base_ = base.fit(rct, obs, validation=validation)
-        answer, self.trees_ = self.base_.respond(rct.x), {}
+        answer = self.base_.respond(rct.x) if obs is not None else cross_fitted(base, rct, None)
+        self.trees_ = {}
         logged = {"value": rct.value, "cost": rct.cost, "redeem": (rct.value > 0).astype(np.float64)}
         for name, family in self._families().items():
             table = getattr(answer, name)
             if table is not None:
-                self.trees_[name] = self._correct(rct, family, link_of(family, table), logged[name])
+                self.trees_[name] = self._correct(rct, name, family, link_of(family, table), logged[name])
+
+    def _free(self, name: str) -> bool:
+        """Whether control is left as it is: it costs nothing."""
+        return name == "cost" and not self.outcome_.control_cost
 
     def _families(self) -> dict[str, str]:
         """Which quantities are corrected, each with its likelihood."""
@@ -78,10 +86,14 @@ class Corrected(Model):
             found["redeem"] = "bernoulli"
         return found
 
-    def _correct(self, rct: Logs, family: str, link: NDArray[np.float64], y: NDArray[np.float64]) -> lgb.Booster | None:
+    def _correct(
+        self, rct: Logs, name: str, family: str, link: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> lgb.Booster | None:
         rows = np.arange(rct.n)
-        if family in ("cost", "bernoulli") and not self.outcome_.control_cost and not y[rct.treatment == 0].any():
-            rows = rows[rct.treatment > 0]  # control costs nothing: no rows to learn from
+        if self._free(name):
+            rows = rows[rct.treatment > 0]
+        if not np.ptp(y[rows]):  # nothing to learn, and some objectives refuse it
+            return None
         t = rct.treatment[rows]
         score = link[rows, t]
         params = {
@@ -108,18 +120,20 @@ class Corrected(Model):
         families = self._families()
         for name, booster in self.trees_.items():
             if booster is not None:
-                tables[name] = self._move(x, families[name], tables[name], booster)
+                tables[name] = self._move(x, name, families[name], tables[name], booster)
         if self.outcome_.family == "bernoulli":
             tables["redeem"] = tables["value"]
         return Response(**tables)
 
-    def _move(self, x: NDArray[Any], family: str, table: NDArray[Any], booster: lgb.Booster) -> NDArray[np.float64]:
+    def _move(
+        self, x: NDArray[Any], name: str, family: str, table: NDArray[Any], booster: lgb.Booster
+    ) -> NDArray[np.float64]:
         link = link_of(family, table)
         out = np.empty_like(link)
         for j in range(link.shape[1]):
             rows = np.column_stack([x, link[:, j], np.full(len(x), j)])
             out[:, j] = mean_of(family, link[:, j] + booster.predict(rows, raw_score=True, num_threads=self.n_threads))
-        if family == "cost" and not self.outcome_.control_cost:
+        if self._free(name):
             out[:, 0] = table[:, 0]
         return out
 
@@ -131,11 +145,5 @@ class Corrected(Model):
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        self.base_ = clone(self.base)
-        self.base_.outcome_, self.base_.treatments_, self.base_.features_ = (
-            self.outcome_,
-            self.treatments_,
-            self.features_,
-        )
-        self.base_.restore(settings["settings"], {k[5:]: v for k, v in arrays.items()})
+        self.base_ = self.restored_base(settings, arrays)
         self.trees_ = {k: None if v is None else lgb.Booster(model_str=v) for k, v in settings["trees"].items()}

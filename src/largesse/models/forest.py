@@ -66,9 +66,9 @@ class CausalForest(Model):
             forest = grf.CausalForest(
                 n_estimators=-(-self.trees // 4) * 4, min_samples_leaf=50, n_jobs=self.n_threads, random_state=self.seed
             )
-            self.effect_[name] = forest.fit(rows.x, arms, y)
+            self.effect_[name] = forest.fit(rows.x, arms, y, sample_weight=rows.weight)
             base = RandomForestRegressor(100, min_samples_leaf=50, n_jobs=self.n_threads, random_state=self.seed)
-            self.base_[name] = base.fit(rows.x[control], y[control])
+            self.base_[name] = base.fit(rows.x[control], y[control], sample_weight=rows.weights[control])
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         found = {}

@@ -161,12 +161,14 @@ def _start_at_means(net: ResponseNet, rows: Logs) -> None:
     with torch.no_grad():
         bias = net.value.bias if net.plain else net.common.bias
         if net.plain or family == "gaussian":
-            bias.fill_(mean / net.value_scale)
+            bias[...] = mean / net.value_scale
         elif family == "poisson":
-            bias.fill_(float(np.log(max(mean, 1e-6))))
+            bias[...] = float(np.log(max(mean, 1e-6)))
         else:
             bias[0] = logit
         if family == "zero_inflated_lognormal" and not net.plain:
-            logs = np.log(rows.value[rows.value > 0])
+            logs = np.log(rows.value[rows.value > 0]) if rows.value.any() else np.zeros(1)
             bias[1] = float(logs.mean())
             bias[2] = float(np.log(np.expm1(np.clip(logs.std(), 0.1, 4.0))))
+        elif net.free == 2:
+            bias[1] = logit

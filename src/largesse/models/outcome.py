@@ -19,9 +19,9 @@ The right likelihood and a known cost rule gain more than any decision loss, so 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise, product
 from typing import Any, Literal
 
 import numpy as np
@@ -111,7 +111,7 @@ class Outcome:
         else:
             given = _amounts(logs, rule, amounts, found)
             _holds(logs, rule, given)
-        rising = bool(given) and all(b > a for a, b in itertools.pairwise(given))
+        rising = bool(given) and all(b > a for a, b in pairwise(given))
         return cls(
             family=family, cost_rule=rule, amounts=tuple(given),  # type: ignore[arg-type]
             ordered=rising if ordered == "auto" else bool(ordered),
@@ -120,15 +120,18 @@ class Outcome:
 
     def menu(self, response: Response, treatments: tuple[str, ...]) -> Menu:
         """Returns the menu of a response: the rule's cost, or the learned one."""
-        value = np.asarray(response.value)
+        value, redeem = np.asarray(response.value), response.redeem
+        if self.monotone:
+            value, redeem = rising(value), None if redeem is None else rising(redeem)
         if self.cost_rule == "learned":
             if response.cost is None:
                 raise DataError("cost: learned, but the learner gave none.", field="cost")
             cost = np.maximum(np.asarray(response.cost), 0)
+            cost = rising(cost) if self.ordered else cost
         else:
             base = {"per_contact": np.ones_like(value), "share_of_value": np.maximum(value, 0)}.get(self.cost_rule)
             if base is None:
-                base = np.clip(value, 0, 1) if self.family == "bernoulli" else response.redeem
+                base = np.clip(value, 0, 1) if self.family == "bernoulli" else redeem
             if base is None:
                 raise DataError("redeem: the cost rule 'per_redemption' needs P(value > 0).", field="redeem")
             cost = np.asarray(self.amounts, value.dtype) * base
@@ -146,6 +149,13 @@ class Outcome:
             return f"Value is {value}; cost is learned from the log."
         amounts = ", ".join(f"{a:g}" for a in self.amounts)
         return f"Value is {value}; cost follows the rule {self.cost_rule.replace('_', ' ')} (amounts {amounts})."
+
+
+def rising(table: NDArray[Any]) -> NDArray[Any]:
+    """Returns rows that never fall from one level to the next: midway between the least such above and the greatest below."""
+    above = np.maximum.accumulate(table, axis=1)
+    below = np.minimum.accumulate(table[:, ::-1], axis=1)[:, ::-1]
+    return (above + below) / 2
 
 
 def infer_family(value: NDArray[np.float64]) -> Family:
@@ -193,7 +203,7 @@ def _infer_rule(logs: Logs) -> tuple[CostRule, tuple[float, ...]] | None:
     for rule in COST_RULES[1:]:
         amounts, base = _fit_amounts(logs, rule), _base(logs, rule)
         seen = np.bincount(logs.treatment, base > 0, logs.n_treatments) > 0
-        if seen.all() and np.allclose(
+        if seen[1:].all() and np.allclose(
             logs.cost, amounts[logs.treatment] * base, rtol=1e-5, atol=1e-6 * logs.cost.max()
         ):
             return rule, tuple(float(f"{a:.7g}") for a in amounts)
@@ -201,33 +211,42 @@ def _infer_rule(logs: Logs) -> tuple[CostRule, tuple[float, ...]] | None:
 
 
 def _amounts(logs: Logs, rule: str, amounts: Mapping[str, float] | None, found: Any) -> tuple[float, ...]:
-    if amounts is None:
-        if found is not None and found[0] == rule:
-            return tuple(found[1])
-        return tuple(float(a) for a in _fit_amounts(logs, rule))
-    unknown = [name for name in amounts if name not in logs.treatments]
-    missing = [name for name in logs.treatments[1:] if name not in amounts]
+    if amounts is not None:
+        return declared_amounts(logs.treatments, amounts)
+    if found is not None and found[0] == rule:
+        return tuple(found[1])
+    return tuple(float(a) for a in _fit_amounts(logs, rule))
+
+
+def declared_amounts(treatments: tuple[str, ...], amounts: Mapping[str, float]) -> tuple[float, ...]:
+    """Returns the amounts in the order of the treatments, control 0 if left out; refuses unknown and missing names."""
+    unknown = [name for name in amounts if name not in treatments]
+    missing = [name for name in treatments[1:] if name not in amounts]
     if unknown or missing:
         raise _check.refuse(
-            "outcome.amounts", dict(amounts), f"needs one number for each of {logs.treatments[1:]}",
+            "outcome.amounts", dict(amounts), f"needs one number for each of {treatments[1:]}",
             f"Unknown: {unknown}; missing: {missing}.",
         )  # fmt: skip
     return tuple(
         _check.number(f"outcome.amounts[{name!r}]", amounts.get(name, 0.0), low=0, remedy="Give money, or a share.")
-        for name in logs.treatments
+        for name in treatments
     )
 
 
 def _holds(logs: Logs, rule: str, amounts: tuple[float, ...]) -> None:
-    """Refuses a rule that misses the mean cost of an arm by more than noise."""
+    """Refuses a rule that misses the mean cost of an arm, among buyers or among the others, by more than noise."""
     off = logs.cost - np.asarray(amounts)[logs.treatment] * _base(logs, rule)
-    for j, name in enumerate(logs.treatments):
-        rows = off[logs.treatment == j]
+    for j, bought in product(range(logs.n_treatments), (True, False)):
+        name = logs.treatments[j]
+        rows = off[(logs.treatment == j) & ((logs.value > 0) == bought)]
+        if len(rows) == 0:
+            continue
         error = rows.std() / np.sqrt(len(rows)) + 1e-6 * max(1.0, float(logs.cost.max()))
         if abs(rows.mean()) > _Z * error:
             raise DataError(
                 f"outcome.cost == {rule!r}: for treatment {name!r} the rule misses the logged cost by {rows.mean():+.4g} "
-                f"per row on average ({len(rows)} rows, {abs(rows.mean()) / error:.0f} standard errors). "
+                f"per row on average ({len(rows)} rows with{'' if bought else 'out'} a value, "
+                f"{abs(rows.mean()) / error:.0f} standard errors). "
                 f"Check the amount {amounts[j]:g}, or set outcome.cost = 'learned'.",
                 field="outcome.cost",
             )

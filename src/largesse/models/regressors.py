@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
+from sklearn.utils.validation import has_fit_parameter
 
 from largesse import _check
 from largesse.errors import DataError
@@ -72,6 +73,10 @@ class Regressors(Model):
 
     def _fit(self, estimator: Any, rows: Logs, y: NDArray[np.float64]) -> list[Any]:
         weight = {} if rows.weight is None else {"sample_weight": rows.weight}
+        if weight and not has_fit_parameter(estimator, "sample_weight"):
+            raise _check.refuse(
+                "weight", "given", f"{estimator} takes no sample_weight", "Drop the weights, or use another estimator."
+            )
         if self.strategy == "S":
             return [clone(estimator).fit(self._wide(rows.x, rows.treatment), y, **weight)]
         fitted = []

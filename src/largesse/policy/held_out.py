@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._random import child
 from largesse.allocate import frontier, taken_interval
 from largesse.evaluate.bootstrap import interval, row_weights
 from largesse.logs import Logs
@@ -69,8 +70,11 @@ def realised(
     """
     same_rows(menu, logs)
     wanted = np.atleast_1d(_check.array("budgets", budgets, ndim=np.ndim(budgets), dtype=np.float64))
-    ladder = curve.ladder(menu)
-    price = np.array([ladder.price_for(amount(b) * menu.n, safety) for b in wanted])
+    units = menu
+    if logs.weight is not None:  # the units that the rows stand for
+        units = menu.take(child(seed, 1).choice(menu.n, menu.n, p=logs.weights / logs.total_weight))
+    ladder = curve.ladder(units)
+    price = np.array([ladder.price_for(amount(b) * units.n, safety) for b in wanted])
     lo, hi = taken_interval(menu, logs.treatment)
     w = logs.inverse_propensity / logs.total_weight
     # A row shows what a price would have done iff it got the treatment that the price gives it.
@@ -79,7 +83,7 @@ def realised(
     drawn = np.array([(worth @ k, paid @ k) for k in row_weights(logs, draws, seed)])  # (D, 2, B)
     (value_low, value_high), (cost_low, cost_high) = np.moveaxis(interval(drawn, level), -1, 1)
     return Realised(
-        budget=wanted, price=price, planned_cost=frontier(menu).spend_at(price) / menu.n,
+        budget=wanted, price=price, planned_cost=frontier(units).spend_at(price) / units.n,
         cost=paid.sum(axis=1), cost_low=cost_low, cost_high=cost_high,
         value=worth.sum(axis=1), value_low=value_low, value_high=value_high,
     )  # fmt: skip

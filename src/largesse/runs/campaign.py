@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from largesse import __version__, report
+from largesse import __version__, _check, report
 from largesse.config import Config, dump
 from largesse.evaluate.checks import check
 from largesse.logs import Logs
@@ -28,6 +28,7 @@ __all__ = ["Run", "fit", "task_of"]
 
 _SMALL = 20_000  # below this many trial rows the proof takes turns over all of them
 _FOLDS = 5
+_LEAST = 20  # rows of an arm that can still be parted
 _PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "lightgbm", "torch", "pyarrow")
 
 
@@ -94,11 +95,18 @@ def task_of(config: Config, rows: Rows) -> Task:
     names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
     return Task(
         candidates=names, settings=settings, budgets=budgets_of(rows.rct, config.budget.shares, config.budget.per_head),
-        validation_share=config.data.validation_share, safety=config.budget.safety, draws=config.run.draws,
+        validation_share=config.data.validation_share, draws=config.run.draws,
     )  # fmt: skip
 
 
 def _learn_and_prove(config: Config, rows: Rows, task: Task, say: Say) -> tuple[Learned, Proof]:
+    least = min(rows.rct.arm_rows)
+    if least < _LEAST:
+        name = rows.rct.treatments[int(np.argmin(rows.rct.arm_rows))]
+        raise _check.refuse(
+            f"rows of treatment {name!r} in rct", int(least), f"learning, choosing and proving need {_LEAST} of every arm",
+            "Collect more rows, merge it with a similar arm, or leave it out of columns.treatments and the file.",
+        )  # fmt: skip
     folds = config.data.folds or (_FOLDS if rows.rct.n < _SMALL else 0)
     if rows.test is not None:
         final = learn(rows.rct, rows.obs, task, say, (0.1, 0.9))

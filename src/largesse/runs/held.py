@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from largesse import frames
@@ -14,6 +13,7 @@ from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.policy import Policy, Realised
 from largesse.runs.learn import budgets_of
+from largesse.runs.load import trial_design
 from largesse.store import PathLike
 
 __all__ = ["compare_runs", "evaluate_run", "open_run"]
@@ -35,9 +35,7 @@ def open_run(folder: PathLike) -> tuple[Config, Policy]:
 
 def _rows(config: Config, policy: Policy, test: PathLike) -> Logs:
     roles = policy.roles or config.roles("rct")
-    rows, _ = frames.logs(
-        test, roles, policy.encoder, propensity=config.design.rct_propensity, control_cost=config.design.control_cost
-    )
+    rows, _ = frames.logs(test, roles, policy.encoder, **trial_design(config))
     return policy.model.outcome_.with_cost(rows) if config.columns.cost is None else rows
 
 
@@ -102,4 +100,4 @@ def compare_runs(
     menus = {n: policy.model.predict(rows.x) for n, (_, policy), rows in zip(names, opened, logs, strict=True)}
     money = budgets or budgets_of(logs[0], config.budget.shares, config.budget.per_head)
     bootstrap = Bootstrap(draws=draws or config.run.draws, seed=config.run.seed)
-    return compare(replace(logs[0], unit=None), menus, money, reference=names[0], bootstrap=bootstrap)
+    return compare(logs[0], menus, money, reference=names[0], bootstrap=bootstrap)

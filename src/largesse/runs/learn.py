@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
-from largesse.allocate import price_plan
+from largesse._random import child
+from largesse.allocate import assign
+from largesse.errors import InfeasibleBudget
 from largesse.evaluate.bootstrap import arm_means
 from largesse.evaluate.compare import Bootstrap, Comparison, compare
 from largesse.logs import Logs
@@ -38,7 +40,6 @@ class Task:
         settings: Outcome, members, epochs, seed, threads.
         budgets: Money per head, (B,).
         validation_share: Share of the learning rows kept to choose and to calibrate.
-        safety: Probability of staying within the budget.
         draws: Bootstrap draws.
     """
 
@@ -46,7 +47,6 @@ class Task:
     settings: Settings
     budgets: tuple[float, ...]
     validation_share: float = 0.2
-    safety: float = 0.95
     draws: int = 400
 
 
@@ -85,15 +85,25 @@ class Proof:
 
 
 def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]) -> tuple[float, ...]:
-    """Returns budgets per head: as given, or as shares of the dearest arm's cost for everyone."""
-    if per_head:
-        return tuple(per_head)
-    dearest = float(arm_means(rct)[1].max())
-    if dearest <= 0:
+    """Returns budgets per head: as given, or as shares of the way from the cheapest arm for everyone to the dearest.
+
+    Raises:
+        DataError: No treatment costs anything, or a budget is below the cheapest arm.
+    """
+    costs = arm_means(rct)[1]
+    low, high = float(costs.min()), float(costs.max())
+    if high <= low:
         raise _check.refuse(
-            "cost", dearest, "no treatment costs anything in the trial", "Without costs there is no budget to plan."
+            "cost", high, "no treatment costs anything in the trial", "Without costs there is no budget to plan."
         )
-    return tuple(share * dearest for share in shares)
+    if per_head and min(per_head) < low:
+        raise _check.refuse(
+            "budget.per_head",
+            min(per_head),
+            f"the cheapest arm for everyone costs {low:.4g} per unit",
+            "Raise it above that.",
+        )
+    return tuple(per_head) or tuple(low + share * (high - low) for share in shares)
 
 
 def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, float] = (0.0, 1.0)) -> Learned:
@@ -129,11 +139,11 @@ def prove(learned: list[Learned], parts: list[Logs], task: Task) -> Proof:
         for name, model in one.models.items():
             tables[name].append(model.predict(rows.x))
         tables["policy"].append(tables[one.name][-1])
-        d, m, c = _decide(one, tables["policy"][-1], task)
+        d, m, c = _decide(one, rows, tables["policy"][-1], task)
         decided.append(d)
         by_model.append(m)
         by_curve.append(c)
-    size = np.array([rows.n for rows in parts])[:, None]
+    size = np.array([rows.total_weight for rows in parts])[:, None]
     total = size.sum()
     return Proof(
         logs=_together(parts), menus={name: _stacked(menus) for name, menus in tables.items()},
@@ -142,11 +152,23 @@ def prove(learned: list[Learned], parts: list[Logs], task: Task) -> Proof:
     )  # fmt: skip
 
 
-def _decide(one: Learned, menu: Menu, task: Task) -> tuple[NDArray[np.int32], list[float], list[float]]:
-    ladder = one.curve.ladder(menu)
-    plans = [price_plan(menu, ladder.price_for(b * menu.n, None)) for b in task.budgets]
-    expected = [ladder.at(plan.price, 0.0).mean / menu.n for plan in plans]
-    return np.stack([plan.treatment for plan in plans]), [plan.spend / menu.n for plan in plans], expected
+def _decide(one: Learned, rows: Logs, menu: Menu, task: Task) -> tuple[NDArray[np.int32], list[float], list[float]]:
+    """Returns the decisions at each budget (B, N), and money per head that the menu and the curve plan for them."""
+    standing, weight = menu, rows.weights / rows.total_weight
+    if rows.weight is not None:  # the units that the rows stand for
+        standing = menu.take(child(task.settings.seed, 1).choice(rows.n, rows.n, p=weight))
+    ladder = one.curve.ladder(standing)
+    decided, by_model, by_curve = [], [], []
+    for budget in task.budgets:
+        try:
+            price = ladder.price_for(budget * standing.n, None)
+        except InfeasibleBudget:  # out of this menu's reach: as near as it comes
+            price = float("inf")
+        treatment = assign(menu, price)
+        decided.append(treatment)
+        by_model.append(float(weight @ menu.cost[np.arange(menu.n), treatment]))
+        by_curve.append(ladder.at(price, 0.0).mean / standing.n)
+    return np.stack(decided), by_model, by_curve
 
 
 def _stacked(menus: list[Menu]) -> Menu:

@@ -13,9 +13,9 @@ from largesse.config import Config
 from largesse.errors import ConfigError
 from largesse.frames import Encoder
 from largesse.logs import Logs
-from largesse.models.outcome import Outcome
+from largesse.models.outcome import Outcome, declared_amounts
 
-__all__ = ["Rows", "load_rows", "outcome_of"]
+__all__ = ["Rows", "load_rows", "outcome_of", "trial_design"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,22 +39,18 @@ def load_rows(config: Config) -> Rows:
     """
     roles, past = config.roles("rct"), config.roles("obs")
     table = frames.read(config.data.rct)
-    rct, encoder = frames.logs(table, roles, propensity=_planned(config), control_cost=config.design.control_cost)
+    rct, encoder = frames.logs(table, roles, **trial_design(config))
     obs = None
     if config.data.obs is not None:
         past = replace(past, features=encoder.features, treatments=rct.treatments, control=None)
         logged = frames.read(config.data.obs)
         both = [frames.tables.pick(t, list(encoder.features)) for t in (table, logged)]
         encoder = Encoder.fit(_one_below_other(both), encoder.features, rct.treatments)
-        rct, _ = frames.logs(
-            table, roles, encoder, propensity=_planned(config), control_cost=config.design.control_cost
-        )
+        rct, _ = frames.logs(table, roles, encoder, **trial_design(config))
         obs, _ = frames.logs(logged, past, encoder, design="obs", control_cost=config.design.control_cost)
     test = None
     if config.data.test is not None:
-        test, _ = frames.logs(
-            config.data.test, roles, encoder, propensity=_planned(config), control_cost=config.design.control_cost
-        )
+        test, _ = frames.logs(config.data.test, roles, encoder, **trial_design(config))
     outcome = outcome_of(config, rct, obs)
     if config.columns.cost is None:
         rct, obs, test = (None if part is None else outcome.with_cost(part) for part in (rct, obs, test))  # type: ignore[assignment]
@@ -66,21 +62,24 @@ def outcome_of(config: Config, rct: Logs, obs: Logs | None) -> Outcome:
     said = config.outcome
     rows = rct if obs is None else rct | obs
     if config.columns.cost is None:
-        amounts = np.array([said.amounts.get(name, 0.0) for name in rows.treatments])
+        amounts = declared_amounts(rows.treatments, said.amounts)
         family = Outcome.infer(rows, value=said.value, cost="learned").family
         rising = bool((np.diff(amounts) > 0).all()) if said.ordered == "auto" else bool(said.ordered)
         return Outcome(
             family=family,
             cost_rule=said.cost,  # type: ignore[arg-type]  # a rule: the configuration makes sure
-            amounts=tuple(map(float, amounts)),
+            amounts=amounts,
             ordered=rising,
             monotone=said.ordered is True,
         )
     return Outcome.infer(rows, value=said.value, cost=said.cost, amounts=said.amounts or None, ordered=said.ordered)
 
 
-def _planned(config: Config) -> Any:
-    return config.design.rct_propensity
+def trial_design(config: Config) -> dict[str, Any]:
+    """Returns how the trial was assigned: by arm, or by unit with known probabilities (then it is read as such a log)."""
+    design = "obs" if config.design.stratified else "rct"
+    return {"design": design, "propensity": config.design.rct_propensity if design == "rct" else None,
+            "control_cost": config.design.control_cost}  # fmt: skip
 
 
 def _one_below_other(tables: list[pa.Table]) -> pa.Table:

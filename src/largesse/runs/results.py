@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from largesse import report
 from largesse.config import Config
-from largesse.evaluate.bootstrap import quantiles, row_weights
+from largesse.evaluate.bootstrap import interval, row_weights
 from largesse.evaluate.checks import Soundness
 from largesse.evaluate.compare import (
     BEST_MIX,
@@ -71,7 +71,7 @@ def _realised(proof: Proof, task: Task) -> NDArray[np.float64]:
     logs = proof.logs
     paid = np.where(proof.decided == logs.treatment, logs.inverse_propensity * logs.cost, 0.0)  # (B, N)
     draws = np.array([paid @ w for w in row_weights(logs, task.draws, task.settings.seed)]) / logs.total_weight
-    return np.column_stack([paid.sum(1) / logs.total_weight, quantiles(draws, 0.95)])
+    return np.column_stack([paid.sum(1) / logs.total_weight, interval(draws, 0.95)])
 
 
 def results(
@@ -139,7 +139,7 @@ def _headline(
         f"all of it, and the full effect, is giving {share.arm!r} to everyone.",
         f"Against the best mix of arms for the same money, the policy brings {table.difference[at, k]:+.3g} {unit} per "
         f"{head} (95 % interval {table.difference_low[at, k]:+.3g} to {table.difference_high[at, k]:+.3g}): {verdict}.",
-        f"Proven {way}: {proof.logs.n:,} rows, none of which took part in learning the policy that is judged on it.",
+        f"Proven {way}: {proof.logs.n:,} rows whose outcomes took no part in learning the policy that is judged on them.",
         sound.verdict,
     )
     sentence = (
@@ -184,7 +184,7 @@ def _league(final: Learned, task: Task) -> report.League:
     names = list(final.models)
     seen = np.isfinite(final.league.value[: len(names)]).all(0)
     drawn = final.league.draws[:, : len(names)][:, :, seen].mean(2)
-    ends = quantiles(drawn, 0.95)
+    ends = interval(drawn, 0.95)
     rows = [
         report.LeagueRow(name=n, score=float(final.choice.score[k]), low=float(ends[k, 0]), high=float(ends[k, 1]),
                          chosen=n == final.name, seconds=final.seconds[n])
@@ -197,7 +197,7 @@ def _league(final: Learned, task: Task) -> report.League:
 
 
 def _mix(title: str, labels: list[str], decided: NDArray[np.int32], logs: Logs, caption: str = "") -> report.MixTable:
-    shares = [np.bincount(d, minlength=logs.n_treatments) / len(d) for d in decided]
+    shares = [np.bincount(d, logs.weights, logs.n_treatments) / logs.total_weight for d in decided]
     return report.MixTable(
         title=title,
         labels=tuple(labels),
@@ -221,14 +221,14 @@ def _groups(column: NDArray[np.float32]) -> tuple[NDArray[np.int64], list[str]]:
 def _feature_mixes(proof: Proof, k: int, label: str) -> list[report.MixTable]:
     """The features along which the mix of treatments differs most, by total variation between groups."""
     logs, decided, found = proof.logs, proof.decided[k], []
-    arms = np.eye(logs.n_treatments)[decided]
+    arms = np.eye(logs.n_treatments)[decided] * logs.weights[:, None]
     for f, name in enumerate(logs.features):
         group, names = _groups(logs.x[:, f])
-        size = np.bincount(group, minlength=len(names))
+        size = np.bincount(group, logs.weights, len(names))
         if len(names) < 2 or (size == 0).any():
             continue
         shares = np.stack([np.bincount(group, arms[:, j], len(names)) / size for j in range(logs.n_treatments)], 1)
-        distance = float(np.abs(shares - arms.mean(0)).sum(1) @ size / logs.n)
+        distance = float(np.abs(shares - arms.sum(0) / logs.total_weight).sum(1) @ size / logs.total_weight)
         found.append((distance, f, name, names, shares))
     found.sort(key=lambda entry: (-entry[0], entry[1]))
     return [
