@@ -5,6 +5,7 @@ import pytest
 
 from largesse.errors import DataError
 from largesse.evaluate.bootstrap import (
+    BestMix,
     Grid,
     arm_means,
     decided_shares,
@@ -100,8 +101,10 @@ def test_baselines_follow_their_formulas(known, estimator):
             weight * np.bincount(argmax_floats(menu.value, menu.cost, price * (1 + 1e-12)), minlength=3) / logs.n
             for price, weight in ((low, 1 - part), (high, part))
         )
-        assert table.value[4, b] == pytest.approx(shares @ mean, rel=1e-12)
-        assert table.spend[4, b] == pytest.approx(shares @ cost, rel=1e-9)
+        spend = shares @ cost
+        part = min(1.0, (budgets[b] - cost[0]) / (spend - cost[0]))  # to fewer units, where it would cost too much
+        assert table.value[4, b] == pytest.approx(mean[0] + part * (shares @ mean - mean[0]), rel=1e-9)
+        assert table.spend[4, b] == pytest.approx(min(spend, budgets[b]), rel=1e-9)
     assert table.mix_of == "guess"
 
 
@@ -344,3 +347,22 @@ def test_arm_means_reweight_the_rows():
         own = logs.treatment == j
         assert mean[j] == pytest.approx(np.average(logs.value[own], weights=weight[own]))
         assert cost[j] == pytest.approx(np.average(logs.cost[own], weights=weight[own]))
+
+
+def test_no_mix_without_targeting_beats_the_best_mix_for_its_money():
+    logs, menus = trial()
+    table = compare(logs, menus, [0.05, 0.1, 0.3, 0.5], bootstrap=FEW).against(BEST_MIX)
+    at = table.index(RANDOM_MIX)
+    assert (table.value[at] <= table.value[table.index(BEST_MIX)] + 1e-12).all()
+    assert not (table.difference_low[at] > 0).any()
+
+
+def test_the_best_mix_follows_its_arms_to_first_order():
+    rng = np.random.default_rng(3)
+    mean, cost, budgets = np.array([0.0, 1.0, 1.6]), np.array([0.0, 1.0, 2.0]), np.array([0.5, 1.5, 3.0])
+    best = BestMix.of(mean, cost, budgets)
+    np.testing.assert_allclose(best.value(mean, cost), mix_value(mean, cost, budgets), rtol=1e-12)
+    np.testing.assert_allclose(best.share, [[0.5, 0.5, 0], [0, 0.5, 0.5], [0, 0, 1]], atol=1e-12)
+    small = 1e-4 * rng.normal(size=(2, 3))
+    near = best.value(mean + small[0], cost + small[1])
+    np.testing.assert_allclose(near, mix_value(mean + small[0], cost + small[1], budgets), atol=1e-6)

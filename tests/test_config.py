@@ -139,7 +139,7 @@ def test_the_template_has_every_field():
 
 
 REFUSED = [
-    ("[budget]\nsafety = 1.5", r"^c: budget\.safety == 1\.5: must be <= 1\. Meaning: probability with which"),
+    ("[budget]\nsafety = 1.5", r"^c: budget\.safety == 1\.5: must be < 1. Meaning: probability with which"),
     ("[budget]\nsafety = nan", r"budget\.safety == nan: must be finite"),
     ("[budget]\nsafety = true", r"budget\.safety == True: must be a number"),
     ("[budget]\nsafty = 1", r"budget\.safty == 1: unknown key\. Did you mean 'safety'\? The keys of \[budget\] are "),

@@ -80,7 +80,7 @@ def test_any_array_and_its_transpose(tmp_path_factory, array):
 
 
 def test_an_older_folder_is_kept_unless_told(saved):
-    with pytest.raises(StoreError, match="exists already. Choose another name, or set replace=True"):
+    with pytest.raises(StoreError, match="exists already. Choose another name, or let it be replaced"):
         store.save(saved, "other", {}, {})
     assert store.load(saved).kind == "example"
     store.save(saved, "other", {}, {}, replace=True)
@@ -285,3 +285,11 @@ def test_files_are_readable_by_others_as_the_umask_says(saved):
     os.umask(mask)
     assert stat.S_IMODE(saved.stat().st_mode) == 0o777 & ~mask
     assert stat.S_IMODE((saved / "manifest.json").stat().st_mode) == 0o666 & ~mask
+
+
+def test_changed_settings_are_noticed(saved):
+    manifest = json.loads((saved / "manifest.json").read_text())
+    manifest["settings"]["changed"] = 1
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match="its settings are not those that were saved"):
+        store.load(saved)

@@ -101,7 +101,9 @@ def lengths(**arrays: NDArray[Any] | None) -> int:
 
 def number(field: str, got: object, *, low: float = -np.inf, high: float = np.inf, remedy: str = "") -> float:
     """Returns a finite number in [low, high], or refuses."""
-    bounds = f"must be a finite number in [{low:g}, {high:g}]"
+    bounds = "must be a finite number"
+    if np.isfinite(low) or np.isfinite(high):
+        bounds += f" in [{low:g}, {high:g}]"
     try:
         out = float(got)  # type: ignore[arg-type]
     except (TypeError, ValueError):

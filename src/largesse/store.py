@@ -85,6 +85,7 @@ def save(
         "arrays_sha256": hashlib.sha256(packed).hexdigest(),
     }
     try:
+        manifest["settings_sha256"] = _digest(manifest["settings"])
         text = json.dumps(manifest, indent=1, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: settings have no form in JSON ({error}). Give plain, finite values.") from error
@@ -109,6 +110,8 @@ def load(path: PathLike) -> Saved:
     manifest = _manifest(folder / MANIFEST)
     place = folder / ARRAYS
     packed = _bytes(place)
+    if _digest(manifest["settings"]) != manifest["settings_sha256"]:
+        raise _damaged(folder / MANIFEST, "its settings are not those that were saved: their checksum differs")
     if hashlib.sha256(packed).hexdigest() != manifest["arrays_sha256"]:
         raise _damaged(place, "it is not the file that was saved: its checksum differs")
     try:
@@ -117,6 +120,11 @@ def load(path: PathLike) -> Saved:
         raise _damaged(place, str(error)) from error
     writable = {name: np.require(array, requirements="W") for name, array in arrays.items()}
     return Saved(manifest["kind"], manifest["settings"], writable)
+
+
+def _digest(settings: Any) -> str:
+    """Returns the checksum of settings, the same whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 @contextmanager
@@ -144,7 +152,8 @@ def atomic_folder(path: PathLike, *, replace: bool = False, marker: str = MANIFE
     try:
         with _writing(path):
             partial.mkdir(parents=True)
-        yield partial
+        with _writing(path):
+            yield partial
         _may_take(target, replace, marker)
         with _writing(path):
             _move(partial, target)
@@ -183,11 +192,28 @@ def _writing(path: PathLike) -> Iterator[None]:
         ) from error
 
 
+def may_write(path: PathLike, *, replace: bool = False, marker: str = "config.toml") -> None:
+    """Refuses a folder that could not be made at the end of a long run; makes the folders above it.
+
+    Raises:
+        StoreError: It exists and may not be replaced, or nothing can be written there.
+    """
+    target = Path(os.path.realpath(path))
+    _may_take(target, replace, marker)
+    with _writing(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        probe = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        probe.mkdir()
+        probe.rmdir()
+
+
 def _may_take(target: Path, replace: bool, marker: str) -> None:
     if not target.exists():
         return
     if not replace:
-        raise StoreError(f"{target}: exists already. Choose another name, or set replace=True.")
+        raise StoreError(
+            f"{target}: exists already. Choose another name, or let it be replaced (replace=True, --replace)."
+        )
     ours = target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))
     if not ours:
         raise StoreError(f"{target}: exists and holds no {marker}, so it is not deleted. Choose another name.")

@@ -10,6 +10,8 @@ __all__ = ["main"]
 
 def main() -> None:
     """Runs the command line."""
-    from largesse.cli.commands import run
-
+    try:
+        from largesse.cli.commands import run
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     run()

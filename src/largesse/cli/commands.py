@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_INTERRUPTED = 130
 ConfigFile = Annotated[Path, typer.Argument(help="The campaign's TOML file; `largesse init` writes one.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `largesse fit`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -78,10 +79,12 @@ def check(config: ConfigFile, as_json: Json = False) -> None:
     from largesse.cli import show
     from largesse.config import load
     from largesse.evaluate.checks import check as look
-    from largesse.runs import load_rows
+    from largesse.runs import load_rows, task_of
 
-    rows = load_rows(load(config))
+    said = load(config)
+    rows = load_rows(said)
     sound = look(rows.rct, rows.obs)
+    task_of(said, rows)  # what `fit` would refuse, `check` refuses
     if as_json:
         found = [{"name": f.name, "status": f.status, "sentence": f.verdict} for f in sound]
         show.print_json({"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "findings": found})
@@ -93,14 +96,19 @@ def check(config: ConfigFile, as_json: Json = False) -> None:
 
 
 @app.command()
-def fit(config: ConfigFile, folder: Folder = None, as_json: Json = False) -> None:
+def fit(
+    config: ConfigFile,
+    folder: Folder = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Let an older run folder of that name give way.")] = False,
+    as_json: Json = False,
+) -> None:
     """Learn, choose, prove on rows that took no part, and write a run folder with report.html."""
     from largesse.cli.show import progress
     from largesse.config import load
     from largesse.runs import fit as learn
 
     with progress(as_json) as say:
-        done = learn(load(config), folder=folder, say=say)
+        done = learn(load(config), folder=folder, replace=replace, say=say)
     _finished(done, as_json)
 
 
@@ -158,6 +166,8 @@ def allocate(
 
     config, policy = open_run(run_folder)
     safety = None if on_average else config.budget.safety if safety is None else safety
+    if output.exists() and users.exists() and output.samefile(users):
+        raise StoreError(f"{output}: is the file of the units, which the plan would overwrite. Choose another name.")
     menu = policy.menu(frames.read(users))
     done = policy.allocate(menu, budget, safety=safety)
     frames.write(frames.plan_table(done.plan, menu), output)
@@ -172,7 +182,7 @@ def allocate(
     show.table("Plan", ("treatment", "units", "share"), [(k, v, f"{v / done.n:.1%}") for k, v in mix.items()])
     show.out.print(
         f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
-        f"value expected {done.value.mean:.6g} ({done.value.low:.6g} to {done.value.high:.6g}); price {done.price:.4g}\n"
+        f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"
         f"written: {escape(str(output))}",
         highlight=False,
     )
@@ -230,7 +240,12 @@ def run() -> NoReturn:
         for note in notes:
             show.err.print(escape(note), highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except OSError as error:  # ours are refusals: this one is the terminal's or the pipe's
+        show.err.print(f"[red]error:[/] cannot write the output ({escape(str(error))})", highlight=False)
+        sys.exit(2)
+    except (KeyboardInterrupt, SystemExit) as left:
+        if isinstance(left, SystemExit) and left.code != _INTERRUPTED:
+            raise
         show.err.print("interrupted; nothing half-written was left behind", highlight=False)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     sys.exit(0)

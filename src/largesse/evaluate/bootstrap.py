@@ -178,6 +178,44 @@ def mix_value(value: NDArray[Any], cost: NDArray[Any], budgets: Any) -> NDArray[
     return np.asarray(front.value_at(np.maximum(np.asarray(budgets) - least, front.spend[0])), np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class BestMix:
+    """The best mix of arms at budgets, and its value for other arm means nearby, to first order.
+
+    The value of an optimum moves with what it is made of, not with the choice itself (envelope theorem): for means (v, c)
+    near those that chose the mix, V(B) = mix · v + price (B - mix · c). Optimising anew in each bootstrap draw instead would
+    pick the luckiest mix of that draw every time, and shift the interval upwards.
+
+    Attributes:
+        budgets: Money per head, (B,).
+        share: Share of each arm, (B, M).
+        price: Value per money at the budget, (B,); 0 where it does not bind.
+    """
+
+    budgets: NDArray[np.float64]
+    share: NDArray[np.float64]
+    price: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, value: NDArray[np.float64], cost: NDArray[np.float64], budgets: NDArray[np.float64]) -> BestMix:
+        """Returns the mix that is best for these arm means."""
+        least = min(0.0, float(cost.min()))
+        menu = Menu(value=value[None, :], cost=cost[None, :] - least)
+        found, front = steps(menu), frontier(menu)
+        corners = np.append(found.start, found.target)  # the arms along the frontier, from the cheapest
+        room = np.maximum(budgets - least, front.spend[0])
+        place = np.interp(room, front.spend, np.arange(len(corners)))
+        k = np.minimum(np.floor(place).astype(np.int64), len(corners) - 1)
+        after = np.minimum(k + 1, len(corners) - 1)
+        arms = np.eye(len(value))
+        share = (1 - (place - k))[:, None] * arms[corners[k]] + (place - k)[:, None] * arms[corners[after]]
+        return cls(budgets, share, np.asarray(front.price_at(room), np.float64))
+
+    def value(self, value: NDArray[np.float64], cost: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the value at each budget for these arm means, (B,)."""
+        return self.share @ value + np.where(self.price > 0, self.price * (self.budgets - self.share @ cost), 0.0)
+
+
 def quantiles(draws: NDArray[np.float64], level: float) -> NDArray[np.float64]:
     """Returns the plain percentile interval along the first axis, (..., 2): for ratios and other curved statistics."""
     _check.number("level", level, low=0.5, high=0.9999)

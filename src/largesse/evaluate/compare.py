@@ -5,10 +5,11 @@ two policies share cancels in their difference. Three baselines are always there
 
 - ``"no one"``: everyone is control;
 - ``"best mix of arms"``: the best way to spend the budget without looking at the units, that is the frontier of the
-  arms' means. It is chosen anew in each draw. It picks its winner on the rows that judge it, so it looks a little
-  better than it is, and a policy that beats it has been given no favour;
+  arms' means. It picks its winner on the rows that judge it, so it looks a little better than it is, and a policy
+  that beats it has been given no favour. Its draws follow the arms' means to first order (`BestMix`);
 - ``"random, same mix"``: as many units in each treatment as one of the policies would have, picked at random:
-  Σ_j share_j · mean_j with the shares at that policy's price. What the policy adds to it is what targeting adds.
+  Σ_j share_j · mean_j with the shares at that policy's price, to fewer units where that would cost more than the
+  budget. What the policy adds to it is what targeting adds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.allocate import frontier
-from largesse.evaluate.bootstrap import Arms, Grid, decided_shares, interval, mix_value, row_weights
+from largesse.evaluate.bootstrap import Arms, BestMix, Grid, decided_shares, interval, mix_value, row_weights
 from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve, split
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -332,10 +333,19 @@ def _estimates(
     best = np.where(known, mix_value(mean, cost, money), np.nan)
     dearest = frontier(Menu(value=mean[None, :], cost=np.maximum(cost, 0)[None, :])).spend[-1]
     nothing = np.ones_like(money)
-    value = [*(curve.value_at(money) for curve in curves.values()), mean[0] * nothing, best, mix @ mean]
-    spent = [*spend, cost[0] * nothing, np.where(known, np.minimum(money, dearest), np.nan), mix @ cost]
+    random, paid = _affordable(mix, mean, cost, money)
+    value = [*(curve.value_at(money) for curve in curves.values()), mean[0] * nothing, best, random]
+    spent = [*spend, cost[0] * nothing, np.where(known, np.minimum(money, dearest), np.nan), paid]
     price = [*(curve.price_at(money) for curve in curves.values()), *(np.full((3, len(money)), np.nan))]
     return np.array(value), np.array(spent), np.array(price)
+
+
+def _affordable(mix: Floats, mean: Floats, cost: Floats, money: Floats) -> tuple[Floats, Floats]:
+    """Returns value and spend of random mixes (B, M), each (B,): one that costs more than its budget goes to fewer units."""
+    value, spend = mix @ mean, mix @ cost
+    room, needed = money - cost[0], spend - cost[0]
+    part = np.clip(np.divide(room, needed, out=np.ones_like(room), where=needed > np.maximum(room, 0)), 0, 1)
+    return mean[0] + part * (value - mean[0]), cost[0] + part * needed
 
 
 def _draws(
@@ -350,6 +360,7 @@ def _draws(
     logs = arms.logs
     grids = {name: Grid.of(curve) for name, curve in curves.items()}
     table = decided_shares(menus[home], logs.weights, grids[home].price)
+    best = BestMix.of(*arms.means(), money)
     drawn, means = [], []
     for weight in row_weights(logs, bootstrap.draws, bootstrap.seed):
         mean, cost = arms.means(weight)
@@ -357,8 +368,9 @@ def _draws(
         values = [np.interp(money, c[::-1], v[::-1]) for _, c, v in pools.values()]
         k, after, part = split(pools[home][1], money)
         first = pools[home][0]
-        random = ((1 - part)[:, None] * table[first[k]] + part[:, None] * table[first[after]]) @ mean
-        drawn.append([*values, np.full(len(money), mean[0]), mix_value(mean, cost, money), random])
+        mix = (1 - part)[:, None] * table[first[k]] + part[:, None] * table[first[after]]
+        random, _ = _affordable(mix, mean, cost, money)
+        drawn.append([*values, np.full(len(money), mean[0]), best.value(mean, cost), random])
         means.append([mean, cost])
     return np.array(drawn), np.array(means)
 

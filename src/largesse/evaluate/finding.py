@@ -57,5 +57,5 @@ def over(top: Floats, bottom: Floats) -> Floats:
 
 
 def arm_means(rows: Floats, arms: Floats) -> Floats:
-    """Weighted mean of the columns of `rows` (N, d) by arm, (M, d); `arms` (N, M) holds the row weights."""
-    return arms.T @ rows / arms.sum(axis=0)[:, None]
+    """Weighted mean of the columns of `rows` (N, d) by arm, (M, d); `arms` (N, M) holds the row weights; 0 for an empty arm."""
+    return arms.T @ rows / np.maximum(arms.sum(axis=0), 1e-300)[:, None]

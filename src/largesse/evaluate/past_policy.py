@@ -205,8 +205,9 @@ def _overlap_verdict(
 def _gap(rct: Logs, obs: Logs, column: str) -> tuple[Floats, Floats, Floats]:
     """Difference of arm means obs - rct, its standard error and their ratio, each (M,)."""
     (a, va), (b, vb) = (_mean_and_variance(logs, getattr(logs, column)) for logs in (rct, obs))
-    error = np.sqrt(va + vb)
-    return b - a, error, over(b - a, error)
+    error, both = np.sqrt(va + vb), (rct.arm_rows > 0) & (obs.arm_rows > 0)
+    gap = np.where(both, b - a, 0.0)  # an arm that one log never used says nothing
+    return gap, error, over(gap, error)
 
 
 def _mean_and_variance(logs: Logs, y: Floats) -> tuple[Floats, Floats]:

@@ -88,7 +88,7 @@ def sample_ratio(logs: Logs, *, planned: Literal["uniform"] | Mapping[str, float
     if logs.assignment not in ("uniform", "shares") and not (logs.assignment == "rows" and logs.design == "rct"):
         return SampleRatio(
             name="sample ratio", status="ok", observed=observed, planned=None, chi2=np.nan, p_value=np.nan,
-            verdict="Planned shares were not given, so there is nothing to test. Pass planned='uniform' or the shares.",
+            verdict="Planned shares were not given, so there is nothing to test. Name them: design.rct_propensity, or planned=.",
         )  # fmt: skip
     shares = np.array([logs.propensity[np.argmax(logs.treatment == j)] for j in range(logs.n_treatments)])
     expected = shares / shares.sum() * observed.sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,6 +43,9 @@ def read(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
     """
     table = _read_file(Path(source), columns) if isinstance(source, str | os.PathLike) else to_arrow(source)
     name = f"{os.fspath(source)}: " if isinstance(source, str | os.PathLike) else ""
+    if name:  # a dataframe's index, written along with it, is no column of the campaign
+        index = [c for c in table.column_names if c == "" or re.fullmatch(r"__index_level_\d+__", c)]
+        table = table.drop_columns([c for c in index if columns is None or c not in columns])
     distinct(table.column_names, name)
     table = table if columns is None else pick(table, columns, name)
     if table.num_columns == 0:

@@ -145,8 +145,8 @@ def _arm(point: ArmPoint, results: Results) -> go.Scatter:
     bars = {
         "type": "data",
         "symmetric": False,
-        "array": [point.high - point.value],
-        "arrayminus": [point.value - point.low],
+        "array": [max(0.0, point.high - point.value)],
+        "arrayminus": [max(0.0, point.value - point.low)],
         "color": ARM,
         "thickness": 1.4,
         "width": 4,
@@ -237,7 +237,9 @@ def _dots(
         f"{_bold(name)}<br>{plain(label, 80)}<br>{interval(*end, decimals=shown, sign=sign)}"
         for end, label in zip(ends, labels, strict=True)
     ]
-    arms = [(0.0, 0.0) if isnan(low) or isnan(high) else (x - low, high - x) for x, low, high in ends]
+    arms = [
+        (0.0, 0.0) if isnan(low) or isnan(high) else (max(0.0, x - low), max(0.0, high - x)) for x, low, high in ends
+    ]
     return go.Scatter(
         x=[x for x, _, _ in ends],
         y=y,

@@ -91,7 +91,9 @@ def _curve(axes: Axes, line: CurveLine, colour: str, level: float) -> None:
 
 
 def _arm(axes: Axes, point: ArmPoint, right: bool) -> None:
-    bars = None if isnan(point.low) or isnan(point.high) else [[point.value - point.low], [point.high - point.value]]
+    bars = None
+    if not (isnan(point.low) or isnan(point.high)):  # rounding may put an end on the wrong side of the estimate
+        bars = [[max(0.0, point.value - point.low)], [max(0.0, point.high - point.value)]]
     axes.errorbar(
         point.cost,
         point.value,

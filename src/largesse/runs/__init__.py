@@ -13,6 +13,7 @@ _HOME = {
     "fit": "campaign",
     "load_rows": "load",
     "open_run": "held",
+    "task_of": "campaign",
 }
 
 __all__ = sorted(_HOME)

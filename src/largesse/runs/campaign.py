@@ -19,10 +19,11 @@ from largesse.evaluate.checks import check
 from largesse.logs import Logs
 from largesse.models.candidates import Settings
 from largesse.policy import Policy
+from largesse.report.numbers import percent
 from largesse.runs.learn import Learned, Proof, Say, Task, budgets_of, learn, prove
 from largesse.runs.load import Rows, load_rows
 from largesse.runs.results import Evidence, evidence, results
-from largesse.store import atomic_folder
+from largesse.store import atomic_folder, may_write
 
 __all__ = ["Run", "fit", "task_of"]
 
@@ -63,6 +64,7 @@ def fit(
     """
     began = time.perf_counter()
     target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("%Y%m%d-%H%M%S")
+    may_write(target, replace=replace)
     say("reading", 0.0)
     rows = load_rows(config)
     task = task_of(config, rows)
@@ -93,8 +95,12 @@ def task_of(config: Config, rows: Rows) -> Task:
         n_threads=config.run.threads,
     )  # fmt: skip
     names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
+    said = config.budget
+    labels = [f"{b:g} {config.report.money_unit} per {config.report.head}" for b in said.per_head]
+    labels = labels or [f"{percent(share)} of the cash" for share in said.shares]
     return Task(
-        candidates=names, settings=settings, budgets=budgets_of(rows.rct, config.budget.shares, config.budget.per_head),
+        candidates=names, settings=settings, labels=tuple(labels),
+        budgets=budgets_of(rows.rct, said.shares, said.per_head),
         validation_share=config.data.validation_share, draws=config.run.draws,
     )  # fmt: skip
 

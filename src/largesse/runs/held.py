@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from largesse import frames
@@ -12,7 +13,6 @@ from largesse.evaluate.ranking import aucc, mt_aucc, roi_score
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.policy import Policy, Realised
-from largesse.runs.learn import budgets_of
 from largesse.runs.load import trial_design
 from largesse.store import PathLike
 
@@ -31,6 +31,15 @@ def open_run(folder: PathLike) -> tuple[Config, Policy]:
             f"{place}: holds no config.toml, so it is no run folder. Give a folder made by `largesse fit`."
         )
     return load(place / "config.toml"), Policy.load(place / "policy")
+
+
+def _budgets(folder: PathLike) -> tuple[float, ...]:
+    """Returns the budgets per head that a run was proven at."""
+    place = Path(folder) / "metrics.json"
+    try:
+        return tuple(json.loads(place.read_text(encoding="utf-8"))["budgets_per_head"])
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{place}: the run is incomplete ({error!r}). Fit again, or name the budgets.") from error
 
 
 def _rows(config: Config, policy: Policy, test: PathLike) -> Logs:
@@ -52,7 +61,7 @@ def evaluate_run(
     """
     config, policy = open_run(folder)
     rows = _rows(config, policy, test)
-    money = budgets or budgets_of(rows, config.budget.shares, config.budget.per_head)
+    money = budgets or _budgets(folder)
     menu = policy.model.predict(rows.x)
     bootstrap = Bootstrap(draws=draws or config.run.draws, seed=config.run.seed)
     table = compare(rows, {"policy": menu}, money, bootstrap=bootstrap)
@@ -98,6 +107,6 @@ def compare_runs(
             field="treatments",
         )
     menus = {n: policy.model.predict(rows.x) for n, (_, policy), rows in zip(names, opened, logs, strict=True)}
-    money = budgets or budgets_of(logs[0], config.budget.shares, config.budget.per_head)
+    money = budgets or _budgets(first)
     bootstrap = Bootstrap(draws=draws or config.run.draws, seed=config.run.seed)
     return compare(logs[0], menus, money, reference=names[0], bootstrap=bootstrap)

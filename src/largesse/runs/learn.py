@@ -27,6 +27,7 @@ from largesse.policy import PriceCurve
 
 __all__ = ["Learned", "Proof", "Say", "Task", "budgets_of", "learn", "prove"]
 
+_MOST = 2.0  # a budget beyond so many times the dearest arm is a mistake of units
 Say = Callable[[str, float], None]
 """Told the stage and the share of the work that is done."""
 
@@ -39,6 +40,7 @@ class Task:
         candidates: Names of the models, simplest first; () for the default ones.
         settings: Outcome, members, epochs, seed, threads.
         budgets: Money per head, (B,).
+        labels: The budgets in words, (B,).
         validation_share: Share of the learning rows kept to choose and to calibrate.
         draws: Bootstrap draws.
     """
@@ -46,6 +48,7 @@ class Task:
     candidates: tuple[str, ...]
     settings: Settings
     budgets: tuple[float, ...]
+    labels: tuple[str, ...]
     validation_share: float = 0.2
     draws: int = 400
 
@@ -103,6 +106,11 @@ def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]
             f"the cheapest arm for everyone costs {low:.4g} per unit",
             "Raise it above that.",
         )
+    if per_head and max(per_head) > _MOST * high:
+        raise _check.refuse(
+            "budget.per_head", max(per_head), f"the dearest arm for everyone costs {high:.4g} per unit",
+            "Give money per unit, not for all units together.",
+        )  # fmt: skip
     return tuple(per_head) or tuple(low + share * (high - low) for share in shares)
 
 

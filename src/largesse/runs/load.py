@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +12,7 @@ import pyarrow as pa
 
 from largesse import frames
 from largesse.config import Config
-from largesse.errors import ConfigError
+from largesse.errors import ConfigError, LargesseError
 from largesse.frames import Encoder
 from largesse.logs import Logs
 from largesse.models.outcome import Outcome, declared_amounts
@@ -38,23 +40,36 @@ def load_rows(config: Config) -> Rows:
         LargesseError: A file, a column or a row breaks a rule; the message names it.
     """
     roles, past = config.roles("rct"), config.roles("obs")
-    table = frames.read(config.data.rct)
-    rct, encoder = frames.logs(table, roles, **trial_design(config))
+    with _reading("data.rct", config.data.rct):
+        table = frames.read(config.data.rct)
+        rct, encoder = frames.logs(table, roles, **trial_design(config))
     obs = None
     if config.data.obs is not None:
-        past = replace(past, features=encoder.features, treatments=rct.treatments, control=None)
-        logged = frames.read(config.data.obs)
-        both = [frames.tables.pick(t, list(encoder.features)) for t in (table, logged)]
-        encoder = Encoder.fit(_one_below_other(both), encoder.features, rct.treatments)
-        rct, _ = frames.logs(table, roles, encoder, **trial_design(config))
-        obs, _ = frames.logs(logged, past, encoder, design="obs", control_cost=config.design.control_cost)
+        with _reading("data.obs", config.data.obs):
+            past = replace(past, features=encoder.features, treatments=rct.treatments, control=None)
+            logged = frames.read(config.data.obs)
+            both = [frames.tables.pick(t, list(encoder.features)) for t in (table, logged)]
+            encoder = Encoder.fit(_one_below_other(both), encoder.features, rct.treatments)
+            rct, _ = frames.logs(table, roles, encoder, **trial_design(config))
+            obs, _ = frames.logs(logged, past, encoder, design="obs", control_cost=config.design.control_cost)
     test = None
     if config.data.test is not None:
-        test, _ = frames.logs(config.data.test, roles, encoder, **trial_design(config))
+        with _reading("data.test", config.data.test):
+            test, _ = frames.logs(config.data.test, roles, encoder, **trial_design(config))
     outcome = outcome_of(config, rct, obs)
     if config.columns.cost is None:
         rct, obs, test = (None if part is None else outcome.with_cost(part) for part in (rct, obs, test))  # type: ignore[assignment]
     return Rows(rct, obs, test, encoder, outcome)
+
+
+@contextmanager
+def _reading(field: str, path: object) -> Iterator[None]:
+    """Adds to a refusal which file of the configuration it is about."""
+    try:
+        yield
+    except LargesseError as error:
+        error.add_note(f"This is about {field}: {path}")
+        raise
 
 
 def outcome_of(config: Config, rct: Logs, obs: Logs | None) -> Outcome:

@@ -24,6 +24,7 @@ from largesse.evaluate.compare import (
     effect_share,
 )
 from largesse.logs import Logs
+from largesse.report.numbers import percent
 from largesse.runs.learn import Learned, Proof, Task
 
 __all__ = ["Evidence", "evidence", "results"]
@@ -84,14 +85,14 @@ def results(
     about: report.Provenance,
 ) -> report.Results:
     """Returns everything the report shows."""
-    names = [n for n in proof.menus if n != POLICY]
-    labels = [_label(b, found, task) for b in task.budgets]
+    names = [n for n in proof.menus if n != POLICY and set(proof.chosen) != {n}]  # one that always won is the policy
+    labels = list(task.labels)
     roles = {
         POLICY: "policy",
         BEST_MIX: "baseline",
         NO_ONE: "baseline",
         RANDOM_MIX: "baseline",
-        **dict.fromkeys(names, "candidate"),
+        **dict.fromkeys(set(proof.menus) - {POLICY}, "candidate"),
     }
     return report.Results(
         headline=_headline(config, sound, proof, found, task, final),
@@ -112,13 +113,8 @@ def results(
                             low=float(found.spend[k, 1]), high=float(found.spend[k, 2]))
             for k, b in enumerate(task.budgets)
         ),
-        provenance=about, cautions=_cautions(config, proof, found),
+        provenance=about, cautions=_cautions(proof, found, task),
     )  # fmt: skip
-
-
-def _label(budget: float, found: Evidence, task: Task) -> str:
-    dearest = max(arm.cost for arm in found.table.arms)
-    return f"{budget / dearest:.0%} of the cash" if dearest > 0 else f"{budget:g}"
 
 
 def _headline(
@@ -135,16 +131,16 @@ def _headline(
         else "on rows kept apart for it"
     )
     summary = (
-        f"{share.cash:.0%} of the cash is {task.budgets[k]:.3g} {config.report.money_unit} per {head}; "
-        f"all of it, and the full effect, is giving {share.arm!r} to everyone.",
+        f"That is {table.spend[at, k]:.3g} {config.report.money_unit} per {head} of the {task.budgets[k]:.3g} allowed; "
+        f"all of the cash, and the full effect, is giving {share.arm!r} to everyone.",
         f"Against the best mix of arms for the same money, the policy brings {table.difference[at, k]:+.3g} {unit} per "
         f"{head} (95 % interval {table.difference_low[at, k]:+.3g} to {table.difference_high[at, k]:+.3g}): {verdict}.",
         f"Proven {way}: {proof.logs.n:,} rows whose outcomes took no part in learning the policy that is judged on them.",
         sound.verdict,
     )
     sentence = (
-        f"With {share.cash:.0%} of the cash, {share.effect:.0%} of the effect "
-        f"(95 % interval {share.low:.0%} to {share.high:.0%})."
+        f"With {percent(share.cash)} of the cash, {percent(share.effect)} of the effect "
+        f"(95 % interval {percent(share.low)} to {percent(share.high)})."
     )
     if not np.isfinite([share.low, share.high]).all():
         sentence = "These rows cannot tell the best arm from no one, so no share of an effect is given."
@@ -154,6 +150,8 @@ def _headline(
         "run a larger trial, or ship the mix.",
         "worse": "Do not ship this policy: the best mix of arms does better.",
     }[verdict]
+    if not sound.ok:
+        action = "First explain what the checks of the data found; until then nothing below can be relied on."
     return report.Headline(title=config.report.title, sentence=sentence, summary=summary, action=action)
 
 
@@ -238,12 +236,18 @@ def _feature_mixes(proof: Proof, k: int, label: str) -> list[report.MixTable]:
     ]  # fmt: skip
 
 
-def _cautions(config: Config, proof: Proof, found: Evidence) -> tuple[str, ...]:
+def _cautions(proof: Proof, found: Evidence, task: Task) -> tuple[str, ...]:
     said = [
         "Values are per unit and decision period of the trial; another season or population may differ. Confirm online.",
         "The best mix of arms is chosen on the rows that judge it, which favours it slightly.",
         *found.table.notes,
     ]
+    for budget, label, (_, low, high) in zip(task.budgets, task.labels, found.spend, strict=True):
+        if low > budget:
+            said.append(
+                f"At {label} the realised spend is above the budget ({low:.3g} to {high:.3g} against {budget:.3g}): "
+                "the price curve had too few rows. Allocate with a safety, or with more trial rows."
+            )
     if len(set(proof.chosen)) > 1:
         said.append(
             f"The parts of the trial chose different models ({', '.join(proof.chosen)}): the choice is not stable."
