@@ -115,7 +115,7 @@ REFUSED = {
     "number nan": (lambda: _check.number("level", np.nan), "level == nan: must be a finite number"),
     "number kind": (
         lambda: _check.number("level", [1, 2]),
-        r"level == \[1, 2\]: must be a finite number .* Give a number\.",
+        r"level == \[1, 2\]: must be a finite number\. Give a number\.",
     ),
     "choice": (
         lambda: _check.choice("kind", "c", ("a", "b")),
