@@ -88,7 +88,7 @@ def main() -> None:
         "",
         "| job | seconds | bisection, seconds | ratio |",
         "|---|---|---|---|",
-        f"| plan: price, whole units, bound, audit | {ours:.2f} | {theirs:.1f} (price only) | {theirs / ours:.0f}× |",
+        f"| plan: price, whole units, bound, audit | {ours:.2f} | {theirs:.1f} (price only) | {theirs / ours:.1f}× |",
         f"| outcome curve, read at {BUDGETS} budgets | {curve:.2f} | {BUDGETS * one:.0f} | {BUDGETS * one / curve:.0f}× |",
     ]
     OUT.write_text("\n".join(lines) + "\n")
