@@ -12,7 +12,7 @@ def trial(n=3000, seed=0, m=2, x=None, shares=None, **columns):
     rng = np.random.default_rng(seed)
     t = np.r_[np.arange(m), rng.choice(m, n - m, p=shares)]
     x = rng.normal(size=(n, 4)) if x is None else x
-    columns = {"value": rng.random(n), "cost": t.astype(float), "propensity": "uniform"} | columns
+    columns = {"value": t + rng.random(n), "cost": t.astype(float), "propensity": "uniform"} | columns
     return Logs(x=x, treatment=t, treatments=["control", "low", "high", "top"][:m], **columns)
 
 

@@ -75,19 +75,20 @@ def init(
 
 @app.command()
 def check(config: ConfigFile, as_json: Json = False) -> None:
-    """Is this log usable? Sample ratio, balance, overlap, tails; what the past policy's log gets wrong."""
+    """Is this log usable? Sample ratio, balance, overlap, tails; what the past policy's log gets wrong. How much can it tell?"""
     from largesse.cli import show
     from largesse.config import load
-    from largesse.evaluate.checks import check as look
-    from largesse.runs import load_rows, task_of
+    from largesse.runs import load_rows, soundness, task_of
 
     said = load(config)
     rows = load_rows(said)
-    sound = look(rows.rct, rows.obs)
-    task_of(said, rows)  # what `fit` would refuse, `check` refuses
+    sound = soundness(said, rows, task_of(said, rows))  # what `fit` would refuse, `check` refuses
     if as_json:
         found = [{"name": f.name, "status": f.status, "sentence": f.verdict} for f in sound]
-        show.print_json({"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "findings": found})
+        show.print_json(
+            {"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "findings": found,
+             "power": sound.power.numbers()}
+        )  # fmt: skip
     else:
         show.out.print(escape(rows.outcome.describe()), highlight=False)
         show.findings(sound)

@@ -50,7 +50,7 @@ def progress(quiet: bool) -> Iterator[Say]:
         def note(stage: str, share: float) -> None:
             if not quiet and last[-1:] != [stage]:
                 last.append(stage)
-                err.print(f"{share:4.0%} {stage}", highlight=False)
+                err.print(f"{share:4.0%} {escape(stage)}", highlight=False, soft_wrap=True)
 
         yield note
         return
@@ -58,7 +58,14 @@ def progress(quiet: bool) -> Iterator[Say]:
         TextColumn("{task.description:32}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True
     ) as bar:
         job = bar.add_task("", total=1.0)
-        yield lambda stage, share: bar.update(job, description=stage, completed=share)
+
+        def show(stage: str, share: float) -> None:
+            if stage.endswith("."):  # a finding stays on the screen
+                bar.console.print(escape(stage), highlight=False)
+            else:
+                bar.update(job, description=stage, completed=share)
+
+        yield show
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -12,6 +12,7 @@ from largesse.evaluate.checks import (
 )
 from largesse.evaluate.compare import Bootstrap, Comparison, EffectShare, compare, effect_share
 from largesse.evaluate.curve import OutcomeCurve, outcome_curve
+from largesse.evaluate.power import Power, power
 from largesse.evaluate.ranking import (
     CostCurve,
     aucc,
@@ -32,6 +33,7 @@ __all__ = [
     "EffectShare",
     "Finding",
     "OutcomeCurve",
+    "Power",
     "Soundness",
     "arm_means",
     "attainable_gain",
@@ -49,6 +51,7 @@ __all__ = [
     "outcome_bias",
     "outcome_curve",
     "overlap",
+    "power",
     "qini",
     "roi_score",
     "sample_ratio",

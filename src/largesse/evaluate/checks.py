@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from largesse.evaluate.finding import FAIL, Finding, Status
 from largesse.evaluate.past_policy import FEWEST_ROWS, OutcomeBias, Overlap, outcome_bias, overlap
+from largesse.evaluate.power import PROOF, Power, power
 from largesse.evaluate.randomisation import Balance, Imbalance, SampleRatio, balance, sample_ratio
 from largesse.logs import Logs
 
-__all__ = ["Balance", "Finding", "Imbalance", "OutcomeBias", "Overlap", "SampleRatio", "Soundness", "balance", "check",
-           "outcome_bias", "overlap", "sample_ratio"]  # fmt: skip
+__all__ = ["Balance", "Finding", "Imbalance", "OutcomeBias", "Overlap", "Power", "SampleRatio", "Soundness", "balance",
+           "check", "outcome_bias", "overlap", "power", "sample_ratio"]  # fmt: skip
 
 _WORSE = {"ok": 0, "warn": 1, "fail": 2}
 
@@ -28,7 +29,7 @@ class Soundness:
     """The findings about a trial and, if given, an observational log.
 
     Attributes:
-        findings: One entry per check, in the order they were made; the four large checks are their own results.
+        findings: One entry per check, in the order they were made; the five large checks are their own results.
     """
 
     findings: tuple[Finding, ...]
@@ -41,6 +42,17 @@ class Soundness:
             if finding.name == name:
                 return finding
         raise KeyError(f"no finding {name!r}; there are: {', '.join(f.name for f in self.findings)}")
+
+    @property
+    def power(self) -> Power:
+        """How much the trial can tell.
+
+        Raises:
+            KeyError: Its propensities are unknown.
+        """
+        found = self["power"]
+        assert isinstance(found, Power)
+        return found
 
     @property
     def status(self) -> Status:
@@ -63,19 +75,23 @@ class Soundness:
         return "These rows look sound. Go on."
 
 
-def check(rct: Logs, obs: Logs | None = None) -> Soundness:
+def check(
+    rct: Logs, obs: Logs | None = None, *, budgets: ArrayLike | None = None, proof_share: float = PROOF
+) -> Soundness:
     """Returns all findings about a trial, and about the observational log that is to be learned from beside it.
 
     Args:
         rct: Rows of a trial.
         obs: Rows of a past policy over the same treatments, optional.
+        budgets: Money per head at which the power of the trial is judged; see `power`.
+        proof_share: Rows that will judge the policies, as a share of the trial's.
 
     Raises:
-        DataError: The logs name different treatments.
+        DataError: The logs name different treatments, or the budgets or the share break a rule.
 
     >>> rng = np.random.default_rng(0)
     >>> t = np.arange(4000) % 2
-    >>> logs = Logs(x=rng.normal(size=(4000, 3)), treatment=t, value=rng.random(4000), cost=t, propensity="uniform")
+    >>> logs = Logs(x=rng.normal(size=(4000, 3)), treatment=t, value=t + rng.random(4000), cost=t, propensity="uniform")
     >>> check(logs).verdict
     'These rows look sound. Go on.'
     """
@@ -84,6 +100,8 @@ def check(rct: Logs, obs: Logs | None = None) -> Soundness:
         sample_ratio(rct), features, _post_treatment(features), _arm_sizes(rct), _responses(rct), _heavy_tail(rct),
         *_repeats(rct, "repeated units"), *_timing(rct),
     ]  # fmt: skip
+    if rct.propensity is not None:
+        findings.append(power(rct, budgets, proof_share))
     if obs is not None:
         findings.append(outcome_bias(rct, obs))
         findings.append(overlap(obs) if obs.arm_rows.min() >= FEWEST_ROWS else _no_overlap(obs))

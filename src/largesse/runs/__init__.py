@@ -13,6 +13,7 @@ _HOME = {
     "fit": "campaign",
     "load_rows": "load",
     "open_run": "held",
+    "soundness": "campaign",
     "task_of": "campaign",
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from largesse import __version__, _check, report
 from largesse.config import Config, dump
-from largesse.evaluate.checks import check
+from largesse.evaluate.checks import Soundness, check
 from largesse.logs import Logs
 from largesse.models.candidates import Settings
 from largesse.policy import Policy
@@ -25,7 +25,7 @@ from largesse.runs.load import Rows, load_rows
 from largesse.runs.results import Evidence, evidence, results
 from largesse.store import atomic_folder, may_write
 
-__all__ = ["Run", "fit", "task_of"]
+__all__ = ["Run", "fit", "soundness", "task_of"]
 
 _SMALL = 20_000  # below this many trial rows the proof takes turns over all of them
 _FOLDS = 5
@@ -69,7 +69,8 @@ def fit(
     rows = load_rows(config)
     task = task_of(config, rows)
     say("checking the data", 0.05)
-    sound = check(rows.rct, rows.obs)
+    sound = soundness(config, rows, task)
+    say(sound.power.verdict, 0.1)
     final, proof = _learn_and_prove(config, rows, task, say)
     say("proving", 0.9)
     found = evidence(proof, task)
@@ -78,7 +79,7 @@ def fit(
     shown = results(config, sound, proof, found, final, task, about)
     shown = changed(shown, cautions=(*cautions, *shown.cautions))
     say("writing", 0.95)
-    metrics = _metrics(shown, found, proof, final, task)
+    metrics = _metrics(shown, found, proof, final, task) | {"power": sound.power.numbers()}
     with atomic_folder(target, replace=replace, marker="config.toml") as place:
         (place / "config.toml").write_text(dump(config), encoding="utf-8")
         (place / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
@@ -105,6 +106,17 @@ def task_of(config: Config, rows: Rows) -> Task:
     )  # fmt: skip
 
 
+def soundness(config: Config, rows: Rows, task: Task) -> Soundness:
+    """Returns what the checks find, the power of the trial at the budgets of the run and on the rows of its proof."""
+    share = 1.0 if _folds(config, rows) > 1 else config.data.test_share
+    share = share if rows.test is None else rows.test.n / rows.rct.n
+    return check(rows.rct, rows.obs, budgets=task.budgets, proof_share=share)
+
+
+def _folds(config: Config, rows: Rows) -> int:
+    return config.data.folds or (_FOLDS if rows.rct.n < _SMALL else 0)
+
+
 def _learn_and_prove(config: Config, rows: Rows, task: Task, say: Say) -> tuple[Learned, Proof]:
     least = min(rows.rct.arm_rows)
     if least < _LEAST:
@@ -113,7 +125,7 @@ def _learn_and_prove(config: Config, rows: Rows, task: Task, say: Say) -> tuple[
             f"rows of treatment {name!r} in rct", int(least), f"learning, choosing and proving need {_LEAST} of every arm",
             "Collect more rows, merge it with a similar arm, or leave it out of columns.treatments and the file.",
         )  # fmt: skip
-    folds = config.data.folds or (_FOLDS if rows.rct.n < _SMALL else 0)
+    folds = _folds(config, rows)
     if rows.test is not None:
         final = learn(rows.rct, rows.obs, task, say, (0.1, 0.9))
         return final, prove([final], [rows.test], task)

@@ -29,7 +29,7 @@ __all__ = ["Learned", "Proof", "Say", "Task", "budgets_of", "learn", "prove"]
 
 _MOST = 2.0  # a budget beyond so many times the dearest arm is a mistake of units
 Say = Callable[[str, float], None]
-"""Told the stage and the share of the work that is done."""
+"""Told the stage and the share of the work that is done; a full sentence is a finding, to be shown and kept."""
 
 
 @dataclass(frozen=True, slots=True)
