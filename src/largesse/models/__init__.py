@@ -10,6 +10,8 @@ _HOME = {
     "Calibrated": "calibrate",
     "CausalForest": "forest",
     "Corrected": "correction",
+    "DFCL": "dfcl",
+    "Decision": "_decision",
     "MLP": "mlp",
     "Model": "base",
     "Outcome": "outcome",

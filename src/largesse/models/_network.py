@@ -106,7 +106,13 @@ class ResponseNet(nn.Module):
         self, x: Tensor, t: Tensor, value: Tensor, cost: Tensor, weight: Tensor, observed: Tensor | None = None
     ) -> Tensor:
         """Returns the weighted mean loss of the logged outcomes: -log likelihood of the value plus that of the cost."""
-        heads, costs = self(x, observed)
+        return self.logged(self(x, observed), t, value, cost, weight)
+
+    def logged(
+        self, raw: tuple[Tensor, Tensor | None], t: Tensor, value: Tensor, cost: Tensor, weight: Tensor
+    ) -> Tensor:
+        """Returns the same from raw heads, as `forward` gives them."""
+        heads, costs = raw
         taken = heads.gather(2, t[:, None, None].expand(-1, self.parts, 1)).squeeze(2)  # (N, parts)
         each = self.value_loss(taken, value)
         if costs is not None:
@@ -140,7 +146,11 @@ class ResponseNet(nn.Module):
 
     def respond(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Returns E value, P(value > 0) and E cost, each (N, M); None where not known."""
-        heads, costs = self(x)
+        return self.expected(self(x))
+
+    def expected(self, raw: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Returns the same from raw heads, as `forward` gives them."""
+        heads, costs = raw
         value, redeem = self._expect(heads)
         if costs is None:
             return value, redeem, None
@@ -150,6 +160,22 @@ class ResponseNet(nn.Module):
         if not self.outcome.control_cost:
             cost = torch.cat([torch.zeros_like(cost[:, :1]), cost[:, 1:]], 1)
         return value, redeem, cost
+
+    def menu(self, raw: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor]:
+        """Returns value and cost of every treatment, each (N, M), differentiable: what `Outcome.menu` makes of the response."""
+        value, redeem, cost = self.expected(raw)
+        outcome = self.outcome
+        if outcome.monotone and not self.plain:
+            value, redeem = _rising(value), None if redeem is None else _rising(redeem)
+        if cost is not None:
+            return value, cost
+        amounts = torch.tensor(outcome.amounts, dtype=value.dtype)
+        if outcome.cost_rule == "per_contact":
+            return value, amounts.expand_as(value)
+        if outcome.cost_rule == "share_of_value":
+            return value, amounts * value.clamp_min(0)
+        assert redeem is not None, "a redemption needs P(value > 0)"
+        return value, amounts * redeem
 
     def _expect(self, heads: Tensor) -> tuple[Tensor, Tensor | None]:
         family = "gaussian" if self.plain else self.outcome.family
@@ -161,3 +187,10 @@ class ResponseNet(nn.Module):
             return mean, heads[:, 1].sigmoid() if self.free == 2 else None
         p, sigma = heads[:, 0].sigmoid(), F.softplus(heads[:, 2]).clamp(*_SIGMA)
         return p * (heads[:, 1] + sigma**2 / 2).clamp_max(30).exp(), p
+
+
+def _rising(table: Tensor) -> Tensor:
+    """Returns rows that never fall from one level to the next, as `outcome.rising` makes them."""
+    above = table.cummax(1).values
+    below = table.flip(1).cummin(1).values.flip(1)
+    return (above + below) / 2

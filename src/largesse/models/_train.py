@@ -1,18 +1,24 @@
-"""The training loop: mini-batches, AdamW, a decaying rate, averaged last weights, explicit seeds."""
+"""The training loop of every network: mini-batches, AdamW, a decaying rate, averaged last weights, explicit seeds.
+
+A two-stage fit starts from a drawn network, a decision loss from a fitted one: the loop is the same. With a `Keeper` it
+can be killed at any step and goes on to the same weights, bit for bit.
+"""
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Schedule", "Step", "threads", "train"]
+from largesse.models._checkpoint import Arrays, Keeper
 
-log = logging.getLogger(__name__)
+__all__ = ["Remembers", "Schedule", "Step", "threads", "train"]
+
 Step = Callable[[int, int, float], None]
 
 
@@ -37,6 +43,18 @@ class Schedule:
     least: int = 400
 
 
+class Remembers(Protocol):
+    """A loss that keeps numbers from batch to batch."""
+
+    def state(self) -> Arrays:
+        """Returns them."""
+        ...
+
+    def restore(self, arrays: Arrays) -> None:
+        """Takes them over."""
+        ...
+
+
 @contextmanager
 def threads(n: int) -> Iterator[None]:
     """Runs torch on n threads, then gives back what was set."""
@@ -55,44 +73,106 @@ def train(
     schedule: Schedule,
     seed: int,
     on_step: Step | None = None,
+    keeper: Keeper | None = None,
+    memory: Remembers | None = None,
 ) -> None:
     """Minimises `loss(rows of a batch)` and leaves the averaged last weights in the network.
 
     Args:
-        net: The network whose parameters are learned.
+        net: The network whose parameters are learned, from where they are.
         loss: Mean loss of the rows whose numbers it is given.
         rows: Number of training rows.
         schedule: How long and how fast.
-        seed: Orders the rows.
+        seed: Orders the rows, and draws what the network drops.
         on_step: Called as on_step(step, steps, loss) after each step.
+        keeper: Keeps the state on disk, and gives back that of a killed run.
+        memory: What the loss keeps from batch to batch, to be kept with it.
     """
-    draw = torch.Generator().manual_seed(seed)
-    batch = min(schedule.batch, max(64, rows // 8))
-    per_epoch = max(1, rows // batch)
-    steps = max(schedule.epochs * per_epoch, schedule.least)
-    start = int(steps * (1 - schedule.average))
-    matrices = [p for name, p in net.named_parameters() if name.endswith("weight")]
-    levels = [
-        p for name, p in net.named_parameters() if not name.endswith("weight")
-    ]  # shrunk, they would move every mean
-    groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": levels, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=schedule.rate)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=schedule.rate * 0.01)
-    mean = torch.optim.swa_utils.AveragedModel(net)
+    loop = _Loop(net, rows, schedule, seed, memory)
+    found = None if keeper is None else keeper.found()
+    if found is not None:
+        loop.restore(found)
     net.train()
-    for step in range(steps):
-        if step % per_epoch == 0:
-            order = torch.randperm(rows, generator=draw)
-        k = step % per_epoch * batch
-        value = loss(order[k : k + batch])
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(net.parameters(), 10.0)
-        optimiser.step()
-        decay.step()
-        if step >= start:
-            mean.update_parameters(net)
-        if on_step is not None:
-            on_step(step + 1, steps, float(value.detach()))
-    net.load_state_dict(mean.module.state_dict())
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(loop.noise)
+        while loop.step < loop.steps:
+            value = loop.advance(loss)
+            if on_step is not None:
+                on_step(loop.step, loop.steps, value)
+            if keeper is not None:
+                keeper.keep(loop.state, now=loop.step == loop.steps)
+    net.load_state_dict(loop.mean.module.state_dict())
     net.eval()
+
+
+class _Loop:
+    """The state of a training: what a step reads and changes."""
+
+    def __init__(self, net: nn.Module, rows: int, schedule: Schedule, seed: int, memory: Remembers | None) -> None:
+        self.net, self.rows, self.memory = net, rows, memory
+        self.batch = min(schedule.batch, max(64, rows // 8))
+        self.per_epoch = max(1, rows // self.batch)
+        self.steps = max(schedule.epochs * self.per_epoch, schedule.least)
+        self.start = int(self.steps * (1 - schedule.average))
+        matrices = [p for name, p in net.named_parameters() if name.endswith("weight")]
+        levels = [
+            p for name, p in net.named_parameters() if not name.endswith("weight")
+        ]  # shrunk, they would move means
+        groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": levels, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=schedule.rate)
+        self.rate = schedule.rate
+        self.mean = torch.optim.swa_utils.AveragedModel(net)
+        self.step = 0
+        self.draw = torch.Generator().manual_seed(seed)
+        self.before = self.draw.get_state()  # of the epoch
+        self.noise = torch.Generator().manual_seed(seed).get_state()  # of what the network drops
+        self.order = torch.empty(0, dtype=torch.int64)
+
+    def advance(self, loss: Callable[[Tensor], Tensor]) -> float:
+        """Takes one step; returns the loss before it."""
+        at = self.step % self.per_epoch
+        if at == 0 or not len(self.order):
+            self.before = self.draw.get_state()
+            self.order = torch.randperm(self.rows, generator=self.draw)
+        value = loss(self.order[at * self.batch : (at + 1) * self.batch])
+        self.optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        for group in self.optimiser.param_groups:  # rate (1 + cos(π step / steps)) / 2, down to a hundredth
+            group["lr"] = self.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * self.step / self.steps)) / 2)
+        self.optimiser.step()
+        if self.step >= self.start:
+            self.mean.update_parameters(self.net)
+        self.step += 1
+        return float(value.detach())
+
+    def state(self) -> Arrays:
+        """Returns all that is needed to go on."""
+        held = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        held |= {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
+        for k, one in self.optimiser.state_dict()["state"].items():
+            held |= {f"adam.{k}.{name}": v for name, v in one.items()}
+        held |= {"step": torch.tensor(self.step), "before": self.before, "noise": torch.get_rng_state()}
+        arrays = {k: v.detach().clone().numpy() for k, v in held.items()}
+        return arrays | {f"memory.{k}": v for k, v in (self.memory.state() if self.memory else {}).items()}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Goes to where `state` was taken."""
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, array in arrays.items():
+            kind, _, rest = name.partition(".")
+            parts.setdefault(kind, {})[rest] = torch.from_numpy(array)
+        self.net.load_state_dict(parts["net"])
+        self.mean.load_state_dict(parts["mean"])
+        self.step = int(parts["step"][""])
+        adam = self.optimiser.state_dict()
+        for name, tensor in parts.get("adam", {}).items():
+            k, _, what = name.partition(".")
+            adam["state"].setdefault(int(k), {})[what] = tensor
+        self.optimiser.load_state_dict(adam)
+        self.before, self.noise = parts["before"][""], parts["noise"][""]
+        self.draw.set_state(self.before)
+        if self.step % self.per_epoch:
+            self.order = torch.randperm(self.rows, generator=self.draw)
+        if self.memory is not None:
+            self.memory.restore({k[7:]: v for k, v in arrays.items() if k.startswith("memory.")})

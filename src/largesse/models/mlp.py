@@ -15,7 +15,7 @@ from largesse.models._train import Schedule, Step, threads, train
 from largesse.models.base import Data, Model, State, training_rows
 from largesse.models.outcome import Outcome, Response
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "tensors"]
 
 _CHUNK = 4096  # rows scored at once: stays in cache
 
@@ -84,11 +84,10 @@ class MLP(Model):
         rows = training_rows(self.data, rct, obs)
         if self.plain:
             self.outcome_ = Outcome(family="gaussian", cost_rule="learned", control_cost=self.outcome_.control_cost)
-        tensors = _tensors(rows, self.arm_weighted)
         observed = torch.zeros(rows.n)
         if self.data == "both" and obs is not None:
             observed[rct.n :] = 1.0
-        x, t, value, cost, weight = tensors
+        x, t, value, cost, weight = tensors(rows, self.arm_weighted)
         scales = (float(value.std()) or 1.0, float(cost.std()) or 1.0)
         centre, spread = x.mean(0), x.std(0).clamp_min(1e-6)
         self.nets_: list[ResponseNet] = []
@@ -144,7 +143,8 @@ class MLP(Model):
             self.nets_.append(net.eval())
 
 
-def _tensors(rows: Logs, arm_weighted: bool) -> tuple[torch.Tensor, ...]:
+def tensors(rows: Logs, arm_weighted: bool) -> tuple[torch.Tensor, ...]:
+    """Returns x, treatment, value, cost and the weight of each row in the prediction loss."""
     weight = rows.weights
     if arm_weighted:
         weight = weight * (rows.n / (rows.n_treatments * rows.arm_rows))[rows.treatment]

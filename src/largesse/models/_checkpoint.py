@@ -1,0 +1,68 @@
+"""Training that survives a kill: the state of a loop on disk, whole or not at all, and only for the job it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from largesse.errors import StoreError
+from largesse.store import load, save
+
+__all__ = ["Keeper", "digest"]
+
+Arrays = dict[str, NDArray[Any]]
+_KIND = "training"
+
+
+def digest(parts: Iterable[Any]) -> str:
+    """Returns a checksum of arrays, tensors and plain values: what a training depends on."""
+    seen = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        array = part.numpy() if isinstance(part, torch.Tensor) else part
+        if isinstance(array, np.ndarray):
+            seen.update(f"{array.dtype}{array.shape}".encode())
+            seen.update(np.ascontiguousarray(array).view(np.uint8).data)
+        else:
+            seen.update(repr(array).encode())
+        seen.update(b"|")
+    return seen.hexdigest()
+
+
+@dataclass
+class Keeper:
+    """Keeps the state of one training loop in a folder.
+
+    Attributes:
+        folder: Where; made on the first `keep`, replaced whole by each further one.
+        job: Checksum of what the training depends on: another job's state is not taken over.
+        every: Seconds between two states.
+    """
+
+    folder: Path
+    job: str
+    every: float = 20.0
+    _last: float = field(default_factory=time.monotonic)
+
+    def found(self) -> Arrays | None:
+        """Returns the arrays of the last state of this job, or None."""
+        if not self.folder.exists():
+            return None
+        try:
+            saved = load(self.folder)
+        except StoreError:  # damaged or of a newer version: the training starts anew and replaces it
+            return None
+        return saved.arrays if saved.kind == _KIND and saved.settings.get("job") == self.job else None
+
+    def keep(self, state: Callable[[], Arrays], *, now: bool = False) -> None:
+        """Writes what `state` returns if it is time to."""
+        if now or time.monotonic() - self._last >= self.every:
+            save(self.folder, _KIND, {"job": self.job}, state(), replace=True)
+            self._last = time.monotonic()

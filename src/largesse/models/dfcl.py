@@ -1,0 +1,185 @@
+"""Decision-focused learning: a two-stage network, tuned on the trial by what its decisions are worth."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from largesse import _check
+from largesse.logs import Logs
+from largesse.models._decision import Decision, Objective, Trial
+from largesse.models._network import ResponseNet
+from largesse.models._train import Schedule, Step, threads, train
+from largesse.models.base import Model, State
+from largesse.models.mlp import MLP, tensors
+from largesse.models.outcome import Outcome, Response
+from largesse.models.shrink import between, choose_strength, in_turns, target_budgets
+
+__all__ = ["DFCL"]
+
+TUNING = Schedule(epochs=8, batch=8192, rate=1e-3, decay=0.0, average=0.5, least=100)
+_CHUNK = 8192
+
+
+class DFCL(Model):
+    """A network learned by likelihood, then by joint loss on the trial: decision loss + alpha * prediction loss.
+
+    With ``MLP(data="rct")`` as its base this is decision-focused learning on the experiment alone; with ``MLP()``, which
+    learns from the trial and the log, it is pool-then-tune.
+
+    Args:
+        base: The two-stage network; a clone of it is fitted.
+        decision: Which decision loss, with its options.
+        alpha: Weight of the prediction loss on the trial.
+        strength: How far to go from the base to the tuned network, in [0, 1]; ``"cross-fit"``: chosen on rows that
+            neither has seen, see `largesse.models.shrink`.
+        folds: Parts of the trial that take turns in that choice.
+        outcome: Family and cost rule; None: the base's, or inferred from the rows.
+        schedule: Epochs, batch, rate and averaging of the tuning.
+        seed: Row orders, folds and draws.
+        n_threads: Threads of the matrix products.
+        on_step: Called as on_step(step, steps, loss) after each step of the tuning.
+
+    Attributes:
+        budgets_: Target budgets, money per head.
+        strength_: How far the menu goes towards the tuned network.
+        choice_: Why, or None where the strength was given.
+
+    Reference:
+        Zhou et al., KDD 2024 (DFCL); the primal losses: Bi-DFCL, NeurIPS 2025.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x, t = rng.normal(size=(600, 2)), rng.integers(0, 2, 600)
+    >>> order = (rng.random(600) < 0.3 + 0.3 * t * (x[:, 0] > 0)).astype(float)
+    >>> model = DFCL(MLP(members=1), strength=0.5).fit(Logs(x=x, treatment=t, value=order, cost=2.0 * t * order))
+    >>> model.strength_, model.predict(x).cost[:, 0].max().item()
+    (0.5, 0.0)
+    """
+
+    def __init__(
+        self,
+        base: MLP,
+        *,
+        decision: Decision = Decision(),  # noqa: B008  (frozen)
+        alpha: float = 1.0,
+        strength: float | Literal["cross-fit"] = "cross-fit",
+        folds: int = 2,
+        outcome: Outcome | None = None,
+        schedule: Schedule = TUNING,
+        seed: int = 0,
+        n_threads: int = 1,
+        on_step: Step | None = None,
+    ) -> None:
+        self.base = base
+        self.decision = decision
+        self.alpha = alpha
+        self.strength = strength
+        self.folds = folds
+        self.outcome = outcome
+        self.schedule = schedule
+        self.seed = seed
+        self.n_threads = n_threads
+        self.on_step = on_step
+
+    @classmethod
+    def published(cls, kind: str = "dpl", **changes: Any) -> Self:
+        """Returns the papers' form: plain heads, squared errors, money spent not counted, no shrinkage.
+
+        Args:
+            kind: ``"dpl"``, ``"difd"``, ``"ppl"`` or ``"pifd"``.
+            changes: Other parameters.
+        """
+        decision = Decision(kind=kind, net_of="nothing", variance="plain")  # type: ignore[arg-type]
+        given = {"decision": decision, "strength": 1.0, **changes}
+        return cls(given.pop("base", MLP.published(data="rct")), **given)
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        if not isinstance(self.base, MLP):
+            raise _check.refuse("base", self.base, "must be an MLP", "For any other base there is Steered.")
+        if self.strength != "cross-fit":
+            _check.number("strength", self.strength, low=0, high=1, remedy="Or give 'cross-fit'.")
+        _check.number("alpha", self.alpha, low=0)
+        self.budgets_ = target_budgets(rct, self.decision.budgets)
+        self.base_, self.tuned_ = self._pair(rct, obs)
+        self.outcome_ = self.base_.outcome_
+        self.choice_ = None
+        if self.strength == "cross-fit":
+            pair = in_turns(rct, self.folds, self.seed, lambda rows, _: self._answers(*self._pair(rows, obs)))
+            menu = lambda answer: self.outcome_.menu(answer, self.treatments_)  # noqa: E731
+            self.strength_, self.choice_ = choose_strength(rct, pair, menu, self.budgets_, self.seed)
+        else:
+            self.strength_ = float(self.strength)
+
+    def _pair(self, rct: Logs, obs: Logs | None) -> tuple[MLP, MLP]:
+        """Returns the two-stage networks, and the same after tuning on the trial."""
+        base = clone(self.base).set_params(outcome=self.outcome_).fit(rct, obs)
+        tuned = copy.deepcopy(base)
+        with threads(self.n_threads):
+            for k, net in enumerate(tuned.nets_):
+                seed = int(np.random.SeedSequence(self.seed, spawn_key=(1, k)).generate_state(1)[0])
+                self._tune(net, rct, tuned, seed)
+        return base, tuned
+
+    def _tune(self, net: ResponseNet, rct: Logs, base: MLP, seed: int) -> None:
+        x, t, value, cost, weight = tensors(rct, base.arm_weighted)
+        menu = _menu(net, x)
+        trial = trial_rows(rct, None if self.decision.variance == "plain" else menu)
+        objective = Objective(self.decision, trial, self.budgets_, net.value_scale)
+        objective.prime(*menu)
+
+        def loss(i: torch.Tensor) -> torch.Tensor:
+            raw = net(x[i])
+            joint = objective(*net.menu(raw), i)
+            return joint + self.alpha * net.logged(raw, t[i], value[i], cost[i], weight[i]) if self.alpha else joint
+
+        train(net, loss, len(x), self.schedule, seed, self.on_step, memory=objective)
+
+    @staticmethod
+    def _answers(base: MLP, tuned: MLP) -> Callable[[NDArray[Any]], tuple[Response, Response]]:
+        return lambda x: (base.respond(x), tuned.respond(x))
+
+    def _respond(self, x: NDArray[np.float32]) -> Response:
+        trusted = self.base_.respond(x)
+        return trusted if self.strength_ == 0 else between(trusted, self.tuned_.respond(x), self.strength_)
+
+    def state(self) -> State:
+        """Returns both networks' states and the strength."""
+        settings, arrays = self.base_.state()
+        tuned, moved = self.tuned_.state()
+        return {
+            "settings": settings, "tuned": tuned, "strength": self.strength_, "budgets": list(self.budgets_),
+        }, {f"base.{k}": v for k, v in arrays.items()} | {f"tuned.{k}": v for k, v in moved.items()}  # fmt: skip
+
+    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Takes over a saved state."""
+        base = self.restored_base(settings, arrays)
+        tuned = copy.deepcopy(base)
+        tuned.restore(settings["tuned"], {k[6:]: v for k, v in arrays.items() if k.startswith("tuned.")})
+        assert isinstance(base, MLP)
+        assert isinstance(tuned, MLP)
+        self.base_, self.tuned_, self.strength_ = base, tuned, float(settings["strength"])
+        self.budgets_, self.choice_ = tuple(settings["budgets"]), None
+
+
+def trial_rows(rct: Logs, menu: tuple[torch.Tensor, torch.Tensor] | None) -> Trial:
+    """Returns the rows of a trial as tensors, weights divided by the mean row weight."""
+    mean = rct.total_weight / rct.n
+    value, cost, weight, share = (
+        torch.tensor(a, dtype=torch.float32)
+        for a in (rct.value, rct.cost, rct.inverse_propensity / mean, rct.weights / mean)
+    )
+    return Trial(torch.tensor(rct.treatment, dtype=torch.int64), value, cost, weight, share, menu)
+
+
+def _menu(net: ResponseNet, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the network's menu of all rows, scored in chunks."""
+    with torch.inference_mode():
+        parts = [net.menu(net(x[i : i + _CHUNK])) for i in range(0, len(x), _CHUNK)]
+    value, cost = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
+    return value.clone(), cost.clone()

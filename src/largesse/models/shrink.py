@@ -1,0 +1,89 @@
+"""Between two models: how far to go from the one that is trusted towards the one that promises more.
+
+A decision loss on a small trial is mostly noise, so what it learns is taken in part: s = 0 keeps the trusted menu, 1
+takes the other. s is chosen on rows that neither model has seen, in turns over the trial, and only a gain of more than
+one paired standard error moves it away from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse.evaluate.bootstrap import arm_means
+from largesse.evaluate.compare import Bootstrap, compare
+from largesse.logs import Logs
+from largesse.menu import Menu
+from largesse.models.candidates import Choice, choose
+from largesse.models.outcome import Response
+
+__all__ = ["SHARES", "STRENGTHS", "between", "choose_strength", "in_turns", "target_budgets"]
+
+STRENGTHS = (0.0, 0.25, 0.5, 1.0)
+SHARES = (0.1, 0.25, 0.5, 0.75)
+_DRAWS = 200
+Pair = tuple[Response, Response]
+
+
+def between(trusted: Response, other: Response, strength: float) -> Response:
+    """Returns trusted + strength (other - trusted), table by table; the trusted one, untouched, at 0."""
+    if strength == 0:
+        return trusted
+    tables: list[NDArray[Any] | None] = []
+    for name in ("value", "redeem", "cost"):
+        a, b = getattr(trusted, name), getattr(other, name)
+        tables.append(None if a is None or b is None else a + strength * (b - a))
+    assert tables[0] is not None
+    return Response(tables[0], tables[1], tables[2])
+
+
+def target_budgets(rct: Logs, given: Sequence[float] = ()) -> tuple[float, ...]:
+    """Returns budgets in money per head: those given, or four shares of the way from the cheapest arm to the dearest."""
+    cost = arm_means(rct)[1]
+    low, high = float(cost.min()), float(cost.max())
+    return tuple(float(b) for b in given) or tuple(low + share * (high - low) for share in SHARES)
+
+
+def in_turns(rct: Logs, folds: int, seed: int, learn: Callable[[Logs, int], Callable[[NDArray[Any]], Pair]]) -> Pair:
+    """Returns both models' responses to every row of the trial, learned from the other folds.
+
+    Args:
+        rct: The trial.
+        folds: Number of parts, >= 2.
+        seed: Draws the parts.
+        learn: Learns both from some rows (and the number of the fold); returns what gives their responses to features.
+    """
+    part = rct.parts(*[1.0] * folds, seed=seed)
+    tables: list[dict[str, NDArray[Any]]] = [{}, {}]
+    for k in range(folds):
+        rows = np.flatnonzero(part == k)
+        answers = learn(rct.take(np.flatnonzero(part != k)), k)(rct.x[rows])
+        for into, answer in zip(tables, answers, strict=True):
+            for name in ("value", "redeem", "cost"):
+                table = getattr(answer, name)
+                if table is not None:
+                    into.setdefault(name, np.empty((rct.n, rct.n_treatments)))[rows] = table
+    first, second = (Response(into["value"], into.get("redeem"), into.get("cost")) for into in tables)
+    return first, second
+
+
+def choose_strength(
+    rct: Logs, pair: Pair, menu: Callable[[Response], Menu], budgets: Sequence[float], seed: int
+) -> tuple[float, Choice]:
+    """Returns the smallest strength within one paired standard error of the best, and why.
+
+    Args:
+        rct: The trial.
+        pair: The trusted and the other response to its rows, from models that have not seen them.
+        menu: What makes a menu of a response.
+        budgets: Money per head, (B,).
+        seed: Bootstrap draws.
+    """
+    names = tuple(f"{s:g}" for s in STRENGTHS)
+    menus = {name: menu(between(*pair, s)) for name, s in zip(names, STRENGTHS, strict=True)}
+    table = compare(rct, menus, budgets, bootstrap=Bootstrap(draws=_DRAWS, seed=seed))
+    choice = choose(names, table.value[: len(names)], table.draws[:, : len(names)])
+    return float(choice.name), choice
