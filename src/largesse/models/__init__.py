@@ -18,6 +18,7 @@ _HOME = {
     "Regressors": "regressors",
     "Response": "outcome",
     "Schedule": "_train",
+    "Steered": "steered",
 }
 
 __all__ = sorted(_HOME)

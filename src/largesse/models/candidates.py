@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,19 @@ def _corrected(s: Settings) -> Model:
     return Corrected(_boosting(s), outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
 
 
+def _tuned(s: Settings, data: Literal["rct", "both"]) -> Model:
+    from largesse.models.dfcl import DFCL
+
+    base = _mlp(s, members=s.members, data=data)
+    return DFCL(base, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
+
+
+def _steered(s: Settings) -> Model:
+    from largesse.models.steered import Steered
+
+    return Steered(_boosting(s), by="trees", outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
+
+
 _MAKE: dict[str, Callable[[Settings], Model]] = {
     "lightgbm": lambda s: _calibrated(s, _boosting(s)),
     "mlp": lambda s: _calibrated(s, _mlp(s, members=s.members)),
@@ -82,10 +95,17 @@ _MAKE: dict[str, Callable[[Settings], Model]] = {
     "lightgbm-rct": lambda s: _boosting(s, data="rct"),
     "mlp-rct": lambda s: _mlp(s, data="rct", members=s.members),
     "mlp-published": _published,
+    "dfcl": lambda s: _tuned(s, "rct"),
+    "pool-then-tune": lambda s: _tuned(s, "both"),
+    "lightgbm-steered": _steered,
 }
 NAMES = tuple(_MAKE)
 AUTO = {True: ("lightgbm", "mlp", "logs-then-correction"), False: ("lightgbm-rct", "mlp-rct")}
 """The candidates of ``"auto"``, with and without an observational log, simplest first."""
+DECIDES = frozenset({"dfcl", "pool-then-tune", "lightgbm-steered"})
+"""Candidates that learn from decisions: taken only on paired evidence, see `choose`."""
+TUNED = {True: ("lightgbm-steered", "pool-then-tune"), False: ("dfcl",)}
+"""What ``"auto"`` adds where the trial is large enough for a decision loss to pay."""
 
 
 def make(name: str, settings: Settings) -> Model:
@@ -121,6 +141,9 @@ class Choice:
 def choose(names: Sequence[str], value: NDArray[np.float64], draws: NDArray[np.float64]) -> Choice:
     """Returns the simplest candidate that is within one paired standard error of the best.
 
+    A candidate that learns from decisions (`DECIDES`) is taken only where it beats the choice among the others with 95 %
+    confidence: its loss and this proof are made of the same noisy kind of sum, and it must not be believed for that.
+
     Args:
         names: Candidates, simplest first, (P,).
         value: Value per head at each budget, (P, B); a budget out of someone's reach (nan) is left out for all.
@@ -128,26 +151,43 @@ def choose(names: Sequence[str], value: NDArray[np.float64], draws: NDArray[np.f
     """
     seen = np.isfinite(value).all(0)
     if not seen.any():
-        return Choice(
-            names[0],
-            np.full(len(names), np.nan),
-            np.full(len(names), np.nan),
-            "No budget is within every candidate's reach.",
-        )
+        nothing = np.full(len(names), np.nan)
+        return Choice(names[0], nothing, nothing, "No budget is within every candidate's reach.")
     score, drawn = value[:, seen].mean(1), draws[:, :, seen].mean(2)
-    best = int(np.argmax(score))
-    error = (drawn - drawn[:, best : best + 1]).std(0)
-    first = int(np.argmax(score[best] - score <= error))
-    if len(names) == 1:
-        reason = "It was the only candidate."
-    elif first == best:
-        reason = (
+    plain = [k for k, name in enumerate(names) if name not in DECIDES]
+    bold = [k for k, name in enumerate(names) if name in DECIDES]
+    first, reason = _simplest(names, score, drawn, plain or bold)
+    error = (drawn - drawn[:, [int(np.argmax(score))]]).std(0)
+    if plain and bold:
+        best = max(bold, key=lambda k: score[k])
+        gain, low = score[best] - score[first], float(np.quantile(drawn[:, best] - drawn[:, first], 0.05))
+        words = f"{names[best]}, which learns from decisions, brings {gain:+.3g} per head"
+        if gain > 0 and low > 0:
+            first, reason = (
+                best,
+                f"{words} against {names[first]}, and at least {low:.3g} with 95 % confidence: it is adopted.",
+            )
+        else:
+            reason = f"{reason} {words} against it (95 % confidence: at least {low:.3g}): the two-stage model is kept."
+    return Choice(names[first], score, error, reason)
+
+
+def _simplest(
+    names: Sequence[str], score: NDArray[np.float64], drawn: NDArray[np.float64], among: list[int]
+) -> tuple[int, str]:
+    """Returns the first candidate within one paired standard error of the best among some, and why."""
+    if len(among) == 1:
+        only = "the only candidate" if len(names) == 1 else "the only one learned in two stages"
+        return among[0], f"{names[among[0]]} was {only}."
+    best = max(among, key=lambda k: (score[k], -k))
+    error = (drawn - drawn[:, [best]]).std(0)
+    first = next(k for k in among if score[best] - score[k] <= error[k])
+    if first == best:
+        return first, (
             f"{names[first]} has the highest value on rows that no candidate has seen, "
             "and no simpler one comes within one standard error of it."
         )
-    else:
-        reason = (
-            f"{names[best]} is highest, but {names[first]} is simpler and within one standard error of it "
-            f"({score[best] - score[first]:.3g} against {error[first]:.3g}): noise does not decide."
-        )
-    return Choice(names[first], score, error, reason)
+    return first, (
+        f"{names[best]} is highest, but {names[first]} is simpler and within one standard error of it "
+        f"({score[best] - score[first]:.3g} against {error[first]:.3g}): noise does not decide."
+    )

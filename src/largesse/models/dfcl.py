@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -17,14 +18,23 @@ from largesse.models._decision import Decision, Objective, Trial
 from largesse.models._network import ResponseNet
 from largesse.models._train import Schedule, Step, threads, train
 from largesse.models.base import Model, State
+from largesse.models.candidates import Choice
 from largesse.models.mlp import MLP, tensors
 from largesse.models.outcome import Outcome, Response
 from largesse.models.shrink import between, choose_strength, in_turns, target_budgets
 
-__all__ = ["DFCL"]
+__all__ = ["DFCL", "Start"]
 
-TUNING = Schedule(epochs=8, batch=8192, rate=1e-3, decay=0.0, average=0.5, least=100)
+TUNING = Schedule(epochs=4, batch=8192, rate=1e-3, decay=0.0, average=0.5, least=50)
 _CHUNK = 8192
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Two-stage networks that tunings start from: of the whole trial, and of each fold's complement."""
+
+    base: MLP
+    folds: tuple[MLP, ...]
 
 
 class DFCL(Model):
@@ -67,7 +77,7 @@ class DFCL(Model):
         base: MLP,
         *,
         decision: Decision = Decision(),  # noqa: B008  (frozen)
-        alpha: float = 1.0,
+        alpha: float = 0.1,
         strength: float | Literal["cross-fit"] = "cross-fit",
         folds: int = 2,
         outcome: Outcome | None = None,
@@ -105,26 +115,42 @@ class DFCL(Model):
         if self.strength != "cross-fit":
             _check.number("strength", self.strength, low=0, high=1, remedy="Or give 'cross-fit'.")
         _check.number("alpha", self.alpha, low=0)
+        self.learn_from(self.prepare(rct, obs), rct)
+
+    def prepare(self, rct: Logs, obs: Logs | None = None) -> Start:
+        """Returns the two-stage networks that a tuning starts from: several tunings of one base can share them."""
+        if self.strength != "cross-fit":
+            return Start(self._two_stage(rct, obs), ())
+        part = rct.parts(*[1.0] * self.folds, seed=self.seed)
+        others = [rct.take(np.flatnonzero(part != k)) for k in range(self.folds)]
+        return Start(self._two_stage(rct, obs), tuple(self._two_stage(rows, obs) for rows in others))
+
+    def _two_stage(self, rct: Logs, obs: Logs | None) -> MLP:
+        base: MLP = clone(self.base).set_params(outcome=self.outcome_)
+        return base.fit(rct, obs)
+
+    def learn_from(self, start: Start, rct: Logs) -> Self:
+        """Tunes what `prepare` gave for the same trial; returns self."""
+        self.treatments_, self.features_, self.outcome_ = rct.treatments, rct.features, start.base.outcome_
         self.budgets_ = target_budgets(rct, self.decision.budgets)
-        self.base_, self.tuned_ = self._pair(rct, obs)
-        self.outcome_ = self.base_.outcome_
-        self.choice_ = None
+        self.base_, self.tuned_ = start.base, self._tuned(start.base, rct)
+        self.choice_: Choice | None = None
         if self.strength == "cross-fit":
-            pair = in_turns(rct, self.folds, self.seed, lambda rows, _: self._answers(*self._pair(rows, obs)))
+            pair = in_turns(rct, self.folds, self.seed, lambda rows, k: self._answers(start.folds[k], rows))
             menu = lambda answer: self.outcome_.menu(answer, self.treatments_)  # noqa: E731
             self.strength_, self.choice_ = choose_strength(rct, pair, menu, self.budgets_, self.seed)
         else:
             self.strength_ = float(self.strength)
+        return self
 
-    def _pair(self, rct: Logs, obs: Logs | None) -> tuple[MLP, MLP]:
-        """Returns the two-stage networks, and the same after tuning on the trial."""
-        base = clone(self.base).set_params(outcome=self.outcome_).fit(rct, obs)
+    def _tuned(self, base: MLP, rct: Logs) -> MLP:
+        """Returns a copy of two-stage networks after tuning on the trial."""
         tuned = copy.deepcopy(base)
         with threads(self.n_threads):
             for k, net in enumerate(tuned.nets_):
                 seed = int(np.random.SeedSequence(self.seed, spawn_key=(1, k)).generate_state(1)[0])
                 self._tune(net, rct, tuned, seed)
-        return base, tuned
+        return tuned
 
     def _tune(self, net: ResponseNet, rct: Logs, base: MLP, seed: int) -> None:
         x, t, value, cost, weight = tensors(rct, base.arm_weighted)
@@ -140,8 +166,8 @@ class DFCL(Model):
 
         train(net, loss, len(x), self.schedule, seed, self.on_step, memory=objective)
 
-    @staticmethod
-    def _answers(base: MLP, tuned: MLP) -> Callable[[NDArray[Any]], tuple[Response, Response]]:
+    def _answers(self, base: MLP, rows: Logs) -> Callable[[NDArray[Any]], tuple[Response, Response]]:
+        tuned = self._tuned(base, rows)
         return lambda x: (base.respond(x), tuned.respond(x))
 
     def _respond(self, x: NDArray[np.float32]) -> Response:

@@ -16,8 +16,9 @@ import numpy as np
 from largesse import __version__, _check, report
 from largesse.config import Config, dump
 from largesse.evaluate.checks import Soundness, check
+from largesse.evaluate.power import Advice
 from largesse.logs import Logs
-from largesse.models.candidates import Settings
+from largesse.models.candidates import AUTO, TUNED, Settings
 from largesse.policy import Policy
 from largesse.report.numbers import percent
 from largesse.runs.learn import Learned, Proof, Say, Task, budgets_of, learn, prove
@@ -71,6 +72,8 @@ def fit(
     say("checking the data", 0.05)
     sound = soundness(config, rows, task)
     say(sound.power.verdict, 0.1)
+    if not task.candidates:
+        task = changed(task, candidates=_candidates(rows, sound.power.advice))
     final, proof = _learn_and_prove(config, rows, task, say)
     say("proving", 0.9)
     found = evidence(proof, task)
@@ -111,6 +114,12 @@ def soundness(config: Config, rows: Rows, task: Task) -> Soundness:
     share = 1.0 if _folds(config, rows) > 1 else config.data.test_share
     share = share if rows.test is None else rows.test.n / rows.rct.n
     return check(rows.rct, rows.obs, budgets=task.budgets, proof_share=share)
+
+
+def _candidates(rows: Rows, advice: Advice) -> tuple[str, ...]:
+    """Returns the default models: those that learn from decisions join where the trial could show what they gain."""
+    both = rows.obs is not None
+    return AUTO[both] + (() if advice == "cannot be seen" else TUNED[both])
 
 
 def _folds(config: Config, rows: Rows) -> int:

@@ -13,7 +13,7 @@ from largesse.evaluate.ranking import aucc, mt_aucc, roi_score
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.policy import Policy, Realised
-from largesse.runs.load import trial_design
+from largesse.runs.load import outcome_of, trial_design
 from largesse.store import PathLike
 
 __all__ = ["compare_runs", "evaluate_run", "open_run"]
@@ -45,7 +45,7 @@ def _budgets(folder: PathLike) -> tuple[float, ...]:
 def _rows(config: Config, policy: Policy, test: PathLike) -> Logs:
     roles = policy.roles or config.roles("rct")
     rows, _ = frames.logs(test, roles, policy.encoder, **trial_design(config))
-    return policy.model.outcome_.with_cost(rows) if config.columns.cost is None else rows
+    return outcome_of(config, rows, None).with_cost(rows) if config.columns.cost is None else rows
 
 
 def evaluate_run(

@@ -24,6 +24,7 @@ from largesse.evaluate.compare import (
     effect_share,
 )
 from largesse.logs import Logs
+from largesse.models.base import Model
 from largesse.report.numbers import percent
 from largesse.runs.learn import Learned, Proof, Task
 
@@ -185,13 +186,22 @@ def _league(final: Learned, task: Task) -> report.League:
     ends = interval(drawn, 0.95)
     rows = [
         report.LeagueRow(name=n, score=float(final.choice.score[k]), low=float(ends[k, 0]), high=float(ends[k, 1]),
-                         chosen=n == final.name, seconds=final.seconds[n])
+                         chosen=n == final.name, seconds=final.seconds[n], note=_strength(final.models[n]))
         for k, n in enumerate(names)
     ]  # fmt: skip
     rows.sort(key=lambda row: -row.score)
     return report.League(
         rows=tuple(rows), score="value per head on validation rows, mean over the budgets", reason=final.choice.reason
     )
+
+
+def _strength(model: Model) -> str:
+    """Says how far a model went from its two stages towards its decision loss, and why."""
+    if getattr(model, "choice_", None) is None:
+        return ""
+    share = float(getattr(model, "strength_", 0.0))
+    said = "kept at its two stages" if share == 0 else f"went {percent(share)} of the way to its decision loss"
+    return f"{said}, by rows in turns"
 
 
 def _mix(title: str, labels: list[str], decided: NDArray[np.int32], logs: Logs, caption: str = "") -> report.MixTable:

@@ -1,0 +1,299 @@
+"""A decision loss on any base: its menu is frozen, a correction of the values is learned on the trial, and taken in part.
+
+The correction sees the base's menu as a base that has not seen the row says it (halves of the trial take turns), leaves
+control and all costs as they are, and so keeps every budget within reach that the base could reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any, Literal, Protocol
+
+import lightgbm as lgb
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from torch import Tensor, nn
+
+from largesse import _check
+from largesse.logs import Logs
+from largesse.models._decision import Decision, Objective
+from largesse.models._train import Schedule, Step, threads, train
+from largesse.models.base import Model, State
+from largesse.models.calibrate import cross_fitted
+from largesse.models.candidates import Choice
+from largesse.models.dfcl import trial_rows
+from largesse.models.outcome import Outcome, Response
+from largesse.models.shrink import between, choose_strength, in_turns, target_budgets
+
+__all__ = ["Steered"]
+
+By = Literal["arms", "network", "trees"]
+STEERING = Schedule(epochs=4, batch=8192, rate=3e-3, decay=0.1, average=0.5, least=100)
+_ROUNDS = 30
+_PARAMS: dict[str, Any] = {
+    "learning_rate": 0.1, "num_leaves": 8, "feature_fraction": 0.5, "max_bin": 63, "verbosity": -1, "deterministic": True,
+    "lambda_l2": 0.0, "boost_from_average": False,
+}  # fmt: skip
+_LEAF = 50  # no leaf holds less than this part of the rows
+
+
+class Steered(Model):
+    """Any base, steered by a decision loss.
+
+    Args:
+        base: The two-stage model; clones of it are fitted.
+        by: What corrects the values: ``"arms"`` (a level and a slope for each arm: the least that noise can misuse),
+            ``"network"`` (a small network of features and menu), ``"trees"`` (boosting along the loss's gradient).
+        decision: Which decision loss, with its options.
+        strength: How much of the correction is taken, in [0, 1]; ``"cross-fit"``: chosen on rows that it has not seen.
+        folds: Parts of the trial that take turns in that choice.
+        outcome: Family and cost rule; None: the base's, or inferred from the rows.
+        schedule: Epochs, batch, rate and averaging of ``"arms"`` and ``"network"``.
+        seed: Halves, folds, starts and row orders.
+        n_threads: Threads.
+        on_step: Called as on_step(step, steps, loss) after each step of ``"arms"`` and ``"network"``.
+
+    Attributes:
+        budgets_: Target budgets, money per head.
+        strength_: How much of the correction is taken.
+        choice_: Why, or None where the strength was given.
+
+    >>> from largesse.models import Boosting
+    >>> rng = np.random.default_rng(0)
+    >>> x, t = rng.normal(size=(600, 2)), rng.integers(0, 2, 600)
+    >>> order = (rng.random(600) < 0.3 + 0.3 * t * (x[:, 0] > 0)).astype(float)
+    >>> logs = Logs(x=x, treatment=t, value=order, cost=2.0 * t * order)
+    >>> Steered(Boosting(rounds=5), strength=1.0).fit(logs).predict(x).cost[:, 0].max().item()
+    0.0
+    """
+
+    def __init__(
+        self,
+        base: Model,
+        *,
+        by: By = "arms",
+        decision: Decision = Decision(),  # noqa: B008  (frozen)
+        strength: float | Literal["cross-fit"] = "cross-fit",
+        folds: int = 2,
+        outcome: Outcome | None = None,
+        schedule: Schedule = STEERING,
+        seed: int = 0,
+        n_threads: int = 1,
+        on_step: Step | None = None,
+    ) -> None:
+        self.base = base
+        self.by = by
+        self.decision = decision
+        self.strength = strength
+        self.folds = folds
+        self.outcome = outcome
+        self.schedule = schedule
+        self.seed = seed
+        self.n_threads = n_threads
+        self.on_step = on_step
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        _check.choice("by", self.by, By.__args__)  # type: ignore[attr-defined]
+        if self.strength != "cross-fit":
+            _check.number("strength", self.strength, low=0, high=1, remedy="Or give 'cross-fit'.")
+        self.budgets_ = target_budgets(rct, self.decision.budgets)
+        self.base_ = clone(self.base).set_params(outcome=self.outcome_).fit(rct, obs, validation=validation)
+        self.inner_ = self.base_.outcome_
+        self.outcome_ = _given(self.inner_)
+        frozen = self._menu(cross_fitted(self.base_, rct, obs, self.seed))
+        self.scale_ = float(rct.value.std()) or 1.0
+        self.correction_ = self._correct(rct, frozen)
+        self.choice_: Choice | None = None
+        self.strength_ = float(self.strength) if self.strength != "cross-fit" else self._strength(rct, frozen)
+
+    def _menu(self, answer: Response) -> Response:
+        """Returns the base's menu as a response: values and costs as they are."""
+        menu = self.inner_.menu(answer, self.treatments_)
+        return Response(menu.value, None, menu.cost)
+
+    def _strength(self, rct: Logs, frozen: Response) -> float:
+        numbered = replace(rct, unit=np.arange(rct.n))  # so that a fold finds its rows of the frozen menu
+
+        def learn(rows: Logs, fold: int) -> Any:
+            assert rows.unit is not None
+            learned = self._correct(rows, _rows(frozen, rows.unit))
+            left = np.setdiff1d(np.arange(rct.n), rows.unit)
+            held = _rows(frozen, left)
+            return lambda x: (held, self._steer(learned, x, held))
+
+        pair = in_turns(numbered, self.folds, self.seed, learn)
+        menu = lambda answer: self.outcome_.menu(answer, self.treatments_)  # noqa: E731
+        strength, self.choice_ = choose_strength(rct, pair, menu, self.budgets_, self.seed)
+        return strength
+
+    def _correct(self, rct: Logs, frozen: Response) -> _Correction:
+        value, cost = _tensor(frozen.value), _tensor(frozen.cost)
+        trial = trial_rows(rct, None if self.decision.variance == "plain" else (value, cost))
+        objective = Objective(self.decision, trial, self.budgets_, self.scale_)
+        objective.prime(value, cost)
+        x = torch.tensor(rct.x)
+        with threads(self.n_threads):
+            if self.by == "trees":
+                return _Trees.grown(x, value, cost, objective, self.seed, self.n_threads)
+            net = _net(self.by, x.shape[1], value.shape[1], self.scale_, self.seed)
+            net.look(x)
+            loss = lambda i: objective(net(x[i], value[i]), cost[i], i)  # noqa: E731
+            train(net, loss, len(x), self.schedule, self.seed, self.on_step, memory=objective)
+        return net
+
+    def _steer(self, correction: _Correction, x: NDArray[np.float32], frozen: Response) -> Response:
+        with threads(self.n_threads), torch.inference_mode():
+            value = correction.apply(torch.tensor(x), _tensor(frozen.value))
+        return Response(value.numpy().astype(np.float64), None, frozen.cost)
+
+    def _respond(self, x: NDArray[np.float32]) -> Response:
+        frozen = self._menu(self.base_.respond(x))
+        return between(frozen, self._steer(self.correction_, x, frozen), self.strength_) if self.strength_ else frozen
+
+    def state(self) -> State:
+        """Returns the base's state, the correction and its strength."""
+        settings, arrays = self.base_.state()
+        text, own = self.correction_.state()
+        mine = {
+            "settings": settings, "inner": asdict(self.inner_), "strength": self.strength_, "scale": self.scale_, "trees": text,
+            "budgets": list(self.budgets_),
+        }  # fmt: skip
+        return mine, {f"base.{k}": v for k, v in arrays.items()} | {f"own.{k}": v for k, v in own.items()}
+
+    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Takes over a saved state."""
+        inner: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["inner"].items()}
+        self.inner_ = Outcome(**inner)
+        outer, self.outcome_ = self.outcome_, self.inner_
+        self.base_ = self.restored_base(settings, arrays)
+        self.outcome_, self.scale_ = outer, float(settings["scale"])
+        self.strength_, self.choice_, self.budgets_ = float(settings["strength"]), None, tuple(settings["budgets"])
+        own = {k[4:]: torch.from_numpy(v) for k, v in arrays.items() if k.startswith("own.")}
+        if settings["trees"] is not None:
+            self.correction_ = _Trees(lgb.Booster(model_str=settings["trees"]), self.n_threads)
+            return
+        net = _net(self.by, len(self.features_), len(self.treatments_), self.scale_, 0)
+        net.load_state_dict(own)
+        self.correction_ = net.eval()
+
+
+class _Correction(Protocol):
+    def apply(self, x: Tensor, value: Tensor) -> Tensor:
+        """Returns the corrected values, (N, M)."""
+        ...
+
+    def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:
+        """Returns trees as text, or weights."""
+        ...
+
+
+class _Net(nn.Module):
+    """A correction by weights."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, features: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
+
+    def look(self, x: Tensor) -> None:
+        """Takes the centre and the spread of the features."""
+        self.centre.copy_(x.mean(0))
+        self.spread.copy_(x.std(0).clamp_min(1e-6))
+
+    def apply(self, x: Tensor, value: Tensor) -> Tensor:  # type: ignore[override]
+        return torch.cat([self(x[i : i + 8192], value[i : i + 8192]) for i in range(0, len(x), 8192)])
+
+    def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:
+        return None, {k: v.numpy() for k, v in self.state_dict().items()}
+
+
+class _Arms(_Net):
+    """value_ij + scale a_j + (b_j - 1) (value_ij - value_i0), a_0 = 0."""
+
+    def __init__(self, features: int, treatments: int, scale: float) -> None:
+        super().__init__(features, scale)
+        self.level = nn.Parameter(torch.zeros(treatments - 1))
+        self.slope = nn.Parameter(torch.zeros(treatments - 1))  # b_j - 1
+
+    def forward(self, x: Tensor, value: Tensor) -> Tensor:
+        gain = value[:, 1:] - value[:, :1]
+        return torch.cat([value[:, :1], value[:, 1:] + self.scale * self.level + self.slope * gain], 1)
+
+
+class _Small(_Net):
+    """value_ij + scale δ_j(x, value), δ_0 = 0, from one hidden layer that starts at no correction."""
+
+    def __init__(self, features: int, treatments: int, scale: float) -> None:
+        super().__init__(features, scale)
+        self.body = nn.Linear(features + treatments, 32)
+        self.out = nn.Linear(32, treatments - 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, value: Tensor) -> Tensor:
+        seen = torch.cat([((x - self.centre) / self.spread).clamp(-6, 6), value / self.scale], 1)
+        move = self.scale * self.out(self.body(seen).relu())
+        return torch.cat([value[:, :1], value[:, 1:] + move], 1)
+
+
+def _net(by: str, features: int, treatments: int, scale: float, seed: int) -> _Net:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return (_Arms if by == "arms" else _Small)(features, treatments, scale)
+
+
+class _Trees:
+    """value_ij + δ_j(x, value), δ_0 = 0, boosted along the gradient of the decision loss of all rows."""
+
+    def __init__(self, booster: lgb.Booster, n_threads: int) -> None:
+        self.booster, self.n_threads = booster, n_threads
+
+    @classmethod
+    def grown(cls, x: Tensor, value: Tensor, cost: Tensor, objective: Objective, seed: int, n_threads: int) -> _Trees:
+        """Returns the correction after a fixed number of rounds."""
+        m, every = value.shape[1], torch.arange(len(x))
+
+        def slope(raw: NDArray[Any], data: lgb.Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
+            move = torch.tensor(raw.reshape(len(x), m - 1), dtype=value.dtype, requires_grad=True)
+            objective(torch.cat([value[:, :1], value[:, 1:] + move], 1), cost, every).backward()  # type: ignore[no-untyped-call]
+            assert move.grad is not None
+            g = move.grad.numpy()
+            # A leaf whose rows all agree moves by the learning rate times the typical gap between two scores.
+            h = np.abs(g).mean(0) / max(float(objective.gap.mean()), 1e-12) + 1e-300
+            return g, np.tile(h, (len(x), 1))
+
+        params = _PARAMS | {
+            "objective": slope, "num_class": m - 1, "seed": seed, "num_threads": n_threads,
+            "min_data_in_leaf": max(20, len(x) // _LEAF), "min_sum_hessian_in_leaf": 0.0,
+        }  # fmt: skip
+        data = lgb.Dataset(torch.cat([x, value], 1).numpy(), np.zeros(len(x)), params={"max_bin": 63, "verbosity": -1})
+        return cls(lgb.train(params, data, _ROUNDS), n_threads)
+
+    def apply(self, x: Tensor, value: Tensor) -> Tensor:
+        raw = self.booster.predict(torch.cat([x, value], 1).numpy(), raw_score=True, num_threads=self.n_threads)
+        move = torch.tensor(np.reshape(raw, (len(x), -1)), dtype=value.dtype)
+        return torch.cat([value[:, :1], value[:, 1:] + move], 1)
+
+    def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:
+        return self.booster.model_to_string(), {}
+
+
+def _given(outcome: Outcome) -> Outcome:
+    """Returns the outcome under which a menu is taken as it is: its costs no longer follow its values."""
+    return replace(outcome, cost_rule="learned", amounts=(), ordered=False, monotone=False)
+
+
+def _rows(frozen: Response, rows: NDArray[Any]) -> Response:
+    assert frozen.cost is not None
+    return Response(frozen.value[rows], None, frozen.cost[rows])
+
+
+def _tensor(table: NDArray[Any] | None) -> Tensor:
+    assert table is not None
+    return torch.tensor(np.ascontiguousarray(table), dtype=torch.float32)
