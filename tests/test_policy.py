@@ -13,10 +13,12 @@ from largesse.evaluate.curve import outcome_curve
 from largesse.frames import Encoder, Roles
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.models._full_batch import FullBatch
 from largesse.models._train import Schedule
 from largesse.models.boosting import Boosting
 from largesse.models.calibrate import Calibrated
 from largesse.models.correction import Corrected
+from largesse.models.dhcl import DPM
 from largesse.models.mlp import MLP
 from largesse.policy import Policy, PriceCurve, realised
 
@@ -338,6 +340,7 @@ def learners():
         "boosting T": Boosting(rounds=5, strategy="T"),
         "calibrated mlp": Calibrated(MLP(hidden=(8,), members=1, schedule=quick)),
         "calibrated boosting": Calibrated(boost),
+        "steps": DPM(hidden=(8,), members=2, training=FullBatch(steps=15), on_step=lambda *a: None),
         "calibrated corrected": Calibrated(Corrected(Boosting(rounds=3), rounds=8)),
     }
 

@@ -74,6 +74,14 @@ def _corrected(s: Settings) -> Model:
     return Corrected(_boosting(s), outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
 
 
+def _dhcl(s: Settings, kind: str) -> Model:
+    from largesse.models import dhcl
+
+    model: Model = getattr(dhcl, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads)
+    # Every step sees all rows: epochs are steps.
+    return model if s.epochs is None else model.set_params(training=replace(model.training, steps=s.epochs))
+
+
 _MAKE: dict[str, Callable[[Settings], Model]] = {
     "lightgbm": lambda s: _calibrated(s, _boosting(s)),
     "mlp": lambda s: _calibrated(s, _mlp(s, members=s.members)),
@@ -82,6 +90,10 @@ _MAKE: dict[str, Callable[[Settings], Model]] = {
     "lightgbm-rct": lambda s: _boosting(s, data="rct"),
     "mlp-rct": lambda s: _mlp(s, data="rct", members=s.members),
     "mlp-published": _published,
+    "drp": lambda s: _dhcl(s, "DRP"),
+    "drm": lambda s: _dhcl(s, "DRM"),
+    "dum": lambda s: _dhcl(s, "DUM"),
+    "dpm": lambda s: _dhcl(s, "DPM"),
 }
 NAMES = tuple(_MAKE)
 AUTO = {True: ("lightgbm", "mlp", "logs-then-correction"), False: ("lightgbm-rct", "mlp-rct")}
