@@ -13,11 +13,16 @@ from largesse.evaluate.curve import outcome_curve
 from largesse.frames import Encoder, Roles
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.models._decision import Decision
+from largesse.models._full_batch import FullBatch
 from largesse.models._train import Schedule
 from largesse.models.boosting import Boosting
 from largesse.models.calibrate import Calibrated
 from largesse.models.correction import Corrected
+from largesse.models.dfcl import DFCL
+from largesse.models.dhcl import DPM
 from largesse.models.mlp import MLP
+from largesse.models.steered import Steered
 from largesse.policy import Policy, PriceCurve, realised
 
 AMOUNTS = np.array([0.0, 1.0, 2.0, 4.0])  # paid if there is an order
@@ -338,6 +343,10 @@ def learners():
         "boosting T": Boosting(rounds=5, strategy="T"),
         "calibrated mlp": Calibrated(MLP(hidden=(8,), members=1, schedule=quick)),
         "calibrated boosting": Calibrated(boost),
+        "steps": DPM(hidden=(8,), members=2, training=FullBatch(steps=15), on_step=lambda *a: None),
+        "tuned": DFCL(mlp, decision=Decision(budgets=(0.2,)), strength=0.5, schedule=quick),
+        "steered by trees": Steered(boost, by="trees", strength=1.0),
+        "steered by a network": Steered(Calibrated(boost), by="network", strength=0.25, schedule=quick),
         "calibrated corrected": Calibrated(Corrected(Boosting(rounds=3), rounds=8)),
     }
 

@@ -87,6 +87,14 @@ def _steered(s: Settings) -> Model:
     return Steered(_boosting(s), by="trees", outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
 
 
+def _dhcl(s: Settings, kind: str) -> Model:
+    from largesse.models import dhcl
+
+    model: Model = getattr(dhcl, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads)
+    # Every step sees all rows: epochs are steps.
+    return model if s.epochs is None else model.set_params(training=replace(model.training, steps=s.epochs))
+
+
 _MAKE: dict[str, Callable[[Settings], Model]] = {
     "lightgbm": lambda s: _calibrated(s, _boosting(s)),
     "mlp": lambda s: _calibrated(s, _mlp(s, members=s.members)),
@@ -98,11 +106,15 @@ _MAKE: dict[str, Callable[[Settings], Model]] = {
     "dfcl": lambda s: _tuned(s, "rct"),
     "pool-then-tune": lambda s: _tuned(s, "both"),
     "lightgbm-steered": _steered,
+    "drp": lambda s: _dhcl(s, "DRP"),
+    "drm": lambda s: _dhcl(s, "DRM"),
+    "dum": lambda s: _dhcl(s, "DUM"),
+    "dpm": lambda s: _dhcl(s, "DPM"),
 }
 NAMES = tuple(_MAKE)
 AUTO = {True: ("lightgbm", "mlp", "logs-then-correction"), False: ("lightgbm-rct", "mlp-rct")}
 """The candidates of ``"auto"``, with and without an observational log, simplest first."""
-DECIDES = frozenset({"dfcl", "pool-then-tune", "lightgbm-steered"})
+DECIDES = frozenset({"dfcl", "pool-then-tune", "lightgbm-steered", "drp", "drm", "dum", "dpm"})
 """Candidates that learn from decisions: taken only on paired evidence, see `choose`."""
 TUNED = {True: ("lightgbm-steered", "pool-then-tune"), False: ("dfcl",)}
 """What ``"auto"`` adds where the trial is large enough for a decision loss to pay."""

@@ -266,7 +266,7 @@ class _Trees:
             g = move.grad.numpy()
             # A leaf whose rows all agree moves by the learning rate times the typical gap between two scores.
             h = np.abs(g).mean(0) / max(float(objective.gap.mean()), 1e-12) + 1e-300
-            return g, np.tile(h, (len(x), 1))
+            return (g, np.tile(h, (len(x), 1))) if m > 2 else (g[:, 0], np.full(len(x), h[0]))
 
         params = _PARAMS | {
             "objective": slope, "num_class": m - 1, "seed": seed, "num_threads": n_threads,

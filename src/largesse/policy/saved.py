@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from largesse import models
 from largesse.errors import NotFittedError, StoreError
 from largesse.models.base import Model
-from largesse.models.outcome import Outcome
 
 __all__ = ["SAVED_MODELS", "model_state", "restored"]
 
-SAVED_MODELS = ("MLP", "Boosting", "Calibrated", "Corrected")
+SAVED_MODELS = ("MLP", "Boosting", "Calibrated", "Corrected", "DFCL", "Steered", "DUM", "DRP", "DRM", "DPM")
 """Names of the models that have a saved form: a class is loaded when one of them is saved or read."""
+
+_PARTS = ("Outcome", "Schedule", "FullBatch", "Decision")  # parameters that are more than plain values
 
 
 def model_state(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -53,7 +54,7 @@ def _plain(value: Any) -> Any:
         # A callback watches the training; it is no part of what was learned.
         given = {k: v for k, v in value.get_params(deep=False).items() if k != "on_step"}
         return {name: {k: _plain(v) for k, v in given.items()}}
-    if is_dataclass(value) and type(value).__name__ in ("Outcome", "Schedule"):
+    if is_dataclass(value) and type(value).__name__ in _PARTS:
         return {type(value).__name__: asdict(value)}  # type: ignore[arg-type]
     if isinstance(value, dict):
         return {"dict": {k: _plain(v) for k, v in value.items()}}
@@ -75,11 +76,9 @@ def _live(saved: Any) -> Any:
         return (tuple if kind == "tuple" else list)(map(_live, content))
     if kind == "dict":
         return {k: _live(v) for k, v in content.items()}
-    if kind == "Outcome":
+    if kind in _PARTS:
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-        return Outcome(**given)
-    if kind == "Schedule":
-        return models.Schedule(**content)
+        return getattr(models, kind)(**given)
     if kind not in SAVED_MODELS:
         raise StoreError(
             f"saved model {kind!r}: this version knows {', '.join(SAVED_MODELS)}. Update with: pip install -U largesse"
