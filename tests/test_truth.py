@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from largesse.allocate import frontier
 from largesse.errors import DataError
-from largesse.evaluate.truth import attainable_gain, true_value
+from largesse.evaluate.ranking import aucc
+from largesse.evaluate.truth import attainable_gain, true_aucc, true_value
+from largesse.logs import Logs
 from largesse.menu import Menu
 from tests.reference import argmax_floats, eom_at_budgets, kinks, lp_optimum
 
@@ -96,3 +98,26 @@ def test_a_menu_of_other_units_is_refused(other):
     wrong = menu.take(np.arange(5)) if other == "units" else Menu(value=menu.value, cost=menu.cost, treatments="abcd")
     with pytest.raises(DataError, match="menu == .*must have the units of the truth"):
         true_value(wrong, truth, [1.0])
+
+
+def test_the_exact_aucc_is_what_the_rows_of_a_trial_estimate():
+    rng = np.random.default_rng(3)
+    n = 4000
+    roi = rng.uniform(0.1, 1.0, n)
+    spend = rng.uniform(0.5, 1.5, n)
+    truth = Menu(value=np.column_stack([np.ones(n), 1 + roi * spend]), cost=np.column_stack([0 * roi, spend]))
+    best, random = true_aucc(roi, truth), true_aucc(rng.random(n), truth)
+    assert best > 0.6
+    assert abs(random - 0.5) < 0.02
+    assert true_aucc(-roi, truth) == pytest.approx(1 - best)
+    found = []
+    for seed in range(60):  # outcomes without noise, assignment at random
+        t = np.random.default_rng(seed).integers(0, 2, n)
+        rows = np.arange(n)
+        logs = Logs(x=np.zeros((n, 1)), treatment=t, value=truth.value[rows, t], cost=truth.cost[rows, t])
+        found.append(aucc(logs, roi))
+    assert abs(np.mean(found) - best) < 3 * np.std(found) / 60**0.5 + 1e-3
+    with pytest.raises(DataError, match="one number per unit"):
+        true_aucc(roi[:-1], truth)
+    with pytest.raises(DataError, match="must gain and cost"):
+        true_aucc(roi, Menu(value=np.ones((n, 2)), cost=truth.cost))

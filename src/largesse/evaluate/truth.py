@@ -11,9 +11,10 @@ from largesse import _check
 from largesse.allocate.frontier import frontier, steps
 from largesse.evaluate import _kernels
 from largesse.evaluate.bootstrap import mix_value
+from largesse.evaluate.ranking import CostCurve
 from largesse.menu import Menu
 
-__all__ = ["attainable_gain", "true_value"]
+__all__ = ["attainable_gain", "true_aucc", "true_value"]
 
 
 def true_value(menu: Menu, truth: Menu, budgets: Any) -> NDArray[np.float64]:
@@ -58,3 +59,27 @@ def attainable_gain(menu: Menu, truth: Menu, budgets: Any) -> NDArray[np.float64
     oracle = frontier(truth).value_at(wanted * truth.n) / truth.n
     gain, room = true_value(menu, truth, wanted) - arms, oracle - arms
     return np.divide(gain, room, out=np.full_like(gain, np.nan), where=room > 0)
+
+
+def true_aucc(score: NDArray[Any], truth: Menu) -> float:
+    """Returns the exact area under the cost curve of a score: what `aucc` estimates, without the noise of outcomes.
+
+    Args:
+        score: Priority of each unit, (N,); higher is treated first, equal scores in the order given.
+        truth: Exact conditional means of value and cost, control and one treatment.
+
+    Raises:
+        DataError: More than one treatment, another number of units, or treating everybody gains or costs nothing.
+    """
+    if truth.n_treatments != 2 or np.shape(score) != (truth.n,):
+        got = (truth.n_treatments, np.shape(score))
+        raise _check.refuse("score", got, "needs one number per unit, control and one treatment", "Use roi_score.")
+    order = np.argsort(-np.asarray(score, np.float64), kind="stable")
+    value, cost = (
+        np.append(0.0, np.diff(a.astype(np.float64), axis=1)[order, 0].cumsum()) for a in (truth.value, truth.cost)
+    )
+    if value[-1] <= 0 or cost[-1] <= 0:
+        raise _check.refuse(
+            "truth", (value[-1], cost[-1]), "treating everybody must gain and cost", "Use another world."
+        )
+    return CostCurve(cost=cost, value=value, share=np.linspace(0, 1, truth.n + 1)).area

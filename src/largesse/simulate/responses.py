@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from largesse.simulate.surface import Surface
+from largesse.simulate.surface import FORMS, Surface
 
 __all__ = ["Appetite", "Baskets", "Conversions", "Orders", "Response"]
 
@@ -59,10 +59,13 @@ class Appetite:
     heterogeneity: float = 1.0
 
     @classmethod
-    def random(cls, rng: np.random.Generator, r: F32, *, strength: float, heterogeneity: float) -> Appetite:
-        """Returns an appetite drawn at random over these readings, (N, A)."""
+    def random(
+        cls, rng: np.random.Generator, r: F32, *, strength: float, heterogeneity: float, sharp: bool = False
+    ) -> Appetite:
+        """Returns an appetite drawn at random over these readings, (N, A); if sharp, of steps and corners only."""
         sizes = (("base", 14), ("reach", 12), ("threshold", 8), ("steepness", 6), ("always", 8))
-        surfaces: dict[str, Any] = {name: Surface.random(rng, r, n) for name, n in sizes}
+        forms = ("step", "corner") if sharp else FORMS
+        surfaces: dict[str, Any] = {name: Surface.random(rng, r, n, forms) for name, n in sizes}
         return cls(**surfaces, strength=strength, heterogeneity=heterogeneity)
 
     def traits(self, r: F32) -> Traits:

@@ -66,17 +66,17 @@ class Surface:
     terms: tuple[Term, ...]
 
     @classmethod
-    def random(cls, rng: np.random.Generator, r: F32, n_terms: int) -> Surface:
+    def random(cls, rng: np.random.Generator, r: F32, n_terms: int, forms: tuple[str, ...] = FORMS) -> Surface:
         """Returns a surface drawn at random.
 
         Args:
             rng: Draws forms, columns, cuts and weights.
             r: Readings of the calibration sample, (N, A).
             n_terms: Number of terms; forms come in turn, so each kind gets its part.
+            forms: Which forms.
         """
-        forms = [FORMS[k % len(FORMS)] for k in rng.permutation(max(n_terms, len(FORMS)))[:n_terms]]
         terms = []
-        for form in forms:
+        for form in [forms[k % len(forms)] for k in rng.permutation(max(n_terms, len(forms)))[:n_terms]]:
             arity = _ARITY.get(form, 1)
             columns = tuple(int(k) for k in rng.choice(r.shape[1], arity, replace=False))
             cuts = rng.normal(0, 1, arity) if form == "blend" else rng.uniform(-0.7, 0.7, arity)

@@ -220,7 +220,7 @@ class World:
         return x, t, value, cost, p[np.arange(BLOCK), t]
 
 
-def money_off(*, seed: int = 0, n_features: int = 180, **knobs: float) -> World:
+def money_off(*, seed: int = 0, n_features: int = 180, rate: float = 0.2, sharp: bool = False, **knobs: float) -> World:
     """Returns a world of 8 ordered levels, 0 to 7 money off an order: value = order, cost = amount · order.
 
     About one unit in five orders. Trial arms are equal.
@@ -228,18 +228,21 @@ def money_off(*, seed: int = 0, n_features: int = 180, **knobs: float) -> World:
     Args:
         seed: Draws the response functions, >= 0.
         n_features: Number of features, >= 40.
+        rate: Mean order rate over all levels, in [0.005, 0.8].
+        sharp: Whether responses are made of steps and corners of the features only.
         knobs: `selection`, `confounding`, `noise`, `overlap`: see `Knobs`.
 
     Raises:
         DataError: An argument is out of its range.
     """
     amounts = np.arange(8.0)
+    _check.number("rate", rate, low=0.005, high=0.8)
 
     def respond(rng: np.random.Generator, r: F32, appetite: Appetite, k: Knobs) -> Response:
-        return Orders(appetite, amounts, k.noise, k.confounding).calibrated(r, 0.2)
+        return Orders(appetite, amounts, k.noise, k.confounding).calibrated(r, rate)
 
     names = tuple(str(int(a)) for a in amounts)
-    return _world("money_off", seed, (n_features, 32), names, amounts, respond, Knobs(**knobs))
+    return _world("money_off", seed, (n_features, 32), names, amounts, respond, Knobs(**knobs), sharp)
 
 
 def discount(*, seed: int = 0, n_features: int = 192, **knobs: float) -> World:
@@ -305,6 +308,7 @@ def _world(
     amounts: F64,
     respond: _Respond,
     knobs: Knobs,
+    sharp: bool = False,
 ) -> World:
     n_features, n_active = size
     if name != "criteo_twin":
@@ -312,7 +316,7 @@ def _world(
     rng = child(int(_check.number("seed", seed, low=0)), len(amounts))
     population = Population.random(rng, n_features, n_active)
     r = population.readings(population.draw(rng, 20_000))  # the calibration sample
-    appetite = Appetite.random(rng, r, **_APPETITES[name])
+    appetite = Appetite.random(rng, r, sharp=sharp, **_APPETITES[name])
     response = respond(rng, r, appetite, knobs)
     binary = name == "criteo_twin"
     shares = np.array([0.15, 0.85]) if binary else np.full(len(amounts), 1 / len(amounts))
