@@ -33,7 +33,7 @@ __all__ = ["FORMAT", "MANIFEST", "Saved", "atomic_folder", "atomic_text", "load"
 FORMAT = 1
 MANIFEST = "manifest.json"
 ARRAYS = "arrays.safetensors"
-_KEYS = ("package", "kind", "settings", "arrays_sha256")
+_KEYS = ("package", "kind", "settings", "settings_sha256", "arrays_sha256")
 _DTYPES = frozenset(
     ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 )

@@ -39,6 +39,7 @@ NetOf = Literal["batch", "price", "nothing"]
 Variance = Literal["plain", "baseline", "dr"]
 Clip = Literal["fix", "max"]
 _FLOOR = 1e-6  # of the value's scale: no temperature or clip is smaller
+_FEW = 1024  # rows of a batch that show the typical gap
 _BOUND = 3.0  # μ is at most so many prices
 
 
@@ -125,31 +126,40 @@ class Trial:
         menu = None if self.menu is None else (self.menu[0][rows], self.menu[1][rows])
         return Trial(self.treatment[rows], self.value[rows], self.cost[rows], self.weight[rows], self.share[rows], menu)
 
-    def worth(self, slope: Tensor | float, m: int) -> tuple[Tensor, Tensor | None]:
-        """Returns y = r - slope c (N,), and the frozen menu's opinion of it for every treatment (N, M) if there is one."""
-        opinion = None if self.menu is None else self.menu[0] - slope * self.menu[1]
-        assert opinion is None or opinion.shape[1] == m
-        return self.value - slope * self.cost, opinion
+    def worth(self, slope: float) -> Tensor:
+        """Returns y = r - slope c, (N,)."""
+        return self.value - slope * self.cost
+
+    def opinion(self, slope: float) -> Tensor:
+        """Returns what the frozen menu thinks of y for every treatment, (N, M)."""
+        assert self.menu is not None
+        return self.menu[0] - slope * self.menu[1]
+
+    def baseline(self, slope: float) -> Tensor:
+        """Returns the mean of that opinion over the arms, (N,)."""
+        return self.opinion(slope).mean(1)
 
 
 def soft_policy(value: Tensor, cost: Tensor, price: Tensor | float, temperature: Tensor | float) -> Tensor:
     """Returns z_ij = softmax_j((value_ij - price cost_ij) / temperature), (N, M)."""
-    return ((value - price * cost) / temperature).softmax(1)
+    # Arms side by side in memory: over a short last axis torch's softmax takes ten times as long.
+    return ((value - price * cost) / temperature).T.contiguous().softmax(0).T
 
 
-def soft_value(z: Tensor, trial: Trial, slope: Tensor | float, variance: Variance = "plain") -> Tensor:
+def soft_value(z: Tensor, trial: Trial, slope: float, variance: Variance = "plain") -> Tensor:
     """Returns the unbiased worth per head of the soft policy z (N, M): value less `slope` times cost.
 
     plain:     1/N Σ w_i y_i z_{i,t_i}
     baseline:  1/N Σ w_i (y_i - m_i) z_{i,t_i}, m_i the frozen menu's mean over the arms; its gradient is unbiased
     dr:        1/N Σ (s_i Σ_j q_ij z_ij + w_i (y_i - q_{i,t_i}) z_{i,t_i}), q the frozen menu
     """
-    worth, opinion = trial.worth(slope, z.shape[1])
+    worth = trial.worth(slope)
     taken = z.gather(1, trial.treatment[:, None]).squeeze(1)  # (N,)
-    if variance == "plain" or opinion is None:
+    if variance == "plain" or trial.menu is None:
         return (trial.weight * worth * taken).mean()
     if variance == "baseline":
-        return (trial.weight * (worth - opinion.mean(1)) * taken).mean()
+        return (trial.weight * (worth - trial.baseline(slope)) * taken).mean()
+    opinion = trial.opinion(slope)
     left = worth - opinion.gather(1, trial.treatment[:, None]).squeeze(1)
     return (trial.share * (opinion * z).sum(1) + trial.weight * left * taken).mean()
 
@@ -159,13 +169,13 @@ def marginal_value(z: Tensor, cost: Tensor, temperature: Tensor | float, trial: 
 
     ∂z_ij/∂price = -z_ij (cost_ij - Σ_k z_ik cost_ik) / temperature
     """
-    move = z * (cost - (z * cost).sum(1, keepdim=True)) / temperature  # (N, M)
-    taken = trial.weight * move.gather(1, trial.treatment[:, None]).squeeze(1)
+    own, paid = (table.gather(1, trial.treatment[:, None]).squeeze(1) for table in (z, cost))
+    taken = trial.weight * own * (paid - (z * cost).sum(1)) / temperature  # -w ∂z_{i,t_i}/∂price
     return (taken * trial.value).mean(), (taken * trial.cost).mean()
 
 
 def flips(
-    score: Tensor, trial: Trial, slope: Tensor | float, reach: Tensor | float, clip: Clip, variance: Variance = "plain"
+    score: Tensor, trial: Trial, slope: float, reach: Tensor | float, clip: Clip, variance: Variance = "plain"
 ) -> tuple[Tensor, Tensor]:
     """Returns the improved finite differences: each row's gradient g (N,) and the rival l of its treatment (N,).
 
@@ -179,16 +189,16 @@ def flips(
         slope: What money is worth in y = r - slope c.
         reach: The largest distance that still counts (clip ``"fix"``).
         clip: How distances are bounded.
-        variance: Other than ``"plain"``: y less the frozen menu's opinion of the rival.
+        variance: Other than ``"plain"``: y less the mean over the arms of what the frozen menu thinks of it.
     """
     best = score.topk(2, dim=1)
     k = trial.treatment
     rival = torch.where(best.indices[:, 0] == k, best.indices[:, 1], best.indices[:, 0])  # (N,)
     own, other = (score.gather(1, j[:, None]).squeeze(1) for j in (k, rival))
     h = (other - own).abs()
-    worth, opinion = trial.worth(slope, score.shape[1])
-    if variance != "plain" and opinion is not None:
-        worth = worth - opinion.mean(1)
+    worth = trial.worth(slope)
+    if variance != "plain" and trial.menu is not None:
+        worth = worth - trial.baseline(slope)
     g = trial.weight * worth / len(score)
     if clip == "max":
         return g / h.max().clamp_min(torch.finfo(h.dtype).tiny), rival
@@ -208,7 +218,7 @@ def spend_price(
         budgets: Money per head, (B,). Above what the policy can spend: 0; below what it must spend: its dearest price.
     """
     lo, hi = hulls.interval_of(value.T, cost.T, treatment)
-    enter = np.flatnonzero((paid != 0) & np.isfinite(lo))
+    enter = np.flatnonzero(np.isfinite(lo))
     leave = enter[np.isfinite(hi[enter])]
     price = np.concatenate([[0.0], lo[enter], hi[leave]])
     order = np.argsort(price, kind="stable")
@@ -247,7 +257,10 @@ class Objective:
 
     def prime(self, value: Tensor, cost: Tensor) -> None:
         """Takes prices, gaps and slopes from the menu of all rows."""
-        self._watch(value.detach(), cost.detach(), self.trial, 0.0)
+        value, cost = value.detach(), cost.detach()
+        self._watch(value, cost, self.trial, 0.0)
+        for k in range(len(self.price)):
+            self._learn_slopes(self._policy(value, cost, k), cost, self.trial, k, 0.0)
         self.primed = True
 
     @property
@@ -266,44 +279,60 @@ class Objective:
         trial = self.trial.take(rows)
         if not self.decision.cost_gradient:
             cost = cost.detach()
-        self._watch(value.detach(), cost.detach(), trial, self.smooth if self.primed else 0.0)
+        keep = self.smooth if self.primed else 0.0
+        self._watch(value.detach(), cost.detach(), trial, keep)
+        loss = self._soft if self.decision.soft else self._hard
+        parts = [loss(value, cost, trial, k, keep) for k in range(len(self.price))]
         self.primed = True
-        parts = [self._loss(value, cost, trial, k) for k in range(len(self.price))]
         return torch.stack(parts).mean() / self.value_scale
 
-    def _loss(self, value: Tensor, cost: Tensor, trial: Trial, k: int) -> Tensor:
-        how, price, mu = self.decision, float(self.price[k]), float(self.marginal[k])
-        if how.soft:
-            z = soft_policy(value, cost, price, self._unit(k) * how.temperature)
-            return -soft_value(z, trial, mu, how.variance)
-        score = value - price * cost
-        g, rival = flips(score.detach(), trial, mu, self._unit(k) * how.reach, how.clip, how.variance)
+    def _policy(self, value: Tensor, cost: Tensor, k: int) -> Tensor:
+        return soft_policy(value, cost, float(self.price[k]), self._unit(k) * self.decision.temperature)
+
+    def _soft(self, value: Tensor, cost: Tensor, trial: Trial, k: int, keep: float) -> Tensor:
+        z = self._policy(value, cost, k)
+        self._learn_slopes(z.detach(), cost.detach(), trial, k, keep)
+        return -soft_value(z, trial, float(self.marginal[k]), self.decision.variance)
+
+    def _hard(self, value: Tensor, cost: Tensor, trial: Trial, k: int, keep: float) -> Tensor:
+        how, score = self.decision, value - float(self.price[k]) * cost
+        if self._slopes_count:
+            self._learn_slopes(self._policy(value.detach(), cost.detach(), k), cost.detach(), trial, k, keep)
+        reach = self._unit(k) * how.reach
+        g, rival = flips(score.detach(), trial, float(self.marginal[k]), reach, how.clip, how.variance)
         own, other = (score.gather(1, j[:, None]).squeeze(1) for j in (trial.treatment, rival))
         return -(g * (own - other)).sum()
 
     def _unit(self, k: int) -> float:
         return 1.0 if self.decision.absolute else max(float(self.gap[k]), _FLOOR * self.value_scale)
 
+    @property
+    def _slopes_count(self) -> bool:
+        return not self.decision.dual and self.decision.net_of == "batch"
+
+    def _learn_slopes(self, z: Tensor, cost: Tensor, trial: Trial, k: int, keep: float) -> None:
+        if self._slopes_count:
+            found = marginal_value(z, cost, self._unit(k) * self.decision.temperature, trial)
+            self.slopes[k] = keep * self.slopes[k] + (1 - keep) * np.array([float(a) for a in found])
+
     def _watch(self, value: Tensor, cost: Tensor, trial: Trial, keep: float) -> None:
-        """Brings prices, gaps and slopes up to date with a batch; each keeps a share of what it was."""
+        """Brings prices and gaps up to date with a batch; each keeps a share of what it was."""
         how = self.decision
         if not (how.dual and (how.prices or self.primed)):  # a dual loss keeps the price it starts with
             paid = (trial.weight * trial.cost).double().numpy() / len(trial.cost)
             now = spend_price(value.numpy(), cost.numpy(), trial.treatment.numpy(), paid, self.budgets)
             self.price = keep * self.price + (1 - keep) * now
+        if how.absolute:
+            return
+        few = len(value) if keep == 0 else _FEW
         for k, price in enumerate(self.price):
-            if not how.absolute:
-                two = (value - float(price) * cost).topk(2, dim=1).values
-                self.gap[k] = keep * self.gap[k] + (1 - keep) * float((two[:, 0] - two[:, 1]).median())
-            if not how.dual and how.net_of == "batch":
-                unit = self._unit(k) * how.temperature
-                z = soft_policy(value, cost, float(price), unit)
-                now = np.array([float(a) for a in marginal_value(z, cost, unit, trial)])
-                self.slopes[k] = keep * self.slopes[k] + (1 - keep) * now
+            two = (value[:few] - float(price) * cost[:few]).topk(2, dim=1).values
+            self.gap[k] = keep * self.gap[k] + (1 - keep) * float((two[:, 0] - two[:, 1]).median())
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Returns what is remembered between batches."""
-        return {"price": self.price, "gap": self.gap, "slopes": self.slopes, "primed": np.array(self.primed)}
+        arrays = {"price": self.price, "gap": self.gap, "slopes": self.slopes, "primed": np.array(self.primed)}
+        return {name: array.copy() for name, array in arrays.items()}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over what `state` gave."""

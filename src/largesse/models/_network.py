@@ -168,7 +168,7 @@ class ResponseNet(nn.Module):
         if outcome.monotone and not self.plain:
             value, redeem = _rising(value), None if redeem is None else _rising(redeem)
         if cost is not None:
-            return value, cost
+            return value, cost.clamp_min(0)  # free heads may go below
         amounts = torch.tensor(outcome.amounts, dtype=value.dtype)
         if outcome.cost_rule == "per_contact":
             return value, amounts.expand_as(value)

@@ -172,7 +172,7 @@ class _Loop:
         self.optimiser.load_state_dict(adam)
         self.before, self.noise = parts["before"][""], parts["noise"][""]
         self.draw.set_state(self.before)
-        if self.step % self.per_epoch:
+        if self.step:  # the epoch that the state was taken in, or that had just ended
             self.order = torch.randperm(self.rows, generator=self.draw)
         if self.memory is not None:
             self.memory.restore({k[7:]: v for k, v in arrays.items() if k.startswith("memory.")})

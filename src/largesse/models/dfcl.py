@@ -154,7 +154,7 @@ class DFCL(Model):
 
     def _tune(self, net: ResponseNet, rct: Logs, base: MLP, seed: int) -> None:
         x, t, value, cost, weight = tensors(rct, base.arm_weighted)
-        menu = _menu(net, x)
+        menu = frozen_menu(net, x)
         trial = trial_rows(rct, None if self.decision.variance == "plain" else menu)
         objective = Objective(self.decision, trial, self.budgets_, net.value_scale)
         objective.prime(*menu)
@@ -203,7 +203,7 @@ def trial_rows(rct: Logs, menu: tuple[torch.Tensor, torch.Tensor] | None) -> Tri
     return Trial(torch.tensor(rct.treatment, dtype=torch.int64), value, cost, weight, share, menu)
 
 
-def _menu(net: ResponseNet, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def frozen_menu(net: ResponseNet, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns the network's menu of all rows, scored in chunks."""
     with torch.inference_mode():
         parts = [net.menu(net(x[i : i + _CHUNK])) for i in range(0, len(x), _CHUNK)]
