@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from largesse.errors import ConfigError
 from largesse.models.base import Model
 from largesse.models.outcome import Outcome
+from largesse.models.spaces import Value, applied
 from largesse.roles import nearest
 
 if TYPE_CHECKING:
     from largesse.models.boosting import Boosting
     from largesse.models.mlp import MLP
 
-__all__ = ["AUTO", "NAMES", "Choice", "Settings", "choose", "make"]
+__all__ = ["AUTO", "NAMES", "Choice", "Settings", "allowance", "choose", "make"]
+
+_ONE_SIDED = 0.8413  # of a normal deviate is below one standard error
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Settings:
         epochs: Passes over the rows; None: each model's own number.
         seed: Starts and sampling.
         n_threads: Threads.
+        knobs: Model → knob → value, as `largesse.models.spaces` knows them; they count more than `epochs`.
     """
 
     outcome: Outcome
@@ -38,6 +42,7 @@ class Settings:
     epochs: int | None = None
     seed: int = 0
     n_threads: int = 1
+    knobs: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
 # Each maker imports its learner, so that naming the models loads neither torch nor LightGBM.
@@ -52,8 +57,12 @@ def _boosting(s: Settings, **how: Any) -> Boosting:
 def _mlp(s: Settings, **how: Any) -> MLP:
     from largesse.models.mlp import MLP
 
-    net = MLP(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, **how)
-    return net if s.epochs is None else net.set_params(schedule=replace(net.schedule, epochs=s.epochs, least=1))
+    return _shortened(MLP(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, **how), s)
+
+
+def _shortened(model: Any, s: Settings) -> Any:
+    """Returns a model that is trained for the run's passes over the rows, if it names any."""
+    return model if s.epochs is None else model.set_params(schedule=replace(model.schedule, epochs=s.epochs, least=1))
 
 
 def _published(s: Settings) -> MLP:
@@ -74,6 +83,13 @@ def _corrected(s: Settings) -> Model:
     return Corrected(_boosting(s), outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
 
 
+def _focused(s: Settings, **how: Any) -> Model:
+    from largesse.models.dfcl import DFCL
+
+    base = _mlp(s, members=s.members, **how)
+    return _shortened(DFCL(base, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads), s)
+
+
 _MAKE: dict[str, Callable[[Settings], Model]] = {
     "lightgbm": lambda s: _calibrated(s, _boosting(s)),
     "mlp": lambda s: _calibrated(s, _mlp(s, members=s.members)),
@@ -82,6 +98,8 @@ _MAKE: dict[str, Callable[[Settings], Model]] = {
     "lightgbm-rct": lambda s: _boosting(s, data="rct"),
     "mlp-rct": lambda s: _mlp(s, data="rct", members=s.members),
     "mlp-published": _published,
+    "dfcl": lambda s: _focused(s, data="rct"),
+    "pool-then-tune": _focused,
 }
 NAMES = tuple(_MAKE)
 AUTO = {True: ("lightgbm", "mlp", "logs-then-correction"), False: ("lightgbm-rct", "mlp-rct")}
@@ -98,7 +116,7 @@ def make(name: str, settings: Settings) -> Model:
         raise ConfigError(
             f"model.candidates == {name!r}: must be among {', '.join(map(repr, NAMES))}. {nearest(name, NAMES)}Choose from these."
         )
-    return _MAKE[name](settings)
+    return applied(_MAKE[name](settings), name, settings.knobs.get(name, {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,36 +136,55 @@ class Choice:
     reason: str
 
 
-def choose(names: Sequence[str], value: NDArray[np.float64], draws: NDArray[np.float64]) -> Choice:
+def choose(
+    names: Sequence[str], value: NDArray[np.float64], draws: NDArray[np.float64], *, errors: float = 1.0
+) -> Choice:
     """Returns the simplest candidate that is within one paired standard error of the best.
 
     Args:
         names: Candidates, simplest first, (P,).
         value: Value per head at each budget, (P, B); a budget out of someone's reach (nan) is left out for all.
         draws: The same in each bootstrap draw, (D, P, B), drawn with the same row weights.
+        errors: How many standard errors count as one: more where the best is the luckiest of many (`allowance`).
     """
     seen = np.isfinite(value).all(0)
     if not seen.any():
-        return Choice(
-            names[0],
-            np.full(len(names), np.nan),
-            np.full(len(names), np.nan),
-            "No budget is within every candidate's reach.",
-        )
+        unknown = np.full(len(names), np.nan)
+        return Choice(names[0], unknown, unknown, "No budget is within every candidate's reach.")
     score, drawn = value[:, seen].mean(1), draws[:, :, seen].mean(2)
     best = int(np.argmax(score))
     error = (drawn - drawn[:, best : best + 1]).std(0)
-    first = int(np.argmax(score[best] - score <= error))
+    first = int(np.argmax(score[best] - score <= errors * error))
+    bound = "one standard error" if errors == 1 else f"{errors:.2g} standard errors"
     if len(names) == 1:
         reason = "It was the only candidate."
     elif first == best:
         reason = (
             f"{names[first]} has the highest value on rows that no candidate has seen, "
-            "and no simpler one comes within one standard error of it."
+            f"and no simpler one comes within {bound} of it."
         )
     else:
         reason = (
-            f"{names[best]} is highest, but {names[first]} is simpler and within one standard error of it "
-            f"({score[best] - score[first]:.3g} against {error[first]:.3g}): noise does not decide."
+            f"{names[best]} is highest, but {names[first]} is simpler and within {bound} of it "
+            f"({score[best] - score[first]:.3g} against {errors * error[first]:.3g}): noise does not decide."
         )
     return Choice(names[first], score, error, reason)
+
+
+def allowance(score: NDArray[np.float64], drawn: NDArray[np.float64]) -> float:
+    """Returns how many standard errors the best of many leads the first by noise as often as one leads it by one.
+
+    With t_k the centred difference of k and the first over its standard error, in each draw: the 84 % point of max_k t_k.
+    For two candidates that is about 1; for twenty, about 2: the best of many is the luckiest of many.
+
+    Args:
+        score: Value per head, (P,); the first is the simplest.
+        drawn: The same in each bootstrap draw, (D, P).
+
+    Reference:
+        White 2000, A reality check for data snooping; Breiman et al. 1984 (the rule of one standard error).
+    """
+    gap = drawn - drawn[:, :1] - (score - score[0])
+    error = gap.std(0)
+    seen = error > 0
+    return max(1.0, float(np.quantile((gap[:, seen] / error[seen]).max(1), _ONE_SIDED))) if seen.any() else 1.0

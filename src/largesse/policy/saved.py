@@ -16,7 +16,7 @@ from largesse.models.outcome import Outcome
 
 __all__ = ["SAVED_MODELS", "model_state", "restored"]
 
-SAVED_MODELS = ("MLP", "Boosting", "Calibrated", "Corrected")
+SAVED_MODELS = ("MLP", "Boosting", "Calibrated", "Corrected", "DFCL")
 """Names of the models that have a saved form: a class is loaded when one of them is saved or read."""
 
 
@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
         # A callback watches the training; it is no part of what was learned.
         given = {k: v for k, v in value.get_params(deep=False).items() if k != "on_step"}
         return {name: {k: _plain(v) for k, v in given.items()}}
-    if is_dataclass(value) and type(value).__name__ in ("Outcome", "Schedule"):
+    if is_dataclass(value) and type(value).__name__ in ("Outcome", "Schedule", "Decision"):
         return {type(value).__name__: asdict(value)}  # type: ignore[arg-type]
     if isinstance(value, dict):
         return {"dict": {k: _plain(v) for k, v in value.items()}}
@@ -75,9 +75,9 @@ def _live(saved: Any) -> Any:
         return (tuple if kind == "tuple" else list)(map(_live, content))
     if kind == "dict":
         return {k: _live(v) for k, v in content.items()}
-    if kind == "Outcome":
+    if kind in ("Outcome", "Decision"):
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-        return Outcome(**given)
+        return Outcome(**given) if kind == "Outcome" else models.Decision(**given)
     if kind == "Schedule":
         return models.Schedule(**content)
     if kind not in SAVED_MODELS:
