@@ -43,6 +43,7 @@ ordered = true
 [model]
 candidates = ["boosting", "network"]
 epochs = 3
+settings.network = {rate = 1e-3, hidden = [64, 32], kind = "ppl", rounds = 5}
 [budget]
 per_head = [0.5, 1]
 shares = []
@@ -160,6 +161,8 @@ REFUSED = [
     ("[design]\nobs_propensity_column = 'arm'", r"propensity == 'arm': the column is already the treatment"),
     ("[model]\ncandidates = []", r"model\.candidates == \[\]: must be 'auto', or must have at least 1 item"),
     ("[model]\ncandidates = ['a', 1]", r"model\.candidates\[1\] == 1: must be text"),
+    ("[model]\nsettings = {mlp = 3}", r"model\.settings\.mlp == 3: must be a table"),
+    ("[model]\nsettings.mlp.rate = true", r"model\.settings\.mlp\.rate == True: must be "),
     ("[outcome]\ncost = 'free'", r"outcome\.cost == 'free': must be 'auto' or 'learned', or must be 'per_contact'"),
     ("[outcome]\ncost = 'per_contact'", r"outcome\.amounts is missing: the rule 'per_contact' needs the amount"),
     ("[outcome]\ncost = 'learned'\namounts = {a = 1}", r"outcome\.amounts has no use where cost == 'learned'"),

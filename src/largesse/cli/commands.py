@@ -114,6 +114,35 @@ def fit(
 
 
 @app.command()
+def tune(
+    config: ConfigFile,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", "-o", help="The folder to make; a new one under run.folder if left out.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="How many settings to try; the first are the models' defaults.")] = 20,
+    minutes: Annotated[float | None, typer.Option(help="No trial is begun after so many minutes.")] = None,
+    model: Annotated[
+        str, typer.Option(help="A model's name; 'auto' searches over the campaign's candidates too.")
+    ] = "auto",
+    replace: Annotated[bool, typer.Option("--replace", help="Let an older folder of that name give way.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Search the models' settings under a rule that survives noise, and write a configuration to fit: tuned.toml."""
+    from largesse.cli import show
+    from largesse.config import load
+    from largesse.runs import tune as search
+
+    with show.progress(as_json) as say:
+        done = search(
+            load(config), trials=trials, minutes=minutes, model=model, folder=folder, replace=replace, say=say
+        )
+    if as_json:
+        show.print_json({"folder": str(done.folder), **done.document})
+    else:
+        show.tuning(done.document, done.folder)
+
+
+@app.command()
 def evaluate(
     run_folder: RunFolder,
     test: Annotated[Path, typer.Argument(help="Trial rows: Parquet, CSV or Feather.")],

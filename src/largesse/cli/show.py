@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # a terminal needs no learners
     from largesse.evaluate.compare import Comparison
     from largesse.runs.learn import Say
 
-__all__ = ["comparison", "err", "findings", "out", "plain", "print_json", "progress", "table"]
+__all__ = ["comparison", "err", "findings", "out", "plain", "print_json", "progress", "table", "tuning"]
 
 out = Console()
 err = Console(stderr=True)
@@ -107,3 +108,21 @@ def comparison(found: Comparison) -> None:
     )
     for note in found.notes:
         out.print(f"note: {escape(note)}", highlight=False)
+
+
+def tuning(found: dict[str, Any], folder: Path) -> None:
+    """Prints what a tuning found: the best trials, the choice, its proof."""
+    from largesse.runs.tuned import MARKER, best_first, in_words
+
+    rows = [
+        (in_words(t["settings"]), t["model"], t["number"], t["value"], f"{t['error']:.2g}",
+         "chosen" if t["number"] == found["chosen"]["trial"] else "")
+        for t in best_first(found)
+    ]  # fmt: skip
+    table(
+        "Best trials, by value per head on validation rows", ("settings", "model", "trial", "score", "error", ""), rows
+    )
+    for name in ("sentence", "caution", "stopped", "proof_sentence", "action"):
+        if found[name]:
+            out.print(f"{'[bold]' if name == 'sentence' else ''}{escape(found[name])}", highlight=False)
+    out.print(f"\nConfiguration to fit: {escape(str(folder / MARKER))}", highlight=False, soft_wrap=True)

@@ -53,6 +53,7 @@ Names = Annotated[tuple[Name, ...], Field(strict=False)]
 Label = Annotated[str, Field(min_length=1), BeforeValidator(_labelled)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
+Setting = int | float | str | Annotated[tuple[int, ...], Field(strict=False)]
 Rule = Literal["per_contact", "per_redemption", "share_of_value"]
 
 
@@ -167,6 +168,11 @@ class Learn(_Section):
         None, ge=1, description="passes over the rows; without it each model's own number", examples=[20]
     )
     members: int = Field(3, ge=1, description="networks averaged in one model")
+    settings: dict[Name, dict[Name, Setting]] = Field(
+        {},
+        description="settings of single models, { model = { name = value, ... } }; `largesse tune` searches them",
+        examples=[{"lightgbm-rct": {"rate": 0.05, "leaves": 15}}],
+    )
 
 
 class Budget(_Section):

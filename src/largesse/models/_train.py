@@ -42,6 +42,17 @@ class Schedule:
     average: float = 0.25
     least: int = 400
 
+    def steps(self, rows: int) -> tuple[int, int, int]:
+        """Returns rows in a batch, steps in an epoch and steps in all, for so many rows."""
+        batch = min(self.batch, max(64, rows // 8))
+        per_epoch = max(1, rows // batch)
+        return batch, per_epoch, max(self.epochs * per_epoch, self.least)
+
+    def passes(self, rows: int) -> int:
+        """Returns the epochs that so many rows get, the least number of steps counted in."""
+        _, per_epoch, steps = self.steps(rows)
+        return math.ceil(steps / per_epoch)
+
 
 class Remembers(Protocol):
     """A loss that keeps numbers from batch to batch."""
@@ -110,9 +121,7 @@ class _Loop:
 
     def __init__(self, net: nn.Module, rows: int, schedule: Schedule, seed: int, memory: Remembers | None) -> None:
         self.net, self.rows, self.memory = net, rows, memory
-        self.batch = min(schedule.batch, max(64, rows // 8))
-        self.per_epoch = max(1, rows // self.batch)
-        self.steps = max(schedule.epochs * self.per_epoch, schedule.least)
+        self.batch, self.per_epoch, self.steps = schedule.steps(rows)
         self.start = int(self.steps * (1 - schedule.average))
         matrices = [p for name, p in net.named_parameters() if name.endswith("weight")]
         levels = [

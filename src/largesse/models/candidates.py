@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from largesse.errors import ConfigError
 from largesse.models.base import Model
 from largesse.models.outcome import Outcome
+from largesse.models.spaces import Value, applied
 from largesse.roles import nearest
 
 if TYPE_CHECKING:
     from largesse.models.boosting import Boosting
     from largesse.models.mlp import MLP
 
-__all__ = ["AUTO", "NAMES", "Choice", "Settings", "choose", "make"]
+__all__ = ["AUTO", "NAMES", "Choice", "Settings", "allowance", "choose", "make"]
+
+_ONE_SIDED = 0.8413  # of a normal deviate is below one standard error
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Settings:
         epochs: Passes over the rows; None: each model's own number.
         seed: Starts and sampling.
         n_threads: Threads.
+        knobs: Model → knob → value, as `largesse.models.spaces` knows them; they count more than `epochs`.
     """
 
     outcome: Outcome
@@ -38,6 +42,7 @@ class Settings:
     epochs: int | None = None
     seed: int = 0
     n_threads: int = 1
+    knobs: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
 # Each maker imports its learner, so that naming the models loads neither torch nor LightGBM.
@@ -52,8 +57,12 @@ def _boosting(s: Settings, **how: Any) -> Boosting:
 def _mlp(s: Settings, **how: Any) -> MLP:
     from largesse.models.mlp import MLP
 
-    net = MLP(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, **how)
-    return net if s.epochs is None else net.set_params(schedule=replace(net.schedule, epochs=s.epochs, least=1))
+    return _shortened(MLP(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, **how), s)
+
+
+def _shortened(model: Any, s: Settings) -> Any:
+    """Returns a model that is trained for the run's passes over the rows, if it names any."""
+    return model if s.epochs is None else model.set_params(schedule=replace(model.schedule, epochs=s.epochs, least=1))
 
 
 def _published(s: Settings) -> MLP:
@@ -74,11 +83,11 @@ def _corrected(s: Settings) -> Model:
     return Corrected(_boosting(s), outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
 
 
-def _tuned(s: Settings, data: Literal["rct", "both"]) -> Model:
+def _focused(s: Settings, **how: Any) -> Model:
     from largesse.models.dfcl import DFCL
 
-    base = _mlp(s, members=s.members, data=data)
-    return DFCL(base, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
+    base = _mlp(s, members=s.members, **how)
+    return _shortened(DFCL(base, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads), s)
 
 
 def _steered(s: Settings) -> Model:
@@ -103,8 +112,8 @@ _MAKE: dict[str, Callable[[Settings], Model]] = {
     "lightgbm-rct": lambda s: _boosting(s, data="rct"),
     "mlp-rct": lambda s: _mlp(s, data="rct", members=s.members),
     "mlp-published": _published,
-    "dfcl": lambda s: _tuned(s, "rct"),
-    "pool-then-tune": lambda s: _tuned(s, "both"),
+    "dfcl": lambda s: _focused(s, data="rct"),
+    "pool-then-tune": _focused,
     "lightgbm-steered": _steered,
     "drp": lambda s: _dhcl(s, "DRP"),
     "drm": lambda s: _dhcl(s, "DRM"),
@@ -130,7 +139,7 @@ def make(name: str, settings: Settings) -> Model:
         raise ConfigError(
             f"model.candidates == {name!r}: must be among {', '.join(map(repr, NAMES))}. {nearest(name, NAMES)}Choose from these."
         )
-    return _MAKE[name](settings)
+    return applied(_MAKE[name](settings), name, settings.knobs.get(name, {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,56 +159,85 @@ class Choice:
     reason: str
 
 
-def choose(names: Sequence[str], value: NDArray[np.float64], draws: NDArray[np.float64]) -> Choice:
+def choose(
+    names: Sequence[str],
+    value: NDArray[np.float64],
+    draws: NDArray[np.float64],
+    *,
+    errors: float = 1.0,
+    decides: Collection[str] = DECIDES,
+) -> Choice:
     """Returns the simplest candidate that is within one paired standard error of the best.
 
-    A candidate that learns from decisions (`DECIDES`) is taken only where it beats the choice among the others with 95 %
+    A candidate that learns from decisions is taken only where it beats the choice among the others with 95 %
     confidence: its loss and this proof are made of the same noisy kind of sum, and it must not be believed for that.
 
     Args:
         names: Candidates, simplest first, (P,).
         value: Value per head at each budget, (P, B); a budget out of someone's reach (nan) is left out for all.
         draws: The same in each bootstrap draw, (D, P, B), drawn with the same row weights.
+        errors: How many standard errors count as noise, where many were tried: see `allowance`.
+        decides: Names of the candidates that learn from decisions.
     """
     seen = np.isfinite(value).all(0)
     if not seen.any():
-        nothing = np.full(len(names), np.nan)
-        return Choice(names[0], nothing, nothing, "No budget is within every candidate's reach.")
+        unknown = np.full(len(names), np.nan)
+        return Choice(names[0], unknown, unknown, "No budget is within every candidate's reach.")
     score, drawn = value[:, seen].mean(1), draws[:, :, seen].mean(2)
-    plain = [k for k, name in enumerate(names) if name not in DECIDES]
-    bold = [k for k, name in enumerate(names) if name in DECIDES]
-    first, reason = _simplest(names, score, drawn, plain or bold)
+    plain = [k for k, name in enumerate(names) if name not in decides]
+    bold = [k for k, name in enumerate(names) if name in decides]
+    first, reason = _simplest(names, score, drawn, plain or bold, errors)
     error = (drawn - drawn[:, [int(np.argmax(score))]]).std(0)
     if plain and bold:
         best = max(bold, key=lambda k: score[k])
-        gain, low = score[best] - score[first], float(np.quantile(drawn[:, best] - drawn[:, first], 0.05))
+        gap = drawn[:, best] - drawn[:, first]
+        gain = float(score[best] - score[first])
+        low = min(float(np.quantile(gap, 0.05)), gain - errors * float(gap.std()))
         words = f"{names[best]}, which learns from decisions, brings {gain:+.3g} per head"
         if gain > 0 and low > 0:
-            first, reason = (
-                best,
-                f"{words} against {names[first]}, and at least {low:.3g} with 95 % confidence: it is adopted.",
-            )
+            reason = f"{words} against {names[first]}, and at least {low:.3g} with 95 % confidence: it is adopted."
+            first = best
         else:
             reason = f"{reason} {words} against it (95 % confidence: at least {low:.3g}): the two-stage model is kept."
     return Choice(names[first], score, error, reason)
 
 
 def _simplest(
-    names: Sequence[str], score: NDArray[np.float64], drawn: NDArray[np.float64], among: list[int]
+    names: Sequence[str], score: NDArray[np.float64], drawn: NDArray[np.float64], among: list[int], errors: float
 ) -> tuple[int, str]:
-    """Returns the first candidate within one paired standard error of the best among some, and why."""
+    """Returns the first candidate within so many paired standard errors of the best among some, and why."""
     if len(among) == 1:
         only = "the only candidate" if len(names) == 1 else "the only one learned in two stages"
         return among[0], f"{names[among[0]]} was {only}."
+    bound = "one standard error" if errors == 1 else f"{errors:.2g} standard errors"
     best = max(among, key=lambda k: (score[k], -k))
-    error = (drawn - drawn[:, [best]]).std(0)
+    error = errors * (drawn - drawn[:, [best]]).std(0)
     first = next(k for k in among if score[best] - score[k] <= error[k])
     if first == best:
         return first, (
             f"{names[first]} has the highest value on rows that no candidate has seen, "
-            "and no simpler one comes within one standard error of it."
+            f"and no simpler one comes within {bound} of it."
         )
     return first, (
-        f"{names[best]} is highest, but {names[first]} is simpler and within one standard error of it "
+        f"{names[best]} is highest, but {names[first]} is simpler and within {bound} of it "
         f"({score[best] - score[first]:.3g} against {error[first]:.3g}): noise does not decide."
     )
+
+
+def allowance(score: NDArray[np.float64], drawn: NDArray[np.float64]) -> float:
+    """Returns how many standard errors the best of many leads the first by noise as often as one leads it by one.
+
+    With t_k the centred difference of k and the first over its standard error, in each draw: the 84 % point of max_k t_k.
+    For two candidates that is about 1; for twenty, about 2: the best of many is the luckiest of many.
+
+    Args:
+        score: Value per head, (P,); the first is the simplest.
+        drawn: The same in each bootstrap draw, (D, P).
+
+    Reference:
+        White 2000, A reality check for data snooping; Breiman et al. 1984 (the rule of one standard error).
+    """
+    gap = drawn - drawn[:, :1] - (score - score[0])
+    error = gap.std(0)
+    seen = error > 0
+    return max(1.0, float(np.quantile((gap[:, seen] / error[seen]).max(1), _ONE_SIDED))) if seen.any() else 1.0

@@ -15,6 +15,7 @@ _HOME = {
     "open_run": "held",
     "soundness": "campaign",
     "task_of": "campaign",
+    "tune": "tuning",
 }
 
 __all__ = sorted(_HOME)

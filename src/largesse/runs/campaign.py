@@ -19,6 +19,7 @@ from largesse.evaluate.checks import Soundness, check
 from largesse.evaluate.power import Advice
 from largesse.logs import Logs
 from largesse.models.candidates import AUTO, TUNED, Settings
+from largesse.models.spaces import checked
 from largesse.policy import Policy
 from largesse.report.numbers import percent
 from largesse.runs.learn import Learned, Proof, Say, Task, budgets_of, learn, prove
@@ -26,9 +27,9 @@ from largesse.runs.load import Rows, load_rows
 from largesse.runs.results import Evidence, evidence, results
 from largesse.store import atomic_folder, may_write
 
-__all__ = ["Run", "fit", "soundness", "task_of"]
+__all__ = ["Run", "fit", "proof_turns", "refuse_thin_arms", "soundness", "task_of"]
 
-_SMALL = 20_000  # below this many trial rows the proof takes turns over all of them
+SMALL = 20_000  # below this many trial rows the proof takes turns over all of them
 _FOLDS = 5
 _LEAST = 20  # rows of an arm that can still be parted
 _PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "lightgbm", "torch", "pyarrow")
@@ -96,7 +97,7 @@ def task_of(config: Config, rows: Rows) -> Task:
     """Returns what the configuration asks for, budgets in money per head."""
     settings = Settings(
         outcome=rows.outcome, members=config.model.members, epochs=config.model.epochs, seed=config.run.seed,
-        n_threads=config.run.threads,
+        n_threads=config.run.threads, knobs=checked(config.model.settings),
     )  # fmt: skip
     names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
     said = config.budget
@@ -111,7 +112,7 @@ def task_of(config: Config, rows: Rows) -> Task:
 
 def soundness(config: Config, rows: Rows, task: Task) -> Soundness:
     """Returns what the checks find, the power of the trial at the budgets of the run and on the rows of its proof."""
-    share = 1.0 if _folds(config, rows) > 1 else config.data.test_share
+    share = 1.0 if proof_turns(config, rows) > 1 else config.data.test_share
     share = share if rows.test is None else rows.test.n / rows.rct.n
     return check(rows.rct, rows.obs, budgets=task.budgets, proof_share=share)
 
@@ -122,19 +123,25 @@ def _candidates(rows: Rows, advice: Advice) -> tuple[str, ...]:
     return AUTO[both] + (() if advice == "cannot be seen" else TUNED[both])
 
 
-def _folds(config: Config, rows: Rows) -> int:
-    return config.data.folds or (_FOLDS if rows.rct.n < _SMALL else 0)
+def proof_turns(config: Config, rows: Rows) -> int:
+    """Returns how many parts of the trial take turns as the rows of the proof; below 2: a share is held out."""
+    return config.data.folds or (_FOLDS if rows.rct.n < SMALL else 0)
 
 
-def _learn_and_prove(config: Config, rows: Rows, task: Task, say: Say) -> tuple[Learned, Proof]:
-    least = min(rows.rct.arm_rows)
+def refuse_thin_arms(rct: Logs) -> None:
+    """Refuses a trial with an arm too thin to be parted."""
+    least = min(rct.arm_rows)
     if least < _LEAST:
-        name = rows.rct.treatments[int(np.argmin(rows.rct.arm_rows))]
+        name = rct.treatments[int(np.argmin(rct.arm_rows))]
         raise _check.refuse(
             f"rows of treatment {name!r} in rct", int(least), f"learning, choosing and proving need {_LEAST} of every arm",
             "Collect more rows, merge it with a similar arm, or leave it out of columns.treatments and the file.",
         )  # fmt: skip
-    folds = _folds(config, rows)
+
+
+def _learn_and_prove(config: Config, rows: Rows, task: Task, say: Say) -> tuple[Learned, Proof]:
+    refuse_thin_arms(rows.rct)
+    folds = proof_turns(config, rows)
     if rows.test is not None:
         final = learn(rows.rct, rows.obs, task, say, (0.1, 0.9))
         return final, prove([final], [rows.test], task)

@@ -154,7 +154,7 @@ def prove(learned: list[Learned], parts: list[Logs], task: Task) -> Proof:
     size = np.array([rows.total_weight for rows in parts])[:, None]
     total = size.sum()
     return Proof(
-        logs=_together(parts), menus={name: _stacked(menus) for name, menus in tables.items()},
+        logs=together(parts), menus={name: stacked(menus) for name, menus in tables.items()},
         decided=np.concatenate(decided, axis=1), by_model=(np.array(by_model) * size).sum(0) / total,
         by_curve=(np.array(by_curve) * size).sum(0) / total, chosen=tuple(one.name for one in learned),
     )  # fmt: skip
@@ -179,14 +179,14 @@ def _decide(one: Learned, rows: Logs, menu: Menu, task: Task) -> tuple[NDArray[n
     return np.stack(decided), by_model, by_curve
 
 
-def _stacked(menus: list[Menu]) -> Menu:
+def stacked(menus: list[Menu]) -> Menu:
     if len(menus) == 1:
         return menus[0]
     value, cost = (np.concatenate([getattr(m, k) for m in menus]) for k in ("value", "cost"))
     return Menu(value=value, cost=cost, treatments=menus[0].treatments)
 
 
-def _together(parts: list[Logs]) -> Logs:
+def together(parts: list[Logs]) -> Logs:
     """Returns the parts of one trial as one trial again."""
     if len(parts) == 1:
         return parts[0]

@@ -1,0 +1,209 @@
+"""`tune`: search the settings of the models under a rule that survives noise.
+
+The best of many trials is the luckiest of many. So the search only proposes; the choice is the simplest trial within one
+standard error of the best, that error allowing for how many were tried; and the chosen settings are set against the
+untouched ones on the rows of the proof, which no trial has seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse.config import Config
+from largesse.errors import ConfigError
+from largesse.evaluate.bootstrap import interval
+from largesse.evaluate.compare import Bootstrap, Comparison, compare
+from largesse.evaluate.power import power
+from largesse.logs import Logs
+from largesse.models.candidates import AUTO, DECIDES, NAMES, Choice, allowance, choose, make
+from largesse.roles import nearest
+from largesse.runs.campaign import SMALL, refuse_thin_arms, task_of
+from largesse.runs.learn import Say, Task
+from largesse.runs.load import Rows, load_rows
+from largesse.runs.search import Search, Trial, label, limits, optuna_quietly, with_settings
+from largesse.runs.tuned import MARKER, TUNED, UNTOUCHED, document, write
+from largesse.store import atomic_folder, may_write
+
+__all__ = ["Chosen", "Found", "Proven", "Tuning", "chosen", "tune"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """Which trial was chosen, and why.
+
+    Attributes:
+        trials: Those with a score, simplest first, (P,).
+        trial: The chosen one.
+        untouched: The default that the same rows choose: what `fit` would use without tuning.
+        best: The one with the highest score.
+        choice: Scores, errors of their differences from the best, and the reason.
+        errors: How many standard errors counted as one.
+        lead: By how much the best leads the first of `trials`.
+        luck: By how much it would on average if all were worth the same, through the rows that score alone.
+    """
+
+    trials: tuple[Trial, ...]
+    trial: Trial
+    untouched: Trial
+    best: Trial
+    choice: Choice
+    errors: float
+    lead: float
+    luck: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proven:
+    """The chosen settings against the untouched ones on the rows of the proof.
+
+    Attributes:
+        table: Value per head at each budget, differences from the untouched ones.
+        difference: Mean over the budgets of the difference, nan where none is within reach; 0 if nothing was changed.
+        low: Lower end of its paired 95 % interval.
+        high: Upper end.
+    """
+
+    table: Comparison
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """All that a tuning found."""
+
+    search: Search
+    chosen: Chosen
+    proven: Proven
+    proof: Logs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuning:
+    """A finished tuning: where it lies, what it says, and the configuration to fit."""
+
+    folder: Path
+    document: dict[str, Any]
+    config: Config
+
+
+def tune(
+    config: Config,
+    *,
+    trials: int = 20,
+    minutes: float | None = None,
+    model: str = "auto",
+    folder: str | Path | None = None,
+    replace: bool = False,
+    say: Say = lambda stage, done: None,
+) -> Tuning:
+    """Searches settings, chooses under noise, proves the choice; the folder is written whole or not at all.
+
+    Args:
+        config: The campaign.
+        trials: How many settings to try; the first are the models' defaults.
+        minutes: No trial is begun after so many; None: no limit.
+        model: A model's name; ``"auto"``: which of the run's candidates is searched too.
+        folder: Where to write; None: a new one under `run.folder`, named by the time.
+        replace: Whether an older folder of that name gives way, once the new one is complete.
+        say: Told each stage and the share of the work that is done.
+
+    Raises:
+        LargesseError: Files, columns, rows, the configuration or an argument break a rule, or no default can be learned.
+        KeyboardInterrupt: Interrupted before a default was scored, or after the trials; nothing is written.
+    """
+    seconds = limits(trials, minutes)
+    target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("tuned-%Y%m%d-%H%M%S")
+    with optuna_quietly():  # is it installed?
+        may_write(target, replace=replace, marker=MARKER)
+    say("reading", 0.0)
+    rows = load_rows(config)
+    task = task_of(config, rows)
+    names = _models(model, task, rows)
+    refuse_thin_arms(rows.rct)
+    learning, proof = _parted(config, rows, task)
+    say(power(rows.rct, task.budgets, proof.n / rows.rct.n).verdict, 0.05)
+    search = Search(learning, rows.obs, task, names, few=learning.n < SMALL)
+    search.run(trials, seconds, say, (0.05, 0.9))
+    picked = chosen(search.trials, search.counted)
+    say("proving the choice", 0.9)
+    found = Found(search, picked, _prove(picked, learning, rows.obs, proof, task), proof)
+    paper = document(config, found, task)
+    with atomic_folder(target, replace=replace, marker=MARKER) as place:
+        tuned = write(place, config, rows, found, paper)
+    say("done", 1.0)
+    return Tuning(target, paper, tuned)
+
+
+def _models(model: str, task: Task, rows: Rows) -> tuple[str, ...]:
+    """Returns the models to search over, simplest first."""
+    if model != "auto" and model not in NAMES:
+        raise ConfigError(
+            f"model == {model!r}: must be 'auto' or among {', '.join(map(repr, NAMES))}. {nearest(model, NAMES)}"
+            "Choose from these."
+        )
+    names = (task.candidates or AUTO[rows.obs is not None]) if model == "auto" else (model,)
+    for name in names:
+        make(name, task.settings)  # what `fit` would refuse is refused before anything is learned
+    return tuple(dict.fromkeys(names))
+
+
+def _parted(config: Config, rows: Rows, task: Task) -> tuple[Logs, Logs]:
+    """Returns the rows that trials may see, and those of the proof: where `fit` holds out a share, the same ones."""
+    if rows.test is not None:
+        return rows.rct, rows.test
+    learning, proof = rows.rct.split(1 - config.data.test_share, config.data.test_share, seed=task.settings.seed)
+    return learning, proof
+
+
+def chosen(trials: list[Trial], counted: NDArray[np.bool_] | None) -> Chosen:
+    """Returns the choice among the trials that have a score.
+
+    Args:
+        trials: In the order tried; a default has a score.
+        counted: Which budgets count, (B,).
+    """
+    assert counted is not None
+    done = tuple(sorted((t for t in trials if t.complete), key=lambda t: t.order))
+    value = np.array([t.value[counted] for t in done])
+    draws = np.stack([t.draws[:, counted] for t in done], axis=1)  # (D, P, B)
+    score, drawn = value.mean(1), draws.mean(2)
+    errors = allowance(score, drawn)
+    labels = [label(t) for t in done]
+    decides = {name for name, t in zip(labels, done, strict=True) if t.model in DECIDES}
+    choice = choose(labels, value, draws, errors=errors, decides=decides)
+    default = [k for k, t in enumerate(done) if t.default]
+    untouched = choose([labels[k] for k in default], value[default], draws[:, default], decides=decides)
+    best = int(np.argmax(score))
+    luck = float((drawn - drawn[:, :1] - (score - score[0])).max(1).mean())
+    at = dict(zip(labels, done, strict=True))
+    return Chosen(
+        done, at[choice.name], at[untouched.name], done[best], choice, errors, float(score[best] - score[0]), luck
+    )
+
+
+def _prove(picked: Chosen, learning: Logs, obs: Logs | None, proof: Logs, task: Task) -> Proven:
+    both = {UNTOUCHED: picked.untouched}
+    if picked.trial is not picked.untouched:
+        both[TUNED] = picked.trial
+    menus = {}
+    for name, trial in both.items():
+        how = with_settings(task, trial.model, trial.settings)
+        menus[name] = make(trial.model, how.settings).fit(learning, obs).predict(proof.x)
+    bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
+    table = compare(proof, menus, task.budgets, reference=UNTOUCHED, bootstrap=bootstrap)
+    if TUNED not in menus:
+        return Proven(table, 0.0, 0.0, 0.0)
+    a, b = table.index(TUNED), table.index(UNTOUCHED)
+    seen = np.isfinite(table.value[[a, b]]).all(0)
+    if not seen.any():
+        return Proven(table, float("nan"), float("nan"), float("nan"))
+    low, high = interval((table.draws[:, a] - table.draws[:, b])[:, seen].mean(1), 0.95)
+    return Proven(table, float((table.value[a] - table.value[b])[seen].mean()), float(low), float(high))
