@@ -441,3 +441,26 @@ class TestChoice:
         draws = np.repeat(value[None], 50, axis=0)
         assert choose(("a", "b"), value, draws).score.tolist() == [1.0, 2.0]
         assert choose(("a", "b"), value * np.nan, draws).name == "a"
+
+
+def test_a_model_that_learns_from_decisions_needs_evidence():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(2000, 2, 1))
+    names = ("mlp", "dfcl")
+
+    def chosen(gain: float, spread: float = 1.0):
+        value = np.array([[0.0], [gain]])
+        return choose(names, value, value + spread * noise / 2**0.5)
+
+    assert chosen(1.5).name == "mlp", "1.5 standard errors are not enough"
+    assert "the two-stage model is kept" in chosen(1.5).reason
+    assert chosen(1.8).name == "dfcl"
+    assert "it is adopted" in chosen(1.8).reason
+    assert chosen(-0.5).name == "mlp"
+    # The same scores without that rule: one standard error decides.
+    value = np.array([[0.0], [1.5]])
+    assert choose(("mlp", "other"), value, value + noise / 2**0.5).name == "other"
+    assert choose(("dfcl",), value[:1], (value + noise)[:, :1]).name == "dfcl"
+    # Under no difference at all, adoption is rare.
+    adopted = [choose(names, v, v + noise / 2**0.5).name == "dfcl" for v in rng.normal(0, 2**-0.5, (1000, 2, 1))]
+    assert 0.03 < np.mean(adopted) < 0.08

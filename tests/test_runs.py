@@ -241,3 +241,68 @@ def test_a_trial_whose_probabilities_differ_between_units(place: Path):
     assert (found.design, found.assignment) == ("obs", "rows")
     done = fit(cfg, folder=place / "runs" / "blocks")
     assert done.metrics["chosen"] in ("lightgbm-rct", "mlp-rct")
+
+
+def test_a_killed_run_goes_on_from_its_checkpoints(place: Path):
+    """The second run trains no network that the first one had finished, and says the same."""
+    keep = place / "unfinished"
+    text = TEXT.format(more="").replace("[run]", f'[run]\ncheckpoints = "{keep}"').replace("epochs = 1\n", "")
+    (place / "killed.toml").write_text(text.replace('["lightgbm-rct", "mlp-rct"]', '["mlp-rct", "dfcl"]'))
+    cfg = load(place / "killed.toml")
+
+    class Killed(BaseException):
+        pass
+
+    def until_proving(stage: str, done: float) -> None:
+        if stage == "proving":
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(cfg, folder=place / "runs" / "killed", say=until_proving)
+    assert not (place / "runs" / "killed").exists()
+    kept = {p.name: (p / "manifest.json").stat().st_mtime_ns for p in keep.iterdir()}
+    assert len(kept) >= 6, "networks of both candidates, of the folds and of the whole"
+    stopped = []
+    with pytest.raises(Killed):
+        fit(cfg, folder=place / "runs" / "killed", say=lambda s, d: (stopped.append(s), until_proving(s, d)))
+    assert {p.name: (p / "manifest.json").stat().st_mtime_ns for p in keep.iterdir()} == kept, (
+        "nothing is trained again"
+    )
+    done = fit(cfg, folder=place / "runs" / "killed")
+    assert not keep.exists(), "what a finished run no longer needs is removed"
+    straight = fit(cfg, folder=place / "runs" / "straight")
+    for key in ("rows", "spend", "chosen", "effect_share"):
+        assert json.dumps(done.metrics[key]) == json.dumps(straight.metrics[key])
+
+
+def test_a_model_that_learns_from_decisions_is_judged_and_named_in_the_report(place: Path):
+    done = fit(config(place, candidates='["mlp-rct", "dfcl"]'), folder=place / "runs" / "judged")
+    if done.metrics["chosen"] == "mlp-rct":
+        assert "the two-stage model is kept" in done.metrics["reason"]
+    else:
+        assert "it is adopted" in done.metrics["reason"]
+    league = {row.name: row.note for row in done.results.league.rows}
+    assert league["mlp-rct"] == ""
+    assert "decision loss" in league["dfcl"] or "two stages" in league["dfcl"]
+    assert done.metrics["reason"].split(":")[0] in (done.folder / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(("advice", "joins"), [("cannot be seen", False), ("may pay", True), ("can pay", True)])
+def test_default_candidates_follow_the_power_of_the_trial(place: Path, advice: str, joins: bool):
+    rows = load_rows(config(place))
+    names = campaign_module._candidates(rows, advice)
+    assert names[:2] == ("lightgbm-rct", "mlp-rct")
+    assert ("dfcl" in names) == joins
+
+
+def test_a_model_with_free_heads_is_evaluated_where_amounts_stand_in_for_costs(place: Path):
+    text = (
+        TEXT.format(more="")
+        .replace('cost = "spent"\n', "")
+        .replace('ignore = ["note"]', 'ignore = ["note", "spent"]')
+        .replace('["lightgbm-rct", "mlp-rct"]', '["mlp-published"]')
+    )
+    (place / "free.toml").write_text(text + '[outcome]\ncost = "per_redemption"\namounts = {"5" = 5.0, "10" = 10.0}\n')
+    done = fit(load(place / "free.toml"), folder=place / "runs" / "free")
+    found, _, _ = evaluate_run(done.folder, place / "later.parquet", budgets=(2.0,), draws=20)
+    assert np.isfinite(found.value[0]).all()

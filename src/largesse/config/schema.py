@@ -210,6 +210,11 @@ class Run(_Section):
     threads: int = Field(1, ge=1, description="processor cores to use")
     draws: int = Field(400, ge=20, description="bootstrap draws behind each interval")
     folder: Place = Field(Path("runs"), description="where run folders are made")
+    checkpoints: Place | None = Field(
+        None,
+        description="folder that keeps unfinished trainings of networks: a killed run, begun again, goes on from there",
+        examples=["runs/unfinished"],
+    )
 
 
 class Config(_Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -10,23 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from largesse.errors import StoreError
-from largesse.store import load, save
+from largesse.store import MANIFEST, load, may_write, save
 
-__all__ = ["Keeper", "digest"]
+__all__ = ["Keeper", "digest", "forget", "keeper"]
 
 Arrays = dict[str, NDArray[Any]]
-_KIND = "training"
+_KIND, _DIGITS = "training", 32
 
 
 def digest(parts: Iterable[Any]) -> str:
     """Returns a checksum of arrays, tensors and plain values: what a training depends on."""
     seen = hashlib.blake2b(digest_size=16)
     for part in parts:
-        array = part.numpy() if isinstance(part, torch.Tensor) else part
+        array = part.numpy() if hasattr(part, "numpy") else part  # a tensor: torch itself need not be loaded
         if isinstance(array, np.ndarray):
             seen.update(f"{array.dtype}{array.shape}".encode())
             seen.update(np.ascontiguousarray(array).view(np.uint8).data)
@@ -34,6 +34,29 @@ def digest(parts: Iterable[Any]) -> str:
             seen.update(repr(array).encode())
         seen.update(b"|")
     return seen.hexdigest()
+
+
+def keeper(root: str | None, *parts: Any) -> Keeper | None:
+    """Returns what keeps one training under a root folder, in a folder named after what it depends on; None without a root.
+
+    Raises:
+        StoreError: Nothing can be written there.
+    """
+    if root is None:
+        return None
+    job = digest(parts)
+    may_write(Path(root) / job, replace=True, marker=MANIFEST)
+    return Keeper(Path(root) / job, job)
+
+
+def forget(root: str | Path) -> None:
+    """Removes the trainings under a root folder, and the folder if it held nothing else."""
+    place = Path(root)
+    for folder in place.glob("*") if place.is_dir() else ():
+        if len(folder.name) == _DIGITS and (folder / MANIFEST).is_file() and load(folder).kind == _KIND:
+            shutil.rmtree(folder)
+    if place.is_dir() and not any(place.iterdir()):
+        place.rmdir()
 
 
 @dataclass

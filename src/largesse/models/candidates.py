@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from largesse.models.boosting import Boosting
     from largesse.models.mlp import MLP
 
-__all__ = ["AUTO", "NAMES", "Choice", "Settings", "allowance", "choose", "make"]
+__all__ = ["AUTO", "DECIDES", "NAMES", "TUNED", "Choice", "Settings", "allowance", "choose", "make"]
 
 _ONE_SIDED = 0.8413  # of a normal deviate is below one standard error
 
@@ -34,6 +34,7 @@ class Settings:
         epochs: Passes over the rows; None: each model's own number.
         seed: Starts and sampling.
         n_threads: Threads.
+        checkpoint: Folder that keeps unfinished trainings of networks; None: a killed run starts anew.
         knobs: Model → knob → value, as `largesse.models.spaces` knows them; they count more than `epochs`.
     """
 
@@ -42,6 +43,7 @@ class Settings:
     epochs: int | None = None
     seed: int = 0
     n_threads: int = 1
+    checkpoint: str | None = None
     knobs: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
@@ -57,7 +59,8 @@ def _boosting(s: Settings, **how: Any) -> Boosting:
 def _mlp(s: Settings, **how: Any) -> MLP:
     from largesse.models.mlp import MLP
 
-    return _shortened(MLP(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, **how), s)
+    net = MLP(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint, **how)
+    return _shortened(net, s)
 
 
 def _shortened(model: Any, s: Settings) -> Any:
@@ -87,7 +90,8 @@ def _focused(s: Settings, **how: Any) -> Model:
     from largesse.models.dfcl import DFCL
 
     base = _mlp(s, members=s.members, **how)
-    return _shortened(DFCL(base, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads), s)
+    tuned = DFCL(base, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
+    return _shortened(tuned, s)
 
 
 def _steered(s: Settings) -> Model:

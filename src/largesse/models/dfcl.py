@@ -14,6 +14,7 @@ from sklearn.base import clone
 
 from largesse import _check
 from largesse.logs import Logs
+from largesse.models._checkpoint import keeper
 from largesse.models._decision import Decision, Objective, Trial
 from largesse.models._network import ResponseNet
 from largesse.models._train import Schedule, Step, threads, train
@@ -55,6 +56,8 @@ class DFCL(Model):
         seed: Row orders, folds and draws.
         n_threads: Threads of the matrix products.
         on_step: Called as on_step(step, steps, loss) after each step of the tuning.
+        checkpoint: Folder that keeps unfinished trainings, of the base too: the same fit, begun again after a kill, goes
+            on from there.
 
     Attributes:
         budgets_: Target budgets, money per head.
@@ -85,6 +88,7 @@ class DFCL(Model):
         seed: int = 0,
         n_threads: int = 1,
         on_step: Step | None = None,
+        checkpoint: str | None = None,
     ) -> None:
         self.base = base
         self.decision = decision
@@ -96,6 +100,7 @@ class DFCL(Model):
         self.seed = seed
         self.n_threads = n_threads
         self.on_step = on_step
+        self.checkpoint = checkpoint
 
     @classmethod
     def published(cls, kind: str = "dpl", **changes: Any) -> Self:
@@ -127,6 +132,8 @@ class DFCL(Model):
 
     def _two_stage(self, rct: Logs, obs: Logs | None) -> MLP:
         base: MLP = clone(self.base).set_params(outcome=self.outcome_)
+        if self.checkpoint is not None:
+            base.set_params(checkpoint=self.checkpoint)
         return base.fit(rct, obs)
 
     def learn_from(self, start: Start, rct: Logs) -> Self:
@@ -164,7 +171,9 @@ class DFCL(Model):
             joint = objective(*net.menu(raw), i)
             return joint + self.alpha * net.logged(raw, t[i], value[i], cost[i], weight[i]) if self.alpha else joint
 
-        train(net, loss, len(x), self.schedule, seed, self.on_step, memory=objective)
+        how = (self.decision, self.alpha, self.budgets_, self.schedule, seed, base.dropout)
+        kept = keeper(self.checkpoint, x, t, value, cost, weight, *net.state_dict().values(), how)
+        train(net, loss, len(x), self.schedule, seed, self.on_step, kept, objective)
 
     def _answers(self, base: MLP, rows: Logs) -> Callable[[NDArray[Any]], tuple[Response, Response]]:
         tuned = self._tuned(base, rows)

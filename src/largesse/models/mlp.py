@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.logs import Logs
+from largesse.models._checkpoint import keeper
 from largesse.models._network import ResponseNet
 from largesse.models._train import Schedule, Step, threads, train
 from largesse.models.base import Data, Model, State, training_rows
@@ -35,6 +36,7 @@ class MLP(Model):
         seed: Starts and row orders.
         n_threads: Threads of the matrix products.
         on_step: Called as on_step(step, steps, loss) after each step.
+        checkpoint: Folder that keeps unfinished trainings: the same fit, begun again after a kill, goes on from there.
 
     Reference:
         Network and prediction loss: Zhou et al., KDD 2024 (DFCL), equation of L_PL; likelihood heads: Wang et al. 2019
@@ -62,6 +64,7 @@ class MLP(Model):
         seed: int = 0,
         n_threads: int = 1,
         on_step: Step | None = None,
+        checkpoint: str | None = None,
     ) -> None:
         self.outcome = outcome
         self.data = data
@@ -74,6 +77,7 @@ class MLP(Model):
         self.seed = seed
         self.n_threads = n_threads
         self.on_step = on_step
+        self.checkpoint = checkpoint
 
     @classmethod
     def published(cls, **changes: Any) -> Self:
@@ -101,7 +105,9 @@ class MLP(Model):
                 net.spread.copy_(spread)
                 _start_at_means(net, rows)
                 loss = lambda i, net=net: net.loss(x[i], t[i], value[i], cost[i], weight[i], observed[i])  # noqa: E731
-                train(net, loss, len(x), self.schedule, seed, self.on_step)
+                how = (self.schedule, seed, self.hidden, self.dropout, self.plain, self.outcome_)
+                kept = keeper(self.checkpoint, x, t, value, cost, weight, observed, how)
+                train(net, loss, len(x), self.schedule, seed, self.on_step, kept)
                 self.nets_.append(net)
 
     def _net(self, features: int, scales: tuple[float, float], seed: int) -> ResponseNet:

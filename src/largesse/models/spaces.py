@@ -22,12 +22,10 @@ from largesse.models.base import Model
 from largesse.roles import nearest
 
 __all__ = [
-    "FOCUSED", "SPACES", "Knob", "Knobs", "Number", "OneOf", "Value", "Widths", "applied", "checked", "current", "distance",
+    "SPACES", "Knob", "Knobs", "Number", "OneOf", "Value", "Widths", "applied", "checked", "current", "distance",
 ]  # fmt: skip
 
 Value = int | float | str | tuple[int, ...]
-FOCUSED = ("dfcl", "pool-then-tune")
-"""Models that learn from decisions: to a choice they are less simple than any two-stage model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +161,16 @@ def _network(*inside: str) -> Knobs:
     }  # fmt: skip
 
 
+_DECISION: Knobs = {
+    "decision": OneOf(("decision", "kind"), "which decision loss", ("ppl", "pifd", "dpl", "difd")),
+    "temperature": Number(("decision", "temperature"), "softness of the policy, in typical gaps", 0.05, 2, 1e-6, 1e3),
+}
+
+
 def _focused() -> Knobs:
     return {
-        "decision": OneOf(("decision", "kind"), "which decision loss", ("ppl", "pifd", "dpl", "difd")),
-        "alpha": Number(("alpha",), "weight of the prediction loss", 0.1, 10, 0, 1e6),
-        "temperature": Number(
-            ("decision", "temperature"), "softness of the policy, in typical gaps", 0.05, 2, 1e-6, 1e3
-        ),
+        **_DECISION,
+        "alpha": Number(("alpha",), "weight of the prediction loss", 0.01, 10, 0, 1e6),
         **_schedule(rate=(1e-4, 1e-2)),
     }  # fmt: skip
 
@@ -186,6 +187,8 @@ _CORRECTION: Knobs = {
     ),
 }  # fmt: skip
 
+_FACTOR: Knobs = {"l2": Number(("l2",), "penalty, in sizes of the gradient of noise alone", 0.05, 5, 0, 1e6)}
+
 SPACES: dict[str, Knobs] = {
     "lightgbm": _trees("base"),
     "mlp": _network("base"),
@@ -196,6 +199,8 @@ SPACES: dict[str, Knobs] = {
     "mlp-published": _network(),
     "dfcl": _focused(),
     "pool-then-tune": _focused(),
+    "lightgbm-steered": _trees("base") | _DECISION,
+    **dict.fromkeys(("drp", "drm", "dum", "dpm"), _FACTOR),
 }
 """The knobs of each named model. A model without an entry has none: only its default is tried."""
 

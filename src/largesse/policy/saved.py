@@ -51,8 +51,8 @@ def _plain(value: Any) -> Any:
                 f"model {name}: has no saved form without pickle, only {', '.join(SAVED_MODELS)} have. "
                 "Use one of them, or keep the training script and fit again."
             )
-        # A callback watches the training; it is no part of what was learned.
-        given = {k: v for k, v in value.get_params(deep=False).items() if k != "on_step"}
+        # What watches or keeps the training is no part of what was learned.
+        given = {k: v for k, v in value.get_params(deep=False).items() if k not in ("on_step", "checkpoint")}
         return {name: {k: _plain(v) for k, v in given.items()}}
     if is_dataclass(value) and type(value).__name__ in _PARTS:
         return {type(value).__name__: asdict(value)}  # type: ignore[arg-type]

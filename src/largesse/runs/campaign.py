@@ -18,6 +18,7 @@ from largesse.config import Config, dump
 from largesse.evaluate.checks import Soundness, check
 from largesse.evaluate.power import Advice
 from largesse.logs import Logs
+from largesse.models._checkpoint import forget
 from largesse.models.candidates import AUTO, TUNED, Settings
 from largesse.models.spaces import checked
 from largesse.policy import Policy
@@ -89,6 +90,8 @@ def fit(
         (place / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
         report.write(shown, place)
         policy.save(place / "policy")
+    if config.run.checkpoints is not None:
+        forget(config.run.checkpoints)
     say("done", 1.0)
     return Run(target, shown, metrics)
 
@@ -97,7 +100,8 @@ def task_of(config: Config, rows: Rows) -> Task:
     """Returns what the configuration asks for, budgets in money per head."""
     settings = Settings(
         outcome=rows.outcome, members=config.model.members, epochs=config.model.epochs, seed=config.run.seed,
-        n_threads=config.run.threads, knobs=checked(config.model.settings),
+        n_threads=config.run.threads, checkpoint=None if config.run.checkpoints is None else str(config.run.checkpoints),
+        knobs=checked(config.model.settings),
     )  # fmt: skip
     names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
     said = config.budget

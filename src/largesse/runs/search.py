@@ -21,8 +21,8 @@ from largesse._random import child
 from largesse.errors import DataError, LargesseError, MissingDependency
 from largesse.evaluate.compare import Bootstrap, compare
 from largesse.logs import Logs
-from largesse.models.candidates import make
-from largesse.models.spaces import FOCUSED, SPACES, Number, OneOf, Value, Widths, current, distance
+from largesse.models.candidates import DECIDES, make
+from largesse.models.spaces import SPACES, Number, OneOf, Value, Widths, current, distance
 from largesse.runs.learn import Say, Task, stacked, together
 
 __all__ = ["Search", "Trial", "label", "limits", "optuna_quietly", "with_settings"]
@@ -71,7 +71,7 @@ class Trial:
     @property
     def order(self) -> tuple[bool, bool, float, int]:
         """Simplest first: two-stage before decision-focused, untouched before changed, then by how much is changed."""
-        return self.model in FOCUSED, not self.default, self.distance, self.number
+        return self.model in DECIDES, not self.default, self.distance, self.number
 
 
 class Search:
