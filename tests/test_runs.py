@@ -287,7 +287,7 @@ def test_a_model_that_learns_from_decisions_is_judged_and_named_in_the_report(pl
     assert done.metrics["reason"].split(":")[0] in (done.folder / "summary.md").read_text()
 
 
-@pytest.mark.parametrize(("advice", "joins"), [("cannot be seen", False), ("may pay", True), ("can pay", True)])
+@pytest.mark.parametrize(("advice", "joins"), [("cannot be seen", False), ("may pay", False), ("can pay", True)])
 def test_default_candidates_follow_the_power_of_the_trial(place: Path, advice: str, joins: bool):
     rows = load_rows(config(place))
     names = campaign_module._candidates(rows, advice)

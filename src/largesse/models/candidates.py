@@ -130,7 +130,7 @@ AUTO = {True: ("lightgbm", "mlp", "logs-then-correction"), False: ("lightgbm-rct
 DECIDES = frozenset({"dfcl", "pool-then-tune", "lightgbm-steered", "drp", "drm", "dum", "dpm"})
 """Candidates that learn from decisions: taken only on paired evidence, see `choose`."""
 TUNED = {True: ("lightgbm-steered", "pool-then-tune"), False: ("dfcl",)}
-"""What ``"auto"`` adds where the trial is large enough for a decision loss to pay."""
+"""What ``"auto"`` adds where the power of the trial says that a decision loss can pay."""
 
 
 def make(name: str, settings: Settings) -> Model:

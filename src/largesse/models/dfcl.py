@@ -124,6 +124,8 @@ class DFCL(Model):
 
     def prepare(self, rct: Logs, obs: Logs | None = None) -> Start:
         """Returns the two-stage networks that a tuning starts from: several tunings of one base can share them."""
+        if not hasattr(self, "outcome_"):
+            self.outcome_ = self.outcome or self.base.outcome or Outcome.infer(rct if obs is None else rct | obs)
         if self.strength != "cross-fit":
             return Start(self._two_stage(rct, obs), ())
         part = rct.parts(*[1.0] * self.folds, seed=self.seed)

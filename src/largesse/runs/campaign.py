@@ -122,9 +122,9 @@ def soundness(config: Config, rows: Rows, task: Task) -> Soundness:
 
 
 def _candidates(rows: Rows, advice: Advice) -> tuple[str, ...]:
-    """Returns the default models: those that learn from decisions join where the trial could show what they gain."""
+    """Returns the default models: those that learn from decisions join where the power says that it can pay."""
     both = rows.obs is not None
-    return AUTO[both] + (() if advice == "cannot be seen" else TUNED[both])
+    return AUTO[both] + (TUNED[both] if advice == "can pay" else ())
 
 
 def proof_turns(config: Config, rows: Rows) -> int:
