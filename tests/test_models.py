@@ -436,8 +436,8 @@ class TestChoice:
         assert choice.name == "elaborate"
         assert "no simpler one" in choice.reason
 
-    def test_a_budget_out_of_reach_is_left_out_for_all(self):
-        value = np.array([[np.nan, 1.0], [9.0, 2.0]])
+    def test_a_budget_out_of_everyones_reach_does_not_count(self):
+        value = np.array([[np.nan, 1.0], [np.nan, 2.0]])
         draws = np.repeat(value[None], 50, axis=0)
         assert choose(("a", "b"), value, draws).score.tolist() == [1.0, 2.0]
         assert choose(("a", "b"), value * np.nan, draws).name == "a"
@@ -464,3 +464,76 @@ def test_a_model_that_learns_from_decisions_needs_evidence():
     # Under no difference at all, adoption is rare.
     adopted = [choose(names, v, v + noise / 2**0.5).name == "dfcl" for v in rng.normal(0, 2**-0.5, (1000, 2, 1))]
     assert 0.03 < np.mean(adopted) < 0.08
+
+
+def test_who_cannot_meet_the_budgets_is_not_considered():
+    value = np.array([[1.0, 1.0, 1.0], [np.nan, np.nan, 5.0]])
+    choice = choose(("lightgbm", "mlp-published"), value, np.repeat(value[None], 50, 0))
+    assert choice.name == "lightgbm"
+    assert choice.reason.startswith("mlp-published: cannot meet every budget")
+    assert choice.seen.all()
+
+
+def test_several_that_learn_from_decisions_are_not_adopted_by_luck():
+    rng = np.random.default_rng(0)
+    names = ("mlp", "dfcl", "pool-then-tune", "lightgbm-steered", "drp")
+    adopted = 0
+    for _ in range(400):
+        value = np.append(0.0, rng.normal(size=4))[:, None]
+        draws = value + np.concatenate([np.zeros((300, 1, 1)), rng.normal(size=(300, 4, 1))], 1)
+        adopted += choose(names, value, draws).name != "mlp"
+    assert 0.02 < adopted / 400 < 0.085
+
+
+@pytest.mark.parametrize("change", [{"average": 0.0}, {"average": 1.0}])
+def test_averaging_of_no_or_all_steps_still_trains(change: dict):
+    logs = orders(3000)
+    menu = MLP(members=1, hidden=(8,), schedule=replace(FAST, **change)).fit(logs).predict(logs.x)
+    assert menu.value.std(0).max() > 0.03
+    for name, bad in (("average", 1.5), ("batch", 0), ("epochs", 0), ("rate", float("nan"))):
+        with pytest.raises(DataError, match=f"schedule.{name}"):
+            Schedule(**{name: bad})
+
+
+def test_steering_keeps_the_declared_order():
+    logs = orders(3000)
+    outcome = replace(Outcome.infer(logs), ordered=True, monotone=True)
+    for by in ("trees", "arms", "network"):
+        model = Steered(Boosting(rounds=10, outcome=outcome), by=by, strength=1.0, schedule=FAST, outcome=outcome)
+        assert (np.diff(model.fit(logs).predict(logs.x).value, axis=1) >= -1e-12).all()
+
+
+def test_wrappers_refuse_decision_factors_and_bad_folds():
+    logs = orders(600)
+    for wrap in (Calibrated(DPM()), Steered(DPM())):
+        with pytest.raises(DataError, match="works on values and costs"):
+            wrap.fit(logs)
+    for folds in (0, 1, 2.5):
+        with pytest.raises(DataError, match="folds"):
+            DFCL(TINY, folds=folds).fit(logs)
+        with pytest.raises(DataError, match="folds"):
+            Steered(TINY, folds=folds).fit(logs)
+
+
+def test_steering_by_trees_where_rows_are_few_or_money_is_large():
+    few = orders(36)
+    menu = Steered(Regressors(Ridge()), by="trees", strength=1.0).fit(few).predict(few.x)
+    assert np.isfinite(menu.value).all()
+    logs = orders(3000)
+    menus = []
+    for scale in (1.0, 2.0**30):
+        rows = replace(logs, value=logs.value * scale, cost=logs.cost * scale)
+        plain = Outcome(family="gaussian")
+        model = Steered(Regressors(Ridge(), outcome=plain), by="trees", strength=1.0, outcome=plain).fit(rows)
+        menus.append(model.predict(logs.x).value / scale)
+    np.testing.assert_allclose(menus[0], menus[1], atol=2e-3)
+
+
+def test_a_checkpoint_of_another_task_is_not_taken_over(tmp_path):
+    logs = orders(900)
+    outcomes = [replace(Outcome.infer(logs), amounts=amounts) for amounts in ((0.0, 1.0, 2.0), (0.0, 3.0, 1.0))]
+    how = {"decision": Decision(budgets=(0.2,)), "strength": 1.0, "schedule": FAST}
+    kept = [DFCL(TINY, outcome=o, checkpoint=str(tmp_path / "kept"), **how).fit(logs).predict(logs.x) for o in outcomes]
+    anew = DFCL(TINY, outcome=outcomes[1], **how).fit(logs).predict(logs.x)
+    np.testing.assert_array_equal(kept[1].value, anew.value)
+    assert np.abs(kept[0].value - anew.value).max() > 1e-3

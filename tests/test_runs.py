@@ -13,6 +13,7 @@ import pytest
 from largesse import frames
 from largesse.config import Config, load
 from largesse.errors import DataError, LargesseError, SchemaError, StoreError
+from largesse.models.candidates import default_names
 from largesse.policy import Policy
 from largesse.runs import campaign as campaign_module
 from largesse.runs import compare_runs, evaluate_run, fit, load_rows
@@ -289,8 +290,7 @@ def test_a_model_that_learns_from_decisions_is_judged_and_named_in_the_report(pl
 
 @pytest.mark.parametrize(("advice", "joins"), [("cannot be seen", False), ("may pay", False), ("can pay", True)])
 def test_default_candidates_follow_the_power_of_the_trial(place: Path, advice: str, joins: bool):
-    rows = load_rows(config(place))
-    names = campaign_module._candidates(rows, advice)
+    names = default_names(False, advice == "can pay")
     assert names[:2] == ("lightgbm-rct", "mlp-rct")
     assert ("dfcl" in names) == joins
 
@@ -306,3 +306,35 @@ def test_a_model_with_free_heads_is_evaluated_where_amounts_stand_in_for_costs(p
     done = fit(load(place / "free.toml"), folder=place / "runs" / "free")
     found, _, _ = evaluate_run(done.folder, place / "later.parquet", budgets=(2.0,), draws=20)
     assert np.isfinite(found.value[0]).all()
+
+
+def test_a_model_that_refuses_the_rows_is_left_out_and_named(place: Path):
+    done = fit(config(place, candidates='["lightgbm-rct", "drp"]'), folder=place / "runs" / "refused")  # three arms
+    assert done.metrics["chosen"] == "lightgbm-rct"
+    assert any("drp was left out" in words and "DPM" in words for words in done.results.cautions)
+    with pytest.raises(DataError, match="DPM"):
+        fit(config(place, candidates='["drp"]'), folder=place / "runs" / "refused_alone")
+
+
+def test_menus_that_count_treatments_are_no_money(tmp_path: Path):
+    logs = orders(3000, m=2, seed=1)
+    frames.write(
+        pa.table({**{f"f{k}": logs.x[:, k] for k in range(4)}, "arm": [str(t) for t in logs.treatment],
+                  "orders": logs.value, "spent": 40 * logs.cost}), tmp_path / "trial.parquet"
+    )  # fmt: skip
+    text = (
+        TEXT.format(more="folds = 1").replace('["lightgbm-rct", "mlp-rct"]', '["drp"]').replace('unit = "user"\n', "")
+    )
+    text = text.replace('ignore = ["note"]\n', "").replace("epochs = 1\n", "")
+    (tmp_path / "c.toml").write_text(text)
+    done = fit(load(tmp_path / "c.toml"), folder=tmp_path / "run")
+    assert [row["planned_by_model"] for row in done.metrics["spend"]] == [None, None]
+    assert all(row["planned_by_curve"] > 1 for row in done.metrics["spend"])
+
+
+def test_budgets_of_the_run_reach_the_decision_losses(place: Path):
+    cfg = config(place, candidates='["dfcl"]', shares="[0.03]")
+    done = fit(cfg, folder=place / "runs" / "small")
+    model = Policy.load(done.folder / "policy").model
+    assert model.budgets_ == pytest.approx(tuple(done.metrics["budgets_per_head"]), rel=0.2)
+    assert len(model.budgets_) == 1

@@ -30,6 +30,13 @@ _HOME = {
     "Boosting": "models",
     "Corrected": "models",
     "Calibrated": "models",
+    "DFCL": "models",
+    "DPM": "models",
+    "DRM": "models",
+    "DRP": "models",
+    "DUM": "models",
+    "Decision": "models",
+    "Steered": "models",
     "Regressors": "models",
     "Policy": "policy",
 }

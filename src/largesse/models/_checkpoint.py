@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from largesse import __version__
 from largesse.errors import StoreError
 from largesse.store import MANIFEST, load, may_write, save
 
@@ -44,18 +46,18 @@ def keeper(root: str | None, *parts: Any) -> Keeper | None:
     """
     if root is None:
         return None
-    job = digest(parts)
+    job = digest((__version__, *parts))
     may_write(Path(root) / job, replace=True, marker=MANIFEST)
     return Keeper(Path(root) / job, job)
 
 
 def forget(root: str | Path) -> None:
-    """Removes the trainings under a root folder, and the folder if it held nothing else."""
+    """Removes the trainings under a root folder, and the folder if it held nothing else; what cannot go stays."""
     place = Path(root)
     for folder in place.glob("*") if place.is_dir() else ():
-        if len(folder.name) == _DIGITS and (folder / MANIFEST).is_file() and load(folder).kind == _KIND:
-            shutil.rmtree(folder)
-    if place.is_dir() and not any(place.iterdir()):
+        if len(folder.name) == _DIGITS and (folder / MANIFEST).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # it holds something else, or is gone
         place.rmdir()
 
 

@@ -84,6 +84,7 @@ class Decision:
         for name in ("temperature", "reach"):
             _check.number(f"decision.{name}", getattr(self, name), low=1e-12, remedy="It must be positive.")
         for name in ("budgets", "prices"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
             if not getattr(self, name):
                 continue
             money = _check.array(f"decision.{name}", getattr(self, name), ndim=1, dtype=np.float64)

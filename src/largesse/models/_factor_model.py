@@ -42,6 +42,8 @@ class Steps(NamedTuple):
 class FactorModel(Model):
     """What the four models share: their parameters, their training, their state."""
 
+    menu_in_money = False
+
     def __init__(
         self,
         *,

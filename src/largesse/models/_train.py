@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from largesse import _check
 from largesse.models._checkpoint import Arrays, Keeper
 
 __all__ = ["Remembers", "Schedule", "Step", "threads", "train"]
@@ -33,6 +34,8 @@ class Schedule:
         decay: Weight decay, decoupled: each step shrinks the matrices by rate * decay.
         average: Share of the last steps whose weights are averaged (picking the best noisy checkpoint does worse).
         least: Steps at least: small data get more epochs.
+        warm: Share of the steps over which the rate rises from zero: the first steps of AdamW move every weight by the whole
+            rate, whatever its gradient, and would shake a network that is already fitted.
     """
 
     epochs: int = 5
@@ -41,6 +44,12 @@ class Schedule:
     decay: float = 0.1
     average: float = 0.25
     least: int = 400
+    warm: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("epochs", 1, 1e9), ("batch", 1, 1e9), ("least", 1, 1e9), ("rate", 1e-12, 1e3),
+                                ("decay", 0, 1e6), ("average", 0, 1), ("warm", 0, 1)):  # fmt: skip
+            _check.number(f"schedule.{name}", getattr(self, name), low=low, high=high)
 
     def steps(self, rows: int) -> tuple[int, int, int]:
         """Returns rows in a batch, steps in an epoch and steps in all, for so many rows."""
@@ -122,14 +131,14 @@ class _Loop:
     def __init__(self, net: nn.Module, rows: int, schedule: Schedule, seed: int, memory: Remembers | None) -> None:
         self.net, self.rows, self.memory = net, rows, memory
         self.batch, self.per_epoch, self.steps = schedule.steps(rows)
-        self.start = int(self.steps * (1 - schedule.average))
+        self.start = min(int(self.steps * (1 - schedule.average)), self.steps - 1)
         matrices = [p for name, p in net.named_parameters() if name.endswith("weight")]
         levels = [
             p for name, p in net.named_parameters() if not name.endswith("weight")
         ]  # shrunk, they would move means
         groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": levels, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=schedule.rate)
-        self.rate = schedule.rate
+        self.rate, self.warm = schedule.rate, schedule.warm
         self.mean = torch.optim.swa_utils.AveragedModel(net)
         self.step = 0
         self.draw = torch.Generator().manual_seed(seed)
@@ -147,8 +156,10 @@ class _Loop:
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
-        for group in self.optimiser.param_groups:  # rate (1 + cos(π step / steps)) / 2, down to a hundredth
-            group["lr"] = self.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * self.step / self.steps)) / 2)
+        # rate (1 + cos(π step / steps)) / 2, down to a hundredth
+        rate = self.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * self.step / self.steps)) / 2)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * min(1.0, (self.step + 1) / max(1.0, self.warm * self.steps))
         self.optimiser.step()
         if self.step >= self.start:
             self.mean.update_parameters(self.net)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
         features_: Names of the features.
     """
 
+    menu_in_money: ClassVar[bool] = True  # False: costs of the menu count treatments
     outcome: Outcome | None
     outcome_: Outcome
     treatments_: tuple[str, ...]
@@ -105,6 +106,20 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
             f"{type(self).__name__}: cannot be saved without pickle. Use Boosting or MLP, or keep the training script.",
             field="model",
         )
+
+    def configured(self, base: Model) -> Model:
+        """Returns a clone of the base of a wrapper, told the wrapper's outcome.
+
+        Raises:
+            DataError: The base learns decision factors, which are no outcomes that a wrapper could repair.
+        """
+        if "outcome" not in base.get_params(deep=False):
+            raise _check.refuse(
+                "base", type(base).__name__, f"{type(self).__name__} works on values and costs, this model gives neither",
+                "Use MLP or Boosting.",
+            )  # fmt: skip
+        told: Model = clone(base).set_params(outcome=self.outcome_)
+        return told
 
     def restored_base(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
         """Returns the fitted base of a wrapper from the wrapper's saved state."""

@@ -105,7 +105,7 @@ class Calibrated(Model):
         self.seed = seed
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
-        self.base_ = clone(self.base).set_params(outcome=self.outcome_).fit(rct, obs, validation=validation)
+        self.base_ = self.configured(self.base).fit(rct, obs, validation=validation)
         self.outcome_ = self.base_.outcome_
         # The base has seen these rows, so its own scores are too sure of them: lines come from halves it has not seen.
         answer, family = cross_fitted(self.base_, rct, obs, self.seed), self.outcome_.family

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from largesse.models.boosting import Boosting
     from largesse.models.mlp import MLP
 
-__all__ = ["AUTO", "DECIDES", "NAMES", "TUNED", "Choice", "Settings", "allowance", "choose", "make"]
+__all__ = ["AUTO", "DECIDES", "NAMES", "TUNED", "Choice", "Settings", "allowance", "choose", "default_names", "make"]
 
 _ONE_SIDED = 0.8413  # of a normal deviate is below one standard error
 
@@ -35,6 +35,7 @@ class Settings:
         seed: Starts and sampling.
         n_threads: Threads.
         checkpoint: Folder that keeps unfinished trainings of networks; None: a killed run starts anew.
+        budgets: Target budgets of decision losses, money per head; (): their own.
         knobs: Model → knob → value, as `largesse.models.spaces` knows them; they count more than `epochs`.
     """
 
@@ -44,6 +45,7 @@ class Settings:
     seed: int = 0
     n_threads: int = 1
     checkpoint: str | None = None
+    budgets: tuple[float, ...] = ()
     knobs: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
@@ -87,17 +89,23 @@ def _corrected(s: Settings) -> Model:
 
 
 def _focused(s: Settings, **how: Any) -> Model:
+    from largesse.models._decision import Decision
     from largesse.models.dfcl import DFCL
 
     base = _mlp(s, members=s.members, **how)
-    tuned = DFCL(base, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
+    decision = Decision(budgets=s.budgets)
+    tuned = DFCL(
+        base, decision=decision, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint
+    )
     return _shortened(tuned, s)
 
 
 def _steered(s: Settings) -> Model:
+    from largesse.models._decision import Decision
     from largesse.models.steered import Steered
 
-    return Steered(_boosting(s), by="trees", outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
+    how = Decision(budgets=s.budgets)
+    return Steered(_boosting(s), by="trees", decision=how, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
 
 
 def _dhcl(s: Settings, kind: str) -> Model:
@@ -133,6 +141,11 @@ TUNED = {True: ("lightgbm-steered", "pool-then-tune"), False: ("dfcl",)}
 """What ``"auto"`` adds where the power of the trial says that a decision loss can pay."""
 
 
+def default_names(both: bool, can_pay: bool) -> tuple[str, ...]:
+    """Returns the candidates of ``"auto"``: those that learn from decisions join where the power says that it can pay."""
+    return AUTO[both] + (TUNED[both] if can_pay else ())
+
+
 def make(name: str, settings: Settings) -> Model:
     """Returns an unfitted model by name.
 
@@ -154,12 +167,14 @@ class Choice:
         name: The winner.
         score: Mean value per head over the budgets, one per candidate, (P,).
         error: Standard error of each score's difference to the best, (P,).
+        seen: Budgets that count, (B,): those that every candidate in question meets.
         reason: One plain sentence.
     """
 
     name: str
     score: NDArray[np.float64]
     error: NDArray[np.float64]
+    seen: NDArray[np.bool_]
     reason: str
 
 
@@ -178,32 +193,52 @@ def choose(
 
     Args:
         names: Candidates, simplest first, (P,).
-        value: Value per head at each budget, (P, B); a budget out of someone's reach (nan) is left out for all.
+        value: Value per head at each budget, (P, B); nan where it is out of reach: who meets fewer budgets than others is
+            not considered, and a budget that none of the rest meets does not count.
         draws: The same in each bootstrap draw, (D, P, B), drawn with the same row weights.
         errors: How many standard errors count as noise, where many were tried: see `allowance`.
         decides: Names of the candidates that learn from decisions.
     """
-    seen = np.isfinite(value).all(0)
+    met = np.isfinite(value)
+    able = met.sum(1) == met.sum(1).max()  # who cannot meet a budget is not excused from it
+    seen = met[able].all(0)
     if not seen.any():
         unknown = np.full(len(names), np.nan)
-        return Choice(names[0], unknown, unknown, "No budget is within every candidate's reach.")
+        return Choice(names[0], unknown, unknown, seen, "No budget is within every candidate's reach.")
     score, drawn = value[:, seen].mean(1), draws[:, :, seen].mean(2)
-    plain = [k for k, name in enumerate(names) if name not in decides]
-    bold = [k for k, name in enumerate(names) if name in decides]
+    plain, bold = ([k for k, n in enumerate(names) if able[k] and (n in decides) == d] for d in (False, True))
     first, reason = _simplest(names, score, drawn, plain or bold, errors)
-    error = (drawn - drawn[:, [int(np.argmax(score))]]).std(0)
     if plain and bold:
-        best = max(bold, key=lambda k: score[k])
-        gap = drawn[:, best] - drawn[:, first]
-        gain = float(score[best] - score[first])
-        low = min(float(np.quantile(gap, 0.05)), gain - errors * float(gap.std()))
-        words = f"{names[best]}, which learns from decisions, brings {gain:+.3g} per head"
-        if gain > 0 and low > 0:
-            reason = f"{words} against {names[first]}, and at least {low:.3g} with 95 % confidence: it is adopted."
-            first = best
-        else:
-            reason = f"{reason} {words} against it (95 % confidence: at least {low:.3g}): the two-stage model is kept."
-    return Choice(names[first], score, error, reason)
+        first, reason = _adopted(names, score, drawn, (plain, bold), (first, reason), errors)
+    error = (drawn - drawn[:, [int(np.nanargmax(np.where(able, score, np.nan)))]]).std(0)
+    lost = [n for n, fine in zip(names, able, strict=True) if not fine]
+    if lost:
+        reason = f"{', '.join(lost)}: cannot meet every budget at any price, so not considered. {reason}"
+    return Choice(names[first], score, error, seen, reason)
+
+
+def _adopted(
+    names: Sequence[str],
+    score: NDArray[np.float64],
+    drawn: NDArray[np.float64],
+    among: tuple[list[int], list[int]],
+    kept: tuple[int, str],
+    errors: float,
+) -> tuple[int, str]:
+    """Returns the best of those that learn from decisions, if it surely beats the choice among the others, and why."""
+    (plain, bold), (first, reason) = among, kept
+    gain = score[bold] - score[first]
+    gap = drawn[:, bold] - drawn[:, [first]] - gain
+    error = np.maximum(gap.std(0), 1e-300)
+    # The luckiest of several must clear what the luckiest of several would by chance: 95 % point of max_k gap_k / error_k.
+    low = gain - max(float(np.quantile((gap / error).max(1), 0.95)), errors) * error
+    k = int(np.argmax(gain))
+    words = f"{names[bold[k]]}, which learns from decisions, brings {gain[k]:+.3g} per head"
+    if low[k] > 0 and score[bold[k]] >= score[plain].max():
+        return bold[
+            k
+        ], f"{words} against {names[first]}, and at least {low[k]:.3g} with 95 % confidence: it is adopted."
+    return first, f"{reason} {words} against it (95 % confidence: at least {low[k]:.3g}): the two-stage model is kept."
 
 
 def _simplest(

@@ -22,7 +22,7 @@ from largesse.models.base import Model, State
 from largesse.models.candidates import Choice
 from largesse.models.mlp import MLP, tensors
 from largesse.models.outcome import Outcome, Response
-from largesse.models.shrink import between, choose_strength, in_turns, target_budgets
+from largesse.models.shrink import between, choose_strength, in_turns, may_shrink, target_budgets
 
 __all__ = ["DFCL", "Start"]
 
@@ -104,7 +104,9 @@ class DFCL(Model):
 
     @classmethod
     def published(cls, kind: str = "dpl", **changes: Any) -> Self:
-        """Returns the papers' form: plain heads, squared errors, money spent not counted, no shrinkage.
+        """Returns the papers' objective and network: plain heads, squared errors, money spent not counted, no shrinkage.
+
+        Prices, temperature and schedule are this library's; the papers' differ between their data sets: see `Decision`.
 
         Args:
             kind: ``"dpl"``, ``"difd"``, ``"ppl"`` or ``"pifd"``.
@@ -117,9 +119,8 @@ class DFCL(Model):
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         if not isinstance(self.base, MLP):
             raise _check.refuse("base", self.base, "must be an MLP", "For any other base there is Steered.")
-        if self.strength != "cross-fit":
-            _check.number("strength", self.strength, low=0, high=1, remedy="Or give 'cross-fit'.")
         _check.number("alpha", self.alpha, low=0)
+        may_shrink(self.strength, self.folds)
         self.learn_from(self.prepare(rct, obs), rct)
 
     def prepare(self, rct: Logs, obs: Logs | None = None) -> Start:
@@ -173,8 +174,9 @@ class DFCL(Model):
             joint = objective(*net.menu(raw), i)
             return joint + self.alpha * net.logged(raw, t[i], value[i], cost[i], weight[i]) if self.alpha else joint
 
-        how = (self.decision, self.alpha, self.budgets_, self.schedule, seed, base.dropout)
-        kept = keeper(self.checkpoint, x, t, value, cost, weight, *net.state_dict().values(), how)
+        how = (self.decision, self.alpha, self.budgets_, self.schedule, seed, base.dropout, net.outcome, net.plain)
+        rows = (x, t, value, cost, weight, trial.weight, trial.share, *menu)
+        kept = keeper(self.checkpoint, *rows, *net.state_dict().values(), how)
         train(net, loss, len(x), self.schedule, seed, self.on_step, kept, objective)
 
     def _answers(self, base: MLP, rows: Logs) -> Callable[[NDArray[Any]], tuple[Response, Response]]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from largesse import _check
 from largesse.evaluate.bootstrap import arm_means
 from largesse.evaluate.compare import Bootstrap, compare
 from largesse.logs import Logs
@@ -20,12 +21,19 @@ from largesse.menu import Menu
 from largesse.models.candidates import Choice, choose
 from largesse.models.outcome import Response
 
-__all__ = ["SHARES", "STRENGTHS", "between", "choose_strength", "in_turns", "target_budgets"]
+__all__ = ["SHARES", "STRENGTHS", "between", "choose_strength", "in_turns", "may_shrink", "target_budgets"]
 
 STRENGTHS = (0.0, 0.25, 0.5, 1.0)
 SHARES = (0.1, 0.25, 0.5, 0.75)
 _DRAWS = 200
 Pair = tuple[Response, Response]
+
+
+def may_shrink(strength: float | str, folds: int) -> None:
+    """Refuses a strength outside [0, 1] that is not ``"cross-fit"``, and fewer than two folds."""
+    if strength != "cross-fit":
+        _check.number("strength", strength, low=0, high=1, remedy="Or give 'cross-fit'.")
+    _check.integers("folds", [folds], low=2, high=1000, rule="must be a whole number >= 2", remedy="Rows take turns.")
 
 
 def between(trusted: Response, other: Response, strength: float) -> Response:

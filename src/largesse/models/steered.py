@@ -13,7 +13,6 @@ import lightgbm as lgb
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone
 from torch import Tensor, nn
 
 from largesse import _check
@@ -25,7 +24,7 @@ from largesse.models.calibrate import cross_fitted
 from largesse.models.candidates import Choice
 from largesse.models.dfcl import trial_rows
 from largesse.models.outcome import Outcome, Response
-from largesse.models.shrink import between, choose_strength, in_turns, target_budgets
+from largesse.models.shrink import between, choose_strength, in_turns, may_shrink, target_budgets
 
 __all__ = ["Steered"]
 
@@ -96,10 +95,9 @@ class Steered(Model):
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         _check.choice("by", self.by, By.__args__)  # type: ignore[attr-defined]
-        if self.strength != "cross-fit":
-            _check.number("strength", self.strength, low=0, high=1, remedy="Or give 'cross-fit'.")
+        may_shrink(self.strength, self.folds)
         self.budgets_ = target_budgets(rct, self.decision.budgets)
-        self.base_ = clone(self.base).set_params(outcome=self.outcome_).fit(rct, obs, validation=validation)
+        self.base_ = self.configured(self.base).fit(rct, obs, validation=validation)
         self.inner_ = self.base_.outcome_
         self.outcome_ = _given(self.inner_)
         frozen = self._menu(cross_fitted(self.base_, rct, obs, self.seed))
@@ -123,7 +121,7 @@ class Steered(Model):
             held = _rows(frozen, left)
             return lambda x: (held, self._steer(learned, x, held))
 
-        pair = in_turns(numbered, self.folds, self.seed, learn)
+        pair = in_turns(numbered, self.folds, self.seed + 1, learn)  # not the halves of the frozen menu
         menu = lambda answer: self.outcome_.menu(answer, self.treatments_)  # noqa: E731
         strength, self.choice_ = choose_strength(rct, pair, menu, self.budgets_, self.seed)
         return strength
@@ -171,8 +169,10 @@ class Steered(Model):
         self.outcome_, self.scale_ = outer, float(settings["scale"])
         self.strength_, self.choice_, self.budgets_ = float(settings["strength"]), None, tuple(settings["budgets"])
         own = {k[4:]: torch.from_numpy(v) for k, v in arrays.items() if k.startswith("own.")}
-        if settings["trees"] is not None:
-            self.correction_ = _Trees(lgb.Booster(model_str=settings["trees"]), self.n_threads)
+        if self.by == "trees":
+            text = settings["trees"]
+            booster = None if text is None else lgb.Booster(model_str=text)
+            self.correction_ = _Trees(booster, float(own["unit"]), self.n_threads)
             return
         net = _net(self.by, len(self.features_), len(self.treatments_), self.scale_, 0)
         net.load_state_dict(own)
@@ -249,44 +249,51 @@ def _net(by: str, features: int, treatments: int, scale: float, seed: int) -> _N
 
 
 class _Trees:
-    """value_ij + δ_j(x, value), δ_0 = 0, boosted along the gradient of the decision loss of all rows."""
+    """value_ij + unit δ_j(x, value), δ_0 = 0, boosted along the gradient of the decision loss of all rows."""
 
-    def __init__(self, booster: lgb.Booster, n_threads: int) -> None:
-        self.booster, self.n_threads = booster, n_threads
+    def __init__(self, booster: lgb.Booster | None, unit: float, n_threads: int) -> None:
+        self.booster, self.unit, self.n_threads = booster, unit, n_threads
 
     @classmethod
     def grown(cls, x: Tensor, value: Tensor, cost: Tensor, objective: Objective, seed: int, n_threads: int) -> _Trees:
-        """Returns the correction after a fixed number of rounds."""
-        m, every = value.shape[1], torch.arange(len(x))
+        """Returns the correction after a fixed number of rounds; none where the rows are too few to be parted."""
+        m, every, leaf = value.shape[1], torch.arange(len(x)), max(20, len(x) // _LEAF)
+        unit = max(float(objective.gap.mean()), 1e-30)  # the typical gap between two scores: trees count in it
+        if len(x) < 2 * leaf:
+            return cls(None, unit, n_threads)
 
         def slope(raw: NDArray[Any], data: lgb.Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
             move = torch.tensor(raw.reshape(len(x), m - 1), dtype=value.dtype, requires_grad=True)
-            objective(torch.cat([value[:, :1], value[:, 1:] + move], 1), cost, every).backward()  # type: ignore[no-untyped-call]
+            objective(torch.cat([value[:, :1], value[:, 1:] + unit * move], 1), cost, every).backward()  # type: ignore[no-untyped-call]
             assert move.grad is not None
-            g = move.grad.numpy()
-            # A leaf whose rows all agree moves by the learning rate times the typical gap between two scores.
-            h = np.abs(g).mean(0) / max(float(objective.gap.mean()), 1e-12) + 1e-300
-            return (g, np.tile(h, (len(x), 1))) if m > 2 else (g[:, 0], np.full(len(x), h[0]))
+            # A leaf whose rows all agree moves by the learning rate times the unit.
+            g = (move.grad / move.grad.abs().mean(0).clamp_min(1e-30)).numpy()
+            return (g, np.ones_like(g)) if m > 2 else (g[:, 0], np.ones(len(x)))
 
         params = _PARAMS | {
-            "objective": slope, "num_class": m - 1, "seed": seed, "num_threads": n_threads,
-            "min_data_in_leaf": max(20, len(x) // _LEAF), "min_sum_hessian_in_leaf": 0.0,
+            "objective": slope, "num_class": m - 1, "seed": seed, "num_threads": n_threads, "min_data_in_leaf": leaf,
+            "feature_pre_filter": False,
         }  # fmt: skip
-        data = lgb.Dataset(torch.cat([x, value], 1).numpy(), np.zeros(len(x)), params={"max_bin": 63, "verbosity": -1})
-        return cls(lgb.train(params, data, _ROUNDS), n_threads)
+        data = lgb.Dataset(
+            torch.cat([x, value / unit], 1).numpy(), np.zeros(len(x)), params=params | {"objective": "none"}
+        )
+        return cls(lgb.train(params, data, _ROUNDS), unit, n_threads)
 
     def apply(self, x: Tensor, value: Tensor) -> Tensor:
-        raw = self.booster.predict(torch.cat([x, value], 1).numpy(), raw_score=True, num_threads=self.n_threads)
+        if self.booster is None:
+            return value
+        rows = torch.cat([x, value / self.unit], 1).numpy()
+        raw = self.booster.predict(rows, raw_score=True, num_threads=self.n_threads)
         move = torch.tensor(np.reshape(raw, (len(x), -1)), dtype=value.dtype)
-        return torch.cat([value[:, :1], value[:, 1:] + move], 1)
+        return torch.cat([value[:, :1], value[:, 1:] + self.unit * move], 1)
 
     def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:
-        return self.booster.model_to_string(), {}
+        return None if self.booster is None else self.booster.model_to_string(), {"unit": np.array(self.unit)}
 
 
 def _given(outcome: Outcome) -> Outcome:
     """Returns the outcome under which a menu is taken as it is: its costs no longer follow its values."""
-    return replace(outcome, cost_rule="learned", amounts=(), ordered=False, monotone=False)
+    return replace(outcome, cost_rule="learned", amounts=(), ordered=False)
 
 
 def _rows(frozen: Response, rows: NDArray[Any]) -> Response:

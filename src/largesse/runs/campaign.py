@@ -16,10 +16,9 @@ import numpy as np
 from largesse import __version__, _check, report
 from largesse.config import Config, dump
 from largesse.evaluate.checks import Soundness, check
-from largesse.evaluate.power import Advice
 from largesse.logs import Logs
 from largesse.models._checkpoint import forget
-from largesse.models.candidates import AUTO, TUNED, Settings
+from largesse.models.candidates import Settings, default_names
 from largesse.models.spaces import checked
 from largesse.policy import Policy
 from largesse.report.numbers import percent
@@ -68,6 +67,8 @@ def fit(
     began = time.perf_counter()
     target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("%Y%m%d-%H%M%S")
     may_write(target, replace=replace)
+    if config.run.checkpoints is not None:
+        may_write(config.run.checkpoints / "probe")
     say("reading", 0.0)
     rows = load_rows(config)
     task = task_of(config, rows)
@@ -75,7 +76,7 @@ def fit(
     sound = soundness(config, rows, task)
     say(sound.power.verdict, 0.1)
     if not task.candidates:
-        task = changed(task, candidates=_candidates(rows, sound.power.advice))
+        task = changed(task, candidates=default_names(rows.obs is not None, sound.power.advice == "can pay"))
     final, proof = _learn_and_prove(config, rows, task, say)
     say("proving", 0.9)
     found = evidence(proof, task)
@@ -98,19 +99,19 @@ def fit(
 
 def task_of(config: Config, rows: Rows) -> Task:
     """Returns what the configuration asks for, budgets in money per head."""
+    said = config.budget
+    budgets = budgets_of(rows.rct, said.shares, said.per_head)
     settings = Settings(
         outcome=rows.outcome, members=config.model.members, epochs=config.model.epochs, seed=config.run.seed,
         n_threads=config.run.threads, checkpoint=None if config.run.checkpoints is None else str(config.run.checkpoints),
-        knobs=checked(config.model.settings),
+        knobs=checked(config.model.settings), budgets=budgets,
     )  # fmt: skip
     names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
-    said = config.budget
     labels = [f"{b:g} {config.report.money_unit} per {config.report.head}" for b in said.per_head]
     labels = labels or [f"{percent(share)} of the cash" for share in said.shares]
     return Task(
-        candidates=names, settings=settings, labels=tuple(labels),
-        budgets=budgets_of(rows.rct, said.shares, said.per_head),
-        validation_share=config.data.validation_share, draws=config.run.draws,
+        candidates=names, settings=settings, labels=tuple(labels), budgets=budgets, validation_share=config.data.validation_share,
+        draws=config.run.draws,
     )  # fmt: skip
 
 
@@ -119,12 +120,6 @@ def soundness(config: Config, rows: Rows, task: Task) -> Soundness:
     share = 1.0 if proof_turns(config, rows) > 1 else config.data.test_share
     share = share if rows.test is None else rows.test.n / rows.rct.n
     return check(rows.rct, rows.obs, budgets=task.budgets, proof_share=share)
-
-
-def _candidates(rows: Rows, advice: Advice) -> tuple[str, ...]:
-    """Returns the default models: those that learn from decisions join where the power says that it can pay."""
-    both = rows.obs is not None
-    return AUTO[both] + (TUNED[both] if advice == "can pay" else ())
 
 
 def proof_turns(config: Config, rows: Rows) -> int:
@@ -188,7 +183,14 @@ def _metrics(shown: report.Results, found: Evidence, proof: Proof, final: Learne
         "rows": [row._asdict() for row in found.table.rows()],
         "arms": [arm._asdict() for arm in found.table.arms],
         "spend": [
-            {"budget": b, "planned_by_model": m, "planned_by_curve": c, "realised": r, "low": lo, "high": hi}
+            {
+                "budget": b,
+                "planned_by_model": m if m == m else None,
+                "planned_by_curve": c,
+                "realised": r,
+                "low": lo,
+                "high": hi,
+            }
             for b, m, c, (r, lo, hi) in zip(
                 task.budgets, proof.by_model.tolist(), proof.by_curve.tolist(), found.spend.tolist(), strict=True
             )

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse._random import child
 from largesse.allocate import assign
-from largesse.errors import InfeasibleBudget
+from largesse.errors import DataError, InfeasibleBudget
 from largesse.evaluate.bootstrap import arm_means
 from largesse.evaluate.compare import Bootstrap, Comparison, compare
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models.base import Model
-from largesse.models.candidates import AUTO, Choice, Settings, choose, make
+from largesse.models.candidates import Choice, Settings, choose, default_names, make
 from largesse.policy import PriceCurve
 
 __all__ = ["Learned", "Proof", "Say", "Task", "budgets_of", "learn", "prove"]
@@ -55,7 +55,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """A chosen model with its prices, and how it was chosen."""
+    """A chosen model with its prices, how it was chosen, and which candidates refused these rows, and why."""
 
     name: str
     model: Model
@@ -64,6 +64,7 @@ class Learned:
     league: Comparison
     models: dict[str, Model]
     seconds: dict[str, float]
+    left_out: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +75,7 @@ class Proof:
         logs: The rows.
         menus: Candidate → menu; the policy itself under ``"policy"``.
         decided: Treatment of each row at each budget, by the calibrated prices, (B, N).
-        by_model: Money per head that the menus plan for those decisions, (B,).
+        by_model: Money per head that the menus plan for those decisions, (B,); nan where menus do not count in money.
         by_curve: Money per head that the calibrated curves expect, (B,).
         chosen: Which candidate won, once per fold.
     """
@@ -117,20 +118,28 @@ def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]
 def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, float] = (0.0, 1.0)) -> Learned:
     """Returns the winner among the candidates, learned on a part of the trial and on the log."""
     train, hold = rct.split(1 - task.validation_share, task.validation_share, seed=task.settings.seed)
-    names = task.candidates or AUTO[obs is not None]
+    names = task.candidates or default_names(obs is not None, can_pay=False)
     models: dict[str, Model] = {}
     seconds: dict[str, float] = {}
+    left_out: dict[str, str] = {}
     for k, name in enumerate(names):
         say(f"learning {name}", span[0] + (span[1] - span[0]) * k / len(names))
         start = time.perf_counter()
-        models[name] = make(name, task.settings).fit(train, obs, validation=hold)
+        try:
+            models[name] = make(name, task.settings).fit(train, obs, validation=hold)
+        except DataError as refusal:  # one model's rule is no reason to stop the others
+            if k == len(names) - 1 and not models:
+                raise
+            left_out[name] = str(refusal)
+            continue
         seconds[name] = time.perf_counter() - start
+    names = tuple(models)
     menus = {name: model.predict(hold.x) for name, model in models.items()}
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
     league = compare(hold, menus, task.budgets, bootstrap=bootstrap)
     choice = choose(names, league.value[: len(names)], league.draws[:, : len(names)])
     curve = PriceCurve.calibrate(menus[choice.name], hold, draws=task.draws, seed=task.settings.seed)
-    return Learned(choice.name, models[choice.name], curve, choice, league, models, seconds)
+    return Learned(choice.name, models[choice.name], curve, choice, league, models, seconds, left_out)
 
 
 def prove(learned: list[Learned], parts: list[Logs], task: Task) -> Proof:
@@ -141,12 +150,13 @@ def prove(learned: list[Learned], parts: list[Logs], task: Task) -> Proof:
         parts: The rows of each fold.
         task: The budgets, with the treatments as in the logs.
     """
-    tables: dict[str, list[Menu]] = {"policy": [], **{name: [] for name in learned[0].models}}
+    everywhere = [name for name in learned[0].models if all(name in one.models for one in learned)]
+    tables: dict[str, list[Menu]] = {name: [] for name in ("policy", *everywhere)}
     decided, by_model, by_curve = [], [], []
     for one, rows in zip(learned, parts, strict=True):
-        for name, model in one.models.items():
-            tables[name].append(model.predict(rows.x))
-        tables["policy"].append(tables[one.name][-1])
+        for name in everywhere:
+            tables[name].append(one.models[name].predict(rows.x))
+        tables["policy"].append(tables[one.name][-1] if one.name in tables else one.model.predict(rows.x))
         d, m, c = _decide(one, rows, tables["policy"][-1], task)
         decided.append(d)
         by_model.append(m)
@@ -174,7 +184,8 @@ def _decide(one: Learned, rows: Logs, menu: Menu, task: Task) -> tuple[NDArray[n
             price = float("inf")
         treatment = assign(menu, price)
         decided.append(treatment)
-        by_model.append(float(weight @ menu.cost[np.arange(menu.n), treatment]))
+        planned = float(weight @ menu.cost[np.arange(menu.n), treatment])
+        by_model.append(planned if one.model.menu_in_money else float("nan"))
         by_curve.append(ladder.at(price, 0.0).mean / standing.n)
     return np.stack(decided), by_model, by_curve
 

@@ -114,7 +114,7 @@ def results(
                             low=float(found.spend[k, 1]), high=float(found.spend[k, 2]))
             for k, b in enumerate(task.budgets)
         ),
-        provenance=about, cautions=_cautions(proof, found, task),
+        provenance=about, cautions=(*_left_out(final), *_cautions(proof, found, task)),
     )  # fmt: skip
 
 
@@ -181,9 +181,10 @@ def _budget_rows(found: Evidence, labels: list[str], roles: dict[str, Any]) -> l
 
 def _league(final: Learned, task: Task) -> report.League:
     names = list(final.models)
-    seen = np.isfinite(final.league.value[: len(names)]).all(0)
-    drawn = final.league.draws[:, : len(names)][:, :, seen].mean(2)
-    ends = interval(drawn, 0.95)
+    seen = final.choice.seen
+    ends = np.full((len(names), 2), np.nan)  # where no budget is within reach nothing is known
+    if seen.any():
+        ends = interval(final.league.draws[:, : len(names)][:, :, seen].mean(2), 0.95)
     rows = [
         report.LeagueRow(name=n, score=float(final.choice.score[k]), low=float(ends[k, 0]), high=float(ends[k, 1]),
                          chosen=n == final.name, seconds=final.seconds[n], note=_strength(final.models[n]))
@@ -244,6 +245,10 @@ def _feature_mixes(proof: Proof, k: int, label: str) -> list[report.MixTable]:
                         caption=f"At {label}.")
         for distance, _, name, names, shares in found[:_FEATURES] if distance > 0
     ]  # fmt: skip
+
+
+def _left_out(final: Learned) -> tuple[str, ...]:
+    return tuple(f"{name} was left out: {why}" for name, why in final.left_out.items())
 
 
 def _cautions(proof: Proof, found: Evidence, task: Task) -> tuple[str, ...]:

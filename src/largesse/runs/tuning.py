@@ -21,7 +21,7 @@ from largesse.evaluate.bootstrap import interval
 from largesse.evaluate.compare import Bootstrap, Comparison, compare
 from largesse.evaluate.power import power
 from largesse.logs import Logs
-from largesse.models.candidates import AUTO, DECIDES, NAMES, Choice, allowance, choose, make
+from largesse.models.candidates import DECIDES, NAMES, Choice, allowance, choose, default_names, make
 from largesse.roles import nearest
 from largesse.runs.campaign import SMALL, refuse_thin_arms, task_of
 from largesse.runs.learn import Say, Task
@@ -126,10 +126,11 @@ def tune(
     say("reading", 0.0)
     rows = load_rows(config)
     task = task_of(config, rows)
-    names = _models(model, task, rows)
     refuse_thin_arms(rows.rct)
     learning, proof = _parted(config, rows, task)
-    say(power(rows.rct, task.budgets, proof.n / rows.rct.n).verdict, 0.05)
+    told = power(rows.rct, task.budgets, proof.n / rows.rct.n)
+    names = _models(model, task, default_names(rows.obs is not None, told.advice == "can pay"))
+    say(told.verdict, 0.05)
     search = Search(learning, rows.obs, task, names, few=learning.n < SMALL)
     search.run(trials, seconds, say, (0.05, 0.9))
     picked = chosen(search.trials, search.counted)
@@ -142,14 +143,14 @@ def tune(
     return Tuning(target, paper, tuned)
 
 
-def _models(model: str, task: Task, rows: Rows) -> tuple[str, ...]:
+def _models(model: str, task: Task, default: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the models to search over, simplest first."""
     if model != "auto" and model not in NAMES:
         raise ConfigError(
             f"model == {model!r}: must be 'auto' or among {', '.join(map(repr, NAMES))}. {nearest(model, NAMES)}"
             "Choose from these."
         )
-    names = (task.candidates or AUTO[rows.obs is not None]) if model == "auto" else (model,)
+    names = (task.candidates or default) if model == "auto" else (model,)
     for name in names:
         make(name, task.settings)  # what `fit` would refuse is refused before anything is learned
     return tuple(dict.fromkeys(names))
