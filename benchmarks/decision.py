@@ -132,7 +132,8 @@ def tables() -> str:
         "Every network is one network. *Published objective*: money spent not counted (μ = 0), no variance reduction, taken",
         "whole; temperature, prices and schedule are ours. *Against two stages* is the paired difference to the same network",
         "and rows without a decision loss, with its 95 % t-interval. Budget-aware losses are shrunk towards the",
-        "two stages by cross-fitting (mean strength taken in brackets); the last column but one is the same loss taken whole. `nan`: a budget that the",
+        "two stages by cross-fitting (mean strength taken in brackets); the last column but one is the same loss taken",
+        "whole. `nan`: a budget that the",
         "fitted menu cannot meet at any price.",
     ]  # fmt: skip
     for scale, (n_rct, n_obs) in SCALES.items():
