@@ -45,7 +45,7 @@ _BOUND = 3.0  # μ is at most so many prices
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decision loss and its options. The defaults are the forms that our benchmarks prefer.
+    """A decision loss and its options.
 
     Attributes:
         kind: ``"ppl"``, ``"pifd"`` (primal: the price follows the budget), ``"dpl"``, ``"difd"`` (dual: fixed prices).
@@ -143,7 +143,7 @@ class Trial:
 
 def soft_policy(value: Tensor, cost: Tensor, price: Tensor | float, temperature: Tensor | float) -> Tensor:
     """Returns z_ij = softmax_j((value_ij - price cost_ij) / temperature), (N, M)."""
-    # Arms side by side in memory: over a short last axis torch's softmax takes ten times as long.
+    # Arms side by side in memory: torch's softmax is slow over a short last axis.
     return ((value - price * cost) / temperature).T.contiguous().softmax(0).T
 
 
