@@ -54,8 +54,8 @@ def luck() -> list[str]:
     """How often the default stays where all candidates are worth the same."""
     lines = [
         "## The luckiest of many", "",
-        f"Candidates whose rows have the same mean: {ROWS} normal rows each, {TRIES} times, {DRAWS} bootstrap draws. How often the",
-        "choice is the default (the first), in percent.", "",
+        f"Candidates whose rows have the same mean: {ROWS} normal rows each, {TRIES} times, {DRAWS} bootstrap draws. How often",
+        "the choice is the default (the first), in percent.", "",
         "| candidates | one standard error | as many as luck takes |", "|---|---|---|",
     ]  # fmt: skip
     rng = np.random.default_rng(0)

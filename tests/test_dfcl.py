@@ -14,12 +14,12 @@ from sklearn.base import clone
 from largesse.allocate import solve
 from largesse.errors import DataError, NotFittedError, SchemaError
 from largesse.evaluate.bootstrap import arm_means
-from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models import DFCL, MLP, Boosting, Decision, Outcome, Schedule
 from largesse.models.dfcl import trial_rows
 from largesse.models.outcome import Response
-from largesse.models.shrink import SHARES, STRENGTHS, between, in_turns, target_budgets
+from largesse.models.shrink import SHARES, STRENGTHS, between, target_budgets
+from largesse.models.turns import in_turns
 from tests.common.worlds import WORLDS, counts, orders, profits
 
 FAST = Schedule(epochs=2, least=40, batch=256)
@@ -232,17 +232,13 @@ class TestStrength:
         marked = replace(logs, x=np.column_stack([np.arange(300.0), logs.x]), features=())
         learned: list[set[int]] = []
 
-        def learn(rows: Logs, fold: int) -> Any:
-            seen = set(rows.x[:, 0].astype(int).tolist())
-            learned.append(seen)
+        def answer(rows: Any, held: Any, fold: int) -> tuple[Response, Response]:
+            learned.append(set(rows.tolist()))
+            assert not learned[-1] & set(held.tolist())
+            x = marked.x[held]
+            return Response(np.repeat(x[:, :1], 3, 1)), Response(np.full((len(x), 3), float(fold)))
 
-            def answer(x: Any) -> tuple[Response, Response]:
-                assert not seen & set(x[:, 0].astype(int).tolist())
-                return Response(np.repeat(x[:, :1], 3, 1)), Response(np.full((len(x), 3), float(fold)))
-
-            return answer
-
-        first, second = in_turns(marked, 3, 0, learn)
+        first, second = in_turns(marked, 3, 0, answer)
         np.testing.assert_array_equal(first.value[:, 0], np.arange(300))
         assert [np.count_nonzero(second.value[:, 0] == k) for k in range(3)] == [300 - len(s) for s in learned]
         assert first.cost is None

@@ -61,8 +61,7 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
                 "rct.propensity: unknown, so these rows are no trial. Give a trial's rows as rct, and these as obs.",
                 field="propensity",
             )
-        given = self.get_params(deep=False).get("outcome") or getattr(getattr(self, "base", None), "outcome", None)
-        self.outcome_ = given or Outcome.infer(rct if obs is None else rct | obs)
+        self.outcome_ = self._told(rct, obs)
         self.treatments_, self.features_ = rct.treatments, rct.features
         self._learn(rct, obs, validation)
         return self
@@ -77,7 +76,10 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
             NotFittedError: Before `fit`.
             SchemaError: Another number of features than at `fit`.
         """
-        answer = self.respond(x)
+        return self.menu(self.respond(x))
+
+    def menu(self, answer: Response) -> Menu:
+        """Returns the menu of a response: its values, and the costs that were learned or that the rule gives."""
         return self.outcome_.menu(answer, self.treatments_)
 
     def respond(self, x: NDArray[Any]) -> Response:
@@ -93,6 +95,11 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
             )
         _check.finite("x", rows, "Encode with the encoder of the fit, which fills missing values.")
         return self._respond(rows)
+
+    def _told(self, rct: Logs, obs: Logs | None) -> Outcome:
+        """Returns the outcome that the model or its base was told, or that the rows show."""
+        told = self.get_params(deep=False).get("outcome") or getattr(getattr(self, "base", None), "outcome", None)
+        return told or Outcome.infer(rct if obs is None else rct | obs)
 
     @abstractmethod
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None: ...

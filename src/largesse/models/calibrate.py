@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from largesse.errors import DataError
 from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.outcome import Outcome, Response
+from largesse.models.turns import cross_fitted
 
 __all__ = ["Calibrated", "link_of"]
 
@@ -74,20 +74,6 @@ def fit_line(
         if np.abs(move).max() < 1e-10:
             break
     return float(beta[0] - beta[1] * centre), float(beta[1])
-
-
-def cross_fitted(model: Model, rct: Logs, obs: Logs | None, seed: int = 0) -> Response:
-    """Returns what clones of a fitted model say of each half of the trial, learned from the other half and the log."""
-    half = rct.parts(1.0, 1.0, seed=seed)
-    tables: dict[str, NDArray[Any]] = {}
-    for k in (0, 1):
-        rows = np.flatnonzero(half == k)
-        answer = clone(model).fit(rct.take(np.flatnonzero(half != k)), obs).respond(rct.x[rows])
-        for name in ("value", "redeem", "cost"):
-            table = getattr(answer, name)
-            if table is not None:
-                tables.setdefault(name, np.empty((rct.n, rct.n_treatments)))[rows] = table
-    return Response(tables["value"], tables.get("redeem"), tables.get("cost"))
 
 
 class Calibrated(Model):

@@ -235,9 +235,8 @@ def _adopted(
     k = int(np.argmax(gain))
     words = f"{names[bold[k]]}, which learns from decisions, brings {gain[k]:+.3g} per head"
     if low[k] > 0 and score[bold[k]] >= score[plain].max():
-        return bold[
-            k
-        ], f"{words} against {names[first]}, and at least {low[k]:.3g} with 95 % confidence: it is adopted."
+        reason = f"{words} against {names[first]}, and at least {low[k]:.3g} with 95 % confidence: it is adopted."
+        return bold[k], reason
     return first, f"{reason} {words} against it (95 % confidence: at least {low[k]:.3g}): the two-stage model is kept."
 
 

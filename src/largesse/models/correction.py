@@ -18,8 +18,9 @@ from largesse import _check
 from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.boosting import OBJECTIVE
-from largesse.models.calibrate import cross_fitted, link_of, mean_of
+from largesse.models.calibrate import link_of, mean_of
 from largesse.models.outcome import Outcome, Response
+from largesse.models.turns import cross_fitted
 
 __all__ = ["Corrected"]
 

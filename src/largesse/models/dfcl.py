@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -22,7 +21,8 @@ from largesse.models.base import Model, State
 from largesse.models.candidates import Choice
 from largesse.models.mlp import MLP, tensors
 from largesse.models.outcome import Outcome, Response
-from largesse.models.shrink import between, choose_strength, in_turns, may_shrink, target_budgets
+from largesse.models.shrink import between, choose_strength, may_shrink, target_budgets
+from largesse.models.turns import in_turns, others
 
 __all__ = ["DFCL", "Start"]
 
@@ -125,16 +125,13 @@ class DFCL(Model):
 
     def prepare(self, rct: Logs, obs: Logs | None = None) -> Start:
         """Returns the two-stage networks that a tuning starts from: several tunings of one base can share them."""
-        if not hasattr(self, "outcome_"):
-            self.outcome_ = self.outcome or self.base.outcome or Outcome.infer(rct if obs is None else rct | obs)
-        if self.strength != "cross-fit":
-            return Start(self._two_stage(rct, obs), ())
-        part = rct.parts(*[1.0] * self.folds, seed=self.seed)
-        others = [rct.take(np.flatnonzero(part != k)) for k in range(self.folds)]
-        return Start(self._two_stage(rct, obs), tuple(self._two_stage(rows, obs) for rows in others))
+        outcome = self._told(rct, obs)
+        turns = others(rct, self.folds, self.seed) if self.strength == "cross-fit" else []
+        whole, *folds = (self._two_stage(rows, obs, outcome) for rows in (rct, *(rct.take(seen) for seen, _ in turns)))
+        return Start(whole, tuple(folds))
 
-    def _two_stage(self, rct: Logs, obs: Logs | None) -> MLP:
-        base: MLP = clone(self.base).set_params(outcome=self.outcome_)
+    def _two_stage(self, rct: Logs, obs: Logs | None, outcome: Outcome) -> MLP:
+        base: MLP = clone(self.base).set_params(outcome=outcome)
         if self.checkpoint is not None:
             base.set_params(checkpoint=self.checkpoint)
         return base.fit(rct, obs)
@@ -145,27 +142,31 @@ class DFCL(Model):
         self.budgets_ = target_budgets(rct, self.decision.budgets)
         self.base_, self.tuned_ = start.base, self._tuned(start.base, rct)
         self.choice_: Choice | None = None
-        if self.strength == "cross-fit":
-            pair = in_turns(rct, self.folds, self.seed, lambda rows, k: self._answers(start.folds[k], rows))
-            menu = lambda answer: self.outcome_.menu(answer, self.treatments_)  # noqa: E731
-            self.strength_, self.choice_ = choose_strength(rct, pair, menu, self.budgets_, self.seed)
-        else:
+        if self.strength != "cross-fit":
             self.strength_ = float(self.strength)
+            return self
+
+        def answer(seen: NDArray[Any], held: NDArray[Any], fold: int) -> tuple[Response, Response]:
+            base = start.folds[fold]
+            return base.respond(rct.x[held]), self._tuned(base, rct.take(seen)).respond(rct.x[held])
+
+        pair = in_turns(rct, self.folds, self.seed, answer)
+        self.strength_, self.choice_ = choose_strength(rct, pair, self.menu, self.budgets_, self.seed)
         return self
 
     def _tuned(self, base: MLP, rct: Logs) -> MLP:
         """Returns a copy of two-stage networks after tuning on the trial."""
-        tuned = copy.deepcopy(base)
+        tuned, rows, trial = copy.deepcopy(base), tensors(rct, base.arm_weighted), trial_rows(rct)
         with threads(self.n_threads):
             for k, net in enumerate(tuned.nets_):
                 seed = int(np.random.SeedSequence(self.seed, spawn_key=(1, k)).generate_state(1)[0])
-                self._tune(net, rct, tuned, seed)
+                self._tune(net, rows, trial, base.dropout, seed)
         return tuned
 
-    def _tune(self, net: ResponseNet, rct: Logs, base: MLP, seed: int) -> None:
-        x, t, value, cost, weight = tensors(rct, base.arm_weighted)
+    def _tune(self, net: ResponseNet, rows: tuple[torch.Tensor, ...], trial: Trial, dropout: float, seed: int) -> None:
+        x, t, value, cost, weight = rows
         menu = frozen_menu(net, x)
-        trial = trial_rows(rct, None if self.decision.variance == "plain" else menu)
+        trial = replace(trial, menu=None if self.decision.variance == "plain" else menu)
         objective = Objective(self.decision, trial, self.budgets_, net.value_scale)
         objective.prime(*menu)
 
@@ -174,14 +175,9 @@ class DFCL(Model):
             joint = objective(*net.menu(raw), i)
             return joint + self.alpha * net.logged(raw, t[i], value[i], cost[i], weight[i]) if self.alpha else joint
 
-        how = (self.decision, self.alpha, self.budgets_, self.schedule, seed, base.dropout, net.outcome, net.plain)
-        rows = (x, t, value, cost, weight, trial.weight, trial.share, *menu)
-        kept = keeper(self.checkpoint, *rows, *net.state_dict().values(), how)
-        train(net, loss, len(x), self.schedule, seed, self.on_step, kept, objective)
-
-    def _answers(self, base: MLP, rows: Logs) -> Callable[[NDArray[Any]], tuple[Response, Response]]:
-        tuned = self._tuned(base, rows)
-        return lambda x: (base.respond(x), tuned.respond(x))
+        how = (self.decision, self.alpha, self.budgets_, self.schedule, seed, dropout, net.outcome, net.plain)
+        depends = (*rows, trial.weight, trial.share, *menu, *net.state_dict().values(), how)
+        train(net, loss, len(x), self.schedule, seed, self.on_step, keeper(self.checkpoint, *depends), objective)
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         trusted = self.base_.respond(x)
@@ -206,7 +202,7 @@ class DFCL(Model):
         self.budgets_, self.choice_ = tuple(settings["budgets"]), None
 
 
-def trial_rows(rct: Logs, menu: tuple[torch.Tensor, torch.Tensor] | None) -> Trial:
+def trial_rows(rct: Logs, menu: tuple[torch.Tensor, torch.Tensor] | None = None) -> Trial:
     """Returns the rows of a trial as tensors, weights divided by the mean row weight."""
     mean = rct.total_weight / rct.n
     value, cost, weight, share = (

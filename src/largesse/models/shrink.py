@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
@@ -21,12 +20,11 @@ from largesse.menu import Menu
 from largesse.models.candidates import Choice, choose
 from largesse.models.outcome import Response
 
-__all__ = ["SHARES", "STRENGTHS", "between", "choose_strength", "in_turns", "may_shrink", "target_budgets"]
+__all__ = ["SHARES", "STRENGTHS", "between", "choose_strength", "may_shrink", "target_budgets"]
 
 STRENGTHS = (0.0, 0.25, 0.5, 1.0)
 SHARES = (0.1, 0.25, 0.5, 0.75)
 _DRAWS = 200
-Pair = tuple[Response, Response]
 
 
 def may_shrink(strength: float | str, folds: int) -> None:
@@ -48,38 +46,15 @@ def between(trusted: Response, other: Response, strength: float) -> Response:
     return Response(tables[0], tables[1], tables[2])
 
 
-def target_budgets(rct: Logs, given: Sequence[float] = ()) -> tuple[float, ...]:
-    """Returns budgets in money per head: those given, or four shares of the way from the cheapest arm to the dearest."""
+def target_budgets(rct: Logs, given: Sequence[float] = (), shares: Sequence[float] = SHARES) -> tuple[float, ...]:
+    """Returns budgets in money per head: those given, or shares of the way from the cheapest arm for everyone to the dearest."""
     cost = arm_means(rct)[1]
     low, high = float(cost.min()), float(cost.max())
-    return tuple(float(b) for b in given) or tuple(low + share * (high - low) for share in SHARES)
-
-
-def in_turns(rct: Logs, folds: int, seed: int, learn: Callable[[Logs, int], Callable[[NDArray[Any]], Pair]]) -> Pair:
-    """Returns both models' responses to every row of the trial, learned from the other folds.
-
-    Args:
-        rct: The trial.
-        folds: Number of parts, >= 2.
-        seed: Draws the parts.
-        learn: Learns both from some rows (and the number of the fold); returns what gives their responses to features.
-    """
-    part = rct.parts(*[1.0] * folds, seed=seed)
-    tables: list[dict[str, NDArray[Any]]] = [{}, {}]
-    for k in range(folds):
-        rows = np.flatnonzero(part == k)
-        answers = learn(rct.take(np.flatnonzero(part != k)), k)(rct.x[rows])
-        for into, answer in zip(tables, answers, strict=True):
-            for name in ("value", "redeem", "cost"):
-                table = getattr(answer, name)
-                if table is not None:
-                    into.setdefault(name, np.empty((rct.n, rct.n_treatments)))[rows] = table
-    first, second = (Response(into["value"], into.get("redeem"), into.get("cost")) for into in tables)
-    return first, second
+    return tuple(float(b) for b in given) or tuple(low + share * (high - low) for share in shares)
 
 
 def choose_strength(
-    rct: Logs, pair: Pair, menu: Callable[[Response], Menu], budgets: Sequence[float], seed: int
+    rct: Logs, pair: tuple[Response, ...], menu: Callable[[Response], Menu], budgets: Sequence[float], seed: int
 ) -> tuple[float, Choice]:
     """Returns the smallest strength within one paired standard error of the best, and why.
 
@@ -91,7 +66,8 @@ def choose_strength(
         seed: Bootstrap draws.
     """
     names = tuple(f"{s:g}" for s in STRENGTHS)
-    menus = {name: menu(between(*pair, s)) for name, s in zip(names, STRENGTHS, strict=True)}
+    trusted, other = pair
+    menus = {name: menu(between(trusted, other, s)) for name, s in zip(names, STRENGTHS, strict=True)}
     table = compare(rct, menus, budgets, bootstrap=Bootstrap(draws=_DRAWS, seed=seed))
     choice = choose(names, table.value[: len(names)], table.draws[:, : len(names)])
     return float(choice.name), choice

@@ -20,11 +20,11 @@ from largesse.logs import Logs
 from largesse.models._decision import Decision, Objective
 from largesse.models._train import Schedule, Step, threads, train
 from largesse.models.base import Model, State
-from largesse.models.calibrate import cross_fitted
 from largesse.models.candidates import Choice
 from largesse.models.dfcl import trial_rows
 from largesse.models.outcome import Outcome, Response
-from largesse.models.shrink import between, choose_strength, in_turns, may_shrink, target_budgets
+from largesse.models.shrink import between, choose_strength, may_shrink, target_budgets
+from largesse.models.turns import cross_fitted, in_turns
 
 __all__ = ["Steered"]
 
@@ -100,31 +100,25 @@ class Steered(Model):
         self.base_ = self.configured(self.base).fit(rct, obs, validation=validation)
         self.inner_ = self.base_.outcome_
         self.outcome_ = _given(self.inner_)
-        frozen = self._menu(cross_fitted(self.base_, rct, obs, self.seed))
+        frozen = self._frozen(cross_fitted(self.base_, rct, obs, self.seed))
         self.scale_ = float(rct.value.std()) or 1.0
         self.correction_ = self._correct(rct, frozen)
         self.choice_: Choice | None = None
-        self.strength_ = float(self.strength) if self.strength != "cross-fit" else self._strength(rct, frozen)
+        if self.strength != "cross-fit":
+            self.strength_ = float(self.strength)
+            return
 
-    def _menu(self, answer: Response) -> Response:
+        def answer(seen: NDArray[Any], held: NDArray[Any], fold: int) -> tuple[Response, Response]:
+            learned, kept = self._correct(rct.take(seen), _rows(frozen, seen)), _rows(frozen, held)
+            return kept, self._steer(learned, rct.x[held], kept)
+
+        pair = in_turns(rct, self.folds, self.seed + 1, answer)  # not the halves of the frozen menu
+        self.strength_, self.choice_ = choose_strength(rct, pair, self.menu, self.budgets_, self.seed)
+
+    def _frozen(self, answer: Response) -> Response:
         """Returns the base's menu as a response: values and costs as they are."""
         menu = self.inner_.menu(answer, self.treatments_)
         return Response(menu.value, None, menu.cost)
-
-    def _strength(self, rct: Logs, frozen: Response) -> float:
-        numbered = replace(rct, unit=np.arange(rct.n))  # so that a fold finds its rows of the frozen menu
-
-        def learn(rows: Logs, fold: int) -> Any:
-            assert rows.unit is not None
-            learned = self._correct(rows, _rows(frozen, rows.unit))
-            left = np.setdiff1d(np.arange(rct.n), rows.unit)
-            held = _rows(frozen, left)
-            return lambda x: (held, self._steer(learned, x, held))
-
-        pair = in_turns(numbered, self.folds, self.seed + 1, learn)  # not the halves of the frozen menu
-        menu = lambda answer: self.outcome_.menu(answer, self.treatments_)  # noqa: E731
-        strength, self.choice_ = choose_strength(rct, pair, menu, self.budgets_, self.seed)
-        return strength
 
     def _correct(self, rct: Logs, frozen: Response) -> _Correction:
         value, cost = _tensor(frozen.value), _tensor(frozen.cost)
@@ -147,7 +141,7 @@ class Steered(Model):
         return Response(value.numpy().astype(np.float64), None, frozen.cost)
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
-        frozen = self._menu(self.base_.respond(x))
+        frozen = self._frozen(self.base_.respond(x))
         return between(frozen, self._steer(self.correction_, x, frozen), self.strength_) if self.strength_ else frozen
 
     def state(self) -> State:

@@ -23,6 +23,7 @@ from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models.base import Model
 from largesse.models.candidates import Choice, Settings, choose, default_names, make
+from largesse.models.shrink import target_budgets
 from largesse.policy import PriceCurve
 
 __all__ = ["Learned", "Proof", "Say", "Task", "budgets_of", "learn", "prove"]
@@ -112,7 +113,7 @@ def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]
             "budget.per_head", max(per_head), f"the dearest arm for everyone costs {high:.4g} per unit",
             "Give money per unit, not for all units together.",
         )  # fmt: skip
-    return tuple(per_head) or tuple(low + share * (high - low) for share in shares)
+    return target_budgets(rct, per_head, shares)
 
 
 def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, float] = (0.0, 1.0)) -> Learned:
