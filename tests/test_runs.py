@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,7 @@ import pytest
 from largesse import frames
 from largesse.config import Config, load
 from largesse.errors import DataError, LargesseError, SchemaError, StoreError
-from largesse.models.candidates import default_names
+from largesse.evaluate.checks import Soundness
 from largesse.policy import Policy
 from largesse.runs import campaign as campaign_module
 from largesse.runs import compare_runs, evaluate_run, fit, load_rows
@@ -289,10 +291,44 @@ def test_a_model_that_learns_from_decisions_is_judged_and_named_in_the_report(pl
 
 
 @pytest.mark.parametrize(("advice", "joins"), [("cannot be seen", False), ("may pay", False), ("can pay", True)])
-def test_default_candidates_follow_the_power_of_the_trial(place: Path, advice: str, joins: bool):
-    names = default_names(False, advice == "can pay")
+def test_default_candidates_follow_the_power_of_the_trial(
+    place: Path, monkeypatch: pytest.MonkeyPatch, advice: str, joins: bool
+):
+    class Told(BaseException):
+        pass
+
+    def told(cfg: Config, rows: Any, task: Any) -> Soundness:
+        found = real(cfg, rows, task)
+        return Soundness(findings=tuple(replace(f, advice=advice) if f.name == "power" else f for f in found))
+
+    def stop(cfg: Config, rows: Any, task: Any, say: Any) -> None:
+        raise Told(task.candidates)
+
+    real = campaign_module.soundness
+    monkeypatch.setattr(campaign_module, "soundness", told)
+    monkeypatch.setattr(campaign_module, "_learn_and_prove", stop)
+    with pytest.raises(Told) as found:
+        fit(config(place, candidates='"auto"'), folder=place / "runs" / "auto")
+    (names,) = found.value.args
     assert names[:2] == ("lightgbm-rct", "mlp-rct")
     assert ("dfcl" in names) == joins
+    with pytest.raises(Told) as named:
+        fit(config(place), folder=place / "runs" / "auto")
+    assert named.value.args == (("lightgbm-rct", "mlp-rct"),), "what is named is not added to"
+
+
+def test_checkpoints_that_cannot_be_kept_are_refused_before_any_work(place: Path):
+    (place / "file").write_text("not a folder")
+    text = TEXT.format(more="").replace("[run]", f'[run]\ncheckpoints = "{place / "file"}"')
+    (place / "unwritable.toml").write_text(text)
+    stages: list[str] = []
+    with pytest.raises(StoreError, match="file"):
+        fit(
+            load(place / "unwritable.toml"),
+            folder=place / "runs" / "none",
+            say=lambda stage, done: stages.append(stage),
+        )
+    assert stages == []
 
 
 def test_a_model_with_free_heads_is_evaluated_where_amounts_stand_in_for_costs(place: Path):

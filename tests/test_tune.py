@@ -373,6 +373,15 @@ class TestSpaces:
         x = load_rows(config).rct.x[:50]
         assert np.isfinite(model.predict(x).value).all()
 
+    def test_unfinished_trainings_are_gone_at_the_end(self, place: Path):
+        config = campaign(place, models="mlp-rct", more="epochs = 1")
+        kept = place / "unfinished"
+        config = config.model_copy(update={"run": config.run.model_copy(update={"checkpoints": kept})})
+        seen: list[int] = []
+        tune(config, trials=1, folder=place / "kept", say=lambda *_: seen.append(len(list(kept.glob("*")))))
+        assert max(seen) > 0, "they are kept while it runs"
+        assert not kept.exists()
+
 
 class TestCommand:
     def test_json_is_the_document(self, place: Path):

@@ -212,7 +212,7 @@ class Run(_Section):
     folder: Place = Field(Path("runs"), description="where run folders are made")
     checkpoints: Place | None = Field(
         None,
-        description="folder that keeps unfinished trainings of networks: a killed run, begun again, goes on from there",
+        description="folder of this campaign alone, for unfinished trainings: a killed run goes on there; emptied at the end",
         examples=["runs/unfinished"],
     )
 

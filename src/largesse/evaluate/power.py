@@ -142,9 +142,9 @@ def power(
 
     The advice compares `detectable` with what targeting could gain at all, as a share of what the money buys through
     the best mix of arms: at most the usual gain, `"can pay"`; at most the large one, `"may pay"`; else, or where the
-    money buys nothing, `"cannot be seen"` (status ``"warn"``). Published gains and those of the simulated worlds lie
-    between 5 % and 30 % of it, hence the defaults. The arms' means are noisy in a small trial: `bought`, their best
-    mix, is then a little too large, and so are the errors, by the noise of the price, where outcomes are rare.
+    money buys nothing, `"cannot be seen"` (status ``"warn"``). The default gains are choices, not estimates. The arms'
+    means are noisy in a small trial: `bought`, their best mix, is then a little too large, and so are the errors, by the
+    noise of the price, where outcomes are rare.
 
     Args:
         rct: Rows with known propensities.

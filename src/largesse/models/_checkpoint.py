@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from largesse import __version__
 from largesse.errors import StoreError
 from largesse.store import MANIFEST, load, may_write, save
 
-__all__ = ["Keeper", "digest", "forget", "keeper"]
+__all__ = ["Keeper", "digest", "keeper", "kept_until_done"]
 
 Arrays = dict[str, NDArray[Any]]
 _KIND, _DIGITS = "training", 32
@@ -51,9 +51,21 @@ def keeper(root: str | None, *parts: Any) -> Keeper | None:
     return Keeper(Path(root) / job, job)
 
 
-def forget(root: str | Path) -> None:
-    """Removes the trainings under a root folder, and the folder if it held nothing else; what cannot go stays."""
+@contextmanager
+def kept_until_done(root: str | Path | None) -> Iterator[None]:
+    """Refuses a root folder that cannot be written before any work; once the work is done, removes the trainings there.
+
+    A failure or a kill leaves them. The folder goes too if it held nothing else; what cannot go stays.
+
+    Raises:
+        StoreError: Nothing can be written there.
+    """
+    if root is None:
+        yield
+        return
     place = Path(root)
+    may_write(place / ("0" * _DIGITS), marker=MANIFEST)
+    yield
     for folder in place.glob("*") if place.is_dir() else ():
         if len(folder.name) == _DIGITS and (folder / MANIFEST).is_file():
             shutil.rmtree(folder, ignore_errors=True)

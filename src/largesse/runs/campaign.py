@@ -17,7 +17,7 @@ from largesse import __version__, _check, report
 from largesse.config import Config, dump
 from largesse.evaluate.checks import Soundness, check
 from largesse.logs import Logs
-from largesse.models._checkpoint import forget
+from largesse.models._checkpoint import kept_until_done
 from largesse.models.candidates import Settings, default_names
 from largesse.models.spaces import checked
 from largesse.policy import Policy
@@ -64,11 +64,18 @@ def fit(
     Raises:
         LargesseError: Files, columns, rows or the configuration break a rule.
     """
-    began = time.perf_counter()
     target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("%Y%m%d-%H%M%S")
     may_write(target, replace=replace)
-    if config.run.checkpoints is not None:
-        may_write(config.run.checkpoints / "probe")
+    with kept_until_done(config.run.checkpoints):
+        shown, metrics = _fit(config, target, replace, cautions, say)
+    say("done", 1.0)
+    return Run(target, shown, metrics)
+
+
+def _fit(
+    config: Config, target: Path, replace: bool, cautions: tuple[str, ...], say: Say
+) -> tuple[report.Results, dict[str, Any]]:
+    began = time.perf_counter()
     say("reading", 0.0)
     rows = load_rows(config)
     task = task_of(config, rows)
@@ -91,10 +98,7 @@ def fit(
         (place / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
         report.write(shown, place)
         policy.save(place / "policy")
-    if config.run.checkpoints is not None:
-        forget(config.run.checkpoints)
-    say("done", 1.0)
-    return Run(target, shown, metrics)
+    return shown, metrics
 
 
 def task_of(config: Config, rows: Rows) -> Task:

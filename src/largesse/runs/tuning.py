@@ -21,6 +21,7 @@ from largesse.evaluate.bootstrap import interval
 from largesse.evaluate.compare import Bootstrap, Comparison, compare
 from largesse.evaluate.power import power
 from largesse.logs import Logs
+from largesse.models._checkpoint import kept_until_done
 from largesse.models.candidates import DECIDES, NAMES, Choice, allowance, choose, default_names, make
 from largesse.roles import nearest
 from largesse.runs.campaign import SMALL, refuse_thin_arms, task_of
@@ -123,6 +124,15 @@ def tune(
     target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("tuned-%Y%m%d-%H%M%S")
     with optuna_quietly():  # is it installed?
         may_write(target, replace=replace, marker=MARKER)
+    with kept_until_done(config.run.checkpoints):
+        paper, tuned = _tune(config, (trials, seconds), model, target, replace, say)
+    say("done", 1.0)
+    return Tuning(target, paper, tuned)
+
+
+def _tune(
+    config: Config, limit: tuple[int, float], model: str, target: Path, replace: bool, say: Say
+) -> tuple[dict[str, Any], Config]:
     say("reading", 0.0)
     rows = load_rows(config)
     task = task_of(config, rows)
@@ -132,15 +142,14 @@ def tune(
     names = _models(model, task, default_names(rows.obs is not None, told.advice == "can pay"))
     say(told.verdict, 0.05)
     search = Search(learning, rows.obs, task, names, few=learning.n < SMALL)
-    search.run(trials, seconds, say, (0.05, 0.9))
+    search.run(*limit, say, (0.05, 0.9))
     picked = chosen(search.trials, search.counted)
     say("proving the choice", 0.9)
     found = Found(search, picked, _prove(picked, learning, rows.obs, proof, task), proof)
     paper = document(config, found, task)
     with atomic_folder(target, replace=replace, marker=MARKER) as place:
         tuned = write(place, config, rows, found, paper)
-    say("done", 1.0)
-    return Tuning(target, paper, tuned)
+    return paper, tuned
 
 
 def _models(model: str, task: Task, default: tuple[str, ...]) -> tuple[str, ...]:
