@@ -120,6 +120,21 @@ class TestLowerLevel:
         (slope,) = torch.autograd.grad(far.sum(), raw[0])
         torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=2e-5)
 
+    @pytest.mark.parametrize("binary", [False, True])
+    def test_a_cost_head_that_says_what_the_teacher_says_is_not_moved(self, binary: bool):
+        outcome = Outcome(family="gaussian", cost_rule="learned", cost_binary=binary)
+        torch.manual_seed(0)
+        net = ResponseNet(4, 3, outcome, (8,), plain=False, scales=(2.0, 5.0))
+        raw = (torch.zeros(6, 1, 3), torch.rand(6, 3).requires_grad_())
+        value, _, cost = (None if a is None else a.detach() for a in net.expected(raw))
+        _, far = net.apart(raw, (value, None, cost))
+        assert far is not None
+        (slope,) = torch.autograd.grad(far.sum(), raw[1])
+        torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=2e-5)
+        _, other = net.apart(raw, (value, None, cost + 1))
+        assert other is not None
+        assert torch.autograd.grad(other.sum(), raw[1])[0][:, 1:].abs().min() > 1e-3
+
     def test_row_weights_count(self):
         rct, obs, net = profits(200), profits(200, seed=5), plain_net(3)
         both, i, half = levels(rct, obs, net), torch.arange(200), torch.full((200, 3), 0.5)
