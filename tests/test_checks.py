@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 
 from largesse.errors import DataError
-from largesse.evaluate.checks import Finding, Soundness, balance, check, outcome_bias, overlap, sample_ratio
+from largesse.evaluate.checks import (
+    Finding,
+    Soundness,
+    balance,
+    check,
+    menu_bias,
+    outcome_bias,
+    overlap,
+    sample_ratio,
+)
 from largesse.logs import Logs
+from largesse.menu import Menu
 
 
 def trial(n=3000, seed=0, m=2, x=None, shares=None, **columns):
@@ -259,6 +269,42 @@ def test_constant_costs_that_differ_are_infinitely_far():
 def test_logs_of_different_treatments_are_refused():
     with pytest.raises(DataError, match=r"obs.treatments.*must equal the trial's"):
         outcome_bias(trial(100), trial(100, m=3))
+
+
+# ---- bias of a menu
+
+
+def test_the_bias_of_a_menu_is_unbiased_and_its_error_right():
+    """Trials with propensities that depend on the unit; the menu promises .3 and .1 too much, more where x is high."""
+    off, found = np.array([0.3, 0.1]), []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=600)
+        p = 1 / (1 + np.exp(-x))
+        t = (rng.random(600) < p).astype(int)
+        mean = np.column_stack([np.sin(x), np.sin(x) + x])
+        rct = Logs(
+            x=x[:, None], treatment=t, value=mean[np.arange(600), t] + rng.normal(size=600), cost=2.0 * t,
+            propensity=np.where(t == 1, p, 1 - p), design="obs",
+        )  # fmt: skip
+        promised = mean + off * (1 + np.tanh(x))[:, None]
+        got = menu_bias(rct, Menu(value=promised, cost=np.tile([0.0, 1.5], (600, 1))))
+        found.append((got.value, got.value_error))
+    mean, error = np.array(found).transpose(1, 0, 2)
+    assert (np.abs(mean.mean(0) - off) < 3 * mean.std(0) / 20).all()
+    np.testing.assert_allclose(error.mean(0), mean.std(0), rtol=0.12)
+    inside = (np.abs(mean - off) < 1.96 * error).mean(0)
+    assert ((inside > 0.91) & (inside < 0.98)).all()
+    np.testing.assert_allclose((got.cost, got.cost_error), [[0, -0.5], [0, 0]], atol=1e-12)
+
+
+def test_the_bias_of_an_arm_without_rows_is_unknown_and_a_menu_of_other_rows_is_refused():
+    rct = counts(3, 0, 2, propensity="uniform", design="obs")
+    got = menu_bias(rct, Menu(value=np.ones((5, 3)), cost=np.ones((5, 3))))
+    np.testing.assert_array_equal(got.value, [1, np.nan, 1])
+    assert np.isnan(got.cost_error[1])
+    with pytest.raises(DataError, match=r"menu.value.shape == \(4, 3\).*trial"):
+        menu_bias(rct, Menu(value=np.ones((4, 3)), cost=np.ones((4, 3))))
 
 
 # ---- everything

@@ -18,6 +18,7 @@ from largesse.report import charts, files, numbers
 from largesse.report.markdown import markdown
 from largesse.report.page import page
 from largesse.report.style import dot_rows, treatment_colours
+from largesse.report.trust import trust_table
 
 NASTY = "<script>alert('x')</script> \"quoted\" & $5 | 50 % </style>"
 SECTIONS = {
@@ -25,6 +26,7 @@ SECTIONS = {
     "curve": "What each amount of money buys",
     "budgets": "Value at budgets",
     "league": "Which model, and why",
+    "trust": "How far the log can be trusted",
     "mix": "Who gets what",
     "spend": "Planned and realised spend",
     "made": "How it was made",
@@ -89,6 +91,16 @@ def mix(
     return report.MixTable(
         title=title, labels=labels, treatments=TREATMENTS, shares=weights / weights.sum(axis=1, keepdims=True)
     )
+
+
+def trusted() -> tuple[report.TrustRow, ...]:
+    return tuple(
+        report.TrustRow(
+            treatment=name, rows=40_000 - 7_000 * j, worth=9_000 / (j + 1), gap=0.02 * j, gap_low=0.02 * j - 0.004,
+            gap_high=0.02 * j + 0.004, left=0.005 * j, left_low=0.005 * j - 0.009, left_high=0.005 * j + 0.009,
+        )
+        for j, name in enumerate(TREATMENTS)
+    )  # fmt: skip
 
 
 def results() -> report.Results:
@@ -156,6 +168,7 @@ def results() -> report.Results:
                 ),
             ),
         ),
+        trust=trusted(),
         mix=mix(),
         feature_mixes=(
             mix("distance to the clinic", ("0 to 1 km", "1 to 2 km", "2 to 3 km", "over 3 km")),
@@ -307,7 +320,7 @@ def table_widths(summary: str) -> list[set[int]]:
 
 def test_markdown_tables() -> None:
     summary = markdown(results(), [("Cost curve", "cost_curve.png")])
-    assert table_widths(summary) == [{3}, {5}, {4}, {6}, {6}]
+    assert table_widths(summary) == [{3}, {5}, {4}, {5}, {6}, {6}]
     assert "![Cost curve](cost_curve.png)" in summary
     assert summary.startswith("# HIV results in Malawi")
 
@@ -384,6 +397,7 @@ def test_only_the_headline() -> None:
         ("curve", {"curves": (), "arms": ()}),
         ("budgets", {"budgets": ()}),
         ("league", {"league": None}),
+        ("trust", {"trust": ()}),
         ("mix", {"mix": None, "feature_mixes": ()}),
         ("spend", {"spend": ()}),
         ("made", {"provenance": None}),
@@ -513,3 +527,14 @@ def test_strange_texts_in_pictures(tmp_path: Path) -> None:
     text = results()
     curves = (replace(text.curves[0], name="_$5 off $10_ 优惠券"), *text.curves[1:])
     assert report.picture(replace(text, curves=curves, value_unit="$orders$"), tmp_path / "a.png").exists()
+
+
+def test_what_is_not_known_of_a_log_has_no_column():
+    head, rows = trust_table(results())
+    assert len(head) == 5
+    assert rows[1] == ("5 USD", "33,000", "4,500", "+0.0200 (+0.0160 to +0.0240)", "+0.0050 (−0.0040 to +0.0140)")
+    gated = tuple(replace(row, worth=nan, left=nan, gate=0.5, gate_low=0.41, gate_high=0.6) for row in trusted())
+    head, rows = trust_table(replace(results(), trust=gated))
+    assert head[1:] == ("Rows in the log", "Gap of the plain means (95 % interval)", "Gate (90 % of units)")
+    assert rows[0][-1] == "0.50 (0.41 to 0.60)"
+    assert "0.50 (0.41 to 0.60)" in page(replace(results(), trust=gated))

@@ -112,6 +112,26 @@ def test_held_out_rows_and_a_log_of_the_past(place: Path):
     assert done.metrics["chosen_by_fold"] == ["lightgbm"]
     assert dict(done.results.provenance.rows) == {"trial": 1500, "proof": 800, "log of the past policy": 3000}
     assert any(f["name"] == "overlap" for f in done.metrics["findings"])
+    assert [row["left"] for row in done.metrics["trust_in_the_log"]] == [None] * 3
+
+
+def test_a_report_says_how_far_the_log_can_be_trusted(place: Path):
+    names = '["logs-then-correction", "bi-dfcl"]'
+    done = fit(
+        config(place, more='obs = "past.parquet"\ntest = "later.parquet"', candidates=names),
+        folder=place / "runs" / "told",
+    )
+    told, past = done.metrics["trust_in_the_log"], orders(3000, seed=2, design="obs")
+    trial = orders(1500, seed=1)
+    for j, row in enumerate(told):
+        assert row["rows"] == int((past.treatment == j).sum())
+        assert 0 < row["worth"] <= row["rows"]
+        gap = past.value[past.treatment == j].mean() - trial.value[trial.treatment == j].mean()
+        assert row["gap"] == pytest.approx(gap)
+        assert row["left_low"] < row["left"] < row["left_high"]
+        assert 0 < row["gate_low"] <= row["gate"] <= row["gate_high"] < 1
+    assert "How far the log can be trusted" in (done.folder / "report.html").read_text()
+    assert "Gate (90 % of units)" in (done.folder / "summary.md").read_text()
 
 
 def test_runs_are_evaluated_and_compared_on_later_rows(run, place: Path):

@@ -15,7 +15,7 @@ from largesse.logs import Logs
 from largesse.models import DPM, MLP, Boosting, Outcome, Schedule, Stack
 from largesse.models.candidates import ALONE, AUTO, PARTS, Settings, default_names
 from largesse.models.outcome import Response
-from largesse.models.stack import stacking_weights
+from largesse.models.stack import cautious_weights, stacking_weights
 from largesse.policy.saved import model_state, restored
 from largesse.runs import learn as learn_module
 from largesse.runs.benefit import benefit_of_the_log
@@ -26,7 +26,8 @@ FAST = Schedule(epochs=2, least=60, batch=256)
 
 
 def stack(**how: Any) -> Stack:
-    return Stack((Boosting(rounds=10), MLP(members=1, hidden=(8,), schedule=FAST)), **how)
+    models = (Boosting(rounds=10), MLP(members=1, hidden=(8,), schedule=FAST))
+    return Stack(models, **{"weights": "even"} | how)
 
 
 @pytest.mark.parametrize("world", list(WORLDS))
@@ -76,6 +77,22 @@ def test_fitted_weights_find_the_model_that_knows():
     assert sum(weights) == pytest.approx(1, abs=1e-12)
 
 
+def test_fitted_weights_go_half_of_the_way_from_even():
+    rng = np.random.default_rng(0)
+    truth, t = rng.normal(size=(3000, 2)), rng.integers(0, 2, 3000)
+    logs = Logs(x=rng.normal(size=(3000, 2)), treatment=t, value=truth[np.arange(3000), t], cost=1.0 * t)
+    told = (Response(truth, None, None), Response(rng.normal(size=truth.shape), None, None))
+    assert stacking_weights(logs, told) == pytest.approx((1, 0), abs=1e-6)
+    assert cautious_weights(logs, told) == pytest.approx((0.75, 0.25), abs=1e-6)
+
+
+def test_validation_rows_set_the_weights_if_there_are_any():
+    rct, hold = orders(800, seed=1, effect=2.0), orders(4000, seed=2, effect=2.0)
+    model = Stack((Boosting(rounds=30), Boosting(rounds=1))).fit(rct, validation=hold)
+    assert model.weights_ == cautious_weights(hold, [m.respond(hold.x) for m in model.models_])
+    assert model.weights_[0] > 0.6
+
+
 def test_weights_are_fitted_on_rows_that_no_model_has_seen():
     rct = orders(1500, effect=2.0)
     greedy = Boosting(rounds=300, params={"num_leaves": 60, "min_data_in_leaf": 2, "lambda_l2": 0.0})
@@ -114,7 +131,7 @@ def test_a_run_learns_the_parts_of_a_mean_once(monkeypatch):
     asked: list[str] = []
     own = Boosting.respond
     monkeypatch.setattr(Boosting, "respond", lambda self, x: asked.append("once") or own(self, x))
-    menus = learn_module._menus(learned.models, rct.x)
+    menus = learn_module._menus(learned.models, rct.x, {})
     assert asked == ["once"], "a part is asked once, for itself and for the mean"
     for name, model in learned.models.items():
         np.testing.assert_array_equal(menus[name].value, model.predict(rct.x).value)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+from largesse.benchmark.problems import MAIN, SHARES
+from largesse.evaluate.power import power
 from largesse.logs import Logs
 from largesse.models import (
     CFR,
@@ -32,12 +35,14 @@ from largesse.models import (
     Solver,
     Stack,
 )
+from largesse.models.candidates import AUTO, Settings, default_names
 from largesse.models.dfcl import Start
+from largesse.runs.learn import Learned, Task, budgets_of, learn
 
 __all__ = ["METHODS", "STUDIES", "Bench", "Method", "Study", "needed"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Bench:
     """What a method is made with.
 
@@ -52,6 +57,15 @@ class Bench:
     outcome: Outcome
     rct: Logs
     obs: Logs
+
+    @cached_property
+    def learned(self) -> Learned:
+        """What `fit` learns and chooses with its default candidates, at the budgets of the tables."""
+        shares = tuple(SHARES[k] for k in MAIN)
+        budgets = budgets_of(self.rct, shares, ())
+        names = default_names(True, power(self.rct, budgets).advice == "can pay")
+        task = Task(names, Settings(self.outcome, seed=self.seed, budgets=budgets), budgets, tuple(map(str, shares)))
+        return learn(self.rct, self.obs, task, lambda stage, done: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +192,17 @@ _ABLATION = {
     "budget-aware upper loss": _bilevel("ppl", decision=Decision()),
 }
 _SOLVER = {f"k = {k}, {n} steps": _solved(k, n) for k, n in ((1, 10), (5, 10), (5, 50), (10, 10), (10, 50))}
-METHODS: dict[str, Method] = _PAPER | _OURS | _ABLATION | _SOLVER
+CHOSEN = "the choice of `fit`"
+
+
+def _candidate(name: str) -> Method:
+    return Method(lambda b, chosen: b.learned.models[name], (CHOSEN,))
+
+
+_PORTFOLIO = {CHOSEN: Method(lambda b: b.learned.model)} | {
+    f"its candidate {name}": _candidate(name) for name in AUTO[True]
+}
+METHODS: dict[str, Method] = _PAPER | _OURS | _PORTFOLIO | _ABLATION | _SOLVER
 """Every method: its label, and what makes it."""
 
 
@@ -233,6 +257,13 @@ STUDIES: dict[str, Study] = {
         title="Logs and trials: seconds of learning",
         about="The same cells: seconds of one core to learn each, in one process of its own; other processes share the machine.",
         timed=True,
+    ),
+    "portfolio": Study(
+        "The choice of `fit` against its candidates",
+        "Every candidate as `fit` learns it, on four fifths of the trial and the log; the choice is made on the last fifth, "
+        "before any look at the truth.",
+        tuple(_PORTFOLIO),
+        CHOSEN,
     ),
     "bidfcl-ablation": Study(
         "Bi-DFCL: what each part adds",

@@ -243,7 +243,10 @@ def compare(
 @app.command()
 def benchmark(
     study: Annotated[
-        str, typer.Argument(help="bidfcl, bidfcl-ours, bidfcl-budgets, bidfcl-time, bidfcl-ablation or bidfcl-solver.")
+        str,
+        typer.Argument(
+            help="bidfcl, bidfcl-ours, bidfcl-budgets, bidfcl-time, portfolio, bidfcl-ablation or bidfcl-solver."
+        ),
     ],
     folder: Annotated[Path, typer.Option("--folder", "-o", help="Where cells and pages are kept.")] = Path(
         "benchmarks"

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from largesse.evaluate.finding import FAIL, Finding, Status
-from largesse.evaluate.past_policy import FEWEST_ROWS, OutcomeBias, Overlap, outcome_bias, overlap
+from largesse.evaluate.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
 from largesse.evaluate.power import PROOF, Power, power
 from largesse.evaluate.randomisation import Balance, Imbalance, SampleRatio, balance, sample_ratio
 from largesse.logs import Logs
 
-__all__ = ["Balance", "Finding", "Imbalance", "OutcomeBias", "Overlap", "Power", "SampleRatio", "Soundness", "balance",
-           "check", "outcome_bias", "overlap", "power", "sample_ratio"]  # fmt: skip
+__all__ = ["Balance", "Finding", "Imbalance", "MenuBias", "OutcomeBias", "Overlap", "Power", "SampleRatio", "Soundness",
+           "balance", "check", "menu_bias", "outcome_bias", "overlap", "power", "sample_ratio"]  # fmt: skip
 
 _WORSE = {"ok": 0, "warn": 1, "fail": 2}
 

@@ -1,8 +1,9 @@
-"""What did the past policy do? Whether it left every unit every treatment, and how far its plain means mislead."""
+"""What did the past policy do? Whether it left every unit every treatment, and how far what is read off it misleads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special, stats
@@ -14,8 +15,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from largesse import _check
 from largesse.evaluate.finding import WARN, Finding, Floats, Status, arm_means, grade, over, sample
 from largesse.logs import Logs
+from largesse.menu import Menu
 
-__all__ = ["FEWEST_ROWS", "OutcomeBias", "Overlap", "outcome_bias", "overlap"]
+__all__ = ["FEWEST_ROWS", "MenuBias", "OutcomeBias", "Overlap", "menu_bias", "outcome_bias", "overlap"]
 
 RARE = 0.01  # a treatment less likely than this for a unit is out of its reach
 FEWEST_ROWS = 20  # per arm, to fit propensities
@@ -66,6 +68,22 @@ class OutcomeBias(Finding):
     cost_error: Floats
     cost_z: Floats
     p_value: float
+
+
+class MenuBias(NamedTuple):
+    """How far a menu is off on average, by arm: positive where it promises too much. NaN for an arm without rows.
+
+    Attributes:
+        value: Mean over the units of the trial of the menu's value less the true one, float64 (M,).
+        value_error: Its standard error.
+        cost: The same of the cost.
+        cost_error: Its standard error.
+    """
+
+    value: Floats
+    value_error: Floats
+    cost: Floats
+    cost_error: Floats
 
 
 def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
@@ -148,6 +166,36 @@ def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
         name="outcome bias", status=grade(p), verdict=words[grade(p)], p_value=p, value=value, value_z=value_z,
         value_error=value_error, cost=cost, cost_error=cost_error, cost_z=cost_z,
     )  # fmt: skip
+
+
+def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
+    """Returns by how much a menu is off on rows of a trial that its model has not seen: the bias that features leave.
+
+    Of a model of the past policy's log this is the confounding that adjusting for the features did not remove. What all
+    arms share moves no decision; what they do not share does.
+
+    Args:
+        rct: Rows of a trial.
+        menu: A menu of those rows, in the units of the trial's value and cost.
+
+    Raises:
+        DataError: The menu has another number of rows or treatments, or the trial's propensities are unknown.
+
+    >>> rct = Logs(x=[[0.0]] * 4, treatment=[0, 0, 1, 1], value=[0, 1, 1, 2], cost=[0, 0, 1, 2], propensity="uniform")
+    >>> menu_bias(rct, Menu(value=[[0.5, 2.0]] * 4, cost=[[0.0, 1.5]] * 4)).value.tolist()
+    [0.0, 0.5]
+    """
+    if menu.value.shape != (rct.n, rct.n_treatments):
+        rule = f"must be that of the trial, {(rct.n, rct.n_treatments)}"
+        raise _check.refuse("menu.value.shape", menu.value.shape, rule, "Predict the menu for these rows.")
+    taken, seen, found = (np.arange(rct.n), rct.treatment), rct.arm_rows > 0, []
+    arms = np.eye(rct.n_treatments)[rct.treatment] * rct.inverse_propensity[:, None]
+    for table, logged in ((menu.value, rct.value), (menu.cost, rct.cost)):
+        apart = table[taken] - logged
+        mean = over(apart @ arms, arms.sum(0))
+        error = over(np.sqrt((apart - mean[rct.treatment]) ** 2 @ arms**2), arms.sum(0))
+        found += [np.where(seen, mean, np.nan), np.where(seen, error, np.nan)]
+    return MenuBias(*found)
 
 
 def _fitted_propensities(logs: Logs, seed: int) -> Floats:

@@ -213,7 +213,7 @@ DECIDES = frozenset(
     {"dfcl", "pool-then-tune", "lightgbm-steered", "bi-dfcl", "bi-dfcl-published", "drp", "drm", "dum", "dpm"}
 )
 """Candidates that learn from decisions: taken only on paired evidence, see `choose`."""
-TUNED = {True: ("lightgbm-steered", "pool-then-tune", "bi-dfcl"), False: ("dfcl",)}
+TUNED = {True: ("pool-then-tune", "bi-dfcl"), False: ("dfcl",)}
 """What ``"auto"`` adds where the power of the trial says that a decision loss can pay."""
 
 

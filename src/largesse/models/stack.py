@@ -16,22 +16,23 @@ from largesse.models.base import Model, State
 from largesse.models.outcome import Outcome, Response
 from largesse.models.turns import Rows, in_turns
 
-__all__ = ["Stack", "stacking_weights"]
+__all__ = ["Stack", "cautious_weights", "stacking_weights"]
 
+_TAKEN = 0.5  # of the way from even to fitted weights
 _SUM = 1e3  # how hard the weights are held to the sum 1, in sizes of the rows
 
 
 class Stack(Model):
     """A convex combination of models: their responses are averaged, then priced as one menu.
 
-    Where one model is much weaker than the other, an even mean can be worse than the better one: see
-    docs/benchmarks/bidfcl-ours.md.
+    An even mean does best where the models are about as good as each other, and badly where one is much weaker; fitted
+    weights tell, but noisily. The default is half-way between.
 
     Args:
         models: The models; clones are fitted.
-        weights: One number >= 0 per model, which need not sum to 1; ``"even"``; or ``"fit"``: least squares of the value on
-            responses from models that have not seen the row, in turns over the trial.
-        folds: Parts of the trial that take turns if weights are fitted.
+        weights: One number >= 0 per model, which need not sum to 1; ``"even"``; or ``"fit"``: half-way between even and
+            least squares of the value on responses to rows that no model has learned from.
+        folds: Parts of the trial that take turns to be such rows, if `fit` is given no validation rows.
         outcome: Family and cost rule; None: inferred from the rows.
         seed: Draws the parts.
 
@@ -51,15 +52,15 @@ class Stack(Model):
     >>> x, t = rng.normal(size=(600, 2)), rng.integers(0, 2, 600)
     >>> order = (rng.random(600) < 0.3 + 0.3 * t * (x[:, 0] > 0)).astype(float)
     >>> trial = Logs(x=x, treatment=t, value=order, cost=2.0 * t * order)
-    >>> Stack((Boosting(rounds=5), MLP(members=1))).fit(trial).weights_
-    (0.5, 0.5)
+    >>> Stack((Boosting(rounds=5), MLP(members=1)), weights=(1, 3)).fit(trial).weights_
+    (0.25, 0.75)
     """
 
     def __init__(
         self,
         models: tuple[Model, ...],
         *,
-        weights: Sequence[float] | Literal["even", "fit"] = "even",
+        weights: Sequence[float] | Literal["even", "fit"] = "fit",
         folds: int = 2,
         outcome: Outcome | None = None,
         seed: int = 0,
@@ -74,11 +75,14 @@ class Stack(Model):
         self._check()
         self.models_ = tuple(self._told_clone(model).fit(rct, obs, validation=validation) for model in self.models)
         self._agree()
-        self.weights_ = self._fitted(rct, obs) if self.weights == "fit" else self._given()
+        self.weights_ = self._fitted(rct, obs, validation) if self.weights == "fit" else self._given()
 
     @classmethod
     def of(cls, fitted: Sequence[Model], *, weights: Sequence[float] | Literal["even"] = "even") -> Self:
-        """Returns the stack of models that are fitted already, on the same treatments and features."""
+        """Returns the stack of models that are fitted already, on the same treatments and features.
+
+        `cautious_weights` of rows that none of them has learned from are the weights that ``"fit"`` would give.
+        """
         stack = cls(tuple(fitted), weights=weights)
         stack._check()
         first = fitted[0]
@@ -125,13 +129,15 @@ class Stack(Model):
             raise _check.refuse("weights", tuple(given.tolist()), rule, "Or give 'even'.")
         return tuple((given / given.sum()).tolist())
 
-    def _fitted(self, rct: Logs, obs: Logs | None) -> tuple[float, ...]:
+    def _fitted(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> tuple[float, ...]:
         _check.integers("folds", [self.folds], low=2, high=1000, rule="must be >= 2", remedy="Rows take turns.")
+        if validation is not None:
+            return cautious_weights(validation, [model.respond(validation.x) for model in self.models_])
 
         def answer(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
             return tuple(clone(model).fit(rct.take(seen), obs).respond(rct.x[held]) for model in self.models_)
 
-        return stacking_weights(rct, in_turns(rct, self.folds, self.seed, answer))
+        return cautious_weights(rct, in_turns(rct, self.folds, self.seed, answer))
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         return self.combined([model.respond(x) for model in self.models_])
@@ -172,3 +178,9 @@ def stacking_weights(logs: Logs, responses: Sequence[Response]) -> tuple[float, 
     hold = _SUM * float(np.abs(rows).max() * np.sqrt(logs.n) + 1)
     found, _ = nnls(np.vstack([rows, np.full(len(responses), hold)]), np.append(goal, hold))
     return tuple((found / found.sum()).tolist())
+
+
+def cautious_weights(logs: Logs, responses: Sequence[Response]) -> tuple[float, ...]:
+    """Returns weights half-way between even ones and `stacking_weights`, whose noise and optimism they halve."""
+    even = 1 / len(responses)
+    return tuple(even + _TAKEN * (weight - even) for weight in stacking_weights(logs, responses))

@@ -21,6 +21,7 @@ from largesse.report.content import (
     Provenance,
     Results,
     SpendRow,
+    TrustRow,
 )
 from largesse.report.files import Written, picture, write
 
@@ -36,6 +37,7 @@ __all__ = [
     "Provenance",
     "Results",
     "SpendRow",
+    "TrustRow",
     "Written",
     "picture",
     "write",

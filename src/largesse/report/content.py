@@ -27,6 +27,7 @@ __all__ = [
     "Role",
     "SpendRow",
     "Status",
+    "TrustRow",
 ]
 
 Role = Literal["policy", "baseline", "candidate"]
@@ -260,6 +261,39 @@ class SpendRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRow:
+    """How far the log of the past policy can be trusted about one treatment; nan where a thing is not known.
+
+    Attributes:
+        treatment: Its name.
+        rows: Rows of the log with it.
+        worth: Rows of a trial that they are worth, once weighted to stand for everyone.
+        gap: Mean value in the log less that in the trial.
+        gap_low: Lower end of its interval.
+        gap_high: Upper end.
+        left: Mean value that a model of the log alone promises the units of the trial, less what they brought.
+        left_low: Lower end of its interval.
+        left_high: Upper end.
+        gate: How far a bi-level model follows its teacher where the log is silent, mean over units, 0 to 1.
+        gate_low: 5 % of the units are below this.
+        gate_high: 5 % of the units are above this.
+    """
+
+    treatment: str
+    rows: int
+    worth: float = nan
+    gap: float = nan
+    gap_low: float = nan
+    gap_high: float = nan
+    left: float = nan
+    left_low: float = nan
+    left_high: float = nan
+    gate: float = nan
+    gate_low: float = nan
+    gate_high: float = nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """How the results were made.
 
@@ -305,6 +339,7 @@ class Results:
         arms: Everyone gets one treatment; no one gets anything.
         budgets: Values at budgets, in the order to print them.
         league: The candidates on validation rows.
+        trust: How far the log of the past policy can be trusted, one row per treatment.
         mix: Who gets what by budget.
         feature_mixes: Who gets what by group of a feature, at one budget.
         spend: Planned against realised.
@@ -323,6 +358,7 @@ class Results:
     arms: tuple[ArmPoint, ...] = ()
     budgets: tuple[BudgetRow, ...] = ()
     league: League | None = None
+    trust: tuple[TrustRow, ...] = ()
     mix: MixTable | None = None
     feature_mixes: tuple[MixTable, ...] = ()
     spend: tuple[SpendRow, ...] = ()
@@ -331,7 +367,7 @@ class Results:
 
     def __post_init__(self) -> None:
         _check.number("level", self.level, low=0.5, high=0.9999)
-        for name in ("findings", "curves", "arms", "budgets", "feature_mixes", "spend", "cautions"):
+        for name in ("findings", "curves", "arms", "budgets", "trust", "feature_mixes", "spend", "cautions"):
             _put(self, **{name: tuple(getattr(self, name))})
 
     @property

@@ -8,6 +8,7 @@ from math import isnan
 
 from largesse.report.content import Results
 from largesse.report.numbers import count, duration, interval, number, percent, places
+from largesse.report.trust import TRUST_NOTE, trust_table
 
 __all__ = ["markdown"]
 
@@ -20,7 +21,7 @@ def markdown(results: Results, pictures: Sequence[tuple[str, str]] = ()) -> str:
     parts = [f"# {_text(words.title)}", f"**{_text(words.sentence)}**", _text(" ".join(words.summary))]
     parts.append(f"**What to do:** {_text(words.action)}" if words.action else "")
     parts += [_findings(results), _budgets(results), *(f"![{_text(title)}]({name})" for title, name in pictures)]
-    parts += [_league(results), _mix(results), _spend(results), _made(results), _cautions(results)]
+    parts += [_league(results), _trust(results), _mix(results), _spend(results), _made(results), _cautions(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -77,6 +78,12 @@ def _league(results: Results) -> str:
     ]
     table = _table("Which model, and why", ("Model", results.league.score, "Time to learn", " "), rows, (0, 3))
     return "\n\n".join(part for part in (table, _text(results.league.reason)) if part)
+
+
+def _trust(results: Results) -> str:
+    if not results.trust:
+        return ""
+    return "\n\n".join([_table("How far the log can be trusted", *trust_table(results)), _text(TRUST_NOTE)])
 
 
 def _mix(results: Results) -> str:

@@ -14,6 +14,7 @@ from statistics import median
 
 __all__ = [
     "OUT_OF_REACH",
+    "UNKNOWN",
     "between",
     "count",
     "duration",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 OUT_OF_REACH = "out of reach"
-_UNKNOWN = "–"
+UNKNOWN = "–"
 _MOST_PLACES = 8
 
 
@@ -66,7 +67,7 @@ def between(low: float, high: float, *, decimals: int | None = None, sign: bool 
     ('0.1490 to 0.1560', '–')
     """
     if isnan(low) or isnan(high):
-        return _UNKNOWN
+        return UNKNOWN
     shown = decimals if decimals is not None else places([(high - low) / 2])
     return f"{number(low, decimals=shown, sign=sign)} to {number(high, decimals=shown, sign=sign)}"
 
@@ -116,7 +117,7 @@ def duration(seconds: float) -> str:
     ('0.3 s', '1 min 15 s', '2 h 1 min', '–')
     """
     if not 0 <= seconds < inf:
-        return _UNKNOWN
+        return UNKNOWN
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

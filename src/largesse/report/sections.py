@@ -11,6 +11,7 @@ from largesse.report.content import BudgetRow, MixTable, Results
 from largesse.report.html import Safe, join, script_json, tag
 from largesse.report.numbers import between, count, duration, number, percent, places
 from largesse.report.style import treatment_colours
+from largesse.report.trust import TRUST_NOTE, trust_table
 
 __all__ = ["Section", "sections"]
 
@@ -38,6 +39,7 @@ def sections(results: Results) -> list[Section]:
         ("curve", "What each amount of money buys", _curve),
         ("budgets", "Value at budgets", _budgets),
         ("league", "Which model, and why", _league),
+        ("trust", "How far the log can be trusted", _trust),
         ("mix", "Who gets what", _mix),
         ("spend", "Planned and realised spend", _spend),
         ("made", "How it was made", _made),
@@ -196,6 +198,16 @@ def _league(results: Results) -> Safe:
         class_="note",
     )
     return join([reason, _table(head, body, text=(0, 4, 5)), note])
+
+
+def _trust(results: Results) -> Safe:
+    if not results.trust:
+        return Safe()
+    head, rows = trust_table(results)
+    body = [
+        tag("tr", tag("th", row[0], scope="row", class_="text"), *(tag("td", cell) for cell in row[1:])) for row in rows
+    ]
+    return join([_table(head, body), tag("p", TRUST_NOTE, class_="note")])
 
 
 def _mix(results: Results) -> Safe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from dataclasses import replace as changed
 from datetime import datetime
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from largesse.report.numbers import percent
 from largesse.runs.learn import Learned, Proof, Say, Task, budgets_of, learn, prove
 from largesse.runs.load import Rows, load_rows
 from largesse.runs.results import Evidence, evidence, results
+from largesse.runs.trust import trust
 from largesse.store import atomic_folder, may_write
 
 __all__ = ["Run", "fit", "proof_turns", "refuse_thin_arms", "soundness", "task_of"]
@@ -89,7 +90,8 @@ def _fit(
     found = evidence(proof, task)
     policy = Policy(model=final.model, curve=final.curve, encoder=rows.encoder, roles=config.roles("rct"))
     about = _about(config, rows, final, proof, time.perf_counter() - began)
-    shown = results(config, sound, proof, found, final, task, about)
+    trusted = trust(rows.rct, rows.obs, sound, final.models)
+    shown = results(config, sound, proof, found, final, task, about, trusted)
     shown = changed(shown, cautions=(*cautions, *shown.cautions))
     say("writing", 0.95)
     metrics = _metrics(shown, found, proof, final, task) | {"power": sound.power.numbers()}
@@ -200,6 +202,7 @@ def _metrics(shown: report.Results, found: Evidence, proof: Proof, final: Learne
             )
         ],
         "seconds_to_learn": final.seconds,
+        "trust_in_the_log": [{name: None if x != x else x for name, x in asdict(row).items()} for row in shown.trust],
         "findings": [{"name": f.name, "status": f.status, "sentence": f.sentence} for f in shown.findings],
         "versions": dict(shown.provenance.versions) if shown.provenance else {},
         "seed": task.settings.seed,

@@ -25,13 +25,14 @@ from largesse.models.base import Model
 from largesse.models.candidates import ALONE, PARTS, Choice, Settings, choose, default_names, make
 from largesse.models.outcome import Response
 from largesse.models.shrink import target_budgets
-from largesse.models.stack import Stack
+from largesse.models.stack import Stack, cautious_weights
 from largesse.policy import PriceCurve
 from largesse.runs.benefit import benefit_of_the_log
 
 __all__ = ["Learned", "Proof", "Say", "Task", "budgets_of", "learn", "prove"]
 
 _MOST = 2.0  # a budget beyond so many times the dearest arm is a mistake of units
+Answers = dict[int, Response]
 Say = Callable[[str, float], None]
 """Told the stage and the share of the work that is done; a full sentence is a finding, to be shown and kept."""
 
@@ -130,11 +131,13 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
     models: dict[str, Model] = {}
     seconds: dict[str, float] = {}
     left_out: dict[str, str] = {}
+    answers: Answers = {}
     for k, name in enumerate(names):
         say(f"learning {name}", span[0] + (span[1] - span[0]) * k / len(names))
         start = time.perf_counter()
         try:
-            models[name] = _stacked(name, models) or make(name, task.settings).fit(train, obs, validation=hold)
+            mean = _stacked(name, models, hold, answers)
+            models[name] = mean or make(name, task.settings).fit(train, obs, validation=hold)
         except DataError as refusal:  # one model's rule is no reason to stop the others
             if k == len(names) - 1 and not models:
                 raise
@@ -143,7 +146,7 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
         seconds[name] = time.perf_counter() - start
     models = {name: models[name] for name in wanted if name in models}
     order = tuple(models)
-    menus = _menus(models, hold.x)
+    menus = _menus(models, hold.x, answers)
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
     league = compare(hold, menus, task.budgets, bootstrap=bootstrap)
     told = benefit_of_the_log(hold, menus)
@@ -155,23 +158,26 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
     return Learned(choice.name, models[choice.name], curve, choice, league, models, seconds, left_out)
 
 
-def _stacked(name: str, models: dict[str, Model]) -> Model | None:
-    """Returns the mean of models that are learned already, if all of its parts are."""
+def _stacked(name: str, models: dict[str, Model], hold: Logs, answers: Answers) -> Model | None:
+    """Returns the mean of models that are learned already, if all of its parts are; `hold` sets their weights."""
     parts = [models[part] for part in PARTS.get(name, ()) if part in models]
-    return Stack.of(parts) if parts and len(parts) == len(PARTS[name]) else None
+    if not parts or len(parts) < len(PARTS[name]):
+        return None
+    return Stack.of(parts, weights=cautious_weights(hold, [_answer(part, hold.x, answers) for part in parts]))
 
 
-def _menus(models: dict[str, Model], x: NDArray[np.float32]) -> dict[str, Menu]:
+def _menus(models: dict[str, Model], x: NDArray[np.float32], answers: Answers) -> dict[str, Menu]:
     """Returns every model's menu of some rows; what several of them stand on is asked once."""
-    answers: dict[int, Response] = {}
+    return {name: model.menu(_answer(model, x, answers)) for name, model in models.items()}
 
-    def answer(model: Model) -> Response:
-        if id(model) not in answers:
-            mean = isinstance(model, Stack)
-            answers[id(model)] = model.combined([answer(part) for part in model.models_]) if mean else model.respond(x)
-        return answers[id(model)]
 
-    return {name: model.menu(answer(model)) for name, model in models.items()}
+def _answer(model: Model, x: NDArray[np.float32], answers: Answers) -> Response:
+    """Returns a model's responses to some rows, kept in `answers`, which is of these rows only."""
+    if id(model) not in answers:
+        mean = isinstance(model, Stack)
+        own = model.combined([_answer(part, x, answers) for part in model.models_]) if mean else model.respond(x)
+        answers[id(model)] = own
+    return answers[id(model)]
 
 
 def prove(learned: list[Learned], parts: list[Logs], task: Task) -> Proof:
@@ -186,7 +192,7 @@ def prove(learned: list[Learned], parts: list[Logs], task: Task) -> Proof:
     tables: dict[str, list[Menu]] = {name: [] for name in ("policy", *everywhere)}
     decided, by_model, by_curve = [], [], []
     for one, rows in zip(learned, parts, strict=True):
-        menus = _menus({name: one.models[name] for name in {*everywhere, one.name}}, rows.x)
+        menus = _menus({name: one.models[name] for name in {*everywhere, one.name}}, rows.x, {})
         for name in everywhere:
             tables[name].append(menus[name])
         tables["policy"].append(menus[one.name])

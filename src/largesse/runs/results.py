@@ -84,6 +84,7 @@ def results(
     final: Learned,
     task: Task,
     about: report.Provenance,
+    trust: tuple[report.TrustRow, ...] = (),
 ) -> report.Results:
     """Returns everything the report shows."""
     names = [n for n in proof.menus if n != POLICY and set(proof.chosen) != {n}]  # one that always won is the policy
@@ -105,7 +106,7 @@ def results(
             for j, a in enumerate(found.table.arms)
         ),
         budgets=tuple(_budget_rows(found, labels, roles)),
-        league=_league(final, task),
+        league=_league(final, task), trust=trust,
         mix=_mix("Budget", labels, proof.decided, proof.logs),
         feature_mixes=tuple(_feature_mixes(proof, found.head, labels[found.head])),
         spend=tuple(
