@@ -30,7 +30,7 @@ from largesse.models import (
     Schedule,
 )
 from largesse.models._assumed import Upper
-from largesse.models._baseline import Baseline, Sample, errors, factual, table, taken
+from largesse.models._baseline import Baseline, Sample, errors, factual, mean, table, taken
 from largesse.models._checkpoint import Keeper, keeper
 from largesse.models._propensity import Assignment, propensities
 from largesse.models._train import train
@@ -235,6 +235,14 @@ class TestWeighted:
         assert off(MLP.published(data="obs", **LINES)) > 0.3
         assert off(IPS(propensity=propensity, **LINES)) < 0.12
         assert off(DRJT(propensity=propensity, **LINES)) < 0.12
+
+    def test_the_loss_of_ips_as_transcribed(self, pair: tuple[Logs, Logs]):
+        rct, obs = pair[0], replace(pair[1], weight=np.random.default_rng(0).uniform(1, 3, pair[1].n))
+        plan = planned(IPS(**SMALL), rct, obs)
+        rows = Sample.of(obs, (plan.net.value_scale, plan.net.cost_scale))
+        weight = obs.weights / propensities(obs, "fitted", 0.01)
+        each = errors(table(plan.net(rows.x)), rows).detach().numpy()
+        assert number(plan.loss(torch.arange(obs.n))) == pytest.approx((weight * each).sum() / weight.sum(), rel=1e-4)
 
     def test_known_and_fitted_propensities_agree_and_are_clipped(self):
         _, obs = confounded(20_000, 1, reveal=True)
@@ -513,6 +521,28 @@ class TestBilevel:
         torch.testing.assert_close(before, Assignment.fitted(pair[1], model._seed(3))(x).detach())
         train(plan.module, plan.loss, plan.rows, FAST, 0)
         assert number((plan.memory.phi(x) - before).abs().max()) > 0.05
+
+    def test_propensities_of_ltd_are_clipped(self, pair: tuple[Logs, Logs]):
+        plan = planned(LTD(loss="ips", clip=0.3, upper_rate=1e-12, **SMALL), *pair)
+        rows, i = Sample.of(pair[1], (plan.net.value_scale, plan.net.cost_scale)), torch.arange(300)
+        batch = rows.take(i)
+        p = plan.memory.phi(batch.x).gather(1, batch.t[:, None])[:, 0]
+        assert number(p.min()) < 0.2
+        wanted = mean(1 / p.clamp(0.3), errors(table(plan.net(batch.x)), batch))
+        assert number(plan.loss(i)) == pytest.approx(number(wanted), rel=1e-5)
+
+    def test_the_pseudo_labels_of_autodebias_as_transcribed(self, pair: tuple[Logs, Logs]):
+        rct, obs = pair
+        plans = [planned(AutoDebias(imputation=k, upper_rate=1e-12, **SMALL), rct, obs) for k in (0.0, 2.0)]
+        net, i = plans[1].net, torch.arange(300)
+        scales, t = np.array([net.value_scale, net.cost_scale]), obs.treatment[:300]
+        label = np.empty((300, 2, 3))
+        for j in range(3):  # the trial's means, but for the arm that was taken
+            label[:, :, j] = np.array([a[rct.treatment == j].mean() for a in (rct.value, rct.cost)]) / scales
+        label[np.arange(300), :, t] = np.column_stack([obs.value, obs.cost])[:300] / scales
+        found = table(net(torch.tensor(obs.x[:300]))).detach().numpy()
+        extra = number(plans[1].loss(i)) - number(plans[0].loss(i))
+        assert extra == pytest.approx(2.0 * ((found - label) ** 2).sum(1).mean(), rel=1e-4)
 
     def test_the_trial_reaches_the_network_through_the_weights_only(self, pair: tuple[Logs, Logs]):
         rct, obs = pair

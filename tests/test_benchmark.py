@@ -16,7 +16,7 @@ from largesse.benchmark.problems import MAIN, SCALES, SHARES, Scale, problem
 from largesse.benchmark.run import Cell, benchmark
 from largesse.benchmark.tables import mean_sd, paired
 from largesse.errors import DataError, StoreError
-from largesse.evaluate.truth import attainable_gain
+from largesse.evaluate.truth import Room, attainable_gain
 from largesse.menu import Menu
 from largesse.models import MLP, BiDFCL, Outcome, Regressors, Schedule
 from tests.common.worlds import orders
@@ -66,6 +66,11 @@ class TestProblems:
         assert (dear == 4).all()
         # A share of everybody at level 4 is a mix of arms: no better than the best mix.
         assert (score.gain[: score.thinned] <= 1e-9).all()
+        budgets = np.array(SHARES) * float(truth.cost.mean(0).max())
+        share = budgets[: score.thinned] / truth.cost[:, 4].mean()
+        value = truth.value[:, 0].mean() + share * (truth.value[:, 4] - truth.value[:, 0]).mean()
+        wanted = Room.of(truth, budgets[: score.thinned]).gain(value)
+        np.testing.assert_allclose(score.gain[: score.thinned], wanted, rtol=1e-9, atol=1e-12)
 
     def test_no_data_is_a_clear_refusal(self, monkeypatch):
         monkeypatch.delenv("LARGESSE_DATA", raising=False)
@@ -167,18 +172,21 @@ class TestCells:
 
 class TestPages:
     def test_the_table_is_the_mean_of_the_main_budgets_paired_with_the_base(self, tmp_path):
-        rng = np.random.default_rng(0)
-        gains = {(label, s): rng.random(len(SHARES)).tolist() for label in LABELS for s in range(4)}
+        rng, base = np.random.default_rng(0), studies.STUDIES["bidfcl"].base
+        labels = (*LABELS, base)
+        gains = {(label, s): rng.random(len(SHARES)).tolist() for label in labels for s in range(4)}
         for s in range(4):
-            kept(tmp_path, "discount", s, {label: gains[label, s] for label in LABELS})
+            kept(tmp_path, "discount", s, {label: gains[label, s] for label in labels})
         page = benchmark("bidfcl-ours", folder=tmp_path, seeds=0)
-        assert LABELS[0] not in page.read_text(), "of another study"
+        assert f"| {LABELS[0]} |" not in page.read_text(), "of another study"
         page = benchmark("bidfcl", folder=tmp_path, seeds=0)
         mean = {
-            label: np.array([100 * np.array(gains[label, s])[list(MAIN)].mean() for s in range(4)]) for label in LABELS
+            label: np.array([100 * np.array(gains[label, s])[list(MAIN)].mean() for s in range(4)]) for label in labels
         }
         row = next(line for line in page.read_text().splitlines() if line.startswith(f"| {LABELS[0]} |"))
         assert f"{mean[LABELS[0]].mean():.3g} ± {mean[LABELS[0]].std(ddof=1):.3g}" in row
+        apart = paired((mean[LABELS[0]] - mean[base]).tolist())
+        assert row.endswith(f"| {apart:+.3g} |")
         assert (tmp_path / "bidfcl.png").stat().st_size > 5000
         assert "(4 seeds)" in page.read_text()
         told = paired((mean[LABELS[0]] - mean[LABELS[1]]).tolist())

@@ -120,6 +120,16 @@ class TestLowerLevel:
         (slope,) = torch.autograd.grad(far.sum(), raw[0])
         torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=2e-5)
 
+    @pytest.mark.parametrize("family", ["poisson", "gaussian"])
+    def test_the_chance_of_a_redemption_is_moved_towards_the_teachers(self, family: str):
+        outcome = Outcome(family=family, cost_rule="per_redemption", amounts=(0.0, 1.0, 2.0))  # type: ignore[arg-type]
+        net = ResponseNet(4, 3, outcome, (8,), plain=False, scales=(2.0, 1.0))
+        raw = (torch.zeros(5, 2, 3, requires_grad=True), None)
+        redeem = torch.tensor([[0.1, 0.5, 0.9]]).expand(5, -1)
+        far, _ = net.apart(raw, (torch.ones(5, 3), redeem, None))
+        (slope,) = torch.autograd.grad(far.sum(), raw[0])
+        torch.testing.assert_close(slope[:, 1], 0.5 - redeem)  # of cross-entropy: p - told
+
     @pytest.mark.parametrize("binary", [False, True])
     def test_a_cost_head_that_says_what_the_teacher_says_is_not_moved(self, binary: bool):
         outcome = Outcome(family="gaussian", cost_rule="learned", cost_binary=binary)

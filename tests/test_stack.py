@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,16 @@ from sklearn.base import clone
 
 from largesse.errors import DataError
 from largesse.logs import Logs
-from largesse.models import DPM, MLP, Boosting, Outcome, Schedule, Stack
+from largesse.menu import Menu
+from largesse.models import DPM, MLP, Boosting, Model, Outcome, Schedule, Stack
 from largesse.models.candidates import ALONE, AUTO, PARTS, Settings, default_names
 from largesse.models.outcome import Response
 from largesse.models.stack import cautious_weights, stacking_weights
 from largesse.policy.saved import model_state, restored
 from largesse.runs import learn as learn_module
 from largesse.runs.benefit import benefit_of_the_log
-from largesse.runs.learn import Task, learn
+from largesse.runs.learn import Learned, Task, learn
+from largesse.runs.results import _league
 from tests.common.worlds import WORLDS, baskets, orders
 
 FAST = Schedule(epochs=2, least=60, batch=256)
@@ -91,6 +95,15 @@ def test_validation_rows_set_the_weights_if_there_are_any():
     model = Stack((Boosting(rounds=30), Boosting(rounds=1))).fit(rct, validation=hold)
     assert model.weights_ == cautious_weights(hold, [m.respond(hold.x) for m in model.models_])
     assert model.weights_[0] > 0.6
+
+
+def test_weights_of_rows_count_in_the_weights_of_models():
+    logs = Logs(
+        x=np.zeros((2, 1)), treatment=[0, 1], value=[1.0, 0.0], cost=[0.0, 1.0], weight=[3.0, 1.0],
+        propensity="uniform",
+    )  # fmt: skip
+    told = (Response(np.ones((2, 2))), Response(np.zeros((2, 2))))
+    np.testing.assert_allclose(stacking_weights(logs, told), (0.75, 0.25), atol=1e-6)
 
 
 def test_weights_are_fitted_on_rows_that_no_model_has_seen():
@@ -188,6 +201,73 @@ def test_a_log_that_helps_is_used_and_one_that_does_not_is_said_to():
     assert even is not None
     assert "does not surely help" in even.sentence
     assert benefit_of_the_log(hold, {"lightgbm": menus["lightgbm"]}) is None
+
+
+def test_the_benefit_of_a_log_counts_every_arm_by_its_inverse_propensity():
+    hold = Logs(
+        x=np.zeros((4, 1)), treatment=[0, 0, 0, 1], value=[0.0, 0.0, 0.0, 1.0], cost=[0.0, 0.0, 0.0, 1.0],
+        propensity=[0.75, 0.75, 0.75, 0.25],
+    )  # fmt: skip
+    menus = {
+        name: Menu(value=np.tile(value, (4, 1)), cost=np.tile([0.0, 1.0], (4, 1)))
+        for name, value in {"lightgbm": [0.0, 0.5], "lightgbm-rct": [0.5, 0.5]}.items()
+    }
+    told = benefit_of_the_log(hold, menus)
+    assert told is not None
+    # Shares 1/6, 1/6, 1/6, 1/2; errors 1/4 without the log, 0, 0, 0, 1/4 with it; variance 1/4.
+    assert told.gain == pytest.approx(0.125 / 0.25)
+    assert told.error == pytest.approx(0.125 * (3 / 36 + 1 / 4) ** 0.5 / 0.25)
+
+
+class Says(Model):
+    """What is worth giving, as a function of the features, known before any rows are seen."""
+
+    def __init__(self, worth: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.worth = worth
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        pass
+
+    def _respond(self, x: np.ndarray) -> Response:
+        worth = self.worth(x)
+        return Response(np.column_stack([0 * worth, worth]), None, np.tile([0.0, 1.0], (len(x), 1)))
+
+
+def said(monkeypatch: pytest.MonkeyPatch, rct: Logs, worths: dict[str, Callable[[np.ndarray], np.ndarray]]) -> Learned:
+    """Returns what a run learns where every candidate says the same whatever it is fitted on."""
+    monkeypatch.setattr(learn_module, "make", lambda name, settings: Says(worths[name]))
+    return learn(rct, None, half(tuple(worths)), lambda *_: None)
+
+
+def half(candidates: tuple[str, ...]) -> Task:
+    """Half of the rows choose, at money for half of the units."""
+    settings = Settings(outcome=Outcome(family="gaussian", cost_rule="learned"))
+    return Task(candidates, settings, (0.5,), ("half",), validation_share=0.5, draws=50)
+
+
+def worth_giving(n: int, worth: float, seed: int) -> Logs:
+    """A trial of one treatment that costs 1 and brings so much times the first feature."""
+    rng = np.random.default_rng(seed)
+    x, t = rng.normal(size=(n, 11)), rng.integers(0, 2, n)
+    return Logs(x=x, treatment=t, value=worth * t * x[:, 0] + rng.normal(size=n), cost=1.0 * t, propensity="uniform")
+
+
+def test_the_luckiest_of_many_candidates_is_seldom_chosen(monkeypatch):
+    worths = {str(k): partial(np.take, indices=k, axis=1) for k in range(11)}  # none knows more than another
+    first = [said(monkeypatch, worth_giving(200, 0.0, seed), worths).name == "0" for seed in range(8)]
+    assert sum(first) > 4  # 84 % are to be expected, as for two
+
+
+def test_a_league_after_a_log_that_misleads_shows_every_candidate_with_its_own_score(monkeypatch):
+    right = {"lightgbm-rct": lambda x: x[:, 0], "mlp-rct": lambda x: 0 * x[:, 0]}
+    final = said(monkeypatch, worth_giving(2000, 1.0, 0), {"lightgbm": lambda x: -x[:, 0], **right})
+    assert final.choice.reason.startswith("The log misleads")
+    rows = {row.name: row for row in _league(final, half(tuple(final.models))).rows}
+    assert {name: row.score for name, row in rows.items()} == {
+        name: final.league.value[final.league.index(name)].mean() for name in ("lightgbm", "lightgbm-rct", "mlp-rct")
+    }
+    assert rows["lightgbm"].score < rows["mlp-rct"].score < rows["lightgbm-rct"].score
+    assert all(row.low < row.score < row.high for row in rows.values())
 
 
 def test_the_default_candidates_begin_with_the_mean_of_their_parts():
