@@ -83,9 +83,11 @@ def integers(field: str, data: object, *, low: int, high: int, rule: str, remedy
     raw = array(field, data, ndim=1)
     if raw.dtype.kind == "f":
         finite(field, raw, remedy)
-    bad = (raw < low) | (raw >= high) | (raw != np.floor(raw))
-    if bad.any():
-        raise refuse_cells(field, raw, bad, rule, remedy)
+    whole = raw.dtype.kind in "iub"
+    if not whole or raw.min() < low or raw.max() >= high:
+        bad = (raw < low) | (raw >= high) | (False if whole else raw != np.floor(raw))
+        if bad.any():
+            raise refuse_cells(field, raw, bad, rule, remedy)
     return raw.astype(np.int32)
 
 

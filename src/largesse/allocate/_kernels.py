@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 
 __all__ = [
     "assign_at",
+    "audit",
     "count_steps",
     "cumulate",
+    "decide",
     "fill",
     "fill_steps",
     "interval_of",
     "intervals_of",
-    "starts",
     "total",
 ]
 
 _TOP = np.finfo(np.float64).max
+_CHUNK = 2048  # units whose running best stays in the nearest cache
 Array = NDArray[Any]
 
 
@@ -57,42 +59,48 @@ def _next(v: Array, c: Array, at: int, ceiling: float) -> tuple[int, float]:
 
 
 @njit(cache=True, nogil=True)
-def starts(value: Array, cost: Array) -> NDArray[np.int32]:
-    """Returns each unit's cheapest treatment, (N,)."""
-    m, n = value.shape
-    v, c = np.empty(m), np.empty(m)
-    out = np.empty(n, np.int32)
-    for i in range(n):
-        out[i] = _load(value, cost, i, v, c)
-    return out
-
-
-@njit(cache=True, nogil=True)
-def count_steps(value: Array, cost: Array) -> int:
-    """Returns the number of hull increments of all units."""
+def count_steps(value: Array, cost: Array, low: float, high: float) -> int:
+    """Returns the number of hull increments of all units whose slope is in (low, high]."""
     m, n = value.shape
     v, c = np.empty(m), np.empty(m)
     steps = 0
     for i in range(n):
         at, s = _next(v, c, _load(value, cost, i, v, c), _TOP)
-        while at >= 0:
-            steps += 1
+        while at >= 0 and s > low:
+            steps += s <= high
             at, s = _next(v, c, at, s)
     return steps
 
 
 @njit(cache=True, nogil=True)
-def fill_steps(value: Array, cost: Array, unit: Array, source: Array, target: Array, slope: Array) -> None:
-    """Writes every hull increment: whose it is, from which treatment to which, at which price."""
+def fill_steps(
+    value: Array,
+    cost: Array,
+    low: float,
+    high: float,
+    start: Array,
+    unit: Array,
+    source: Array,
+    target: Array,
+    slope: Array,
+) -> None:
+    """Writes every hull increment with a slope in (low, high], and each unit's treatment before the first of them.
+
+    Of an increment: whose it is, from which treatment to which, at which price.
+    """
     m, n = value.shape
     v, c = np.empty(m), np.empty(m)
     k = 0
     for i in range(n):
         at = _load(value, cost, i, v, c)
         to, s = _next(v, c, at, _TOP)
-        while to >= 0:
-            unit[k], source[k], target[k], slope[k] = i, at, to, s
-            k += 1
+        start[i] = at
+        while to >= 0 and s > low:
+            if s > high:
+                start[i] = to
+            else:
+                unit[k], source[k], target[k], slope[k] = i, at, to, s
+                k += 1
             at = to
             to, s = _next(v, c, at, s)
 
@@ -111,6 +119,137 @@ def assign_at(value: Array, cost: Array, price: float) -> NDArray[np.int32]:
             to, s = _next(v, c, at, s)
         out[i] = at
     return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _meet(v: Array, c: Array, j: int, price: float, best: Array, bv: Array, bc: Array) -> None:
+    """Lets treatment j (v, c) meet the best so far of each unit of a chunk, at a price; ties: the cheaper, then the lower code.
+
+    Differences are compared, not scores: what two treatments have in common cannot drown what they have not. Without branches,
+    so that one instruction serves several units.
+    """
+    for i in range(len(v)):
+        a, b = float(v[i]), float(c[i])
+        dv, dc = a - bv[i], b - bc[i]
+        gain = dv - price * dc
+        wins = (gain > 0.0) | ((gain == 0.0) & (dc < 0.0))
+        best[i] = j if wins else best[i]
+        bv[i] = a if wins else bv[i]
+        bc[i] = b if wins else bc[i]
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
+def _sum(a: Array) -> float:
+    s = 0.0
+    for i in range(len(a)):
+        s += a[i]
+    return s
+
+
+@njit(cache=True, nogil=True)
+def decide(
+    value: Array,
+    cost: Array,
+    first: int,
+    stop: int,
+    low: float,
+    high: float,
+    state: Array,
+    undecided: Array,
+    sums: Array,
+) -> int:
+    """Decides the units whose treatment is the same at two prices, in one pass without divisions.
+
+    Args:
+        value: (M, N).
+        cost: (M, N).
+        first: The first unit to look at.
+        stop: The one after the last.
+        low: The lower price.
+        high: The higher price; at an infinite one everyone gets the cheapest.
+        state: Receives each unit's treatment at the higher price, (N,).
+        undecided: Receives the positions of the units that the prices treat differently, from `first` on, (N,).
+        sums: Receives the spend and the value at the higher price and the spend at the lower one; plain sums of chunks.
+
+    Returns:
+        How many units are undecided.
+    """
+    m, k = value.shape[0], first
+    high = min(high, _TOP)
+    top, end = np.empty(_CHUNK, np.int64), np.empty(_CHUNK, np.int64)
+    tv, tc, ev, ec = np.empty(_CHUNK), np.empty(_CHUNK), np.empty(_CHUNK), np.empty(_CHUNK)
+    sums[:] = 0.0
+    for a in range(first, stop, _CHUNK):
+        b = min(a + _CHUNK, stop)
+        q = b - a
+        for i in range(q):
+            top[i], tv[i], tc[i] = 0, value[0, a + i], cost[0, a + i]
+            end[i], ev[i], ec[i] = 0, tv[i], tc[i]
+        for j in range(1, m):
+            _meet(value[j, a:b], cost[j, a:b], j, high, top[:q], tv[:q], tc[:q])
+            _meet(value[j, a:b], cost[j, a:b], j, low, end[:q], ev[:q], ec[:q])
+        sums[0] += _sum(tc[:q])
+        sums[1] += _sum(tv[:q])
+        sums[2] += _sum(ec[:q])
+        for i in range(q):
+            state[a + i] = top[i]
+            if top[i] != end[i]:
+                undecided[k] = a + i
+                k += 1
+    return k - first
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _within(v: Array, c: Array, bv: Array, bc: Array, money: float, found: Array) -> None:
+    """Marks the units of a chunk for whom a treatment (v, c) is better than what they have, and dearer by at most so much."""
+    for i in range(len(v)):
+        dc = c[i] - bc[i]
+        found[i] |= (dc > 0.0) & (dc <= money) & (v[i] > bv[i])
+
+
+@njit(cache=True, nogil=True)
+def audit(
+    value: Array, cost: Array, first: int, stop: int, state: Array, money: float, found: Array, sums: Array
+) -> int:
+    """Sums spend and value of a plan (Neumaier), and finds the units for whom something better costs at most so much more.
+
+    Args:
+        value: (M, N).
+        cost: (M, N).
+        first: The first unit to look at.
+        stop: The one after the last.
+        state: Treatment of each unit, (N,).
+        money: How much more; 0 finds none.
+        found: Receives the positions of those units, from `first` on, (N,).
+        sums: Receives the spend and its lost digits, the value and its lost digits: add all four ends at the last.
+
+    Returns:
+        How many were found.
+    """
+    m, k = value.shape[0], first
+    bv, bc, good = np.empty(_CHUNK), np.empty(_CHUNK), np.empty(_CHUNK, np.int64)
+    s, s_lost, w, w_lost = 0.0, 0.0, 0.0, 0.0
+    for a in range(first, stop, _CHUNK):
+        b = min(a + _CHUNK, stop)
+        q = b - a
+        for i in range(q):
+            c, v = float(cost[state[a + i], a + i]), float(value[state[a + i], a + i])
+            bc[i], bv[i], good[i] = c, v, 0
+            t = s + c
+            s_lost += (s - t) + c if abs(s) >= abs(c) else (c - t) + s
+            s = t
+            t = w + v
+            w_lost += (w - t) + v if abs(w) >= abs(v) else (v - t) + w
+            w = t
+        if money > 0.0:
+            for j in range(m):
+                _within(value[j, a:b], cost[j, a:b], bv[:q], bc[:q], money, good[:q])
+            for i in range(q):
+                if good[i]:
+                    found[k] = a + i
+                    k += 1
+    sums[0], sums[1], sums[2], sums[3] = s, s_lost, w, w_lost
+    return k - first
 
 
 @njit(cache=True, nogil=True)
@@ -178,7 +317,7 @@ def cumulate(start: float, steps: Array) -> NDArray[np.float64]:
 @njit(cache=True, nogil=True)
 def fill(
     spent: float, limit: float, first: int, unit: Array, source: Array, target: Array, price: Array, state: Array
-) -> int:
+) -> tuple[int, float]:
     """Takes, in order, every increment that still fits and whose predecessor was taken.
 
     Args:
@@ -192,7 +331,7 @@ def fill(
         state: Treatment of each unit, changed in place.
 
     Returns:
-        The last increment taken, `first` - 1 if none was.
+        The last increment taken, `first` - 1 if none was; and the money spent then.
     """
     s, lost, last = spent, 0.0, first - 1
     for k in range(first, len(unit)):
@@ -204,4 +343,4 @@ def fill(
         if t + gone <= limit:
             s, lost, last = t, gone, k
             state[unit[k]] = target[k]
-    return last
+    return last, s + lost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class Steps:
         source: The treatment it leaves, int32 (K,).
         target: The treatment it reaches, int32 (K,).
         slope: Value per unit of money, float64 (K,), falling.
-        start: Each unit's cheapest treatment, int32 (N,).
+        start: Each unit's treatment before its first increment, int32 (N,).
     """
 
     unit: NDArray[np.int32]
@@ -39,15 +40,24 @@ class Steps:
         return table[self.unit, self.target].astype(np.float64) - table[self.unit, self.source]
 
 
-def steps(menu: Menu) -> Steps:
-    """Returns all hull increments of a menu, steepest first; ties keep the order of the units."""
+def steps(menu: Menu, rows: NDArray[np.int32] | None = None, low: float = 0.0, high: float = inf) -> Steps:
+    """Returns the hull increments of a menu, or of some of its rows, steepest first; ties keep the order of the units.
+
+    Args:
+        menu: Value and cost of N units.
+        rows: Positions of the units; None: all.
+        low: Slopes are above this price.
+        high: And at most this; `start` is the plan of the steeper ones.
+    """
     value, cost = menu.value.T, menu.cost.T
-    k = _kernels.count_steps(value, cost)
+    if rows is not None:
+        value, cost = np.take(value, rows, axis=1), np.take(cost, rows, axis=1)
+    k = _kernels.count_steps(value, cost, low, high)
     unit, source, target = (np.empty(k, np.int32) for _ in range(3))
-    slope = np.empty(k)
-    _kernels.fill_steps(value, cost, unit, source, target, slope)
+    slope, start = np.empty(k), np.empty(value.shape[1], np.int32)
+    _kernels.fill_steps(value, cost, low, high, start, unit, source, target, slope)
     order = np.argsort(-slope, kind="stable")
-    return Steps(unit[order], source[order], target[order], slope[order], _kernels.starts(value, cost))
+    return Steps(unit[order], source[order], target[order], slope[order], start)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from largesse import _check
 from largesse.allocate import _kernels
 from largesse.allocate.frontier import Steps, steps
 from largesse.allocate.intervals import assign
+from largesse.allocate.search import Near, audited, near
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Plan, Status
 
@@ -26,15 +27,17 @@ _EXACT = 1e-12  # a relative gap that is rounding
 
 def audit(menu: Menu, treatment: NDArray[np.int32]) -> tuple[float, float]:
     """Returns the spend and the value of a plan by the menu, summed in float64 with compensation."""
-    return _kernels.total(menu.cost.T, treatment), _kernels.total(menu.value.T, treatment)
+    spend, value, _ = audited(menu, treatment)
+    return spend, value
 
 
-def solve(menu: Menu, budget: float) -> Plan:
+def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
     """Returns the best plan of whole units within a budget.
 
     Args:
         menu: Value and cost of N units and M treatments.
         budget: Money for all units together, in the unit of the menu's costs; infinity for no limit.
+        n_threads: Threads; the plan is the same for any number.
 
     Returns:
         A plan with spend <= budget and value within one increment of `bound`.
@@ -52,19 +55,20 @@ def solve(menu: Menu, budget: float) -> Plan:
     ([1, 0, 1], 1.0, 5.0, 0.0)
     """
     limit = _check.number("budget", min(budget, np.finfo(float).max) if budget == np.inf else budget)
-    found = steps(menu)
-    floor, base = audit(menu, found.start)
-    if floor > limit:
-        raise InfeasibleBudget(limit, floor)
-    spend = _kernels.cumulate(floor, found.change(menu.cost))
-    value = _kernels.cumulate(base, found.change(menu.value))
+    _check.integers("n_threads", [n_threads], low=1, high=1024, rule="must be >= 1", remedy="One per core at most.")
+    held = near(menu, limit, n_threads)
+    found = held.steps
+    if held.spend > limit:
+        raise InfeasibleBudget(limit, held.spend)
+    paid = found.change(menu.cost)
+    spend = _kernels.cumulate(held.spend, paid)
+    value = _kernels.cumulate(held.value, found.change(menu.value))
     fits = _fits(menu, found, limit, spend)
     binds = fits < len(found.slope)
     price = float(found.slope[fits]) if binds else 0.0
     # λ*B + Σ_i max_j (value - λ* cost), rearranged: no difference of large numbers.
     bound = value[fits] + (price * (limit - spend[fits]) if binds else 0.0)
-    treatment = _round(menu, found, limit, fits)
-    spent, worth = audit(menu, treatment)
+    treatment, spent, worth = _round(menu, held, limit, paid, (fits, float(spend[fits])), n_threads)
     return Plan(
         treatment=treatment, price=price, spend=spent, value=worth, bound=max(float(bound), worth),
         budget=float(budget), status=_status(binds, bound - worth, bound), treatments=menu.treatments, unit=menu.unit,
@@ -111,16 +115,34 @@ def _fits(menu: Menu, found: Steps, limit: float, spend: NDArray[np.float64]) ->
     return k
 
 
-def _round(menu: Menu, found: Steps, limit: float, fits: int) -> NDArray[np.int32]:
-    """Returns the plan of the first increments and whatever else fits; its audited spend is within the limit."""
-    state = _after(found, fits)
-    price, spent = found.change(menu.cost), audit(menu, state)[0]
-    last = _kernels.fill(spent, limit, fits, found.unit, found.source, found.target, price, state)
-    while last >= 0 and audit(menu, state)[0] > limit:  # the sums differ in the last bit: give one back
+def _round(
+    menu: Menu, held: Near, limit: float, paid: NDArray[np.float64], at: tuple[int, float], n_threads: int
+) -> tuple[NDArray[np.int32], float, float]:
+    """Returns the plan of the first increments and whatever else fits, its spend, which is within the limit, and its value."""
+    found, state = held.steps, _after(held.steps, at[0])
+    last, spent = _kernels.fill(at[1], limit, at[0], found.unit, found.source, found.target, paid, state)
+    left = max(limit - spent, 0.0) if held.low > 0 else 0.0
+    spent, worth, some = _within(menu, found, last, limit, state, left, n_threads)
+    if len(some):  # of these, what fits among the increments below the bracket
+        rest = steps(menu, some, 0.0, held.low)
+        found = Steps(some[rest.unit], rest.source, rest.target, rest.slope, state)
+        last, _ = _kernels.fill(spent, limit, 0, found.unit, found.source, found.target, found.change(menu.cost), state)
+        if last >= 0:
+            spent, worth, _ = _within(menu, found, last, limit, state, 0.0, n_threads)
+    return state, spent, worth
+
+
+def _within(
+    menu: Menu, found: Steps, last: int, limit: float, state: NDArray[np.int32], left: float, n_threads: int
+) -> tuple[float, float, NDArray[np.int32]]:
+    """Audits a plan, and gives increments back from the last one taken on while it spends too much: running sums lack digits."""
+    spent, worth, some = audited(menu, state, left, n_threads)
+    while spent > limit and last >= 0:
         if state[found.unit[last]] == found.target[last]:
             state[found.unit[last]] = found.source[last]
+            spent, worth, some = audited(menu, state, left, n_threads)
         last -= 1
-    return state
+    return spent, worth, some
 
 
 def _status(binds: bool, gap: float, bound: float) -> Status:

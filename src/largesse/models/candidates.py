@@ -199,7 +199,10 @@ _MAKE: dict[str, Callable[[Settings], Model]] = {
 NAMES = tuple(_MAKE)
 BASELINES = NAMES[NAMES.index("ips") :]
 """Candidates for comparison with papers, with the published network; they need a log of the past policy."""
-PARTS = {"stack": ("lightgbm", "mlp"), "stack-rct": ("lightgbm-rct", "mlp-rct")}
+PARTS = {
+    "stack": ("lightgbm", "mlp", "logs-then-correction", "lightgbm-rct"),
+    "stack-rct": ("lightgbm-rct", "mlp-rct"),
+}
 """Candidates that are means of others: where those are learned anyway, nothing is learned twice."""
 AUTO = {
     True: ("stack", "lightgbm", "mlp", "logs-then-correction", "stack-rct", "lightgbm-rct", "mlp-rct"),

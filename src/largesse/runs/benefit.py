@@ -16,7 +16,7 @@ from largesse.menu import Menu
 
 __all__ = ["Benefit", "benefit_of_the_log"]
 
-_PAIRS = (("stack", "stack-rct"), ("lightgbm", "lightgbm-rct"), ("mlp", "mlp-rct"))
+_PAIRS = (("lightgbm", "lightgbm-rct"), ("mlp", "mlp-rct"))
 _SURE = 2.0  # standard errors
 
 

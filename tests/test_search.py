@@ -1,0 +1,118 @@
+"""The bracketed search against sorting everything: the same price and plan, with any number of threads."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from largesse.allocate import search, solve
+from largesse.errors import InfeasibleBudget
+from largesse.menu import Menu, Plan
+from tests.test_allocate import BUDGETS, KINDS, SEEDS
+
+solving: Any = sys.modules["largesse.allocate.solve"]
+
+
+def sorted_whole(menu: Menu, budget: float, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    with monkeypatch.context() as patch:
+        patch.setattr(solving, "near", lambda menu, limit, n_threads: search.whole(menu))
+        return solve(menu, budget)
+
+
+@pytest.fixture
+def brackets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Small menus are searched too, in blocks of 64 units; says how each search ended."""
+    ends: list[str] = []
+    inside, whole = search._inside, search.whole
+
+    def seen(*given: Any) -> search.Near | None:
+        found = inside(*given)
+        ends.append("inside" if found else "missed")
+        return found
+
+    monkeypatch.setattr(search, "_FEW", 20)
+    monkeypatch.setattr(search, "_BLOCK", 64)
+    monkeypatch.setattr(search, "_inside", seen)
+    monkeypatch.setattr(search, "whole", lambda menu: (ends.append("whole"), whole(menu))[1])
+    return ends
+
+
+def repeated(kind: str, seed: int) -> tuple[Any, Any]:
+    """A few hundred units of one kind, some of them twins."""
+    rng = np.random.default_rng([seed, len(kind)])
+    drawn = [KINDS[kind](rng) for _ in range(max(1, 300 // len(KINDS[kind](rng)[0])))]
+    value, cost = (np.concatenate([pair[k] for pair in drawn]) for k in (0, 1))
+    again = rng.integers(0, len(value), len(value) // 4)
+    return np.concatenate([value, value[again]]), np.concatenate([cost, cost[again]])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_finds_what_sorting_everything_finds(kind: str, seed: int, brackets, monkeypatch):
+    value, cost = repeated(kind, seed)
+    menu = Menu(value=value, cost=cost)
+    rng = np.random.default_rng(seed)
+    for name, draw in BUDGETS.items():
+        budget = draw(rng, value, cost)
+        wanted = sorted_whole(menu, budget, monkeypatch)
+        for n_threads in (1, 2):
+            plan = solve(menu, budget, n_threads=n_threads)
+            assert plan.price == wanted.price, name
+            size = max(1.0, abs(wanted.value), float(np.abs(value).max()))
+            assert plan.value == pytest.approx(wanted.value, abs=1e-12 * size)
+            assert plan.bound == pytest.approx(wanted.bound, abs=1e-12 * size)
+            assert math.fsum(cost[np.arange(len(cost)), plan.treatment].tolist()) <= budget
+            assert plan.status is wanted.status
+    assert brackets
+
+
+def test_most_searches_end_in_their_first_bracket(brackets, monkeypatch):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        cost = np.sort(rng.gamma(2.0, 1.0, (2000, 5)), axis=1)
+        value = np.sort(rng.gamma(2.0, 1.0, (2000, 5)), axis=1)
+        menu = Menu(value=value.astype(np.float32), cost=cost.astype(np.float32))
+        budget = float(cost[:, 0].sum() + (0.1 + 0.02 * seed) * (cost[:, -1] - cost[:, 0]).sum())
+        plan, wanted = solve(menu, budget), sorted_whole(menu, budget, monkeypatch)
+        assert (plan.price, plan.value) == (wanted.price, pytest.approx(wanted.value, rel=1e-14))
+        np.testing.assert_array_equal(plan.treatment, wanted.treatment)
+    assert brackets.count("whole") == 40, "those of the reference only"
+    assert brackets.count("inside") == 40
+
+
+def test_few_units_are_undecided_and_the_rest_is_summed():
+    rng = np.random.default_rng(0)
+    cost = np.sort(rng.random((200_000, 4)), axis=1).astype(np.float32)
+    value = np.sort(rng.random((200_000, 4)), axis=1).astype(np.float32)
+    menu = Menu(value=value, cost=cost)
+    budget = 0.5 * float(cost.mean(axis=0).sum()) / 2 * 200_000
+    found = search.near(menu, budget)
+    assert found.low > 0
+    assert 0 < len(found.steps.slope) < 0.15 * 200_000
+    rows = np.arange(200_000)
+    assert found.spend == pytest.approx(cost[rows, found.steps.start].sum(dtype=float), rel=1e-12)
+    assert found.value == pytest.approx(value[rows, found.steps.start].sum(dtype=float), rel=1e-12)
+    plan, other = solve(menu, budget), solve(menu, budget, n_threads=2)
+    np.testing.assert_array_equal(plan.treatment, other.treatment)
+    assert (plan.price, plan.spend, plan.value, plan.bound) == (other.price, other.spend, other.value, other.bound)
+    assert 0 <= budget - plan.spend < 1e-3
+    assert plan.gap < 1e-3
+
+
+def test_everyone_alike_breaks_at_one_price():
+    n = 120_000
+    menu = Menu(value=np.tile([0.0, 1.0, 1.5], (n, 1)), cost=np.tile([0.0, 1.0, 2.0], (n, 1)))
+    plan = solve(menu, 0.25 * n)
+    assert (plan.price, plan.spend, plan.value) == (1.0, 0.25 * n, 0.25 * n)
+    assert plan.counts.tolist() == [90_000, 30_000, 0]
+
+
+def test_an_infeasible_budget_of_many_units_names_both_numbers():
+    menu = Menu(value=np.ones((120_000, 2)), cost=np.tile([1.0, 2.0], (120_000, 1)))
+    with pytest.raises(InfeasibleBudget, match=r"120,?000"):
+        solve(menu, 119_999.0)
+    assert solve(menu, 120_000.0).price == 0  # more would bring nothing
