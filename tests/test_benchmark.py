@@ -125,11 +125,12 @@ class TestCells:
         run.fill(cell, (studies.STACK, studies.LIGHTGBM, studies.LIKELIHOOD))
         found = cell.load()["methods"]
         assert {label: m["seconds"] for label, m in found.items()} == {
-            studies.STACK: 30.0, studies.LIGHTGBM: 10.0, studies.LIKELIHOOD: 10.0,
+            studies.STACK: 50.0, studies.LIGHTGBM: 10.0, studies.LIKELIHOOD: 10.0,
         }  # fmt: skip
         assert all(len(m["gain"]) == len(SHARES) for m in found.values())
         assert studies.needed(studies.BI_SERVED) == {
-            studies.BI_SERVED, studies.BI, studies.STACK, studies.LIKELIHOOD, studies.LIGHTGBM,
+            studies.BI_SERVED, studies.BI, studies.STACK, studies.LIKELIHOOD, studies.LIGHTGBM, studies.LIGHTGBM_RCT,
+            studies.CORRECTED,
         }  # fmt: skip
 
     def test_every_study_is_made_of_methods_that_there_are(self):

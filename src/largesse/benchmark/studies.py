@@ -82,12 +82,12 @@ class Method:
 
 
 TSM_RCT, TSM_OBS, TSM_BOTH = "TSM-SL, RCT", "TSM-SL, OBS", "TSM-SL, RCT + OBS"
-LIKELIHOOD, LIGHTGBM, STACK = "likelihood network, RCT + OBS", "LightGBM S, RCT + OBS", "mean of network and LightGBM"
-TUNED, BI = "pool-then-tune, likelihood network", "Bi-DFCL, likelihood network"
-BI_FIXED = "Bi-DFCL, likelihood network, gates fixed at ½"
+LIKELIHOOD, LIGHTGBM, STACK = "likelihood network, RCT + OBS", "LightGBM S, RCT + OBS", "mean of four"
+CORRECTED, LIGHTGBM_RCT = "LightGBM on OBS, corrected on RCT", "LightGBM S, RCT"
+TUNED, BI = "pool-then-tune, likelihood network", "Bi-DFCL, taught by the mean of four"
+BI_FIXED = "Bi-DFCL, taught by the mean of four, gates fixed at ½"
 BI_FOCUSED = "Bi-DFCL, likelihood network, decision-focused teacher, then tuned"
-BI_SERVED = "Bi-DFCL, served with its teacher"
-
+BI_SERVED = "Bi-DFCL, served with the mean of four"
 
 POOLED_TUNED = "pool-then-tune, published network"
 
@@ -178,10 +178,9 @@ _OURS = {
     BI: _ours(_likelihood, (LIKELIHOOD, STACK)),
     BI_SERVED: Method(lambda b, bi: Stack.of((bi.teacher_, bi.target_)), (BI,)),
     LIGHTGBM: Method(lambda b: Boosting(outcome=b.outcome, seed=b.seed)),
-    "LightGBM on OBS, corrected on RCT": Method(
-        lambda b: Corrected(Boosting(outcome=b.outcome, seed=b.seed), outcome=b.outcome, seed=b.seed)
-    ),
-    STACK: _mean(LIKELIHOOD, LIGHTGBM),
+    LIGHTGBM_RCT: Method(lambda b: Boosting(outcome=b.outcome, data="rct", seed=b.seed)),
+    CORRECTED: Method(lambda b: Corrected(Boosting(outcome=b.outcome, seed=b.seed), outcome=b.outcome, seed=b.seed)),
+    STACK: _mean(LIKELIHOOD, LIGHTGBM, CORRECTED, LIGHTGBM_RCT),
 }
 _ABLATION = {
     # The bridge weighs the log's own outcomes only: its other gates begin shut, and stay there.

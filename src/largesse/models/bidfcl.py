@@ -22,6 +22,7 @@ from largesse.models._network import ResponseNet
 from largesse.models._train import Schedule, Step, threads, train, weights_from
 from largesse.models.base import Model, State, training_rows
 from largesse.models.boosting import Boosting
+from largesse.models.correction import Corrected
 from largesse.models.dfcl import DFCL, TUNING, Joint, Start, trial_rows
 from largesse.models.mlp import MLP, tensors
 from largesse.models.outcome import Outcome, Response
@@ -58,7 +59,8 @@ class BiDFCL(Model):
     Args:
         base: The two-stage network that the target starts from; `data` says which rows the lower level has: ``"both"``
             (log and trial) or ``"obs"``.
-        teacher: Any model whose menu is in money; a clone is fitted. None: the mean of the base and LightGBM.
+        teacher: Any model whose menu is in money; a clone is fitted. None: the mean of the base, LightGBM on
+            both, LightGBM on the log corrected on the trial, and LightGBM on the trial.
         decision: Loss of the upper level.
         gates: What the gates are, and how they learn.
         hypergradient: How the trial moves the gates.
@@ -185,7 +187,8 @@ class BiDFCL(Model):
 
     def _taught(self, start: Start, rct: Logs, obs: Logs) -> Model:
         if self.teacher is None:
-            return Stack.of([start.base, self._boosting(start.base.outcome_).fit(rct, obs)])
+            _, *others = self._learners(start.base.outcome_)
+            return Stack.of([start.base, *(learner.fit(rct, obs) for learner in others)])
         if not self.teacher.menu_in_money:
             rule = "its menu counts treatments, and gates mix values and costs"
             raise _check.refuse("teacher", type(self.teacher).__name__, rule, "Use Boosting, MLP or DFCL.")
@@ -195,8 +198,10 @@ class BiDFCL(Model):
                 teacher.set_params(**{name: given})
         return teacher.fit(rct, obs)
 
-    def _boosting(self, outcome: Outcome | None) -> Boosting:
-        return Boosting(outcome=outcome, seed=self.seed, n_threads=self.n_threads)
+    def _learners(self, outcome: Outcome | None) -> tuple[Model, ...]:
+        """Returns what the default teacher is the mean of, unfitted, the base first."""
+        how: dict[str, Any] = {"outcome": outcome, "seed": self.seed, "n_threads": self.n_threads}
+        return self.base, Boosting(**how), Corrected(Boosting(**how), **how), Boosting(data="rct", **how)
 
     def _lower_rows(self, rct: Logs, obs: Logs) -> LowerRows:
         rows = training_rows(self.base.data, rct, obs)
@@ -265,7 +270,7 @@ class BiDFCL(Model):
         assert isinstance(target, MLP)
         self.target_, self.budgets_ = target, tuple(settings["budgets"])
         if "teacher" in settings:
-            taught = Stack((self.base, self._boosting(None))) if self.teacher is None else self.teacher
+            taught = Stack(self._learners(None)) if self.teacher is None else self.teacher
             self.teacher_ = self.restored_part(taught, settings["teacher"], arrays, "teacher.")
         self.bridges_, self.solves_ = [], []
         for k in range(len(target.nets_)):
