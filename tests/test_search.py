@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from largesse.allocate import search, solve
-from largesse.errors import InfeasibleBudget
+from largesse.allocate import frontier, grid, search, solve
+from largesse.errors import DataError, InfeasibleBudget
 from largesse.menu import Menu, Plan
 from tests.test_allocate import BUDGETS, KINDS, SEEDS
 
@@ -34,7 +34,7 @@ def brackets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ends.append("inside" if found else "missed")
         return found
 
-    monkeypatch.setattr(search, "_FEW", 20)
+    monkeypatch.setattr(search, "FEW", 20)
     monkeypatch.setattr(search, "_BLOCK", 64)
     monkeypatch.setattr(search, "_inside", seen)
     monkeypatch.setattr(search, "whole", lambda menu: (ends.append("whole"), whole(menu))[1])
@@ -116,3 +116,47 @@ def test_an_infeasible_budget_of_many_units_names_both_numbers():
     with pytest.raises(InfeasibleBudget, match=r"120,?000"):
         solve(menu, 119_999.0)
     assert solve(menu, 120_000.0).price == 0  # more would bring nothing
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_grid_of_budgets_is_read_off_the_frontier(kind: str, seed: int, brackets):
+    value, cost = repeated(kind, seed)
+    menu, rng = Menu(value=value, cost=cost), np.random.default_rng(seed)
+    front = frontier(menu)
+    low, high = front.spend[[0, -1]]
+    budgets = np.append(low + rng.permutation(np.linspace(0.013, 1.3, 17)) * (high - low), np.inf)
+    for n_threads in (1, 2):
+        found = grid(menu, budgets, n_threads=n_threads)
+        size = max(1e-300, float(np.abs(front.value).max()))
+        np.testing.assert_allclose(found.value, front.value_at(budgets), rtol=0, atol=1e-12 * size)
+        if kind != "all_free":
+            np.testing.assert_array_equal(found.price, front.price_at(budgets))
+
+
+def test_a_grid_needs_two_passes_and_few_increments(brackets, monkeypatch):
+    kept: list[int] = []
+    grids: Any = sys.modules["largesse.allocate.grid"]
+    binned = grids._binned
+
+    def seen(*given: Any) -> Any:
+        found = binned(*given)
+        kept.append(len(found.kept))
+        return found
+
+    monkeypatch.setattr(grids, "_binned", seen)
+    monkeypatch.setattr(search, "FEW", 2000)
+    rng = np.random.default_rng(0)
+    cost, value = (np.sort(rng.gamma(2.0, 1.0, (6000, 6)), axis=1) for _ in range(2))
+    menu = Menu(value=value, cost=cost)
+    front = frontier(menu)
+    low, high = front.spend[[0, -1]]
+    found = grid(menu, np.linspace(low, high, 40)[1:-1])
+    assert (np.diff(found.price) < 0).all()
+    assert kept[0] == 0
+    assert len(kept) == 2
+    assert 38 <= kept[1] < 0.1 * len(front.price)
+    with pytest.raises(InfeasibleBudget):
+        grid(menu, [high, low / 2])
+    with pytest.raises(DataError, match="budgets"):
+        grid(menu, [1.0, np.nan])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = [
     "assign_at",
     "audit",
+    "bin_steps",
     "count_steps",
     "cumulate",
     "decide",
@@ -103,6 +104,55 @@ def fill_steps(
                 k += 1
             at = to
             to, s = _next(v, c, at, s)
+
+
+@njit(cache=True, nogil=True)
+def bin_steps(
+    value: Array, cost: Array, first: int, stop: int, edges: Array, keep: Array, sums: Array, kept: Array
+) -> tuple[float, float]:
+    """Puts every hull increment of some units into its bin of prices: sums it there, or keeps it.
+
+    Args:
+        value: (M, N).
+        cost: (M, N).
+        first: The first unit to look at.
+        stop: The one after the last.
+        edges: Prices, falling, (K,); bin k is [edges[k], edges[k - 1]), the first is open above, the last, K, below.
+        keep: Whether the increments of a bin are kept, (K + 1,).
+        sums: Receives how many increments are in each bin, their money and their value, (K + 1, 3).
+        kept: Receives slope, money and value of those of the bins to keep, by unit, (rows, 3).
+
+    Returns:
+        The money and the value of these units before their first increment.
+    """
+    m, k = value.shape[0], 0
+    v, c = np.empty(m), np.empty(m)
+    spend, worth = 0.0, 0.0
+    sums[:] = 0.0
+    for i in range(first, stop):
+        at = _load(value, cost, i, v, c)
+        spend += c[at]
+        worth += v[at]
+        to, s = _next(v, c, at, _TOP)
+        low = 0
+        while to >= 0:
+            high = len(edges)
+            while low < high:  # the first edge that is not above s; slopes of a unit fall, so it never goes back
+                middle = (low + high) // 2
+                if edges[middle] > s:
+                    low = middle + 1
+                else:
+                    high = middle
+            money, gain = c[to] - c[at], v[to] - v[at]
+            sums[low, 0] += 1
+            sums[low, 1] += money
+            sums[low, 2] += gain
+            if keep[low]:
+                kept[k, 0], kept[k, 1], kept[k, 2] = s, money, gain
+                k += 1
+            at = to
+            to, s = _next(v, c, at, s)
+    return spend, worth
 
 
 @njit(cache=True, nogil=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import fsum, inf
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,14 @@ from largesse.allocate import _kernels
 from largesse.allocate.frontier import Steps, steps
 from largesse.menu import Menu
 
-__all__ = ["Near", "audited", "near", "whole"]
+__all__ = ["FEW", "WIDTHS", "Near", "Sample", "audited", "blocks_of", "near", "some_rows", "threaded", "whole"]
 
-_FEW = 50_000  # units that are sorted at once
+FEW = 50_000
+"""Units that are sorted at once."""
+WIDTHS = (4.0, 16.0, 64.0)
+"""Half the width of a bracket, in standard errors of the sample's spend; the next where one is too narrow."""
 _BLOCK = 1 << 18
-_WIDTH = 4.0  # standard errors of the sample's spend
-_WIDER = (1.0, 4.0, 16.0)
+Found = TypeVar("Found")
 _INSIDE = 1e-9  # relative: how far from the ends of its bracket a price or a budget must lie
 
 
@@ -60,12 +63,11 @@ def near(menu: Menu, limit: float, n_threads: int = 1) -> Near:
         limit: Money for all units together.
         n_threads: Threads; the answer is the same for any number.
     """
-    if menu.n <= _FEW:
+    if menu.n <= FEW:
         return whole(menu)
-    rows = np.sort(np.random.default_rng(0).choice(menu.n, max(_FEW // 2, menu.n // 128), replace=False))
-    sample = _Sample.of(menu.take(rows), limit / menu.n)
-    for wider in _WIDER:
-        low, high = sample.bracket(wider * _WIDTH)
+    sample = Sample.of(menu)
+    for width in WIDTHS:
+        low, high = sample.bracket(limit / menu.n, width)
         found = _inside(menu, limit, low, high, n_threads)
         if found is not None:
             return found
@@ -73,40 +75,53 @@ def near(menu: Menu, limit: float, n_threads: int = 1) -> Near:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sample:
-    """Spend of a sample at the corners of its frontier, and the standard error of the spend of all at the price there.
+class Sample:
+    """Some units, and their frontier.
 
     Attributes:
-        spend: Money per head, (K + 1,), rising.
-        slope: Slope of each increment, (K,), falling.
-        goal: Money per head of all.
-        error: Standard error of the sample's money per head.
+        menu: Their menu.
+        steps: Their increments, (K,).
+        spend: Money per head at the corners of their frontier, (K + 1,), rising.
     """
 
+    menu: Menu
+    steps: Steps
     spend: NDArray[np.float64]
-    slope: NDArray[np.float64]
-    goal: float
-    error: float
 
     @classmethod
-    def of(cls, sample: Menu, goal: float) -> _Sample:
-        found = steps(sample)
-        floor = _kernels.total(sample.cost.T, found.start)
-        spend = np.maximum.accumulate(_kernels.cumulate(floor, found.change(sample.cost))) / sample.n
-        k = int(np.searchsorted(spend[1:], goal, side="right"))
-        state = found.start.copy()
-        state[found.unit[:k]] = found.target[:k]
-        paid = sample.cost[np.arange(sample.n), state].astype(np.float64)
-        return cls(spend, found.slope, goal, float(paid.std() / np.sqrt(sample.n)) + float(paid.max()) / sample.n)
+    def of(cls, menu: Menu) -> Sample:
+        """Returns the sample of a menu."""
+        some = menu.take(some_rows(menu.n))
+        found = steps(some)
+        floor = _kernels.total(some.cost.T, found.start)
+        spend = np.maximum.accumulate(_kernels.cumulate(floor, found.change(some.cost))) / some.n
+        return cls(some, found, spend)
 
-    def bracket(self, width: float) -> tuple[float, float]:
-        """Returns prices at which the sample spends so many standard errors more, and less; 0 and inf beyond its ends."""
-        slack = width * self.error
-        steps = len(self.slope)
-        more = int(np.searchsorted(self.spend, self.goal + slack, side="right"))
-        less = min(int(np.searchsorted(self.spend, self.goal - slack, side="left")), steps) - 1
-        low = self.slope[more - 1] * (1 - 2 * _INSIDE) if 0 < more <= steps else 0.0
-        return float(low), float(self.slope[less] * (1 + 2 * _INSIDE)) if less >= 0 else inf
+    def bracket(self, goal: float, width: float) -> tuple[float, float]:
+        """Returns prices at which the sample spends so many standard errors more, and less; 0 and inf beyond its ends.
+
+        Args:
+            goal: Money per head.
+            width: Standard errors of the sample's money per head at that price.
+        """
+        slope, last = self.steps.slope, len(self.steps.slope)
+        slack = width * self._error(int(np.searchsorted(self.spend[1:], goal, side="right")))
+        more = int(np.searchsorted(self.spend, goal + slack, side="right"))
+        less = min(int(np.searchsorted(self.spend, goal - slack, side="left")), last) - 1
+        low = slope[more - 1] * (1 - 2 * _INSIDE) if 0 < more <= last else 0.0
+        return float(low), float(slope[less] * (1 + 2 * _INSIDE)) if less >= 0 else inf
+
+    def _error(self, k: int) -> float:
+        """Standard error of money per head after k increments; it counts the dearest unit as one that might be missing."""
+        state = self.steps.start.copy()
+        state[self.steps.unit[:k]] = self.steps.target[:k]
+        paid = self.menu.cost[np.arange(self.menu.n), state].astype(np.float64)
+        return float(paid.std() / np.sqrt(self.menu.n) + paid.max() / self.menu.n)
+
+
+def some_rows(n: int) -> NDArray[np.int64]:
+    """Returns the positions of one in 128 units, but of not less than half of what is sorted at once."""
+    return np.sort(np.random.default_rng(0).choice(n, max(FEW // 2, n // 128), replace=False))
 
 
 def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -> Near | None:
@@ -114,11 +129,15 @@ def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -
     value, cost = menu.value.T, menu.cost.T
     state, undecided = np.empty(menu.n, np.int32), np.empty(menu.n, np.int32)
 
-    def decide(rows: slice, sums: NDArray[np.float64]) -> NDArray[np.int32]:
-        count = _kernels.decide(value, cost, rows.start, rows.stop, low, high, state, undecided, sums)
-        return undecided[rows.start : rows.start + count]
+    blocks = blocks_of(menu.n)
+    sums = np.empty((len(blocks), 3))
 
-    active, sums = in_blocks(decide, menu.n, 3, n_threads)
+    def work(k: int) -> NDArray[np.int32]:
+        first, stop = blocks[k].start, blocks[k].stop
+        count = _kernels.decide(value, cost, first, stop, low, high, state, undecided, sums[k])
+        return undecided[first : first + count]
+
+    active = np.concatenate(threaded(work, len(blocks), n_threads))
     spend, worth, most = (fsum(column) for column in sums.T)
     within = most >= limit * (1 + _INSIDE) or low == 0
     if not within or (spend > limit * (1 - _INSIDE) and high != inf):
@@ -131,16 +150,17 @@ def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -
     return Near(Steps(active[found.unit], found.source, found.target, found.slope, state), spend, worth, low)
 
 
-def in_blocks(
-    work: Callable[[slice, NDArray[np.float64]], NDArray[np.int32]], n: int, n_sums: int, n_threads: int
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Returns what work finds in each block of units, one after another, and the sums it leaves, (blocks, n_sums)."""
-    blocks = [slice(a, min(a + _BLOCK, n)) for a in range(0, n, _BLOCK)]
-    sums = np.empty((len(blocks), n_sums))
+def blocks_of(n: int) -> list[slice]:
+    """Returns the blocks that n units are worked on in."""
+    return [slice(a, min(a + _BLOCK, n)) for a in range(0, n, _BLOCK)]
+
+
+def threaded(work: Callable[[int], Found], n: int, n_threads: int) -> list[Found]:
+    """Returns work(0), ..., work(n - 1), in order."""
     if n_threads == 1:
-        return np.concatenate([work(*pair) for pair in zip(blocks, sums, strict=True)]), sums
+        return [work(k) for k in range(n)]
     with ThreadPoolExecutor(n_threads) as pool:
-        return np.concatenate(list(pool.map(work, blocks, sums))), sums
+        return list(pool.map(work, range(n)))
 
 
 def audited(
@@ -148,10 +168,13 @@ def audited(
 ) -> tuple[float, float, NDArray[np.int32]]:
     """Returns spend and value of a plan, and the units for whom something better costs at most so much more."""
     value, cost, found = menu.value.T, menu.cost.T, np.empty(menu.n if more > 0 else 0, np.int32)
+    blocks = blocks_of(menu.n)
+    sums = np.empty((len(blocks), 4))
 
-    def sum_up(rows: slice, sums: NDArray[np.float64]) -> NDArray[np.int32]:
-        count = _kernels.audit(value, cost, rows.start, rows.stop, treatment, more, found, sums)
-        return found[rows.start : rows.start + count]
+    def work(k: int) -> NDArray[np.int32]:
+        first, stop = blocks[k].start, blocks[k].stop
+        count = _kernels.audit(value, cost, first, stop, treatment, more, found, sums[k])
+        return found[first : first + count]
 
-    some, sums = in_blocks(sum_up, menu.n, 4, n_threads)
+    some = np.concatenate(threaded(work, len(blocks), n_threads))
     return fsum(sums[:, :2].ravel()), fsum(sums[:, 2:].ravel()), some
