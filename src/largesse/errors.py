@@ -5,6 +5,7 @@ LargesseError
 │   └── SchemaError                  a column is missing, unknown or of the wrong kind
 ├── ConfigError (ValueError)         a configuration file breaks a rule
 ├── InfeasibleBudget (ValueError)    even the cheapest plan costs more than the budget
+├── InfeasibleRules (ValueError)     no plan obeys all rules of a campaign at once
 ├── NotFittedError (ValueError)      predict before fit
 ├── StoreError (ValueError)          a saved model or run cannot be read or written
 └── MissingDependency (ImportError)  an optional package is not installed
@@ -18,6 +19,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "InfeasibleBudget",
+    "InfeasibleRules",
     "LargesseError",
     "MissingDependency",
     "NotFittedError",
@@ -65,6 +67,22 @@ class InfeasibleBudget(LargesseError, ValueError):  # noqa: N818  (reads as the 
         )
         self.budget = budget
         self.cheapest = cheapest
+
+
+class InfeasibleRules(LargesseError, ValueError):  # noqa: N818
+    """No plan obeys all rules of a campaign at once.
+
+    Attributes:
+        rules: Names of the rules that conflict: already these cannot hold together.
+    """
+
+    def __init__(self, rules: tuple[str, ...]) -> None:
+        if len(rules) > 1:
+            words = f"these {len(rules)} cannot hold together, not even for fractions of units"
+        else:
+            words = "it cannot hold, not even for fractions of units"
+        super().__init__(f"rules: {'; '.join(rules)}: {words}. Relax one of them.")
+        self.rules = rules
 
 
 class NotFittedError(LargesseError, ValueError):

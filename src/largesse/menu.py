@@ -81,6 +81,7 @@ class Status(Enum):
 
     OPTIMAL = "the plan is optimal: no plan of whole units is worth more"
     WITHIN_ONE_INCREMENT = "the plan is within one unit's increment of the best fractional plan; `gap` bounds the loss"
+    WITHIN_GAP = "the plan obeys every rule; `gap` bounds what any other plan could be worth beyond it"
     NON_BINDING = "the budget does not bind: more money would buy nothing more"
     PRICED = "the plan was decided by a given price, not by a budget"
 

@@ -1,0 +1,235 @@
+"""The plan under rules: a dual near its lowest point, then exact programmes over the few units it leaves open.
+
+At good prices nearly every unit has one clear treatment. Those with the smallest margins are given to HiGHS, first as a
+linear programme, then the fewest of them as whole units; all others keep what they have. The dual bounds what any plan
+could be worth, so the gap is a certificate.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from largesse import _check
+from largesse.allocate.dual import Answer, Dual, cheapest_cut, descend
+from largesse.allocate.rules import Row, Rule, rows_of
+from largesse.allocate.search import audited
+from largesse.errors import InfeasibleRules
+from largesse.menu import Menu, Plan, Status
+
+__all__ = ["Bound", "Constrained", "solve_under"]
+
+Floats = NDArray[np.float64]
+_OPEN = (2_000, 8_000, 32_000)  # units given to the linear programme; more where they do not suffice
+_WHOLE = (60, 240, 1_000)  # of these, to the programme of whole units
+_NEAR = 1e-6  # of the value at stake: how near the lowest dual the prices are
+_TIGHT = 2e-6  # of the largest amount: how far within a limit, so that a solver's tolerance breaks none
+_SECONDS = 20.0
+
+
+class Bound(NamedTuple):
+    """One inequality of a plan.
+
+    Attributes:
+        rule: What it says.
+        used: What the plan uses.
+        limit: How much it may, or must.
+        price: Shadow price: value per unit of the limit; 0 where the rule does not bind.
+        binds: Whether it does.
+    """
+
+    rule: str
+    used: float
+    limit: float
+    price: float
+    binds: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constrained:
+    """A plan that obeys rules.
+
+    Attributes:
+        plan: The plan; its price is that of the first limit of money, its bound the dual.
+        rules: Every inequality: use, limit and shadow price.
+    """
+
+    plan: Plan
+    rules: tuple[Bound, ...]
+
+
+def solve_under(
+    menu: Menu,
+    rules: Sequence[Rule],
+    *,
+    eligible: NDArray[Any] | None = None,
+    keep: NDArray[Any] | None = None,
+) -> Constrained:
+    """Returns a plan of whole units that obeys every rule, with a certificate of how good it is.
+
+    Args:
+        menu: Value and cost of N units and M treatments.
+        rules: `Spend`, `Count`, `Use` and `Return`, any number of each.
+        eligible: What each unit may get, boolean (N, M); None: everything.
+        keep: Treatment that a unit must get, codes (N,), -1 where it is open; it counts as eligible.
+
+    Raises:
+        InfeasibleRules: No plan obeys all of them; the error names those that conflict.
+        DataError: A rule or a mask does not suit the menu, or a unit may get nothing.
+
+    Reference:
+        Fisher 1981 (Lagrangian relaxation); Kelley 1960 (cutting planes).
+
+    >>> from largesse.allocate import Count, Spend
+    >>> menu = Menu(value=[[0.0, 3.0], [0.0, 1.0], [0.0, 2.0]], cost=[[0.0, 1.0]] * 3, treatments=("none", "coupon"))
+    >>> found = solve_under(menu, [Spend(at_most=3.0), Count(treatment="coupon", at_most=2)])
+    >>> found.plan.treatment.tolist(), [bound.binds for bound in found.rules]
+    ([1, 0, 1], [False, True])
+    """
+    rows = rows_of(rules, menu)
+    if not rows:
+        raise _check.refuse("rules", list(rules), "there is nothing to obey", "Give a budget: Spend(at_most=...).")
+    allowed = _allowed(menu, eligible, keep)
+    value = menu.value if allowed is None else np.where(allowed, menu.value, np.nan)
+    stake = float(np.nansum(np.nanmax(value, axis=1).astype(np.float64) - np.nanmin(value, axis=1)))
+    floor = float(np.nanmin(value, axis=1).sum(dtype=np.float64))
+    dual = Dual(menu, rows, allowed)
+    prices, best, below = descend(dual, floor, _NEAR * max(stake, 1e-300))
+    found = None if below else _finished(dual, best)
+    if found is None:
+        raise InfeasibleRules(_conflict(menu, rows, allowed))
+    return _told(menu, rules, rows, prices, best, found)
+
+
+def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:
+    if eligible is None and keep is None:
+        return None
+    shape = (menu.n, menu.n_treatments)
+    allowed = np.ones(shape, np.bool_) if eligible is None else np.array(eligible)
+    if allowed.shape != shape or allowed.dtype != np.bool_:
+        raise _check.refuse(
+            "eligible", f"{allowed.dtype} {allowed.shape}", f"must be a mask {shape}", "True: may get it."
+        )
+    if keep is not None:
+        rule = f"must be -1 or a code in 0..{shape[1] - 1}"
+        codes = _check.integers("keep", keep, low=-1, high=shape[1], rule=rule, remedy="Use the menu's treatments.")
+        _check.lengths(menu=menu.value, keep=codes)
+        fixed = np.flatnonzero(codes >= 0)
+        allowed[fixed] = False
+        allowed[fixed, codes[fixed]] = True
+    none: NDArray[np.bool_] = np.logical_not(allowed.any(1))
+    if none.any():
+        raise _check.refuse_cells("eligible", none, none, "a unit may get nothing", "Leave it at least control.")
+    return allowed
+
+
+def _finished(dual: Dual, best: Answer) -> NDArray[np.int32] | None:
+    """Returns a plan of whole units that obeys the rows; None if none was found."""
+    order = np.argsort(best.margin, kind="stable")
+    for size in _OPEN:
+        some = np.sort(order[:size])
+        relaxed = _programme(dual, best.treatment, some, whole=False)
+        if relaxed is not None:
+            apart = 1 - relaxed.max(1)  # units that the linear programme splits
+            plan = best.treatment.copy()
+            plan[some] = relaxed.argmax(1)
+            near = some[np.lexsort((best.margin[some], -apart))]
+            for few in _WHOLE:
+                chosen = np.sort(near[: max(few, 2 * int((apart > 1e-9).sum()))])
+                whole = _programme(dual, plan, chosen, whole=True)
+                if whole is not None:
+                    plan[chosen] = whole.argmax(1)
+                    if all(row.used(dual.menu, plan) <= row.limit for row in dual.rows):
+                        return plan
+        if size >= len(order):
+            break
+    return None
+
+
+def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, whole: bool) -> Floats | None:
+    """Returns the best shares of treatments of some units, (n, M), all others as planned; None if the rows cannot be obeyed."""
+    menu, m = dual.menu, dual.menu.n_treatments
+    value = menu.value[some].astype(np.float64)
+    top = np.ones(value.shape) if dual.allowed is None else dual.allowed[some].astype(np.float64)
+    tables, limits, now = [], [], (np.arange(len(some)), plan[some])
+    for row in dual.rows:
+        table = row.amounts(menu, some)
+        size = float(np.abs(table).max()) or 1.0
+        left = row.limit - (row.used(menu, plan) - float(table[now].sum()))
+        tables.append(table.ravel() / size)
+        limits.append(left / size - (_TIGHT if (table % 1).any() else 0.0))
+    with _quiet():
+        done = milp(
+            -value.ravel() / (float(np.ptp(value)) or 1.0), integrality=np.full(value.size, int(whole)),
+            bounds=Bounds(0.0, top.ravel()), options={"time_limit": _SECONDS, "mip_rel_gap": 1e-6},
+            constraints=[
+                LinearConstraint(sparse.kron(sparse.eye(len(some)), np.ones((1, m)), format="csr"), 1.0, 1.0),
+                LinearConstraint(sparse.csr_matrix(np.array(tables)), -np.inf, limits),
+            ],
+        )  # fmt: skip
+    return None if done.x is None else np.asarray(done.x.reshape(value.shape))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what the solver prints of its own accord (a line that no option of HiGHS silences) off the standard output."""
+    try:
+        kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # there is no standard output
+        yield
+        return
+    sys.stdout.flush()
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _conflict(menu: Menu, rows: list[Row], allowed: NDArray[np.bool_] | None) -> tuple[str, ...]:
+    """Returns the names of the rows that conflict, as few as are found by leaving out one after another."""
+    if _obeyed(menu, rows, allowed):  # by fractions of units at least
+        return tuple(row.name for row in rows)
+    held = list(rows)
+    for row in rows:
+        less = [other for other in held if other is not row]
+        if less and not _obeyed(menu, less, allowed):
+            held = less
+    return tuple(row.name for row in held)
+
+
+def _obeyed(menu: Menu, rows: list[Row], allowed: NDArray[np.bool_] | None) -> bool:
+    lowest, _ = cheapest_cut(Dual(menu, rows, allowed, worth=0.0))
+    return lowest >= 0
+
+
+def _told(
+    menu: Menu, rules: Sequence[Rule], rows: list[Row], prices: Floats, best: Answer, treatment: NDArray[np.int32]
+) -> Constrained:
+    spend, worth, _ = audited(menu, treatment)
+    money = next((k for k, row in enumerate(rows) if row.spend == 1 and row.sign > 0 and row.units is None), None)
+    binding = prices > 1e-9 * max(float(prices.max(initial=0.0)), 1e-300)
+    gap = max(0.0, best.bound - worth)
+    status = Status.OPTIMAL if gap <= 1e-12 * max(1.0, abs(best.bound)) else Status.WITHIN_GAP
+    plan = Plan(
+        treatment=treatment, price=0.0 if money is None else float(prices[money]), spend=spend, value=worth,
+        bound=max(best.bound, worth), budget=inf if money is None else rows[money].limit, status=status,
+        treatments=menu.treatments, unit=menu.unit,
+    )  # fmt: skip
+    told = [
+        Bound(row.name, row.sign * row.used(menu, treatment), row.sign * row.limit, float(price), bool(on))
+        for row, price, on in zip(rows, prices, binding, strict=True)
+    ]
+    return Constrained(plan, tuple(told))

@@ -1,0 +1,230 @@
+"""Plans under rules: against HiGHS on the whole programme, always within every limit, and honest about conflicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.optimize import linprog
+
+from largesse.allocate import Count, Return, Spend, Use, constrained, solve, solve_under
+from largesse.allocate.rules import rows_of
+from largesse.errors import DataError, InfeasibleRules
+from largesse.menu import Menu, Status
+
+NAMES = ("none", "a", "b", "c", "d")
+N = 500
+
+
+def problem(seed: int = 0, n: int = N) -> tuple[Menu, np.random.Generator]:
+    rng = np.random.default_rng(seed)
+    cost, value = (np.sort(rng.gamma(2.0, 1.0, (n, 5)), axis=1) for _ in range(2))
+    cost[:, 0] = 0
+    return Menu(value=value * rng.random((n, 1)), cost=cost, treatments=NAMES), rng
+
+
+def full(menu: Menu) -> float:
+    return float(menu.cost[:, -1].sum())
+
+
+def groups(rng: np.random.Generator, n: int = N, count: int = 4) -> Any:
+    return rng.integers(0, count, n)
+
+
+def minutes(rng: np.random.Generator, n: int = N) -> Any:
+    used = rng.random((n, 5))
+    used[:, 0] = 0
+    return used
+
+
+RULES: dict[str, Any] = {
+    "cap": lambda m, rng: [Spend(at_most=0.3 * full(m)), Count(treatment="d", at_most=0.05 * m.n)],
+    "minimum count": lambda m, rng: [Spend(at_most=0.3 * full(m)), Count(treatment="a", at_least=0.3 * m.n)],
+    "exact count": lambda m, rng: [Spend(at_most=0.3 * full(m)), Count(treatment="b", at_least=70, at_most=70)],
+    "cities": lambda m, rng: [
+        Spend(at_most=0.3 * full(m)),
+        Spend(by=groups(rng), at_most=[0.02 * full(m)] + [0.09 * full(m)] * 3),
+    ],
+    "floors": lambda m, rng: [Spend(at_most=0.3 * full(m)), Spend(by=groups(rng), at_least=0.06 * full(m))],
+    "contacts": lambda m, rng: [Spend(at_most=0.3 * full(m)), Use(amount=[0, 1, 1, 2, 2], at_most=0.6 * m.n)],
+    "three resources": lambda m, rng: [
+        Spend(at_most=0.3 * full(m)),
+        Use(amount=minutes(rng), at_most=0.3 * m.n),
+        Use(amount=minutes(rng), at_most=0.25 * m.n),
+    ],
+    "return": lambda m, rng: [Spend(at_most=0.6 * full(m)), Return(at_least=1.1 * m.value.sum() / m.cost.sum())],
+    "must spend": lambda m, rng: [
+        Spend(at_most=0.9 * full(m), at_least=0.85 * full(m)),
+        Count(treatment=("c", "d"), at_most=0.9 * m.n),
+    ],
+    "some units": lambda m, rng: [
+        Spend(at_most=0.4 * full(m)),
+        Count(treatment=("a", "b", "c", "d"), units=rng.random(m.n) < 0.3, at_most=20),
+    ],
+}
+
+
+def optimum(menu: Menu, rules: Any, allowed: Any = None) -> float:
+    """The linear programme of all units by HiGHS."""
+    rows, shape = rows_of(rules, menu), menu.value.shape
+    top = np.ones(shape) if allowed is None else allowed.astype(float)
+    done = linprog(
+        -menu.value.ravel(), A_ub=sparse.csr_matrix(np.array([r.amounts(menu, np.arange(menu.n)).ravel() for r in rows])),
+        b_ub=[r.limit for r in rows], A_eq=sparse.kron(sparse.eye(menu.n), np.ones((1, shape[1])), format="csr"),
+        b_eq=np.ones(menu.n), bounds=np.column_stack([np.zeros(menu.value.size), top.ravel()]), method="highs",
+    )  # fmt: skip
+    assert done.success
+    return float(-done.fun)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", RULES)
+def test_a_plan_is_near_the_linear_programme_and_within_every_limit(kind: str, seed: int):
+    menu, rng = problem(seed)
+    rules = RULES[kind](menu, rng)
+    found, best = solve_under(menu, rules), optimum(menu, rules)
+    taken = np.arange(menu.n), found.plan.treatment
+    assert found.plan.value == pytest.approx(menu.value[taken].sum(), rel=1e-12)
+    assert found.plan.spend == pytest.approx(menu.cost[taken].sum(), rel=1e-12)
+    for row in rows_of(rules, menu):
+        assert row.amounts(menu, np.arange(menu.n))[taken].sum() <= row.limit + 1e-9
+    assert found.plan.bound >= best * (1 - 1e-9)
+    assert found.plan.bound == pytest.approx(best, rel=3e-4)
+    assert found.plan.value >= best * (1 - 1e-3), "500 units: one of them is two parts in a thousand"
+    assert found.plan.status in (Status.WITHIN_GAP, Status.OPTIMAL)
+
+
+def test_more_units_leave_a_smaller_gap():
+    menu, rng = problem(3, 10_000)
+    for kind in ("cap", "contacts", "must spend"):
+        plan = solve_under(menu, RULES[kind](menu, rng)).plan
+        assert plan.gap < 2e-6 * plan.value
+
+
+def test_a_budget_alone_is_the_plan_of_solve():
+    menu, _ = problem()
+    budget = 0.3 * full(menu)
+    found, plain = solve_under(menu, [Spend(at_most=budget)]).plan, solve(menu, budget)
+    assert found.value == pytest.approx(plain.bound, abs=plain.gap + 1e-3)
+    assert found.bound == pytest.approx(plain.bound, rel=1e-5)
+    assert found.price == pytest.approx(plain.price, rel=0.02)
+    assert found.budget == budget
+
+
+def test_shadow_prices_say_what_one_more_is_worth():
+    menu, rng = problem(1)
+    rules = RULES["cap"](menu, rng)
+    found = solve_under(menu, rules)
+    more = [rules[0], Count(treatment="d", at_most=rules[1].at_most + 5)]
+    assert optimum(menu, more) - optimum(menu, rules) == pytest.approx(5 * found.rules[1].price, rel=0.1)
+    assert [b.binds for b in found.rules] == [True, True]
+    loose = solve_under(menu, [rules[0], Count(treatment="d", at_most=N)])
+    assert (loose.rules[1].price, loose.rules[1].binds) == (0, False)
+    assert loose.rules[1].used <= N
+
+
+def test_eligible_and_kept_treatments_are_obeyed():
+    menu, rng = problem(2)
+    eligible = rng.random((N, 5)) < 0.6
+    eligible[:, 0] = True
+    keep = np.where(rng.random(N) < 0.1, rng.integers(0, 5, N), -1)
+    rules = [Spend(at_most=0.35 * full(menu))]
+    found = solve_under(menu, rules, eligible=eligible, keep=keep)
+    fixed = keep >= 0
+    np.testing.assert_array_equal(found.plan.treatment[fixed], keep[fixed])
+    assert eligible[np.arange(N), found.plan.treatment][~fixed].all()
+    allowed = eligible.copy()
+    allowed[fixed] = np.eye(5, dtype=bool)[keep[fixed]]
+    assert found.plan.value >= optimum(menu, rules, allowed) * (1 - 1e-3)
+
+
+CONFLICTS: dict[str, Any] = {
+    "money and count": (
+        lambda m: [Spend(at_most=10.0), Count(treatment="d", at_least=400), Count(treatment="a", at_most=10)],
+        ("spend at most 10", "units with 'd' at least 400"),
+    ),
+    "too many": (
+        lambda m: [Spend(at_most=1e9), Count(treatment="a", at_least=N + 1)],
+        ("units with 'a' at least 501",),
+    ),
+    "all of it": (lambda m: [Spend(at_least=2 * full(m))], None),
+    "return": (lambda m: [Return(at_least=1e6), Spend(at_least=0.5 * full(m))], None),
+}
+
+
+@pytest.mark.parametrize("kind", CONFLICTS)
+def test_rules_that_conflict_are_named(kind: str):
+    menu, _ = problem()
+    make, names = CONFLICTS[kind]
+    with pytest.raises(InfeasibleRules, match="Relax one of them") as caught:
+        solve_under(menu, make(menu))
+    if names:
+        assert caught.value.rules == names
+    assert len(caught.value.rules) <= 2
+
+
+def test_rules_that_hold_for_fractions_only_are_refused_too():
+    menu = Menu(value=[[0.0, 1.0]] * 3, cost=[[0.0, 2.0]] * 3, treatments=("none", "coupon"))
+    with pytest.raises(InfeasibleRules, match="spend"):
+        solve_under(menu, [Spend(at_most=3.5, at_least=3.0)])
+
+
+REFUSED: dict[str, Any] = {
+    "nothing to obey": ([], "rules == .*nothing to obey"),
+    "no bound": ([Spend()], "bounds nothing"),
+    "unknown treatment": ([Count(treatment="z", at_most=3)], "treatment == 'z'"),
+    "infinite": ([Spend(at_most=np.inf)], "at_most"),
+    "mask": ([Spend(at_most=1.0, units=np.ones(3, bool))], "units == .*mask of 500"),
+    "limits without groups": ([Spend(at_most=[1.0, 2.0])], "needs the groups"),
+    "groups": ([Spend(at_most=[1.0, 2.0], by=np.arange(N))], "limits are given for 2 groups"),
+    "codes": ([Spend(at_most=1.0, by=np.ones(N))], "by == .*whole numbers"),
+    "amounts": ([Use(amount=[1.0, 2.0], at_most=1.0)], "amount.shape"),
+    "no rule": ([3.0], "must be a rule"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_rules_that_make_no_sense_are_refused(kind: str):
+    menu, _ = problem()
+    rules, words = REFUSED[kind]
+    with pytest.raises(DataError, match=words):
+        solve_under(menu, rules)
+
+
+def test_masks_that_make_no_sense_are_refused():
+    menu, _ = problem()
+    budget = [Spend(at_most=10.0)]
+    with pytest.raises(DataError, match="eligible == .*must be a mask"):
+        solve_under(menu, budget, eligible=np.ones((N, 5)))
+    with pytest.raises(DataError, match=r"eligible\[0\].*may get nothing \(500 such rows"):
+        solve_under(menu, budget, eligible=np.zeros((N, 5), bool))
+    with pytest.raises(DataError, match="keep"):
+        solve_under(menu, budget, keep=np.full(N, 7))
+
+
+def test_nothing_is_printed(capfd):
+    menu, rng = problem(0, 3000)
+    for kind in ("cap", "contacts", "must spend"):
+        solve_under(menu, RULES[kind](menu, rng))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_amounts_may_be_tiny_or_huge():
+    menu, _ = problem()
+    for size in (1e-9, 1e9):
+        scaled = Menu(value=menu.value, cost=menu.cost * size, treatments=NAMES)
+        found = solve_under(scaled, [Spend(at_most=0.3 * full(scaled)), Count(treatment="d", at_most=25)])
+        same = solve_under(menu, [Spend(at_most=0.3 * full(menu)), Count(treatment="d", at_most=25)])
+        assert found.plan.value == pytest.approx(same.plan.value, rel=1e-3)
+        assert found.plan.spend <= 0.3 * full(scaled)
+
+
+def test_the_room_for_whole_units_grows_until_they_fit(monkeypatch):
+    monkeypatch.setattr(constrained, "_WHOLE", (1, 200))
+    menu, _ = problem(4)
+    found = solve_under(
+        menu, [Spend(at_most=0.3 * full(menu), at_least=0.2999 * full(menu)), Count(treatment="a", at_most=7)]
+    )
+    assert 0.2999 * full(menu) <= found.plan.spend <= 0.3 * full(menu)
