@@ -66,13 +66,20 @@ RULES: dict[str, Any] = {
 }
 
 
+def about(row: Any, n: int) -> Any:
+    return np.ones(n, bool) if row.codes is None else row.codes == row.group
+
+
 def optimum(menu: Menu, rules: Any, allowed: Any = None) -> float:
     """The linear programme of all units by HiGHS."""
     rows, shape = rows_of(rules, menu), menu.value.shape
+    tables = np.array(
+        [np.where(about(r, menu.n)[:, None], r.amounts(menu, np.arange(menu.n)), 0).ravel() for r in rows]
+    )
     top = np.ones(shape) if allowed is None else allowed.astype(float)
     done = linprog(
-        -menu.value.ravel(), A_ub=sparse.csr_matrix(np.array([r.amounts(menu, np.arange(menu.n)).ravel() for r in rows])),
-        b_ub=[r.limit for r in rows], A_eq=sparse.kron(sparse.eye(menu.n), np.ones((1, shape[1])), format="csr"),
+        -menu.value.ravel(), A_ub=sparse.csr_matrix(tables), b_ub=[r.limit for r in rows],
+        A_eq=sparse.kron(sparse.eye(menu.n), np.ones((1, shape[1])), format="csr"),
         b_eq=np.ones(menu.n), bounds=np.column_stack([np.zeros(menu.value.size), top.ravel()]), method="highs",
     )  # fmt: skip
     assert done.success
@@ -89,7 +96,7 @@ def test_a_plan_is_near_the_linear_programme_and_within_every_limit(kind: str, s
     assert found.plan.value == pytest.approx(menu.value[taken].sum(), rel=1e-12)
     assert found.plan.spend == pytest.approx(menu.cost[taken].sum(), rel=1e-12)
     for row in rows_of(rules, menu):
-        assert row.amounts(menu, np.arange(menu.n))[taken].sum() <= row.limit + 1e-9
+        assert row.amounts(menu, np.arange(menu.n))[taken][about(row, menu.n)].sum() <= row.limit + 1e-9
     assert found.plan.bound >= best * (1 - 1e-9)
     assert found.plan.bound == pytest.approx(best, rel=3e-4)
     assert found.plan.value >= best * (1 - 1e-3), "500 units: one of them is two parts in a thousand"
@@ -228,3 +235,26 @@ def test_the_room_for_whole_units_grows_until_they_fit(monkeypatch):
         menu, [Spend(at_most=0.3 * full(menu), at_least=0.2999 * full(menu)), Count(treatment="a", at_most=7)]
     )
     assert 0.2999 * full(menu) <= found.plan.spend <= 0.3 * full(menu)
+
+
+def test_a_hundred_groups_are_as_good_as_one_rule():
+    menu, rng = problem(5, 20_000)
+    city = rng.integers(0, 100, menu.n)
+    own = np.bincount(city, menu.cost[:, -1]) * rng.uniform(0.1, 0.5, 100)
+    found = solve_under(menu, [Spend(at_most=0.2 * full(menu)), Spend(by=city, at_most=own)])
+    spent = np.bincount(city, menu.cost[np.arange(menu.n), found.plan.treatment], 100)
+    assert (spent <= own).all()
+    assert found.plan.spend <= 0.2 * full(menu)
+    assert found.plan.gap < 2e-3 * found.plan.value
+    alone = [solve_under(menu.take(city == g), [Spend(at_most=own[g])]).plan.value for g in range(2)]
+    by_city = np.bincount(city, menu.value[np.arange(menu.n), found.plan.treatment])
+    assert (by_city[:2] <= np.array(alone) * (1 + 1e-3)).all()
+
+
+def test_a_rule_about_nobody_binds_nobody_or_cannot_hold():
+    menu, _ = problem()
+    nobody = np.zeros(N, bool)
+    found = solve_under(menu, [Spend(at_most=0.3 * full(menu)), Count(treatment="a", units=nobody, at_most=0)])
+    assert found.rules[1].used == 0
+    with pytest.raises(InfeasibleRules, match="of 0 units at least 1"):
+        solve_under(menu, [Spend(at_most=0.3 * full(menu)), Count(treatment="a", units=nobody, at_least=1)])

@@ -35,6 +35,7 @@ _WHOLE = (60, 240, 1_000)  # of these, to the programme of whole units
 _NEAR = 1e-6  # of the value at stake: how near the lowest dual the prices are
 _TIGHT = 2e-6  # of the largest amount: how far within a limit, so that a solver's tolerance breaks none
 _SECONDS = 20.0
+_FEW_RULES = 12  # conflicting rules of which the needless are sought one by one
 
 
 class Bound(NamedTuple):
@@ -161,20 +162,22 @@ def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, w
     menu, m = dual.menu, dual.menu.n_treatments
     value = menu.value[some].astype(np.float64)
     top = np.ones(value.shape) if dual.allowed is None else dual.allowed[some].astype(np.float64)
-    tables, limits, now = [], [], (np.arange(len(some)), plan[some])
+    tables, limits = [], []
     for row in dual.rows:
-        table = row.amounts(menu, some)
-        size = float(np.abs(table).max()) or 1.0
-        left = row.limit - (row.used(menu, plan) - float(table[now].sum()))
-        tables.append(table.ravel() / size)
-        limits.append(left / size - (_TIGHT if (table % 1).any() else 0.0))
+        at = row.about(some)
+        table = row.amounts(menu, some[at])
+        size = float(np.abs(table).max(initial=0.0)) or 1.0
+        now = row.sign * float(row.taken(menu, some[at], plan[some[at]]).sum())
+        limits.append((row.limit - row.used(menu, plan) + now) / size - (_TIGHT if (table % 1).any() else 0.0))
+        cells = (at[:, None] * m + np.arange(m)).ravel()
+        tables.append(sparse.csr_matrix((table.ravel() / size, (np.zeros(len(cells), int), cells)), (1, value.size)))
     with _quiet():
         done = milp(
             -value.ravel() / (float(np.ptp(value)) or 1.0), integrality=np.full(value.size, int(whole)),
             bounds=Bounds(0.0, top.ravel()), options={"time_limit": _SECONDS, "mip_rel_gap": 1e-6},
             constraints=[
                 LinearConstraint(sparse.kron(sparse.eye(len(some)), np.ones((1, m)), format="csr"), 1.0, 1.0),
-                LinearConstraint(sparse.csr_matrix(np.array(tables)), -np.inf, limits),
+                LinearConstraint(sparse.vstack(tables, format="csr"), -np.inf, limits),
             ],
         )  # fmt: skip
     return None if done.x is None else np.asarray(done.x.reshape(value.shape))
@@ -200,26 +203,27 @@ def _quiet() -> Iterator[None]:
 
 def _conflict(menu: Menu, rows: list[Row], allowed: NDArray[np.bool_] | None) -> tuple[str, ...]:
     """Returns the names of the rows that conflict, as few as are found by leaving out one after another."""
-    if _obeyed(menu, rows, allowed):  # by fractions of units at least
+
+    def lowest(held: list[Row]) -> tuple[float, Floats]:
+        return cheapest_cut(Dual(menu, held, allowed, worth=0.0))
+
+    least, prices = lowest(rows)
+    if least >= 0:  # fractions of units would obey
         return tuple(row.name for row in rows)
-    held = list(rows)
-    for row in rows:
+    held = [row for row, price in zip(rows, prices, strict=True) if price > 1e-6 * prices.max()]
+    held = held if lowest(held)[0] < 0 else rows
+    for row in held if len(held) <= _FEW_RULES else ():
         less = [other for other in held if other is not row]
-        if less and not _obeyed(menu, less, allowed):
+        if less and lowest(less)[0] < 0:
             held = less
     return tuple(row.name for row in held)
-
-
-def _obeyed(menu: Menu, rows: list[Row], allowed: NDArray[np.bool_] | None) -> bool:
-    lowest, _ = cheapest_cut(Dual(menu, rows, allowed, worth=0.0))
-    return lowest >= 0
 
 
 def _told(
     menu: Menu, rules: Sequence[Rule], rows: list[Row], prices: Floats, best: Answer, treatment: NDArray[np.int32]
 ) -> Constrained:
     spend, worth, _ = audited(menu, treatment)
-    money = next((k for k, row in enumerate(rows) if row.spend == 1 and row.sign > 0 and row.units is None), None)
+    money = next((k for k, row in enumerate(rows) if row.spend == 1 and row.sign > 0 and row.codes is None), None)
     binding = prices > 1e-9 * max(float(prices.max(initial=0.0)), 1e-300)
     gap = max(0.0, best.bound - worth)
     status = Status.OPTIMAL if gap <= 1e-12 * max(1.0, abs(best.bound)) else Status.WITHIN_GAP

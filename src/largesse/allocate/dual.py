@@ -9,6 +9,7 @@ it hardly bends from one price to the next: quasi-Newton steps come near, cuttin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +55,10 @@ class Dual:
     def __init__(self, menu: Menu, rows: Sequence[Row], allowed: NDArray[np.bool_] | None, worth: float = 1.0) -> None:
         self.menu, self.rows, self.allowed, self.worth = menu, rows, allowed, worth
         self.limits = np.array([row.limit for row in rows])
+        firsts = [
+            k for k, row in enumerate(rows) if k == 0 or (row.rule, row.sign) != (rows[k - 1].rule, rows[k - 1].sign)
+        ]
+        self.families = [slice(a, b) for a, b in pairwise([*firsts, len(rows)])]  # rows that differ by their group only
 
     def __call__(self, prices: Floats) -> Answer:
         """Returns the dual at prices (K,)."""
@@ -78,10 +83,11 @@ class Dual:
         of_cost, of_value = (np.zeros(value.shape[1]) for _ in range(2))
         of_value += self.worth
         beside = np.zeros(value.shape)
-        for price, row in zip(prices, self.rows, strict=True):
-            if not price:
+        for family in self.families:
+            row, own = self.rows[family.start], prices[family]
+            if not own.any():
                 continue
-            weight = row.sign * price * (1.0 if row.units is None else row.units[part])
+            weight = row.sign * (own[0] if row.codes is None else np.append(own, 0.0)[row.codes[part]])
             of_cost += row.spend * weight
             of_value -= row.value * weight
             if row.table is not None:
@@ -92,14 +98,12 @@ class Dual:
         return np.asarray(score)
 
     def _used(self, taken: NDArray[np.int32], part: slice) -> Floats:
-        rows = np.arange(part.start, part.stop)
-        value, cost = (table[rows, taken].astype(np.float64) for table in (self.menu.value, self.menu.cost))
-        found = np.empty(len(self.rows))
-        for k, row in enumerate(self.rows):
-            each = row.spend * cost + row.value * value
-            if row.table is not None:
-                each = each + (row.table[0, taken] if len(row.table) == 1 else row.table[rows, taken])
-            found[k] = row.sign * float(each.sum() if row.units is None else each[row.units[part]].sum())
+        rows, found = np.arange(part.start, part.stop), np.empty(len(self.rows))
+        for family in self.families:
+            row = self.rows[family.start]
+            each = row.sign * row.taken(self.menu, rows, taken)
+            size = family.stop - family.start
+            found[family] = each.sum() if row.codes is None else np.bincount(row.codes[part] + 1, each, size + 1)[1:]
         return found
 
 
@@ -142,7 +146,7 @@ def _scales(dual: Dual) -> Floats:
     menu = dual.menu
     rows = np.linspace(0, menu.n - 1, min(menu.n, 20_000)).astype(np.intp)
     worth = float(np.ptp(menu.value[rows], axis=1).sum()) or 1.0
-    sizes = np.array([np.ptp(row.amounts(menu, rows), axis=1).sum() for row in dual.rows])
+    sizes = np.array([np.ptp(row.amounts(menu, rows[row.about(rows)]), axis=1).sum() for row in dual.rows])
     return np.asarray(worth / np.where(sizes > 0, sizes, worth))
 
 

@@ -31,7 +31,8 @@ class Row:
         rule: Position of the rule it comes from.
         sign: -1 where the rule is a lower bound: amounts and limit are multiplied by it.
         limit: The right-hand side, after the sign.
-        units: Mask of the units it is about (N,), or None for all.
+        codes: Group of each unit (N,), shared by all rows of a rule; None: it is about all units.
+        group: The group it is about.
         spend: What an amount has of the cost.
         value: What it has of the value.
         table: What it has beside, (N, M) or (1, M), or None.
@@ -41,28 +42,37 @@ class Row:
     rule: int
     sign: float
     limit: float
-    units: NDArray[np.bool_] | None
+    codes: NDArray[np.int32] | None
+    group: int
     spend: float
     value: float
     table: Floats | None
 
+    def about(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Returns the positions, within some units, of those it is about."""
+        return np.arange(len(rows)) if self.codes is None else np.flatnonzero(self.codes[rows] == self.group)
+
     def amounts(self, menu: Menu, rows: NDArray[np.intp]) -> Floats:
-        """Returns sign · amount of some units, (n, M); 0 for those that the row is not about."""
+        """Returns sign · amount of some units that it is about, (n, M)."""
         out = self.spend * menu.cost[rows].astype(np.float64) + self.value * menu.value[rows]
         if self.table is not None:
             out += self.table if len(self.table) == 1 else self.table[rows]
-        return np.asarray(self.sign * out * (1.0 if self.units is None else self.units[rows][:, None]))
+        return np.asarray(self.sign * out)
+
+    def taken(self, menu: Menu, rows: NDArray[np.intp], treatment: NDArray[np.int32]) -> Floats:
+        """Returns the amount of the treatment that each of some units takes, (n,), without the sign."""
+        out = np.zeros(len(rows))
+        for share, source in ((self.spend, menu.cost), (self.value, menu.value)):
+            if share:
+                out += share * source[rows, treatment]
+        if self.table is not None:
+            out += self.table[0, treatment] if len(self.table) == 1 else self.table[rows, treatment]
+        return out
 
     def used(self, menu: Menu, treatment: NDArray[np.int32]) -> float:
         """Returns sign · Σ amount of a plan."""
-        rows = np.arange(menu.n) if self.units is None else np.flatnonzero(self.units)
-        taken, out = treatment[rows], np.zeros(len(rows))
-        for share, source in ((self.spend, menu.cost), (self.value, menu.value)):
-            if share:
-                out += share * source[rows, taken]
-        if self.table is not None:
-            out += self.table[0, taken] if len(self.table) == 1 else self.table[rows, taken]
-        return self.sign * fsum(out)
+        rows = self.about(np.arange(menu.n))
+        return self.sign * fsum(self.taken(menu, rows, treatment[rows]))
 
 
 @runtime_checkable
@@ -193,39 +203,40 @@ def rows_of(rules: Sequence[Rule], menu: Menu) -> list[Row]:
         if not isinstance(rule, Rule):
             raise _check.refuse(f"rules[{k}]", rule, "must be a rule", "Use Spend, Count, Use or Return.")
         words, spend, value, table = rule.parts(menu)
-        groups = _groups(rule, menu.n)
+        codes, labels = _groups(rule, menu.n)
         bounds = ((-1.0, 0.0),) if isinstance(rule, Return) else ((1.0, rule.at_most), (-1.0, rule.at_least))
         if all(bound is None for _, bound in bounds):
             raise _check.refuse(f"rules[{k}]", words, "bounds nothing", "Give at_most, at_least, or both.")
         for sign, bound in bounds:
             if bound is None:
                 continue
-            limits = np.broadcast_to(np.asarray(bound, np.float64), (len(groups),))
+            limits = np.broadcast_to(np.asarray(bound, np.float64), (len(labels),))
             _check.finite("at_most" if sign > 0 else "at_least", limits, "Leave the rule out where there is no bound.")
-            for (label, units), limit in zip(groups, limits, strict=True):
+            for g, (label, limit) in enumerate(zip(labels, limits, strict=True)):
                 name = f"{words}{label} {'at most' if sign > 0 else 'at least'} {limit:g}"
-                found.append(Row(name, k, sign, sign * float(limit), units, spend, value, table))
+                found.append(Row(name, k, sign, sign * float(limit), codes, g, spend, value, table))
     return found
 
 
-def _groups(rule: Rule, n: int) -> list[tuple[str, NDArray[np.bool_] | None]]:
-    """Returns the units of each group of a rule, with words for it."""
+def _groups(rule: Rule, n: int) -> tuple[NDArray[np.int32] | None, list[str]]:
+    """Returns the group of each unit, -1 for none (None: one group of all), and each group in words."""
     units = None if rule.units is None else np.asarray(rule.units)
     if units is not None and (units.shape != (n,) or units.dtype != np.bool_):
         got, remedy = f"{units.dtype} {units.shape}", "Compare a column with something."
         raise _check.refuse("units", got, f"must be a mask of {n} units", remedy)
+    several = [len(bound) for bound in (rule.at_most, rule.at_least) if bound is not None and np.ndim(bound) > 0]
     if rule.by is None:
-        several = [b for b in (rule.at_most, rule.at_least) if np.ndim(b) > 0]
         if several:
             raise _check.refuse("by", None, "one limit for each group needs the groups", "Give the code of each unit.")
-        return [("" if units is None else f" of {int(units.sum()):,} units", units)]
+        if units is None:
+            return None, [""]
+        return np.where(units, 0, -1).astype(np.int32), [f" of {int(units.sum()):,} units"]
     codes = np.asarray(rule.by)
-    if codes.shape != (n,) or codes.dtype.kind not in "iu":
+    if codes.shape != (n,) or codes.dtype.kind not in "iu" or codes.min() < -1:
         got, remedy = f"{codes.dtype} {codes.shape}", "Give a code of each unit, -1 for none."
-        raise _check.refuse("by", got, f"must be whole numbers, one for each of {n} units", remedy)
-    several = [len(b) for b in (rule.at_most, rule.at_least) if b is not None and np.ndim(b) > 0]
+        raise _check.refuse("by", got, f"must be whole numbers >= -1, one for each of {n} units", remedy)
     count = max([int(codes.max(initial=-1)) + 1, *several])
     if any(size != count for size in several):
         raise _check.refuse("by", int(codes.max()), f"limits are given for {several[0]} groups", "One for each group.")
-    masks = [(codes == g) if units is None else (codes == g) & units for g in range(count)]
-    return [(f" of group {g}", mask) for g, mask in enumerate(masks)]
+    held = codes if units is None else np.where(units, codes, -1)
+    return held.astype(np.int32), [f" of group {g}" for g in range(count)]
