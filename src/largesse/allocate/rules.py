@@ -83,10 +83,21 @@ class Rule(Protocol):
         """Returns the rule in words, and what its amounts have of cost, of value, and beside."""
         ...
 
-    at_most: Any
-    at_least: Any
-    units: Any
-    by: Any
+    @property
+    def at_most(self) -> Any:
+        """Upper bound, of all or by group."""
+
+    @property
+    def at_least(self) -> Any:
+        """Lower bound, of all or by group."""
+
+    @property
+    def units(self) -> Any:
+        """Mask of the units it is about."""
+
+    @property
+    def by(self) -> Any:
+        """Group of each unit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

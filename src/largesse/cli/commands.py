@@ -219,6 +219,37 @@ def allocate(
 
 
 @app.command()
+def plan(
+    menu: Annotated[Path, typer.Argument(help="The units: a column of value and one of cost for each treatment.")],
+    rules: Annotated[
+        Path, typer.Option("--rules", "-r", help="TOML: the columns, the budget, caps, groups and other rules.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the plan goes: .parquet, .csv or .feather.")],
+    as_json: Json = False,
+) -> None:
+    """Who gets what under rules, from values and costs of any model."""
+    from largesse.cli import show
+    from largesse.runs import plan_under
+
+    found = plan_under(menu, rules, output)
+    done = found.plan
+    mix = dict(zip(done.treatments, done.counts.tolist(), strict=True))
+    if as_json:
+        show.print_json(
+            {"output": str(output), "units": done.n, "spend": done.spend, "value": done.value, "gap": done.gap, "mix": mix,
+             "rules": [bound._asdict() for bound in found.rules]}
+        )  # fmt: skip
+        return
+    show.table("Plan", ("treatment", "units", "share"), [(k, v, f"{v / done.n:.1%}") for k, v in mix.items()])
+    show.table("Rules", ("rule", "used", "one more is worth"), [(b.rule, b.used, b.price) for b in found.rules])
+    show.out.print(
+        f"spend {done.spend:.6g}; value {done.value:.6g}; no plan within the rules is worth more than {done.gap:.3g} beyond it\n"
+        f"written: {escape(str(output))}",
+        highlight=False,
+    )
+
+
+@app.command()
 def compare(
     run_a: RunFolder,
     run_b: Annotated[Path, typer.Argument(help="Another run folder.")],

@@ -14,6 +14,7 @@ _HOME = {
     "fit": "campaign",
     "load_rows": "load",
     "open_run": "held",
+    "plan_under": "ruled",
     "soundness": "campaign",
     "task_of": "campaign",
     "tune": "tuning",

@@ -1,0 +1,210 @@
+"""`plan`: a table of values and costs, whatever model they come from, and a file of rules; out comes who gets what."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from largesse import _check, frames
+from largesse.allocate import Constrained, Count, Return, Rule, Spend, Use, solve_under
+from largesse.errors import ConfigError, SchemaError, StoreError
+from largesse.frames.columns import cells, coded
+from largesse.menu import Menu
+from largesse.roles import nearest
+
+__all__ = ["Ruled", "plan_under"]
+
+Limit = float | dict[str, float]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Bounds(_Section):
+    at_most: Limit | None = None
+    at_least: Limit | None = None
+    by: str | None = None
+
+
+class _Count(_Bounds):
+    treatment: str | tuple[str, ...]
+
+
+class _Use(_Bounds):
+    amount: dict[str, float]
+    name: str = "use"
+
+
+class _Return(_Section):
+    at_least: float
+
+
+class Ruled(_Section):
+    """A file of rules.
+
+    Attributes:
+        treatments: Their names, control first.
+        value: Name of the columns of values; ``{}`` stands for the treatment.
+        cost: Name of the columns of costs.
+        unit: The column of the unit ids, optional.
+        eligible: Name of the columns that say whether a unit may get a treatment, optional.
+        keep: The column of the treatment that a unit must get, empty where it is open; optional.
+        spend: Limits of money.
+        count: Limits of units by treatment.
+        use: Limits of other resources.
+        return_: Value that must come back.
+    """
+
+    treatments: Names
+    value: str = "value_{}"
+    cost: str = "cost_{}"
+    unit: str | None = None
+    eligible: str | None = None
+    keep: str | None = None
+    spend: tuple[_Bounds, ...] = ()
+    count: tuple[_Count, ...] = ()
+    use: tuple[_Use, ...] = ()
+    return_: tuple[_Return, ...] = Field((), alias="return")
+
+    @classmethod
+    def load(cls, path: Path) -> Ruled:
+        """Returns the rules in a TOML file.
+
+        Raises:
+            ConfigError: It is missing or no TOML, or fields break a rule: all of them are named.
+        """
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read as TOML ({error}). Check the name and the text.") from error
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            told = [
+                f"{'.'.join(map(str, one['loc']))} == {one['input']!r}: {one['msg']}"
+                for one in error.errors(include_url=False)
+            ]
+            raise ConfigError(f"{path}: " + "; ".join(told) + ". The fields are in docs/allocation.md.") from None
+
+
+def plan_under(menu: Path, rules: Path, output: Path) -> Constrained:
+    """Plans within rules, and writes who gets what: whole or not at all.
+
+    Args:
+        menu: A table of units with a column of value and one of cost for each treatment: Parquet, CSV or Feather.
+        rules: A TOML file, see `Ruled`.
+        output: Where the plan goes: .parquet, .csv or .feather.
+
+    Raises:
+        InfeasibleRules: The rules conflict; the error names them.
+        LargesseError: The table or the file breaks a rule, or the output cannot be written.
+    """
+    if output.exists() and any(source.exists() and output.samefile(source) for source in (menu, rules)):
+        raise StoreError(f"{output}: would overwrite what is read. Choose another name.")
+    said, table = Ruled.load(rules), frames.read(menu)
+    held = _menu(said, table)
+    found = solve_under(
+        held, _rules(said, table), eligible=_eligible(said, table), keep=_kept(said, table)
+    )  # fmt: skip
+    frames.write(frames.plan_table(found.plan, held), output)
+    return found
+
+
+def _column(table: pa.Table, name: str, field: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        hint = nearest(name, table.column_names)
+        raise SchemaError(
+            f"column {name!r}: is not in the table, but {field} names it. {hint}Correct the rules.", field=name
+        )
+    return table.column(name)
+
+
+def _numbers(said: Ruled, table: pa.Table, pattern: str, field: str) -> NDArray[np.float64]:
+    names = [pattern.replace("{}", treatment) for treatment in said.treatments]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"{field} == {pattern!r}: must hold {{}}, which stands for the treatment. Write e.g. '{field}_{{}}'."
+        )
+    return np.column_stack([cells(name, _column(table, name, field)) for name in names])
+
+
+def _menu(said: Ruled, table: pa.Table) -> Menu:
+    value, cost = (_numbers(said, table, getattr(said, name), name) for name in ("value", "cost"))
+    unit = None if said.unit is None else _column(table, said.unit, "unit").to_numpy()
+    return Menu(value=value, cost=cost, treatments=said.treatments, unit=unit)
+
+
+def _eligible(said: Ruled, table: pa.Table) -> NDArray[np.bool_] | None:
+    if said.eligible is None:
+        return None
+    given = _numbers(said, table, said.eligible, "eligible")
+    bad = (given != 0) & (given != 1)  # NaN too
+    if bad.any():
+        raise _check.refuse_cells("eligible", given, bad, "must be true or false", "Fill the empty cells.")
+    return np.asarray(given == 1)
+
+
+def _kept(said: Ruled, table: pa.Table) -> NDArray[np.int64] | None:
+    if said.keep is None:
+        return None
+    codes, names = _codes(table, said.keep, "keep")
+    unknown = [name for name in names if name not in said.treatments]
+    if unknown:
+        raise _check.refuse("keep", unknown[0], f"must be one of {said.treatments}", "Or leave the cell empty.")
+    place = np.array([said.treatments.index(name) for name in names] + [-1])
+    return np.asarray(place[codes])
+
+
+def _codes(table: pa.Table, name: str, field: str) -> tuple[NDArray[np.int64], list[str]]:
+    codes, values = coded(_column(table, name, field))
+    return codes, [str(value) for value in values.to_pylist()]
+
+
+def _rules(said: Ruled, table: pa.Table) -> list[Rule]:
+    found: list[Rule] = [Spend(**_bounds(f"spend[{k}]", one, table)) for k, one in enumerate(said.spend)]
+    found += [Count(treatment=one.treatment, **_bounds(f"count[{k}]", one, table)) for k, one in enumerate(said.count)]
+    for k, use in enumerate(said.use):
+        unknown = [name for name in use.amount if name not in said.treatments]
+        if unknown:
+            raise _check.refuse(
+                f"use[{k}].amount", unknown[0], f"must be one of {said.treatments}", "Correct the name."
+            )
+        amount = np.array([use.amount.get(name, 0.0) for name in said.treatments])
+        found.append(Use(amount=amount, name=use.name, **_bounds(f"use[{k}]", use, table)))
+    return found + [Return(at_least=one.at_least) for one in said.return_]
+
+
+def _bounds(field: str, one: _Bounds, table: pa.Table) -> dict[str, Any]:
+    """Returns the limits of a rule, and the group of each unit, in the order of the limits' names."""
+    named = next((limit for limit in (one.at_most, one.at_least) if isinstance(limit, dict)), None)
+    if one.by is None:
+        if named is not None:
+            raise _check.refuse(f"{field}.by", None, "limits by name need the column of the groups", 'Add by = "...".')
+        return {"at_most": one.at_most, "at_least": one.at_least}
+    codes, names = _codes(table, one.by, f"{field}.by")
+    groups = list(named or names)
+    lost = [name for name in groups if name not in names]
+    if lost:
+        raise _check.refuse(
+            f"{field}", lost[0], f"column {one.by!r} never holds it", f"It holds {', '.join(names[:10])}."
+        )
+    place = np.array([groups.index(name) if name in groups else -1 for name in names] + [-1])
+    limits = {}
+    for name in ("at_most", "at_least"):
+        limit = getattr(one, name)
+        if isinstance(limit, dict):
+            if set(limit) != set(groups):
+                raise _check.refuse(
+                    f"{field}.{name}", sorted(limit), f"must name the groups {groups}", "One limit each."
+                )
+            limit = [limit[group] for group in groups]
+        limits[name] = limit
+    return {**limits, "by": place[codes]}
