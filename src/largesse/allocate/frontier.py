@@ -14,7 +14,7 @@ from largesse.allocate import _kernels
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu
 
-__all__ = ["Frontier", "Steps", "frontier", "steps"]
+__all__ = ["Frontier", "Steps", "falling", "frontier", "steps"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +40,13 @@ class Steps:
         return table[self.unit, self.target].astype(np.float64) - table[self.unit, self.source]
 
 
+def falling(slope: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Returns the order of falling slopes; ties keep their places."""
+    order = np.argsort(-slope)  # several times as fast as the stable sort, which only ties need
+    sorted_ = slope[order]
+    return np.argsort(-slope, kind="stable") if (sorted_[1:] == sorted_[:-1]).any() else order
+
+
 def steps(menu: Menu, rows: NDArray[np.int32] | None = None, low: float = 0.0, high: float = inf) -> Steps:
     """Returns the hull increments of a menu, or of some of its rows, steepest first; ties keep the order of the units.
 
@@ -56,7 +63,7 @@ def steps(menu: Menu, rows: NDArray[np.int32] | None = None, low: float = 0.0, h
     unit, source, target = (np.empty(k, np.int32) for _ in range(3))
     slope, start = np.empty(k), np.empty(value.shape[1], np.int32)
     _kernels.fill_steps(value, cost, low, high, start, unit, source, target, slope)
-    order = np.argsort(-slope, kind="stable")
+    order = falling(slope)
     return Steps(unit[order], source[order], target[order], slope[order], start)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.allocate import _kernels, search
-from largesse.allocate.frontier import Frontier, frontier, steps
+from largesse.allocate.frontier import Frontier, falling, frontier, steps
 from largesse.allocate.search import blocks_of, threaded
 from largesse.menu import Menu
 
@@ -65,7 +65,7 @@ def grid(menu: Menu, budgets: Any, *, n_threads: int = 1) -> Grid:
 
 def _near(menu: Menu, budgets: Floats, n_threads: int) -> Frontier | None:
     """Returns the frontier, true where the budgets break it, chords elsewhere; None where rounding puts one on a chord."""
-    slopes = steps(menu.take(search.some_rows(menu.n))).slope
+    slopes = steps(menu, search.some_rows(menu.n)).slope
     edges = np.unique(slopes[:: max(1, len(slopes) // _BINS)])[::-1].copy()
     binned = [_binned(menu, edges, np.zeros(len(edges) + 1, np.bool_), None, n_threads)]
     bins, floor = binned[0].bins.sum(0), binned[0].start
@@ -78,7 +78,7 @@ def _near(menu: Menu, budgets: Floats, n_threads: int) -> Frontier | None:
     every = np.concatenate(
         [kept, np.column_stack([worth / money, money, worth])]
     )  # the slope of a chord lies in its bin
-    order = np.argsort(-every[:, 0], kind="stable")
+    order = falling(every[:, 0])
     slope, money, worth = every[order].T
     spend = np.maximum.accumulate(_kernels.cumulate(floor[0], money))
     at = np.searchsorted(spend, budgets, side="right") - 1

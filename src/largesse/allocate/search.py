@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import fsum, inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,23 +79,22 @@ class Sample:
     """Some units, and their frontier.
 
     Attributes:
-        menu: Their menu.
+        cost: Their costs, (M, n).
         steps: Their increments, (K,).
         spend: Money per head at the corners of their frontier, (K + 1,), rising.
     """
 
-    menu: Menu
+    cost: NDArray[Any]
     steps: Steps
     spend: NDArray[np.float64]
 
     @classmethod
     def of(cls, menu: Menu) -> Sample:
         """Returns the sample of a menu."""
-        some = menu.take(some_rows(menu.n))
-        found = steps(some)
-        floor = _kernels.total(some.cost.T, found.start)
-        spend = np.maximum.accumulate(_kernels.cumulate(floor, found.change(some.cost))) / some.n
-        return cls(some, found, spend)
+        rows = some_rows(menu.n)
+        cost, found = np.take(menu.cost.T, rows, axis=1), steps(menu, rows)
+        spend = _kernels.cumulate(_kernels.total(cost, found.start), found.change(cost.T))
+        return cls(cost, found, np.maximum.accumulate(spend) / len(rows))
 
     def bracket(self, goal: float, width: float) -> tuple[float, float]:
         """Returns prices at which the sample spends so many standard errors more, and less; 0 and inf beyond its ends.
@@ -115,13 +114,13 @@ class Sample:
         """Standard error of money per head after k increments; it counts the dearest unit as one that might be missing."""
         state = self.steps.start.copy()
         state[self.steps.unit[:k]] = self.steps.target[:k]
-        paid = self.menu.cost[np.arange(self.menu.n), state].astype(np.float64)
-        return float(paid.std() / np.sqrt(self.menu.n) + paid.max() / self.menu.n)
+        paid = self.cost[state, np.arange(len(state))].astype(np.float64)
+        return float(paid.std() / np.sqrt(len(paid)) + paid.max() / len(paid))
 
 
-def some_rows(n: int) -> NDArray[np.int64]:
+def some_rows(n: int) -> NDArray[np.int32]:
     """Returns the positions of one in 128 units, but of not less than half of what is sorted at once."""
-    return np.sort(np.random.default_rng(0).choice(n, max(FEW // 2, n // 128), replace=False))
+    return np.sort(np.random.default_rng(0).choice(n, max(FEW // 2, n // 128), replace=False)).astype(np.int32)
 
 
 def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -> Near | None:
