@@ -23,7 +23,7 @@ __all__ = ["Answer", "Dual", "cheapest_cut", "descend"]
 
 Floats = NDArray[np.float64]
 _CHUNK = 1 << 16
-_STEPS, _CUTS = 60, 80
+_STEPS, _CUTS, _KEPT = 60, 80, 200
 
 
 class Answer(NamedTuple):
@@ -115,30 +115,41 @@ def descend(dual: Dual, floor: float, tolerance: float) -> tuple[Floats, Answer,
         floor: Every plan that obeys the rules is worth at least this: a lower dual means that there is none.
         tolerance: How near the lowest dual is near enough, in units of value.
     """
-    scale = _scales(dual)
-    seen: list[tuple[Floats, Answer]] = []
+    scale, seen = _scales(dual), _Seen()
 
-    def ask(x: Floats) -> Answer:
+    def ask(x: Floats) -> tuple[float, Floats]:
         found = dual(x * scale)
-        seen.append((x.copy(), found))
+        seen.add(x, found, found.left * scale)
         if found.bound < floor - tolerance:
             raise StopIteration
-        return found
-
-    def steps(x: Floats) -> tuple[float, Floats]:
-        found = ask(x)
         return found.bound, found.left * scale
 
     try:
         minimize(
-            steps, np.zeros(len(scale)), jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(scale),
+            ask, np.zeros(len(scale)), jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(scale),
             options={"maxfun": _STEPS, "ftol": 1e-12},
         )  # fmt: skip
-        _cut(ask, seen, scale, tolerance)
+        _cut(ask, seen, tolerance)
     except StopIteration:
-        return seen[-1][0] * scale, seen[-1][1], True
-    x, best = min(seen, key=lambda pair: pair[1].bound)
-    return x * scale, best, False
+        return seen.x * scale, seen.best, True
+    return seen.x * scale, seen.best, False
+
+
+class _Seen:
+    """The cuts met so far, and the lowest answer: the only one whose units are kept."""
+
+    best: Answer
+    x: Floats
+
+    def __init__(self) -> None:
+        self.heights: list[float] = []
+        self.slopes: list[Floats] = []
+
+    def add(self, x: Floats, found: Answer, slope: Floats) -> None:
+        if not self.heights or found.bound < self.best.bound:
+            self.best, self.x = found, x.copy()
+        self.heights.append(found.bound - float(slope @ x))
+        self.slopes.append(slope)
 
 
 def _scales(dual: Dual) -> Floats:
@@ -150,30 +161,24 @@ def _scales(dual: Dual) -> Floats:
     return np.asarray(worth / np.where(sizes > 0, sizes, worth))
 
 
-def _cut(ask: Callable[[Floats], Answer], seen: list[tuple[Floats, Answer]], scale: Floats, tolerance: float) -> None:
+def _cut(ask: Callable[[Floats], tuple[float, Floats]], seen: _Seen, tolerance: float) -> None:
     """Cutting planes in a box around the best prices so far, which grows where it helps and shrinks where not."""
-    x, best = min(seen, key=lambda pair: pair[1].bound)
-    reach = 0.1 * max(1.0, float(np.abs(x).max()))
+    reach = 0.1 * max(1.0, float(np.abs(seen.x).max()))
     for _ in range(_CUTS):
-        cuts = seen[-200:]
-        slopes = np.array([found.left * scale for _, found in cuts])
-        heights = np.array([found.bound for _, found in cuts]) - np.einsum(
-            "sk,sk->s", slopes, np.array([x for x, _ in cuts])
-        )
+        x, bound = seen.x, seen.best.bound
+        slopes, heights = np.array(seen.slopes[-_KEPT:]), np.array(seen.heights[-_KEPT:])
         low, high = np.maximum(0.0, x - reach), x + reach
         done = linprog(
-            np.append(np.zeros(len(x)), 1.0), A_ub=np.column_stack([slopes, -np.ones(len(cuts))]), b_ub=-heights,
+            np.append(np.zeros(len(x)), 1.0), A_ub=np.column_stack([slopes, -np.ones(len(slopes))]), b_ub=-heights,
             bounds=[*zip(low, high, strict=True), (None, None)], method="highs",
         )  # fmt: skip
-        if not done.success or best.bound - done.fun <= tolerance:
+        if not done.success or bound - done.fun <= tolerance:
             return
-        found = ask(done.x[:-1])
-        if found.bound < best.bound - 0.1 * (best.bound - done.fun):
+        found, _ = ask(done.x[:-1])
+        if found < bound - 0.1 * (bound - done.fun):
             reach *= 1.5 if (np.abs(done.x[:-1] - x) >= 0.99 * reach).any() else 1.0
         else:
             reach *= 0.5
-        if found.bound < best.bound:
-            x, best = done.x[:-1], found
 
 
 def cheapest_cut(dual: Dual) -> tuple[float, Floats]:
