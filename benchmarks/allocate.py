@@ -35,7 +35,7 @@ LINES = [
 MOST = {
     "bisection": 10_000_000,
     "HiGHS": 100_000,
-    "PDLP": 100_000,
+    "PDLP": 1_000_000,
 }  # units; beyond, a rival takes too long or too much
 
 

@@ -15,11 +15,11 @@ from largesse.menu import Menu
 UNITS, TREATMENTS, SHARE, SEEDS = 20_000, 5, 0.2, 5
 DRIFTS = {
     "none": "nothing drifts",
-    "up": "value rises by half",
-    "down": "value falls by half",
+    "up": "value rises from 70 to 130 %",
+    "down": "value falls from 130 to 70 %",
     "wave": "value swings by ±40 %, twice",
     "jump": "value jumps from 70 to 130 % half-way",
-    "cost": "cost rises by half",
+    "cost": "cost rises from 70 to 130 %",
 }
 
 

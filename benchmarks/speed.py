@@ -15,6 +15,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
+from allocate import STEPS, bisection
 
 from largesse.allocate import solve
 from largesse.evaluate import outcome_curve
@@ -22,7 +23,7 @@ from largesse.logs import Logs
 from largesse.menu import Menu
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks" / "speed.md"
-N, M, STEPS, BUDGETS = 1_000_000, 8, 60, 50
+N, M, BUDGETS = 1_000_000, 8, 50
 
 
 def world(n: int) -> tuple[Menu, Logs]:
@@ -38,15 +39,6 @@ def world(n: int) -> tuple[Menu, Logs]:
     logs = Logs(x=np.zeros((n, 1)), treatment=taken, value=seen, cost=cost[rows, taken], treatments=tuple(map(str, range(M))),
                 propensity="uniform")  # fmt: skip
     return Menu(value=value, cost=cost), logs
-
-
-def bisect_plan(menu: Menu, budget: float) -> float:
-    low, high, rows = 0.0, 1e3, np.arange(menu.n)
-    for _ in range(STEPS):
-        price = (low + high) / 2
-        spend = menu.cost[rows, (menu.value - np.float32(price) * menu.cost).argmax(1)].sum(dtype=np.float64)
-        low, high = (price, high) if spend > budget else (low, price)
-    return high
 
 
 def bisect_curve(menu: Menu, logs: Logs, budget: float) -> float:
@@ -75,7 +67,7 @@ def main() -> None:
     menu, logs = world(N)
     budget = 0.3 * float(menu.cost[:, -1].sum(dtype=np.float64))
     budgets = np.linspace(0.05, 0.9, BUDGETS) * float(menu.cost[:, -1].mean(dtype=np.float64))
-    ours, theirs = timed(lambda: solve(menu, budget)), timed(lambda: bisect_plan(menu, budget), 1)
+    ours, theirs = timed(lambda: solve(menu, budget)), timed(lambda: bisection(menu, budget), 1)
     curve = timed(lambda: outcome_curve(logs, menu).value_at(budgets))
     one = timed(lambda: bisect_curve(menu, logs, float(budgets[10])), 1)
     lines = [

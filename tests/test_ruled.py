@@ -124,6 +124,14 @@ def test_other_refusals(place: Path):
         planned(place, "spend = [")
     with pytest.raises(StoreError, match="overwrite"):
         plan_under(place / "menu.parquet", place / "rules.toml", place / "menu.parquet")
+    twice = table().set_column(9, "user", pa.array(["u"] * N))
+    frames.write(twice, place / "menu.parquet")
+    with pytest.raises(DataError, match="unit == 'u': each unit may stand only once"):
+        planned(place, "spend = [{at_most = 9}]")
+    lost = table().set_column(9, "user", pa.array([None] + ["u"] * (N - 1), pa.string()))
+    frames.write(lost, place / "menu.parquet")
+    with pytest.raises(DataError, match=r"user\[0\] is missing: every row needs a unit id"):
+        planned(place, "spend = [{at_most = 9}]")
     broken = table().set_column(0, "v none", pa.array([None] + [1.0] * (N - 1)))
     frames.write(broken, place / "menu.parquet")
     with pytest.raises(DataError, match=r"value\[0, 0\] == nan"):

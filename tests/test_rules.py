@@ -170,12 +170,14 @@ def test_rules_that_conflict_are_named(kind: str):
     if names:
         assert caught.value.rules == names
     assert len(caught.value.rules) <= 2
+    assert caught.value.proven
 
 
 def test_rules_that_hold_for_fractions_only_are_refused_too():
     menu = Menu(value=[[0.0, 1.0]] * 3, cost=[[0.0, 2.0]] * 3, treatments=("none", "coupon"))
-    with pytest.raises(InfeasibleRules, match="spend"):
+    with pytest.raises(InfeasibleRules, match="no plan of whole units was found") as caught:
         solve_under(menu, [Spend(at_most=3.5, at_least=3.0)])
+    assert not caught.value.proven
 
 
 REFUSED: dict[str, Any] = {

@@ -74,15 +74,19 @@ class InfeasibleRules(LargesseError, ValueError):  # noqa: N818
 
     Attributes:
         rules: Names of the rules that conflict: already these cannot hold together.
+        proven: Whether that is proven; if not, fractions of units would obey, but no plan of whole units was found.
     """
 
-    def __init__(self, rules: tuple[str, ...]) -> None:
-        if len(rules) > 1:
+    def __init__(self, rules: tuple[str, ...], proven: bool = True) -> None:
+        if not proven:
+            words = "no plan of whole units was found that obeys them, though fractions of units would"
+        elif len(rules) > 1:
             words = f"these {len(rules)} cannot hold together, not even for fractions of units"
         else:
             words = "it cannot hold, not even for fractions of units"
         super().__init__(f"rules: {'; '.join(rules)}: {words}. Relax one of them.")
         self.rules = rules
+        self.proven = proven
 
 
 class NotFittedError(LargesseError, ValueError):

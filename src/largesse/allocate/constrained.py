@@ -85,7 +85,8 @@ def solve_under(
         keep: Treatment that a unit must get, codes (N,), -1 where it is open; it counts as eligible.
 
     Raises:
-        InfeasibleRules: No plan obeys all of them; the error names those that conflict.
+        InfeasibleRules: No plan obeys all of them, or none was found; the error names those that conflict, and says whether it
+            is proven.
         DataError: A rule or a mask does not suit the menu, or a unit may get nothing.
 
     Reference:
@@ -108,8 +109,8 @@ def solve_under(
     prices, best, below = descend(dual, floor, _NEAR * max(stake, 1e-300))
     found = None if below else _finished(dual, best)
     if found is None:
-        raise InfeasibleRules(_conflict(menu, rows, allowed))
-    return _told(menu, rules, rows, prices, best, found)
+        raise _conflict(menu, rows, allowed)
+    return _told(menu, rows, prices, best, found)
 
 
 def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:
@@ -201,27 +202,25 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _conflict(menu: Menu, rows: list[Row], allowed: NDArray[np.bool_] | None) -> tuple[str, ...]:
-    """Returns the names of the rows that conflict, as few as are found by leaving out one after another."""
+def _conflict(menu: Menu, rows: list[Row], allowed: NDArray[np.bool_] | None) -> InfeasibleRules:
+    """Returns the error that names the rows that conflict, as few as are found by leaving out one after another."""
 
     def lowest(held: list[Row]) -> tuple[float, Floats]:
         return cheapest_cut(Dual(menu, held, allowed, worth=0.0))
 
     least, prices = lowest(rows)
     if least >= 0:  # fractions of units would obey
-        return tuple(row.name for row in rows)
+        return InfeasibleRules(tuple(row.name for row in rows), proven=False)
     held = [row for row, price in zip(rows, prices, strict=True) if price > 1e-6 * prices.max()]
     held = held if lowest(held)[0] < 0 else rows
     for row in held if len(held) <= _FEW_RULES else ():
         less = [other for other in held if other is not row]
         if less and lowest(less)[0] < 0:
             held = less
-    return tuple(row.name for row in held)
+    return InfeasibleRules(tuple(row.name for row in held))
 
 
-def _told(
-    menu: Menu, rules: Sequence[Rule], rows: list[Row], prices: Floats, best: Answer, treatment: NDArray[np.int32]
-) -> Constrained:
+def _told(menu: Menu, rows: list[Row], prices: Floats, best: Answer, treatment: NDArray[np.int32]) -> Constrained:
     spend, worth, _ = audited(menu, treatment)
     money = next((k for k, row in enumerate(rows) if row.spend == 1 and row.sign > 0 and row.codes is None), None)
     binding = prices > 1e-9 * max(float(prices.max(initial=0.0)), 1e-300)

@@ -18,7 +18,7 @@ from largesse.logs import Design, Logs
 from largesse.menu import Menu, Plan
 from largesse.roles import Roles, label
 
-__all__ = ["logs", "plan_table", "units"]
+__all__ = ["ids", "logs", "plan_table", "units"]
 
 MAX_TREATMENTS = 256
 # An amount beyond this is an id or a damaged cell, and sums of it would lose the others.
@@ -85,7 +85,12 @@ def units(table: Any, roles: Roles) -> NDArray[Any] | None:
         SchemaError: The column is missing, or holds something that is no id.
         DataError: An id is missing.
     """
-    return None if roles.unit is None else _ids(pick(read(table), [roles.unit])[roles.unit], roles.unit, "unit id")
+    return None if roles.unit is None else ids(table, roles.unit)
+
+
+def ids(table: Any, name: str) -> NDArray[Any]:
+    """Returns the unit ids in a column of a table, integers or text (N,); errors as for `units`."""
+    return _ids(pick(read(table), [name])[name], name, "unit id")
 
 
 def plan_table(plan: Plan, menu: Menu | None = None) -> pa.Table:

@@ -138,7 +138,9 @@ def _numbers(said: Ruled, table: pa.Table, pattern: str, field: str) -> NDArray[
 
 def _menu(said: Ruled, table: pa.Table) -> Menu:
     value, cost = (_numbers(said, table, getattr(said, name), name) for name in ("value", "cost"))
-    unit = None if said.unit is None else _column(table, said.unit, "unit").to_numpy()
+    unit = None if said.unit is None else frames.ids(table, said.unit)
+    if unit is not None:
+        _check.unique("unit", unit)  # before the plan, which would refuse it after the work
     return Menu(value=value, cost=cost, treatments=said.treatments, unit=unit)
 
 

@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from largesse.evaluate.checks import OutcomeBias, Overlap, Soundness, menu_bias
+from largesse.evaluate.finding import sample
 from largesse.logs import Logs
 from largesse.models.base import Model
+from largesse.policy.curve import normal_quantile
 from largesse.report import TrustRow
 
 __all__ = ["trust"]
 
 _ROWS = 200_000  # more tell nothing new
-_Z = float(stats.norm.ppf(0.975))
+_Z = normal_quantile(0.975)
 Table = NDArray[np.float64]
 
 
@@ -33,9 +34,7 @@ def trust(rct: Logs, obs: Logs | None, sound: Soundness, models: dict[str, Model
         return ()
     gap, worth = sound["outcome bias"], sound["overlap"]
     assert isinstance(gap, OutcomeBias)
-    some = rct
-    if rct.n > _ROWS:
-        some = rct.take(np.sort(np.random.default_rng(0).choice(rct.n, _ROWS, replace=False)))
+    some = sample(rct, _ROWS, seed=0)
     apart = _between(gap.value, gap.value_error)
     apart[(rct.arm_rows == 0) | (obs.arm_rows == 0)] = np.nan
     left, gates = _left(some, models), _gates(some, models)
