@@ -125,7 +125,7 @@ def test_a_report_says_how_far_the_log_can_be_trusted(place: Path):
     trial = orders(1500, seed=1)
     for j, row in enumerate(told):
         assert row["rows"] == int((past.treatment == j).sum())
-        assert 0 < row["worth"] <= row["rows"]
+        assert 100 < row["worth"] <= row["rows"]
         gap = past.value[past.treatment == j].mean() - trial.value[trial.treatment == j].mean()
         assert row["gap"] == pytest.approx(gap)
         assert row["left_low"] < row["left"] < row["left_high"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from largesse.allocate import frontier, grid, search, solve
+from largesse.allocate import _kernels, frontier, grid, search, solve
 from largesse.errors import DataError, InfeasibleBudget
 from largesse.menu import Menu, Plan
 from tests.test_allocate import BUDGETS, KINDS, SEEDS
@@ -109,6 +109,16 @@ def test_everyone_alike_breaks_at_one_price():
     plan = solve(menu, 0.25 * n)
     assert (plan.price, plan.spend, plan.value) == (1.0, 0.25 * n, 0.25 * n)
     assert plan.counts.tolist() == [90_000, 30_000, 0]
+    assert (plan.treatment[:30_000] == 1).all(), "ties keep the order of the units"
+
+
+def test_rivals_that_tie_give_way_to_the_cheaper_then_to_the_lower_code():
+    value, cost = np.array([[1.0, 1.0, 2.0], [1.0, 1.0, 1.0]]), np.array([[3.0, 1.0, 2.0], [3.0, 3.0, 3.0]])
+    state, undecided, sums = np.empty(2, np.int32), np.empty(2, np.int32), np.empty(3)
+    count = _kernels.decide(value.T.copy(), cost.T.copy(), 0, 2, 0.5, 1.0, state, undecided, sums)
+    assert state.tolist() == [1, 0]  # at price 1 the second and the third treatment of unit 0 tie
+    assert undecided[:count].tolist() == [0]
+    assert sums.tolist() == [4.0, 2.0, 5.0]
 
 
 def test_an_infeasible_budget_of_many_units_names_both_numbers():
