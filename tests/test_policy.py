@@ -8,6 +8,7 @@ import pytest
 
 from largesse import store
 from largesse.allocate import assign, price_plan, solve
+from largesse.allocate.blocks import in_blocks
 from largesse.errors import DataError, InfeasibleBudget, NotFittedError, StoreError
 from largesse.evaluate.curve import outcome_curve
 from largesse.frames import Encoder, Roles
@@ -24,6 +25,7 @@ from largesse.models.dhcl import DPM
 from largesse.models.mlp import MLP
 from largesse.models.steered import Steered
 from largesse.policy import Policy, PriceCurve, realised
+from largesse.policy.descent import descend
 
 AMOUNTS = np.array([0.0, 1.0, 2.0, 4.0])  # paid if there is an order
 
@@ -73,6 +75,60 @@ def large():
     x, p, logs = trial(rng, 60_000)
     curves = {make: PriceCurve.calibrate(make(x, p), logs, draws=40) for make in (exact, cursed)}
     return curves, people(rng, 40_000)
+
+
+# ---- the price of many units
+
+
+@pytest.mark.parametrize("safety", [None, 0.95])
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.12, 0.3, 0.9])
+@pytest.mark.parametrize("make", [exact, cursed])
+def test_the_price_in_blocks_is_near_that_of_every_corner(large, make, share, safety):
+    curves, (x, p) = large
+    menu, budget = make(x, p), share * len(x)
+    every = curves[make].ladder(menu)
+    found = descend(curves[make], in_blocks(menu), budget, safety)
+    price = every.price_for(budget, safety)
+    assert found.n == len(x)
+    wanted, got = every.at(price, 1.6), found.ladder.at(found.price, 1.6)
+    assert got.mean == pytest.approx(wanted.mean, rel=2e-3)
+    assert got.high == pytest.approx(wanted.high, rel=2e-3)
+    spends = price_plan(menu, found.price).spend
+    assert spends == pytest.approx(price_plan(menu, price).spend, rel=2e-3)
+    limit = found.ladder.mean if safety is None else found.ladder.bound(1.6448536269514722)
+    assert limit[np.searchsorted(found.ladder.price, found.price)] <= budget
+    assert (np.diff(found.ladder.mean) <= 1e-9).all()
+    assert (np.diff(found.ladder.price) > 0).all()
+
+
+def test_the_price_does_not_depend_on_the_blocks(large, monkeypatch):
+    curves, (x, p) = large
+    menu, budget = cursed(x, p), 0.1 * len(x)
+    wanted = descend(curves[cursed], in_blocks(menu), budget, 0.9).price
+    monkeypatch.setattr("largesse.allocate.blocks.BLOCK", 777)
+    assert descend(curves[cursed], in_blocks(menu), budget, 0.9).price == wanted
+
+
+def test_few_units_have_every_corner_looked_at(large):
+    curves, _ = large
+    x, p = people(np.random.default_rng(5), 300)
+    menu = cursed(x, p)
+    every = curves[cursed].ladder(menu)
+    for share in (0.0, 0.01, 0.1, 0.5, 5.0):
+        found = descend(curves[cursed], in_blocks(menu), share * 300, None)
+        assert (
+            price_plan(menu, found.price).treatment.tolist()
+            == price_plan(menu, every.price_for(share * 300, None)).treatment.tolist()
+        )
+
+
+def test_units_that_cost_nothing_have_a_price_too(large):
+    curves, _ = large
+    menu = Menu(value=np.zeros((50, 4)), cost=np.zeros((50, 4)))
+    assert descend(curves[exact], in_blocks(menu), 0.0, None).price == 0
+    dear = Menu(value=np.zeros((50, 4)), cost=np.ones((50, 4)))
+    with pytest.raises(InfeasibleBudget):
+        descend(curves[exact], in_blocks(dear), 1.0, None)
 
 
 # ---- the safety statement

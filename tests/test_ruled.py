@@ -74,7 +74,7 @@ return = [{at_least = 0.5}]
     assert (got[kept] == "5").all()
     assert all(source[f"may {t}"][k] for k, t in enumerate(got) if not kept[k])
     assert len(found.rules) == 9
-    assert found.plan.gap < 0.01 * found.plan.value
+    assert found.gap < 0.01 * found.value
 
 
 def test_the_command_says_what_the_rules_use(place: Path):

@@ -18,8 +18,8 @@ from largesse.errors import DataError, LargesseError, SchemaError, StoreError
 from largesse.evaluate.checks import Soundness
 from largesse.models.candidates import AUTO
 from largesse.policy import Policy
+from largesse.runs import allocate_run, compare_runs, evaluate_run, fit, load_rows
 from largesse.runs import campaign as campaign_module
-from largesse.runs import compare_runs, evaluate_run, fit, load_rows
 from tests.common.worlds import orders, visits
 
 TEXT = """
@@ -88,6 +88,26 @@ def test_a_run_folder_holds_all_that_is_needed(run, place: Path):
     html = (run.folder / "report.html").read_text()
     assert run.results.headline.sentence[:20] in html
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?://', html)
+
+
+def test_units_are_allocated_alike_in_memory_and_from_file_to_file(run, place: Path, tmp_path: Path):
+    for kind in ("parquet", "feather"):
+        frames.write(frames.read(place / "users.parquet"), tmp_path / f"users.{kind}")
+    for safety, on_average in ((None, False), (0.9, False), (None, True)):
+        told, plans = zip(*(
+            (allocate_run(run.folder, tmp_path / f"users.{kind}", 60.0, plan, safety=safety, on_average=on_average),
+             frames.read(plan))
+            for kind in ("parquet", "feather") if (plan := tmp_path / f"plan-{kind}.parquet")
+        ), strict=True)  # fmt: skip
+        assert plans[0].equals(plans[1])
+        assert told[0] == told[1]
+        assert told[0].price > 0
+        assert sum(told[0].mix.values()) == 400
+    with pytest.raises(DataError, match="budget"):
+        allocate_run(run.folder, place / "users.parquet", float("nan"), tmp_path / "other.parquet")
+    with pytest.raises(StoreError, match="would overwrite"):
+        allocate_run(run.folder, place / "users.parquet", 9.0, place / "users.parquet")
+    assert [path.name for path in tmp_path.glob(".*")] == []
 
 
 def test_the_policy_is_the_one_that_was_learned(run, place: Path):

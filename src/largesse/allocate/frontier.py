@@ -14,7 +14,7 @@ from largesse.allocate import _kernels
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu
 
-__all__ = ["Frontier", "Steps", "falling", "frontier", "steps"]
+__all__ = ["Frontier", "Steps", "falling", "frontier", "steps", "steps_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +59,11 @@ def steps(menu: Menu, rows: NDArray[np.int32] | None = None, low: float = 0.0, h
     value, cost = menu.value.T, menu.cost.T
     if rows is not None:
         value, cost = np.take(value, rows, axis=1), np.take(cost, rows, axis=1)
+    return steps_of(value, cost, low, high)
+
+
+def steps_of(value: NDArray[Any], cost: NDArray[Any], low: float = 0.0, high: float = inf) -> Steps:
+    """Returns the same of values and costs as the kernels take them, (M, N)."""
     k = _kernels.count_steps(value, cost, low, high)
     unit, source, target = (np.empty(k, np.int32) for _ in range(3))
     slope, start = np.empty(k), np.empty(value.shape[1], np.int32)

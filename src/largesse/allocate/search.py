@@ -17,10 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse.allocate import _kernels
-from largesse.allocate.frontier import Steps, steps
+from largesse.allocate.frontier import Steps, steps, steps_of
 from largesse.menu import Menu
 
-__all__ = ["FEW", "WIDTHS", "Near", "Sample", "audited", "blocks_of", "near", "some_rows", "threaded", "whole"]
+__all__ = [
+    "FEW",
+    "INSIDE",
+    "WIDTHS",
+    "Near",
+    "Sample",
+    "audited",
+    "blocks_of",
+    "near",
+    "some_rows",
+    "threaded",
+    "whole",
+]
 
 FEW = 50_000
 """Units that are sorted at once."""
@@ -28,7 +40,8 @@ WIDTHS = (4.0, 16.0, 64.0)
 """Half the width of a bracket, in standard errors of the sample's spend; the next where one is too narrow."""
 _BLOCK = 1 << 18
 Found = TypeVar("Found")
-_INSIDE = 1e-9  # relative: how far from the ends of its bracket a price or a budget must lie
+INSIDE = 1e-9
+"""Relative: how far from the ends of its bracket a price or a budget must lie."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,9 +105,14 @@ class Sample:
     def of(cls, menu: Menu) -> Sample:
         """Returns the sample of a menu."""
         rows = some_rows(menu.n)
-        cost, found = np.take(menu.cost.T, rows, axis=1), steps(menu, rows)
+        return cls.made(np.take(menu.value.T, rows, axis=1), np.take(menu.cost.T, rows, axis=1))
+
+    @classmethod
+    def made(cls, value: NDArray[Any], cost: NDArray[Any]) -> Sample:
+        """Returns the sample of units whose values and costs are given, (M, n)."""
+        found = steps_of(value, cost)
         spend = _kernels.cumulate(_kernels.total(cost, found.start), found.change(cost.T))
-        return cls(cost, found, np.maximum.accumulate(spend) / len(rows))
+        return cls(cost, found, np.maximum.accumulate(spend) / cost.shape[1])
 
     def bracket(self, goal: float, width: float) -> tuple[float, float]:
         """Returns prices at which the sample spends so many standard errors more, and less; 0 and inf beyond its ends.
@@ -107,8 +125,8 @@ class Sample:
         slack = width * self._error(int(np.searchsorted(self.spend[1:], goal, side="right")))
         more = int(np.searchsorted(self.spend, goal + slack, side="right"))
         less = min(int(np.searchsorted(self.spend, goal - slack, side="left")), last) - 1
-        low = slope[more - 1] * (1 - 2 * _INSIDE) if 0 < more <= last else 0.0
-        return float(low), float(slope[less] * (1 + 2 * _INSIDE)) if less >= 0 else inf
+        low = slope[more - 1] * (1 - 2 * INSIDE) if 0 < more <= last else 0.0
+        return float(low), float(slope[less] * (1 + 2 * INSIDE)) if less >= 0 else inf
 
     def _error(self, k: int) -> float:
         """Standard error of money per head after k increments; it counts the dearest unit as one that might be missing."""
@@ -138,8 +156,8 @@ def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -
 
     active = np.concatenate(threaded(work, len(blocks), n_threads))
     spend, worth, most = (fsum(column) for column in sums.T)
-    within = most >= limit * (1 + _INSIDE) or low == 0
-    if not within or (spend > limit * (1 - _INSIDE) and high != inf):
+    within = most >= limit * (1 + INSIDE) or low == 0
+    if not within or (spend > limit * (1 - INSIDE) and high != inf):
         return None
     found = steps(menu, active, low, high)
     if not np.array_equal(found.start, state[active]):  # rounding: two treatments of a unit as good as tied at an end

@@ -9,6 +9,8 @@ whatever still fits. The loss is at most the value of the breaking increment.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ from largesse.allocate.search import Near, audited, near
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Plan, Status
 
-__all__ = ["audit", "price_plan", "solve"]
+__all__ = ["audit", "fitting", "price_plan", "solve", "status_of"]
 
 _EXACT = 1e-12  # a relative gap that is rounding
 
@@ -63,7 +65,7 @@ def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
     paid = found.change(menu.cost)
     spend = _kernels.cumulate(held.spend, paid)
     value = _kernels.cumulate(held.value, found.change(menu.value))
-    fits = _fits(menu, found, limit, spend)
+    fits = fitting(spend, limit, lambda k: audit(menu, _after(found, k))[0])
     binds = fits < len(found.slope)
     price = float(found.slope[fits]) if binds else 0.0
     # λ*B + Σ_i max_j (value - λ* cost), rearranged: no difference of large numbers.
@@ -71,7 +73,7 @@ def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
     treatment, spent, worth = _round(menu, held, limit, paid, (fits, float(spend[fits])), n_threads)
     return Plan(
         treatment=treatment, price=price, spend=spent, value=worth, bound=max(float(bound), worth),
-        budget=float(budget), status=_status(binds, bound - worth, bound), treatments=menu.treatments, unit=menu.unit,
+        budget=float(budget), status=status_of(binds, bound - worth, bound), treatments=menu.treatments, unit=menu.unit,
     )  # fmt: skip
 
 
@@ -97,20 +99,21 @@ def _after(found: Steps, k: int) -> NDArray[np.int32]:
     return state
 
 
-def _fits(menu: Menu, found: Steps, limit: float, spend: NDArray[np.float64]) -> int:
+def fitting(spend: NDArray[np.float64], limit: float, spends: Callable[[int], float]) -> int:
     """Returns how many increments come before the one that breaks the budget.
 
     The running sums differ from the audited spend by rounding; at a corner of the frontier the audit decides.
+
+    Args:
+        spend: Running sums before and after each increment, (K + 1,).
+        limit: The budget.
+        spends: The audited spend after so many increments.
     """
-
-    def spends(k: int) -> float:
-        return audit(menu, _after(found, k))[0]
-
     k = int(np.searchsorted(spend[1:], limit, side="right"))
     slack = _EXACT * limit
     if k > 0 and limit - spend[k] <= slack and spends(k) > limit:
         return k - 1
-    if k < len(found.slope) and spend[k + 1] - limit <= slack and spends(k + 1) <= limit:
+    if k < len(spend) - 1 and spend[k + 1] - limit <= slack and spends(k + 1) <= limit:
         return k + 1
     return k
 
@@ -145,7 +148,8 @@ def _within(
     return spent, worth, some
 
 
-def _status(binds: bool, gap: float, bound: float) -> Status:
+def status_of(binds: bool, gap: float, bound: float) -> Status:
+    """Returns how good a plan is that is so far from its bound."""
     if not binds:
         return Status.NON_BINDING
     return Status.OPTIMAL if gap <= _EXACT * max(1.0, abs(bound)) else Status.WITHIN_ONE_INCREMENT

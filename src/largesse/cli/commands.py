@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -190,26 +191,21 @@ def allocate(
     as_json: Json = False,
 ) -> None:
     """Who gets what, within a budget in money."""
-    from largesse import frames
     from largesse.cli import show
-    from largesse.runs import open_run
+    from largesse.runs import allocate_run
 
-    config, policy = open_run(run_folder)
-    safety = None if on_average else config.budget.safety if safety is None else safety
-    if output.exists() and users.exists() and output.samefile(users):
-        raise StoreError(f"{output}: is the file of the units, which the plan would overwrite. Choose another name.")
-    menu = policy.menu(frames.read(users))
-    done = policy.allocate(menu, budget, safety=safety)
-    frames.write(frames.plan_table(done.plan, menu), output)
-    mix = dict(zip(done.plan.treatments, done.plan.counts.tolist(), strict=True))
+    with show.progress(as_json) as say:
+        done = allocate_run(
+            run_folder, users, budget, output, safety=safety, on_average=on_average, say=say, n_threads=_threads()
+        )
     if as_json:
         spend, value = done.spend._asdict(), done.value._asdict()
         show.print_json(
             {"output": str(output), "units": done.n, "budget": done.budget, "price": done.price, "spend": spend, "value": value,
-             "planned_spend": done.planned_spend, "safety": safety, "mix": mix}
+             "planned_spend": done.planned_spend, "safety": done.safety, "mix": done.mix}
         )  # fmt: skip
         return
-    show.table("Plan", ("treatment", "units", "share"), [(k, v, f"{v / done.n:.1%}") for k, v in mix.items()])
+    _mix(done.mix, done.n)
     show.out.print(
         f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
         f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"
@@ -231,17 +227,16 @@ def plan(
     from largesse.cli import show
     from largesse.runs import plan_under
 
-    found = plan_under(menu, rules, output)
-    done = found.plan
-    mix = dict(zip(done.treatments, done.counts.tolist(), strict=True))
+    with show.progress(as_json) as say:
+        done = plan_under(menu, rules, output, say=say, n_threads=_threads())
     if as_json:
         show.print_json(
-            {"output": str(output), "units": done.n, "spend": done.spend, "value": done.value, "gap": done.gap, "mix": mix,
-             "rules": [bound._asdict() for bound in found.rules]}
+            {"output": str(output), "units": done.n, "spend": done.spend, "value": done.value, "gap": done.gap, "mix": done.mix,
+             "rules": [bound._asdict() for bound in done.rules]}
         )  # fmt: skip
         return
-    show.table("Plan", ("treatment", "units", "share"), [(k, v, f"{v / done.n:.1%}") for k, v in mix.items()])
-    show.table("Rules", ("rule", "used", "one more is worth"), [(b.rule, b.used, b.price) for b in found.rules])
+    _mix(done.mix, done.n)
+    show.table("Rules", ("rule", "used", "one more is worth"), [(b.rule, b.used, b.price) for b in done.rules])
     show.out.print(
         f"spend {done.spend:.6g}; value {done.value:.6g}; no plan within the rules is worth more than {done.gap:.3g} beyond it\n"
         f"written: {escape(str(output))}",
@@ -305,6 +300,18 @@ def benchmark(
         show.print_json({"page": str(page)})
         return
     show.out.print(f"Tables: {page}", highlight=False, soft_wrap=True)
+
+
+def _mix(mix: dict[str, int], n: int) -> None:
+    from largesse.cli import show
+
+    show.table("Plan", ("treatment", "units", "share"), [(k, v, f"{v / n:.1%}") for k, v in mix.items()])
+
+
+def _threads() -> int:
+    """Threads for passes over units: as many as this process may use, eight at most; they change no answer."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return int(allowed) if allowed.isdigit() and int(allowed) > 0 else min(os.cpu_count() or 1, 8)
 
 
 def _finished(done: object, as_json: bool) -> None:

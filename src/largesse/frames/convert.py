@@ -235,7 +235,9 @@ def _times(table: pa.Table, roles: Roles) -> NDArray[Any] | None:
 def _ids(column: pa.ChunkedArray, name: str, part: str) -> NDArray[Any]:
     column = plain(column)
     kind(name, column)
-    _refuse_missing(name, coded(column)[0] < 0, part)
+    whole = pa.types.is_integer(column.type)  # many million ids are not worth a dictionary
+    missing = column.is_null().to_numpy() if whole else coded(column)[0] < 0
+    _refuse_missing(name, missing, part)
     out: NDArray[Any] = column.to_numpy()
     return out
 

@@ -36,7 +36,7 @@ from largesse.logs import Logs
 from largesse.menu import Menu, Plan
 from largesse.policy.calibration import Sums, Track, falling, over
 
-__all__ = ["LEVEL", "Estimate", "Ladder", "PriceCurve", "amount", "normal_quantile", "same_rows"]
+__all__ = ["LEVEL", "Estimate", "Ladder", "PriceCurve", "amount", "normal_quantile", "same_rows", "same_treatments"]
 
 Floats = NDArray[np.float64]
 
@@ -175,7 +175,7 @@ class PriceCurve:
             n: How many units there will be; None: as many as the calibration rows stand for.
         """
         size = float(self.units if n is None else n)
-        return self._ladder(self.price, self.cost.planned * size).price_for(amount(budget) * size, safety)
+        return self.rungs(self.price, self.cost.planned * size).price_for(amount(budget) * size, safety)
 
     def spend_at(self, menu: Menu, price: float, *, level: float = LEVEL) -> Estimate:
         """Returns the money that the units of a menu will spend at a price; each end holds with probability `level`."""
@@ -185,18 +185,20 @@ class PriceCurve:
 
     def value_at(self, plan: Plan, *, level: float = LEVEL) -> Estimate:
         """Returns the value of a plan made at `plan.price`; each end holds with probability `level`."""
-        mean, sd = (float(q) for q in self.value.total(self.price, plan.price, plan.value, plan.n))
+        return self.value_of(plan.price, plan.value, plan.n, level=level)
+
+    def value_of(self, price: float, planned: float, n: int, *, level: float = LEVEL) -> Estimate:
+        """Returns the value of n units' plan at a price, of which the menu says `planned`; each end holds with `level`."""
+        mean, sd = (float(q) for q in self.value.total(self.price, price, planned, n))
         return Estimate(mean, mean - normal_quantile(level) * sd, mean + normal_quantile(level) * sd)
 
     def ladder(self, menu: Menu) -> Ladder:
         """Returns the spend of a menu's units at every price that changes their plan."""
-        if menu.treatments != self.treatments:
-            raise _check.refuse(
-                "menu.treatments", menu.treatments, f"the curve is of {self.treatments}", "Use its model."
-            )
-        return self._ladder(*_corners(frontier(menu)))
+        same_treatments(self, menu.treatments)
+        return self.rungs(*_corners(frontier(menu)))
 
-    def _ladder(self, price: Floats, planned: Floats) -> Ladder:
+    def rungs(self, price: Floats, planned: Floats) -> Ladder:
+        """Returns the ladder of units whose plan spends, by the menu, `planned` at each price, rising, (K,)."""
         mean, sd = self.cost.total(self.price, price, planned, planned)
         return Ladder(price, falling(mean), planned * np.interp(price, self.price, self.cost.margin), sd)
 
@@ -208,6 +210,12 @@ def same_rows(menu: Menu, logs: Logs) -> None:
             "menu", (menu.n, menu.treatments), f"the logs have {logs.n} rows and treatments {logs.treatments}",
             "Predict for the rows of these logs.",
         )  # fmt: skip
+
+
+def same_treatments(curve: PriceCurve, treatments: tuple[str, ...]) -> None:
+    """Refuses a menu of other treatments than those of a price curve."""
+    if treatments != curve.treatments:
+        raise _check.refuse("menu.treatments", treatments, f"the curve is of {curve.treatments}", "Use its model.")
 
 
 def amount(budget: Any) -> float:

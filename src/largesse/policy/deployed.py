@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from largesse import store
 from largesse.allocate import assign, price_plan
+from largesse.allocate.blocks import in_blocks
 from largesse.errors import DataError, StoreError
 from largesse.frames import Encoder, read, units
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan
 from largesse.models.base import Model
 from largesse.policy.calibration import Track
-from largesse.policy.curve import LEVEL, Estimate, PriceCurve, amount, normal_quantile
+from largesse.policy.curve import LEVEL, Estimate, PriceCurve, amount, normal_quantile, same_treatments
+from largesse.policy.descent import descend
 from largesse.policy.held_out import Realised, realised
 from largesse.policy.saved import model_state, restored
 from largesse.roles import Roles
@@ -113,10 +115,11 @@ class Policy:
             InfeasibleBudget: Even the cheapest treatment for everybody spends more.
         """
         menu, money = self.menu(data, unit=unit), amount(budget)
-        ladder, level = self.curve.ladder(menu), LEVEL if safety is None else safety
-        plan = price_plan(menu, ladder.price_for(money, safety))
+        same_treatments(self.curve, menu.treatments)
+        found = descend(self.curve, in_blocks(menu), money, safety)
+        plan, level = price_plan(menu, found.price), LEVEL if safety is None else safety
         return Allocation(
-            plan=plan, price=plan.price, planned_spend=plan.spend, spend=ladder.at(plan.price, normal_quantile(level)),
+            plan=plan, price=plan.price, planned_spend=plan.spend, spend=found.ladder.at(plan.price, normal_quantile(level)),
             value=self.curve.value_at(plan, level=level), budget=money, safety=safety, n=plan.n,
         )  # fmt: skip
 

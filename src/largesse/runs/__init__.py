@@ -9,6 +9,7 @@ from largesse._lazy import loaded
 _HOME = {
     "Rows": "load",
     "Run": "campaign",
+    "allocate_run": "allocation",
     "compare_runs": "held",
     "evaluate_run": "held",
     "fit": "campaign",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from largesse import _check, frames
-from largesse.allocate import Constrained, Count, Return, Rule, Spend, Use, solve_under
+from largesse.allocate import Bound, Count, Return, Rule, Spend, Use, solve, solve_under
+from largesse.allocate.blocks import BlockPlan, solve_blocks
+from largesse.engines.parquet import Say, Units, silent, stream, streams
 from largesse.errors import ConfigError, SchemaError, StoreError
 from largesse.frames.columns import cells, coded
 from largesse.menu import Menu
 from largesse.roles import nearest
 
-__all__ = ["Ruled", "plan_under"]
+__all__ = ["Ruled", "Ruling", "plan_under"]
 
 Limit = float | dict[str, float]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
@@ -95,27 +98,85 @@ class Ruled(_Section):
             raise ConfigError(f"{path}: " + "; ".join(told) + ". The fields are in docs/allocation.md.") from None
 
 
-def plan_under(menu: Path, rules: Path, output: Path) -> Constrained:
+class Ruling(NamedTuple):
+    """A plan that was written.
+
+    Attributes:
+        n: Number of units.
+        mix: Units per treatment, by name.
+        spend: Money, by the table.
+        value: Value, by the table.
+        gap: No plan within the rules is worth more than so much beyond `value`.
+        rules: Every inequality: use, limit and shadow price.
+    """
+
+    n: int
+    mix: dict[str, int]
+    spend: float
+    value: float
+    gap: float
+    rules: tuple[Bound, ...]
+
+
+def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_threads: int = 1) -> Ruling:
     """Plans within rules, and writes who gets what: whole or not at all.
+
+    Where the only rule is a budget and both files are Parquet, the units never are in memory all at once, and the same
+    call goes on where an interrupted one stopped.
 
     Args:
         menu: A table of units with a column of value and one of cost for each treatment: Parquet, CSV or Feather.
         rules: A TOML file, see `Ruled`.
         output: Where the plan goes: .parquet, .csv or .feather.
+        say: Told what is being done and how far it is.
+        n_threads: Threads; the plan is the same for any number.
 
     Raises:
         InfeasibleRules: The rules conflict; the error names them.
+        InfeasibleBudget: The only rule is a budget, and the cheapest plan costs more.
         LargesseError: The table or the file breaks a rule, or the output cannot be written.
     """
     if output.exists() and any(source.exists() and output.samefile(source) for source in (menu, rules)):
         raise StoreError(f"{output}: would overwrite what is read. Choose another name.")
-    said, table = Ruled.load(rules), frames.read(menu)
+    said = Ruled.load(rules)
+    budget = _budget(said)
+    if budget is not None and streams(menu, output):
+        return _streamed(said, menu, budget, output, say, n_threads)
+    table = frames.read(menu)
     held = _menu(said, table)
-    found = solve_under(
-        held, _rules(said, table), eligible=_eligible(said, table), keep=_kept(said, table)
+    if budget is not None:
+        plan = solve(held, budget, n_threads=n_threads)
+        told: tuple[Bound, ...] = (_bound(budget, plan.spend, plan.price),)
+    else:
+        found = solve_under(held, _rules(said, table), eligible=_eligible(said, table), keep=_kept(said, table))
+        plan, told = found.plan, found.rules
+    frames.write(frames.plan_table(plan, held), output)
+    mix = dict(zip(plan.treatments, plan.counts.tolist(), strict=True))
+    return Ruling(plan.n, mix, plan.spend, plan.value, plan.gap, told)
+
+
+def _budget(said: Ruled) -> float | None:
+    """Returns the budget, if it is all that the rules say."""
+    if said.eligible or said.keep or said.count or said.use or said.return_ or len(said.spend) != 1:
+        return None
+    (one,) = said.spend
+    return one.at_most if isinstance(one.at_most, float) and one.at_least is None and one.by is None else None
+
+
+def _bound(budget: float, spend: float, price: float) -> Bound:
+    return Bound(f"spend at most {budget:g}", spend, budget, price, price > 0)
+
+
+def _streamed(said: Ruled, menu: Path, budget: float, output: Path, say: Say, n_threads: int) -> Ruling:
+    columns = tuple(name for part in ("value", "cost") for name in _names(said, getattr(said, part), part))
+    units = Units(
+        path=menu, columns=columns, unit=said.unit, menu=lambda table: _cells(said, table), treatments=said.treatments,
+        key={"rules": [said.treatments, said.value, said.cost]},
     )  # fmt: skip
-    frames.write(frames.plan_table(found.plan, held), output)
-    return found
+    done = stream(units, output, lambda run: solve_blocks(run, budget), say=say, n_threads=n_threads)
+    plan: BlockPlan = done.decision
+    mix = dict(zip(said.treatments, done.counts.tolist(), strict=True))
+    return Ruling(done.n, mix, done.spend, done.value, plan.gap, (_bound(budget, done.spend, plan.price),))
 
 
 def _column(table: pa.Table, name: str, field: str) -> pa.ChunkedArray:
@@ -127,21 +188,34 @@ def _column(table: pa.Table, name: str, field: str) -> pa.ChunkedArray:
     return table.column(name)
 
 
-def _numbers(said: Ruled, table: pa.Table, pattern: str, field: str) -> NDArray[np.float64]:
+def _names(said: Ruled, pattern: str, field: str) -> list[str]:
     names = [pattern.replace("{}", treatment) for treatment in said.treatments]
     if len(set(names)) < len(names):
         raise ConfigError(
             f"{field} == {pattern!r}: must hold {{}}, which stands for the treatment. Write e.g. '{field}_{{}}'."
         )
-    return np.column_stack([cells(name, _column(table, name, field)) for name in names])
+    return names
+
+
+def _numbers(said: Ruled, table: pa.Table, pattern: str, field: str) -> NDArray[Any]:
+    columns = [(name, _column(table, name, field)) for name in _names(said, pattern, field)]
+    single = all(pa.types.is_float32(column.type) for _, column in columns)
+    out = np.empty((table.num_rows, len(columns)), np.float32 if single else np.float64, order="F")
+    for j, (name, column) in enumerate(columns):
+        out[:, j] = cells(name, column)
+    return out
+
+
+def _cells(said: Ruled, table: pa.Table) -> Menu:
+    value, cost = (_numbers(said, table, getattr(said, name), name) for name in ("value", "cost"))
+    return Menu(value=value, cost=cost, treatments=said.treatments)
 
 
 def _menu(said: Ruled, table: pa.Table) -> Menu:
-    value, cost = (_numbers(said, table, getattr(said, name), name) for name in ("value", "cost"))
     unit = None if said.unit is None else frames.ids(table, said.unit)
     if unit is not None:
         _check.unique("unit", unit)  # before the plan, which would refuse it after the work
-    return Menu(value=value, cost=cost, treatments=said.treatments, unit=unit)
+    return replace(_cells(said, table), unit=unit)
 
 
 def _eligible(said: Ruled, table: pa.Table) -> NDArray[np.bool_] | None:

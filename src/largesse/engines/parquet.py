@@ -1,0 +1,211 @@
+"""Parquet in, Parquet out: a plan for more units than memory holds.
+
+The units are read once, in blocks; the menu of each block goes to a folder beside the output; the passes of the search
+go over that folder; the plan is written as one file, which appears whole or not at all. Memory holds a few blocks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import fsum
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pa_parquet
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.allocate import _kernels
+from largesse.allocate.blocks import BLOCK, Block, Run
+from largesse.engines.scratch import Scratch
+from largesse.errors import DataError
+from largesse.frames import ids
+from largesse.frames.batches import Batches
+from largesse.menu import Menu
+
+__all__ = ["Decision", "Say", "Streamed", "Units", "silent", "stream", "streams"]
+
+Say = Callable[[str, float], None]
+
+
+def silent(stage: str, share: float) -> None:
+    """Tells nobody what is being done."""
+
+
+def streams(path: Path, output: Path) -> bool:
+    """Returns whether units and plan are Parquet; folders whose names hold values of columns are not read in batches."""
+    if output.suffix.lower() != ".parquet":
+        return False
+    if path.is_dir():
+        return not any("=" in part.name for part in path.rglob("*"))
+    return path.suffix.lower() == ".parquet"
+
+
+class Decision(Protocol):
+    """What decides the units of a block."""
+
+    def of(self, block: Block) -> NDArray[np.int32]:
+        """Returns the treatment of each unit, (n,)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Units:
+    """Units in Parquet, and what turns them into a menu.
+
+    Attributes:
+        path: A file, or a folder of files.
+        columns: The columns that `menu` needs.
+        unit: The column of their ids; None: they are numbered.
+        menu: Table → menu, row by row.
+        treatments: Names of the treatments.
+        key: Plain values that say which menu it is: a run that was killed goes on only where they are the same.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    unit: str | None
+    menu: Callable[[pa.Table], Menu]
+    treatments: tuple[str, ...]
+    key: dict[str, Any]
+
+
+class Streamed(NamedTuple):
+    """A plan that was written.
+
+    Attributes:
+        decision: What decided.
+        n: Number of units.
+        counts: Units per treatment, (M,).
+        spend: Money by the menu, summed in float64 with compensation.
+        value: Value by the menu, likewise.
+    """
+
+    decision: Any
+    n: int
+    counts: NDArray[np.int64]
+    spend: float
+    value: float
+
+
+def stream(
+    units: Units, output: Path, decide: Callable[[Run], Decision], *, say: Say, n_threads: int = 1, size: int = BLOCK
+) -> Streamed:
+    """Decides units in Parquet and writes who gets what; interrupted, the same call goes on where it stopped.
+
+    Args:
+        units: The units.
+        output: A .parquet file; an older one of that name is replaced at the very end.
+        decide: From passes over the blocks to the decision.
+        say: Told what is being done and how far it is, in [0, 1].
+        n_threads: Threads; the file is the same for any number.
+        size: Units of a block.
+
+    Returns:
+        The decision, and the sums of the plan.
+
+    Raises:
+        DataError: The units break a rule (then nothing is left behind), or the disk is full.
+        StoreError: Another process writes the same output.
+    """
+    batches = Batches(units.path)
+    wanted = tuple(dict.fromkeys((*units.columns, *(() if units.unit is None else (units.unit,)))))
+    job = {"key": units.key, "unit": units.unit, "columns": list(wanted), "size": size, "files": _signs(batches)}
+    with Scratch.beside(output, job, size, n_threads) as scratch:
+        total = -(-batches.n // size)
+        if scratch.done:
+            say(f"going on from unit {scratch.done * size:,}: an interrupted run got that far.", 0.0)
+        for table in batches.tables(wanted, size, scratch.done * size):
+            say(f"values and costs of {batches.n:,} units", 0.7 * scratch.done / total)
+            with _counted_from(scratch.done * size):
+                scratch.put(units.menu(table), None if units.unit is None else _numbers(table, units.unit))
+        if units.unit is not None:
+            _refuse_twins(scratch, batches, units.unit)
+        say("the price", 0.7)
+        decision = decide(scratch)
+        written = _written(units, batches, scratch, decision, say)
+        os.replace(scratch.folder / _OUT, output)
+    return written
+
+
+_OUT = "plan.parquet"
+
+
+def _signs(batches: Batches) -> list[list[Any]]:
+    return [[str(file.resolve()), (found := file.stat()).st_size, found.st_mtime_ns] for file in batches.files]
+
+
+def _written(units: Units, batches: Batches, scratch: Scratch, decision: Decision, say: Say) -> Streamed:
+    """Writes the plan into the folder of the job."""
+    names, counts, sums = pa.array(list(units.treatments), pa.string()), np.zeros(len(units.treatments), np.int64), []
+    keys = None if units.unit is None else batches.tables([units.unit], scratch.size)
+    writer = None
+    try:
+        for k in range(scratch.done):
+            say("the plan", 0.8 + 0.2 * k / scratch.done)
+            block = scratch.block(k)
+            treatment, parts = decision.of(block), np.empty(4)
+            _kernels.audit(block.value, block.cost, 0, block.n, treatment, 0.0, np.empty(0, np.int32), parts)
+            sums.append(parts)
+            counts += np.bincount(treatment, minlength=len(counts))
+            rows = np.arange(block.n)
+            table = pa.table(
+                {
+                    "row" if keys is None else "unit": (block.first + rows) if keys is None else next(keys)[units.unit],
+                    "treatment": names.take(pa.array(treatment)),
+                    "value": np.asarray(block.value[treatment, rows]),
+                    "cost": np.asarray(block.cost[treatment, rows]),
+                }
+            )
+            writer = writer or pa_parquet.ParquetWriter(
+                scratch.folder / _OUT, table.schema, use_dictionary=["treatment"]
+            )
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    spend, spend_lost, value, value_lost = np.transpose(sums)
+    return Streamed(decision, batches.n, counts, fsum([*spend, *spend_lost]), fsum([*value, *value_lost]))
+
+
+@contextmanager
+def _counted_from(first: int) -> Iterator[None]:
+    """Says in a refusal which row of the file the first row of a block is."""
+    try:
+        yield
+    except DataError as error:
+        if first:
+            error.add_note(f"Rows are counted from row {first:,} of the file.")
+        raise
+
+
+def _numbers(table: pa.Table, unit: str) -> NDArray[np.uint64]:
+    """Returns a number for each id: itself, or 64 bits of it."""
+    found = ids(table, unit)
+    if found.dtype.kind in "iu":
+        return found.astype(np.int64).view(np.uint64)
+    return pl.Series(pl.from_arrow(table[unit])).hash().to_numpy()
+
+
+def _refuse_twins(scratch: Scratch, batches: Batches, unit: str) -> None:
+    """Refuses units that stand there twice."""
+    every = scratch.ids(batches.n)
+    every.sort()
+    twice = np.unique(every[1:][every[1:] == every[:-1]])
+    if not len(twice):
+        return
+    seen: dict[Any, int] = {}
+    for k, table in enumerate(batches.tables([unit], scratch.size)):
+        for row in np.flatnonzero(np.isin(_numbers(table, unit), twice)).tolist():
+            name = table[unit][row].as_py()
+            if name in seen:  # 64 bits of two ids may be the same; the ids are not
+                rows = f"rows {seen[name]} and {k * scratch.size + row}; {len(twice)} ids repeated"
+                remedy = "Drop the duplicates or aggregate them to one row per unit."
+                raise _check.refuse("unit", name, f"each unit may stand only once ({rows})", remedy)
+            seen[name] = k * scratch.size + row

@@ -1,0 +1,149 @@
+"""Menus of many units on disk, block by block, while a plan is made: a killed run goes on from the last whole block."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse.allocate.blocks import Block
+from largesse.errors import DataError, LargesseError, StoreError
+from largesse.menu import Menu
+
+__all__ = ["Scratch"]
+
+Found = TypeVar("Found")
+_JOB = "job.json"
+
+
+class Scratch:
+    """A folder beside the output, for one job only.
+
+    Attributes:
+        folder: Where it is.
+        size: Units of a block.
+        done: Blocks that are there.
+        n_threads: Threads that work on blocks; the answers are the same for any number.
+    """
+
+    def __init__(self, folder: Path, size: int, n_threads: int) -> None:
+        self.folder, self.size, self.n_threads = folder, size, n_threads
+        self.done = 0
+        while self._menu(self.done).exists():
+            self.done += 1
+
+    def put(self, menu: Menu, ids: NDArray[np.uint64] | None) -> None:
+        """Writes the next block: a menu, and a number for each unit's id."""
+        if ids is not None:
+            _write(self._ids(self.done), ids)
+        _write(self._menu(self.done), np.array([menu.value.T, menu.cost.T]))
+        self.done += 1
+
+    def block(self, k: int) -> Block:
+        """Returns one block; what it holds is read when it is used."""
+        both = np.asarray(np.load(self._menu(k), mmap_mode="r"))
+        return Block(k * self.size, both[0], both[1])
+
+    def ids(self, n: int) -> NDArray[np.uint64]:
+        """Returns the numbers of all ids, (n,)."""
+        out = np.empty(n, np.uint64)
+        for k in range(self.done):
+            out[k * self.size : (k + 1) * self.size] = np.load(self._ids(k))
+        return out
+
+    def __call__(self, task: Callable[[Block], Found]) -> list[Found]:
+        """Does a task for every block."""
+        with ThreadPoolExecutor(self.n_threads) as pool:
+            return list(pool.map(lambda k: task(self.block(k)), range(self.done)))
+
+    def _menu(self, k: int) -> Path:
+        return self.folder / f"menu-{k:06d}.npy"
+
+    def _ids(self, k: int) -> Path:
+        return self.folder / f"ids-{k:06d}.npy"
+
+    @classmethod
+    @contextmanager
+    def beside(cls, output: Path, job: dict[str, Any], size: int, n_threads: int) -> Iterator[Scratch]:
+        """Yields the folder of a job that ends in an output: what an interrupted run of the same job has left, or an empty one.
+
+        It goes when the job is done, or when its data are refused; it stays when the job is interrupted or the disk full.
+
+        Raises:
+            StoreError: The folder cannot be made, is not ours, or another process is at the same output.
+        """
+        folder = output.parent / f".{output.name}.partial"
+        with _ours(folder, output), _locked(folder, output):
+            if _job(folder) != job:
+                for old in folder.iterdir():
+                    old.unlink()
+                _write_text(folder / _JOB, json.dumps(job))
+            try:
+                yield cls(folder, size, n_threads)
+            except LargesseError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _ours(folder: Path, output: Path) -> Iterator[None]:
+    if folder.exists() and any(folder.iterdir()) and not (folder / _JOB).is_file():
+        raise StoreError(f"{folder}: is in the way, and was not made by largesse. Move it, or choose another output.")
+    try:
+        folder.mkdir(exist_ok=True)
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{output}: cannot be written ({error.strerror or error}). Create the folder, check that it is writable and "
+            f"has room; the same command then goes on where it stopped ({folder} holds what is done).", field=str(output),
+        ) from error  # fmt: skip
+
+
+@contextmanager
+def _locked(folder: Path, output: Path) -> Iterator[None]:
+    """Holds the folder against other processes, where the system has locks; a killed process holds none."""
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover  (Windows)
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(
+                f"{output}: another process is writing it. Wait for it, or choose another name."
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _job(folder: Path) -> Any:
+    try:
+        return json.loads((folder / _JOB).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _write(path: Path, array: NDArray[Any]) -> None:
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+    os.replace(partial, path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

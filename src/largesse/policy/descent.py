@@ -1,0 +1,133 @@
+"""The calibrated price of a budget for units in blocks: many million of them, never sorted and never all in memory.
+
+What the menu plans to spend is summed exactly at a few thousand prices, drawn from the units' own increments, and
+corrected there as `PriceCurve` says. Between the two of these prices where the budget is reached, every price that
+changes a unit's plan is looked at; there the expected spend follows the planned one in a straight line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import fsum, inf
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse.allocate import _kernels
+from largesse.allocate.blocks import Block, Decide, Draw, Run, drawn
+from largesse.allocate.ledger import Increments
+from largesse.policy.curve import Ladder, PriceCurve
+
+__all__ = ["Bin", "Descent", "Priced", "descend"]
+
+Floats = NDArray[np.float64]
+_BINS = 4096
+
+
+class Descent(NamedTuple):
+    """The price of a budget.
+
+    Attributes:
+        price: Of money.
+        ladder: Spend at the prices that were looked at.
+        n: Number of units.
+    """
+
+    price: float
+    ladder: Ladder
+    n: int
+
+
+def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) -> Descent:
+    """Returns the price at which the units of all blocks spend a budget.
+
+    Args:
+        curve: The price curve of the model whose menus the blocks hold.
+        run: Does a task for every block; called three times.
+        budget: Money for all units; infinity for no limit.
+        safety: As for `PriceCurve.price_for`.
+
+    Raises:
+        InfeasibleBudget: Even the cheapest treatment for everybody is expected (or bound) to spend more.
+    """
+    draw = Draw()
+    sample, n = drawn(run(draw), draw)
+    slopes = np.unique(sample.steps.slope)
+    some = slopes[np.unique(np.linspace(0, len(slopes) - 1, min(_BINS, len(slopes))).astype(np.int64))]
+    edges = np.nextafter(some, inf)[::-1].copy()  # falling; beside the units' own prices, which tie
+    spends = _kernels.cumulate(*_binned(run, edges))
+    price, planned = np.concatenate([[0.0], edges[::-1], [inf]]), spends[::-1]
+    coarse = curve.rungs(price, planned)
+    at = coarse.price_for(budget, safety)
+    k = int(np.searchsorted(price, at))
+    if k > 0:
+        inside = Increments.joined(part.found for part in run(Decide(float(price[k - 1]), float(price[k]))))
+        coarse = _refined(curve, coarse, planned, k, inside)
+        at = coarse.price_for(budget, safety)
+    return Descent(at, coarse, n)
+
+
+def _refined(curve: PriceCurve, coarse: Ladder, planned: Floats, k: int, inside: Increments) -> Ladder:
+    """Returns the ladder with every price between two of its rungs that changes a plan."""
+    spent = _kernels.cumulate(float(planned[k]), np.diff(inside.cost, axis=0)[0])[:-1]  # before each increment
+    new = np.append(True, inside.slope[1:] != inside.slope[:-1])[: len(inside.slope)]
+    price, spent = inside.slope[new][::-1], spent[new][::-1]
+    low, high = planned[k], planned[k - 1]
+    share = np.clip((spent - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(spent)
+    between = curve.rungs(price, spent)
+    mean = coarse.mean[k] + share * (coarse.mean[k - 1] - coarse.mean[k])
+    return Ladder(
+        *(
+            np.concatenate([ours[:k], found, ours[k:]])
+            for ours, found in (
+                (coarse.price, price), (coarse.mean, mean), (coarse.margin, between.margin), (coarse.sd, between.sd)
+            )
+        )
+    )  # fmt: skip
+
+
+class Binned(NamedTuple):
+    """The money of a block: of its cheapest plan, and of its increments in each bin of prices, (K + 1,)."""
+
+    start: float
+    money: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bin:
+    """Sums increments in bins of prices.
+
+    Attributes:
+        edges: Prices, falling, (K,).
+    """
+
+    edges: Floats
+
+    def __call__(self, block: Block) -> Binned:
+        """Returns the sums of one block."""
+        sums, none = np.empty((len(self.edges) + 1, 3)), np.zeros(len(self.edges) + 1, np.bool_)
+        start, _ = _kernels.bin_steps(block.value, block.cost, 0, block.n, self.edges, none, sums, np.empty((0, 3)))
+        return Binned(start, sums[:, 1].copy())
+
+
+def _binned(run: Run, edges: Floats) -> tuple[float, Floats]:
+    parts = list(run(Bin(edges)))
+    return fsum(part.start for part in parts), np.array(
+        [fsum(money) for money in zip(*(p.money for p in parts), strict=True)]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The plan of a price: argmax value - price · cost.
+
+    Attributes:
+        price: Value per unit of money, >= 0.
+    """
+
+    price: float
+
+    def of(self, block: Block) -> NDArray[np.int32]:
+        """Returns the treatment of each unit of a block, (n,)."""
+        return _kernels.assign_at(block.value, block.cost, self.price)

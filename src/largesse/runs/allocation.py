@@ -1,0 +1,119 @@
+"""`allocate`: who gets what by a run's policy, within a budget in money, from a file of units to a file of the plan."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from largesse import frames
+from largesse.allocate.blocks import Run
+from largesse.engines.parquet import Say, Units, silent, stream, streams
+from largesse.errors import StoreError
+from largesse.menu import Menu
+from largesse.policy import Policy
+from largesse.policy.curve import LEVEL, Estimate, amount, normal_quantile, same_treatments
+from largesse.policy.descent import Descent, Priced, descend
+from largesse.runs.held import open_run
+from largesse.store import MANIFEST
+
+__all__ = ["Allotted", "allocate_run"]
+
+
+class Allotted(NamedTuple):
+    """A plan that was written, and what it will truly spend and bring; see `policy.Allocation`.
+
+    Attributes:
+        n: Number of units.
+        mix: Units per treatment, by name.
+        budget: Money for all units.
+        price: The price of money it was decided at.
+        planned_spend: Money by the model, uncorrected.
+        spend: Money expected, with its interval.
+        value: Value expected, with its interval.
+        safety: Probability of staying within the budget that was asked for; None: within it on average.
+    """
+
+    n: int
+    mix: dict[str, int]
+    budget: float
+    price: float
+    planned_spend: float
+    spend: Estimate
+    value: Estimate
+    safety: float | None
+
+
+def allocate_run(
+    folder: Path, users: Path, budget: float, output: Path, *, safety: float | None = None, on_average: bool = False,
+    say: Say = silent, n_threads: int = 1,
+) -> Allotted:  # fmt: skip
+    """Decides who gets what within a budget, and writes it: whole or not at all.
+
+    From Parquet to Parquet the units never are in memory all at once, each is scored once, and the same call goes on where an
+    interrupted one stopped; the plan is the same as of units in memory.
+
+    Args:
+        folder: A run folder.
+        users: The units, with the features of the run: a file, or a folder of Parquet files.
+        budget: Money for all units together; infinity for no limit.
+        output: Where the plan goes: .parquet, .csv or .feather.
+        safety: Probability of staying within the budget; None: that of the run's configuration.
+        on_average: Whether the budget is to be kept on average only.
+        say: Told what is being done and how far it is.
+        n_threads: Threads of the search; the plan is the same for any number.
+
+    Raises:
+        InfeasibleBudget: Even the cheapest treatment for everybody spends more.
+        LargesseError: The run or the units cannot be read, or the output cannot be written.
+    """
+    config, policy = open_run(folder)
+    if output.exists() and users.exists() and output.samefile(users):
+        raise StoreError(f"{output}: is the file of the units, which the plan would overwrite. Choose another name.")
+    safety = None if on_average else config.budget.safety if safety is None else safety
+    if policy.encoder is not None and streams(users, output):
+        return _streamed(policy, folder, users, amount(budget), output, safety, say, n_threads)
+    menu = policy.menu(frames.read(users))
+    done = policy.allocate(menu, budget, safety=safety)
+    frames.write(frames.plan_table(done.plan, menu), output)
+    mix = dict(zip(done.plan.treatments, done.plan.counts.tolist(), strict=True))
+    return Allotted(done.n, mix, done.budget, done.price, done.planned_spend, done.spend, done.value, safety)
+
+
+def _streamed(
+    policy: Policy,
+    folder: Path,
+    users: Path,
+    budget: float,
+    output: Path,
+    safety: float | None,
+    say: Say,
+    n_threads: int,
+) -> Allotted:
+    encoder, curve, model = policy.encoder, policy.curve, policy.model
+    assert encoder is not None
+
+    def menu(table: pa.Table) -> Menu:
+        found = model.predict(encoder.transform(table))
+        same_treatments(curve, found.treatments)
+        return found
+
+    def decide(run: Run) -> Priced:
+        found.append(descend(curve, run, budget, safety))
+        return Priced(found[0].price)
+
+    found: list[Descent] = []
+    units = Units(
+        path=users, columns=encoder.features, unit=None if policy.roles is None else policy.roles.unit, menu=menu,
+        treatments=curve.treatments,
+        key={"policy": hashlib.sha256((folder / "policy" / MANIFEST).read_bytes()).hexdigest()},
+    )  # fmt: skip
+    done = stream(units, output, decide, say=say, n_threads=n_threads)
+    ((price, ladder, n),), level = found, LEVEL if safety is None else safety
+    return Allotted(
+        n=n, mix=dict(zip(curve.treatments, done.counts.tolist(), strict=True)), budget=budget, price=price,
+        planned_spend=done.spend, spend=ladder.at(price, normal_quantile(level)),
+        value=curve.value_of(price, done.value, n, level=level), safety=safety,
+    )  # fmt: skip
