@@ -88,10 +88,10 @@ def test_the_file_holds_the_plan_of_units_in_memory(source: Path, output: Path, 
     assert found.drop_columns(key).equals(wanted.drop_columns("row"))
     assert found[key].to_pylist() == (list(range(held.n)) if unit is None else frames.read(source)["who"].to_pylist())
     assert found.schema.field("value").type == pa.float32()
-    assert done.n == held.n
-    assert done.counts.tolist() == plan.counts.tolist()
-    assert done.spend == pytest.approx(plan.spend, rel=1e-14)
-    assert done.value == pytest.approx(plan.value, rel=1e-14)
+    assert done.sums.n == held.n
+    assert done.sums.counts.tolist() == plan.counts.tolist()
+    assert done.sums.spend == pytest.approx(plan.spend, rel=1e-14)
+    assert done.sums.value == pytest.approx(plan.value, rel=1e-14)
     assert done.decision.price == plan.price
     assert left_behind(output) == []
 
@@ -185,7 +185,7 @@ def test_what_another_job_left_is_not_used(source: Path, output: Path, change: s
     every = Stops(100)
     done = run(source, output, every, **options)
     assert every.calls == -(-N // options.get("size", SIZE))
-    assert done.counts.tolist() == solve(menu(frames.read(source)), 500.0).counts.tolist()
+    assert done.sums.counts.tolist() == solve(menu(frames.read(source)), 500.0).counts.tolist()
 
 
 def test_a_full_disk_keeps_what_is_done(source: Path, output: Path):

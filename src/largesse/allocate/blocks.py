@@ -24,7 +24,7 @@ from largesse.allocate.solve import fitting, status_of
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Status
 
-__all__ = ["BLOCK", "Block", "BlockPlan", "Draw", "Increments", "Run", "drawn", "in_blocks", "solve_blocks"]
+__all__ = ["BLOCK", "Block", "BlockPlan", "Decision", "Draw", "Run", "Sums", "drawn", "in_blocks", "solve_blocks"]
 
 Found = TypeVar("Found")
 Array = NDArray[Any]
@@ -55,6 +55,12 @@ class Block:
         """Number of units."""
         return self.value.shape[1]
 
+    def audit(self, treatment: NDArray[np.int32]) -> Floats:
+        """Returns spend, its lost digits, value, its lost digits of a plan of the block, (4,): parts that are yet to be added."""
+        out = np.empty(4)
+        _kernels.audit(self.value, self.cost, 0, self.n, treatment, 0.0, np.empty(0, np.int32), out)
+        return out
+
     def increments(self, rows: Array, low: float, high: float) -> tuple[Steps, Increments]:
         """Returns the hull increments of some rows with a slope in (low, high], as they lie here and as they leave the block."""
         found = steps_of(np.take(self.value, rows, axis=1), np.take(self.cost, rows, axis=1), low, high)
@@ -68,6 +74,14 @@ class Run(Protocol):
 
     def __call__(self, task: Callable[[Block], Found], /) -> Iterable[Found]:
         """Runs one pass."""
+        ...
+
+
+class Decision(Protocol):
+    """What decides the units of a block."""
+
+    def of(self, block: Block) -> NDArray[np.int32]:
+        """Returns the treatment of each unit, (n,)."""
         ...
 
 
@@ -167,6 +181,28 @@ def solve_blocks(run: Run, budget: float) -> BlockPlan:
         price=price, top=high, unit=unit, treatment=treatment, n=n, counts=counts + ledger.moved(len(counts)), spend=spent,
         value=worth, bound=max(bound, worth), budget=float(budget), status=status_of(binds, bound - worth, bound),
     )  # fmt: skip
+
+
+class Sums(NamedTuple):
+    """What a plan adds up to.
+
+    Attributes:
+        n: Number of units.
+        counts: Units per treatment, (M,).
+        spend: Money, summed in float64 with compensation.
+        value: Value, likewise.
+    """
+
+    n: int
+    counts: NDArray[np.int64]
+    spend: float
+    value: float
+
+    @classmethod
+    def over(cls, parts: Iterable[tuple[NDArray[np.int64], Floats]]) -> Sums:
+        """Returns the sums of blocks: units per treatment, and what `Block.audit` returns."""
+        counts, sums = (np.array(column) for column in zip(*parts, strict=True))
+        return cls(int(counts.sum()), counts.sum(axis=0), fsum(sums[:, :2].ravel()), fsum(sums[:, 2:].ravel()))
 
 
 # Of each block, some units
@@ -272,10 +308,8 @@ class Decide:
         count = _kernels.decide(block.value, block.cost, 0, block.n, self.low, self.high, state, rows, sums)
         rows = np.arange(block.n, dtype=np.int32) if self.low == 0 and self.high == inf else rows[:count]
         found, leaving = block.increments(rows, self.low, self.high)
-        exact = np.empty(4)
-        _kernels.audit(block.value, block.cost, 0, block.n, state, 0.0, rows, exact)
         return Decided(
-            exact, float(sums[2]), np.bincount(state, minlength=len(block.value)), leaving,
+            block.audit(state), float(sums[2]), np.bincount(state, minlength=len(block.value)), leaving,
             np.array_equal(found.start, state[rows]),
         )  # fmt: skip
 

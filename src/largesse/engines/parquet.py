@@ -10,9 +10,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import fsum
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,15 +20,14 @@ import pyarrow.parquet as pa_parquet
 from numpy.typing import NDArray
 
 from largesse import _check
-from largesse.allocate import _kernels
-from largesse.allocate.blocks import BLOCK, Block, Run
+from largesse.allocate.blocks import BLOCK, Decision, Run, Sums
 from largesse.engines.scratch import Scratch
 from largesse.errors import DataError
 from largesse.frames import ids
 from largesse.frames.batches import Batches
 from largesse.menu import Menu
 
-__all__ = ["Decision", "Say", "Streamed", "Units", "silent", "stream", "streams"]
+__all__ = ["Say", "Streamed", "Units", "silent", "stream", "streams"]
 
 Say = Callable[[str, float], None]
 
@@ -45,14 +43,6 @@ def streams(path: Path, output: Path) -> bool:
     if path.is_dir():
         return not any("=" in part.name for part in path.rglob("*"))
     return path.suffix.lower() == ".parquet"
-
-
-class Decision(Protocol):
-    """What decides the units of a block."""
-
-    def of(self, block: Block) -> NDArray[np.int32]:
-        """Returns the treatment of each unit, (n,)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,21 +67,10 @@ class Units:
 
 
 class Streamed(NamedTuple):
-    """A plan that was written.
-
-    Attributes:
-        decision: What decided.
-        n: Number of units.
-        counts: Units per treatment, (M,).
-        spend: Money by the menu, summed in float64 with compensation.
-        value: Value by the menu, likewise.
-    """
+    """A plan that was written: what decided, and what the plan adds up to by the menu."""
 
     decision: Any
-    n: int
-    counts: NDArray[np.int64]
-    spend: float
-    value: float
+    sums: Sums
 
 
 def stream(
@@ -143,17 +122,15 @@ def _signs(batches: Batches) -> list[list[Any]]:
 
 def _written(units: Units, batches: Batches, scratch: Scratch, decision: Decision, say: Say) -> Streamed:
     """Writes the plan into the folder of the job."""
-    names, counts, sums = pa.array(list(units.treatments), pa.string()), np.zeros(len(units.treatments), np.int64), []
+    names, sums = pa.array(list(units.treatments), pa.string()), []
     keys = None if units.unit is None else batches.tables([units.unit], scratch.size)
     writer = None
     try:
         for k in range(scratch.done):
             say("the plan", 0.8 + 0.2 * k / scratch.done)
             block = scratch.block(k)
-            treatment, parts = decision.of(block), np.empty(4)
-            _kernels.audit(block.value, block.cost, 0, block.n, treatment, 0.0, np.empty(0, np.int32), parts)
-            sums.append(parts)
-            counts += np.bincount(treatment, minlength=len(counts))
+            treatment = decision.of(block)
+            sums.append((np.bincount(treatment, minlength=len(names)), block.audit(treatment)))
             rows = np.arange(block.n)
             table = pa.table(
                 {
@@ -170,8 +147,7 @@ def _written(units: Units, batches: Batches, scratch: Scratch, decision: Decisio
     finally:
         if writer is not None:
             writer.close()
-    spend, spend_lost, value, value_lost = np.transpose(sums)
-    return Streamed(decision, batches.n, counts, fsum([*spend, *spend_lost]), fsum([*value, *value_lost]))
+    return Streamed(decision, Sums.over(sums))
 
 
 @contextmanager

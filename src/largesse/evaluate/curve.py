@@ -25,7 +25,7 @@ from largesse.evaluate import _kernels
 from largesse.logs import Logs
 from largesse.menu import Menu
 
-__all__ = ["Estimator", "Events", "OutcomeCurve", "outcome_curve", "split"]
+__all__ = ["Estimator", "Events", "OutcomeCurve", "interval_curve", "outcome_curve", "split"]
 
 Estimator = Literal["ht", "sn", "dr"]
 
@@ -146,7 +146,24 @@ def outcome_curve(logs: Logs, menu: Menu, *, estimator: Estimator = "ht", outcom
     if (estimator == "dr") != (outcomes is not None):
         got = None if outcomes is None else f"a menu of {outcomes.n} units"
         raise _check.refuse("outcomes", got, "goes with estimator='dr', and only with it", "Give both or neither.")
-    events = _events(logs, menu, outcomes)
+    lo, hi = taken_interval(menu, logs.treatment)
+    return _curve_of(logs, estimator, _events(logs, lo, hi, menu, outcomes))
+
+
+def interval_curve(logs: Logs, lo: NDArray[np.float64], hi: NDArray[np.float64]) -> OutcomeCurve:
+    """Returns the curve of rows whose intervals are known: the prices at which a policy decides what each row was given.
+
+    Args:
+        logs: Rows with known propensities.
+        lo: Lower ends, (N,); infinite where no price decides it.
+        hi: Upper ends, (N,).
+    """
+    _check.lengths(logs=logs.treatment, lo=lo, hi=hi)
+    return _curve_of(logs, "ht", _events(logs, lo, hi, None, None))
+
+
+def _curve_of(logs: Logs, estimator: Estimator, events: Events) -> OutcomeCurve:
+    """Returns the curve that events add up to."""
     order = np.argsort(events.price, kind="stable")
     sums = _kernels.cumulate(events.step[order]) / logs.total_weight
     sums[np.abs(sums) < 1e-14 * np.abs(sums).max(axis=0)] = 0.0  # what rounding leaves of sums that cancel
@@ -165,13 +182,14 @@ def split(cost: NDArray[np.float64], budgets: Any) -> tuple[Any, Any, Any]:
     return k, np.minimum(k + 1, len(cost) - 1), place - k
 
 
-def _events(logs: Logs, menu: Menu, outcomes: Menu | None) -> Events:
-    lo, hi = taken_interval(menu, logs.treatment)
+def _events(
+    logs: Logs, lo: NDArray[np.float64], hi: NDArray[np.float64], menu: Menu | None, outcomes: Menu | None
+) -> Events:
     w = logs.inverse_propensity
     rows = np.arange(logs.n)
     value, cost = logs.value, logs.cost
     parts = [(np.zeros(1), np.zeros(1, np.int64), np.zeros((1, 3)))]  # so that every curve starts at price 0
-    if outcomes is not None:
+    if menu is not None and outcomes is not None:
         value = value - outcomes.value[rows, logs.treatment]
         cost = cost - outcomes.cost[rows, logs.treatment]
         parts.extend(_predicted(logs, menu, outcomes))

@@ -110,10 +110,9 @@ def _streamed(
         treatments=curve.treatments,
         key={"policy": hashlib.sha256((folder / "policy" / MANIFEST).read_bytes()).hexdigest()},
     )  # fmt: skip
-    done = stream(units, output, decide, say=say, n_threads=n_threads)
-    ((price, ladder, n),), level = found, LEVEL if safety is None else safety
+    n, counts, spend, value = stream(units, output, decide, say=say, n_threads=n_threads).sums
+    ((price, ladder, _),), level = found, LEVEL if safety is None else safety
     return Allotted(
-        n=n, mix=dict(zip(curve.treatments, done.counts.tolist(), strict=True)), budget=budget, price=price,
-        planned_spend=done.spend, spend=ladder.at(price, normal_quantile(level)),
-        value=curve.value_of(price, done.value, n, level=level), safety=safety,
+        n=n, mix=dict(zip(curve.treatments, counts.tolist(), strict=True)), budget=budget, price=price, planned_spend=spend,
+        spend=ladder.at(price, normal_quantile(level)), value=curve.value_of(price, value, n, level=level), safety=safety,
     )  # fmt: skip

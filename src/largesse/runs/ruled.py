@@ -175,8 +175,9 @@ def _streamed(said: Ruled, menu: Path, budget: float, output: Path, say: Say, n_
     )  # fmt: skip
     done = stream(units, output, lambda run: solve_blocks(run, budget), say=say, n_threads=n_threads)
     plan: BlockPlan = done.decision
-    mix = dict(zip(said.treatments, done.counts.tolist(), strict=True))
-    return Ruling(done.n, mix, done.spend, done.value, plan.gap, (_bound(budget, done.spend, plan.price),))
+    n, counts, spend, value = done.sums
+    mix = dict(zip(said.treatments, counts.tolist(), strict=True))
+    return Ruling(n, mix, spend, value, plan.gap, (_bound(budget, spend, plan.price),))
 
 
 def _column(table: pa.Table, name: str, field: str) -> pa.ChunkedArray:

@@ -1,0 +1,240 @@
+"""Spark: the same passes over a DataFrame that one machine is too small for. The plan is that of one machine.
+
+`score` adds a model's menu to every row, `solve` and `allocate` decide within a budget, `curve` says what a policy is
+worth on rows of a trial. Each pass is one job: `mapInArrow` of the same kernels, blocks of rows in, sums out. largesse
+must be installed where the executors run; nothing else is needed there but what Spark ships.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from largesse import frames
+from largesse.allocate import taken_interval
+from largesse.allocate.blocks import Block, BlockPlan, Decision, Sums, solve_blocks
+from largesse.engines.rows import Batches, Columns, DataFrame, Passes, collected, mapped, need, numbered, picked
+from largesse.errors import DataError, SchemaError
+from largesse.evaluate.curve import OutcomeCurve, interval_curve
+from largesse.frames.columns import coded, texts
+from largesse.menu import Menu
+from largesse.policy import Policy
+from largesse.policy.curve import LEVEL, Estimate, amount, normal_quantile
+from largesse.policy.descent import Priced, descend
+from largesse.roles import Roles
+
+__all__ = ["Allocated", "Columns", "Passes", "Solved", "allocate", "curve", "score", "solve"]
+
+
+# ---- what one calls
+
+
+def score(frame: DataFrame, policy: Policy, *, keep: Sequence[str] = ()) -> DataFrame:
+    """Returns what a policy's model believes of every row: columns ``value_...`` and ``cost_...`` for each treatment.
+
+    Args:
+        frame: A DataFrame with the features that the policy was fitted on.
+        policy: A policy with an encoder, as `Policy.load` gives it for a run.
+        keep: Columns to carry along, e.g. the unit id.
+
+    Raises:
+        SchemaError: A column is missing.
+    """
+    wanted, files, keep = _features(policy), _packed(policy), list(keep)
+    need(frame, [*wanted, *keep])
+    columns = Columns(policy.curve.treatments)
+
+    def work(batches: Batches) -> Iterator[pa.RecordBatch]:
+        model = _unpacked(files)
+        for batch in batches:
+            if batch.num_rows:
+                table = pa.Table.from_batches([batch])
+                out = {name: table[name] for name in keep} | columns.table(_menu_of(model, table))
+                yield from pa.table(out).combine_chunks().to_batches()
+
+    kind, kinds = _menu_kind(policy), dict(frame.dtypes)
+    schema = [f"`{name}` {kinds[name]}" for name in keep] + [f"`{name}` {kind}" for name in columns.names]
+    return mapped(picked(frame, [*keep, *wanted]), work, ", ".join(schema))
+
+
+class Solved(NamedTuple):
+    """The plan at a budget.
+
+    Attributes:
+        plan: Its price, spend, value, bound and counts.
+        passes: Gives the plan as a DataFrame: `passes.plan(plan, keep=["user"])`.
+    """
+
+    plan: BlockPlan
+    passes: Passes
+
+
+def solve(frame: DataFrame, budget: float, columns: Columns) -> Solved:
+    """Returns the best plan of whole units within a budget, in three jobs; one more for each bracket that misses the price.
+
+    Args:
+        frame: Rows with a menu. They must be the same each time they are computed: read from files, or persisted.
+        budget: Money for all units together; infinity for no limit.
+        columns: Where the menus are.
+
+    Raises:
+        InfeasibleBudget: Even the cheapest plan costs more.
+        DataError: A cell breaks a rule, or the rows change between two passes.
+    """
+    passes = Passes.over(frame, columns)
+    return Solved(solve_blocks(passes, budget), passes)
+
+
+class Allocated(NamedTuple):
+    """A policy's plan at a budget, and what it will truly spend and bring; see `policy.Allocation`.
+
+    Attributes:
+        frame: The plan as a DataFrame.
+        scored: The menus, persisted on the executors' disks; `scored.unpersist()` once the plan is written.
+        sums: What the plan adds up to by the menus.
+        price: The price of money it was decided at.
+        spend: Money expected, with its interval.
+        value: Value expected, with its interval.
+    """
+
+    frame: DataFrame
+    scored: DataFrame
+    sums: Sums
+    price: float
+    spend: Estimate
+    value: Estimate
+
+
+def allocate(
+    frame: DataFrame, policy: Policy, budget: float, *, safety: float | None = None, keep: Sequence[str] = ()
+) -> Allocated:
+    """Returns who gets what by a policy under a budget: each row is scored once, four jobs.
+
+    Args:
+        frame: A DataFrame with the features that the policy was fitted on.
+        policy: A policy with an encoder.
+        budget: Money for all units together; infinity for no limit.
+        safety: Probability that the money truly spent stays within the budget; None: it does on average.
+        keep: Columns to carry along, e.g. the unit id.
+
+    Raises:
+        InfeasibleBudget: Even the cheapest treatment for everybody spends more.
+        LargesseError: A column is missing, or a cell breaks a rule.
+    """
+    from pyspark import StorageLevel
+
+    money, level = amount(budget), LEVEL if safety is None else safety
+    scored = score(frame, policy, keep=keep).persist(StorageLevel.DISK_ONLY)
+    passes = Passes.over(scored, Columns(policy.curve.treatments))
+    found = descend(policy.curve, passes, money, safety)
+    decision = Priced(found.price)
+    sums = Sums.over(passes(_Audit(decision)))
+    return Allocated(
+        passes.plan(decision, keep), scored, sums, found.price, found.ladder.at(found.price, normal_quantile(level)),
+        policy.curve.value_of(found.price, sums.value, sums.n, level=level),
+    )  # fmt: skip
+
+
+def curve(frame: DataFrame, policy: Policy, roles: Roles, *, propensity: Any = None) -> OutcomeCurve:
+    """Returns the outcome curve of a policy on rows of a trial: scored in one job, of each row seven numbers come back.
+
+    Args:
+        frame: Rows assigned at random that the model has not seen.
+        policy: A policy with an encoder.
+        roles: Which column plays which part; a cost column is needed.
+        propensity: As for `Logs`; a propensity column wins.
+
+    Raises:
+        LargesseError: A column is missing, or a row breaks a rule.
+    """
+    if roles.cost is None:
+        raise SchemaError("roles.cost: no column is named, one is needed here. Write the rule's costs into a column.",
+                          field="cost")  # fmt: skip
+    named = (roles.treatment, roles.value, roles.cost, roles.propensity, roles.weight)
+    parts, wanted, files = [name for name in named if name is not None], _features(policy), _packed(policy)
+    need(frame, [*parts, *wanted])
+
+    def work(batches: Batches) -> Iterator[tuple[int, int, Any]]:
+        model = _unpacked(files)
+        place = {name: code for code, name in enumerate(model.curve.treatments)}
+        for first, table in numbered(batches):
+            taken, labels = coded(table[roles.treatment])
+            codes = np.array([*(place.get(name, 0) for name in texts(labels)), 0])[
+                taken
+            ]  # the unknown are refused below
+            ends = taken_interval(_menu_of(model, table), codes)
+            yield first, 0, (table.select(parts).combine_chunks().to_batches(), *ends)
+
+    some = picked(frame, [*parts, *wanted])
+    found = [cells for _, _, cells in collected(some, work)]
+    table = pa.Table.from_batches([batch for batches, _, _ in found for batch in batches])
+    lo, hi = (np.concatenate([part[k] for part in found]) for k in (1, 2))
+    plain = Roles(
+        treatment=roles.treatment, value=roles.value, cost=roles.cost, propensity=roles.propensity, weight=roles.weight,
+        features=("row",), treatments=policy.curve.treatments,
+    )  # fmt: skip
+    whole = pa.table({**{name: table[name] for name in parts}, "row": np.arange(len(lo))})
+    rows, _ = frames.logs(whole, plain, propensity=propensity)
+    return interval_curve(rows, lo, hi)
+
+
+@dataclass(frozen=True, slots=True)
+class _Audit:
+    """Sums what a decision gives the units of a block."""
+
+    decision: Decision
+
+    def __call__(self, block: Block) -> tuple[Any, Any]:
+        treatment = self.decision.of(block)
+        return np.bincount(treatment, minlength=len(block.value)), block.audit(treatment)
+
+
+# ---- policies travel as the files they are saved as
+
+
+def _features(policy: Policy) -> list[str]:
+    """Returns the columns that a policy needs."""
+    if policy.encoder is None:
+        raise DataError("policy: has no encoder, which turns columns into features. Load one that a run has saved.",
+                        field="policy")  # fmt: skip
+    return list(policy.encoder.features)
+
+
+def _packed(policy: Policy) -> bytes:
+    """Returns the files of a policy as one piece: what travels are arrays and plain values, no code."""
+    with tempfile.TemporaryDirectory() as folder:
+        policy.save(Path(folder) / "policy")
+        files = sorted(path for path in (Path(folder) / "policy").rglob("*") if path.is_file())
+        return pickle.dumps([(str(path.relative_to(folder)), path.read_bytes()) for path in files])
+
+
+@lru_cache(maxsize=4)
+def _unpacked(files: bytes) -> Policy:
+    """Returns the policy, loaded once by each worker."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in pickle.loads(files):
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return Policy.load(Path(folder) / "policy")
+
+
+def _menu_of(policy: Policy, table: pa.Table) -> Menu:
+    """Returns what a policy's model believes of a table's rows."""
+    assert policy.encoder is not None
+    return policy.model.predict(policy.encoder.transform(table))
+
+
+def _menu_kind(policy: Policy) -> str:
+    """Returns Spark's name of the kind of numbers in that menu."""
+    assert policy.encoder is not None
+    one = policy.model.predict(np.zeros((1, len(policy.encoder.names)), np.float32))
+    return "float" if one.value.dtype == np.float32 else "double"
