@@ -218,13 +218,13 @@ def decide(
         low: The lower price.
         high: The higher price; at an infinite one everyone gets the cheapest.
         state: Receives each unit's treatment at the higher price, (N,).
-        undecided: Receives the positions of the units that the prices treat differently, from `first` on, (N,).
+        undecided: Receives the positions of the units that the prices treat differently, (n,) of room for all looked at.
         sums: Receives the spend and the value at the higher price and the spend at the lower one; plain sums of chunks.
 
     Returns:
         How many units are undecided.
     """
-    m, k = value.shape[0], first
+    m, k = value.shape[0], 0
     high = min(high, _TOP)
     top, end = np.empty(_CHUNK, np.int64), np.empty(_CHUNK, np.int64)
     tv, tc, ev, ec = np.empty(_CHUNK), np.empty(_CHUNK), np.empty(_CHUNK), np.empty(_CHUNK)
@@ -246,7 +246,7 @@ def decide(
             if top[i] != end[i]:
                 undecided[k] = a + i
                 k += 1
-    return k - first
+    return k
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -270,13 +270,13 @@ def audit(
         stop: The one after the last.
         state: Treatment of each unit, (N,).
         money: How much more; 0 finds none.
-        found: Receives the positions of those units, from `first` on, (N,).
+        found: Receives the positions of those units, (n,) of room for all looked at; empty for no money.
         sums: Receives the spend and its lost digits, the value and its lost digits: add all four ends at the last.
 
     Returns:
         How many were found.
     """
-    m, k = value.shape[0], first
+    m, k = value.shape[0], 0
     bv, bc, good = np.empty(_CHUNK), np.empty(_CHUNK), np.empty(_CHUNK, np.int64)
     s, s_lost, w, w_lost = 0.0, 0.0, 0.0, 0.0
     for a in range(first, stop, _CHUNK):
@@ -299,7 +299,7 @@ def audit(
                     found[k] = a + i
                     k += 1
     sums[0], sums[1], sums[2], sums[3] = s, s_lost, w, w_lost
-    return k - first
+    return k
 
 
 @njit(cache=True, nogil=True)

@@ -35,6 +35,11 @@ class Steps:
     slope: NDArray[np.float64]
     start: NDArray[np.int32]
 
+    def by_slope(self) -> Steps:
+        """Returns them by falling slope; ties keep their places."""
+        order = falling(self.slope)
+        return Steps(self.unit[order], self.source[order], self.target[order], self.slope[order], self.start)
+
     def change(self, table: NDArray[Any]) -> NDArray[np.float64]:
         """Returns what each increment adds to a table (N, M) of values or costs, float64 (K,)."""
         return table[self.unit, self.target].astype(np.float64) - table[self.unit, self.source]
@@ -62,14 +67,16 @@ def steps(menu: Menu, rows: NDArray[np.int32] | None = None, low: float = 0.0, h
     return steps_of(value, cost, low, high)
 
 
-def steps_of(value: NDArray[Any], cost: NDArray[Any], low: float = 0.0, high: float = inf) -> Steps:
-    """Returns the same of values and costs as the kernels take them, (M, N)."""
+def steps_of(
+    value: NDArray[Any], cost: NDArray[Any], low: float = 0.0, high: float = inf, ordered: bool = True
+) -> Steps:
+    """Returns the same of values and costs as the kernels take them, (M, N); in the order of the units if not `ordered`."""
     k = _kernels.count_steps(value, cost, low, high)
     unit, source, target = (np.empty(k, np.int32) for _ in range(3))
     slope, start = np.empty(k), np.empty(value.shape[1], np.int32)
     _kernels.fill_steps(value, cost, low, high, start, unit, source, target, slope)
-    order = falling(slope)
-    return Steps(unit[order], source[order], target[order], slope[order], start)
+    found = Steps(unit, source, target, slope, start)
+    return found.by_slope() if ordered else found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

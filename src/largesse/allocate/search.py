@@ -11,13 +11,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import fsum, inf
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from largesse.allocate import _kernels
-from largesse.allocate.frontier import Steps, steps, steps_of
+from largesse.allocate.frontier import Steps, falling, steps, steps_of
 from largesse.menu import Menu
 
 __all__ = [
@@ -53,19 +53,23 @@ class Near:
         spend: Money that plan spends.
         value: What it is worth.
         low: The lower price: increments below it are not among `steps`; 0 where all are.
+        paid: What each increment costs in money, (K,).
+        gained: What it adds to the value, (K,).
     """
 
     steps: Steps
     spend: float
     value: float
     low: float
+    paid: NDArray[np.float64]
+    gained: NDArray[np.float64]
 
 
 def whole(menu: Menu) -> Near:
     """Returns all increments."""
     found = steps(menu)
     spend, value, _ = audited(menu, found.start)
-    return Near(found, spend, value, 0.0)
+    return Near(found, spend, value, 0.0, found.change(menu.cost), found.change(menu.value))
 
 
 def near(menu: Menu, limit: float, n_threads: int = 1) -> Near:
@@ -144,27 +148,53 @@ def some_rows(n: int) -> NDArray[np.int32]:
 def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -> Near | None:
     """Returns the increments between two prices; None unless the budget surely breaks between them."""
     value, cost = menu.value.T, menu.cost.T
-    state, undecided = np.empty(menu.n, np.int32), np.empty(menu.n, np.int32)
+    state = np.empty(menu.n, np.int32)
 
     blocks = blocks_of(menu.n)
     sums = np.empty((len(blocks), 3))
 
-    def work(k: int) -> NDArray[np.int32]:
+    def work(k: int) -> _Part | None:
         first, stop = blocks[k].start, blocks[k].stop
+        undecided = np.empty(stop - first, np.int32)
         count = _kernels.decide(value, cost, first, stop, low, high, state, undecided, sums[k])
-        return undecided[first : first + count]
+        return _part(value, cost, undecided[:count], state, low, high)
 
-    active = np.concatenate(threaded(work, len(blocks), n_threads))
+    parts = threaded(work, len(blocks), n_threads)
     spend, worth, most = (fsum(column) for column in sums.T)
     within = most >= limit * (1 + INSIDE) or low == 0
     if not within or (spend > limit * (1 - INSIDE) and high != inf):
         return None
-    found = steps(menu, active, low, high)
-    if not np.array_equal(found.start, state[active]):  # rounding: two treatments of a unit as good as tied at an end
+    held = [part for part in parts if part is not None]
+    if len(held) < len(parts):
         return None
+    unit, source, target, slope, paid, gained = (np.concatenate(columns) for columns in zip(*held, strict=True))
+    order = falling(slope)
     if high == inf:  # whether the cheapest plan is within the budget is a matter of the last bit
         spend, worth, _ = audited(menu, state, 0.0, n_threads)
-    return Near(Steps(active[found.unit], found.source, found.target, found.slope, state), spend, worth, low)
+    found = Steps(unit[order], source[order], target[order], slope[order], state)
+    return Near(found, spend, worth, low, paid[order], gained[order])
+
+
+class _Part(NamedTuple):
+    """The increments of a block's undecided units, in the order of the units: columns of `Steps`, money and value."""
+
+    unit: NDArray[np.int32]
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+    slope: NDArray[np.float64]
+    paid: NDArray[np.float64]
+    gained: NDArray[np.float64]
+
+
+def _part(
+    value: NDArray[Any], cost: NDArray[Any], rows: NDArray[np.int32], state: NDArray[np.int32], low: float, high: float
+) -> _Part | None:
+    """Returns the increments of some units; None if rounding makes two of a unit's treatments as good as tied at an end."""
+    v, c = np.take(value, rows, axis=1), np.take(cost, rows, axis=1)
+    found = steps_of(v, c, low, high, ordered=False)
+    if not np.array_equal(found.start, state[rows]):
+        return None
+    return _Part(rows[found.unit], found.source, found.target, found.slope, found.change(c.T), found.change(v.T))
 
 
 def blocks_of(n: int) -> list[slice]:
@@ -184,14 +214,15 @@ def audited(
     menu: Menu, treatment: NDArray[np.int32], more: float = 0.0, n_threads: int = 1
 ) -> tuple[float, float, NDArray[np.int32]]:
     """Returns spend and value of a plan, and the units for whom something better costs at most so much more."""
-    value, cost, found = menu.value.T, menu.cost.T, np.empty(menu.n if more > 0 else 0, np.int32)
+    value, cost = menu.value.T, menu.cost.T
     blocks = blocks_of(menu.n)
     sums = np.empty((len(blocks), 4))
 
     def work(k: int) -> NDArray[np.int32]:
         first, stop = blocks[k].start, blocks[k].stop
+        found = np.empty(stop - first if more > 0 else 0, np.int32)
         count = _kernels.audit(value, cost, first, stop, treatment, more, found, sums[k])
-        return found[first : first + count]
+        return found[:count].copy()
 
     some = np.concatenate(threaded(work, len(blocks), n_threads))
     return fsum(sums[:, :2].ravel()), fsum(sums[:, 2:].ravel()), some

@@ -62,15 +62,13 @@ def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
     found = held.steps
     if held.spend > limit:
         raise InfeasibleBudget(limit, held.spend)
-    paid = found.change(menu.cost)
-    spend = _kernels.cumulate(held.spend, paid)
-    value = _kernels.cumulate(held.value, found.change(menu.value))
+    spend, value = _kernels.cumulate(held.spend, held.paid), _kernels.cumulate(held.value, held.gained)
     fits = fitting(spend, limit, lambda k: audit(menu, _after(found, k))[0])
     binds = fits < len(found.slope)
     price = float(found.slope[fits]) if binds else 0.0
     # λ*B + Σ_i max_j (value - λ* cost), rearranged: no difference of large numbers.
     bound = value[fits] + (price * (limit - spend[fits]) if binds else 0.0)
-    treatment, spent, worth = _round(menu, held, limit, paid, (fits, float(spend[fits])), n_threads)
+    treatment, spent, worth = _round(menu, held, limit, (fits, float(spend[fits])), n_threads)
     return Plan(
         treatment=treatment, price=price, spend=spent, value=worth, bound=max(float(bound), worth),
         budget=float(budget), status=status_of(binds, bound - worth, bound), treatments=menu.treatments, unit=menu.unit,
@@ -119,11 +117,11 @@ def fitting(spend: NDArray[np.float64], limit: float, spends: Callable[[int], fl
 
 
 def _round(
-    menu: Menu, held: Near, limit: float, paid: NDArray[np.float64], at: tuple[int, float], n_threads: int
+    menu: Menu, held: Near, limit: float, at: tuple[int, float], n_threads: int
 ) -> tuple[NDArray[np.int32], float, float]:
     """Returns the plan of the first increments and whatever else fits, its spend, which is within the limit, and its value."""
     found, state = held.steps, _after(held.steps, at[0])
-    last, spent = _kernels.fill(at[1], limit, at[0], found.unit, found.source, found.target, paid, state)
+    last, spent = _kernels.fill(at[1], limit, at[0], found.unit, found.source, found.target, held.paid, state)
     left = max(limit - spent, 0.0) if held.low > 0 else 0.0
     spent, worth, some = _within(menu, found, last, limit, state, left, n_threads)
     if len(some):  # of these, what fits among the increments below the bracket
