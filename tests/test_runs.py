@@ -110,6 +110,33 @@ def test_units_are_allocated_alike_in_memory_and_from_file_to_file(run, place: P
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
+def test_rules_beside_the_budget_hold_in_corrected_money(run, place: Path, tmp_path: Path):
+    users, plan, rules = place / "users.parquet", tmp_path / "plan.parquet", tmp_path / "rules.toml"
+    free = allocate_run(run.folder, users, 60.0, plan)
+    names = list(free.mix)
+    rules.write_text(
+        f'count = [{{treatment = "{names[-1]}", at_most = 7}}, {{treatment = "{names[1]}", at_least = 30}}]\n'
+    )
+    done = allocate_run(run.folder, users, 60.0, plan, rules=rules)
+    assert done.mix[names[-1]] <= 7
+    assert done.mix[names[1]] >= 30
+    assert done.rules[0].rule == "spend at most 60"
+    table = frames.read(plan)
+    assert table["unit"].to_pylist() == list(range(400))
+    assert sum(table["cost"].to_pylist()) == pytest.approx(done.rules[0].used)
+    assert done.rules[0].used <= 60.0
+    assert done.spend.high <= 60.0 * (1 + 1e-6)  # the run's safety
+    assert done.spend.low < done.spend.mean < done.spend.high
+    loose = tmp_path / "loose.toml"
+    loose.write_text(f'count = [{{treatment = "{names[-1]}", at_most = 400}}]\n')
+    same = allocate_run(run.folder, users, 60.0, plan, rules=loose)
+    assert same.value.mean == pytest.approx(free.value.mean, rel=0.02)
+    assert same.planned_spend == pytest.approx(free.planned_spend, rel=0.02)
+    rules.write_text('treatments = ["a", "b"]\nspend = [{at_most = 3}]\n')
+    with pytest.raises(DataError, match="treatments == .*the run has"):
+        allocate_run(run.folder, users, 60.0, plan, rules=rules)
+
+
 def test_the_policy_is_the_one_that_was_learned(run, place: Path):
     policy = Policy.load(run.folder / "policy")
     users = frames.read(place / "users.parquet")

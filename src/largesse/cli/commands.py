@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.markup import escape
 
 from largesse.errors import LargesseError, StoreError
+
+if TYPE_CHECKING:
+    from largesse.allocate import Bound
 
 __all__ = ["app", "run"]
 
@@ -188,6 +192,9 @@ def allocate(
         typer.Option(help="Probability of staying within the budget; budget.safety of the run if left out."),
     ] = None,
     on_average: Annotated[bool, typer.Option("--on-average", help="Stay within the budget on average only.")] = False,
+    rules: Annotated[
+        Path | None, typer.Option("--rules", "-r", help="TOML: caps, groups and other rules beside the budget.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Who gets what, within a budget in money."""
@@ -196,16 +203,27 @@ def allocate(
 
     with show.progress(as_json) as say:
         done = allocate_run(
-            run_folder, users, budget, output, safety=safety, on_average=on_average, say=say, n_threads=_threads()
+            run_folder,
+            users,
+            budget,
+            output,
+            safety=safety,
+            on_average=on_average,
+            rules=rules,
+            say=say,
+            n_threads=_threads(),
         )
     if as_json:
         spend, value = done.spend._asdict(), done.value._asdict()
         show.print_json(
             {"output": str(output), "units": done.n, "budget": done.budget, "price": done.price, "spend": spend, "value": value,
-             "planned_spend": done.planned_spend, "safety": done.safety, "mix": done.mix}
+             "planned_spend": done.planned_spend, "safety": done.safety, "mix": done.mix,
+             "rules": [bound._asdict() for bound in done.rules]}
         )  # fmt: skip
         return
     _mix(done.mix, done.n)
+    if done.rules:
+        _rules(done.rules)
     show.out.print(
         f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
         f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"
@@ -236,7 +254,7 @@ def plan(
         )  # fmt: skip
         return
     _mix(done.mix, done.n)
-    show.table("Rules", ("rule", "used", "one more is worth"), [(b.rule, b.used, b.price) for b in done.rules])
+    _rules(done.rules)
     show.out.print(
         f"spend {done.spend:.6g}; value {done.value:.6g}; no plan within the rules is worth more than {done.gap:.3g} beyond it\n"
         f"written: {escape(str(output))}",
@@ -306,6 +324,12 @@ def _mix(mix: dict[str, int], n: int) -> None:
     from largesse.cli import show
 
     show.table("Plan", ("treatment", "units", "share"), [(k, v, f"{v / n:.1%}") for k, v in mix.items()])
+
+
+def _rules(rules: Sequence[Bound]) -> None:
+    from largesse.cli import show
+
+    show.table("Rules", ("rule", "used", "one more is worth"), [(b.rule, b.used, b.price) for b in rules])
 
 
 def _threads() -> int:

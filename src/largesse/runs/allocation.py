@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from largesse import frames
+from largesse import _check, frames
+from largesse.allocate import Bound, Spend
 from largesse.allocate.blocks import Run
 from largesse.engines.parquet import Say, Units, silent, stream, streams
 from largesse.errors import StoreError
@@ -17,6 +20,7 @@ from largesse.policy import Policy
 from largesse.policy.curve import LEVEL, Estimate, amount, normal_quantile, same_treatments
 from largesse.policy.descent import Descent, Priced, descend
 from largesse.runs.held import open_run
+from largesse.runs.ruled import Ruled, under
 from largesse.store import MANIFEST
 
 __all__ = ["Allotted", "allocate_run"]
@@ -34,6 +38,7 @@ class Allotted(NamedTuple):
         spend: Money expected, with its interval.
         value: Value expected, with its interval.
         safety: Probability of staying within the budget that was asked for; None: within it on average.
+        rules: Every rule of a file of rules: use, limit and shadow price, in corrected money.
     """
 
     n: int
@@ -44,11 +49,12 @@ class Allotted(NamedTuple):
     spend: Estimate
     value: Estimate
     safety: float | None
+    rules: tuple[Bound, ...] = ()
 
 
 def allocate_run(
     folder: Path, users: Path, budget: float, output: Path, *, safety: float | None = None, on_average: bool = False,
-    say: Say = silent, n_threads: int = 1,
+    rules: Path | None = None, say: Say = silent, n_threads: int = 1,
 ) -> Allotted:  # fmt: skip
     """Decides who gets what within a budget, and writes it: whole or not at all.
 
@@ -62,6 +68,7 @@ def allocate_run(
         output: Where the plan goes: .parquet, .csv or .feather.
         safety: Probability of staying within the budget; None: that of the run's configuration.
         on_average: Whether the budget is to be kept on average only.
+        rules: A TOML file of further rules, see `Ruled`; then the units are in memory.
         say: Told what is being done and how far it is.
         n_threads: Threads of the search; the plan is the same for any number.
 
@@ -73,6 +80,8 @@ def allocate_run(
     if output.exists() and users.exists() and output.samefile(users):
         raise StoreError(f"{output}: is the file of the units, which the plan would overwrite. Choose another name.")
     safety = None if on_average else config.budget.safety if safety is None else safety
+    if rules is not None:
+        return _under_rules(policy, Ruled.load(rules), users, amount(budget), output, safety)
     if policy.encoder is not None and streams(users, output):
         return _streamed(policy, folder, users, amount(budget), output, safety, say, n_threads)
     menu = policy.menu(frames.read(users))
@@ -80,6 +89,30 @@ def allocate_run(
     frames.write(frames.plan_table(done.plan, menu), output)
     mix = dict(zip(done.plan.treatments, done.plan.counts.tolist(), strict=True))
     return Allotted(done.n, mix, done.budget, done.price, done.planned_spend, done.spend, done.value, safety)
+
+
+def _under_rules(
+    policy: Policy, said: Ruled, users: Path, budget: float, output: Path, safety: float | None
+) -> Allotted:
+    """Plans in corrected money: costs times what the budget's own plan truly spends (with a safety: at most) per money planned.
+
+    The rules make another plan of that, so what it will spend and bring is an estimate without a promise.
+    """
+    table, level = frames.read(users), LEVEL if safety is None else safety
+    menu = policy.menu(table)
+    if said.treatments not in ((), menu.treatments):
+        raise _check.refuse("treatments", said.treatments, f"the run has {menu.treatments}", "Leave them out.")
+    free = policy.allocate(menu, budget, safety=safety)
+    money = free.spend.mean if safety is None else free.spend.high
+    factor = money / free.planned_spend if free.planned_spend > 0 else 1.0
+    corrected = replace(menu, cost=(menu.cost * factor).astype(menu.cost.dtype))
+    limit = Spend(at_most=min(budget, float(np.finfo(float).max)))
+    plan, told = (found := under(said, corrected, table, limit)).plan, found.rules
+    frames.write(frames.plan_table(plan, corrected), output)
+    mix = dict(zip(plan.treatments, plan.counts.tolist(), strict=True))
+    spend = Estimate(*(plan.spend * end / money if money > 0 else plan.spend for end in free.spend))
+    value = policy.curve.value_of(free.price, plan.value, plan.n, level=level)
+    return Allotted(plan.n, mix, budget, plan.price, plan.spend / factor, spend, value, safety, told)
 
 
 def _streamed(

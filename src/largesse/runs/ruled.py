@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from largesse import _check, frames
-from largesse.allocate import Bound, Count, Return, Rule, Spend, Use, solve, solve_under
+from largesse.allocate import Bound, Constrained, Count, Return, Rule, Spend, Use, solve, solve_under
 from largesse.allocate.blocks import BlockPlan, solve_blocks
 from largesse.engines.parquet import Say, Units, silent, stream, streams
 from largesse.errors import ConfigError, SchemaError, StoreError
@@ -21,7 +21,7 @@ from largesse.frames.columns import cells, coded
 from largesse.menu import Menu
 from largesse.roles import nearest
 
-__all__ = ["Ruled", "Ruling", "plan_under"]
+__all__ = ["Ruled", "Ruling", "plan_under", "under"]
 
 Limit = float | dict[str, float]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
@@ -54,7 +54,7 @@ class Ruled(_Section):
     """A file of rules.
 
     Attributes:
-        treatments: Their names, control first.
+        treatments: Their names, control first; a policy's are known.
         value: Name of the columns of values; ``{}`` stands for the treatment.
         cost: Name of the columns of costs.
         unit: The column of the unit ids, optional.
@@ -66,7 +66,7 @@ class Ruled(_Section):
         return_: Value that must come back.
     """
 
-    treatments: Names
+    treatments: Names = ()
     value: str = "value_{}"
     cost: str = "cost_{}"
     unit: str | None = None
@@ -139,6 +139,8 @@ def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_th
     if output.exists() and any(source.exists() and output.samefile(source) for source in (menu, rules)):
         raise StoreError(f"{output}: would overwrite what is read. Choose another name.")
     said = Ruled.load(rules)
+    if not said.treatments:
+        raise ConfigError(f"{rules}: treatments: must name them, control first. Write treatments = [...].")
     budget = _budget(said)
     if budget is not None and streams(menu, output):
         return _streamed(said, menu, budget, output, say, n_threads)
@@ -148,11 +150,23 @@ def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_th
         plan = solve(held, budget, n_threads=n_threads)
         told: tuple[Bound, ...] = (_bound(budget, plan.spend, plan.price),)
     else:
-        found = solve_under(held, _rules(said, table), eligible=_eligible(said, table), keep=_kept(said, table))
+        found = under(said, held, table)
         plan, told = found.plan, found.rules
     frames.write(frames.plan_table(plan, held), output)
     mix = dict(zip(plan.treatments, plan.counts.tolist(), strict=True))
     return Ruling(plan.n, mix, plan.spend, plan.value, plan.gap, told)
+
+
+def under(said: Ruled, menu: Menu, table: pa.Table, *more: Rule) -> Constrained:
+    """Returns the plan of a menu under the rules of a file, about the columns of a table, and others.
+
+    Raises:
+        InfeasibleRules: The rules conflict.
+        LargesseError: A rule does not suit the table or the menu.
+    """
+    said = said.model_copy(update={"treatments": menu.treatments})
+    rules = [*more, *_rules(said, table)]
+    return solve_under(menu, rules, eligible=_eligible(said, table), keep=_kept(said, table))
 
 
 def _budget(said: Ruled) -> float | None:
