@@ -180,7 +180,7 @@ def test_failed_writes_leave_nothing_and_keep_the_old_file(tmp_path):
 
 
 def test_folders_of_parquet_and_single_batches(tmp_path):
-    folder = tmp_path / "rows.parquet"
+    folder = tmp_path / "rows"
     folder.mkdir()
     for k in range(2):
         write(trial().slice(30 * k, 30), folder / f"part{k}.parquet")

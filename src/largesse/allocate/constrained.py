@@ -34,7 +34,7 @@ _OPEN = (2_000, 8_000, 32_000)  # units given to the linear programme; more wher
 _WHOLE = (60, 240, 1_000)  # of these, to the programme of whole units
 _NEAR = 1e-6  # of the value at stake: how near the lowest dual the prices are
 _TIGHT = 2e-6  # of the largest amount: how far within a limit, so that a solver's tolerance breaks none
-_SECONDS = 20.0
+_NODES = 500  # of a search for whole units: the same plan on every machine, however fast
 _FEW_RULES = 12  # conflicting rules of which the needless are sought one by one
 
 
@@ -175,7 +175,7 @@ def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, w
     with _quiet():
         done = milp(
             -value.ravel() / (float(np.ptp(value)) or 1.0), integrality=np.full(value.size, int(whole)),
-            bounds=Bounds(0.0, top.ravel()), options={"time_limit": _SECONDS, "mip_rel_gap": 1e-6},
+            bounds=Bounds(0.0, top.ravel()), options={"node_limit": _NODES, "mip_rel_gap": 1e-6},
             constraints=[
                 LinearConstraint(sparse.kron(sparse.eye(len(some)), np.ones((1, m)), format="csr"), 1.0, 1.0),
                 LinearConstraint(sparse.vstack(tables, format="csr"), -np.inf, limits),

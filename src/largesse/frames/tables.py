@@ -29,7 +29,7 @@ def read(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
     """Returns a file or dataframe as an Arrow table that has rows, and columns whose names differ.
 
     Args:
-        source: A path (.parquet, .csv, .csv.gz, .feather, .arrow), or a dataframe: pandas (its index is left behind),
+        source: A path (.parquet or a folder of them, .csv, .csv.gz, .feather, .arrow), or a dataframe: pandas (its index is left behind),
             polars (lazy frames are collected), pyarrow, a dict from name to array, anything narwhals knows or that
             offers the Arrow C stream.
         columns: Names of the columns to read, in that order; None for all.
@@ -169,7 +169,8 @@ def write(table: Any, path: str | os.PathLike[str]) -> None:
 
 
 def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    get = _READERS[_suffix(path)]
+    suffix = ".parquet" if path.is_dir() else _suffix(path)
+    get = _READERS[suffix]
     if not path.exists():
         raise DataError(
             f"{path}: no such file. Check the name and the folder ({Path.cwd()} is the current one).", field=str(path)
@@ -183,7 +184,7 @@ def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
         if isinstance(error, SchemaError):
             raise
         raise DataError(
-            f"{path}: cannot be read as {_suffix(path)} ({_line(error)}). "
+            f"{path}: cannot be read as {suffix} ({_line(error)}). "
             "It may be truncated or of another format: write it again, or rename it to its true suffix.",
             field=str(path),
         ) from error
