@@ -213,6 +213,11 @@ def test_the_curve_is_that_of_one_machine(spark, policy: Policy, tmp_path: Path)
         engine.curve(frame.replace("large", "huge", subset=["arm"]), policy, ROLES)
     with pytest.raises(SchemaError, match=r"roles.cost: no column is named"):
         engine.curve(frame, policy, Roles(treatment="arm", value="orders"))
+    with pytest.raises(DataError, match="frame: has 0 rows"):
+        engine.curve(frame.where("who < 0"), policy, ROLES)
+    with pytest.raises(InfeasibleBudget):
+        engine.allocate(frame, policy, -1.0)
+    assert not spark.sparkContext._jsc.getPersistentRDDs()
     with pytest.raises(SchemaError, match="column 'age': not in the DataFrame"):
         engine.curve(frame.drop("age"), policy, ROLES)
 

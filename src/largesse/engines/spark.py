@@ -134,9 +134,13 @@ def allocate(
     money, level = amount(budget), LEVEL if safety is None else safety
     scored = score(frame, policy, keep=keep).persist(StorageLevel.DISK_ONLY)
     passes = Passes.over(scored, Columns(policy.curve.treatments))
-    found = descend(policy.curve, passes, money, safety)
-    decision = Priced(found.price)
-    sums = Sums.over(passes(_Audit(decision)))
+    try:
+        found = descend(policy.curve, passes, money, safety)
+        decision = Priced(found.price)
+        sums = Sums.over(passes(_Audit(decision)))
+    except Exception:
+        scored.unpersist()
+        raise
     return Allocated(
         passes.plan(decision, keep), scored, sums, found.price, found.ladder.at(found.price, normal_quantile(level)),
         policy.curve.value_of(found.price, sums.value, sums.n, level=level),
@@ -167,14 +171,14 @@ def curve(frame: DataFrame, policy: Policy, roles: Roles, *, propensity: Any = N
         place = {name: code for code, name in enumerate(model.curve.treatments)}
         for first, table in numbered(batches):
             taken, labels = coded(table[roles.treatment])
-            codes = np.array([*(place.get(name, 0) for name in texts(labels)), 0])[
-                taken
-            ]  # the unknown are refused below
-            ends = taken_interval(_menu_of(model, table), codes)
+            codes = [*(place.get(name, 0) for name in texts(labels)), 0]  # the unknown are refused below
+            ends = taken_interval(_menu_of(model, table), np.array(codes)[taken])
             yield first, 0, (table.select(parts).combine_chunks().to_batches(), *ends)
 
     some = picked(frame, [*parts, *wanted])
     found = [cells for _, _, cells in collected(some, work)]
+    if not found:
+        raise DataError("frame: has 0 rows, at least one is needed. Check the filter it came from.", field="frame")
     table = pa.Table.from_batches([batch for batches, _, _ in found for batch in batches])
     lo, hi = (np.concatenate([part[k] for part in found]) for k in (1, 2))
     plain = Roles(
