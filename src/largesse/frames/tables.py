@@ -29,9 +29,9 @@ def read(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
     """Returns a file or dataframe as an Arrow table that has rows, and columns whose names differ.
 
     Args:
-        source: A path (.parquet or a folder of them, .csv, .csv.gz, .feather, .arrow), or a dataframe: pandas (its index is left behind),
-            polars (lazy frames are collected), pyarrow, a dict from name to array, anything narwhals knows or that
-            offers the Arrow C stream.
+        source: A path (.parquet or a folder of them, .csv, .csv.gz, .feather, .arrow), or a dataframe: pandas (its index
+            is left behind), polars (lazy frames are collected), pyarrow, a dict from name to array, anything narwhals
+            knows or that offers the Arrow C stream.
         columns: Names of the columns to read, in that order; None for all.
 
     Raises:
