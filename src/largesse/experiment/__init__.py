@@ -1,0 +1,36 @@
+"""What an online experiment has brought: STATE and mean-based estimators side by side, and whether they agree."""
+
+from largesse.experiment.columns import Columns, Metric
+from largesse.experiment.contrast import Contrast, contrast
+from largesse.experiment.crossfit import CrossFit, cross_fit
+from largesse.experiment.effect import METHODS, Effect
+from largesse.experiment.guard import Guard, guard
+from largesse.experiment.means import means
+from largesse.experiment.measure import Measured, Measurement, Settings, measure, measure_sample
+from largesse.experiment.sample import Batches, Sample
+from largesse.experiment.soundness import soundness
+from largesse.experiment.tails import Tails, tails
+
+__all__ = [
+    "METHODS",
+    "Batches",
+    "Columns",
+    "Contrast",
+    "CrossFit",
+    "Effect",
+    "Guard",
+    "Measured",
+    "Measurement",
+    "Metric",
+    "Sample",
+    "Settings",
+    "Tails",
+    "contrast",
+    "cross_fit",
+    "guard",
+    "means",
+    "measure",
+    "measure_sample",
+    "soundness",
+    "tails",
+]
