@@ -7,6 +7,7 @@ from largesse.experiment.effect import METHODS, Effect
 from largesse.experiment.guard import Guard, guard
 from largesse.experiment.means import means
 from largesse.experiment.measure import Measured, Measurement, Settings, measure, measure_sample
+from largesse.experiment.metrics import Cupac, Mlrate, State
 from largesse.experiment.sample import Batches, Sample
 from largesse.experiment.soundness import soundness
 from largesse.experiment.tails import Tails, tails
@@ -17,13 +18,16 @@ __all__ = [
     "Columns",
     "Contrast",
     "CrossFit",
+    "Cupac",
     "Effect",
     "Guard",
     "Measured",
     "Measurement",
     "Metric",
+    "Mlrate",
     "Sample",
     "Settings",
+    "State",
     "Tails",
     "contrast",
     "cross_fit",

@@ -18,7 +18,7 @@ from largesse.experiment.sample import Floats, Sample, sound_clusters
 from largesse.frames.columns import cells, coded
 from largesse.frames.tables import pick
 
-__all__ = ["Columns", "Metric", "Rows", "rows_of", "sample_of"]
+__all__ = ["Columns", "Metric", "Rows", "clusters_of", "numbers_of", "rows_of", "sample_of"]
 
 _MISSING = "Drop the rows, or say what a missing value stands for (often 0)."
 
@@ -146,10 +146,10 @@ def rows_of(table: Any, columns: Columns) -> Rows:
             )  # fmt: skip
     if columns.unit is not None:
         _unique(table[columns.unit], columns.unit)
-    cluster = None if columns.cluster is None else _clusters(table[columns.cluster], columns.cluster)
+    cluster = None if columns.cluster is None else clusters_of(table, columns.cluster)
     if cluster is not None:
         sound_clusters(str(columns.cluster), cluster, arm, arms)
-    weight = None if columns.weight is None else _numbers(table, columns.weight)
+    weight = None if columns.weight is None else numbers_of(table, columns.weight)
     return Rows(table, arm, arms, cluster, weight)
 
 
@@ -159,10 +159,10 @@ def sample_of(rows: Rows, columns: Columns, metric: Metric, how: CrossFit) -> Sa
     Raises:
         DataError: A cell is missing or the metric is the same everywhere; the message names the column.
     """
-    value = _numbers(rows.table, metric.value)
-    below = None if metric.denominator is None else _numbers(rows.table, metric.denominator)
+    value = numbers_of(rows.table, metric.value)
+    below = None if metric.denominator is None else numbers_of(rows.table, metric.denominator)
     given = {"covariate": metric.covariate, "prediction": columns.prediction}
-    more = {part: _numbers(rows.table, name) for part, name in given.items() if name is not None}
+    more = {part: numbers_of(rows.table, name) for part, name in given.items() if name is not None}
     try:
         sample = Sample(
             value=value, arm=rows.arm, arms=rows.arms, denominator=below, weight=rows.weight, cluster=rows.cluster, **more
@@ -179,7 +179,8 @@ def sample_of(rows: Rows, columns: Columns, metric: Metric, how: CrossFit) -> Sa
     )  # fmt: skip
 
 
-def _numbers(table: pa.Table, name: str) -> Floats:
+def numbers_of(table: pa.Table, name: str) -> Floats:
+    """Returns a column's numbers (N,), or refuses missing cells."""
     values = cells(name, table[name])
     _check.finite(name, values, _MISSING)
     return values
@@ -199,8 +200,9 @@ def _unique(column: pa.ChunkedArray, name: str) -> None:
     )  # fmt: skip
 
 
-def _clusters(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
-    codes, _ = coded(column)
+def clusters_of(table: pa.Table, name: str) -> NDArray[np.int64]:
+    """Returns the codes of a column of ids (N,), or refuses missing cells."""
+    codes, _ = coded(table[name])
     if (codes < 0).any():
         raise _check.refuse_cells(name, codes, codes < 0, "is missing: every row needs its unit", "Drop the rows.")
     return codes
