@@ -18,7 +18,19 @@ from largesse.cli.commands import app
 from tests.test_runs import TEXT, table
 
 RUNNER = CliRunner()
-COMMANDS = ("demo", "init", "check", "fit", "tune", "evaluate", "allocate", "plan", "compare", "benchmark")
+COMMANDS = (
+    "demo",
+    "init",
+    "check",
+    "fit",
+    "tune",
+    "evaluate",
+    "allocate",
+    "plan",
+    "compare",
+    "experiment",
+    "benchmark",
+)
 
 
 def shell(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
+from largesse.cli.experiment import experiment
 from largesse.errors import LargesseError, StoreError
 
 __all__ = ["app", "run"]
@@ -269,6 +270,9 @@ def compare(
         )
         return
     show.comparison(table)
+
+
+app.command()(experiment)
 
 
 @app.command()

@@ -85,6 +85,18 @@ class Measured:
         found = {effect.method: effect for effect in self.effects if effect.arm == arm}
         return found[_check.choice("method", method, tuple(found))]
 
+    def reading(self, arm: str | None = None) -> Effect:
+        """Returns the effect to read: STATE where it agrees with the mean, else CUPAC, CUPED or the plain difference.
+
+        Raises:
+            DataError: There is no such arm.
+        """
+        arm = self.arms[1] if arm is None else _check.choice("arm", arm, self.arms[1:])
+        if self.guards[self.arms.index(arm) - 1].verdict == "agree":
+            return self.effect("STATE", arm)
+        found = {effect.method: effect for effect in self.effects if effect.arm == arm}
+        return next(found[method] for method in ("CUPAC", "CUPED", "difference in means") if method in found)
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Measurement:

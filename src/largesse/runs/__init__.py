@@ -11,6 +11,7 @@ _HOME = {
     "Run": "campaign",
     "compare_runs": "held",
     "evaluate_run": "held",
+    "experiment": "measured",
     "fit": "campaign",
     "load_rows": "load",
     "open_run": "held",
