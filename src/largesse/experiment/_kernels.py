@@ -5,7 +5,7 @@ A column that is not given is an array without entries. `arm` holds codes, contr
 
 from __future__ import annotations
 
-from math import log1p
+from math import log, log1p
 from typing import Any
 
 import numpy as np
@@ -55,12 +55,13 @@ def moments(columns: Array, weight: Array, arm: Array, arms: int, shift: Array) 
 def student(
     y: Array, z: Array, g: Array, w: Array, arm: Array, other: int, scaling: Array, theta: Array, step: int
 ) -> Array:
-    """Returns the sums of one pass of the Student-t model over a block, those of control and of the other arm, (2, 18).
+    """Returns the sums of one pass of the Student-t model over a block, over both arms and over the other arm, (2, 18).
 
     With u = (y - ratio z) / scale, v = (g - centre) / spread, T = 1 in the other arm, r = u - b0 - b1 T - b2 v,
     q = r² / σ², D = 1 / (ν + q), η = (ν + 1) D, the columns are sums of w times:
     1, ln(1 + q/ν); η, ηv, ηv², ηr, ηrv, ηq; then for the curvature h = η (ν - q) D: h, hv, hv²;
     η ν D r, η ν D r v, ηqD; (q - 1) D² r, (q - 1) D² r v, (q - 1) D² q; and the number of rows, without w.
+    Of the other arm only what meets T is kept: η, ηv, ηr, h, hv, η ν D r, (q - 1) D² r.
 
     Args:
         y: Metric (n,).
@@ -76,12 +77,16 @@ def student(
     out = np.zeros((2, 18))
     b0, b1, b2, s2, nu = theta
     ratio, scale, centre, spread = scaling
+    # Sums over both arms (s) and over the other arm (o), in registers.
+    s_w = s_log = s_e = s_ev = s_evv = s_er = s_erv = s_eq = s_h = s_hv = s_hvv = 0.0
+    s_m = s_mv = s_eqd = s_k = s_kv = s_kq = s_n = 0.0
+    o_e = o_ev = o_er = o_h = o_hv = o_m = o_k = 0.0
+    product = 1.0  # of 1 + q/ν: one logarithm serves many rows
     for i in range(0, len(y), step):
         t = arm[i]
         if t != 0 and t != other:
             continue
-        a = 1 if t else 0
-        o = out[a]
+        a = 1.0 if t else 0.0
         weight = w[i] if len(w) else 1.0
         v = (g[i] - centre) / spread if len(g) else 0.0
         r = (y[i] - (ratio * z[i] if len(z) else ratio)) / scale - b0 - b1 * a - b2 * v
@@ -91,22 +96,40 @@ def student(
         h = e * (nu - q) * d
         m = e * nu * d * r
         k = weight * (q - 1.0) * d * d
-        o[0] += weight
-        o[1] += weight * log1p(q / nu)
-        o[2] += e
-        o[3] += e * v
-        o[4] += e * v * v
-        o[5] += e * r
-        o[6] += e * r * v
-        o[7] += e * q
-        o[8] += h
-        o[9] += h * v
-        o[10] += h * v * v
-        o[11] += m
-        o[12] += m * v
-        o[13] += e * q * d
-        o[14] += k * r
-        o[15] += k * r * v
-        o[16] += k * q
-        o[17] += 1.0
+        if len(w):
+            s_log += weight * log1p(q / nu)
+        else:
+            product *= 1.0 + q / nu
+            if product > 1e150:
+                s_log += log(product)
+                product = 1.0
+        s_n += 1.0
+        s_w += weight
+        s_e += e
+        s_ev += e * v
+        s_evv += e * v * v
+        s_er += e * r
+        s_erv += e * r * v
+        s_eq += e * q
+        s_h += h
+        s_hv += h * v
+        s_hvv += h * v * v
+        s_m += m
+        s_mv += m * v
+        s_eqd += e * q * d
+        s_k += k * r
+        s_kv += k * r * v
+        s_kq += k * q
+        o_e += a * e
+        o_ev += a * e * v
+        o_er += a * e * r
+        o_h += a * h
+        o_hv += a * h * v
+        o_m += a * m
+        o_k += a * k * r
+    s_log += log(product)
+    whole = (s_w, s_log, s_e, s_ev, s_evv, s_er, s_erv, s_eq, s_h, s_hv, s_hvv, s_m, s_mv, s_eqd, s_k, s_kv, s_kq, s_n)
+    for c in range(18):
+        out[0, c] = whole[c]
+    out[1, 2], out[1, 3], out[1, 5], out[1, 8], out[1, 9], out[1, 11], out[1, 14] = o_e, o_ev, o_er, o_h, o_hv, o_m, o_k
     return out

@@ -24,7 +24,8 @@ from largesse.frames import Encoder
 __all__ = ["CrossFit", "Regressor", "cross_fit", "lightgbm"]
 
 Floats = NDArray[np.float64]
-_CHUNK = 65_536
+_CHUNK = 32_768
+_MANY = 100_000  # units whose parts need not be exactly even
 
 
 class Regressor(Protocol):
@@ -44,7 +45,7 @@ class CrossFit:
     Attributes:
         learner: A scikit-learn regressor; None for LightGBM.
         folds: Parts of the rows; each is predicted by a model of the others, >= 2.
-        rows: A model learns from at most so many rows, drawn at random, >= 100.
+        rows: A model learns from about so many rows at most, drawn at random, >= 100.
         seed: Of the folds, of that draw and of the default learner.
 
     Raises:
@@ -105,7 +106,7 @@ def cross_fit(
     True
     """
     fold = _folds(len(target), how, cluster)
-    learn = [_drawn(fold != k, how, k) for k in range(how.folds)]
+    learn = [_drawn(fold, how, k) for k in range(how.folds)]
     encoder = Encoder.fit(table.select(list(features)).take(pa.array(learn[0])), features)
     models = [_fitted(how, k, table, encoder, rows, target, weight) for k, rows in enumerate(learn)]
     out = np.empty(len(target))
@@ -124,16 +125,22 @@ def _folds(n: int, how: CrossFit, cluster: NDArray[np.int64] | None) -> NDArray[
     units = n if cluster is None else int(cluster.max()) + 1
     if units < how.folds:
         raise _check.refuse("folds", how.folds, f"there are only {units} units", "Give fewer folds.")
-    fold = (np.arange(units) % how.folds).astype(np.int8)
-    child(how.seed, 0).shuffle(fold)
+    rng = child(how.seed, 0)
+    if units > _MANY:
+        fold = rng.integers(0, how.folds, units, dtype=np.int8)
+    else:
+        fold = (np.arange(units) % how.folds).astype(np.int8)
+        rng.shuffle(fold)
     return fold if cluster is None else fold[cluster]
 
 
-def _drawn(others: NDArray[np.bool_], how: CrossFit, k: int) -> NDArray[np.int64]:
-    rows = np.flatnonzero(others)
-    if len(rows) <= how.rows:
-        return rows
-    return np.sort(child(how.seed, 2, k).choice(rows, how.rows, replace=False))
+def _drawn(fold: NDArray[np.int8], how: CrossFit, k: int) -> NDArray[np.int64]:
+    """Rows that fold k's model learns from: of the other folds, all of them or so many drawn at random."""
+    most = how.rows * how.folds // (how.folds - 1)
+    rows = np.arange(len(fold))
+    if len(fold) > most:
+        rows = np.sort(child(how.seed, 2, k).choice(len(fold), most, replace=False))
+    return rows[fold[rows] != k]
 
 
 def _fitted(

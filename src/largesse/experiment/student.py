@@ -136,18 +136,18 @@ class Sums:
     def likelihood(self) -> float:
         """Log-likelihood at θ."""
         *_, s2, nu = self.theta
-        weight, logs = self.sums[:, :2].sum(axis=0)
+        weight, logs = self.sums[0, :2]
         constant = special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * np.log(nu * np.pi * s2)
         return float(weight * constant - 0.5 * (nu + 1) * logs)
 
     def _matrix(self, k: int) -> Floats:
         """Σ x d dᵀ of d = (1, T, v), from the columns x, xv, xv² that begin at k."""
-        (one, v, v2), (t, tv, _) = self.sums[:, k : k + 3].sum(axis=0), self.sums[1, k : k + 3]
+        (one, v, v2), (t, tv, _) = self.sums[:, k : k + 3]
         return np.array([[one, t, v], [t, t, tv], [v, tv, v2]])
 
     def _vector(self, k: int) -> Floats:
         """Σ x d, from the columns x, xv that begin at k."""
-        one, v = self.sums[:, k : k + 2].sum(axis=0)
+        one, v = self.sums[0, k : k + 2]
         return np.array([one, self.sums[1, k], v])
 
     def em(self, free: NDArray[np.bool_]) -> Floats:
@@ -155,10 +155,10 @@ class Sums:
         part, after = free[:3], self.theta.copy()
         normal, left = self._matrix(2)[np.ix_(part, part)], self._vector(5)[part]
         move = np.linalg.lstsq(normal, left, rcond=None)[0]
-        weight, logs, eta, *_ = self.sums.sum(axis=0)
+        weight, logs, eta, *_ = self.sums[0]
         after[:3][part] += move
         # σ² = Σ η r² / Σ η, at the new coefficients
-        after[3] = max((self.theta[3] * self.sums[:, 7].sum() - move @ normal @ move) / eta, FLOOR**2)
+        after[3] = max((self.theta[3] * self.sums[0, 7] - move @ normal @ move) / eta, FLOOR**2)
         if free[4]:
             nu = self.theta[4]
             # ψ(ν/2) - ln(ν/2) = mean(E ln u) - ln mean(E u), where E u = η
@@ -191,7 +191,7 @@ class Sums:
     def score(self) -> Floats:
         """First derivatives of the likelihood in b0, b1, b2, ln σ², ν."""
         *_, s2, nu = self.theta
-        weight, logs, *_ = total = self.sums.sum(axis=0)
+        weight, logs, *_ = total = self.sums[0]
         of_nu = weight * nu_score(nu) + 0.5 * (total[7] / nu - logs)
         return np.array([*(self._vector(5) / s2), 0.5 * (total[7] - weight), of_nu])
 
@@ -199,7 +199,7 @@ class Sums:
     def information(self) -> Floats:
         """Minus the second derivatives."""
         *_, s2, nu = self.theta
-        total = self.sums.sum(axis=0)
+        total = self.sums[0]
         out = np.empty((5, 5))
         out[:3, :3] = self._matrix(8) / s2
         out[:3, 3] = out[3, :3] = self._vector(11) / s2
