@@ -29,6 +29,7 @@ COMMANDS = (
     "plan",
     "compare",
     "experiment",
+    "replay",
     "benchmark",
 )
 

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from largesse.cli.experiment import experiment
+from largesse.cli.experiment import experiment, replay
 from largesse.errors import LargesseError, StoreError
 
 __all__ = ["app", "run"]
@@ -273,6 +273,7 @@ def compare(
 
 
 app.command()(experiment)
+app.command()(replay)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The command `experiment`: what an online experiment has brought."""
+"""The commands of experiments: what one has brought, and what one would show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from largesse.errors import DataError
 
-__all__ = ["experiment"]
+__all__ = ["experiment", "replay"]
 
 _METHODS = {
     "difference": "difference in means", "cuped": "CUPED", "cupac": "CUPAC", "mlrate": "MLRATE", "state": "STATE",
@@ -71,6 +71,37 @@ def experiment(
             show.out.print(f"\nReport: {escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
     if not done.measurement.ok:
         raise typer.Exit(1)
+
+
+def replay(
+    history: Annotated[Path, typer.Argument(help="Rows of the past, one per unit: Parquet, CSV or Feather.")],
+    metric: Annotated[str, typer.Option(help="value or value/denominator, with ~covariate for CUPED.")],
+    features: Annotated[str, typer.Option(help="Columns known before, with commas between.")] = "",
+    cluster: Annotated[str | None, typer.Option(help="Column of the randomised units, if rows are parts of them.")] = None,
+    share: Annotated[float, typer.Option(help="Share of the units in the other arm.")] = 0.5,
+    lift: Annotated[list[float] | None, typer.Option(help="An effect to look for, as a share of the level; repeat.")] = None,
+    draws: Annotated[int, typer.Option(help="How often arms are drawn.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of the draws, the folds and the learner.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+) -> None:  # fmt: skip
+    """History as experiments: false positives where nothing happened, the error of each estimator, power at given lifts."""
+    from largesse.cli import show
+    from largesse.experiment import Columns, CrossFit, Metric, history_of
+    from largesse.experiment import replay as run
+
+    columns = Columns(arm="", metrics=(Metric.parse(metric),), features=_listed(features), cluster=cluster)
+    lifts = tuple(lift or (0.01, 0.02, 0.05))
+    with show.progress(as_json) as say:
+        say("predicting", 0.0)
+        past = history_of(history, columns, CrossFit(seed=seed))
+        found = run(past, draws=draws, share=share, lifts=lifts, seed=seed, say=say)
+    if as_json:
+        show.print_json(
+            {"units": found.units, "draws": found.draws, "share": found.share, "lifts": list(found.lifts), "level": found.level,
+             "warned": found.warned, "rows": [row._asdict() for row in found.rows]}
+        )  # fmt: skip
+        return
+    show.replayed(columns.metrics[0].name, found)
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -18,10 +18,22 @@ if TYPE_CHECKING:  # a terminal needs no learners
     from largesse.evaluate.checks import Soundness
     from largesse.evaluate.compare import Comparison
     from largesse.evaluate.finding import Finding
-    from largesse.experiment import Effect, Measured
+    from largesse.experiment import Effect, Measured, Replay
     from largesse.runs.learn import Say
 
-__all__ = ["comparison", "effects", "err", "findings", "out", "plain", "print_json", "progress", "table", "tuning"]
+__all__ = [
+    "comparison",
+    "effects",
+    "err",
+    "findings",
+    "out",
+    "plain",
+    "print_json",
+    "progress",
+    "replayed",
+    "table",
+    "tuning",
+]
 
 out = Console()
 err = Console(stderr=True)
@@ -105,6 +117,25 @@ def effects(one: Measured, shown: Sequence[Effect], level: float) -> None:
             f"[{colour}]{escape(f'{arm}: ' if len(one.guards) > 1 else '')}{escape(guard.sentence)}[/]", highlight=False
         )
     out.print(f"{escape(one.tails.sentence)}\n", highlight=False)
+
+
+def replayed(metric: str, found: Replay) -> None:
+    """Prints what a replay of history says of each estimator."""
+    rows = [
+        (r.method, f"{r.false_positives:.1%} ({r.low:.1%} to {r.high:.1%})", r.sd, r.se, f"{r.relative:.1%}",
+         *(f"{p:.0%}" for p in r.power))
+        for r in found.rows
+    ]  # fmt: skip
+    table(
+        f"{metric}, level {found.level:.4g}: {found.units:,} units of the past in {found.draws:,} experiments without an effect",
+        ("", "false positives", "error", "error as stated", "variance", *(f"power at {lift:+.1%}" for lift in found.lifts)),
+        rows,
+    )  # fmt: skip
+    out.print(
+        f"Tests at {found.alpha:.0%}. Variance: as a share of that of the difference in means. The guard warned of STATE in "
+        f"{found.warned:.1%} of the experiments; it may in {found.alpha:.0%}.",
+        highlight=False,
+    )
 
 
 def findings(sound: Soundness | Sequence[Finding]) -> None:

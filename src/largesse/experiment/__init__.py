@@ -1,6 +1,6 @@
 """What an online experiment has brought: STATE and mean-based estimators side by side, and whether they agree."""
 
-from largesse.experiment.columns import Columns, Metric
+from largesse.experiment.columns import Columns, Metric, history_of
 from largesse.experiment.contrast import Contrast, contrast
 from largesse.experiment.crossfit import CrossFit, cross_fit
 from largesse.experiment.effect import METHODS, Effect
@@ -8,6 +8,7 @@ from largesse.experiment.guard import Guard, guard
 from largesse.experiment.means import means
 from largesse.experiment.measure import Measured, Measurement, Settings, measure, measure_sample
 from largesse.experiment.metrics import Cupac, Mlrate, State
+from largesse.experiment.replay import Replay, replay
 from largesse.experiment.sample import Batches, Sample
 from largesse.experiment.soundness import soundness
 from largesse.experiment.tails import Tails, tails
@@ -25,6 +26,7 @@ __all__ = [
     "Measurement",
     "Metric",
     "Mlrate",
+    "Replay",
     "Sample",
     "Settings",
     "State",
@@ -32,9 +34,11 @@ __all__ = [
     "contrast",
     "cross_fit",
     "guard",
+    "history_of",
     "means",
     "measure",
     "measure_sample",
+    "replay",
     "soundness",
     "tails",
 ]

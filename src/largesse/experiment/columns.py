@@ -18,7 +18,7 @@ from largesse.experiment.sample import Floats, Sample, sound_clusters
 from largesse.frames.columns import cells, coded
 from largesse.frames.tables import pick
 
-__all__ = ["Columns", "Metric", "Rows", "clusters_of", "numbers_of", "rows_of", "sample_of"]
+__all__ = ["Columns", "Metric", "Rows", "clusters_of", "history_of", "numbers_of", "rows_of", "sample_of"]
 
 _MISSING = "Drop the rows, or say what a missing value stands for (often 0)."
 
@@ -59,7 +59,7 @@ class Columns:
     """Which column is what.
 
     Attributes:
-        arm: The arm of each row.
+        arm: The arm of each row; empty for rows of the past, which have none.
         metrics: What is compared.
         control: Label of control; None where one label reads like it.
         arms: Labels of the arms, control first; None for those seen.
@@ -151,6 +151,31 @@ def rows_of(table: Any, columns: Columns) -> Rows:
         sound_clusters(str(columns.cluster), cluster, arm, arms)
     weight = None if columns.weight is None else numbers_of(table, columns.weight)
     return Rows(table, arm, arms, cluster, weight)
+
+
+def history_of(table: Any, columns: Columns, how: CrossFit) -> Sample:
+    """Returns rows of the past as a sample whose arms mean nothing, for `replay`: of the first metric.
+
+    Args:
+        table: A file or a dataframe.
+        columns: Which column is what; `arm` is not read.
+        how: How predictions are made.
+
+    Raises:
+        DataError: A cell is missing, a unit stands there twice, or the metric is the same everywhere.
+        SchemaError: A column is missing.
+
+    >>> past = history_of({"y": [1.0, 2.0, 4.0, 3.0]}, Columns(arm="", metrics=(Metric("y"),)), CrossFit())
+    >>> past.n, past.arms
+    (4, ('A', 'B'))
+    """
+    table = pick(frames.read(table), [name for name in columns.needed if name != columns.arm])
+    if columns.unit is not None:
+        _unique(table[columns.unit], columns.unit)
+    cluster = None if columns.cluster is None else clusters_of(table, columns.cluster)
+    weight = None if columns.weight is None else numbers_of(table, columns.weight)
+    arm = ((np.arange(table.num_rows) if cluster is None else cluster) % 2).astype(np.int32)
+    return sample_of(Rows(table, arm, ("A", "B"), cluster, weight), columns, columns.metrics[0], how)
 
 
 def sample_of(rows: Rows, columns: Columns, metric: Metric, how: CrossFit) -> Sample:

@@ -60,11 +60,10 @@ def of_error(
         freedom: Degrees of freedom.
         level: Coverage of the intervals.
     """
-    law = stats.t(freedom)
-    reach = float(law.ppf((1 + level) / 2))
+    reach = float(stats.t.ppf((1 + level) / 2, freedom))
     se, se_lift = errors
     lift = effect / control if control else np.nan
-    p_value = float(2 * law.sf(abs(effect) / se)) if se > 0 else np.nan
+    p_value = float(2 * stats.t.sf(abs(effect) / se, freedom)) if se > 0 else np.nan
     return Effect(
         method, arm, control, control + effect, effect, se, effect - reach * se, effect + reach * se, p_value,
         lift, lift - reach * se_lift, lift + reach * se_lift,

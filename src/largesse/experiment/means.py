@@ -73,8 +73,11 @@ def _effect(
     method: str, arm: str, names: tuple[str, ...], covariate: str | None, arms: list[Aggregates], level: float
 ) -> Effect:
     found = ratio_metric(names, covariate, level=level).analyze_aggregates(*arms)
-    plain = ratio_metric(names, covariate, level=level, use_t=False).analyze_aggregates(*arms)
-    se = (plain.effect_size_ci_upper - plain.effect_size_ci_lower) / 2 / stats.norm.ppf((1 + level) / 2)
+    if found.effect_size:
+        se = found.effect_size / found.statistic
+    else:  # 0 / se tells nothing of se: a normal interval does
+        plain = ratio_metric(names, covariate, level=level, use_t=False).analyze_aggregates(*arms)
+        se = plain.effect_size_ci_upper / stats.norm.ppf((1 + level) / 2)
     numbers = (
         found.control, found.treatment, found.effect_size, se, found.effect_size_ci_lower, found.effect_size_ci_upper,
         found.pvalue, found.rel_effect_size, found.rel_effect_size_ci_lower, found.rel_effect_size_ci_upper,
