@@ -335,6 +335,9 @@ def test_bad_input_is_refused_in_the_names_of_the_file():
     assert "visits[0] == -1.0: must be >= 0" in refused({"visits": np.r_[-1, base["visits"][1:]]}, ratio)
     weights = replace(SPEND, weight="age")
     assert "age[0] == 0.0: must be > 0" in refused({"age": np.r_[0, base["age"][1:]]}, weights)
+    flat = np.where(shop(400, arms=3)["group"] == "newer", np.arange(400.0), 1.0)
+    told = refused({"spend": flat, "group": shop(400, arms=3)["group"]}, replace(SPEND, features=()))
+    assert told.startswith("spend: is the same in every row of the arms 'control' and 'new'")
     both = replace(SPEND, unit=None, cluster="id")
     assert "id[1]: the unit has rows in the arms" in refused(
         {"id": np.arange(400) // 2, "group": np.tile(["control", "new"], 200)}, both

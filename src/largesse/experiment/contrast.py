@@ -261,12 +261,11 @@ class _Pair:
         errors = Errors()
         for part in self.influences():
             errors.add(part, self.source)
-        cov, units, largest, n = errors.finish(self.source, float(self.sums.rows[[0, self.other]].sum()))
         rows, ratio = float(self.sums.rows[[0, self.other]].sum()), self.scaling.ratio
-        terms = 2 + 2 * ("prediction" in self.sums.names)
-        cov *= rows / max(rows - terms, 1.0) if not n else n / (n - 1) * (rows - 1) / (rows - terms)
-        freedom = n - 1 if n else max(rows - terms, 1.0)
-        arm = self.source.arms[self.other]
+        cov, units, largest, n = errors.finish(rows)
+        left = max(rows - 2 - 2 * ("prediction" in self.sums.names), 1.0)
+        cov *= n / (n - 1) * (rows - 1) / left if n else rows / left
+        freedom, arm = n - 1 if n else left, self.source.arms[self.other]
         state, mean = (
             of_error(name, arm, ratio, self.effects[k], _se(cov, k, self.effects[k], ratio), freedom, level)
             for k, name in enumerate(("STATE", "MLRATE"))

@@ -15,7 +15,7 @@ from scipy import stats
 
 from largesse import _check
 from largesse.evaluate import Comparison
-from largesse.experiment.looks import Spending, boundaries, inflation
+from largesse.experiment.looks import boundaries, inflation
 from largesse.experiment.replay import Replay
 
 __all__ = ["PlanRow", "Promise", "TestPlan", "plan_test", "promise"]
@@ -83,7 +83,7 @@ class TestPlan:
 
 def plan_test(
     history: Replay, *, effect: float, shares: Mapping[str, float], metric: str = "value", unit: str = "unit",
-    power: float = 0.8, per_day: float | None = None, looks: Sequence[float] = (), spending: Spending = "obrien-fleming",
+    power: float = 0.8, per_day: float | None = None, looks: Sequence[float] = (),
 ) -> TestPlan:  # fmt: skip
     """Returns how many units a test needs to see an effect of the second arm over the first, by each estimator.
 
@@ -95,8 +95,7 @@ def plan_test(
         unit: What is randomised.
         power: Probability of seeing the effect.
         per_day: New units a day, all arms together.
-        looks: Share of the units at each planned look, the last 1; () for one look at the end.
-        spending: See `boundaries`.
+        looks: Share of the units at each planned look, the last 1, with boundaries after O'Brien and Fleming; () for one look.
 
     Raises:
         DataError: A number is out of its range, or there are fewer than two arms.
@@ -116,8 +115,8 @@ def plan_test(
         _check.number("per_day", per_day, low=1e-9)
     parts = _parts(shares)
     reach = float(stats.norm.isf(history.alpha / 2) + stats.norm.ppf(power))
-    factor = inflation(looks, alpha=history.alpha, power=power, spending=spending) if looks else 1.0
-    z = boundaries(looks, alpha=history.alpha, spending=spending) if looks else [stats.norm.isf(history.alpha / 2)]
+    factor = inflation(looks, alpha=history.alpha, power=power) if looks else 1.0
+    z = boundaries(looks, alpha=history.alpha) if looks else [stats.norm.isf(history.alpha / 2)]
     a, b = parts[0][1], parts[1][1]
     rows = []
     for row in history.rows:

@@ -64,7 +64,7 @@ class Errors:
         self.fourth += float(gap @ gap)
         self.largest = max(self.largest, float((each[:, 1] ** 2).max()))
 
-    def finish(self, source: Source, rows: float) -> tuple[Floats, float, float, int]:
+    def finish(self, rows: float) -> tuple[Floats, float, float, int]:
         """Returns the covariance, the equal rows behind the difference, the largest share, the number of clusters."""
         n = 0
         if self.cluster is not None:

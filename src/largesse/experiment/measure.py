@@ -10,6 +10,7 @@ import tea_tasting as tt
 from tea_tasting.experiment import ExperimentResult
 
 from largesse import _check
+from largesse.errors import DataError
 from largesse.evaluate import Finding
 from largesse.experiment.columns import Columns, rows_of, sample_of
 from largesse.experiment.contrast import Contrast, contrast
@@ -165,7 +166,21 @@ def measure(
 
 
 def measure_sample(sample: Sample, settings: Settings = Settings(), *, name: str = "value") -> Measured:
-    """Returns what one metric has brought, of rows whose arms and predictions are known."""
+    """Returns what one metric has brought, of rows whose arms and predictions are known.
+
+    Raises:
+        DataError: The metric does not vary in control and one of the arms.
+    """
+    try:
+        return _measured(sample, settings, name)
+    except DataError as error:
+        text = str(error)
+        if name == "value" or error.field != "value" or not text.startswith("value"):
+            raise
+        raise DataError(name + text.removeprefix("value"), field=name) from error
+
+
+def _measured(sample: Sample, settings: Settings, name: str) -> Measured:
     by_row, by_unit = totals(sample), unit_totals(sample)
     others = range(1, len(sample.arms))
     pairs = [contrast(sample, k, nu=settings.nu, level=settings.level, sums=by_row) for k in others]

@@ -142,8 +142,6 @@ class Batches:
         self._names = {"value": value, "denominator": denominator, "prediction": prediction, "weight": weight}
         self._arm = arm
         self.arms = tuple(arms)
-        self.clusters = 0
-        self.cluster = None
         _two_arms(self.arms)
 
     def blocks(self) -> Iterator[Block]:
