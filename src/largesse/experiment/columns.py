@@ -16,7 +16,6 @@ from largesse.errors import DataError, SchemaError
 from largesse.experiment.crossfit import CrossFit, cross_fit
 from largesse.experiment.sample import Floats, Sample, sound_clusters
 from largesse.frames.columns import cells, coded
-from largesse.frames.tables import pick
 
 __all__ = ["Columns", "Metric", "Rows", "clusters_of", "history_of", "numbers_of", "rows_of", "sample_of"]
 
@@ -136,7 +135,7 @@ def rows_of(table: Any, columns: Columns) -> Rows:
     >>> rows_of({"group": ["A", "B"] * 2, "y": [1, 2, 3, 4]}, Columns(arm="group", metrics=(Metric("y"),), control="A")).arms
     ('A', 'B')
     """
-    table = pick(frames.read(table), columns.needed)
+    table = frames.read(table, columns.needed)
     arm, arms = frames.arms(table, columns.arm, named=columns.arms, control=columns.control)
     for name, count in zip(arms, np.bincount(arm, minlength=len(arms)), strict=True):
         if count < 2:
@@ -169,7 +168,7 @@ def history_of(table: Any, columns: Columns, how: CrossFit) -> Sample:
     >>> past.n, past.arms
     (4, ('A', 'B'))
     """
-    table = pick(frames.read(table), [name for name in columns.needed if name != columns.arm])
+    table = frames.read(table, [name for name in columns.needed if name != columns.arm])
     if columns.unit is not None:
         _unique(table[columns.unit], columns.unit)
     cluster = None if columns.cluster is None else clusters_of(table, columns.cluster)

@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from largesse import __version__, frames, report
+from largesse import __version__, report
 from largesse.experiment import METHODS, Columns, Effect, Guard, Measured, Measurement, Settings, measure
 from largesse.report.numbers import interval, percent, percent_interval, places
 from largesse.store import atomic_folder, may_write
@@ -55,8 +55,7 @@ def experiment(
     if folder is not None:
         may_write(folder, replace=replace, marker=MARKER)
     began = time.perf_counter()
-    rows = frames.read(table)
-    found = measure(rows, columns, settings, planned=planned)
+    found = measure(table, columns, settings, planned=planned)
     shown = _shown(found, columns, settings, methods, time.perf_counter() - began)
     if folder is None:
         return Experimented(found, shown, None)
