@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 import statsmodels.api as sm
 import tea_tasting as tt
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 from statsmodels.stats.weightstats import CompareMeans
 
 from largesse.errors import DataError
 from largesse.experiment import Batches, Sample, contrast, means
 from largesse.experiment.contrast import Contrast
 from largesse.experiment.sample import Floats
-from largesse.experiment.student import FLOOR, Scaling, fit_student
+from largesse.experiment.student import FLOOR, Scaling, _pass, fit_student
 from largesse.experiment.totals import totals, unit_totals
 
 CLOSE = 1e-9
@@ -104,6 +104,22 @@ def test_the_likelihood_never_falls(seed: int, nu: float | None):
     assert (steps >= -1e-11 * abs(found.likelihood[-1])).all()
     assert found.status == "converged"
     assert len(steps) > 1
+
+
+@pytest.mark.parametrize("nu", [10.0, None])
+def test_a_step_of_em_is_weighted_least_squares(nu: float | None):
+    sample = heavy(300)
+    s, u, design, start = scaled(sample)
+    theta = np.r_[start + [0.3, -0.2, 0.1, 0.5], nu or 3.0]
+    after = _pass(sample, 1, s, theta, 1).em(np.array([True, True, True, True, nu is None]))
+    q = (u - design @ theta[:3]) ** 2 / theta[3]
+    eta = (theta[4] + 1) / (theta[4] + q)
+    b = np.linalg.solve(design.T @ (eta[:, None] * design), design.T @ (eta * u))
+    np.testing.assert_allclose(after[:3], b, rtol=CLOSE)
+    assert after[3] == pytest.approx(eta @ (u - design @ b) ** 2 / eta.sum(), rel=CLOSE)
+    if nu is None:  # E ln u of a gamma with shape (ν + 1)/2 and rate (ν + q)/2
+        mean_log = (special.digamma(2.0) - np.log((theta[4] + q) / 2)).mean() - np.log(eta.mean())
+        assert special.digamma(after[4] / 2) - np.log(after[4] / 2) == pytest.approx(mean_log, rel=1e-8)
 
 
 def test_a_start_far_away_ends_in_the_same_place():
