@@ -18,7 +18,20 @@ from largesse.cli.commands import app
 from tests.test_runs import TEXT, table
 
 RUNNER = CliRunner()
-COMMANDS = ("demo", "init", "check", "fit", "tune", "evaluate", "allocate", "plan", "compare", "benchmark")
+COMMANDS = (
+    "demo",
+    "init",
+    "check",
+    "fit",
+    "tune",
+    "evaluate",
+    "allocate",
+    "plan",
+    "compare",
+    "experiment",
+    "replay",
+    "benchmark",
+)
 
 
 def shell(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

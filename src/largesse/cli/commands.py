@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.markup import escape
 
+from largesse.cli.experiment import experiment, replay
 from largesse.errors import LargesseError, StoreError
 
 if TYPE_CHECKING:
@@ -282,6 +283,10 @@ def compare(
         )
         return
     show.comparison(table)
+
+
+app.command()(experiment)
+app.command()(replay)
 
 
 @app.command()

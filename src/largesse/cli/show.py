@@ -17,9 +17,23 @@ from rich.table import Table
 if TYPE_CHECKING:  # a terminal needs no learners
     from largesse.evaluate.checks import Soundness
     from largesse.evaluate.compare import Comparison
+    from largesse.evaluate.finding import Finding
+    from largesse.experiment import Effect, Measured, Replay
     from largesse.runs.learn import Say
 
-__all__ = ["comparison", "err", "findings", "out", "plain", "print_json", "progress", "table", "tuning"]
+__all__ = [
+    "comparison",
+    "effects",
+    "err",
+    "findings",
+    "out",
+    "plain",
+    "print_json",
+    "progress",
+    "replayed",
+    "table",
+    "tuning",
+]
 
 out = Console()
 err = Console(stderr=True)
@@ -85,13 +99,53 @@ def _text(cell: object) -> str:
     return str(cell)
 
 
-def findings(sound: Soundness) -> None:
+def effects(one: Measured, shown: Sequence[Effect], level: float) -> None:
+    """Prints one metric of an experiment: every arm by every estimator, what the guard says, the tails."""
+    rows = [
+        (f"{e.arm}: {e.method}", e.effect, f"{e.low:.4g} to {e.high:.4g}",
+         "" if math.isnan(e.lift) else f"{e.lift:+.2%} ({e.lift_low:+.2%} to {e.lift_high:+.2%})", f"{e.p_adjusted:.2g}")
+        for e in shown
+    ]  # fmt: skip
+    size = ", ".join(f"{arm} {n:,}" for arm, n in zip(one.arms, one.rows, strict=True))
+    table(
+        f"{one.metric} against {one.arms[0]} ({size} rows), {level:.0%} intervals",
+        ("", "effect", "interval", "lift", "p"), rows,
+    )  # fmt: skip
+    for arm, guard in zip(one.arms[1:], one.guards, strict=True):
+        colour = "yellow" if guard.warns else "default"
+        out.print(
+            f"[{colour}]{escape(f'{arm}: ' if len(one.guards) > 1 else '')}{escape(guard.sentence)}[/]", highlight=False
+        )
+    out.print(f"{escape(one.tails.sentence)}\n", highlight=False)
+
+
+def replayed(metric: str, found: Replay) -> None:
+    """Prints what a replay of history says of each estimator."""
+    rows = [
+        (r.method, f"{r.false_positives:.1%} ({r.low:.1%} to {r.high:.1%})", r.sd, r.se, f"{r.relative:.1%}",
+         *(f"{p:.0%}" for p in r.power))
+        for r in found.rows
+    ]  # fmt: skip
+    table(
+        f"{metric}, level {found.level:.4g}: {found.units:,} units of the past in {found.draws:,} experiments without an effect",
+        ("", "false positives", "error", "error as stated", "variance", *(f"power at {lift:+.1%}" for lift in found.lifts)),
+        rows,
+    )  # fmt: skip
+    out.print(
+        f"Tests at {found.alpha:.0%}. Variance: as a share of that of the difference in means. The guard warned of STATE in "
+        f"{found.warned:.1%} of the experiments; it may in {found.alpha:.0%}.",
+        highlight=False,
+    )
+
+
+def findings(sound: Soundness | Sequence[Finding]) -> None:
     """Prints what the checks found."""
     for f in sound:
         out.print(
             f"[{_COLOUR[f.status]}]{f.status:4}[/] [bold]{escape(f.name)}[/]: {escape(f.verdict)}", highlight=False
         )
-    out.print(f"\n{escape(sound.verdict)}", highlight=False)
+    if hasattr(sound, "verdict"):
+        out.print(f"\n{escape(sound.verdict)}", highlight=False)
 
 
 def comparison(found: Comparison) -> None:

@@ -13,7 +13,7 @@ from scipy import stats
 from largesse.evaluate.finding import Finding, Floats, arm_means, grade, over, sample
 from largesse.logs import Logs
 
-__all__ = ["Balance", "Imbalance", "SampleRatio", "balance", "sample_ratio"]
+__all__ = ["Balance", "Imbalance", "SampleRatio", "balance", "count_ratio", "sample_ratio"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -91,11 +91,25 @@ def sample_ratio(logs: Logs, *, planned: Literal["uniform"] | Mapping[str, float
             verdict="Planned shares were not given, so there is nothing to test. Name them: design.rct_propensity, or planned=.",
         )  # fmt: skip
     shares = np.array([logs.propensity[np.argmax(logs.treatment == j)] for j in range(logs.n_treatments)])
+    return count_ratio(observed, shares, logs.treatments)
+
+
+def count_ratio(observed: Floats, shares: Floats, names: tuple[str, ...]) -> SampleRatio:
+    """Tests the sizes of the arms, counted already, against the planned shares.
+
+    Args:
+        observed: Units by arm (M,).
+        shares: Planned shares (M,), which should sum to 1.
+        names: Of the arms (M,).
+
+    >>> count_ratio(np.array([44_700.0, 45_489.0]), np.array([0.5, 0.5]), ("gate 30", "gate 40")).status
+    'warn'
+    """
     expected = shares / shares.sum() * observed.sum()
     chi2 = float(np.sum((observed - expected) ** 2 / expected))
     p = float(stats.chi2.sf(chi2, len(shares) - 1))
     worst = int(np.argmax((observed - expected) ** 2 / expected))
-    off = f"p = {p:.2g}; {logs.treatments[worst]!r} has {observed[worst]:,.0f} rows, planned {expected[worst]:,.0f}"
+    off = f"p = {p:.2g}; {names[worst]!r} has {observed[worst]:,.0f} rows, planned {expected[worst]:,.0f}"
     words = {
         "ok": f"Arm sizes agree with the planned shares (p = {p:.2g}). Nothing to do.",
         "warn": f"Arm sizes are a little off the planned shares ({off}). Check how units were assigned and logged.",

@@ -18,7 +18,7 @@ from largesse.logs import Design, Logs
 from largesse.menu import Menu, Plan
 from largesse.roles import Roles, label
 
-__all__ = ["ids", "logs", "plan_table", "units"]
+__all__ = ["arms", "ids", "logs", "plan_table", "units"]
 
 MAX_TREATMENTS = 256
 # An amount beyond this is an id or a damaged cell, and sums of it would lose the others.
@@ -143,22 +143,47 @@ def _treatments(
     column: pa.ChunkedArray, roles: Roles, encoder: Encoder | None
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """Returns the code of each row (N,) and the labels by code."""
-    name = roles.treatment
-    kind(name, column)
-    codes, values = coded(column)
-    _refuse_missing(name, codes < 0, "treatment")
     named = roles.treatments or ((encoder.treatments or None) if encoder else None)
     if encoder and encoder.treatments and named != encoder.treatments:
         raise _schema(
             "treatments", named, f"the encoder was learned with {encoder.treatments}", "Leave `treatments` out."
         )
+    return _labelled(column, roles.treatment, named, roles.control)
+
+
+def arms(
+    table: pa.Table, name: str, *, named: tuple[str, ...] | None = None, control: str | None = None
+) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """Returns the arm of each row as a code (N,), 0 for control, and the labels of the arms.
+
+    Args:
+        table: The rows.
+        name: Column of the arms.
+        named: Labels, control first; None for those seen, control first.
+        control: Label of control; None where one label reads like it.
+
+    Raises:
+        DataError: A cell is missing or has another label, there is one arm only, or it is not clear which is control.
+
+    >>> arms(pa.table({"group": ["b", "control", "b"]}), "group")
+    (array([1, 0, 1], dtype=int32), ('control', 'b'))
+    """
+    return _labelled(pick(table, [name])[name], name, named, control)
+
+
+def _labelled(
+    column: pa.ChunkedArray, name: str, named: tuple[str, ...] | None, control: str | None
+) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    kind(name, column)
+    codes, values = coded(column)
+    _refuse_missing(name, codes < 0, "treatment")
     if named is None and len(values) > MAX_TREATMENTS:
         raise _schema(
             name, f"{len(values)} distinct labels", f"at most {MAX_TREATMENTS} treatments are taken",
             "Is this an id or an amount? Name the treatments in `treatments`, control first.",
         )  # fmt: skip
     seen = texts(values)
-    treatments = named or _control_first(name, sorted(set(seen), key=_natural), roles.control)
+    treatments = named or _control_first(name, sorted(set(seen), key=_natural), control)
     place = {text: code for code, text in enumerate(treatments)}
     found = np.array([place.get(text, -1) for text in seen], np.int32)[codes]
     if (found < 0).any():

@@ -64,6 +64,9 @@ class Number:
     def put(self, column: pa.ChunkedArray, out: Block) -> None:
         """Writes the encoded column into `out`, float32 (N, len(names))."""
         values = cells(self.name, column)
+        if self.varies and not self.missing and _plain(values):
+            out[:, 0] = values
+            return
         there = np.isfinite(values)
         if self.missing:
             out[:, -1] = ~there
@@ -128,6 +131,11 @@ class Levels:
 
 
 Column = Number | Levels
+
+
+def _plain(values: NDArray[np.float64]) -> bool:
+    """Tells whether all numbers can stay as they are; a NaN is the smallest and the largest number."""
+    return len(values) > 0 and bool(values.min() >= -LIMIT and values.max() <= LIMIT)
 
 
 class Encoder:

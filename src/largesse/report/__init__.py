@@ -23,14 +23,18 @@ from largesse.report.content import (
     SpendRow,
     TrustRow,
 )
+from largesse.report.effects import EffectRow, Effects, InfluenceRow, VerdictRow, write_effects
 from largesse.report.files import Written, picture, write
 
 __all__ = [
     "ArmPoint",
     "BudgetRow",
     "CurveLine",
+    "EffectRow",
+    "Effects",
     "Finding",
     "Headline",
+    "InfluenceRow",
     "League",
     "LeagueRow",
     "MixTable",
@@ -38,7 +42,9 @@ __all__ = [
     "Results",
     "SpendRow",
     "TrustRow",
+    "VerdictRow",
     "Written",
     "picture",
     "write",
+    "write_effects",
 ]

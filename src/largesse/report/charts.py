@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import isnan
 from typing import Any
 
@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from largesse.report.content import ArmPoint, BudgetRow, CurveLine, MixTable, Results
+from largesse.report.forest import EffectRow, forest
 from largesse.report.numbers import interval, number, percent, places
 from largesse.report.style import (
     ARM,
@@ -23,7 +24,7 @@ from largesse.report.style import (
     treatment_colours,
 )
 
-__all__ = ["budget_chart", "cost_chart", "mix_chart", "spend_chart"]
+__all__ = ["budget_chart", "cost_chart", "forest_chart", "mix_chart", "spend_chart"]
 
 _GRID = "rgba(128, 134, 144, 0.22)"
 _LINE = "rgba(128, 134, 144, 0.75)"
@@ -360,3 +361,22 @@ def spend_chart(results: Results) -> go.Figure:
 
 def _spend_hover(kind: str, ends: list[tuple[float, float, float]], results: Results) -> list[str]:
     return [f"{_bold(kind)}<br>{interval(*end)} {plain(results.money_label)}" for end in ends]
+
+
+def forest_chart(effects: Sequence[EffectRow], level: float) -> go.Figure:
+    """Returns effects with intervals, by metric and arm; every estimator has its colour."""
+    drawn = forest(effects)
+    pairs = [(row.group, row.method) for row in drawn.rows]
+    heights, ticks = dot_rows(pairs)
+    figure = _figure(110 + len(ticks) * max(44, 22 * len(drawn.colours) + 14))
+    for method, colour in drawn.colours.items():
+        mine = [k for k, row in enumerate(drawn.rows) if row.method == method]
+        labels = [drawn.rows[k].group for k in mine]
+        look = {"name": method, "colour": colour, "role": "policy" if method == "STATE" else "baseline"}
+        figure.add_trace(_dots([drawn.ends[k] for k in mine], [heights[k] for k in mine], labels, sign=True, **look))
+    figure.add_vline(x=0, line={"color": _LINE, "width": 1.5}, layer="below")
+    figure.update_xaxes(
+        title_text=f"{plain(drawn.label, 80)}, {percent(level)} intervals", tickformat=".1%" if drawn.relative else ""
+    )
+    _label_groups(figure, ticks)
+    return figure

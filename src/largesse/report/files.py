@@ -12,7 +12,7 @@ from largesse.report.content import Results
 from largesse.report.markdown import markdown
 from largesse.report.page import page
 
-__all__ = ["Written", "picture", "write"]
+__all__ = ["Written", "picture", "replace_file", "write"]
 
 
 class Written(NamedTuple):
@@ -44,16 +44,16 @@ def write(results: Results, folder: str | Path) -> Written:
     for name, data in files.items():
         if data is None:
             (folder / name).unlink(missing_ok=True)
-        paths.append(None if data is None else _replace(folder / name, data))
+        paths.append(None if data is None else replace_file(folder / name, data))
     return Written(*paths)  # type: ignore[arg-type]  # the first two are always written
 
 
 def picture(results: Results, path: str | Path) -> Path:
     """Writes the cost curve as a PNG, readable 800 pixels wide, and returns its path."""
-    return _replace(Path(path), pictures.cost_curve_png(results))
+    return replace_file(Path(path), pictures.cost_curve_png(results))
 
 
-def _replace(path: Path, data: bytes) -> Path:
+def replace_file(path: Path, data: bytes) -> Path:
     """Writes the file under another name first: a reader sees the old one or the new one."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

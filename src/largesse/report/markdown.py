@@ -6,40 +6,50 @@ import re
 from collections.abc import Iterable, Sequence
 from math import isnan
 
-from largesse.report.content import Results
+from largesse.report.content import Finding, Headline, Provenance, Results
 from largesse.report.numbers import count, duration, interval, number, percent, places
 from largesse.report.trust import TRUST_NOTE, trust_table
 
-__all__ = ["markdown"]
+__all__ = ["cautions", "findings", "made", "markdown", "picture", "table", "text", "together"]
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
 
 def markdown(results: Results, pictures: Sequence[tuple[str, str]] = ()) -> str:
     """Returns the summary; `pictures` are the title and the file name of each picture beside it."""
-    words = results.headline
-    parts = [f"# {_text(words.title)}", f"**{_text(words.sentence)}**", _text(" ".join(words.summary))]
-    parts.append(f"**What to do:** {_text(words.action)}" if words.action else "")
-    parts += [_findings(results), _budgets(results), *(f"![{_text(title)}]({name})" for title, name in pictures)]
-    parts += [_league(results), _trust(results), _mix(results), _spend(results), _made(results), _cautions(results)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    parts = [findings(results.findings), _budgets(results), *(picture(*named) for named in pictures)]
+    parts += [_league(results), _trust(results), _mix(results), _spend(results)]
+    return together(results.headline, [*parts, made(results.provenance), cautions(results.cautions)])
 
 
-def _text(text: str) -> str:
+def together(words: Headline, parts: Sequence[str]) -> str:
+    """Returns the headline and the parts that are not empty."""
+    top = [f"# {text(words.title)}", f"**{text(words.sentence)}**", text(" ".join(words.summary))]
+    top.append(f"**What to do:** {text(words.action)}" if words.action else "")
+    return "\n\n".join(part for part in (*top, *parts) if part) + "\n"
+
+
+def picture(title: str, name: str) -> str:
+    """Returns a picture that lies beside the summary."""
+    return f"![{text(title)}]({name})"
+
+
+def text(words: str) -> str:
     """Returns the text on one line with its markup switched off."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\1", " ".join(words.split()))
 
 
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[int] = (0,)) -> str:
+def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[int] = (0,)) -> str:
     """Returns a heading and a table; the columns numbered in `words` hold words, the others numbers."""
     rule = [":--" if k in words else "--:" for k in range(len(head))]
-    lines = [[_text(cell) for cell in head], rule, *([_text(cell) for cell in row] for row in rows)]
+    lines = [[text(cell) for cell in head], rule, *([text(cell) for cell in row] for row in rows)]
     return "\n".join([f"## {title}", "", *("| " + " | ".join(line) + " |" for line in lines)]) if len(lines) > 2 else ""
 
 
-def _findings(results: Results) -> str:
-    rows = [(f.name, f.status, f.sentence) for f in results.findings]
-    return _table("Is the data sound?", ("Check", "Result", "What it says"), rows, (0, 1, 2))
+def findings(found: Sequence[Finding]) -> str:
+    """Returns what the checks found."""
+    rows = [(f.name, f.status, f.sentence) for f in found]
+    return table("Is the data sound?", ("Check", "Result", "What it says"), rows, (0, 1, 2))
 
 
 def _budgets(results: Results) -> str:
@@ -58,7 +68,7 @@ def _budgets(results: Results) -> str:
         for row in results.budgets
     ]
     value = f"{results.value_label} ({percent(results.level)} interval)"
-    return _table(
+    return table(
         "Value at budgets", ("Budget", "Policy", value, f"Against {results.reference}", "Verdict"), rows, (0, 1, 4)
     )
 
@@ -76,14 +86,14 @@ def _league(results: Results) -> str:
         )
         for row in results.league.rows
     ]
-    table = _table("Which model, and why", ("Model", results.league.score, "Time to learn", " "), rows, (0, 3))
-    return "\n\n".join(part for part in (table, _text(results.league.reason)) if part)
+    rated = table("Which model, and why", ("Model", results.league.score, "Time to learn", " "), rows, (0, 3))
+    return "\n\n".join(part for part in (rated, text(results.league.reason)) if part)
 
 
 def _trust(results: Results) -> str:
     if not results.trust:
         return ""
-    return "\n\n".join([_table("How far the log can be trusted", *trust_table(results)), _text(TRUST_NOTE)])
+    return "\n\n".join([table("How far the log can be trusted", *trust_table(results)), text(TRUST_NOTE)])
 
 
 def _mix(results: Results) -> str:
@@ -93,7 +103,7 @@ def _mix(results: Results) -> str:
         (label, *(percent(share, decimals=0) for share in row))
         for label, row in zip(results.mix.labels, results.mix.shares, strict=True)
     ]
-    return _table("Who gets what", (results.mix.title, *results.mix.treatments), rows)
+    return table("Who gets what", (results.mix.title, *results.mix.treatments), rows)
 
 
 def _spend(results: Results) -> str:
@@ -108,19 +118,20 @@ def _spend(results: Results) -> str:
         for row in results.spend
     ]
     head = ("Budget", results.money_label, "Planned by the model", "Planned by the price curve", "Realised", "Verdict")
-    return _table("Planned and realised spend", head, rows, (0, 5))
+    return table("Planned and realised spend", head, rows, (0, 5))
 
 
-def _made(results: Results) -> str:
-    made = results.provenance
-    if made is None:
+def made(how: Provenance | None) -> str:
+    """Returns how the results were made."""
+    if how is None:
         return ""
-    facts = [made.model, made.outcome, ", ".join(f"{count(n)} {what}" for what, n in made.rows)]
-    facts += ["" if isnan(made.seconds) else f"run time {duration(made.seconds)}"]
-    facts += ["" if made.seed is None else f"seed {made.seed}"]
-    facts += [", ".join(f"{name} {version}" for name, version in made.versions), made.made]
-    return "\n".join(["## How it was made", "", *(f"- {_text(fact)}" for fact in facts if fact)])
+    facts = [how.model, how.outcome, ", ".join(f"{count(n)} {what}" for what, n in how.rows)]
+    facts += ["" if isnan(how.seconds) else f"run time {duration(how.seconds)}"]
+    facts += ["" if how.seed is None else f"seed {how.seed}"]
+    facts += [", ".join(f"{name} {version}" for name, version in how.versions), how.made]
+    return "\n".join(["## How it was made", "", *(f"- {text(fact)}" for fact in facts if fact)])
 
 
-def _cautions(results: Results) -> str:
-    return "\n".join(["## What to mind", "", *(f"- {_text(c)}" for c in results.cautions)]) if results.cautions else ""
+def cautions(words: Sequence[str]) -> str:
+    """Returns what to mind, as a list."""
+    return "\n".join(["## What to mind", "", *(f"- {text(c)}" for c in words)]) if words else ""

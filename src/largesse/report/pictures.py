@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from math import isnan
 
@@ -15,10 +15,11 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
 from largesse.report.content import ArmPoint, BudgetRow, CurveLine, MixTable, Results
+from largesse.report.forest import EffectRow, forest
 from largesse.report.numbers import percent
 from largesse.report.style import ARM, dark, dot_rows, near_right, policy_colours, shorten, treatment_colours
 
-__all__ = ["budgets_png", "cost_curve_png", "mix_png"]
+__all__ = ["budgets_png", "cost_curve_png", "forest_png", "mix_png"]
 
 _INK, _QUIET, _RULE = "#1c2128", "#5b6470", "#e3e7eb"
 _DPI = 200  # 8 inches: 1600 pixels
@@ -187,3 +188,31 @@ def mix_png(table: MixTable) -> bytes:
         figure.legend(loc="outside upper left", ncols=5, fontsize=10, frameon=False, labelcolor=_INK)
 
     return _png(draw, 1.1 + 0.42 * len(table.labels) + 0.25 * (len(table.treatments) > 5))
+
+
+def forest_png(effects: Sequence[EffectRow], level: float) -> bytes:
+    """Returns effects with intervals, by metric, arm and estimator, as a PNG."""
+    drawn = forest(effects)
+    heights, ticks = dot_rows((row.group, row.method) for row in drawn.rows)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.axvline(0, color="#8d95a0", linewidth=1.2, zorder=1)
+        for row, (x, low, high), height in zip(drawn.rows, drawn.ends, heights, strict=True):
+            colour, mark = drawn.colours[row.method], "o" if row.method == "STATE" else "D"
+            axes.plot([low, high], [height, height], color=colour, linewidth=2, solid_capstyle="butt", zorder=2)
+            axes.plot([x], [height], color=colour, marker=mark, markersize=6, linestyle="none", zorder=3)
+        axes.set_yticks(list(ticks.values()), [_text(label, 30) for label in ticks])
+        axes.set_ylim(0.5 - len(ticks), 0.5)
+        axes.set(xlabel=_text(f"{drawn.label}, {percent(level)} intervals", 80))
+        if drawn.relative:
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        _plain_axes(axes, grid="x")
+        axes.tick_params(axis="y", length=0)
+        handles = [
+            Line2D([], [], color=colour, marker="o" if name == "STATE" else "D", label=name)
+            for name, colour in drawn.colours.items()
+        ]
+        figure.legend(handles=handles, loc="outside upper left", ncols=5, fontsize=10, frameon=False, labelcolor=_INK)
+
+    return _png(draw, 1.2 + len(ticks) * max(0.6, 0.24 * len(drawn.colours) + 0.1))

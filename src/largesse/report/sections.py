@@ -4,103 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isnan
-from typing import Any
 
 from largesse.report import charts
 from largesse.report.content import BudgetRow, MixTable, Results
-from largesse.report.html import Safe, join, script_json, tag
-from largesse.report.numbers import between, count, duration, number, percent, places
+from largesse.report.html import Safe, join, tag
+from largesse.report.numbers import between, duration, number, percent, places
+from largesse.report.parts import Section, cautions_body, findings_body, made_body
+from largesse.report.parts import badge as _badge
+from largesse.report.parts import plot as _plot
+from largesse.report.parts import table as _table
+from largesse.report.parts import words as _words
 from largesse.report.style import treatment_colours
 from largesse.report.trust import TRUST_NOTE, trust_table
 
 __all__ = ["Section", "sections"]
 
-_BADGES = {
-    "ok": ("good", "✓ ok"),
-    "warn": ("mind", "! look"),
-    "fail": ("bad", "✕ fail"),
-    "better": ("good", "better"),
-    "worse": ("bad", "worse"),
-    "no clear difference": ("none", "no clear difference"),
-    "on budget": ("good", "on budget"),
-    "over budget": ("bad", "over budget"),
-    "under budget": ("mind", "under budget"),
-    "out of reach": ("mind", "out of reach"),
-    "reference": ("none", "reference"),
-}
-
-Section = tuple[str, str, Safe]  # anchor, title, body
-
 
 def sections(results: Results) -> list[Section]:
     """Returns the sections that have something to say, in reading order."""
     parts = (
-        ("data", "Is the data sound?", _data),
+        ("data", "Is the data sound?", lambda r: findings_body(r.findings)),
         ("curve", "What each amount of money buys", _curve),
         ("budgets", "Value at budgets", _budgets),
         ("league", "Which model, and why", _league),
         ("trust", "How far the log can be trusted", _trust),
         ("mix", "Who gets what", _mix),
         ("spend", "Planned and realised spend", _spend),
-        ("made", "How it was made", _made),
-        ("cautions", "What to mind", _cautions),
+        ("made", "How it was made", lambda r: made_body(r.provenance)),
+        ("cautions", "What to mind", lambda r: cautions_body(r.cautions)),
     )
     found = [(anchor, title, body(results)) for anchor, title, body in parts]
     return [section for section in found if section[2]]
 
 
-def _badge(word: str) -> Safe:
-    kind, text = _BADGES[word]
-    return tag("span", text, class_=f"badge {kind}")
-
-
-def _plot(name: str, figure: Any, label: str, caption: str = "") -> Safe:
-    height = f"min-height:{figure.layout.height:.0f}px"
-    body = tag("div", class_="plot", data_figure=f"{name}-data", role="img", aria_label=label, style=height)
-    note = tag("figcaption", caption) if caption else Safe()
-    return join([tag("figure", body, note), script_json(figure.to_json(engine="json"), f"{name}-data")])
-
-
-def _table(head: Sequence[str], *groups: Sequence[Safe], text: Sequence[int] = (0,)) -> Safe:
-    """Returns a table of groups of rows; the columns numbered in `text` hold words, the others numbers."""
-    cells = [tag("th", name, scope="col", class_="text" if k in text else None) for k, name in enumerate(head)]
-    bodies = [tag("tbody", *rows) for rows in groups]
-    return tag("div", tag("table", tag("thead", tag("tr", *cells)), *bodies), class_="wide")
-
-
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _words(content: str) -> Safe:
-    return tag("td", content, class_="text")
-
-
-def _data(results: Results) -> Safe:
-    if not results.findings:
-        return Safe()
-    rows = [
-        tag(
-            "tr",
-            tag("th", finding.name, scope="row", class_="text"),
-            _words(_badge(finding.status)),
-            _words(finding.sentence),
-        )
-        for finding in results.findings
-    ]
-    bad = [f.name for f in results.findings if f.status == "fail"]
-    look = [f.name for f in results.findings if f.status == "warn"]
-    if bad:
-        lead = f"Not yet. Explain {_and(bad)} before you rely on any number below."
-    elif look:
-        lead = f"Yes, with something to look at: {_and(look)}."
-    else:
-        lead = f"Yes. All {len(rows)} checks passed." if len(rows) > 1 else "Yes. The check passed."
-    return join([tag("p", lead), _table(("Check", "Result", "What it says"), rows, text=(0, 1, 2))])
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
 def _curve(results: Results) -> Safe:
@@ -281,27 +219,3 @@ def _spend(results: Results) -> Safe:
         for row in rows
     ]
     return join([chart, _table(head, body, text=(0, 6))])
-
-
-def _made(results: Results) -> Safe:
-    made = results.provenance
-    if made is None:
-        return Safe()
-    facts = [("Model", made.model), ("Outcome", made.outcome), ("Made", made.made)]
-    facts += [("Rows", ", ".join(f"{count(n)} {what}" for what, n in made.rows))]
-    facts += [("Run time", "" if isnan(made.seconds) else duration(made.seconds))]
-    facts += [("Seed", "" if made.seed is None else str(made.seed))]
-    facts += [("Versions", ", ".join(f"{name} {version}" for name, version in made.versions))]
-    shown = [join([tag("dt", name), tag("dd", text)]) for name, text in facts if text]
-    config = (
-        tag("details", tag("summary", "Configuration"), tag("pre", tag("code", made.config))) if made.config else Safe()
-    )
-    return join([tag("dl", *shown), config])
-
-
-def _cautions(results: Results) -> Safe:
-    return (
-        tag("ul", *(tag("li", caution) for caution in results.cautions), class_="cautions")
-        if results.cautions
-        else Safe()
-    )

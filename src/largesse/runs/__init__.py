@@ -12,6 +12,7 @@ _HOME = {
     "allocate_run": "allocation",
     "compare_runs": "held",
     "evaluate_run": "held",
+    "experiment": "measured",
     "fit": "campaign",
     "load_rows": "load",
     "open_run": "held",
