@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from largesse import frames
 from largesse.cli.commands import app
 from largesse.errors import ConfigError, DataError, InfeasibleRules, LargesseError, SchemaError, StoreError
-from largesse.runs import plan_under
+from largesse.runs import plan_under, report_plan
 
 N = 800
 HEAD = """
@@ -88,6 +88,24 @@ def test_the_command_says_what_the_rules_use(place: Path):
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == 0
     assert "spend at most 500" in shown.output
+
+
+def test_the_report_says_what_every_rule_costs(place: Path):
+    (place / "rules.toml").write_text(
+        HEAD
+        + 'spend = [{at_most = 500}]\ncount = [{treatment = "10", at_most = 20}, {treatment = "5", at_most = 790}]\n'
+    )
+    page = place / "plan.html"
+    words = ["plan", str(place / "menu.parquet"), "-r", str(place / "rules.toml"), "-o", str(place / "plan.csv")]
+    assert CliRunner().invoke(app, [*words, "--report", str(page)]).exit_code == 0
+    html = page.read_text()
+    assert "What the rules cost" in html
+    assert "units with &#x27;10&#x27; at most 20" in html or "units with '10' at most 20" in html
+    assert "The rule that costs most beside money" in html
+    assert html.count("does not bind") == 1
+    assert "http" not in html.split("<body>")[1]
+    with pytest.raises(StoreError, match="cannot be written.*The plan is in"):
+        report_plan(planned(place, "spend = [{at_most = 500}]"), place / "plan.parquet", place)
 
 
 REFUSED: dict[str, tuple[str, type[LargesseError], str]] = {

@@ -240,14 +240,17 @@ def plan(
         Path, typer.Option("--rules", "-r", help="TOML: the columns, the budget, caps, groups and other rules.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the plan goes: .parquet, .csv or .feather.")],
+    report: Annotated[Path | None, typer.Option(help="A web page about the plan and its rules: .html.")] = None,
     as_json: Json = False,
 ) -> None:
     """Who gets what under rules, from values and costs of any model."""
     from largesse.cli import show
-    from largesse.runs import plan_under
+    from largesse.runs import plan_under, report_plan
 
     with show.progress(as_json) as say:
         done = plan_under(menu, rules, output, say=say, n_threads=_threads())
+    if report is not None:
+        report_plan(done, output, report)
     if as_json:
         show.print_json(
             {"output": str(output), "units": done.n, "spend": done.spend, "value": done.value, "gap": done.gap, "mix": done.mix,

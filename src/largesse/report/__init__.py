@@ -25,6 +25,7 @@ from largesse.report.content import (
 )
 from largesse.report.effects import EffectRow, Effects, InfluenceRow, VerdictRow, write_effects
 from largesse.report.files import Written, picture, write
+from largesse.report.plans import PlanPage, RuleRow, write_plan
 
 __all__ = [
     "ArmPoint",
@@ -38,8 +39,10 @@ __all__ = [
     "League",
     "LeagueRow",
     "MixTable",
+    "PlanPage",
     "Provenance",
     "Results",
+    "RuleRow",
     "SpendRow",
     "TrustRow",
     "VerdictRow",
@@ -47,4 +50,5 @@ __all__ = [
     "picture",
     "write",
     "write_effects",
+    "write_plan",
 ]

@@ -17,6 +17,7 @@ _HOME = {
     "load_rows": "load",
     "open_run": "held",
     "plan_under": "ruled",
+    "report_plan": "ruled",
     "soundness": "campaign",
     "task_of": "campaign",
     "tune": "tuning",

@@ -21,7 +21,7 @@ from largesse.frames.columns import cells, coded
 from largesse.menu import Menu
 from largesse.roles import nearest
 
-__all__ = ["Ruled", "Ruling", "plan_under", "under"]
+__all__ = ["Ruled", "Ruling", "plan_under", "report_plan", "under"]
 
 Limit = float | dict[str, float]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
@@ -155,6 +155,25 @@ def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_th
     frames.write(frames.plan_table(plan, held), output)
     mix = dict(zip(plan.treatments, plan.counts.tolist(), strict=True))
     return Ruling(plan.n, mix, plan.spend, plan.value, plan.gap, told)
+
+
+def report_plan(done: Ruling, output: Path, path: Path) -> None:
+    """Writes a web page about a plan: who gets what, what every rule uses, and what one more of it would be worth.
+
+    Raises:
+        StoreError: The page cannot be written.
+    """
+    from largesse.report import PlanPage, RuleRow, write_plan
+
+    page = PlanPage(
+        title=f"Plan {output.name}", mix=tuple(done.mix.items()), spend=done.spend, value=done.value, gap=done.gap,
+        rules=tuple(RuleRow(bound.rule, bound.used, bound.limit, bound.price) for bound in done.rules),
+        note="Money and value are those of the table that was given; nothing here says how far they can be trusted.",
+    )  # fmt: skip
+    try:
+        write_plan(page, path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error}). The plan is in {output}.") from error
 
 
 def under(said: Ruled, menu: Menu, table: pa.Table, *more: Rule) -> Constrained:
