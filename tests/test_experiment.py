@@ -110,7 +110,7 @@ def test_the_likelihood_never_falls(seed: int, nu: float | None):
 def test_a_step_of_em_is_weighted_least_squares(nu: float | None):
     sample = heavy(300)
     s, u, design, start = scaled(sample)
-    theta = np.r_[start + [0.3, -0.2, 0.1, 0.5], nu or 3.0]
+    theta = np.r_[start + np.array([0.3, -0.2, 0.1, 0.5]), nu or 3.0]
     after = _pass(sample, 1, s, theta, 1).em(np.array([True, True, True, True, nu is None]))
     q = (u - design @ theta[:3]) ** 2 / theta[3]
     eta = (theta[4] + 1) / (theta[4] + q)
