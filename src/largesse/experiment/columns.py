@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from largesse import _check, frames
 from largesse.errors import DataError, SchemaError
 from largesse.experiment.crossfit import CrossFit, cross_fit
-from largesse.experiment.sample import Floats, Sample, sound_clusters
+from largesse.experiment.sample import Floats, Sample, refuse_constant, sound_clusters
 from largesse.frames.columns import cells, coded
 
 __all__ = ["Columns", "Metric", "Rows", "clusters_of", "history_of", "numbers_of", "rows_of", "sample_of"]
@@ -188,19 +188,17 @@ def sample_of(rows: Rows, columns: Columns, metric: Metric, how: CrossFit) -> Sa
     given = {"covariate": metric.covariate, "prediction": columns.prediction}
     more = {part: numbers_of(rows.table, name) for part, name in given.items() if name is not None}
     try:
-        sample = Sample(
+        refuse_constant(value, below)  # before the learner is asked to explain it
+        if columns.features:
+            target = value if below is None else value - value.sum() / max(below.sum(), 1e-300) * below
+            more["prediction"] = cross_fit(
+                rows.table, columns.features, target, how, cluster=rows.cluster, weight=rows.weight
+            )  # fmt: skip
+        return Sample(
             value=value, arm=rows.arm, arms=rows.arms, denominator=below, weight=rows.weight, cluster=rows.cluster, **more
         )  # fmt: skip
     except DataError as error:
         raise _in_columns(error, columns, metric) from error
-    if not columns.features:
-        return sample
-    target = value if below is None else value - value.sum() / below.sum() * below
-    g = cross_fit(rows.table, columns.features, target, how, cluster=rows.cluster, weight=rows.weight)
-    return Sample(
-        value=value, arm=rows.arm, arms=rows.arms, denominator=below, weight=rows.weight, cluster=rows.cluster,
-        prediction=g, covariate=sample.covariate,
-    )  # fmt: skip
 
 
 def numbers_of(table: pa.Table, name: str) -> Floats:

@@ -234,11 +234,11 @@ class _Pair:
     def _of_mean(self, t: Floats, g: Floats, left: Floats) -> Floats:
         """± e (1/W + (ḡ - ḡ_a)(g - ḡ_a)/S_a) + (slope_1 - slope_0)(g - ḡ)/W, e the residual from the arm's line."""
         centre, (a, b) = self.scaling.centre, self.lines
-        out = (b.slope - a.slope) * (g - centre) / (a.weight + b.weight)
-        for line, sign, here in ((a, -1.0, t == 0), (b, 1.0, t == 1)):
+        out = (b.slope - a.slope) / (a.weight + b.weight) * (g - centre)
+        for line, sign, here in ((a, -1.0, 1.0 - t), (b, 1.0, t)):
             tilt = (centre - line.centre) / line.squares if line.squares else 0.0
-            rest = left - line.level - line.slope * (g - line.centre)
-            out += np.where(here, sign * rest * (1 / line.weight + tilt * (g - line.centre)), 0.0)
+            off = g - line.centre
+            out += here * ((left - line.level - line.slope * off) * (sign / line.weight + sign * tilt * off))
         return out
 
     def _of_ratio(self, block: Block, t: Floats, left: Floats, state: Floats, mean: Floats) -> tuple[Floats, ...]:

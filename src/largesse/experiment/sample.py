@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse.errors import DataError
 
-__all__ = ["Batches", "Block", "Sample", "Source", "sound_clusters"]
+__all__ = ["Batches", "Block", "Sample", "Source", "refuse_constant", "sound_clusters"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
@@ -90,7 +90,7 @@ class Sample:
             covariate=self.covariate, weight=self.weight, cluster=self.cluster,
         )  # fmt: skip
         _full_arms(np.bincount(arm, minlength=len(self.arms)), self.arms)
-        _varies(self.value, self.denominator)
+        refuse_constant(self.value, self.denominator)
         if self.weight is not None and (self.weight <= 0).any():
             raise _check.refuse_cells("weight", self.weight, self.weight <= 0, "must be > 0", "Drop the rows.")
         if self.denominator is not None:
@@ -196,7 +196,12 @@ def _full_arms(rows: NDArray[Any], arms: tuple[str, ...]) -> None:
             )  # fmt: skip
 
 
-def _varies(value: Floats, denominator: Floats | None) -> None:
+def refuse_constant(value: Floats, denominator: Floats | None) -> None:
+    """Refuses a metric that is the same in every row.
+
+    Raises:
+        DataError: It is.
+    """
     same = value.min() == value.max() and (denominator is None or denominator.min() == denominator.max())
     if same:
         raise _check.refuse(

@@ -85,7 +85,7 @@ def hill(top: Floats) -> tuple[float, float, int]:
 
 
 def _mode_share(value: Floats) -> float:
-    """A value that more than half of the rows have is the median."""
-    middle = np.partition(value, len(value) // 2)[len(value) // 2]
+    """Share of the most frequent value if above a half: then it is the median, of an even part of the rows too."""
+    middle = np.median(value[:: max(1, len(value) // 100_000)])
     share = float((value == middle).mean())
     return share if share > 0.5 else 0.0
