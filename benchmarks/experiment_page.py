@@ -121,7 +121,7 @@ def speed_lines() -> list[str]:
     seconds = " | ".join(f"{np.median(x):.1f} s" for x in (a, f, p))
     lines.append(f"| {seconds} | {ratios} | {more:.2f} |")
     note = (
-        "", "The learner is linear. The machine was shared: seconds tell little, ratios within a turn more. LightGBM's default trees",
+        "", "The learner is linear. The machine was shared: seconds tell little, ratios within a turn more. LightGBM's trees",
         "take about 3 µs a row to predict.", "",
     )  # fmt: skip
     return [*lines, *note]

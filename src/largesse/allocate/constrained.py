@@ -7,10 +7,7 @@ could be worth, so the gap is a certificate.
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple
@@ -21,6 +18,7 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from largesse import _check
+from largesse.allocate._highs import quiet
 from largesse.allocate.dual import Answer, Dual, cheapest_cut, descend
 from largesse.allocate.rules import Row, Rule, rows_of
 from largesse.allocate.search import audited
@@ -172,7 +170,7 @@ def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, w
         limits.append((row.limit - row.used(menu, plan) + now) / size - (_TIGHT if (table % 1).any() else 0.0))
         cells = (at[:, None] * m + np.arange(m)).ravel()
         tables.append(sparse.csr_matrix((table.ravel() / size, (np.zeros(len(cells), int), cells)), (1, value.size)))
-    with _quiet():
+    with quiet():
         done = milp(
             -value.ravel() / (float(np.ptp(value)) or 1.0), integrality=np.full(value.size, int(whole)),
             bounds=Bounds(0.0, top.ravel()), options={"node_limit": _NODES, "mip_rel_gap": 1e-6},
@@ -182,24 +180,6 @@ def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, w
             ],
         )  # fmt: skip
     return None if done.x is None else np.asarray(done.x.reshape(value.shape))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what the solver prints of its own accord (a line that no option of HiGHS silences) off the standard output."""
-    try:
-        kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    except OSError:  # there is no standard output
-        yield
-        return
-    sys.stdout.flush()
-    try:
-        os.dup2(nowhere, 1)
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _conflict(menu: Menu, rows: list[Row], allowed: NDArray[np.bool_] | None) -> InfeasibleRules:
