@@ -121,8 +121,8 @@ def speed_lines() -> list[str]:
     seconds = " | ".join(f"{np.median(x):.1f} s" for x in (a, f, p))
     lines.append(f"| {seconds} | {ratios} | {more:.2f} |")
     note = (
-        "", "The learner is linear. The machine was shared: seconds tell little, ratios within a turn more. LightGBM's trees",
-        "take about 3 µs a row to predict.", "",
+        "", "The learner is linear. The machine was shared: seconds tell little, ratios within a turn more. The default trees of",
+        "LightGBM take about 3 µs a row to predict, which is the learner's own work too.", "",
     )  # fmt: skip
     return [*lines, *note]
 

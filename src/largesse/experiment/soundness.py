@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,10 @@ def soundness(
     >>> [(f.name, f.status) for f in soundness(rows, columns)]
     [('sample ratio', 'fail')]
     """
-    found: list[Finding] = [count_ratio(_units(rows), _shares(rows.arms, planned), rows.arms)]
+    ratio = count_ratio(_units(rows), _shares(rows.arms, planned), rows.arms)
+    if planned is None and ratio.status != "ok":
+        ratio = replace(ratio, verdict=f"{ratio.verdict} Equal shares were taken as planned: name others if they were.")
+    found: list[Finding] = [ratio]
     if columns.known_before:
         found.append(_covariates(rows, columns, seed))
     return tuple(found)
