@@ -188,7 +188,7 @@ def test_scenarios_have_the_moments_of_the_cells():
 def test_what_makes_no_sense_is_refused():
     held = cells()
     for change, words in (
-        ({"size": [0.0, *[1.0] * (K - 1)]}, r"size\[0\] == 0.0: must be > 0"),
+        ({"size": [-1.0, *[1.0] * (K - 1)]}, r"size\[0\] == -1.0: must be >= 0"),
         ({"cost": -held.cost}, "must be >= 0"),
         ({"value": held.value[:, :2]}, r"cost.shape"),
         ({"error": held.error[:, :2]}, r"error.shape"),

@@ -266,15 +266,7 @@ def whole(totals: Totals, rows: list[Row], more: More | None = None) -> Found | 
     gain = totals.value.ravel()[cell] - base[owner]
     scale = totals.stake / k  # HiGHS takes a difference of 1e-6 for none
     lower, price = (np.zeros(0), np.zeros(0)) if more is None else (more.lower, more.price)
-    one = sparse.csr_matrix((np.ones(len(cell)), (owner, np.arange(len(cell)))), (k, len(cell) + n))
-    held = [LinearConstraint(one, 1.0, 1.0)]
-    for row in rows:
-        flat = row.weight.ravel()[cell]
-        size = float(np.abs(flat).max(initial=0.0)) or 1.0
-        held.append(LinearConstraint(np.concatenate([flat, np.zeros(n)])[None] / size, -inf, row.limit / size))
-    if more is not None:
-        columns = np.concatenate([cell, k * m + np.arange(n)])
-        held.append(LinearConstraint(more.matrix[:, columns], -inf, more.limits))
+    held = _limits(rows, more, cell, (k, m))
     with quiet():
         done = milp(
             np.concatenate([-gain, price]) / scale, integrality=np.repeat([1, 0], [len(cell), n]),
@@ -290,3 +282,20 @@ def whole(totals: Totals, rows: list[Row], more: More | None = None) -> Found | 
     taken = done.x[: len(cell)] > 0.5
     plan[owner[taken]] = (cell % m)[taken]
     return Found(plan, quantity(totals.value, plan), bound)
+
+
+def _limits(
+    rows: list[Row], more: More | None, cell: NDArray[np.intp], shape: tuple[int, int]
+) -> list[LinearConstraint]:
+    """Returns the constraints on the cells that are variables and on what stands beside them: one treatment each, the rows."""
+    (k, m), n = shape, 0 if more is None else len(more.lower)
+    one = sparse.csr_matrix((np.ones(len(cell)), (cell // m, np.arange(len(cell)))), (k, len(cell) + n))
+    held = [LinearConstraint(one, 1.0, 1.0)]
+    for row in rows:
+        flat = row.weight.ravel()[cell]
+        size = float(np.abs(flat).max(initial=0.0)) or 1.0
+        held.append(LinearConstraint(np.concatenate([flat, np.zeros(n)])[None] / size, -inf, row.limit / size))
+    if more is not None:
+        columns = np.concatenate([cell, k * m + np.arange(n)])
+        held.append(LinearConstraint(more.matrix[:, columns], -inf, more.limits))
+    return held

@@ -88,7 +88,7 @@ class ClusterCells:
     """What each treatment brings and costs per unit of each cluster, and how sure that is.
 
     Attributes:
-        size: Units of each cluster that are to be treated, (K,), > 0.
+        size: Units of each cluster that are to be treated, (K,), >= 0.
         value: Mean value per unit of each cell, (K, M).
         cost: Mean cost per unit of each cell, (K, M), money, >= 0.
         error: Covariance of the two estimated means, (K, M, 2, 2): value first, then cost; None: they are known.
@@ -116,8 +116,7 @@ class ClusterCells:
             _check.finite(name, table, "Merge clusters of which too little is known.")
             object.__setattr__(self, name, frozen(table))
         _check.nonnegative("cost", self.cost, "Clip them; money that comes in belongs to value.")
-        if (self.size <= 0).any():
-            raise _check.refuse_cells("size", self.size, self.size <= 0, "must be > 0", "Drop empty clusters.")
+        _check.nonnegative("size", self.size, "Count the units of each cluster.")
         _check.lengths(size=self.size, value=self.value, cost=self.cost)
         if self.value.shape != self.cost.shape:
             raise _check.refuse("cost.shape", self.cost.shape, f"must be {self.value.shape}", "One cost per value.")

@@ -25,6 +25,7 @@ _HOME = {
     "DUM": "dhcl",
     "FullBatch": "_full_batch",
     "Gates": "_bridge",
+    "HRC": "hrc",
     "Hypergradient": "_levels",
     "IPS": "weighted",
     "KDFeature": "distilled",

@@ -139,6 +139,12 @@ def _bilevel_published(s: Settings) -> Model:
     return _shortened(model.set_params(**nets), s)
 
 
+def _clustered(s: Settings) -> Model:
+    from largesse.models.hrc import HRC
+
+    return HRC(_mlp(s, members=1, hidden=(64, 32)), outcome=s.outcome, seed=s.seed)
+
+
 def _common(s: Settings) -> dict[str, Any]:
     return {"outcome": s.outcome, "seed": s.seed, "n_threads": s.n_threads, "checkpoint": s.checkpoint}
 
@@ -184,6 +190,7 @@ _MAKE: dict[str, Callable[[Settings], Model]] = {
     "drm": lambda s: _dhcl(s, "DRM"),
     "dum": lambda s: _dhcl(s, "DUM"),
     "dpm": lambda s: _dhcl(s, "DPM"),
+    "hrc": _clustered,
     "ips": lambda s: _baseline(s, "IPS"),
     "dr-jt": lambda s: _baseline(s, "DRJT"),
     "cfr-wass": lambda s: _baseline(s, "CFR", distance="wasserstein"),

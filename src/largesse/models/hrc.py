@@ -1,0 +1,253 @@
+"""Clusters of a learned representation: one response for all units of a cluster, measured on the trial."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.exceptions import ConvergenceWarning
+
+from largesse import _check
+from largesse._random import number
+from largesse.allocate.clusters import ClusterCells
+from largesse.evaluate.bootstrap import Grid, row_weights, values_at
+from largesse.evaluate.curve import outcome_curve
+from largesse.logs import Logs
+from largesse.menu import Menu
+from largesse.models._cells import Means, cell_means, merged, shrunk, spreads
+from largesse.models._train import threads
+from largesse.models.base import Model, State
+from largesse.models.candidates import choose
+from largesse.models.mlp import MLP
+from largesse.models.outcome import Outcome, Response
+from largesse.models.turns import Rows, in_turns
+
+__all__ = ["HRC"]
+
+_CHUNK = 4096
+_LAYERS = 6  # of the body: two of linear, ReLU and dropout
+_SHARES = (0.1, 0.25, 0.5)  # of the largest spend: budgets at which numbers of clusters are compared
+_DRAWS = 100
+
+
+class HRC(Model):
+    """Units clustered by what a network has learned of them; each cluster's response is its mean on the trial.
+
+    The text of HRC beyond its abstract is not public: representation, clusters and an integer stochastic programme are the
+    paper's, how each is done is this library's. `predict` gives the menu of cluster responses, so that the model obeys the
+    same contract as all others; `cells` gives what `largesse.allocate.plan_clusters` plans with.
+
+    Args:
+        base: The network whose first two layers are the representation, with at least two layers; its first member is used.
+            None: one of layers 64 and 32.
+        sizes: Numbers of clusters to choose among, rising; one number is taken as it is.
+        least: Trial rows that every cell of cluster and treatment needs; thinner clusters are merged with the nearest.
+        folds: Parts of the trial that take turns to judge the numbers of clusters, if `fit` is given no validation rows.
+        outcome: Family and cost rule; None: the base's, or inferred from the rows.
+        seed: Starts of the clusters, and parts.
+
+    Attributes:
+        base_: The fitted network.
+        groups_: The clusters and their cells.
+
+    Reference:
+        HRC (abstract only); empirical Bayes: Morris 1983; between-cluster variance: Paule and Mandel 1982.
+
+    >>> from largesse.allocate import plan_clusters
+    >>> rng = np.random.default_rng(0)
+    >>> x, t = rng.normal(size=(1200, 2)), rng.integers(0, 2, 1200)
+    >>> order = (rng.random(1200) < 0.2 + 0.4 * t * (x[:, 0] > 0)).astype(float)
+    >>> model = HRC(sizes=(4,)).fit(Logs(x=x, treatment=t, value=order, cost=2.0 * t * order))
+    >>> (plan,) = plan_clusters(model.cells(x), [300.0])
+    >>> bool(len(plan.treatment) > model.clusters(x).max()), plan.spend <= 300.0
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        base: MLP | None = None,
+        *,
+        sizes: tuple[int, ...] = (8, 16, 32, 64),
+        least: int = 50,
+        folds: int = 2,
+        outcome: Outcome | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.base = base
+        self.sizes = sizes
+        self.least = least
+        self.folds = folds
+        self.outcome = outcome
+        self.seed = seed
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        self._check()
+        self.base_ = self._network().fit(rct, obs, validation=validation)
+        k = self.sizes[0] if len(self.sizes) == 1 else self._chosen(rct, obs, validation)
+        self.groups_ = _grouped(_hidden(self.base_, rct.x), rct, k, self.least, self.seed)
+
+    def _check(self) -> None:
+        base = self.base
+        if base is not None and (not isinstance(base, MLP) or base.plain or len(base.hidden) < 2):
+            rule = "must be a network with likelihoods and at least two layers"
+            raise _check.refuse("base", base, rule, "Give MLP(hidden=(64, 32)).")
+        rule, remedy = "must be numbers of clusters >= 1", "Give e.g. (8, 16, 32)."
+        _check.integers("sizes", self.sizes, low=1, high=100_000, rule=rule, remedy=remedy)
+        _check.integers("folds", [self.folds], low=2, high=1000, rule="must be >= 2", remedy="Rows take turns.")
+        _check.integers("least", [self.least], low=1, high=10**9, rule="must be >= 1", remedy="Give rows of a cell.")
+
+    def _network(self) -> Model:
+        return self.configured(MLP(members=1, hidden=(64, 32), seed=self.seed) if self.base is None else self.base)
+
+    def _chosen(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> int:
+        """Returns the fewest clusters within one paired standard error of the best, on rows that nothing has learned from."""
+
+        def answers(base: Model, seen: Logs, x: NDArray[np.float32]) -> tuple[Response, ...]:
+            h, of = _hidden(base, seen.x), _hidden(base, x)
+            groups = (_grouped(h, seen, k, self.least, self.seed) for k in self.sizes)
+            return tuple(_answer(g, g.number(of), self.outcome_) for g in groups)
+
+        def held_back(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
+            some = rct.take(seen)
+            return answers(self._network().fit(some, obs), some, rct.x[held])
+
+        if validation is None:
+            judge, found = rct, in_turns(rct, self.folds, self.seed, held_back)
+        else:
+            judge, found = validation, answers(self.base_, rct, validation.x)
+        return self.sizes[_simplest(judge, [self.menu(answer) for answer in found], self.sizes, self.seed)]
+
+    def _respond(self, x: NDArray[np.float32]) -> Response:
+        return _answer(self.groups_, self.groups_.number(_hidden(self.base_, x)), self.outcome_)
+
+    def clusters(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """Returns the cluster of each row of features, (N,), numbered from 0.
+
+        Args:
+            x: Encoded features, (N, d), finite.
+        """
+        self.respond(x)  # refuses what cannot be read
+        return self.groups_.number(_hidden(self.base_, np.asarray(x, np.float32)))
+
+    def cells(self, x: NDArray[Any]) -> ClusterCells:
+        """Returns the cells of the units with these features, for `largesse.allocate.plan_clusters`.
+
+        Args:
+            x: Encoded features of the units that are to be treated, (N, d).
+        """
+        g, outcome = self.groups_, self.outcome_
+        k = len(g.value.mean)
+        size = np.bincount(self.clusters(x), minlength=k).astype(np.float64)
+        menu = self.menu(_answer(g, np.arange(k), outcome))
+        paid = {
+            "learned": g.cost.error, "per_contact": np.zeros_like(g.value.error), "share_of_value": g.value.error,
+            "per_redemption": g.value.error if outcome.family == "bernoulli" else g.redeem.error,
+        }[outcome.cost_rule]  # fmt: skip
+        paid = paid * (np.square(outcome.amounts) if outcome.amounts else 1.0)
+        error, s = np.empty_like(g.spread), g.spread
+        sizes = np.sqrt(s[..., 0, 0] * s[..., 1, 1])
+        together = np.divide(s[..., 0, 1], sizes, out=np.zeros_like(sizes), where=sizes > 0)
+        error[..., 0, 0], error[..., 1, 1] = g.value.error, paid
+        error[..., 0, 1] = error[..., 1, 0] = np.clip(together, -1, 1) * np.sqrt(g.value.error * paid)
+        return ClusterCells(
+            size=size, value=menu.value, cost=menu.cost, error=error, spread=s, treatments=self.treatments_
+        )
+
+    def state(self) -> State:
+        """Returns the network's state, the clusters and their cells."""
+        settings, arrays = self.base_.state()
+        g = self.groups_
+        mine = {"centre": g.centre, "scale": g.scale, "centres": g.centres, "into": g.into, "spread": g.spread}
+        for name in ("value", "redeem", "cost"):
+            mine |= {f"{name}.mean": getattr(g, name).mean, f"{name}.error": getattr(g, name).error}
+        return {"settings": settings}, {f"base.{k}": v for k, v in arrays.items()} | mine
+
+    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Takes over a saved state."""
+        self.base_ = self.restored_part(self._network(), settings["settings"], arrays, "base.")
+        value, redeem, cost = (
+            Means(arrays[f"{name}.mean"], arrays[f"{name}.error"]) for name in ("value", "redeem", "cost")
+        )
+        centre, scale, centres, into = (arrays[name] for name in ("centre", "scale", "centres", "into"))
+        self.groups_ = _Groups(centre, scale, centres, into, value, redeem, cost, arrays["spread"])
+
+
+class _Groups(NamedTuple):
+    """Clusters of a representation and their cells.
+
+    `centre` and `scale` standardise the representation, (h,); `centres` (K, h); `into` (K,) says which cluster each is part
+    of; value, redeem and cost are (k, M), `spread` is (k, M, 2, 2).
+    """
+
+    centre: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    centres: NDArray[np.float64]
+    into: NDArray[np.int64]
+    value: Means
+    redeem: Means
+    cost: Means
+    spread: NDArray[np.float64]
+
+    def number(self, h: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Returns the cluster of each row of the representation, (N,)."""
+        return self.into[_nearest((h - self.centre) / self.scale, self.centres)]
+
+
+def _nearest(z: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.int64]:
+    square = (centres**2).sum(1)
+    parts = [np.argmin(square - 2 * z[i : i + _CHUNK] @ centres.T, 1) for i in range(0, len(z), _CHUNK)]
+    return np.concatenate(parts)
+
+
+def _hidden(base: Any, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns the representation: the output of the first two layers, (N, h)."""
+    net = base.nets_[0]
+    with threads(base.n_threads), torch.inference_mode():
+        parts = [net.body[:_LAYERS](net.standardise(torch.tensor(x[i : i + _CHUNK]))) for i in range(0, len(x), _CHUNK)]
+        return np.asarray(torch.cat(parts).numpy(), np.float64)
+
+
+def _grouped(h: NDArray[np.float64], rct: Logs, k: int, least: int, seed: int) -> _Groups:
+    """Returns at most k clusters of trial rows and their cells."""
+    centre, scale = h.mean(0), h.std(0)
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    z = (h - centre) / scale
+    means = MiniBatchKMeans(min(k, len(z)), n_init=3, batch_size=_CHUNK, random_state=number(seed, k) % 2**31)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters
+        centres = np.asarray(means.fit(z, sample_weight=rct.weights).cluster_centers_, np.float64)
+    near, m = _nearest(z, centres), rct.n_treatments
+    rows = np.bincount(near * m + rct.treatment, minlength=len(centres) * m).reshape(-1, m)
+    into = merged(rows, centres, least)
+    cluster, count = into[near], int(into.max()) + 1
+    bought = (rct.value > 0).astype(np.float64)
+    value, redeem, cost = (cell_means(rct, cluster, y, count) for y in (rct.value, bought, rct.cost))
+    return _Groups(
+        centre, scale, centres, into, shrunk(value, levels=True), shrunk(redeem, levels=True), shrunk(cost, levels=False),
+        spreads(rct, cluster, count),
+    )  # fmt: skip
+
+
+def _answer(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> Response:
+    """Returns the response of each row's cluster, within what the outcome can be."""
+    value = groups.value.mean
+    if outcome.family != "gaussian":
+        value = np.clip(value, 0, 1 if outcome.family == "bernoulli" else None)
+    cost = groups.cost.mean[cluster] if outcome.cost_rule == "learned" else None
+    return Response(value[cluster], np.clip(groups.redeem.mean, 0, 1)[cluster], cost)
+
+
+def _simplest(judge: Logs, menus: list[Menu], sizes: Sequence[int], seed: int) -> int:
+    """Returns the first menu within one paired standard error of the best, on the outcome curve of some trial rows."""
+    curves = [outcome_curve(judge, menu) for menu in menus]
+    budgets = np.array(_SHARES) * min(curve.reach[1] for curve in curves)
+    grids = [Grid.of(curve) for curve in curves]
+    value = np.array([curve.value_at(budgets) for curve in curves])
+    draws = np.array([[values_at(g, budgets, w) for g in grids] for w in row_weights(judge, _DRAWS, seed)])
+    names = [str(k) for k in sizes]
+    return names.index(choose(names, value, draws, decides=()).name)

@@ -1,0 +1,112 @@
+"""Clusters of a representation: their cells, their number, their plans."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from largesse.allocate import Chance, plan_clusters
+from largesse.errors import DataError
+from largesse.models import HRC, MLP, Boosting, Schedule
+from largesse.models._cells import Means, cell_means, merged, shrunk
+from largesse.policy.saved import model_state, restored
+from tests.common.worlds import WORLDS, orders
+
+FAST = Schedule(epochs=2, least=150, batch=256)
+NET = MLP(members=1, hidden=(16, 8), schedule=FAST)
+
+
+def test_a_cluster_has_one_response_and_the_cells_are_it():
+    logs = orders(4000)
+    model = HRC(NET, sizes=(8,)).fit(logs)
+    menu, of, cells = model.predict(logs.x), model.clusters(logs.x), model.cells(logs.x)
+    np.testing.assert_array_equal(menu.value, cells.value[of])
+    np.testing.assert_array_equal(menu.cost, cells.cost[of])
+    assert cells.size.sum() == logs.n
+    assert 1 < len(cells.size) <= 8
+    (plan,) = plan_clusters(cells, [0.3 * float(menu.cost[:, 2].sum())], risk=Chance(0.1))
+    assert plan.charged <= plan.budget
+    assert plan.treatment.any()
+
+
+def test_clusters_tell_who_responds():
+    logs, fresh = orders(12_000, seed=5), orders(4000, seed=6)
+    menu = HRC(sizes=(16,)).fit(logs).predict(fresh.x)
+    gain = menu.value[:, 2] - menu.value[:, 0]
+    assert gain[fresh.x[:, 0] > 0.5].mean() > gain[fresh.x[:, 0] < -0.5].mean() + 0.15
+
+
+@pytest.mark.parametrize("world", sorted(WORLDS))
+def test_every_outcome_has_cells(world: str):
+    logs = WORLDS[world]()
+    cells = HRC(NET, sizes=(6,)).fit(logs).cells(logs.x[:500])
+    assert (cells.error[..., 1, 1] >= 0).all()
+    if not logs.control_cost:
+        assert not cells.variance[:, 0, 1, 1].any(), "what control costs is known: nothing"
+    assert cells.error[:, 1, 0, 0].min() > 0
+
+
+def test_it_is_saved_without_pickle():
+    logs = orders(1500)
+    model = HRC(NET, sizes=(8,)).fit(logs)
+    again = restored(*model_state(model))
+    np.testing.assert_array_equal(model.predict(logs.x).value, again.predict(logs.x).value)
+    np.testing.assert_array_equal(model.cells(logs.x).error, again.cells(logs.x).error)
+
+
+def test_the_fewest_clusters_that_will_do_are_taken():
+    nothing = HRC(NET, sizes=(2, 30)).fit(orders(3000, effect=0.0), validation=orders(3000, seed=1, effect=0.0))
+    assert len(nothing.groups_.centres) == 2
+    strong = HRC(NET, sizes=(1, 12)).fit(orders(6000, effect=2.0), validation=orders(6000, seed=1, effect=2.0))
+    assert len(strong.groups_.centres) == 12
+
+
+def test_thin_clusters_join_the_nearest():
+    rows = np.array([[90, 90], [90, 3], [90, 90], [4, 90]])
+    into = merged(rows, np.array([[0.0], [1.0], [10.0], [12.0]]), 10)
+    assert into.tolist() == [0, 0, 1, 1]
+    assert merged(rows, np.zeros((4, 1)), 10**6).tolist() == [0, 0, 0, 0]
+    assert merged(rows, np.zeros((4, 1)), 1).tolist() == [0, 1, 2, 3]
+
+
+def test_cell_means_are_those_of_the_rows():
+    logs = orders(900)
+    cluster = (logs.x[:, 0] > 0).astype(np.int64)
+    found = cell_means(logs, cluster, logs.value, 2)
+    for k in range(2):
+        for j in range(3):
+            some = logs.value[(cluster == k) & (logs.treatment == j)]
+            assert found.mean[k, j] == pytest.approx(some.mean())
+            assert found.error[k, j] == pytest.approx(some.var() / len(some), rel=0.2)
+
+
+@pytest.mark.parametrize("levels", [True, False])
+def test_shrunk_means_are_nearer_the_truth_and_their_errors_honest(levels: bool):
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(400, 1)) + np.array([0.0, 0.3, 0.6]) + 0.1 * rng.normal(size=(400, 3))
+    error = rng.uniform(0.05, 0.3, truth.shape)
+    raw = truth + np.sqrt(error) * rng.normal(size=truth.shape)
+    found = shrunk(Means(raw, error), levels=levels)
+    off = (found.mean - truth) ** 2
+    assert off.mean() < (0.8 if levels else 0.95) * ((raw - truth) ** 2).mean()
+    assert found.error.mean() == pytest.approx(off.mean(), rel=0.2)
+
+
+def test_cells_that_differ_by_noise_alone_become_one():
+    rng = np.random.default_rng(1)
+    found = shrunk(Means(5 + rng.normal(size=(200, 2)) * 0.5, np.full((200, 2), 0.3)), levels=False)
+    assert np.ptp(found.mean, axis=0).max() < 0.2
+    known = shrunk(Means(np.zeros((5, 1)), np.zeros((5, 1))), levels=False)
+    assert not known.mean.any()
+    assert not known.error.any()
+
+
+def test_what_cannot_be_clustered_is_refused():
+    for model, words in (
+        (HRC(Boosting()), "must be a network"),  # type: ignore[arg-type]
+        (HRC(MLP(hidden=(8,))), "at least two layers"),
+        (HRC(NET, sizes=(0,)), r"sizes\[0\] == 0: must be numbers of clusters"),
+        (HRC(NET, folds=1), r"folds\[0\] == 1"),
+    ):
+        with pytest.raises(DataError, match=words):
+            model.fit(orders(300))
