@@ -343,3 +343,31 @@ def test_plan_is_the_same_for_every_kind_of_file(tmp_path: Path):
     assert one.rules[0].rule == "spend at most 700"
     assert 0 <= one.gap < 1
     assert one.gap == pytest.approx(two.gap, abs=1e-9)
+
+
+def test_a_plan_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch):
+    from largesse.runs import plan_under, ruled
+
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        f'treatments = {json.dumps(NAMES)}\nvalue = "v {{}}"\ncost = "c {{}}"\nunit = "who"\nspend = [{{at_most = 700}}]\n'
+    )
+    frames.write(table(), tmp_path / "units.parquet")
+    words = (tmp_path / "units.parquet", rules, tmp_path / "plan.parquet")
+    plan_under(*words)
+    wanted = words[2].read_bytes()
+    words[2].unlink()
+
+    def stop(*given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ruled, "solve_blocks", stop)
+        with pytest.raises(KeyboardInterrupt):
+            plan_under(*words)
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(ruled, "_cells", lambda *given: pytest.fail("scored again"))
+        plan_under(*words, say=lambda stage, share: said.append(stage))
+    assert said[0].startswith("going on from unit")
+    assert words[2].read_bytes() == wanted

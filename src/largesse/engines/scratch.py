@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from largesse import store
 from largesse.allocate.blocks import Block
 from largesse.errors import DataError, LargesseError, StoreError
 from largesse.menu import Menu
@@ -81,11 +82,12 @@ class Scratch:
             StoreError: The folder cannot be made, is not ours, or another process is at the same output.
         """
         folder = output.parent / f".{output.name}.partial"
+        text = json.dumps(job)
         with _ours(folder, output), _locked(folder, output):
-            if _job(folder) != job:
+            if not (folder / _JOB).is_file() or (folder / _JOB).read_text(encoding="utf-8") != text:
                 for old in folder.iterdir():
                     old.unlink()
-                _write_text(folder / _JOB, json.dumps(job))
+                store.atomic_text(folder / _JOB, text)
             try:
                 yield cls(folder, size, n_threads)
             except LargesseError:
@@ -129,21 +131,8 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _job(folder: Path) -> Any:
-    try:
-        return json.loads((folder / _JOB).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-
-
 def _write(path: Path, array: NDArray[Any]) -> None:
     partial = path.with_suffix(".partial")
     with open(partial, "wb") as file:
         np.save(file, array, allow_pickle=False)
-    os.replace(partial, path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
