@@ -8,7 +8,7 @@ import pytest
 
 from largesse import store
 from largesse.allocate import assign, price_plan, solve
-from largesse.allocate.blocks import in_blocks
+from largesse.allocate.blocks import Block, in_blocks
 from largesse.errors import DataError, InfeasibleBudget, NotFittedError, StoreError
 from largesse.evaluate.curve import outcome_curve
 from largesse.frames import Encoder, Roles
@@ -107,6 +107,17 @@ def test_the_price_does_not_depend_on_the_blocks(large, monkeypatch):
     wanted = descend(curves[cursed], in_blocks(menu), budget, 0.9).price
     monkeypatch.setattr("largesse.allocate.blocks.BLOCK", 777)
     assert descend(curves[cursed], in_blocks(menu), budget, 0.9).price == wanted
+
+
+def test_other_numbers_of_the_units_change_the_spend_little(large):
+    curves, (x, p) = large
+    menu, budget = cursed(x, p), 0.1 * len(x)
+    parts = [Block.of(menu.take(np.arange(k, k + 10_000)), k << 40) for k in range(0, len(x), 10_000)]
+    for safety in (None, 0.9):
+        here = descend(curves[cursed], in_blocks(menu), budget, safety).price
+        there = descend(curves[cursed], lambda task: [task(part) for part in parts], budget, safety).price
+        spends = [price_plan(menu, price).spend for price in (here, there)]
+        assert spends[0] == pytest.approx(spends[1], rel=2e-3)
 
 
 def test_few_units_have_every_corner_looked_at(large):

@@ -38,6 +38,10 @@ class Descent(NamedTuple):
     ladder: Ladder
     n: int
 
+    def of(self, block: Block) -> NDArray[np.int32]:
+        """Returns the treatment of each unit of a block, (n,)."""
+        return Priced(self.price).of(block)
+
 
 def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) -> Descent:
     """Returns the price at which the units of all blocks spend a budget.

@@ -12,13 +12,12 @@ import pyarrow as pa
 
 from largesse import _check, frames
 from largesse.allocate import Bound, Spend
-from largesse.allocate.blocks import Run
 from largesse.engines.parquet import Say, Units, silent, stream, streams
 from largesse.errors import StoreError
 from largesse.menu import Menu
 from largesse.policy import Policy
 from largesse.policy.curve import LEVEL, Estimate, amount, normal_quantile, same_treatments
-from largesse.policy.descent import Descent, Priced, descend
+from largesse.policy.descent import descend
 from largesse.runs.held import open_run
 from largesse.runs.ruled import Ruled, under
 from largesse.store import MANIFEST
@@ -133,18 +132,14 @@ def _streamed(
         same_treatments(curve, found.treatments)
         return found
 
-    def decide(run: Run) -> Priced:
-        found.append(descend(curve, run, budget, safety))
-        return Priced(found[0].price)
-
-    found: list[Descent] = []
     units = Units(
         path=users, columns=encoder.features, unit=None if policy.roles is None else policy.roles.unit, menu=menu,
         treatments=curve.treatments,
         key={"policy": hashlib.sha256((folder / "policy" / MANIFEST).read_bytes()).hexdigest()},
     )  # fmt: skip
-    n, counts, spend, value = stream(units, output, decide, say=say, n_threads=n_threads).sums
-    ((price, ladder, _),), level = found, LEVEL if safety is None else safety
+    done = stream(units, output, lambda run: descend(curve, run, budget, safety), say=say, n_threads=n_threads)
+    (price, ladder, n), (_, counts, spend, value) = done
+    level = LEVEL if safety is None else safety
     return Allotted(
         n=n, mix=dict(zip(curve.treatments, counts.tolist(), strict=True)), budget=budget, price=price, planned_spend=spend,
         spend=ladder.at(price, normal_quantile(level)), value=curve.value_of(price, value, n, level=level), safety=safety,
