@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from largesse import frames
 from largesse.allocate.blocks import BLOCK, Block, Decision
 from largesse.errors import DataError, SchemaError
-from largesse.frames.columns import cells
 from largesse.menu import Menu
 from largesse.roles import nearest
 
@@ -48,10 +48,8 @@ class Columns:
 
     def menu(self, table: pa.Table) -> Menu:
         """Returns the menu that a table holds."""
-        single = all(pa.types.is_float32(table.schema.field(name).type) for name in self.names)
-        both = np.array([cells(name, table[name]) for name in self.names], np.float32 if single else np.float64)
         m = len(self.treatments)
-        return Menu(value=both[:m].T, cost=both[m:].T, treatments=self.treatments)
+        return frames.menu(table, self.names[:m], self.names[m:], self.treatments)
 
     def table(self, menu: Menu) -> dict[str, pa.Array]:
         """Returns a menu as columns."""

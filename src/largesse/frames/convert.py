@@ -18,7 +18,7 @@ from largesse.logs import Design, Logs
 from largesse.menu import Menu, Plan
 from largesse.roles import Roles, label
 
-__all__ = ["arms", "ids", "logs", "plan_table", "units"]
+__all__ = ["arms", "ids", "logs", "menu", "plan_table", "units"]
 
 MAX_TREATMENTS = 256
 # An amount beyond this is an id or a damaged cell, and sums of it would lose the others.
@@ -91,6 +91,26 @@ def units(table: Any, roles: Roles) -> NDArray[Any] | None:
 def ids(table: Any, name: str) -> NDArray[Any]:
     """Returns the unit ids in a column of a table, integers or text (N,); errors as for `units`."""
     return _ids(pick(read(table), [name])[name], name, "unit id")
+
+
+def menu(table: pa.Table, value: Sequence[str], cost: Sequence[str], treatments: tuple[str, ...]) -> Menu:
+    """Returns the menu that columns of a table hold, in single precision where all of them are.
+
+    Args:
+        table: It has these columns.
+        value: Names of the columns of values, one per treatment.
+        cost: Names of the columns of costs.
+        treatments: Names of the treatments, control first.
+
+    Raises:
+        SchemaError: A column holds no numbers.
+        DataError: A cell is missing, or breaks a rule of `Menu`.
+    """
+    single = all(pa.types.is_float32(table.schema.field(name).type) for name in (*value, *cost))
+    both = np.empty((len(value) + len(cost), table.num_rows), np.float32 if single else np.float64)
+    for k, name in enumerate((*value, *cost)):
+        both[k] = cells(name, table[name])
+    return Menu(value=both[: len(value)].T, cost=both[len(value) :].T, treatments=treatments)
 
 
 def plan_table(plan: Plan, menu: Menu | None = None) -> pa.Table:

@@ -231,18 +231,17 @@ def _names(said: Ruled, pattern: str, field: str) -> list[str]:
     return names
 
 
-def _numbers(said: Ruled, table: pa.Table, pattern: str, field: str) -> NDArray[Any]:
-    columns = [(name, _column(table, name, field)) for name in _names(said, pattern, field)]
-    single = all(pa.types.is_float32(column.type) for _, column in columns)
-    out = np.empty((table.num_rows, len(columns)), np.float32 if single else np.float64, order="F")
-    for j, (name, column) in enumerate(columns):
-        out[:, j] = cells(name, column)
-    return out
+def _there(said: Ruled, table: pa.Table, pattern: str, field: str) -> list[str]:
+    """Returns the names of the columns of a field, which the table has."""
+    names = _names(said, pattern, field)
+    for name in names:
+        _column(table, name, field)
+    return names
 
 
 def _cells(said: Ruled, table: pa.Table) -> Menu:
-    value, cost = (_numbers(said, table, getattr(said, name), name) for name in ("value", "cost"))
-    return Menu(value=value, cost=cost, treatments=said.treatments)
+    value, cost = (_there(said, table, getattr(said, name), name) for name in ("value", "cost"))
+    return frames.menu(table, value, cost, said.treatments)
 
 
 def _menu(said: Ruled, table: pa.Table) -> Menu:
@@ -255,7 +254,8 @@ def _menu(said: Ruled, table: pa.Table) -> Menu:
 def _eligible(said: Ruled, table: pa.Table) -> NDArray[np.bool_] | None:
     if said.eligible is None:
         return None
-    given = _numbers(said, table, said.eligible, "eligible")
+    names = _there(said, table, said.eligible, "eligible")
+    given = np.column_stack([cells(name, table[name]) for name in names])
     bad = (given != 0) & (given != 1)  # NaN too
     if bad.any():
         raise _check.refuse_cells("eligible", given, bad, "must be true or false", "Fill the empty cells.")
