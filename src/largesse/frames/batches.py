@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
 from largesse.errors import DataError, SchemaError
-from largesse.frames.tables import distinct, pick
+from largesse.frames.tables import distinct, pick, reading
 
 __all__ = ["Batches"]
 
@@ -37,7 +36,7 @@ class Batches:
             raise DataError(f"{path}: holds no .parquet file. Check the folder.", field=str(path))
         found = []
         for file in self.files:
-            with _reading(file):
+            with reading(file, ".parquet"):
                 found.append(pa_parquet.ParquetFile(file, buffer_size=1 << 20))
         self._open = found
         self.schema = found[0].schema_arrow.remove_metadata()
@@ -94,21 +93,7 @@ class Batches:
                     groups.append(g)
             if not groups:
                 continue
-            with _reading(file):
+            with reading(file, ".parquet"):
                 for batch in one.iter_batches(size, row_groups=groups, columns=None if dotted else columns):
                     skip, start = min(start, batch.num_rows), max(start - batch.num_rows, 0)
                     yield batch.slice(skip).select(columns)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    if not path.exists():
-        raise DataError(f"{path}: no such file. Check the name and the folder.", field=str(path))
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise DataError(
-            f"{path}: cannot be read as .parquet ({line}). It may be truncated or of another format: write it again.",
-            field=str(path),
-        ) from error

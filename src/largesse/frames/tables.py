@@ -6,7 +6,8 @@ import gzip
 import os
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pyarrow.parquet as pa_parquet
 from largesse.errors import DataError, SchemaError
 from largesse.roles import nearest
 
-__all__ = ["distinct", "like", "pick", "read", "write"]
+__all__ = ["distinct", "like", "pick", "read", "reading", "write"]
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".feather", ".arrow")
 _ONE_BLOCK = 2**31 - 1
@@ -171,15 +172,26 @@ def write(table: Any, path: str | os.PathLike[str]) -> None:
 def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
     suffix = ".parquet" if path.is_dir() else _suffix(path)
     get = _READERS[suffix]
+    with reading(path, suffix):
+        table = get(path, columns)
+        table.validate()
+        distinct(table.column_names, f"{path}: ")
+        return table
+
+
+@contextmanager
+def reading(path: Path, suffix: str) -> Iterator[None]:
+    """Puts into words what goes wrong while a file is read.
+
+    Raises:
+        DataError: It is missing, or what its suffix names cannot be read from it: pyarrow's readers raise all of these kinds.
+    """
     if not path.exists():
         raise DataError(
             f"{path}: no such file. Check the name and the folder ({Path.cwd()} is the current one).", field=str(path)
         )
     try:
-        table = get(path, columns)
-        table.validate()
-        distinct(table.column_names, f"{path}: ")
-        return table
+        yield
     except (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError) as error:
         if isinstance(error, SchemaError):
             raise
