@@ -161,3 +161,10 @@ def test_a_comparison_promises_an_effect():
     assert found.low > 0
     with pytest.raises(DataError, match="budget_index"):
         promise(table, "new", "old", budget_index=2)
+
+
+def test_what_the_page_says_of_looks():
+    assert inflation([0.25, 0.5, 0.75, 1.0]) == pytest.approx(1.02, abs=0.005)
+    steps = np.random.default_rng(0).normal(size=(100_000, 5))
+    z = np.cumsum(steps, axis=1) / np.sqrt(np.arange(1, 6))
+    assert (np.abs(z) > 1.96).any(axis=1).mean() == pytest.approx(0.14, abs=0.005)
