@@ -110,3 +110,20 @@ def test_what_cannot_be_clustered_is_refused():
     ):
         with pytest.raises(DataError, match=words):
             model.fit(orders(300))
+
+
+def test_what_shrinkage_leaves_of_the_error():
+    rng = np.random.default_rng(0)
+    mean, e = rng.normal(size=12), 0.3
+    found = shrunk(Means(mean[:, None], np.full((12, 1), e)), levels=False)
+    between = mean.var(ddof=1) - e  # Paule and Mandel, where all errors are equal
+    assert between > 0
+    kept = between / (between + e)
+    np.testing.assert_allclose(found.mean[:, 0], mean.mean() + kept * (mean - mean.mean()), rtol=1e-9)
+    # its own error, shrunk, and that of the mean it is drawn to
+    np.testing.assert_allclose(found.error[:, 0], kept * e + (1 - kept) ** 2 * (between + e) / 12, rtol=1e-9)
+
+
+def test_the_representation_is_the_output_of_two_layers():
+    net = MLP(members=1, hidden=(9, 5, 7), schedule=FAST)
+    assert HRC(net, sizes=(2,)).fit(orders(400)).groups_.centre.shape == (5,)

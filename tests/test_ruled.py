@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from largesse import frames
 from largesse.cli.commands import app
 from largesse.errors import ConfigError, DataError, InfeasibleRules, LargesseError, SchemaError, StoreError
+from largesse.report import PlanPage, RuleRow, write_plan
 from largesse.runs import plan_under, report_plan
 
 N = 800
@@ -106,6 +107,17 @@ def test_the_report_says_what_every_rule_costs(place: Path):
     assert "http" not in html.split("<body>")[1]
     with pytest.raises(StoreError, match="cannot be written.*The plan is in"):
         report_plan(planned(place, "spend = [{at_most = 500}]"), place / "plan.parquet", place)
+
+
+def test_the_report_names_the_rule_that_costs_most(tmp_path: Path):
+    rules = (
+        RuleRow("spend at most 9", 9, 9, 5.0),
+        RuleRow("few", 2, 2, 3.0),
+        RuleRow("many", 100, 100, 0.5),
+        RuleRow("idle", 1, 8, 0),
+    )
+    page = PlanPage(title="p", mix=(("none", 3), ("5", 1)), spend=9, value=20, gap=0, rules=rules, note="")
+    assert "beside money is “many”" in write_plan(page, tmp_path / "p.html").read_text()
 
 
 REFUSED: dict[str, tuple[str, type[LargesseError], str]] = {
