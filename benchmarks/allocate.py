@@ -3,8 +3,9 @@
     python benchmarks/allocate.py
     python benchmarks/allocate.py --table      # page and picture of what was measured
 
-Every line is measured in a process of its own, one after another, so that the peak of memory is its own. Compile time is
-excluded (each kernel runs once before on a small menu). PDLP joins where OR-Tools is installed.
+Every line is measured in a process of its own, one after another, so that the peak of memory is its own; yet another process
+draws the menu and leaves it in a file. Compile time is excluded (each kernel runs once before on a small menu). PDLP joins
+where OR-Tools is installed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import platform
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -117,10 +120,18 @@ WAYS = {
 }
 
 
-def measure(way: str, n: int, m: int) -> dict[str, float]:
+def save(place: str, n: int, m: int) -> None:
+    """Leaves a menu in a file, as the arrays lie in memory."""
+    menu, budget = draw(n, m)
+    np.save(place, np.stack([menu.value.T, menu.cost.T]))
+    Path(place).with_suffix(".json").write_text(json.dumps(budget))
+
+
+def measure(way: str, n: int, m: int, place: str) -> dict[str, float]:
     """Returns the seconds (best of three where they are short) and the peak of memory over the arrays' size."""
     WAYS[way](*draw(60_000 if way in ("plan", "plan, 2 threads", "50 budgets") else 100, m))
-    menu, budget = draw(n, m)
+    value, cost = np.load(place)
+    menu, budget = Menu(value=value.T, cost=cost.T), json.loads(Path(place).with_suffix(".json").read_text())
     size = menu.value.nbytes + menu.cost.nbytes
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     best = np.inf
@@ -141,22 +152,29 @@ def measure(way: str, n: int, m: int) -> dict[str, float]:
 
 def main() -> None:
     if len(sys.argv) > 2:
-        print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+        way, n, m, file = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+        if way == "save":
+            save(file, n, m)
+        else:
+            print(json.dumps(measure(way, n, m, file)))
         return
     place = PAGES / "allocate.json"
     if "--table" not in sys.argv:
-        store(place, {"sizes": [{"n": n, "m": m, "found": _measured(n, m)} for n, m in LINES]})
+        with tempfile.TemporaryDirectory() as folder:
+            file = str(Path(folder) / "menu.npy")
+            store(place, {"sizes": [{"n": n, "m": m, "found": _measured(n, m, file)} for n, m in LINES]})
     sizes = load(place)["sizes"]
     table(sizes)
     picture(sizes)
 
 
-def _measured(n: int, m: int) -> dict[str, dict[str, float]]:
+def _measured(n: int, m: int, file: str) -> dict[str, dict[str, float]]:
     """Returns what every way takes at one size, each in a process of its own."""
+    subprocess.run([sys.executable, __file__, "save", str(n), str(m), file], check=True)
     found: dict[str, dict[str, float]] = {}
     for way in WAYS:
         if n <= MOST.get(way, 10**9) and not (way == "PDLP" and not _has_ortools()):
-            call = [sys.executable, __file__, way, str(n), str(m)]
+            call = [sys.executable, __file__, way, str(n), str(m), file]
             try:
                 done = subprocess.run(
                     call, capture_output=True, text=True, check=True, timeout=LIMIT if way in MOST else None
