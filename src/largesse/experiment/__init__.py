@@ -4,7 +4,7 @@ from largesse.experiment.assign import assign
 from largesse.experiment.columns import Columns, Metric, history_of
 from largesse.experiment.contrast import Contrast, contrast
 from largesse.experiment.crossfit import CrossFit, cross_fit
-from largesse.experiment.design import PlanRow, Promise, TestPlan, plan_test, promise
+from largesse.experiment.design import PlanRow, Promise, TestPlan, check_test, plan_test, promise
 from largesse.experiment.effect import METHODS, Effect
 from largesse.experiment.guard import Guard, guard
 from largesse.experiment.looks import AlwaysValid, always_valid, boundaries, inflation
@@ -41,6 +41,7 @@ __all__ = [
     "always_valid",
     "assign",
     "boundaries",
+    "check_test",
     "contrast",
     "cross_fit",
     "guard",

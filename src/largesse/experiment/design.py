@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scipy import stats
 
@@ -18,7 +18,7 @@ from largesse.evaluate import Comparison
 from largesse.experiment.looks import boundaries, inflation
 from largesse.experiment.replay import Replay
 
-__all__ = ["PlanRow", "Promise", "TestPlan", "plan_test", "promise"]
+__all__ = ["PlanRow", "Promise", "TestPlan", "check_test", "plan_test", "promise"]
 
 
 class PlanRow(NamedTuple):
@@ -80,6 +80,14 @@ class TestPlan:
         found = {row.method: row for row in self.rows}
         return found[_check.choice("method", method, tuple(found))]
 
+    def numbers(self) -> dict[str, Any]:
+        """Returns everything as plain numbers and words, NaN as None."""
+        rows = [{k: None if v != v else v for k, v in row._asdict().items()} for row in self.rows]
+        return {
+            "metric": self.metric, "unit": self.unit, "shares": dict(self.shares), "effect": self.effect, "power": self.power,
+            "alpha": self.alpha, "rows": rows, "looks": list(self.looks), "z": list(self.z),
+        }  # fmt: skip
+
 
 def plan_test(
     history: Replay, *, effect: float, shares: Mapping[str, float], metric: str = "value", unit: str = "unit",
@@ -108,11 +116,7 @@ def plan_test(
     >>> 2500 < plan["difference in means"].units < 4500  # 4 · 2² · 2.8² / 0.2² = 3136, but for the draws
     True
     """
-    _check.number("power", power, low=0.05, high=0.999)
-    if effect == 0:
-        raise _check.refuse("effect", effect, "must not be 0: no number of units shows nothing", "Give what matters.")
-    if per_day is not None:
-        _check.number("per_day", per_day, low=1e-9)
+    check_test(effect=effect, shares=shares, power=power, per_day=per_day, looks=looks)
     parts = _parts(shares)
     reach = float(stats.norm.isf(history.alpha / 2) + stats.norm.ppf(power))
     factor = inflation(looks, alpha=history.alpha, power=power) if looks else 1.0
@@ -129,6 +133,24 @@ def plan_test(
         metric=metric, unit=unit, shares=parts, effect=effect, power=power, alpha=history.alpha, rows=tuple(rows),
         looks=tuple(looks), z=tuple(float(x) for x in z),
     )  # fmt: skip
+
+
+def check_test(
+    *, effect: float, shares: Mapping[str, float], power: float, per_day: float | None, looks: Sequence[float]
+) -> None:
+    """Refuses what `plan_test` would refuse, before a replay is made.
+
+    Raises:
+        DataError: A number is out of its range, or there are fewer than two arms.
+    """
+    _check.number("power", power, low=0.05, high=0.999)
+    if _check.number("effect", effect) == 0:
+        raise _check.refuse("effect", effect, "must not be 0: no number of units shows nothing", "Give what matters.")
+    if per_day is not None:
+        _check.number("per_day", per_day, low=1e-9)
+    _parts(shares)
+    if looks:
+        boundaries(looks)
 
 
 def promise(comparison: Comparison, policy: str, reference: str, *, budget_index: int = 0) -> Promise:
