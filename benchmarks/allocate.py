@@ -194,8 +194,8 @@ def table(sizes: list[dict[str, Any]]) -> None:
         f"three; {platform.machine()}, {os.cpu_count()} cores, NumPy {np.__version__}. *Read*: one sum over both arrays, one",
         "thread. *Plan*: λ*, a plan of whole units, its bound and its audit (`solve`). *50 budgets*: λ* and optimum of each",
         "(`grid`). *Bisection*: 60 steps in NumPy, one budget, no plan within the budget. HiGHS and PDLP (one minute at",
-        "most) solve the linear programme only. Memory: peak of the process, over the size of the two arrays",
-        "(interpreter and libraries included). In brackets: over the plan.", "", "![seconds](allocate.png)", "",
+        "most) solve the linear programme only. Memory: peak of the process (interpreter and libraries included), over the size",
+        "of the two arrays where that is 100 MB or more. In brackets: over the plan.", "", "![seconds](allocate.png)", "",
         "| units × treatments | read | plan | over read | plan, 2 threads | 50 budgets | bisection | HiGHS | PDLP | memory |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -209,7 +209,8 @@ def table(sizes: list[dict[str, Any]]) -> None:
             if way in MOST and way in found:
                 cells[k] += f" ({found[way]['seconds'] / plan:.0f}×)"
         cells.insert(2, f"{plan / base:.1f}×")
-        lines.append(f"| {size['n']:,} × {size['m']} | {' | '.join(cells)} | {found['plan']['peak']:.2f}× |")
+        memory = f"{found['plan']['peak']:.2f}×" if 8 * size["n"] * size["m"] >= 1e8 else ""
+        lines.append(f"| {size['n']:,} × {size['m']} | {' | '.join(cells)} | {memory} |")
     tables.write_whole(PAGES / "allocate.md", "\n".join(lines) + "\n")
 
 
@@ -222,13 +223,18 @@ def picture(sizes: list[dict[str, Any]]) -> None:
         figure.subplots(1, 2, sharey=True), ("n", "m"), ("units (5 treatments; 4 at 50 million)", "treatments (1 million units)"),
         (lambda s: s["m"] in (4, 5), lambda s: s["n"] == 1_000_000), strict=True,
     ):  # fmt: skip
-        for way in ("read", "plan", "bisection", "HiGHS", "PDLP"):
+        for k, way in enumerate(("read", "plan", "bisection", "HiGHS", "PDLP")):
             points = sorted(
                 (size[key], size["found"][way]["seconds"])
                 for size in filter(chosen, sizes) if size["found"].get(way, {}).get("done")
             )  # fmt: skip
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=way) if points else None
+            axes.plot(
+                *zip(*points, strict=True), marker="o", markersize=4, color=f"C{k}", label=way
+            ) if points else None
+        at = sorted({size[key] for size in filter(chosen, sizes)})
         axes.set(xscale="log", yscale="log", xlabel=words)
+        axes.set_xticks(at, [f"{x:,}" if x < 1000 else f"{x:.0e}".replace("e+0", "e") for x in at], minor=False)
+        axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("seconds")
     figure.axes[0].legend(frameon=False)

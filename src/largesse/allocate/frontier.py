@@ -113,7 +113,9 @@ class Frontier:
     def price_at(self, budget: Any) -> Any:
         """Returns λ*, the slope of the increment that breaks each budget; 0 where the budget does not bind."""
         k = np.searchsorted(self.spend, self._feasible(budget), side="right") - 1
-        return np.append(self.price, 0.0)[k]
+        if not len(self.price):
+            return np.zeros(np.shape(k))[()]
+        return np.where(k < len(self.price), self.price[np.minimum(k, len(self.price) - 1)], 0.0)[()]
 
     def spend_at(self, price: Any) -> Any:
         """Returns what the plan of each price spends: every increment steeper than the price."""
