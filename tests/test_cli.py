@@ -30,6 +30,7 @@ COMMANDS = (
     "compare",
     "experiment",
     "replay",
+    "assign",
     "benchmark",
 )
 

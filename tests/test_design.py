@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
-from largesse import Logs, Menu, compare
+from largesse import Logs, Menu, compare, frames
+from largesse.cli.commands import app
 from largesse.errors import DataError
 from largesse.evaluate import Bootstrap
 from largesse.experiment import Sample, always_valid, assign, boundaries, inflation, plan_test, promise, replay
@@ -43,6 +49,38 @@ def test_an_assignment_refuses():
     for shares, salt in (({"A": 1.0}, "x"), (SHARES, ""), ({"A": 1.0, "B": -1.0}, "x")):
         with pytest.raises(DataError):
             assign(["u"], shares, salt=salt)
+
+
+def test_the_command_assigns_rows_by_unit(tmp_path: Path):
+    users = pa.table({"user": [f"user-{k % 500}" for k in range(1000)]})
+    frames.write(users, tmp_path / "users.parquet")
+    words = ["assign", str(tmp_path / "users.parquet"), "--unit", "user", "--shares", "A=45,B=45,holdout=10"]
+    out = tmp_path / "arms.csv"
+    done = CliRunner().invoke(app, [*words, "--salt", "spring", "-o", str(out), "--json"])
+    arms = frames.read(out)
+    wanted = assign(users["user"].to_pylist(), SHARES, salt="spring")
+    assert arms["arm"].to_pylist() == wanted.tolist()
+    assert arms["unit"] == users["user"]
+    assert json.loads(done.stdout)["arms"] == {arm: int((wanted == arm).sum()) for arm in SHARES}
+    told = CliRunner().invoke(app, [*words, "--salt", "spring", "-o", str(out)], env={"COLUMNS": "200"}).output
+    assert "holdout" in told
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"--unit": "id"}, "'id'"), ({"--shares": "A=1"}, "two arms"), ({"--salt": ""}, "salt"),
+     ({"-o": "x/arms.csv"}, "there is no folder"), ({"-o": "arms.txt"}, ".parquet"),
+     ({"-o": "users.parquet"}, "would overwrite")],
+)  # fmt: skip
+def test_the_command_refuses_and_leaves_nothing(change: dict[str, str], said: str, tmp_path: Path):
+    frames.write(pa.table({"user": ["a", "b"]}), tmp_path / "users.parquet")
+    given = {"--unit": "user", "--shares": "A=1,B=1", "--salt": "s", "-o": "arms.csv"} | change
+    given["-o"] = str(tmp_path / given["-o"])
+    done = CliRunner().invoke(
+        app, ["assign", str(tmp_path / "users.parquet"), *(w for pair in given.items() for w in pair)]
+    )
+    assert said in str(done.exception), done.output
+    assert [file.name for file in tmp_path.iterdir()] == ["users.parquet"]
 
 
 # ---- looks

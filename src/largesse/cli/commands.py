@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from largesse.cli.experiment import experiment, replay
+from largesse.cli.experiment import assign, experiment, replay
 from largesse.errors import LargesseError, StoreError
 
 if TYPE_CHECKING:
@@ -290,6 +290,7 @@ def compare(
 
 app.command()(experiment)
 app.command()(replay)
+app.command()(assign)
 
 
 @app.command()

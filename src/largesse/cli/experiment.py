@@ -10,11 +10,32 @@ from rich.markup import escape
 
 from largesse.errors import DataError
 
-__all__ = ["experiment", "replay"]
+__all__ = ["assign", "experiment", "replay"]
 
 _METHODS = {
     "difference": "difference in means", "cuped": "CUPED", "cupac": "CUPAC", "mlrate": "MLRATE", "state": "STATE",
 }  # fmt: skip
+
+
+def assign(
+    users: Annotated[Path, typer.Argument(help="The units: Parquet, CSV or Feather.")],
+    unit: Annotated[str, typer.Option(help="Column of what is randomised; its rows come into the same arm.")],
+    shares: Annotated[str, typer.Option(help="Share of each arm, e.g. 'A=45,B=45,holdout=10'.")],
+    salt: Annotated[str, typer.Option(help="Name of the experiment: another one draws anew.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Who is in which arm: .parquet, .csv or .feather.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+) -> None:
+    """Who is in which arm of an experiment: by a hash of the id, the same on any machine at any time."""
+    from largesse.cli import show
+    from largesse.runs import assign_users
+
+    counts = assign_users(users, unit, _shares(shares, "shares") or {}, output, salt=salt)
+    if as_json:
+        show.print_json({"output": str(output), "arms": counts})
+        return
+    n = sum(counts.values())
+    rows = [(arm, f"{k:,}", f"{k / n:.2%}") for arm, k in counts.items()]
+    show.table(f"Arms of {salt}, in {output}", ("", "rows", "share"), rows)
 
 
 def experiment(

@@ -9,7 +9,21 @@ from __future__ import annotations
 
 from largesse.frames.convert import arms, ids, logs, menu, plan_table, units
 from largesse.frames.encoder import Encoder
-from largesse.frames.tables import like, read, write
+from largesse.frames.tables import like, read, writable, write
 from largesse.roles import Roles, label
 
-__all__ = ["Encoder", "Roles", "arms", "ids", "label", "like", "logs", "menu", "plan_table", "read", "units", "write"]
+__all__ = [
+    "Encoder",
+    "Roles",
+    "arms",
+    "ids",
+    "label",
+    "like",
+    "logs",
+    "menu",
+    "plan_table",
+    "read",
+    "units",
+    "writable",
+    "write",
+]

@@ -20,7 +20,7 @@ import pyarrow.parquet as pa_parquet
 from largesse.errors import DataError, SchemaError
 from largesse.roles import nearest
 
-__all__ = ["distinct", "like", "pick", "read", "reading", "write"]
+__all__ = ["distinct", "like", "pick", "read", "reading", "writable", "write"]
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".feather", ".arrow")
 _ONE_BLOCK = 2**31 - 1
@@ -167,6 +167,18 @@ def write(table: Any, path: str | os.PathLike[str]) -> None:
                         field=str(path)) from error  # fmt: skip
     finally:
         partial.unlink(missing_ok=True)
+
+
+def writable(path: Path) -> None:
+    """Refuses, before any work, an output that `write` would refuse for its name or its folder.
+
+    Raises:
+        SchemaError: The suffix is unknown.
+        DataError: There is no such folder.
+    """
+    _suffix(path)
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: there is no folder {path.parent}. Create it.", field=str(path))
 
 
 def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:

@@ -10,6 +10,7 @@ _HOME = {
     "Rows": "load",
     "Run": "campaign",
     "allocate_run": "allocation",
+    "assign_users": "assigned",
     "compare_runs": "held",
     "evaluate_run": "held",
     "experiment": "measured",

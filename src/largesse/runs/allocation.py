@@ -78,6 +78,7 @@ def allocate_run(
     config, policy = open_run(folder)
     if output.exists() and users.exists() and output.samefile(users):
         raise StoreError(f"{output}: is the file of the units, which the plan would overwrite. Choose another name.")
+    frames.writable(output)
     safety = None if on_average else config.budget.safety if safety is None else safety
     if rules is not None:
         return _under_rules(policy, Ruled.load(rules), users, amount(budget), output, safety)

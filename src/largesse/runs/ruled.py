@@ -138,6 +138,7 @@ def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_th
     """
     if output.exists() and any(source.exists() and output.samefile(source) for source in (menu, rules)):
         raise StoreError(f"{output}: would overwrite what is read. Choose another name.")
+    frames.writable(output)
     said = Ruled.load(rules)
     if not said.treatments:
         raise ConfigError(f"{rules}: treatments: must name them, control first. Write treatments = [...].")
