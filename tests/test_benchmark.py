@@ -84,54 +84,67 @@ def _ridge():
     return Ridge()
 
 
+@pytest.fixture
+def fakes(monkeypatch) -> list[str]:
+    """Methods a; b, which begins with a; c, which begins with both; and one that fails. Says which were made."""
+    made: list[str] = []
+
+    class Told:
+        treatments_ = ("0", "1", "2")
+
+        def predict(self, x):
+            return Menu(value=np.tile([0.0, 1.0, 2.0], (len(x), 1)), cost=np.tile([0.0, 1.0, 2.0], (len(x), 1)))
+
+    def making(label: str):
+        def make(bench, *parts):
+            made.append(label)
+            if label == "fails":
+                raise DataError("no such luck", field="x")
+            return Told()
+
+        return make
+
+    rct, obs, x = orders(300), orders(300, seed=1, design="obs"), np.zeros((5, 4), np.float32)
+    given = problems.Problem(rct, obs, x, lambda menu: problems.Score(np.zeros(len(SHARES)), 0, None))
+    monkeypatch.setattr(run, "problem", lambda *_: given)
+    for label, of in {"a": (), "b": ("a",), "fails": (), "c": ("a", "b")}.items():
+        monkeypatch.setitem(studies.METHODS, label, studies.Method(making(label), of))
+    return made
+
+
 class TestCells:
-    def test_only_what_is_missing_is_fitted_and_a_failure_keeps_the_rest(self, tmp_path, monkeypatch):
-        made: list[str] = []
-
-        class Told:
-            treatments_ = ("0", "1", "2")
-
-            def predict(self, x):
-                return Menu(value=np.tile([0.0, 1.0, 2.0], (len(x), 1)), cost=np.tile([0.0, 1.0, 2.0], (len(x), 1)))
-
-        def making(label: str):
-            def make(bench, *parts):
-                made.append(label)
-                if label == "fails":
-                    raise DataError("no such luck", field="x")
-                return Told()
-
-            return make
-
-        rct, obs, x = orders(300), orders(300, seed=1, design="obs"), np.zeros((5, 4), np.float32)
-        given = problems.Problem(rct, obs, x, lambda menu: problems.Score(np.zeros(len(SHARES)), 0, None))
-        monkeypatch.setattr(run, "problem", lambda *_: given)
-        for label, of in {"a": (), "b": ("a",), "fails": (), "c": ("a", "b")}.items():
-            monkeypatch.setitem(studies.METHODS, label, studies.Method(making(label), of))
+    def test_only_what_is_missing_is_fitted_and_a_failure_keeps_the_rest(self, tmp_path, fakes):
         cell = Cell(tmp_path, "small", "discount", 0)
         run.fill(cell, ("a", "b"))
         run.fill(cell, ("b", "a"))
-        assert made == ["a", "b"], "a part of another is made once, and what is kept not again"
+        assert fakes == ["a", "b"], "a part of another is made once, and what is kept not again"
         with pytest.raises(DataError, match="no such luck"):
             run.fill(cell, ("c", "fails"))
         assert set(cell.load()["methods"]) == {"a", "b", "c"}
         assert not list(tmp_path.rglob("*.tmp"))
 
-    def test_the_seconds_of_a_method_are_those_of_all_its_parts(self, monkeypatch, tmp_path):
-        monkeypatch.setitem(SCALES, "tiny", Scale(600, 800, 0))
+    def test_the_seconds_of_a_method_are_those_of_all_its_parts(self, monkeypatch, tmp_path, fakes):
         clock = iter(range(0, 10**6, 10))  # every call takes ten seconds
         monkeypatch.setattr(run.time, "perf_counter", lambda: float(next(clock)))
-        cell = Cell(tmp_path, "tiny", "discount", 0)
-        run.fill(cell, (studies.STACK, studies.LIGHTGBM, studies.LIKELIHOOD))
-        found = cell.load()["methods"]
-        assert {label: m["seconds"] for label, m in found.items()} == {
-            studies.STACK: 50.0, studies.LIGHTGBM: 10.0, studies.LIKELIHOOD: 10.0,
-        }  # fmt: skip
-        assert all(len(m["gain"]) == len(SHARES) for m in found.values())
+        cell = Cell(tmp_path, "small", "discount", 0)
+        run.fill(cell, ("c", "a", "b"))
+        assert {label: m["seconds"] for label, m in cell.load()["methods"].items()} == {"c": 30.0, "a": 10.0, "b": 20.0}
+
+    def test_what_a_method_begins_with_is_made_of_methods_too(self):
         assert studies.needed(studies.BI_SERVED) == {
             studies.BI_SERVED, studies.BI, studies.STACK, studies.LIKELIHOOD, studies.LIGHTGBM, studies.LIGHTGBM_RCT,
             studies.CORRECTED,
         }  # fmt: skip
+
+    def test_a_cell_of_true_methods_holds_gains(self, monkeypatch, tmp_path):
+        monkeypatch.setitem(SCALES, "tiny", Scale(600, 800, 0))
+        monkeypatch.setattr(problems, "_TEST", 2_000)
+        cell = Cell(tmp_path, "tiny", "discount", 0)
+        run.fill(cell, (studies.LIGHTGBM, studies.LIGHTGBM_RCT))
+        found = cell.load()["methods"]
+        assert set(found) == {studies.LIGHTGBM, studies.LIGHTGBM_RCT}
+        assert all(np.isfinite(m["gain"]).all() and len(m["gain"]) == len(SHARES) for m in found.values())
+        assert all(m["seconds"] > 0 for m in found.values())
 
     def test_every_study_is_made_of_methods_that_there_are(self):
         for study in studies.STUDIES.values():
