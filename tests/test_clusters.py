@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -204,3 +205,62 @@ def test_what_makes_no_sense_is_refused():
         plan_clusters(held, [1.0], risk=Tail(cost=np.ones((5, 2, M))))
     with pytest.raises(DataError, match="split cluster"):
         plan_clusters(held, [1.0], risk=Chance(), split=True)
+
+
+@pytest.mark.parametrize("risk", RISKS, ids=repr)
+def test_a_cluster_gets_only_what_it_may(risk: Any):
+    free = cells(6)
+    allowed = np.random.default_rng(2).random((K, M)) < 0.6
+    allowed[~allowed.any(1), 0] = True
+    assert not allowed[:, 0].all()
+    held = replace(free, allowed=allowed)
+    plans = [np.array(p) for p in product(range(M), repeat=K)]
+    value, charged = every_plan(held, risk)
+    may = np.array([allowed[np.arange(K), p].all() for p in plans])
+    low = charged[may].min()
+    for plan in plan_clusters(held, [low + 1e-6, low + 0.2 * full(held), 2 * full(held)], risk=risk, nested=False):
+        assert allowed[np.arange(K), plan.treatment].all()
+        assert plan.value == pytest.approx(value[may & (charged <= plan.budget)].max(), rel=1e-6)
+    with pytest.raises(InfeasibleBudget):
+        plan_clusters(held, [0.9 * low], risk=risk)
+
+
+def test_a_split_obeys_what_may_be_given():
+    held = cells(7)
+    allowed = np.ones((K, M), np.bool_)
+    allowed[:, 1] = False
+    allowed[0, 0] = False
+    (plan,) = plan_clusters(replace(held, allowed=allowed), [0.5 * full(held)], split=True)
+    keep = np.delete(np.arange(M), 1)
+    bare = ClusterCells(size=held.size, value=held.value[:, keep], cost=held.cost[:, keep])
+    (other,) = plan_clusters(replace(bare, allowed=allowed[:, keep]), [0.5 * full(held)], split=True)
+    assert allowed[np.arange(K), plan.treatment].all()
+    assert plan.value == pytest.approx(other.value, rel=1e-12)
+    assert plan.split is not None
+    assert allowed[plan.split.cluster, plan.split.treatment]
+
+
+def test_groups_of_a_cluster_never_vary_more_than_is_counted():
+    held, rng = cells(8), np.random.default_rng(0)
+    cluster = np.repeat(np.arange(K), 3)
+    size = rng.integers(1, 400, len(cluster))
+    parts = held.parted(cluster, size, np.ones((len(cluster), M), np.bool_))
+    for plan in (rng.integers(0, M, len(cluster)) for _ in range(50)):
+        group = np.arange(len(cluster))
+        counted = parts.variance[group, plan, 1, 1].sum()
+        together = np.zeros((K, M))
+        np.add.at(together, (cluster, plan), size)
+        true = (together**2 * held.error[..., 1, 1] + together * held.spread[..., 1, 1]).sum()
+        assert true <= counted * (1 + 1e-12)
+    same = np.repeat(rng.integers(0, M, K), 3)
+    whole = replace(held, size=np.bincount(cluster, size))
+    counted = parts.variance[np.arange(len(cluster)), same, 1, 1].sum()
+    assert counted == pytest.approx(whole.variance[np.arange(K), same[::3], 1, 1].sum())
+
+
+def test_what_may_be_given_is_checked():
+    held = cells()
+    with pytest.raises(DataError, match=r"allowed\.shape == \(2, 2\): must be \(6, 3\)"):
+        replace(held, allowed=np.ones((2, 2), np.bool_))
+    with pytest.raises(DataError, match=r"allowed\[0\] == \[False, False, False\]: must allow a treatment"):
+        replace(held, allowed=np.zeros((K, M), np.bool_))

@@ -134,7 +134,7 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(source: Path, outpu
     assert not output.exists()
     assert left_behind(output) == [".plan.parquet.partial"]
     folder = output.with_name(".plan.parquet.partial")
-    (folder / "menu-000004.partial").write_bytes(b"half")  # what a kill leaves of the block it was at
+    (folder / "block-000004.partial").write_bytes(b"half")  # what a kill leaves of the block it was at
     (folder / "plan.parquet").write_bytes(b"half")
     said: list[str] = []
     rest = Stops(100)

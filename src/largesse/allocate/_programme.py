@@ -28,7 +28,7 @@ from largesse.allocate.solve import solve
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Plan
 
-__all__ = ["CLOSED", "Found", "More", "Row", "Totals", "best", "charged", "cheapest", "quantity", "whole"]
+__all__ = ["CLOSED", "Found", "More", "Row", "Totals", "best", "charged", "cheapest", "menu_of", "quantity", "whole"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
@@ -121,7 +121,7 @@ def cheapest(totals: Totals, q: float) -> tuple[Codes, float]:
     The charge rises in spend and variance and is concave, so it is lowest at a corner of the lower-left hull of what plans
     can reach; those corners are the plans of all rates between the two.
     """
-    found = steps(_menu(totals, -totals.variance, totals.spend))
+    found = steps(menu_of(totals, -totals.variance, totals.spend))
     rows = np.arange(len(found.start))
     spend, variance = (
         np.cumsum(np.append(table[rows, found.start].sum(), found.change(table)))
@@ -235,7 +235,7 @@ def _core(totals: Totals, rows: list[Row], lost: Floats, bound: float, floor: fl
     return whole(totals._replace(allowed=totals.allowed & (lost <= bound - floor + room)), rows)
 
 
-def _menu(totals: Totals, value: Floats, cost: Floats) -> Menu:
+def menu_of(totals: Totals, value: Floats, cost: Floats) -> Menu:
     """Returns a menu of the clusters in which what is not allowed is worth less and costs more than all that is."""
     low = np.where(totals.allowed, value, inf).min(1, keepdims=True)
     high = np.where(totals.allowed, cost, 0.0).max(1, keepdims=True)
@@ -246,7 +246,7 @@ def _menu(totals: Totals, value: Floats, cost: Floats) -> Menu:
 def _linear(totals: Totals, row: Row) -> Plan | None:
     """Returns a plan under one row with its Lagrangian bound; None if the row cannot be kept."""
     try:
-        return solve(_menu(totals, totals.value, row.weight), row.limit)
+        return solve(menu_of(totals, totals.value, row.weight), row.limit)
     except InfeasibleBudget:
         return None
 
