@@ -153,7 +153,7 @@ class HRC(Model):
         return self.sizes[_simplest(judge, [self.menu(answer) for answer in found], self.sizes, self.seed)]
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
-        return _answer(self.groups_, self.groups_.number(self._hidden(self.body_, x)), self.outcome_)
+        return _answer(self.groups_, self._numbers(x), self.outcome_)
 
     @property
     def n_clusters(self) -> int:
@@ -166,7 +166,11 @@ class HRC(Model):
         Args:
             x: Encoded features, (N, d), finite.
         """
-        return self.groups_.number(self._hidden(self.body_, self.readable(x)))
+        return self._numbers(self.readable(x))
+
+    def _numbers(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
+        parts = (self._hidden(self.body_, x[i : i + _CHUNK]) for i in range(0, len(x), _CHUNK))
+        return np.concatenate([self.groups_.number(h) for h in parts])
 
     def cells(self, x: NDArray[Any]) -> ClusterCells:
         """Returns the cells of the units with these features, for `largesse.allocate.plan_clusters`.
