@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from largesse.allocate import Chance, ClusterCells, ClusterPlan, Expected, Tail, frontier, plan_clusters
+from largesse.allocate import (
+    Chance,
+    ClusterCells,
+    ClusterPlan,
+    Expected,
+    Tail,
+    _core,
+    _programme,
+    frontier,
+    plan_clusters,
+)
+from largesse.allocate._core import better
 from largesse.errors import DataError, InfeasibleBudget
 from largesse.menu import Menu, Status
 
@@ -264,3 +275,51 @@ def test_what_may_be_given_is_checked():
         replace(held, allowed=np.ones((2, 2), np.bool_))
     with pytest.raises(DataError, match=r"allowed\[0\] == \[False, False, False\]: must allow a treatment"):
         replace(held, allowed=np.zeros((K, M), np.bool_))
+
+
+@pytest.mark.parametrize("price", [0.0, 0.3, 1.0, 5.0])
+@pytest.mark.parametrize("whole", [True, False])
+def test_one_limit_is_kept_by_the_best_plan_whatever_the_price(price: float, whole: bool):
+    rng = np.random.default_rng(int(10 * price))
+    for _ in range(30):
+        value, weight = rng.gamma(2.0, 2.0, (2, 5, 3))
+        if whole:  # many ties
+            value, weight = np.round(value), np.round(weight)
+        allowed = rng.random((5, 3)) < 0.8
+        allowed[~allowed.any(1), 0] = True
+        k, limit = np.arange(5), rng.uniform(0, 30)
+        plans = [p for p in product(range(3), repeat=5) if allowed[k, p].all() and weight[k, p].sum() <= limit]
+        best = max((value[k, p].sum() for p in plans), default=-np.inf)
+        found = better(value, weight, allowed, limit, price, -1.0, 0.0)
+        assert found is not None
+        assert (found.treatment is not None) == bool(plans)
+        assert found.bound >= best - 1e-9
+        if found.treatment is None:
+            continue
+        assert allowed[k, found.treatment].all()
+        assert weight[k, found.treatment].sum() <= limit + 1e-9
+        assert value[k, found.treatment].sum() == pytest.approx(best) == pytest.approx(found.bound)
+        none = better(value, weight, allowed, limit, price, best + 1e-9, 0.0)
+        assert none is not None
+        assert none.treatment is None
+        roomy = better(value, weight, allowed, limit, price, -1.0, 2.0)
+        assert roomy is not None
+        assert best - 1e-9 <= roomy.bound
+        assert roomy.treatment is None or value[k, roomy.treatment].sum() >= best - 2 - 1e-9
+
+
+@pytest.mark.parametrize("risk", RISKS[:3], ids=repr)
+def test_with_too_many_partial_plans_the_solver_takes_over(risk: Any, monkeypatch: pytest.MonkeyPatch):
+    held = cells(9, 12)
+    budgets = np.array([0.2, 0.5, 0.8]) * full(held)
+    wanted = plan_clusters(held, budgets, risk=risk, nested=False)
+    monkeypatch.setattr(_core, "_MOST", 0)
+    called: list[int] = []
+    real = _programme.whole
+    monkeypatch.setattr(_programme, "whole", lambda *given: called.append(1) or real(*given))
+    stake = (held.size * (held.value.max(1) - held.value.min(1))).sum()
+    for one, other in zip(plan_clusters(held, budgets, risk=risk, nested=False), wanted, strict=True):
+        assert one.value == pytest.approx(other.value, abs=1e-6 * stake)
+        assert one.charged <= one.budget
+        assert one.status is Status.OPTIMAL
+    assert called
