@@ -30,6 +30,7 @@ from largesse.models import (
     Schedule,
 )
 from largesse.models._assumed import Upper
+from largesse.models._balance import imbalance, mmd, wasserstein
 from largesse.models._baseline import Baseline, Sample, errors, factual, mean, table, taken
 from largesse.models._checkpoint import Keeper, keeper
 from largesse.models._propensity import Assignment, propensities
@@ -38,7 +39,7 @@ from largesse.models.candidates import AUTO, BASELINES, TUNED, Settings, make
 from largesse.models.debiased import Debias, debiased
 from largesse.models.distilled import Taught, apart
 from largesse.models.outcome import Outcome
-from largesse.models.representation import imbalance, mmd, targeted, wasserstein
+from largesse.models.representation import targeted
 from largesse.models.weighted import doubly_robust
 from largesse.policy.saved import model_state, restored
 from tests.common.contract import (

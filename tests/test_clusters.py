@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -9,7 +10,18 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from largesse.allocate import Chance, ClusterCells, ClusterPlan, Expected, Tail, frontier, plan_clusters
+from largesse.allocate import (
+    Chance,
+    ClusterCells,
+    ClusterPlan,
+    Expected,
+    Tail,
+    _core,
+    _programme,
+    frontier,
+    plan_clusters,
+)
+from largesse.allocate._core import better
 from largesse.errors import DataError, InfeasibleBudget
 from largesse.menu import Menu, Status
 
@@ -204,3 +216,110 @@ def test_what_makes_no_sense_is_refused():
         plan_clusters(held, [1.0], risk=Tail(cost=np.ones((5, 2, M))))
     with pytest.raises(DataError, match="split cluster"):
         plan_clusters(held, [1.0], risk=Chance(), split=True)
+
+
+@pytest.mark.parametrize("risk", RISKS, ids=repr)
+def test_a_cluster_gets_only_what_it_may(risk: Any):
+    free = cells(6)
+    allowed = np.random.default_rng(2).random((K, M)) < 0.6
+    allowed[~allowed.any(1), 0] = True
+    assert not allowed[:, 0].all()
+    held = replace(free, allowed=allowed)
+    plans = [np.array(p) for p in product(range(M), repeat=K)]
+    value, charged = every_plan(held, risk)
+    may = np.array([allowed[np.arange(K), p].all() for p in plans])
+    low = charged[may].min()
+    for plan in plan_clusters(held, [low + 1e-6, low + 0.2 * full(held), 2 * full(held)], risk=risk, nested=False):
+        assert allowed[np.arange(K), plan.treatment].all()
+        assert plan.value == pytest.approx(value[may & (charged <= plan.budget)].max(), rel=1e-6)
+    with pytest.raises(InfeasibleBudget):
+        plan_clusters(held, [0.9 * low], risk=risk)
+
+
+def test_a_split_obeys_what_may_be_given():
+    held = cells(7)
+    allowed = np.ones((K, M), np.bool_)
+    allowed[:, 1] = False
+    allowed[0, 0] = False
+    (plan,) = plan_clusters(replace(held, allowed=allowed), [0.5 * full(held)], split=True)
+    keep = np.delete(np.arange(M), 1)
+    bare = ClusterCells(size=held.size, value=held.value[:, keep], cost=held.cost[:, keep])
+    (other,) = plan_clusters(replace(bare, allowed=allowed[:, keep]), [0.5 * full(held)], split=True)
+    assert allowed[np.arange(K), plan.treatment].all()
+    assert plan.value == pytest.approx(other.value, rel=1e-12)
+    assert plan.split is not None
+    assert allowed[plan.split.cluster, plan.split.treatment]
+
+
+def test_groups_of_a_cluster_never_vary_more_than_is_counted():
+    held, rng = cells(8), np.random.default_rng(0)
+    cluster = np.repeat(np.arange(K), 3)
+    size = rng.integers(1, 400, len(cluster))
+    parts = held.parted(cluster, size, np.ones((len(cluster), M), np.bool_))
+    for plan in (rng.integers(0, M, len(cluster)) for _ in range(50)):
+        group = np.arange(len(cluster))
+        counted = parts.variance[group, plan, 1, 1].sum()
+        together = np.zeros((K, M))
+        np.add.at(together, (cluster, plan), size)
+        true = (together**2 * held.error[..., 1, 1] + together * held.spread[..., 1, 1]).sum()
+        assert true <= counted * (1 + 1e-12)
+    same = np.repeat(rng.integers(0, M, K), 3)
+    whole = replace(held, size=np.bincount(cluster, size))
+    counted = parts.variance[np.arange(len(cluster)), same, 1, 1].sum()
+    assert counted == pytest.approx(whole.variance[np.arange(K), same[::3], 1, 1].sum())
+
+
+def test_what_may_be_given_is_checked():
+    held = cells()
+    with pytest.raises(DataError, match=r"allowed\.shape == \(2, 2\): must be \(6, 3\)"):
+        replace(held, allowed=np.ones((2, 2), np.bool_))
+    with pytest.raises(DataError, match=r"allowed\[0\] == \[False, False, False\]: must allow a treatment"):
+        replace(held, allowed=np.zeros((K, M), np.bool_))
+
+
+@pytest.mark.parametrize("price", [0.0, 0.3, 1.0, 5.0])
+@pytest.mark.parametrize("whole", [True, False])
+def test_one_limit_is_kept_by_the_best_plan_whatever_the_price(price: float, whole: bool):
+    rng = np.random.default_rng(int(10 * price))
+    for _ in range(30):
+        value, weight = rng.gamma(2.0, 2.0, (2, 5, 3))
+        if whole:  # many ties
+            value, weight = np.round(value), np.round(weight)
+        allowed = rng.random((5, 3)) < 0.8
+        allowed[~allowed.any(1), 0] = True
+        k, limit = np.arange(5), rng.uniform(0, 30)
+        plans = [p for p in product(range(3), repeat=5) if allowed[k, p].all() and weight[k, p].sum() <= limit]
+        best = max((value[k, p].sum() for p in plans), default=-np.inf)
+        found = better(value, weight, allowed, limit, price, -1.0, 0.0)
+        assert found is not None
+        assert (found.treatment is not None) == bool(plans)
+        assert found.bound >= best - 1e-9
+        if found.treatment is None:
+            continue
+        assert allowed[k, found.treatment].all()
+        assert weight[k, found.treatment].sum() <= limit + 1e-9
+        assert value[k, found.treatment].sum() == pytest.approx(best) == pytest.approx(found.bound)
+        none = better(value, weight, allowed, limit, price, best + 1e-9, 0.0)
+        assert none is not None
+        assert none.treatment is None
+        roomy = better(value, weight, allowed, limit, price, -1.0, 2.0)
+        assert roomy is not None
+        assert best - 1e-9 <= roomy.bound
+        assert roomy.treatment is None or value[k, roomy.treatment].sum() >= best - 2 - 1e-9
+
+
+@pytest.mark.parametrize("risk", RISKS[:3], ids=repr)
+def test_with_too_many_partial_plans_the_solver_takes_over(risk: Any, monkeypatch: pytest.MonkeyPatch):
+    held = cells(9, 12)
+    budgets = np.array([0.2, 0.5, 0.8]) * full(held)
+    wanted = plan_clusters(held, budgets, risk=risk, nested=False)
+    monkeypatch.setattr(_core, "_MOST", 0)
+    called: list[int] = []
+    real = _programme.whole
+    monkeypatch.setattr(_programme, "whole", lambda *given: called.append(1) or real(*given))
+    stake = (held.size * (held.value.max(1) - held.value.min(1))).sum()
+    for one, other in zip(plan_clusters(held, budgets, risk=risk, nested=False), wanted, strict=True):
+        assert one.value == pytest.approx(other.value, abs=1e-6 * stake)
+        assert one.charged <= one.budget
+        assert one.status is Status.OPTIMAL
+    assert called

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from sklearn.base import clone
 
 from largesse.allocate import Chance, plan_clusters
-from largesse.errors import DataError
-from largesse.models import HRC, MLP, Boosting, Schedule
+from largesse.errors import DataError, NotFittedError
+from largesse.models import DFCL, HRC, MLP, BiDFCL, Boosting, Calibrated, Outcome, Schedule
+from largesse.models._body import Body
 from largesse.models._cells import Means, cell_means, merged, shrunk
 from largesse.policy.saved import model_state, restored
 from tests.common.worlds import WORLDS, orders
@@ -104,6 +107,8 @@ def test_cells_that_differ_by_noise_alone_become_one():
 def test_what_cannot_be_clustered_is_refused():
     for model, words in (
         (HRC(Boosting()), "must be a network"),  # type: ignore[arg-type]
+        (HRC(Calibrated(NET)), "or stand on one"),  # type: ignore[arg-type]
+        (HRC(DFCL(MLP(hidden=(8,)))), "at least two layers"),
         (HRC(MLP(hidden=(8,))), "at least two layers"),
         (HRC(NET, sizes=(0,)), r"sizes\[0\] == 0: must be numbers of clusters"),
         (HRC(NET, folds=1), r"folds\[0\] == 1"),
@@ -127,3 +132,55 @@ def test_what_shrinkage_leaves_of_the_error():
 def test_the_representation_is_the_output_of_two_layers():
     net = MLP(members=1, hidden=(9, 5, 7), schedule=FAST)
     assert HRC(net, sizes=(2,)).fit(orders(400)).groups_.centre.shape == (5,)
+
+
+def test_the_body_is_that_of_the_network():
+    logs = orders(500)
+    net = MLP(members=1, hidden=(9, 5, 7), dropout=0.3, schedule=FAST).fit(logs)
+    body = Body.of(net)
+    x = torch.tensor(logs.x)
+    with torch.inference_mode():
+        expected = net.nets_[0].body[:6](net.nets_[0].standardise(x))
+    np.testing.assert_array_equal(body.hidden(logs.x), expected.numpy())
+    np.testing.assert_array_equal(Body.restored(body.arrays()).hidden(logs.x), body.hidden(logs.x))
+
+
+STEERED = (
+    pytest.param(DFCL(NET, strength=1.0, schedule=FAST), id="DFCL"),
+    pytest.param(BiDFCL(NET, teacher=NET, schedule=FAST), id="BiDFCL"),
+)
+
+
+@pytest.mark.parametrize("base", STEERED)
+def test_a_body_that_decisions_have_moved_can_be_clustered(base):
+    rct, obs = orders(900), orders(1500, seed=1, design="obs")
+    model = HRC(base, sizes=(6,)).fit(rct, obs)
+    moved = clone(base).set_params(outcome=model.outcome_).fit(rct, obs)
+    net = moved.target_ if isinstance(base, BiDFCL) else moved.tuned_
+    np.testing.assert_array_equal(model.body_.hidden(rct.x), Body.of(net).hidden(rct.x))
+    again = restored(*model_state(model))
+    np.testing.assert_array_equal(model.predict(rct.x).value, again.predict(rct.x).value)
+    taken = HRC(sizes=(6,)).learn_from(moved, rct)
+    np.testing.assert_array_equal(model.clusters(rct.x), taken.clusters(rct.x))
+    np.testing.assert_array_equal(model.predict(rct.x).value, taken.predict(rct.x).value)
+
+
+def test_a_published_network_lends_its_body():
+    logs, hold = orders(900), orders(600, seed=1)
+    fitted = MLP.published(hidden=(16, 8), schedule=FAST).fit(logs)
+    told = Outcome.infer(logs)
+    model = HRC(sizes=(2, 8), outcome=told).learn_from(fitted, logs, validation=hold)
+    assert model.outcome_ == told
+    assert not model.predict(hold.x).cost[:, 0].any()
+    again = restored(*model_state(model))
+    np.testing.assert_array_equal(model.predict(hold.x).value, again.predict(hold.x).value)
+
+
+def test_what_lends_no_body_is_refused():
+    logs = orders(300)
+    with pytest.raises(DataError, match=r"fitted == Boosting\(.*must be a network"):
+        HRC(sizes=(4,)).learn_from(Boosting(rounds=2).fit(logs), logs)
+    with pytest.raises(NotFittedError, match="Call fit"):
+        HRC(sizes=(4,)).learn_from(NET, logs)
+    with pytest.raises(DataError, match=r"sizes == \(8, 16, 32, 64\): the network is given"):
+        HRC().learn_from(NET, logs)

@@ -28,6 +28,7 @@ SECTIONS = {
     "league": "Which model, and why",
     "trust": "How far the log can be trusted",
     "mix": "Who gets what",
+    "clusters": "The clusters",
     "spend": "Planned and realised spend",
     "made": "How it was made",
     "cautions": "What to mind",
@@ -103,6 +104,21 @@ def trusted() -> tuple[report.TrustRow, ...]:
     )  # fmt: skip
 
 
+def clusters() -> report.Clusters:
+    traits = (
+        report.Trait(feature="distance to the clinic", inside=3.4, everywhere=1.9, apart=1.3),
+        report.Trait(feature="sex = women", inside=0.72, everywhere=0.51, apart=0.42, share=True),
+    )
+    cards = []
+    for k, (share, lift) in enumerate([(0.4, 0.05), (0.35, 0.12), (0.25, 0.01)]):
+        value = tuple((0.4 + lift * j, 0.37 + lift * j, 0.43 + lift * j) for j in range(len(TREATMENTS)))
+        cost = tuple((0.2 * j, 0.19 * j, 0.21 * j) for j in range(len(TREATMENTS)))
+        some = traits[: 2 - k] if k < 2 else ()
+        rows = round(1900 * share)
+        cards.append(report.ClusterCard(name=str(k), share=share, rows=rows, traits=some, value=value, cost=cost))
+    return report.Clusters(cards=tuple(cards), treatments=TREATMENTS, total=5, model="hrc", chosen=False)
+
+
 def results() -> report.Results:
     arms = [(0.0, 0.42), (0.21, 0.49), (0.43, 0.545), (0.66, 0.58), (0.9, 0.61)]
     return report.Results(
@@ -176,6 +192,7 @@ def results() -> report.Results:
             mix("age", ("15 to 24", "25 to 34", "35 to 49", "50 and over")),
             mix("married", ("no", "yes")),
         ),
+        clusters=clusters(),
         spend=tuple(
             report.SpendRow(
                 budget=0.9 * s,
@@ -272,7 +289,7 @@ def test_figures_are_json_and_every_plot_has_one(html: str) -> None:
     blocks = dict(re.findall(r'<script type="application/json" id="([^"]+)">(.*?)</script>', html, flags=re.DOTALL))
     assert set(blocks) == set(re.findall(r'data-figure="([^"]+)"', html))
     assert all(json.loads(block)["data"] for block in blocks.values())
-    assert len(blocks) == 8
+    assert len(blocks) == 11
 
 
 def test_every_string_is_escaped() -> None:
@@ -320,7 +337,7 @@ def table_widths(summary: str) -> list[set[int]]:
 
 def test_markdown_tables() -> None:
     summary = markdown(results(), [("Cost curve", "cost_curve.png")])
-    assert table_widths(summary) == [{3}, {5}, {4}, {5}, {6}, {6}]
+    assert table_widths(summary) == [{3}, {5}, {4}, {5}, {6}, {9}, {6}]
     assert "![Cost curve](cost_curve.png)" in summary
     assert summary.startswith("# HIV results in Malawi")
 
@@ -399,6 +416,7 @@ def test_only_the_headline() -> None:
         ("league", {"league": None}),
         ("trust", {"trust": ()}),
         ("mix", {"mix": None, "feature_mixes": ()}),
+        ("clusters", {"clusters": None}),
         ("spend", {"spend": ()}),
         ("made", {"provenance": None}),
         ("cautions", {"cautions": ()}),
@@ -538,3 +556,22 @@ def test_what_is_not_known_of_a_log_has_no_column():
     assert head[1:] == ("Rows in the log", "Gap of the plain means (95 % interval)", "Gate (90 % of units)")
     assert rows[0][-1] == "0.50 (0.41 to 0.60)"
     assert "0.50 (0.41 to 0.60)" in page(replace(results(), trust=gated))
+
+
+def test_clusters_say_who_and_what() -> None:
+    text = results()
+    html, words = page(text), markdown(text)
+    for line in (
+        "distance to the clinic: 3.40 (all: 1.90, +1.3 sd)",
+        "sex = women: 72 % (all: 51 %)",
+        "Much like everyone.",
+        "The 3 largest of 5 clusters of hrc, which was not chosen",
+    ):
+        assert line in html, line
+        assert line in words, line
+    assert "Cluster 1: 35 % of the units" in html
+    assert "0.520 (0.490 to 0.550) for 0.20" in words
+    whole = replace(clusters(), total=3, chosen=True)
+    assert "The 3 clusters of hrc. Sizes" in markdown(replace(text, clusters=whole))
+    with pytest.raises(DataError, match=r"len\(value\) of cluster 0 == 5: 2 treatments are named"):
+        replace(clusters(), treatments=("a", "b"))

@@ -16,10 +16,12 @@ from largesse import frames
 from largesse.config import Config, load
 from largesse.errors import DataError, LargesseError, SchemaError, StoreError
 from largesse.evaluate.checks import Soundness
+from largesse.models import HRC, MLP, Boosting
 from largesse.models.candidates import AUTO
 from largesse.policy import Policy
 from largesse.runs import allocate_run, compare_runs, evaluate_run, fit, load_rows
 from largesse.runs import campaign as campaign_module
+from largesse.runs.clusters import clusters, traits
 from tests.common.worlds import orders, visits
 
 TEXT = """
@@ -454,3 +456,60 @@ def test_budgets_of_the_run_reach_the_decision_losses(place: Path):
     model = Policy.load(done.folder / "policy").model
     assert model.budgets_ == pytest.approx(tuple(done.metrics["budgets_per_head"]), rel=0.2)
     assert len(model.budgets_) == 1
+
+
+def test_clusters_stand_in_the_report(place: Path):
+    more = 'folds = 1\nobs = "past.parquet"'
+    cfg = config(
+        place, more=more, candidates='["hrc"]\nsettings.hrc = {sizes = [6], least = 20, task_weights = "learned"}'
+    )
+    done = fit(cfg, folder=place / "runs" / "clusters")
+    model = Policy.load(done.folder / "policy").model
+    assert (model.sizes, model.least, model.base.tasks.weights) == ((6,), 20, "learned")
+    found = done.results.clusters
+    assert found is not None
+    assert (found.model, found.chosen, found.total) == ("hrc", True, model.n_clusters)
+    assert sum(card.share for card in found.cards) == pytest.approx(1)
+    assert sum(card.rows for card in found.cards) == 1500
+    assert [card.share for card in found.cards] == sorted((card.share for card in found.cards), reverse=True)
+    assert any(card.traits for card in found.cards)
+    assert f"Cluster {found.cards[0].name}: " in (done.folder / "report.html").read_text()
+    assert "Who they are" in (done.folder / "summary.md").read_text()
+    assert len(done.metrics["clusters"]["cards"]) == len(found.cards)
+    users, plan = place / "users.parquet", place / "clusters.parquet"
+    told = allocate_run(done.folder, users, 60.0, plan, on_average=True)
+    assert sum(told.mix.values()) == 400
+
+
+def test_a_candidate_that_lost_shows_its_clusters_too(run):
+    assert run.results.clusters is None
+    logs = orders(900)
+    trees, groups = Boosting(rounds=3).fit(logs), HRC(MLP(members=1, hidden=(8, 4)), sizes=(3,)).fit(logs)
+    found = clusters(logs, {"trees": trees, "hrc": groups}, "trees")
+    assert found is not None
+    assert (found.model, found.chosen) == ("hrc", False)
+    cells = groups.cells(logs.x)
+    k = int(found.cards[0].name)
+    mean, low, high = found.cards[0].value[2]
+    assert mean == pytest.approx(cells.value[k, 2])
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(cells.error[k, 2, 0, 0]), rel=1e-3)
+
+
+def test_traits_are_means_in_standard_deviations():
+    logs = orders(2000)
+    of = (logs.x[:, 2] > 0.5).astype(np.int64)
+    x = np.column_stack([logs.x, of, np.ones(logs.n)])
+    logs = replace(logs, x=x, features=("a", "b", "c", "late", "yes", "one"), weight=np.linspace(1, 2, logs.n))
+    first, second = traits(logs, of, 2)
+    assert [trait.feature for trait in second] == ["yes", "c"]
+    by = {trait.feature: trait for trait in second}
+    w = logs.weights
+    assert (by["yes"].inside, by["yes"].share) == (1.0, True)
+    assert by["yes"].everywhere == pytest.approx(np.average(of, weights=w))
+    inside = np.average(x[of == 1, 2], weights=w[of == 1])
+    everywhere = np.average(x[:, 2], weights=w)
+    sd = np.sqrt(np.average((x[:, 2] - everywhere) ** 2, weights=w))
+    assert by["c"].inside == pytest.approx(inside, rel=1e-5)
+    assert by["c"].apart == pytest.approx((inside - everywhere) / sd, rel=1e-4)
+    assert not by["c"].share
+    assert all(abs(trait.apart) >= 0.2 for trait in (*first, *second))

@@ -134,7 +134,7 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(source: Path, outpu
     assert not output.exists()
     assert left_behind(output) == [".plan.parquet.partial"]
     folder = output.with_name(".plan.parquet.partial")
-    (folder / "menu-000004.partial").write_bytes(b"half")  # what a kill leaves of the block it was at
+    (folder / "block-000004.partial").write_bytes(b"half")  # what a kill leaves of the block it was at
     (folder / "plan.parquet").write_bytes(b"half")
     said: list[str] = []
     rest = Stops(100)
@@ -371,3 +371,15 @@ def test_a_plan_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch):
         plan_under(*words, say=lambda stage, share: said.append(stage))
     assert said[0].startswith("going on from unit")
     assert words[2].read_bytes() == wanted
+
+
+def test_what_was_read_is_let_go(tmp_path: Path):
+    rows, groups = 50_000, 12
+    with pa_parquet.ParquetWriter(tmp_path / "u.parquet", pa.schema([("x", pa.float64())])) as writer:
+        for k in range(groups):
+            writer.write_table(pa.table({"x": np.random.default_rng(k).random(rows)}))  # random numbers do not compress
+    before, most = pa.total_allocated_bytes(), 0
+    for part in Batches(tmp_path / "u.parquet").tables(["x"], rows):
+        most = max(most, pa.total_allocated_bytes() - before)
+        assert part.num_rows == rows
+    assert most < 5 * 8 * rows, "a few blocks, however many there are"

@@ -22,20 +22,21 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from largesse.allocate._core import better
 from largesse.allocate._highs import quiet
 from largesse.allocate.frontier import steps
 from largesse.allocate.solve import solve
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Plan
 
-__all__ = ["CLOSED", "Found", "More", "Row", "Totals", "best", "charged", "cheapest", "quantity", "whole"]
+__all__ = ["CLOSED", "Found", "More", "Row", "Totals", "best", "charged", "cheapest", "menu_of", "quantity", "whole"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
 CLOSED = 1e-6  # of what is at stake in all clusters: a gap that counts as none
 _SECONDS = 60.0  # for one programme
 _NODES = 2_000
-_FEW = 40  # cells beside the best of each cluster
+_ROOM = 0.2  # of `CLOSED`: what a plan under one row may miss
 _LOOSE = 0.3  # of the gap: a chord that is off by more is cut before whole plans are sought
 _GAP = 2e-7  # of HiGHS, between its plan and its bound
 _INFEASIBLE = 2  # what scipy says of HiGHS
@@ -121,7 +122,7 @@ def cheapest(totals: Totals, q: float) -> tuple[Codes, float]:
     The charge rises in spend and variance and is concave, so it is lowest at a corner of the lower-left hull of what plans
     can reach; those corners are the plans of all rates between the two.
     """
-    found = steps(_menu(totals, -totals.variance, totals.spend))
+    found = steps(menu_of(totals, -totals.variance, totals.spend))
     rows = np.arange(len(found.start))
     spend, variance = (
         np.cumsum(np.append(table[rows, found.start].sum(), found.change(table)))
@@ -199,9 +200,10 @@ def _climbed(totals: Totals, limit: float, q: float, plan: Codes) -> Codes:
 
 
 def _relaxed(totals: Totals, limit: float, q: float, part: _Part, floor: float) -> tuple[Found | None, bool]:
-    """Returns the best plan of a part under the chord of the root, None if none betters the floor, and whether it is exact.
+    """Returns the best plan under the chord of the root over a part, None if none betters the floor, and whether it is exact.
 
     It is not where the chord is so far off that more is lost by it than by whole clusters: then the linear programme will do.
+    Outside the part the chord lies above the root: such a plan is charged less than the row says, and is within the limit.
     """
     a, b = sqrt(max(part.low, 0.0)), sqrt(max(part.high, 0.0))
     slope = 0.0 if q == 0 else 1 / max(a + b, 1e-150)  # (√b - √a) / (b - a)
@@ -214,28 +216,19 @@ def _relaxed(totals: Totals, limit: float, q: float, part: _Part, floor: float) 
     off = linear.price * q * (sqrt(max(at, 0.0)) - a - slope * (at - part.low))
     if inside and off > _LOOSE * (linear.bound - floor):
         return Found(linear.treatment, linear.value, linear.bound), False
-    rows = [row] if q == 0 else [row, Row(totals.variance, part.high), Row(-totals.variance, -part.low)]
-    reduced = np.where(totals.allowed, totals.value - linear.price * row.weight, -inf)
-    lost = reduced.max(1, keepdims=True) - reduced  # what the bound loses by each cell
-    return _core(totals, rows, lost, linear.bound, floor), True
+    found = better(
+        totals.value, row.weight, totals.allowed, row.limit, linear.price, floor, _ROOM * CLOSED * totals.stake
+    )
+    if found is None:  # too many partial plans
+        reduced = np.where(totals.allowed, totals.value - linear.price * row.weight, -inf)
+        near = reduced.max(1, keepdims=True) - reduced <= linear.bound - floor
+        return whole(totals._replace(allowed=totals.allowed & near), [row]), True
+    if found.treatment is None:
+        return Found(np.empty(0, np.int32), -inf, found.bound), True
+    return Found(found.treatment, quantity(totals.value, found.treatment), found.bound), True
 
 
-def _core(totals: Totals, rows: list[Row], lost: Floats, bound: float, floor: float) -> Found | None:
-    """Returns the best plan under some rows; cells without which no plan betters the floor are left out.
-
-    First a plan of the cells that lose least; the better it is, the fewer other cells can be part of a better one.
-    """
-    room = 1e-10 * totals.stake
-    place = min(len(lost) + _FEW, lost.size) - 1
-    most = min(bound - floor + room, float(np.partition(lost, place, None)[place]))
-    found = whole(totals._replace(allowed=totals.allowed & (lost <= most)), rows)
-    floor = floor if found is None else max(floor, found.value)
-    if bound - floor + room <= most:  # no other cell could
-        return found
-    return whole(totals._replace(allowed=totals.allowed & (lost <= bound - floor + room)), rows)
-
-
-def _menu(totals: Totals, value: Floats, cost: Floats) -> Menu:
+def menu_of(totals: Totals, value: Floats, cost: Floats) -> Menu:
     """Returns a menu of the clusters in which what is not allowed is worth less and costs more than all that is."""
     low = np.where(totals.allowed, value, inf).min(1, keepdims=True)
     high = np.where(totals.allowed, cost, 0.0).max(1, keepdims=True)
@@ -246,7 +239,7 @@ def _menu(totals: Totals, value: Floats, cost: Floats) -> Menu:
 def _linear(totals: Totals, row: Row) -> Plan | None:
     """Returns a plan under one row with its Lagrangian bound; None if the row cannot be kept."""
     try:
-        return solve(_menu(totals, totals.value, row.weight), row.limit)
+        return solve(menu_of(totals, totals.value, row.weight), row.limit)
     except InfeasibleBudget:
         return None
 

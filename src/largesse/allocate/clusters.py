@@ -27,7 +27,7 @@ from largesse.allocate._programme import CLOSED, Found, More, Totals, quantity
 from largesse.allocate.frontier import steps
 from largesse.errors import DataError, InfeasibleBudget
 from largesse.logs import frozen, labels
-from largesse.menu import Menu, Status
+from largesse.menu import Status
 
 __all__ = ["Chance", "ClusterCells", "ClusterPlan", "Expected", "Split", "Tail", "plan_clusters"]
 
@@ -93,6 +93,7 @@ class ClusterCells:
         cost: Mean cost per unit of each cell, (K, M), money, >= 0.
         error: Covariance of the two estimated means, (K, M, 2, 2): value first, then cost; None: they are known.
         spread: Covariance of a unit's own value and cost in its cell, (K, M, 2, 2); None: all units are the mean.
+        allowed: What a cluster's units may get, (K, M), at least one treatment each; None: everything.
         treatments: Names of the M treatments, control first.
 
     Raises:
@@ -108,6 +109,7 @@ class ClusterCells:
     cost: Floats
     error: Any = None
     spread: Any = None
+    allowed: Any = None
     treatments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -122,6 +124,7 @@ class ClusterCells:
             raise _check.refuse("cost.shape", self.cost.shape, f"must be {self.value.shape}", "One cost per value.")
         for name in ("error", "spread"):
             object.__setattr__(self, name, frozen(self._covariance(name)))
+        object.__setattr__(self, "allowed", frozen(self._may_get()))
         object.__setattr__(self, "treatments", labels(self.treatments, self.value.shape[1]))
 
     def _covariance(self, name: str) -> Floats:
@@ -139,6 +142,35 @@ class ClusterCells:
                 name, table[..., 0, 1], bad, "is no covariance", "Compute all four of one sample."
             )
         return np.asarray(table)
+
+    def _may_get(self) -> NDArray[np.bool_]:
+        if self.allowed is None:
+            return np.ones(self.value.shape, np.bool_)
+        table = _check.array("allowed", self.allowed, ndim=2, dtype=np.bool_)
+        if table.shape != self.value.shape:
+            raise _check.refuse("allowed.shape", table.shape, f"must be {self.value.shape}", "One truth per cell.")
+        if not table.any(1).all():
+            k = int(np.argmin(table.any(1)))
+            raise _check.refuse(f"allowed[{k}]", table[k].tolist(), "must allow a treatment", "Control is one.")
+        return np.asarray(table)
+
+    def parted(self, cluster: NDArray[Any], size: NDArray[Any], allowed: NDArray[Any]) -> ClusterCells:
+        """Returns the cells of groups within the clusters: of units that may get different treatments.
+
+        Groups of a cluster share the error of its means. The variance of a group is n N error + n spread, N being the units of
+        its cluster: as if all of the cluster's groups got the same, which no other plan exceeds.
+
+        Args:
+            cluster: The cluster of each group, (G,).
+            size: Units of each group, (G,), > 0.
+            allowed: What each may get, (G, M).
+        """
+        size = np.asarray(size, np.float64)
+        whole = np.bincount(cluster, size, minlength=len(self.size))[cluster]
+        return ClusterCells(
+            size=size, value=self.value[cluster], cost=self.cost[cluster], spread=self.spread[cluster], allowed=allowed,
+            error=self.error[cluster] * (whole / size)[:, None, None, None], treatments=self.treatments,
+        )  # fmt: skip
 
     @property
     def variance(self) -> Floats:
@@ -239,7 +271,7 @@ def plan_clusters(
     done: dict[int, ClusterPlan] = {}
     floor = np.zeros(len(cells.size))
     for b in np.argsort(money, kind="stable"):
-        totals = rule.totals._replace(allowed=cells.cost >= floor[:, None])
+        totals = rule.totals._replace(allowed=cells.allowed & (cells.cost >= floor[:, None]))
         plan = _split(rule, float(money[b])) if split else _whole(rule, totals, float(money[b]))
         if nested and not split:
             floor = cells.cost[np.arange(len(floor)), plan.treatment]
@@ -258,9 +290,7 @@ class _Rule(NamedTuple):
     @classmethod
     def of(cls, cells: ClusterCells, risk: Risk) -> _Rule:
         n = cells.size[:, None]
-        totals = Totals(
-            n * cells.value, n * cells.cost, cells.variance[..., 1, 1], np.ones(cells.value.shape, np.bool_)
-        )
+        totals = Totals(n * cells.value, n * cells.cost, cells.variance[..., 1, 1], cells.allowed)
         if isinstance(risk, Chance):
             return cls(totals, max(float(ndtri(1 - risk.epsilon)), 0.0), None, 1.0)
         if isinstance(risk, Expected):
@@ -340,7 +370,7 @@ def _in_time(found: Found | None) -> Found | None:
 def _split(rule: _Rule, budget: float) -> ClusterPlan:
     """Returns the optimum of the linear programme: hull increments, steepest first, the one that breaks the budget in part."""
     totals = rule.totals
-    found = steps(Menu(value=totals.value, cost=totals.spend))
+    found = steps(_programme.menu_of(totals, totals.value, totals.spend))
     spent = np.append(0.0, np.cumsum(found.change(totals.spend))) + quantity(totals.spend, found.start)
     if spent[0] > budget:
         raise InfeasibleBudget(budget, float(spent[0]))

@@ -7,7 +7,7 @@ go over that folder; the plan is written as one file, which appears whole or not
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from largesse.frames import ids
 from largesse.frames.batches import Batches
 from largesse.menu import Menu
 
-__all__ = ["Say", "Streamed", "Units", "silent", "stream", "streams"]
+__all__ = ["Say", "Streamed", "Units", "columns_of", "fill", "job_of", "keys", "put_out", "silent", "stream", "streams"]
 
 Say = Callable[[str, float], None]
 
@@ -95,24 +95,57 @@ def stream(
         StoreError: Another process writes the same output.
     """
     batches = Batches(units.path)
-    wanted = tuple(dict.fromkeys((*units.columns, *(() if units.unit is None else (units.unit,)))))
-    job = {"key": units.key, "unit": units.unit, "columns": list(wanted), "size": size, "files": _signs(batches)}
-    with Scratch.beside(output, job, size, n_threads) as scratch:
-        total = -(-batches.n // size)
-        if scratch.done:
-            reached = min(scratch.done * size, batches.n)
-            say(f"going on from unit {reached:,}: an interrupted run got that far.", 0.0)
-        for table in ahead(batches.tables(wanted, size, scratch.done * size)):
-            say(f"values and costs of {batches.n:,} units", 0.7 * scratch.done / total)
-            with _counted_from(scratch.done * size):
-                scratch.put(units.menu(table), None if units.unit is None else _numbers(table, units.unit))
-        if units.unit is not None:
-            _refuse_twins(scratch, batches, units.unit)
+    wanted = columns_of(units.columns, units.unit)
+    with Scratch.beside(output, job_of(batches, wanted, units.unit, units.key, size), size, n_threads) as scratch:
+        fill(scratch, batches, wanted, units.unit, lambda table: _both(units.menu(table)), say)
         say("the price", 0.7)
         decision = decide(scratch)
         written = _written(units, batches, scratch, decision, say)
         os.replace(scratch.folder / _OUT, output)
     return written
+
+
+def columns_of(columns: Sequence[str], unit: str | None) -> tuple[str, ...]:
+    """Returns the columns to read, each once: those of the model, and the ids."""
+    return tuple(dict.fromkeys((*columns, *(() if unit is None else (unit,)))))
+
+
+def job_of(
+    batches: Batches, columns: Sequence[str], unit: str | None, key: dict[str, Any], size: int
+) -> dict[str, Any]:
+    """Returns what a run that was killed goes on for: only the same job on the same files."""
+    return {"key": key, "unit": unit, "columns": list(columns), "size": size, "files": _signs(batches)}
+
+
+def fill(
+    scratch: Scratch, batches: Batches, columns: Sequence[str], unit: str | None, score: Callable[[pa.Table], NDArray[Any]],
+    say: Say, what: str = "values and costs",
+) -> None:  # fmt: skip
+    """Scores the blocks that are missing, and refuses units that stand there twice.
+
+    Args:
+        scratch: Where blocks go.
+        batches: The units.
+        columns: What is read of them.
+        unit: The column of their ids; None: they are numbered.
+        score: Table → what is known of its units.
+        say: Told how far it is.
+        what: What that is, in words.
+    """
+    total = -(-batches.n // scratch.size)
+    if scratch.done:
+        reached = min(scratch.done * scratch.size, batches.n)
+        say(f"going on from unit {reached:,}: an interrupted run got that far.", 0.0)
+    for table in ahead(batches.tables(columns, scratch.size, scratch.done * scratch.size)):
+        say(f"{what} of {batches.n:,} units", 0.7 * scratch.done / total)
+        with _counted_from(scratch.done * scratch.size):
+            scratch.put(score(table), None if unit is None else _numbers(table, unit))
+    if unit is not None:
+        _refuse_twins(scratch, batches, unit)
+
+
+def _both(menu: Menu) -> NDArray[Any]:
+    return np.array([menu.value.T, menu.cost.T])
 
 
 _OUT = "plan.parquet"
@@ -125,29 +158,40 @@ def _signs(batches: Batches) -> list[list[Any]]:
 def _written(units: Units, batches: Batches, scratch: Scratch, decision: Decision, say: Say) -> Streamed:
     """Writes the plan into the folder of the job."""
     names, sums = pa.array(list(units.treatments), pa.string()), []
-    keys = None if units.unit is None else ahead(batches.tables([units.unit], scratch.size))
-    with _written_to(scratch.folder / _OUT) as file, behind(file) as write:
-        for k in range(scratch.done):
+
+    def tables() -> Iterator[pa.Table]:
+        for k, key in enumerate(keys(batches, scratch, units.unit)):
             say("the plan", 0.8 + 0.2 * k / scratch.done)
             block = scratch.block(k)
-            treatment = decision.of(block)
+            treatment, rows = decision.of(block), np.arange(block.n)
             sums.append((np.bincount(treatment, minlength=len(names)), block.audit(treatment)))
-            rows = np.arange(block.n)
-            unit = {"row": block.first + rows} if keys is None else {"unit": next(keys)[units.unit]}
-            table = {
-                **unit,
-                "treatment": names.take(pa.array(treatment)),
-                "value": np.asarray(block.value[treatment, rows]),
-                "cost": np.asarray(block.cost[treatment, rows]),
-            }
-            write(pa.table(table))
+            yield pa.table(
+                {
+                    **key,
+                    "treatment": names.take(pa.array(treatment)),
+                    "value": np.asarray(block.value[treatment, rows]),
+                    "cost": np.asarray(block.cost[treatment, rows]),
+                }
+            )
+
+    put_out(scratch, tables())
     return Streamed(decision, Sums.over(sums))
 
 
-@contextmanager
-def _written_to(path: Path) -> Iterator[Callable[[pa.Table], None]]:
-    """Yields what appends a table to a Parquet file."""
+def keys(batches: Batches, scratch: Scratch, unit: str | None) -> Iterator[dict[str, Any]]:
+    """Yields the first column of the plan, block by block: the ids, or the numbers of the rows."""
+    if unit is None:
+        for first in range(0, batches.n, scratch.size):
+            yield {"row": np.arange(first, min(first + scratch.size, batches.n))}
+    else:
+        for table in ahead(batches.tables([unit], scratch.size)):
+            yield {"unit": table[unit]}
+
+
+def put_out(scratch: Scratch, tables: Iterable[pa.Table]) -> Path:
+    """Writes tables as one Parquet file into the folder of the job; returns where it is."""
     writer: list[pa_parquet.ParquetWriter] = []
+    path = scratch.folder / _OUT
 
     def append(table: pa.Table) -> None:
         if not writer:
@@ -155,10 +199,13 @@ def _written_to(path: Path) -> Iterator[Callable[[pa.Table], None]]:
         writer[0].write_table(table)
 
     try:
-        yield append
+        with behind(append) as write:
+            for table in tables:
+                write(table)
     finally:
         if writer:
             writer[0].close()
+    return path
 
 
 @contextmanager

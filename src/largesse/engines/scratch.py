@@ -1,4 +1,4 @@
-"""Menus of many units on disk, block by block, while a plan is made: a killed run goes on from the last whole block."""
+"""What is known of many units on disk, block by block, while a plan is made: a killed run goes on from the last whole block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from largesse import store
 from largesse.allocate.blocks import Block
 from largesse.errors import DataError, LargesseError, StoreError
-from largesse.menu import Menu
 
 __all__ = ["Scratch"]
 
@@ -38,20 +37,29 @@ class Scratch:
     def __init__(self, folder: Path, size: int, n_threads: int) -> None:
         self.folder, self.size, self.n_threads = folder, size, n_threads
         self.done = 0
-        while self._menu(self.done).exists():
+        while self._table(self.done).exists():
             self.done += 1
 
-    def put(self, menu: Menu, ids: NDArray[np.uint64] | None) -> None:
-        """Writes the next block: a menu, and a number for each unit's id."""
+    def put(self, table: NDArray[Any], ids: NDArray[np.uint64] | None) -> None:
+        """Writes the next block: what is known of its units, and a number for each unit's id.
+
+        Args:
+            table: Values and costs (2, M, N), or anything else with an entry for each unit.
+            ids: Numbers, (N,); None where units are numbered.
+        """
         if ids is not None:
             _write(self._ids(self.done), ids)
-        _write(self._menu(self.done), np.array([menu.value.T, menu.cost.T]))
+        _write(self._table(self.done), table)
         self.done += 1
 
+    def table(self, k: int) -> NDArray[Any]:
+        """Returns what `put` was given; it is read when it is used."""
+        return np.asarray(np.load(self._table(k), mmap_mode="r"))
+
     def block(self, k: int) -> Block:
-        """Returns one block; what it holds is read when it is used."""
-        both = np.asarray(np.load(self._menu(k), mmap_mode="r"))
-        return Block(k * self.size, both[0], both[1])
+        """Returns the same as values and costs."""
+        value, cost = self.table(k)
+        return Block(k * self.size, value, cost)
 
     def ids(self, n: int) -> NDArray[np.uint64]:
         """Returns the numbers of all ids, (n,)."""
@@ -65,8 +73,8 @@ class Scratch:
         with ThreadPoolExecutor(self.n_threads) as pool:
             return list(pool.map(lambda k: task(self.block(k)), range(self.done)))
 
-    def _menu(self, k: int) -> Path:
-        return self.folder / f"menu-{k:06d}.npy"
+    def _table(self, k: int) -> Path:
+        return self.folder / f"block-{k:06d}.npy"
 
     def _ids(self, k: int) -> Path:
         return self.folder / f"ids-{k:06d}.npy"

@@ -37,7 +37,8 @@ class Batches:
         found = []
         for file in self.files:
             with reading(file, ".parquet"):
-                found.append(pa_parquet.ParquetFile(file, buffer_size=1 << 20))
+                # A pre-buffered file keeps what was read of it until the last batch: all of it, in the end.
+                found.append(pa_parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False))
         self._open = found
         self.schema = found[0].schema_arrow.remove_metadata()
         for file, one in zip(self.files, found, strict=True):

@@ -40,6 +40,7 @@ _HOME = {
     "Solver": "_bilevel",
     "Stack": "stack",
     "Steered": "steered",
+    "Tasks": "_tasks",
 }
 
 __all__ = sorted(_HOME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
@@ -119,12 +120,19 @@ class ResponseNet(Standardised):
 
     def each(self, raw: tuple[Tensor, Tensor | None], t: Tensor, value: Tensor, cost: Tensor) -> Tensor:
         """Returns the loss of each row's logged outcomes, (N,)."""
+        first, *others = self.tasks(raw, t, value, cost)
+        for other in others:
+            first = first + other
+        return first
+
+    def tasks(self, raw: tuple[Tensor, Tensor | None], t: Tensor, value: Tensor, cost: Tensor) -> tuple[Tensor, ...]:
+        """Returns the same task by task, (N,) each: the value, P(value > 0) and the cost, where there are heads for them."""
         heads, costs = raw
         taken = heads.gather(2, t[:, None, None].expand(-1, self.parts, 1)).squeeze(2)  # (N, parts)
-        each = self.value_loss(taken, value)
-        if costs is not None:
-            each = each + self.cost_loss(costs.gather(1, t[:, None]).squeeze(1), cost, t)
-        return each
+        found = self.value_losses(taken, value)
+        if costs is None:
+            return found
+        return (*found, self.cost_loss(costs.gather(1, t[:, None]).squeeze(1), cost, t))
 
     def apart(
         self, raw: tuple[Tensor, Tensor | None], told: tuple[Tensor, Tensor | None, Tensor | None]
@@ -159,11 +167,14 @@ class ResponseNet(Standardised):
             return bce(heads[:, 0], redeem.clamp(0, 1), reduction="none") + redeem * off
         return far if self.free == 1 or redeem is None else far + bce(heads[:, 1], redeem.clamp(0, 1), reduction="none")
 
-    def value_loss(self, head: Tensor, value: Tensor) -> Tensor:
-        """Returns -log likelihood per row (N,), constants dropped; squared error for gaussian and plain heads."""
+    def value_losses(self, head: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        """Returns -log likelihood per row, constants dropped, squared error for gaussian and plain heads: the value's, (N,).
+
+        Where a head of its own tells P(value > 0), its loss follows, and the value's is that of the basket.
+        """
         family = "gaussian" if self.plain else self.outcome.family
         if family == "bernoulli":
-            return F.binary_cross_entropy_with_logits(head[:, 0], value, reduction="none")
+            return (F.binary_cross_entropy_with_logits(head[:, 0], value, reduction="none"),)
         bought = (value > 0).to(value.dtype)
         if family != "zero_inflated_lognormal":
             if family == "poisson":
@@ -171,11 +182,20 @@ class ResponseNet(Standardised):
             else:
                 each = (head[:, 0] - value / self.value_scale) ** 2
             if self.free == 1:
-                return each
-            return each + F.binary_cross_entropy_with_logits(head[:, 1], bought, reduction="none")
+                return (each,)
+            return each, F.binary_cross_entropy_with_logits(head[:, 1], bought, reduction="none")
         sigma = F.softplus(head[:, 2]).clamp(*_SIGMA)
         basket = ((value.clamp_min(1e-12).log() - head[:, 1]) / sigma) ** 2 / 2 + sigma.log()
-        return F.binary_cross_entropy_with_logits(head[:, 0], bought, reduction="none") + bought * basket
+        return bought * basket, F.binary_cross_entropy_with_logits(head[:, 0], bought, reduction="none")
+
+    def least(self, value: Tensor) -> Tensor:
+        """Returns what no prediction gets the value's loss below, (N,)."""
+        family = "gaussian" if self.plain else self.outcome.family
+        if family == "poisson":
+            return value - torch.xlogy(value, value)
+        if family == "zero_inflated_lognormal":
+            return (value > 0) * math.log(_SIGMA[0])
+        return torch.zeros_like(value)
 
     def cost_loss(self, head: Tensor, cost: Tensor, t: Tensor) -> Tensor:
         """Returns the loss of a learned cost per row (N,)."""

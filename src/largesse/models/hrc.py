@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -19,18 +18,21 @@ from largesse.evaluate.bootstrap import Grid, row_weights, values_at
 from largesse.evaluate.curve import outcome_curve
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.models._body import Body, network_of
 from largesse.models._cells import Means, cell_means, merged, shrunk, spreads
-from largesse.models._train import threads
 from largesse.models.base import Model, State
 from largesse.models.candidates import choose
 from largesse.models.mlp import MLP
 from largesse.models.outcome import Outcome, Response
 from largesse.models.turns import Rows, in_turns
 
+if TYPE_CHECKING:
+    from largesse.models.bidfcl import BiDFCL
+    from largesse.models.dfcl import DFCL
+
 __all__ = ["HRC"]
 
 _CHUNK = 4096
-_LAYERS = 6  # of the body: two of linear, ReLU and dropout
 _SHARES = (0.1, 0.25, 0.5)  # of the largest spend: budgets at which numbers of clusters are compared
 _DRAWS = 100
 
@@ -43,8 +45,8 @@ class HRC(Model):
     same contract as all others; `cells` gives what `largesse.allocate.plan_clusters` plans with.
 
     Args:
-        base: The network whose first two layers are the representation, with at least two layers; its first member is used.
-            None: one of layers 64 and 32.
+        base: The network whose first two layers are the representation, with at least two layers: `MLP`, or `DFCL` or `BiDFCL`,
+            whose network decisions have moved; its first member is used. None: one of layers 64 and 32.
         sizes: Numbers of clusters to choose among, rising; one number is taken as it is.
         least: Trial rows that every cell of cluster and treatment needs; thinner clusters are merged with the nearest.
         folds: Parts of the trial that take turns to judge the numbers of clusters, if `fit` is given no validation rows.
@@ -52,7 +54,7 @@ class HRC(Model):
         seed: Starts of the clusters, and parts.
 
     Attributes:
-        base_: The fitted network.
+        body_: The two layers.
         groups_: The clusters and their cells.
 
     Reference:
@@ -70,7 +72,7 @@ class HRC(Model):
 
     def __init__(
         self,
-        base: MLP | None = None,
+        base: MLP | DFCL | BiDFCL | None = None,
         *,
         sizes: tuple[int, ...] = (8, 16, 32, 64),
         least: int = 50,
@@ -87,43 +89,76 @@ class HRC(Model):
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         self._check()
-        self.base_ = self._network().fit(rct, obs, validation=validation)
+        self.body_ = self._learned_body(rct, obs, validation)
         k = self.sizes[0] if len(self.sizes) == 1 else self._chosen(rct, obs, validation)
-        self.groups_ = _grouped(_hidden(self.base_, rct.x), rct, k, self.least, self.seed)
+        self.groups_ = self._grouped(self.body_, rct, k)
+
+    def learn_from(self, fitted: Model, rct: Logs, *, validation: Logs | None = None) -> Self:
+        """Learns clusters of the body of a network that is fitted already; returns self.
+
+        Args:
+            fitted: A fitted `MLP`, `DFCL` or `BiDFCL` with at least two layers.
+            rct: Rows of the trial.
+            validation: Trial rows that the network has not seen: they choose the number of clusters. Not needed for one size.
+
+        Raises:
+            DataError: The model has no such body, is not fitted, or there are several sizes and no rows to choose on.
+        """
+        self._check()
+        if len(self.sizes) > 1 and validation is None:
+            rule = "the network is given, so rows that it has not seen must choose among them"
+            raise _check.refuse("sizes", self.sizes, rule, "Give validation rows, or one size.")
+        network_of("fitted", fitted)
+        fitted.readable(rct.x)
+        self.outcome_ = self.outcome or fitted.outcome_
+        self.treatments_, self.features_, self.body_ = rct.treatments, rct.features, Body.of(fitted)
+        k = self.sizes[0] if validation is None else self._chosen(rct, None, validation)
+        self.groups_ = self._grouped(self.body_, rct, k)
+        return self
 
     def _check(self) -> None:
-        base = self.base
-        if base is not None and (not isinstance(base, MLP) or base.plain or len(base.hidden) < 2):
-            rule = "must be a network with likelihoods and at least two layers"
-            raise _check.refuse("base", base, rule, "Give MLP(hidden=(64, 32)).")
+        if self.base is not None:
+            network_of("base", self.base)
         rule, remedy = "must be numbers of clusters >= 1", "Give e.g. (8, 16, 32)."
         _check.integers("sizes", self.sizes, low=1, high=100_000, rule=rule, remedy=remedy)
         _check.integers("folds", [self.folds], low=2, high=1000, rule="must be >= 2", remedy="Rows take turns.")
         _check.integers("least", [self.least], low=1, high=10**9, rule="must be >= 1", remedy="Give rows of a cell.")
 
-    def _network(self) -> Model:
-        return self.configured(MLP(members=1, hidden=(64, 32), seed=self.seed) if self.base is None else self.base)
+    def _learned_body(self, rct: Logs, obs: Logs | None, validation: Logs | None = None) -> Body:
+        base = MLP(members=1, hidden=(64, 32), seed=self.seed) if self.base is None else self.base
+        return Body.of(self.configured(base).fit(rct, obs, validation=validation))
+
+    def _grouped(self, body: Body, rct: Logs, k: int) -> _Groups:
+        return _grouped(self._hidden(body, rct.x), rct, k, self.least, self.seed)
+
+    def _hidden(self, body: Body, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        return body.hidden(x, 1 if self.base is None else self.base.n_threads)
 
     def _chosen(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> int:
         """Returns the fewest clusters within one paired standard error of the best, on rows that nothing has learned from."""
 
-        def answers(base: Model, seen: Logs, x: NDArray[np.float32]) -> tuple[Response, ...]:
-            h, of = _hidden(base, seen.x), _hidden(base, x)
+        def answers(body: Body, seen: Logs, x: NDArray[np.float32]) -> tuple[Response, ...]:
+            h, of = self._hidden(body, seen.x), self._hidden(body, x)
             groups = (_grouped(h, seen, k, self.least, self.seed) for k in self.sizes)
             return tuple(_answer(g, g.number(of), self.outcome_) for g in groups)
 
         def held_back(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
             some = rct.take(seen)
-            return answers(self._network().fit(some, obs), some, rct.x[held])
+            return answers(self._learned_body(some, obs), some, rct.x[held])
 
         if validation is None:
             judge, found = rct, in_turns(rct, self.folds, self.seed, held_back)
         else:
-            judge, found = validation, answers(self.base_, rct, validation.x)
+            judge, found = validation, answers(self.body_, rct, validation.x)
         return self.sizes[_simplest(judge, [self.menu(answer) for answer in found], self.sizes, self.seed)]
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
-        return _answer(self.groups_, self.groups_.number(_hidden(self.base_, x)), self.outcome_)
+        return _answer(self.groups_, self._numbers(x), self.outcome_)
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters K, those merged counted once."""
+        return len(self.groups_.value.mean)
 
     def clusters(self, x: NDArray[Any]) -> NDArray[np.int64]:
         """Returns the cluster of each row of features, (N,), numbered from 0.
@@ -131,8 +166,11 @@ class HRC(Model):
         Args:
             x: Encoded features, (N, d), finite.
         """
-        self.respond(x)  # refuses what cannot be read
-        return self.groups_.number(_hidden(self.base_, np.asarray(x, np.float32)))
+        return self._numbers(self.readable(x))
+
+    def _numbers(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
+        parts = (self._hidden(self.body_, x[i : i + _CHUNK]) for i in range(0, len(x), _CHUNK))
+        return np.concatenate([self.groups_.number(h) for h in parts])
 
     def cells(self, x: NDArray[Any]) -> ClusterCells:
         """Returns the cells of the units with these features, for `largesse.allocate.plan_clusters`.
@@ -140,10 +178,12 @@ class HRC(Model):
         Args:
             x: Encoded features of the units that are to be treated, (N, d).
         """
+        return self.cells_of(np.bincount(self.clusters(x), minlength=self.n_clusters))
+
+    def cells_of(self, size: NDArray[Any]) -> ClusterCells:
+        """Returns the same where it is known how many units each cluster has, (K,)."""
         g, outcome = self.groups_, self.outcome_
-        k = len(g.value.mean)
-        size = np.bincount(self.clusters(x), minlength=k).astype(np.float64)
-        menu = self.menu(_answer(g, np.arange(k), outcome))
+        menu = self.menu(_answer(g, np.arange(self.n_clusters), outcome))
         paid = {
             "learned": g.cost.error, "per_contact": np.zeros_like(g.value.error), "share_of_value": g.value.error,
             "per_redemption": g.value.error if outcome.family == "bernoulli" else g.redeem.error,
@@ -155,21 +195,25 @@ class HRC(Model):
         error[..., 0, 0], error[..., 1, 1] = g.value.error, paid
         error[..., 0, 1] = error[..., 1, 0] = np.clip(together, -1, 1) * np.sqrt(g.value.error * paid)
         return ClusterCells(
-            size=size, value=menu.value, cost=menu.cost, error=error, spread=s, treatments=self.treatments_
+            size=np.asarray(size, np.float64),
+            value=menu.value,
+            cost=menu.cost,
+            error=error,
+            spread=s,
+            treatments=self.treatments_,
         )
 
     def state(self) -> State:
-        """Returns the network's state, the clusters and their cells."""
-        settings, arrays = self.base_.state()
+        """Returns the two layers, the clusters and their cells."""
         g = self.groups_
         mine = {"centre": g.centre, "scale": g.scale, "centres": g.centres, "into": g.into, "spread": g.spread}
         for name in ("value", "redeem", "cost"):
             mine |= {f"{name}.mean": getattr(g, name).mean, f"{name}.error": getattr(g, name).error}
-        return {"settings": settings}, {f"base.{k}": v for k, v in arrays.items()} | mine
+        return {}, {f"body.{k}": v for k, v in self.body_.arrays().items()} | mine
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        self.base_ = self.restored_part(self._network(), settings["settings"], arrays, "base.")
+        self.body_ = Body.restored({k[5:]: v for k, v in arrays.items() if k.startswith("body.")})
         value, redeem, cost = (
             Means(arrays[f"{name}.mean"], arrays[f"{name}.error"]) for name in ("value", "redeem", "cost")
         )
@@ -202,14 +246,6 @@ def _nearest(z: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np
     square = (centres**2).sum(1)
     parts = [np.argmin(square - 2 * z[i : i + _CHUNK] @ centres.T, 1) for i in range(0, len(z), _CHUNK)]
     return np.concatenate(parts)
-
-
-def _hidden(base: Any, x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Returns the representation: the output of the first two layers, (N, h)."""
-    net = base.nets_[0]
-    with threads(base.n_threads), torch.inference_mode():
-        parts = [net.body[:_LAYERS](net.standardise(torch.tensor(x[i : i + _CHUNK]))) for i in range(0, len(x), _CHUNK)]
-        return np.asarray(torch.cat(parts).numpy(), np.float64)
 
 
 def _grouped(h: NDArray[np.float64], rct: Logs, k: int, least: int, seed: int) -> _Groups:

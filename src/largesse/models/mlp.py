@@ -14,6 +14,7 @@ from largesse._random import number
 from largesse.logs import Logs
 from largesse.models._checkpoint import keeper
 from largesse.models._network import ResponseNet
+from largesse.models._tasks import Tasks, learner
 from largesse.models._train import Schedule, Step, threads, train, weights_from
 from largesse.models.base import Data, Model, State, training_rows
 from largesse.models.outcome import Outcome, Response
@@ -35,6 +36,7 @@ class MLP(Model):
         dropout: Share of hidden units left out in each step.
         arm_weighted: Weigh rows so that every arm counts alike: a_i = n / (M n_{t_i}).
         plain: Free heads and squared errors for value and cost, as in the published systems.
+        tasks: Whether the weights of value, purchase and cost in the loss are learned, and arms of the log made alike.
         seed: Starts and row orders.
         n_threads: Threads of the matrix products.
         on_step: Called as on_step(step, steps, loss) after each step.
@@ -42,7 +44,7 @@ class MLP(Model):
 
     Reference:
         Network and prediction loss: Zhou et al., KDD 2024 (DFCL), equation of L_PL; likelihood heads: Wang et al. 2019
-        (zero-inflated log-normal).
+        (zero-inflated log-normal); learned task weights and balance: see `Tasks`.
 
     >>> rng = np.random.default_rng(0)
     >>> x, t = rng.normal(size=(400, 2)), rng.integers(0, 2, 400)
@@ -63,6 +65,7 @@ class MLP(Model):
         dropout: float = 0.0,
         arm_weighted: bool = False,
         plain: bool = False,
+        tasks: Tasks = Tasks(),  # noqa: B008  (frozen)
         seed: int = 0,
         n_threads: int = 1,
         on_step: Step | None = None,
@@ -76,6 +79,7 @@ class MLP(Model):
         self.dropout = dropout
         self.arm_weighted = arm_weighted
         self.plain = plain
+        self.tasks = tasks
         self.seed = seed
         self.n_threads = n_threads
         self.on_step = on_step
@@ -102,10 +106,10 @@ class MLP(Model):
                 seed = number(self.seed, k)
                 net = self._net(x.shape[1], scales_of(value, cost), seed)
                 start(net, rows, x)
-                loss = lambda i, net=net: net.loss(x[i], t[i], value[i], cost[i], weight[i], observed[i])  # noqa: E731
-                how = (self.schedule, seed, self.hidden, self.dropout, self.plain, self.outcome_)
+                how = (self.schedule, seed, self.hidden, self.dropout, self.plain, self.tasks, self.outcome_)
                 kept = keeper(self.checkpoint, x, t, value, cost, weight, observed, how)
-                train(net, loss, len(x), self.schedule, seed, self.on_step, kept)
+                whole, loss = learner(self.tasks, net, (x, t, value, cost, weight, observed))
+                train(whole, loss, len(x), self.schedule, seed, self.on_step, kept)
                 self.nets_.append(net)
 
     def _net(self, features: int, scales: tuple[float, float], seed: int) -> ResponseNet:

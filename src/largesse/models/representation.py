@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 from largesse import _check
 from largesse.logs import Logs
+from largesse.models._balance import imbalance
 from largesse.models._baseline import Baseline, Plan, Sample, factual, mean, table, taken
 from largesse.models._network import ResponseNet
 from largesse.models._train import weights_from
 from largesse.models.base import Data, training_rows
 
-__all__ = ["CFR", "DragonNet", "imbalance", "mmd", "targeted", "wasserstein"]
+__all__ = ["CFR", "DragonNet", "targeted"]
 
-_SHARP, _ROUNDS, _FLOOR = 10.0, 10, 1e-6  # Sinkhorn: 1 / (entropy's weight) in mean distances, rounds, least kernel
 _LEAST = 0.01  # a propensity g is read as (g + .01) / (1 + .01 M)
 
 
@@ -137,40 +137,3 @@ def targeted(found: Tensor, propensity: Tensor, epsilon: Tensor, rows: Sample) -
     g = ((propensity + _LEAST) / (1 + _LEAST * m)).gather(1, rows.t[:, None])  # (N, 1), of the treatment taken
     move = torch.cat([-epsilon.sum(1, keepdim=True), epsilon], 1).T[rows.t]  # (N, 2)
     return ((rows.y - (taken(found, rows.t) + move / g)) ** 2).sum(1)
-
-
-def imbalance(h: Tensor, t: Tensor, arms: int, distance: str) -> Tensor:
-    """Returns the mean distance of the treated arms' representations (N, k) from control's; an arm without rows counts 0."""
-    h = h / h.square().sum(1).mean().sqrt().clamp_min(_FLOOR)
-    between = {"mmd": mmd, "wasserstein": wasserstein}[distance]
-    control, present = h[t == 0], torch.bincount(t, minlength=arms)
-    if not present[0]:
-        return h.sum() * 0
-    parts = [between(h[t == j], control) for j in range(1, arms) if present[j]]
-    return sum(parts, h.sum() * 0) / (arms - 1)
-
-
-def mmd(a: Tensor, b: Tensor) -> Tensor:
-    """Returns the squared maximum mean discrepancy under the kernel exp(-‖u - v‖²), which is never negative.
-
-    All pairs count, a row with itself too: so it is 0 exactly for the same rows.
-    """
-    return (-_squared(a, a)).exp().mean() + (-_squared(b, b)).exp().mean() - 2 * (-_squared(a, b)).exp().mean()
-
-
-def wasserstein(a: Tensor, b: Tensor) -> Tensor:
-    """Returns the cost Σ T ‖u - v‖ of moving a onto b by an entropic plan T, which the gradient takes as constant."""
-    distance = _squared(a, b).clamp_min(1e-10).sqrt()  # (n, m)
-    with torch.no_grad():
-        kernel = (-_SHARP * distance / distance.mean()).exp() + _FLOOR
-        rows, columns = 1.0 / len(a), 1.0 / len(b)
-        u = a.new_full((len(a),), rows)
-        for _ in range(_ROUNDS):
-            u = rows / (kernel @ (columns / (kernel.T @ u)))
-        plan = u[:, None] * kernel * (columns / (kernel.T @ u))
-    return (plan * distance).sum()
-
-
-def _squared(a: Tensor, b: Tensor) -> Tensor:
-    """Returns the squared distances of all pairs, (n, m)."""
-    return (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)

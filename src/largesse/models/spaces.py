@@ -105,7 +105,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """Widths of a network's layers; a search picks among `options`."""
+    """Widths of a network's layers, or other rows of whole numbers; a search picks among `options`."""
 
     at: tuple[str, ...]
     meaning: str
@@ -204,6 +204,16 @@ _PENALTY: Knobs = {"penalty": Number(("penalty",), "weight of the distance of th
 _UPPER: Knobs = {"upper_rate": Number(("upper_rate",), "learning rate of the upper level", 1e-4, 1e-1, 1e-12, 10)}
 _IMPUTED: Knobs = {"imputation": Number(("imputation",), "weight of the pseudo-labels", 0.005, 1, 0, 1e6)}
 
+_CLUSTERS: Knobs = {
+    "hidden": Widths(
+        ("base", "hidden"), "widths of the body, the representation first", ((64, 32), (32, 16), (128, 32), (128, 64, 32))
+    ),
+    "sizes": Widths(("sizes",), "numbers of clusters to choose among", ((8, 16, 32, 64), (4, 8, 16), (32, 64, 128))),
+    "least": Number(("least",), "trial rows of every cell at least", 10, 500, 1, 1e6, whole=True),
+    "task_weights": OneOf(("base", "tasks", "weights"), "weights of the tasks", ("fixed", "learned")),
+    "balance": Number(("base", "tasks", "balance"), "weight of the arms' distance", 0, 2, 0, 1e6, log=False),
+}  # fmt: skip
+
 SPACES: dict[str, Knobs] = {
     "lightgbm": _trees("base"),
     "mlp": _network("base"),
@@ -218,6 +228,7 @@ SPACES: dict[str, Knobs] = {
     "bi-dfcl": _focused() | _GATES,
     "bi-dfcl-published": _schedule(rate=(1e-4, 1e-2)) | _GATES,
     **dict.fromkeys(("drp", "drm", "dum", "dpm"), _FACTOR),
+    "hrc": _network("base") | _CLUSTERS,
     **dict.fromkeys(("ips", "dr-jt"), _network() | _CLIP),
     **dict.fromkeys(("cfr-wass", "cfr-mmd"), _network() | _BALANCE),
     "dragonnet": _network() | _DRAGON,

@@ -22,7 +22,7 @@ SAVED_MODELS = (
 """Names of the models that have a saved form: a class is loaded when one of them is saved or read."""
 
 # Parameters that are more than plain values.
-_PARTS = ("Outcome", "Schedule", "FullBatch", "Decision", "Gates", "Hypergradient", "Solver")
+_PARTS = ("Outcome", "Schedule", "FullBatch", "Decision", "Gates", "Hypergradient", "Solver", "Tasks")
 
 
 def model_state(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -9,6 +9,7 @@ The caller fills the frozen parts of `Results` with numbers and words; `write` l
 
 from __future__ import annotations
 
+from largesse.report.clusters import ClusterCard, Clusters, Trait
 from largesse.report.content import (
     ArmPoint,
     BudgetRow,
@@ -30,6 +31,8 @@ from largesse.report.plans import PlanPage, RuleRow, write_plan
 __all__ = [
     "ArmPoint",
     "BudgetRow",
+    "ClusterCard",
+    "Clusters",
     "CurveLine",
     "EffectRow",
     "Effects",
@@ -44,6 +47,7 @@ __all__ = [
     "Results",
     "RuleRow",
     "SpendRow",
+    "Trait",
     "TrustRow",
     "VerdictRow",
     "Written",

@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from largesse.report.clusters import ClusterCard, Clusters
 from largesse.report.content import ArmPoint, BudgetRow, CurveLine, MixTable, Results
 from largesse.report.forest import EffectRow, forest
 from largesse.report.numbers import interval, number, percent, places
@@ -24,7 +25,7 @@ from largesse.report.style import (
     treatment_colours,
 )
 
-__all__ = ["budget_chart", "cost_chart", "forest_chart", "mix_chart", "spend_chart"]
+__all__ = ["budget_chart", "cluster_chart", "cost_chart", "forest_chart", "mix_chart", "spend_chart"]
 
 _GRID = "rgba(128, 134, 144, 0.22)"
 _LINE = "rgba(128, 134, 144, 0.75)"
@@ -325,6 +326,20 @@ def mix_chart(table: MixTable) -> go.Figure:
     texts = [percent(share, decimals=0) for share in quarters]
     figure.update_xaxes(range=[0, 1.001], tickvals=quarters, ticktext=texts, showline=False)
     figure.update_layout(margin={"t": 6, "r": 26})
+    return figure
+
+
+def cluster_chart(clusters: Clusters, card: ClusterCard) -> go.Figure:
+    """Returns value per head under each treatment, with intervals, on the axis that all clusters share."""
+    names, (low, high) = clusters.treatments, clusters.span
+    figure = _figure(56 + 30 * len(names))
+    for k, colour in enumerate(treatment_colours(len(names))):
+        cost = f"costs {number(card.cost[k][0])} per head"
+        figure.add_trace(_dots([card.value[k]], [-k], [cost], name=names[k], colour=colour, role="policy"))
+    _label_groups(figure, {name: -k for k, name in enumerate(names)})
+    room = 0.05 * (high - low)
+    figure.update_xaxes(range=[low - room, high + room])
+    figure.update_layout(showlegend=False, margin={"t": 6, "r": 26})
     return figure
 
 

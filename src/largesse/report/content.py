@@ -12,6 +12,7 @@ from math import isnan, nan
 from typing import Any, Literal
 
 from largesse import _check
+from largesse.report.clusters import Clusters
 
 __all__ = [
     "ArmPoint",
@@ -157,12 +158,10 @@ class BudgetRow:
     @property
     def verdict(self) -> str:
         """``"better"``, ``"worse"``, ``"no clear difference"``, ``"reference"`` or ``"out of reach"``."""
-        if isnan(self.value):
+        if isnan(self.value) or isnan(self.difference or 0.0):  # its own, or the reference's
             return "out of reach"
         if self.difference is None:
             return "reference"
-        if isnan(self.difference):  # the reference is out of reach
-            return "out of reach"
         if self.difference_low > 0:
             return "better"
         return "worse" if self.difference_high < 0 else "no clear difference"
@@ -342,6 +341,7 @@ class Results:
         trust: How far the log of the past policy can be trusted, one row per treatment.
         mix: Who gets what by budget.
         feature_mixes: Who gets what by group of a feature, at one budget.
+        clusters: Who the units of each cluster are, and how they respond.
         spend: Planned against realised.
         provenance: How it was made.
         cautions: What was not shown, and what to mind.
@@ -361,6 +361,7 @@ class Results:
     trust: tuple[TrustRow, ...] = ()
     mix: MixTable | None = None
     feature_mixes: tuple[MixTable, ...] = ()
+    clusters: Clusters | None = None
     spend: tuple[SpendRow, ...] = ()
     provenance: Provenance | None = None
     cautions: tuple[str, ...] = ()

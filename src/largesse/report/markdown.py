@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from math import isnan
 
+from largesse.report.clusters import cluster_note, cluster_table
 from largesse.report.content import Finding, Headline, Provenance, Results
 from largesse.report.numbers import count, duration, interval, number, percent, places
 from largesse.report.trust import TRUST_NOTE, trust_table
@@ -18,7 +19,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 def markdown(results: Results, pictures: Sequence[tuple[str, str]] = ()) -> str:
     """Returns the summary; `pictures` are the title and the file name of each picture beside it."""
     parts = [findings(results.findings), _budgets(results), *(picture(*named) for named in pictures)]
-    parts += [_league(results), _trust(results), _mix(results), _spend(results)]
+    parts += [_league(results), _trust(results), _mix(results), _clusters(results), _spend(results)]
     return together(results.headline, [*parts, made(results.provenance), cautions(results.cautions)])
 
 
@@ -104,6 +105,14 @@ def _mix(results: Results) -> str:
         for label, row in zip(results.mix.labels, results.mix.shares, strict=True)
     ]
     return table("Who gets what", (results.mix.title, *results.mix.treatments), rows)
+
+
+def _clusters(results: Results) -> str:
+    found = results.clusters
+    if found is None:
+        return ""
+    rated = table("The clusters", *cluster_table(found, results.level), (0, 3))
+    return "\n\n".join([rated, text(cluster_note(found, results.level))])
 
 
 def _spend(results: Results) -> str:

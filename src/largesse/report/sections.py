@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isnan
 
 from largesse.report import charts
+from largesse.report.clusters import card_title, cluster_note, response_rows, who
 from largesse.report.content import BudgetRow, MixTable, Results
 from largesse.report.html import Safe, join, tag
 from largesse.report.numbers import between, duration, number, percent, places
@@ -29,6 +30,7 @@ def sections(results: Results) -> list[Section]:
         ("league", "Which model, and why", _league),
         ("trust", "How far the log can be trusted", _trust),
         ("mix", "Who gets what", _mix),
+        ("clusters", "The clusters", _clusters),
         ("spend", "Planned and realised spend", _spend),
         ("made", "How it was made", lambda r: made_body(r.provenance)),
         ("cautions", "What to mind", lambda r: cautions_body(r.cautions)),
@@ -184,6 +186,25 @@ def _numbers(table: MixTable) -> Safe:
     ]
     inner = _table((table.title, *table.treatments), rows)
     return tag("details", tag("summary", "The numbers"), inner)
+
+
+def _clusters(results: Results) -> Safe:
+    found = results.clusters
+    if found is None:
+        return Safe()
+    level = f"{percent(results.level)} interval"
+    head = ("Treatment", _capital(results.value_label), level, _capital(results.money_label), level)
+    cards = []
+    for k, card in enumerate(found.cards):
+        title = card_title(card)
+        plot = _plot(f"cluster-{k}", charts.cluster_chart(found, card), f"{title}: {results.value_label} by treatment")
+        rows = [
+            tag("tr", tag("th", name, scope="row", class_="text"), *(tag("td", cell) for cell in cells))
+            for name, *cells in response_rows(found, card)
+        ]
+        numbers = tag("details", tag("summary", "The numbers"), _table(head, rows))
+        cards.append(tag("div", tag("h3", title), tag("p", who(card)), plot, numbers, class_="card"))
+    return join([tag("p", cluster_note(found, results.level), class_="note"), tag("div", *cards, class_="cards")])
 
 
 def _spend(results: Results) -> Safe:

@@ -22,6 +22,7 @@ from largesse.models.candidates import Settings, default_names
 from largesse.models.spaces import checked
 from largesse.policy import Policy
 from largesse.report.numbers import percent
+from largesse.runs.clusters import clusters
 from largesse.runs.learn import Learned, Proof, Say, Task, budgets_of, learn, prove
 from largesse.runs.load import Rows, load_rows
 from largesse.runs.results import Evidence, evidence, results
@@ -91,7 +92,8 @@ def _fit(
     policy = Policy(model=final.model, curve=final.curve, encoder=rows.encoder, roles=config.roles("rct"))
     about = _about(config, rows, final, proof, time.perf_counter() - began)
     trusted = trust(rows.rct, rows.obs, sound, final.models)
-    shown = results(config, sound, proof, found, final, task, about, trusted)
+    groups = clusters(rows.rct, final.models, final.name)
+    shown = results(config, sound, proof, found, final, task, about, trusted, groups)
     shown = changed(shown, cautions=(*cautions, *shown.cautions))
     say("writing", 0.95)
     metrics = _metrics(shown, found, proof, final, task) | {"power": sound.power.numbers()}
@@ -203,6 +205,7 @@ def _metrics(shown: report.Results, found: Evidence, proof: Proof, final: Learne
         ],
         "seconds_to_learn": final.seconds,
         "trust_in_the_log": [{name: None if x != x else x for name, x in asdict(row).items()} for row in shown.trust],
+        "clusters": None if shown.clusters is None else asdict(shown.clusters),
         "findings": [{"name": f.name, "status": f.status, "sentence": f.sentence} for f in shown.findings],
         "versions": dict(shown.provenance.versions) if shown.provenance else {},
         "seed": task.settings.seed,

@@ -85,6 +85,7 @@ def results(
     task: Task,
     about: report.Provenance,
     trust: tuple[report.TrustRow, ...] = (),
+    groups: report.Clusters | None = None,
 ) -> report.Results:
     """Returns everything the report shows."""
     names = [n for n in proof.menus if n != POLICY and set(proof.chosen) != {n}]  # one that always won is the policy
@@ -108,7 +109,7 @@ def results(
         budgets=tuple(_budget_rows(found, labels, roles)),
         league=_league(final, task), trust=trust,
         mix=_mix("Budget", labels, proof.decided, proof.logs),
-        feature_mixes=tuple(_feature_mixes(proof, found.head, labels[found.head])),
+        feature_mixes=tuple(_feature_mixes(proof, found.head, labels[found.head])), clusters=groups,
         spend=tuple(
             report.SpendRow(budget=b, budget_label=labels[k], planned_by_model=float(proof.by_model[k]),
                             planned_by_curve=float(proof.by_curve[k]), realised=float(found.spend[k, 0]),

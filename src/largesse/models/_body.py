@@ -1,0 +1,91 @@
+"""The first two layers of a fitted network: features in, representation out."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from largesse import _check
+from largesse.models._network import ResponseNet
+from largesse.models._standardised import Standardised
+from largesse.models._train import threads
+from largesse.models.base import Model
+from largesse.models.mlp import MLP
+
+__all__ = ["Body", "network_of"]
+
+_CHUNK = 4096
+
+
+def network_of(name: str, model: Any) -> MLP:
+    """Returns the network of a model, unfitted or fitted: its own, or that which a decision loss or a log has moved.
+
+    Raises:
+        DataError: It has none, or its layers are too few.
+    """
+    from largesse.models.bidfcl import BiDFCL  # not above: it loads LightGBM
+    from largesse.models.dfcl import DFCL
+
+    if isinstance(model, BiDFCL):
+        net = getattr(model, "target_", model.base)
+    elif isinstance(model, DFCL):
+        net = getattr(model, "tuned_", model.base)
+    else:
+        net = model
+    if not isinstance(net, MLP) or len(net.hidden) < 2:
+        rule = "must be a network of at least two layers (MLP), or stand on one (DFCL, BiDFCL)"
+        raise _check.refuse(name, model, rule, "Give MLP(hidden=(64, 32)).")
+    return net
+
+
+class Body(Standardised):
+    """Two layers, frozen.
+
+    Args:
+        features: Number of features d.
+        widths: Widths of the two layers.
+    """
+
+    def __init__(self, features: int, widths: tuple[int, int]) -> None:
+        super().__init__(features)
+        first, last = widths
+        self.layers = nn.Sequential(nn.Linear(features, first), nn.ReLU(), nn.Linear(first, last), nn.ReLU())
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        """Returns a copy of the body of a fitted model: of the first network, if it averages several."""
+        net: ResponseNet = network_of("base", model).nets_[0]
+        linear = [layer for layer in net.body.children() if isinstance(layer, nn.Linear)][:2]
+        body = cls(linear[0].in_features, (linear[0].out_features, linear[1].out_features))
+        body.look_like(net)
+        for own, other in zip((body.layers[0], body.layers[2]), linear, strict=True):
+            own.load_state_dict(copy.deepcopy(other.state_dict()))
+        return body.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the representation (N, h) of features (N, d)."""
+        h: Tensor = self.layers(self.standardise(x))
+        return h
+
+    def hidden(self, x: NDArray[Any], n_threads: int = 1) -> NDArray[np.float64]:
+        """Returns the same in chunks, as an array."""
+        with threads(n_threads), torch.inference_mode():
+            parts = [self(torch.tensor(x[i : i + _CHUNK])) for i in range(0, len(x), _CHUNK)]
+            return np.asarray(torch.cat(parts).numpy(), np.float64)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Returns what it is made of, for `restored`."""
+        return {name: part.numpy() for name, part in self.state_dict().items()}
+
+    @classmethod
+    def restored(cls, arrays: dict[str, NDArray[Any]]) -> Self:
+        """Returns the body that gave these arrays."""
+        first, last = arrays["layers.0.weight"], arrays["layers.2.weight"]
+        body = cls(first.shape[1], (len(first), len(last)))
+        body.load_state_dict({name: torch.from_numpy(part) for name, part in arrays.items()})
+        return body.eval()

@@ -1,0 +1,140 @@
+"""Cards of clusters: how large each is, who is in it, what each treatment brings and costs; as words for every kind of page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from largesse import _check
+from largesse.report.numbers import between, count, interval, number, percent, places
+
+__all__ = ["ClusterCard", "Clusters", "Trait", "card_title", "cluster_note", "cluster_table", "response_rows", "who"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trait:
+    """A feature in which the units of a cluster differ from all units.
+
+    Attributes:
+        feature: Its name.
+        inside: Its mean in the cluster; a share, where the feature is a yes or no.
+        everywhere: Its mean over all units.
+        apart: The difference in standard deviations of all units.
+        share: Whether the feature is a yes or no.
+    """
+
+    feature: str
+    inside: float
+    everywhere: float
+    apart: float
+    share: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterCard:
+    """One cluster.
+
+    Attributes:
+        name: Its number.
+        share: Share of the units, in [0, 1].
+        rows: Rows of the trial in it.
+        traits: What its units differ in most, the largest difference first.
+        value: Value per head under each treatment, control first, with the ends of its interval, (M, 3).
+        cost: Money per head, likewise.
+    """
+
+    name: str
+    share: float
+    rows: int
+    traits: tuple[Trait, ...]
+    value: tuple[tuple[float, float, float], ...]
+    cost: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clusters:
+    """The clusters of a model, the largest first.
+
+    Attributes:
+        cards: Those that are shown.
+        treatments: Names of the treatments, control first, (M,).
+        total: How many there are.
+        model: The candidate that they are of.
+        chosen: Whether that is the policy to ship.
+    """
+
+    cards: tuple[ClusterCard, ...]
+    treatments: tuple[str, ...]
+    total: int
+    model: str
+    chosen: bool
+
+    def __post_init__(self) -> None:
+        for card in self.cards:
+            for name, ends in (("value", card.value), ("cost", card.cost)):
+                if len(ends) != len(self.treatments):
+                    rule = f"{len(self.treatments)} treatments are named"
+                    raise _check.refuse(f"len({name}) of cluster {card.name}", len(ends), rule, "One per treatment.")
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The lowest and the highest end of an interval of the value: all charts have this axis."""
+        ends = [end for card in self.cards for low_high in card.value for end in low_high[1:]]
+        return min(ends), max(ends)
+
+
+def card_title(card: ClusterCard) -> str:
+    """Returns e.g. ``"Cluster 3: 12 % of the units"``."""
+    return f"Cluster {card.name}: {percent(card.share)} of the units"
+
+
+def who(card: ClusterCard) -> str:
+    """Returns in words what the units of a cluster differ in."""
+    return "; ".join(map(_said, card.traits)) if card.traits else "Much like everyone."
+
+
+def _said(trait: Trait) -> str:
+    if trait.share:
+        return f"{trait.feature}: {percent(trait.inside)} (all: {percent(trait.everywhere)})"
+    apart = number(trait.apart, decimals=1, sign=True)
+    return f"{trait.feature}: {number(trait.inside)} (all: {number(trait.everywhere)}, {apart} sd)"
+
+
+def cluster_note(clusters: Clusters, level: float) -> str:
+    """Returns what the cards are of, and how to read them."""
+    shown, total = len(clusters.cards), clusters.total
+    most = f"The {shown} largest of {total} clusters" if shown < total else f"The {total} clusters"
+    chosen = "" if clusters.chosen else ", which was not chosen"
+    return (
+        f"{most} of {clusters.model}{chosen}. Sizes and features are those of the trial. Value and cost are means of trial rows, "
+        f"shrunk towards those of all clusters, each with its own {percent(level)} interval."
+    )
+
+
+def response_rows(clusters: Clusters, card: ClusterCard) -> Iterable[tuple[str, str, str, str, str]]:
+    """Returns treatment, value, its interval, cost and its interval, a row for each treatment."""
+    shown, paid = (_decimals(ends) for ends in (card.value, card.cost))
+    for name, value, cost in zip(clusters.treatments, card.value, card.cost, strict=True):
+        yield (
+            name, number(value[0], decimals=shown), between(*value[1:], decimals=shown), number(cost[0], decimals=paid),
+            between(*cost[1:], decimals=paid),
+        )  # fmt: skip
+
+
+def cluster_table(clusters: Clusters, level: float) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns the head and the rows of all clusters in one table."""
+    head = ("Cluster", "Units", "Trial rows", "Who they are", *clusters.treatments)
+    body = []
+    for card in clusters.cards:
+        shown, paid = _decimals(card.value), _decimals(card.cost)
+        cells = [
+            f"{interval(*value, decimals=shown)} for {number(cost[0], decimals=paid)}"
+            for value, cost in zip(card.value, card.cost, strict=True)
+        ]
+        body.append((card.name, percent(card.share), count(card.rows), who(card), *cells))
+    return head, body
+
+
+def _decimals(ends: Iterable[tuple[Any, Any, Any]]) -> int:
+    return places((high - low) / 2 for _, low, high in ends)

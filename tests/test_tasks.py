@@ -1,0 +1,145 @@
+"""Weights of a network's tasks, and arms made alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from largesse.errors import DataError
+from largesse.models import MLP, Outcome, Schedule, mlp
+from largesse.models._balance import imbalance
+from largesse.models._network import ResponseNet
+from largesse.models._tasks import Tasks, Weighted, learner
+from largesse.models._train import train, weights_from
+from largesse.models.mlp import scales_of, start, tensors
+from largesse.policy.saved import model_state, restored
+from tests.common.worlds import WORLDS, orders, profits
+
+FAST = Schedule(epochs=2, least=150, batch=256)
+LEARNED = Tasks(weights="learned")
+
+
+def begun(logs, tasks: Tasks = LEARNED) -> tuple[Weighted, tuple[torch.Tensor, ...]]:
+    """Returns a network that is about to learn some rows, and those rows."""
+    x, t, value, cost, weight = tensors(logs, arm_weighted=False)
+    with weights_from(0):
+        net = ResponseNet(
+            x.shape[1], logs.n_treatments, Outcome.infer(logs), (16, 8), False, scales_of(value, cost), 0.1
+        )
+    start(net, logs, x)
+    rows = (x, t, value, cost, weight, torch.zeros(logs.n))
+    whole, _ = learner(tasks, net, rows)
+    assert isinstance(whole, Weighted)
+    return whole, rows
+
+
+def means(whole: Weighted, rows) -> torch.Tensor:
+    with torch.no_grad():
+        return whole._means(whole.net.represent(rows[0]), *rows[1:])
+
+
+@pytest.mark.parametrize("world", sorted(WORLDS))
+def test_losses_are_counted_from_the_least_they_can_be(world: str):
+    logs = WORLDS[world]()
+    net = begun(logs)[0].net
+    value = torch.tensor(logs.value, dtype=torch.float32)
+    rng = torch.Generator().manual_seed(0)
+    for size in (0.1, 1.0, 5.0):
+        heads = size * torch.randn(logs.n, net.parts, generator=rng)
+        off = net.value_losses(heads, value)[0] - net.least(value)
+        assert float(off.min()) >= -1e-4
+    if net.outcome.family == "poisson":
+        exact = torch.zeros(logs.n, net.parts)
+        exact[:, 0] = value.clamp_min(1e-9).log()
+        torch.testing.assert_close(net.value_losses(exact, value)[0], net.least(value), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_begin_where_nothing_pulls_at_them():
+    whole, rows = begun(profits())
+    whole.eval()
+    whole.loss(*rows).backward()
+    assert whole.log_variance is not None
+    assert whole.log_variance.shape == (2,)
+    assert float(whole.log_variance.grad.abs().max()) < 1e-5
+    torch.testing.assert_close(whole.log_variance.detach().exp(), 2 * means(whole, rows))
+
+
+def test_a_task_that_cannot_be_foreseen_counts_less():
+    logs = profits(4000)
+    noise = 50 * np.random.default_rng(0).normal(size=logs.n)
+    whole, rows = begun(replace(logs, value=logs.value + noise, propensity="observed"))
+    train(whole, lambda i: whole.loss(*(part[i] for part in rows)), logs.n, Schedule(least=600), 0)
+    left = means(whole, rows)
+    s = whole.log_variance.detach()
+    assert left[0] > 3 * left[1]
+    assert s[0] > s[1] + 0.5, "the weight of the value is the lower one"
+
+
+def test_one_task_has_nothing_to_be_weighed_against():
+    whole, rows = begun(orders())
+    assert whole.log_variance is None
+    torch.testing.assert_close(whole.eval().loss(*rows), whole.net.loss(*rows))
+
+
+def test_without_options_it_is_the_network_itself():
+    whole, rows = begun(profits())
+    net, loss = learner(Tasks(), whole.net.eval(), rows)
+    assert net is whole.net
+    i = torch.arange(100)
+    torch.testing.assert_close(loss(i), whole.net.loss(*(part[i] for part in rows)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("distance", ["mmd", "wasserstein"])
+def test_arms_of_the_log_are_made_alike(distance: str):
+    rct, obs = orders(1500), orders(4000, seed=1, design="obs")
+    apart = []
+    for balance in (0.0, 5.0):
+        tasks = Tasks(balance=balance, distance=distance)
+        net = MLP(members=1, hidden=(16, 8), schedule=FAST, tasks=tasks).fit(rct, obs).nets_[0]
+        with torch.no_grad():
+            h = net.represent(torch.tensor(obs.x))
+        apart.append(float(imbalance(h, torch.tensor(obs.treatment).long(), 3, distance)))
+    assert apart[1] < 0.7 * apart[0]
+
+
+def test_a_trial_needs_no_balance():
+    logs = orders(800)
+    one, other = (
+        MLP(members=1, hidden=(8,), schedule=FAST, tasks=Tasks(balance=b)).fit(logs).predict(logs.x).value
+        for b in (0.0, 5.0)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_a_network_with_learned_weights_is_saved_and_goes_on_after_a_kill(tmp_path, monkeypatch):
+    logs, real = profits(900), mlp.keeper
+    monkeypatch.setattr(mlp, "keeper", lambda *parts: (kept := real(*parts)) and replace(kept, every=0.0))
+    how = {"members": 1, "hidden": (8, 4), "schedule": FAST, "tasks": LEARNED}
+    model = MLP(**how).fit(logs)
+    again = restored(*model_state(model))
+    assert again.tasks == LEARNED
+    np.testing.assert_array_equal(model.predict(logs.x).value, again.predict(logs.x).value)
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == steps // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        MLP(**how, checkpoint=str(tmp_path / "kept"), on_step=stop).fit(logs)
+    steps: list[int] = []
+    whole = MLP(**how, checkpoint=str(tmp_path / "kept"), on_step=lambda step, *_: steps.append(step)).fit(logs)
+    assert steps[0] > 1
+    np.testing.assert_array_equal(model.predict(logs.x).value, whole.predict(logs.x).value)
+
+
+def test_what_cannot_be_weighed_is_refused():
+    for given, words in (
+        ({"weights": "even"}, r"tasks\.weights == 'even'"),
+        ({"balance": -1}, r"tasks\.balance == -1"),
+        ({"distance": "cosine"}, r"tasks\.distance == 'cosine'"),
+    ):
+        with pytest.raises(DataError, match=words):
+            Tasks(**given)
