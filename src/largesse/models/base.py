@@ -84,6 +84,10 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
 
     def respond(self, x: NDArray[Any]) -> Response:
         """Returns what `predict` builds the menu from: E value, P(value > 0), E cost, each (N, M)."""
+        return self._respond(self.readable(x))
+
+    def readable(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """Returns features as the model reads them, (N, d), or refuses."""
         if not hasattr(self, "treatments_"):
             raise NotFittedError(f"{type(self).__name__}: not fitted. Call fit(rct, obs) first.")
         rows = _check.array("x", x, ndim=2, dtype=np.float32)
@@ -94,7 +98,7 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
                 field="x",
             )
         _check.finite("x", rows, "Encode with the encoder of the fit, which fills missing values.")
-        return self._respond(rows)
+        return rows
 
     def _told(self, rct: Logs, obs: Logs | None) -> Outcome:
         """Returns the outcome that the model or its base was told, or that the rows show."""

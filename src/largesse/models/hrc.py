@@ -27,7 +27,7 @@ from largesse.models.mlp import MLP
 from largesse.models.outcome import Outcome, Response
 from largesse.models.turns import Rows, in_turns
 
-__all__ = ["HRC"]
+__all__ = ["HRC", "answer_of"]
 
 _CHUNK = 4096
 _LAYERS = 6  # of the body: two of linear, ReLU and dropout
@@ -110,7 +110,7 @@ class HRC(Model):
         def answers(base: Model, seen: Logs, x: NDArray[np.float32]) -> tuple[Response, ...]:
             h, of = _hidden(base, seen.x), _hidden(base, x)
             groups = (_grouped(h, seen, k, self.least, self.seed) for k in self.sizes)
-            return tuple(_answer(g, g.number(of), self.outcome_) for g in groups)
+            return tuple(answer_of(g, g.number(of), self.outcome_) for g in groups)
 
         def held_back(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
             some = rct.take(seen)
@@ -123,7 +123,7 @@ class HRC(Model):
         return self.sizes[_simplest(judge, [self.menu(answer) for answer in found], self.sizes, self.seed)]
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
-        return _answer(self.groups_, self.groups_.number(_hidden(self.base_, x)), self.outcome_)
+        return answer_of(self.groups_, self.groups_.number(_hidden(self.base_, x)), self.outcome_)
 
     def clusters(self, x: NDArray[Any]) -> NDArray[np.int64]:
         """Returns the cluster of each row of features, (N,), numbered from 0.
@@ -131,8 +131,15 @@ class HRC(Model):
         Args:
             x: Encoded features, (N, d), finite.
         """
-        self.respond(x)  # refuses what cannot be read
-        return self.groups_.number(_hidden(self.base_, np.asarray(x, np.float32)))
+        return self.groups_.number(_hidden(self.base_, self.readable(x)))
+
+    def distances(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Returns the squared distance of each row to the nearest centre of each cluster, (N, K).
+
+        Args:
+            x: Encoded features, (N, d), finite.
+        """
+        return self.groups_.distances(_hidden(self.base_, self.readable(x)))
 
     def cells(self, x: NDArray[Any]) -> ClusterCells:
         """Returns the cells of the units with these features, for `largesse.allocate.plan_clusters`.
@@ -140,10 +147,14 @@ class HRC(Model):
         Args:
             x: Encoded features of the units that are to be treated, (N, d).
         """
+        return self.cells_of(self.clusters(x))
+
+    def cells_of(self, clusters: NDArray[np.int64]) -> ClusterCells:
+        """Returns the cells of units of these clusters, (N,), whoever put them there."""
         g, outcome = self.groups_, self.outcome_
         k = len(g.value.mean)
-        size = np.bincount(self.clusters(x), minlength=k).astype(np.float64)
-        menu = self.menu(_answer(g, np.arange(k), outcome))
+        size = np.bincount(clusters, minlength=k).astype(np.float64)
+        menu = self.menu(answer_of(g, np.arange(k), outcome))
         paid = {
             "learned": g.cost.error, "per_contact": np.zeros_like(g.value.error), "share_of_value": g.value.error,
             "per_redemption": g.value.error if outcome.family == "bernoulli" else g.redeem.error,
@@ -197,6 +208,14 @@ class _Groups(NamedTuple):
         """Returns the cluster of each row of the representation, (N,)."""
         return self.into[_nearest((h - self.centre) / self.scale, self.centres)]
 
+    def distances(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the squared distance of each row of the representation to each cluster's nearest centre, (N, k)."""
+        z, c = (h - self.centre) / self.scale, self.centres
+        square = (z**2).sum(1)[:, None] - 2 * z @ c.T + (c**2).sum(1)  # (N, K)
+        order = np.argsort(self.into, kind="stable")
+        first = np.searchsorted(self.into[order], np.arange(self.into.max() + 1))
+        return np.maximum(np.minimum.reduceat(square[:, order], first, axis=1), 0.0)
+
 
 def _nearest(z: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.int64]:
     square = (centres**2).sum(1)
@@ -233,7 +252,7 @@ def _grouped(h: NDArray[np.float64], rct: Logs, k: int, least: int, seed: int) -
     )  # fmt: skip
 
 
-def _answer(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> Response:
+def answer_of(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> Response:
     """Returns the response of each row's cluster, within what the outcome can be."""
     value = groups.value.mean
     if outcome.family != "gaussian":
