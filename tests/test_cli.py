@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -15,6 +16,12 @@ from largesse import frames
 from largesse.benchmark import SCALES, STUDIES, WORLDS
 from largesse.cli import commands
 from largesse.cli.commands import app
+from largesse.config import load
+from largesse.errors import StoreError
+from largesse.models import HRC, MLP
+from largesse.policy import Policy
+from largesse.runs import load_rows
+from largesse.served import Served
 from tests.test_runs import TEXT, table
 
 RUNNER = CliRunner()
@@ -27,6 +34,7 @@ COMMANDS = (
     "evaluate",
     "allocate",
     "plan",
+    "export",
     "compare",
     "experiment",
     "replay",
@@ -62,6 +70,39 @@ def run(place: Path) -> Path:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["chosen"] == "lightgbm-rct"
     return place / "run"
+
+
+@pytest.fixture(scope="module")
+def clusters(place: Path) -> Path:
+    """Returns what `fit` leaves behind where the model is an HRC, as far as `export` reads it."""
+    config = load(place / "campaign.toml")
+    rows, folder = load_rows(config), place / "clusters"
+    model = HRC(MLP(members=1, hidden=(16, 8)), sizes=(8,)).fit(rows.rct)
+    Policy.calibrated(model, rows.rct, encoder=rows.encoder, roles=config.roles("rct"), draws=20).save(
+        folder / "policy"
+    )
+    (folder / "config.toml").write_text((place / "campaign.toml").read_text())
+    return folder
+
+
+def test_export_writes_what_a_server_reads(clusters: Path, place: Path):
+    pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+    words = ["export", str(clusters), str(place / "users.csv"), "-b", "200", "-b", "50", "-o", str(place / "served")]
+    done = RUNNER.invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert [p["budget"] for p in said["plans"]] == [50, 200]
+    assert all(p["overspends"] <= 0.05 for p in said["plans"]), "the run's own safety"
+    served, policy = Served.load(place / "served"), Policy.load(clusters / "policy")
+    x = policy.encoder.transform(frames.read(place / "users.csv"))
+    for plan in said["plans"]:
+        counts = np.bincount(served.decide(x, plan["budget"]), minlength=3)
+        assert dict(zip(served.treatments, counts.tolist(), strict=True)) == plan["mix"]
+    again = RUNNER.invoke(app, [*words, "--on-average", "--form", "mlp"])
+    assert isinstance(again.exception, StoreError)
+    shown = RUNNER.invoke(app, [*words, "--on-average", "--replace"])
+    assert shown.exit_code == 0, shown.output
+    assert "in the run's own cluster" in shown.output
 
 
 def test_every_command_has_help():
@@ -156,6 +197,7 @@ def test_evaluate_and_compare(run: Path, place: Path):
         (("allocate", "run", "gone.parquet", "-b", "9", "-o", "p.csv"), "gone.parquet"),
         (("allocate", "run", "users.csv", "-b", "-9", "-o", "p.csv"), "budget"),
         (("allocate", "run", "users.csv", "-b", "9", "-o", "p.xls"), ".xls"),
+        (("export", "run", "users.csv", "-b", "9", "-o", "served"), "only clusters can be exported"),
         (("evaluate", "nowhere", "later.csv"), "run folder"),
         (("compare", "run", "run", "users.csv"), "arm"),
     ],

@@ -33,6 +33,7 @@ from largesse.models import (
     Regressors,
     Schedule,
     Steered,
+    Student,
     steered,
 )
 from largesse.models._train import train
@@ -53,6 +54,7 @@ FAST = Schedule(epochs=2, least=150, batch=256)
 FEW = FullBatch(steps=20)
 BINARY = ("drp", "drm", "dum")  # candidates for one treatment and control
 TINY = MLP(members=1, hidden=(8,), schedule=FAST)
+TWO = MLP(members=1, hidden=(16, 8), schedule=FAST)
 
 
 SPECS = (
@@ -73,7 +75,10 @@ SPECS = (
     Spec("Steered trees", lambda: Steered(Boosting(rounds=10), by="trees", strength=0.5)),
     Spec("Steered network", lambda: Steered(Boosting(rounds=10), by="network", schedule=FAST)),
     Spec("Steered arms", lambda: Steered(TINY, by="arms", strength=1.0, schedule=FAST)),
-    Spec("HRC", lambda: HRC(MLP(members=1, hidden=(16, 8), schedule=FAST), sizes=(4, 8))),
+    Spec("HRC", lambda: HRC(TWO, sizes=(4, 8))),
+    Spec("Student folded", lambda: Student(HRC(TWO, sizes=(8,)))),
+    Spec("Student mlp", lambda: Student(HRC(TWO, sizes=(8,)), form="mlp", schedule=FAST), ("orders",)),
+    Spec("Student trees", lambda: Student(HRC(TWO, sizes=(8,)), form="lightgbm"), ("orders",)),
     Spec("DUM", lambda: DUM(members=2, hidden=(8,), training=FEW), ("visits",), factor=True, treatments=2),
     Spec("DRP", lambda: DRP(members=2, hidden=(8,), training=FEW), ("visits",), factor=True, treatments=2),
     Spec("DRM", lambda: DRM(members=2, hidden=(8,), training=FEW), ("visits",), factor=True, treatments=2),

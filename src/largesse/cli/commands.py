@@ -267,6 +267,51 @@ def plan(
 
 
 @app.command()
+def export(
+    run_folder: RunFolder,
+    users: Annotated[Path, typer.Argument(help="Units as they will come: the budgets are for so many.")],
+    budget: Annotated[list[float], typer.Option("--budget", "-b", help="Money for these units; repeat for several.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make: model.onnx and table.json.")],
+    form: Annotated[
+        str, typer.Option(help="The classifier: folded (exactly the run's clusters), mlp or lightgbm.")
+    ] = "folded",
+    safety: Annotated[
+        float | None,
+        typer.Option(help="Probability of staying within each budget; budget.safety of the run if left out."),
+    ] = None,
+    on_average: Annotated[bool, typer.Option("--on-average", help="Stay within the budgets on average only.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Let an older export of that name give way.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Clusters of a run (model hrc) for a server: one classifier in ONNX, and what each class gets at every budget."""
+    from largesse.cli import show
+    from largesse.runs import export_run
+
+    done = export_run(
+        run_folder, users, tuple(budget), output, form=form, safety=safety, on_average=on_average, replace=replace
+    )  # fmt: skip
+    rows = [
+        {"budget": p.budget, "spend": p.spend, "value": p.value, "overspends": p.overspends, "mix": mix}
+        for p, mix in zip(done.plans, done.mixes, strict=True)
+    ]
+    if as_json:
+        show.print_json({"output": str(output), "units": done.units, **done.fidelity._asdict(), "plans": rows})
+        return
+    show.table(
+        f"Plans for {done.units} units",
+        ("budget", "spend expected", "value expected", "overspends", "units"),
+        [
+            (p.budget, p.spend, p.value, f"{p.overspends:.1%}", ", ".join(f"{n} {k}" for k, n in mix.items()))
+            for p, mix in zip(done.plans, done.mixes, strict=True)
+        ],
+    )
+    show.out.print(
+        f"{done.fidelity.agreement:.2%} of the units are in the run's own cluster\nwritten: {escape(str(output))}",
+        highlight=False,
+    )
+
+
+@app.command()
 def compare(
     run_a: RunFolder,
     run_b: Annotated[Path, typer.Argument(help="Another run folder.")],

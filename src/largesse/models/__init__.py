@@ -40,6 +40,7 @@ _HOME = {
     "Solver": "_bilevel",
     "Stack": "stack",
     "Steered": "steered",
+    "Student": "student",
     "Tasks": "_tasks",
 }
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Standardised"]
+__all__ = ["WIDE", "Standardised"]
 
-_WIDE = 6.0  # standardised features are clipped here: heavy tails must not own a network
+WIDE = 6.0  # standardised features are clipped here: heavy tails must not own a network
 
 
 class Standardised(nn.Module):
@@ -37,4 +37,4 @@ class Standardised(nn.Module):
 
     def standardise(self, x: Tensor) -> Tensor:
         """Returns features (n, d) in standard deviations from the mean, clipped."""
-        return ((x - self.centre) / self.spread).clamp_(-_WIDE, _WIDE)
+        return ((x - self.centre) / self.spread).clamp_(-WIDE, WIDE)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from largesse.models.bidfcl import BiDFCL
     from largesse.models.dfcl import DFCL
 
-__all__ = ["HRC"]
+__all__ = ["HRC", "answer_of"]
 
 _CHUNK = 4096
 _SHARES = (0.1, 0.25, 0.5)  # of the largest spend: budgets at which numbers of clusters are compared
@@ -140,7 +140,7 @@ class HRC(Model):
         def answers(body: Body, seen: Logs, x: NDArray[np.float32]) -> tuple[Response, ...]:
             h, of = self._hidden(body, seen.x), self._hidden(body, x)
             groups = (_grouped(h, seen, k, self.least, self.seed) for k in self.sizes)
-            return tuple(_answer(g, g.number(of), self.outcome_) for g in groups)
+            return tuple(answer_of(g, g.number(of), self.outcome_) for g in groups)
 
         def held_back(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
             some = rct.take(seen)
@@ -153,7 +153,7 @@ class HRC(Model):
         return self.sizes[_simplest(judge, [self.menu(answer) for answer in found], self.sizes, self.seed)]
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
-        return _answer(self.groups_, self._numbers(x), self.outcome_)
+        return answer_of(self.groups_, self._numbers(x), self.outcome_)
 
     @property
     def n_clusters(self) -> int:
@@ -172,6 +172,14 @@ class HRC(Model):
         parts = (self._hidden(self.body_, x[i : i + _CHUNK]) for i in range(0, len(x), _CHUNK))
         return np.concatenate([self.groups_.number(h) for h in parts])
 
+    def distances(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Returns the squared distance of each row to the nearest centre of each cluster, (N, K).
+
+        Args:
+            x: Encoded features, (N, d), finite.
+        """
+        return self.groups_.distances(self._hidden(self.body_, self.readable(x)))
+
     def cells(self, x: NDArray[Any]) -> ClusterCells:
         """Returns the cells of the units with these features, for `largesse.allocate.plan_clusters`.
 
@@ -183,7 +191,7 @@ class HRC(Model):
     def cells_of(self, size: NDArray[Any]) -> ClusterCells:
         """Returns the same where it is known how many units each cluster has, (K,)."""
         g, outcome = self.groups_, self.outcome_
-        menu = self.menu(_answer(g, np.arange(self.n_clusters), outcome))
+        menu = self.menu(answer_of(g, np.arange(self.n_clusters), outcome))
         paid = {
             "learned": g.cost.error, "per_contact": np.zeros_like(g.value.error), "share_of_value": g.value.error,
             "per_redemption": g.value.error if outcome.family == "bernoulli" else g.redeem.error,
@@ -241,6 +249,14 @@ class _Groups(NamedTuple):
         """Returns the cluster of each row of the representation, (N,)."""
         return self.into[_nearest((h - self.centre) / self.scale, self.centres)]
 
+    def distances(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the squared distance of each row of the representation to each cluster's nearest centre, (N, k)."""
+        z, c = (h - self.centre) / self.scale, self.centres
+        square = (z**2).sum(1)[:, None] - 2 * z @ c.T + (c**2).sum(1)  # (N, K)
+        order = np.argsort(self.into, kind="stable")
+        first = np.searchsorted(self.into[order], np.arange(self.into.max() + 1))
+        return np.maximum(np.minimum.reduceat(square[:, order], first, axis=1), 0.0)
+
 
 def _nearest(z: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.int64]:
     square = (centres**2).sum(1)
@@ -269,7 +285,7 @@ def _grouped(h: NDArray[np.float64], rct: Logs, k: int, least: int, seed: int) -
     )  # fmt: skip
 
 
-def _answer(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> Response:
+def answer_of(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> Response:
     """Returns the response of each row's cluster, within what the outcome can be."""
     value = groups.value.mean
     if outcome.family != "gaussian":

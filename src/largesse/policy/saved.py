@@ -16,8 +16,8 @@ from largesse.models.base import Model
 __all__ = ["SAVED_MODELS", "model_state", "restored"]
 
 SAVED_MODELS = (
-    "MLP", "Boosting", "Calibrated", "Corrected", "DFCL", "BiDFCL", "Stack", "Steered", "HRC", "DUM", "DRP", "DRM", "DPM",
-    "IPS", "DRJT", "CFR", "DragonNet", "CausE", "KDLabel", "KDFeature", "LTD", "AutoDebias",
+    "MLP", "Boosting", "Calibrated", "Corrected", "DFCL", "BiDFCL", "Stack", "Steered", "HRC", "Student",
+    "DUM", "DRP", "DRM", "DPM", "IPS", "DRJT", "CFR", "DragonNet", "CausE", "KDLabel", "KDFeature", "LTD", "AutoDebias",
 )  # fmt: skip
 """Names of the models that have a saved form: a class is loaded when one of them is saved or read."""
 

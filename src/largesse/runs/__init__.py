@@ -14,6 +14,7 @@ _HOME = {
     "compare_runs": "held",
     "evaluate_run": "held",
     "experiment": "measured",
+    "export_run": "exported",
     "fit": "campaign",
     "load_rows": "load",
     "open_run": "held",

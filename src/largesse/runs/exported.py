@@ -1,0 +1,81 @@
+"""`export`: the clusters of a run as a folder for a server: one classifier, and what each class gets at every budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from largesse import _check, frames
+from largesse.allocate import Chance, ClusterPlan
+from largesse.errors import DataError
+from largesse.models.hrc import HRC
+from largesse.models.student import Fidelity, Form, Student
+from largesse.policy.export import export
+from largesse.runs.held import open_run
+from largesse.store import may_write
+
+__all__ = ["Exported", "export_run"]
+
+
+class Exported(NamedTuple):
+    """What was exported.
+
+    Attributes:
+        plans: One for each budget, the smallest first.
+        mixes: Units per treatment by name, for each plan.
+        units: Units that the budgets are for.
+        fidelity: How far the classifier's classes are the run's clusters, on these units.
+    """
+
+    plans: tuple[ClusterPlan, ...]
+    mixes: tuple[dict[str, int], ...]
+    units: int
+    fidelity: Fidelity
+
+
+def export_run(
+    folder: Path,
+    users: Path,
+    budgets: tuple[float, ...],
+    output: Path,
+    *,
+    form: Form = "folded",
+    safety: float | None = None,
+    on_average: bool = False,
+    replace: bool = False,
+) -> Exported:
+    """Writes a run's clusters as a folder that `largesse.served` reads, whole or not at all.
+
+    Args:
+        folder: A run folder whose model is an `HRC`, or a `Student` of one.
+        users: Units as they will come, with the features of the run; the budgets are for so many.
+        budgets: Money for these units together.
+        output: The folder to make.
+        form: Of the classifier, see `Student`.
+        safety: Probability of staying within each budget; None: that of the run's configuration.
+        on_average: Whether the budgets are to be kept on average only.
+        replace: Whether an older export of that name gives way.
+
+    Raises:
+        DataError: The run's model has no clusters, or a number is out of its range.
+        LargesseError: The run or the units cannot be read, a budget is below every plan, or the output cannot be written.
+    """
+    config, policy = open_run(folder)
+    model = policy.model
+    if not isinstance(model, HRC | Student) or policy.encoder is None:
+        raise DataError(
+            f"run {folder}: its model is {type(model).__name__}; only clusters can be exported. "
+            'Set model.candidates = ["hrc"] and fit again.', field="run",
+        )  # fmt: skip
+    safety = None if on_average else config.budget.safety if safety is None else safety
+    risk = None if safety is None else Chance(1 - _check.number("safety", safety, low=0.5, high=1 - 1e-9))
+    may_write(output, replace=replace, marker="table.json")
+    x = policy.encoder.transform(frames.read(users))
+    student = model if isinstance(model, Student) else Student(form=form, seed=config.run.seed).distil(model, x)
+    plans = export(student, x, budgets, output, risk=risk, replace=replace)
+    of, names = student.clusters(x), student.treatments_
+    counts = [np.bincount(plan.treatment[of], minlength=len(names)).tolist() for plan in plans]
+    mixes = tuple(dict(zip(names, count, strict=True)) for count in counts)
+    return Exported(plans, mixes, len(x), student.fidelity(x))
