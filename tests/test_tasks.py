@@ -57,14 +57,20 @@ def test_losses_are_counted_from_the_least_they_can_be(world: str):
         torch.testing.assert_close(net.value_losses(exact, value)[0], net.least(value), rtol=1e-5, atol=1e-5)
 
 
-def test_weights_begin_where_nothing_pulls_at_them():
-    whole, rows = begun(profits())
+@pytest.mark.parametrize("world", ["profits", "baskets"])
+def test_weights_begin_where_nothing_pulls_at_them(world: str):
+    logs = WORLDS[world]()
+    whole, rows = begun(replace(logs, weight=1 + (logs.x[:, 0] > 0), propensity="observed"))
     whole.eval()
     whole.loss(*rows).backward()
     assert whole.log_variance is not None
     assert whole.log_variance.shape == (2,)
     assert float(whole.log_variance.grad.abs().max()) < 1e-5
     torch.testing.assert_close(whole.log_variance.detach().exp(), 2 * means(whole, rows))
+    x, t, value, cost, weight, observed = rows
+    value_loss, other = whole.net.tasks(whole.net(x, observed), t, value, cost)
+    expected = [(weight * loss).sum() / weight.sum() for loss in (value_loss - whole.net.least(value), other)]
+    torch.testing.assert_close(means(whole, rows), torch.stack(expected).detach())
 
 
 def test_a_task_that_cannot_be_foreseen_counts_less():

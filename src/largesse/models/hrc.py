@@ -96,6 +96,8 @@ class HRC(Model):
     def learn_from(self, fitted: Model, rct: Logs, *, validation: Logs | None = None) -> Self:
         """Learns clusters of the body of a network that is fitted already; returns self.
 
+        The outcome is the network's, unless it was given: published networks take every value for any number.
+
         Args:
             fitted: A fitted `MLP`, `DFCL` or `BiDFCL` with at least two layers.
             rct: Rows of the trial.

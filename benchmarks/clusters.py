@@ -1,0 +1,171 @@
+"""Clusters of many units from Parquet to Parquet; writes docs/benchmarks/clusters.md.
+
+    python benchmarks/clusters.py                     # 10 million units
+    python benchmarks/clusters.py --units 100000      # to try it; --into FOLDER for the page
+
+An HRC is fitted on a simulated trial and saved. Every plan is a process of its own, so that time and peak of memory are its
+own; interpreter, imports, model and compiled code from the cache are inside. The killed run gets SIGKILL after half of the whole
+run's time; its file must be identical to that of the run that nothing stopped. The file is added up by another library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cells import PAGES
+from out_of_core import timed
+
+from largesse.benchmark.tables import write_whole
+
+BLOCK, FEATURES, TRIAL, SHARE, EPSILON = 1 << 19, 40, 60_000, 0.3, 0.05
+
+
+def learned(folder: Path) -> tuple[pa.Table, float]:
+    """Fits and saves a policy; returns features that units are drawn from, and the budget per head."""
+    from largesse import frames, simulate
+    from largesse.models import HRC
+    from largesse.policy import Policy
+
+    world = simulate.money_off(seed=0, n_features=FEATURES)
+    trial, hold = world.rct(TRIAL, seed=1), world.rct(20_000, seed=2)
+    names = list(trial.features)
+    encoder = frames.Encoder.fit(pa.table(list(trial.x.T), names=names), names)
+    model = HRC(sizes=(64,), seed=0).fit(trial)
+    Policy.calibrated(model, hold, encoder=encoder, draws=100).save(folder)
+    cells = model.cells(hold.x)
+    return pa.table(list(hold.x.T), names=names), SHARE * float((cells.size * cells.cost[:, -1]).sum()) / hold.n
+
+
+def draw(path: Path, units: pa.Table, n: int) -> None:
+    """Writes units: rows of the pool, each moved by a tenth of a standard deviation, so that no two are alike."""
+    pool, writer = np.column_stack([column.to_numpy() for column in units.columns]), None
+    sd = pool.std(0)
+    for k, first in enumerate(range(0, n, BLOCK)):
+        rng, size = np.random.default_rng([0, k]), min(BLOCK, n - first)
+        x = pool[rng.integers(0, len(pool), size)] + 0.1 * sd * rng.normal(size=(size, pool.shape[1])).astype(
+            np.float32
+        )
+        table = pa.table([np.arange(first, first + size), *x.T], names=["unit", *units.column_names])
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    writer.close()
+
+
+def plan(units: Path, policy: Path, output: Path, budget: float) -> None:
+    """Plans one file of units; prints what came of it."""
+    from largesse.allocate import Chance
+    from largesse.engines.clusters import Clustered, allocate_clusters
+    from largesse.policy import Policy
+
+    held = Policy.load(policy)
+    assert held.encoder is not None
+    source = Clustered(path=units, model=held.model, encoder=held.encoder, unit="unit")
+    done = allocate_clusters(
+        source, output, budget, risk=Chance(EPSILON), say=lambda stage, share: print(stage, file=sys.stderr)
+    )
+    print(json.dumps({
+        "n": done.n, "clusters": len(done.cells.size), "spend": done.plan.spend, "charged": done.plan.charged,
+        "overspends": done.plan.overspends, "gap": done.plan.gap, "value": done.plan.value,
+    }))  # fmt: skip
+
+
+def main() -> None:
+    """Draws, measures and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--units", type=int, default=10_000_000)
+    parser.add_argument("--into", type=Path, default=PAGES)
+    parser.add_argument("--plan", nargs=4, help=argparse.SUPPRESS)
+    said = parser.parse_args()
+    if said.plan:
+        plan(*map(Path, said.plan[:3]), float(said.plan[3]))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_whole(said.into / "clusters.md", measured(Path(folder), said.units))
+    print((said.into / "clusters.md").read_text())
+
+
+def measured(place: Path, n: int) -> str:
+    """Returns the page."""
+    units, policy = place / "units.parquet", place / "policy"
+    pool, per_head = learned(policy)
+    draw(units, pool, n)
+    budget = per_head * n
+
+    def command(name: str) -> list[str]:
+        return [sys.executable, __file__, "--plan", str(units), str(policy), str(place / name), repr(budget)]
+
+    seconds, memory = timed(command("plan.parquet"))
+    killed = subprocess.Popen(command("again.parquet"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds / 2)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    if (place / "again.parquet").exists():
+        raise SystemExit("the run ended before it was killed")
+    start = time.perf_counter()
+    rest = subprocess.run(command("again.parquet"), capture_output=True, text=True, check=True)
+    rest_seconds, told = time.perf_counter() - start, json.loads(rest.stdout)
+    on = [line.split("going on ")[1].split(":")[0] for line in rest.stderr.splitlines() if "going on " in line]
+    same = filecmp.cmp(place / "plan.parquet", place / "again.parquet", shallow=False)
+    return page(
+        n,
+        units.stat().st_size / 1e9,
+        (seconds, memory),
+        told,
+        budget,
+        (on, rest_seconds, same),
+        added(place / "plan.parquet"),
+    )
+
+
+def added(path: Path) -> tuple[int, float, int]:
+    """Returns rows, spend, and the most treatments that a cluster gets, as polars adds them up from the file."""
+    import polars as pl
+
+    plan = pl.scan_parquet(path)
+    totals = plan.select(pl.len(), pl.col("cost").cast(pl.Float64).sum()).collect().row(0)
+    kinds = plan.group_by("cluster").agg(pl.col("treatment").n_unique()).collect()["treatment"].max()
+    return int(totals[0]), float(totals[1]), int(kinds)
+
+
+def page(n: int, size: float, used: tuple, told: dict, budget: float, killed: tuple, file: tuple) -> str:
+    (seconds, memory), (on, rest, same), (rows, spend, kinds) = used, killed, file
+    went = f"went on {on[0]}" if on else "**began anew**"
+    file_is = "identical, byte by byte" if same else "**not the same**"
+    lines = [
+        "# Clusters of many units", "",
+        f"{n:,} units with {FEATURES} features and an id, {size:.1f} GB of Parquet in; who gets which of eight treatments out.",
+        f"An `HRC` of {told['clusters']} clusters, learned on {TRIAL:,} trial rows of a simulated money-off world, puts each",
+        f"unit into its cluster; the chance-constrained programme (ε = {EPSILON:g}) gives each cluster a treatment. "
+        "The budget is",
+        f"{100 * SHARE:.0f} % of what the dearest one for everyone costs. {os.cpu_count()} cores, one thread,",
+        f"Python {platform.python_version()}. By `python benchmarks/clusters.py`.", "",
+        "| what | |", "|---|---|",
+        f"| time, imports and model included | {seconds:.0f} s |",
+        f"| peak of memory | {memory:.2f} GB |",
+        f"| expected spend, and what is charged, of the budget | {told['spend'] / budget:.4f}, {told['charged'] / budget:.4f} |",
+        f"| chance of overspending | {told['overspends']:.3f} |",
+        f"| value that any other plan could add | {told['gap'] / told['value']:.1e} of the plan's |",
+        f"| the file, added up by polars | {rows:,} rows, {spend / told['spend']:.6f} of the plan's spend, "
+        f"{kinds} treatment per cluster |",
+        f"| killed (SIGKILL) after half its time | {went} in {rest:.0f} s; its file was {file_is} |", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
