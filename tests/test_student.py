@@ -281,7 +281,7 @@ def test_one_cluster_is_served_too(form: str, tmp_path: Path):
     assert student.probabilities(FRESH.x).min() == 1
 
 
-def test_what_cannot_be_distilled_is_refused(teacher: HRC):
+def test_what_cannot_be_distilled_is_refused(teacher: HRC, tmp_path: Path):
     for student, given, words in (
         (Student(form="svm"), teacher, "form == 'svm'"),  # type: ignore[arg-type]
         (Student(softness=0), teacher, "softness == 0"),
@@ -293,6 +293,10 @@ def test_what_cannot_be_distilled_is_refused(teacher: HRC):
             student.distil(given, TRIAL.x)  # type: ignore[arg-type]
     with pytest.raises(NotFittedError, match="teacher: not fitted"):
         Student().distil(HRC(), TRIAL.x)
+    with pytest.raises(DataError, match=r"len\(x\) == 7: must be >= 20 units"):
+        Student(form="mlp").distil(teacher, TRIAL.x[:7])
+    with pytest.raises(NotFittedError, match="Student: not fitted"):
+        export(Student(), TRIAL.x, [1.0], tmp_path / "out")
 
 
 def test_splits_without_an_onnx_form_are_refused(teacher: HRC, tmp_path: Path):

@@ -49,12 +49,13 @@ def export(
 
     Raises:
         MissingDependency: The extra `onnx` is not installed.
+        NotFittedError: The student has learned nothing yet.
         InfeasibleBudget: Even the plan that costs least exceeds a budget.
         StoreError: The folder exists or cannot be written, or the runtime does not say what the student says.
     """
     money = np.unique(_check.array("budgets", budgets, ndim=1, dtype=np.float64))
     _check.finite("budgets", money, "Give money.")
-    model, cells = graph_of(student), student.cells(x)
+    cells, model = student.cells(x), graph_of(student)
     plans = plan_clusters(cells, money.tolist(), risk=risk)
     table = {
         "format": FORMAT, "model_sha256": hashlib.sha256(model).hexdigest(), "classes": len(cells.size),
