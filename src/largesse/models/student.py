@@ -212,7 +212,8 @@ class Student(Model):
         Args:
             x: Encoded features of the units that are to be treated, (N, d).
         """
-        return self.base_.cells_of(np.bincount(self.clusters(x), minlength=self.base_.n_clusters))
+        of = self.clusters(x)
+        return self.base_.cells_of(np.bincount(of, minlength=self.base_.n_clusters))
 
     def fidelity(self, x: NDArray[Any]) -> Fidelity:
         """Returns how far the classes are the teacher's on these rows.
