@@ -55,13 +55,13 @@ class Guard:
         return self.verdict.startswith("STATE")
 
 
-def guard(found: Contrast, *, relevant: float = 0.25, of_level: float = 0.01, alpha: float = 0.05) -> Guard:
+def guard(found: Contrast, *, relevant: float = 0.01, alpha: float = 0.05) -> Guard:
     """Returns whether STATE and the mean agree.
 
     Args:
         found: STATE and MLRATE of one arm against control.
-        relevant: A disagreement that would matter, as a share of the larger of the two effects.
-        of_level: One that is too small to matter in any case, as a share of control's level.
+        relevant: A disagreement that would matter, as a share of control's level; one as large as the larger of the two
+            effects matters in any case.
         alpha: Level of the test.
 
     Raises:
@@ -76,13 +76,11 @@ def guard(found: Contrast, *, relevant: float = 0.25, of_level: float = 0.01, al
     'STATE measures the bulk, not the mean: use CUPAC'
     """
     _check.number("relevant", relevant, low=0, high=10)
-    _check.number("of_level", of_level, low=0, high=10)
     _check.number("alpha", alpha, low=1e-6, high=0.5)
     se, gap = found.difference_se, found.difference
     statistic = gap / se if se > 0 else (0.0 if gap == 0 else float(np.copysign(np.inf, gap)))
     p = float(2 * stats.norm.sf(abs(statistic)))
-    largest = max(abs(found.state.effect), abs(found.mlrate.effect))
-    matters = max(of_level * abs(found.mlrate.control), relevant * largest)
+    matters = max(relevant * abs(found.mlrate.control), abs(found.state.effect), abs(found.mlrate.effect))
     verdict = _verdict(found, p < alpha, _POWER * se <= matters)
     return Guard(
         verdict=verdict, sentence=_sentence(found, verdict, p, _POWER * se, matters), statistic=statistic, p_value=p,

@@ -42,7 +42,7 @@ class Settings:
 
     nu: float | None = 10.0
     level: float = 0.95
-    relevant: float = 0.25
+    relevant: float = 0.01
     cross_fit: CrossFit = field(default_factory=CrossFit)
 
     def __post_init__(self) -> None:
