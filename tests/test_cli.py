@@ -202,13 +202,32 @@ def test_evaluate_and_compare(run: Path, place: Path):
         (("compare", "run", "run", "users.csv"), "arm"),
     ],
 )
-def test_refusals_are_one_message_and_exit_code_two(run: Path, place: Path, words: tuple[str, ...], said: str):
+def test_refusals_are_one_message_and_exit_code_two(
+    run: Path,
+    place: Path,
+    words: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
     (place / "bad.toml").write_text((place / "campaign.toml").read_text().replace("treatment =", "treatmnt ="))
-    done = shell(*words, cwd=place)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["largesse", *words])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as left:
+        commands.run()
+    told = capsys.readouterr()
+    assert left.value.code == 2, told.out + told.err
+    assert said in told.err
+    assert "Traceback" not in told.err
     assert not (place / "p.csv").exists()
+
+
+def test_a_refusal_in_a_process_of_its_own(run: Path, place: Path):
+    done = shell("allocate", "run", "users.csv", "-b", "-9", "-o", "p.csv", cwd=place)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "budget" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_json_errors_are_json(place: Path):

@@ -75,7 +75,7 @@ SPECS = (
     Spec("Steered trees", lambda: Steered(Boosting(rounds=10), by="trees", strength=0.5)),
     Spec("Steered network", lambda: Steered(Boosting(rounds=10), by="network", schedule=FAST)),
     Spec("Steered arms", lambda: Steered(TINY, by="arms", strength=1.0, schedule=FAST)),
-    Spec("HRC", lambda: HRC(TWO, sizes=(4, 8))),
+    Spec("HRC", lambda: HRC(TWO, sizes=(6,))),
     Spec("Student folded", lambda: Student(HRC(TWO, sizes=(8,)))),
     Spec("Student mlp", lambda: Student(HRC(TWO, sizes=(8,)), form="mlp", schedule=FAST), ("orders",)),
     Spec("Student trees", lambda: Student(HRC(TWO, sizes=(8,)), form="lightgbm"), ("orders",)),

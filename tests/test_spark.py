@@ -29,7 +29,7 @@ if shutil.which("java") is None:
 from largesse.engines import rows
 from largesse.engines import spark as engine
 
-pytestmark = [pytest.mark.xdist_group("spark"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 NAMES = ("none", "small", "large")
 COLUMNS = engine.Columns(NAMES, "v {}", "c {}")

@@ -1,0 +1,21 @@
+"""Who runs which test, where several processes share them."""
+
+from __future__ import annotations
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+
+class OneSpark(LoadScopeScheduling):
+    """Each test by itself, but those of Spark in one process: they share a session, and two of them would be in each other's way.
+
+    The mark `xdist_group` does the same, but not with every version of pytest: where it does nothing, nothing says so.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "spark" if nodeid.startswith("tests/test_spark.py") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneSpark:
+    return OneSpark(config, log)
