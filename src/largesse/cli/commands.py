@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
 
 from largesse.cli.experiment import assign, experiment, replay
+from largesse.cli.options import ConfigFile, Json, RunFolder
+from largesse.cli.units import allocate, export, plan
 from largesse.errors import LargesseError, StoreError
-
-if TYPE_CHECKING:
-    from largesse.allocate import Bound
 
 __all__ = ["app", "run"]
 
@@ -28,9 +25,6 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-ConfigFile = Annotated[Path, typer.Argument(help="The campaign's TOML file; `largesse init` writes one.")]
-RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `largesse fit`.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Folder = Annotated[
     Path | None, typer.Option("--folder", "-o", help="The run folder to make; a new one under run.folder if left out.")
 ]
@@ -182,133 +176,9 @@ def evaluate(
         show.out.print(f"{name}: {area:.4f}", highlight=False)
 
 
-@app.command()
-def allocate(
-    run_folder: RunFolder,
-    users: Annotated[Path, typer.Argument(help="The units: Parquet, CSV or Feather, with the features of the run.")],
-    budget: Annotated[float, typer.Option("--budget", "-b", help="Money for all these units together.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the plan goes: .parquet, .csv or .feather.")],
-    safety: Annotated[
-        float | None,
-        typer.Option(help="Probability of staying within the budget; budget.safety of the run if left out."),
-    ] = None,
-    on_average: Annotated[bool, typer.Option("--on-average", help="Stay within the budget on average only.")] = False,
-    rules: Annotated[
-        Path | None, typer.Option("--rules", "-r", help="TOML: caps, groups and other rules beside the budget.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Who gets what, within a budget in money."""
-    from largesse.cli import show
-    from largesse.runs import allocate_run
-
-    with show.progress(as_json) as say:
-        done = allocate_run(
-            run_folder,
-            users,
-            budget,
-            output,
-            safety=safety,
-            on_average=on_average,
-            rules=rules,
-            say=say,
-            n_threads=_threads(),
-        )
-    if as_json:
-        spend, value = done.spend._asdict(), done.value._asdict()
-        show.print_json(
-            {"output": str(output), "units": done.n, "budget": done.budget, "price": done.price, "spend": spend, "value": value,
-             "planned_spend": done.planned_spend, "safety": done.safety, "mix": done.mix,
-             "rules": [bound._asdict() for bound in done.rules]}
-        )  # fmt: skip
-        return
-    _mix(done.mix, done.n)
-    if done.rules:
-        _rules(done.rules)
-    show.out.print(
-        f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
-        f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"
-        f"written: {escape(str(output))}",
-        highlight=False,
-    )
-
-
-@app.command()
-def plan(
-    menu: Annotated[Path, typer.Argument(help="The units: a column of value and one of cost for each treatment.")],
-    rules: Annotated[
-        Path, typer.Option("--rules", "-r", help="TOML: the columns, the budget, caps, groups and other rules.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the plan goes: .parquet, .csv or .feather.")],
-    report: Annotated[Path | None, typer.Option(help="A web page about the plan and its rules: .html.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Who gets what under rules, from values and costs of any model."""
-    from largesse.cli import show
-    from largesse.runs import plan_under, report_plan
-
-    with show.progress(as_json) as say:
-        done = plan_under(menu, rules, output, say=say, n_threads=_threads())
-    if report is not None:
-        report_plan(done, output, report)
-    if as_json:
-        show.print_json(
-            {"output": str(output), "units": done.n, "spend": done.spend, "value": done.value, "gap": done.gap, "mix": done.mix,
-             "rules": [bound._asdict() for bound in done.rules]}
-        )  # fmt: skip
-        return
-    _mix(done.mix, done.n)
-    _rules(done.rules)
-    show.out.print(
-        f"spend {done.spend:.6g}; value {done.value:.6g}; no plan within the rules is worth more than {done.gap:.3g} beyond it\n"
-        f"written: {escape(str(output))}",
-        highlight=False,
-    )
-
-
-@app.command()
-def export(
-    run_folder: RunFolder,
-    users: Annotated[Path, typer.Argument(help="Units as they will come: the budgets are for so many.")],
-    budget: Annotated[list[float], typer.Option("--budget", "-b", help="Money for these units; repeat for several.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make: model.onnx and table.json.")],
-    form: Annotated[
-        str, typer.Option(help="The classifier: folded (exactly the run's clusters), mlp or lightgbm.")
-    ] = "folded",
-    safety: Annotated[
-        float | None,
-        typer.Option(help="Probability of staying within each budget; budget.safety of the run if left out."),
-    ] = None,
-    on_average: Annotated[bool, typer.Option("--on-average", help="Stay within the budgets on average only.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Let an older export of that name give way.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Clusters of a run (model hrc) for a server: one classifier in ONNX, and what each class gets at every budget."""
-    from largesse.cli import show
-    from largesse.runs import export_run
-
-    done = export_run(
-        run_folder, users, tuple(budget), output, form=form, safety=safety, on_average=on_average, replace=replace
-    )  # fmt: skip
-    rows = [
-        {"budget": p.budget, "spend": p.spend, "value": p.value, "overspends": p.overspends, "mix": mix}
-        for p, mix in zip(done.plans, done.mixes, strict=True)
-    ]
-    if as_json:
-        show.print_json({"output": str(output), "units": done.units, **done.fidelity._asdict(), "plans": rows})
-        return
-    show.table(
-        f"Plans for {done.units} units",
-        ("budget", "spend expected", "value expected", "overspends", "units"),
-        [
-            (p.budget, p.spend, p.value, f"{p.overspends:.1%}", ", ".join(f"{n} {k}" for k, n in mix.items()))
-            for p, mix in zip(done.plans, done.mixes, strict=True)
-        ],
-    )
-    show.out.print(
-        f"{done.fidelity.agreement:.2%} of the units are in the run's own cluster\nwritten: {escape(str(output))}",
-        highlight=False,
-    )
+app.command()(allocate)
+app.command()(plan)
+app.command()(export)
 
 
 @app.command()
@@ -372,24 +242,6 @@ def benchmark(
         show.print_json({"page": str(page)})
         return
     show.out.print(f"Tables: {page}", highlight=False, soft_wrap=True)
-
-
-def _mix(mix: dict[str, int], n: int) -> None:
-    from largesse.cli import show
-
-    show.table("Plan", ("treatment", "units", "share"), [(k, v, f"{v / n:.1%}") for k, v in mix.items()])
-
-
-def _rules(rules: Sequence[Bound]) -> None:
-    from largesse.cli import show
-
-    show.table("Rules", ("rule", "used", "one more is worth"), [(b.rule, b.used, b.price) for b in rules])
-
-
-def _threads() -> int:
-    """Threads for passes over units: as many as this process may use, eight at most; they change no answer."""
-    allowed = os.environ.get("OMP_NUM_THREADS", "")
-    return int(allowed) if allowed.isdigit() and int(allowed) > 0 else min(os.cpu_count() or 1, 8)
 
 
 def _finished(done: object, as_json: bool) -> None:

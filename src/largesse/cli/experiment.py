@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from largesse.cli.options import Json
 from largesse.errors import DataError
 
 __all__ = ["assign", "experiment", "replay"]
@@ -23,7 +24,7 @@ def assign(
     shares: Annotated[str, typer.Option(help="Share of each arm, e.g. 'A=45,B=45,holdout=10'.")],
     salt: Annotated[str, typer.Option(help="Name of the experiment: another one draws anew.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Who is in which arm: .parquet, .csv or .feather.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Who is in which arm of an experiment: by a hash of the id, the same on any machine at any time."""
     from largesse.cli import show
@@ -65,7 +66,7 @@ def experiment(
         Path | None, typer.Option("--folder", "-o", help="A folder to make, with report.html, forest.png and effects.json.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Let an older folder of that name give way.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """What an online experiment has brought: STATE beside CUPAC, MLRATE, CUPED and the plain difference; do they agree?"""
     from largesse.cli import show
@@ -108,7 +109,7 @@ def replay(
     per_day: Annotated[float | None, typer.Option(help="New units a day, all arms together.")] = None,
     looks: Annotated[str, typer.Option(help="Share of the units at each planned look, e.g. 0.25,0.5,1; one if left out.")] = "",
     seed: Annotated[int, typer.Option(help="Of the draws, the folds and the learner.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """History as experiments: false positives where nothing happened, each estimator's error and power; the plan of a test."""
     from largesse.cli import show
