@@ -139,7 +139,7 @@ def test_what_cannot_be_planned_is_refused_and_leaves_nothing(learned, source: P
         ("units", {"eligible": "may"}, DataError, r"eligible == 'may': must have \{\}"),
         ("units", {"eligible": "may_{}"}, SchemaError, "may_0"),
         ("none", {"eligible": "may_{}"}, DataError, r"row 300 == False: every unit needs .* \(100 such rows\)"),
-        ("empty", {"eligible": "may_{}"}, DataError, "may_0 == 'null': must hold true or false"),
+        ("empty", {"eligible": "may_{}"}, DataError, r"may_0\[0\] == nan: must be true or false"),
         ("other", {"eligible": "may_{}"}, InfeasibleBudget, "budget"),
         ("units", {"unit": "f9"}, SchemaError, "f9"),
     ):

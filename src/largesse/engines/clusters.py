@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from largesse import _check
+from largesse import _check, frames
 from largesse.allocate.blocks import BLOCK
 from largesse.allocate.clusters import ClusterCells, ClusterPlan, Risk, plan_clusters
 from largesse.engines.parquet import Say, columns_of, fill, job_of, keys, put_out, silent
@@ -122,9 +122,14 @@ def _columns(units: Clustered) -> tuple[str, ...]:
         return columns_of(units.encoder.features, units.unit)
     if len(names) > _MOST:
         raise _check.refuse("eligible", units.eligible, f"works for at most {_MOST} treatments", "Leave it out.")
-    if units.eligible.format("a") == units.eligible.format("b"):
+    if "{}" not in units.eligible:
         raise _check.refuse("eligible", units.eligible, "must have {} where the treatment stands", "Give 'may_{}'.")
-    return columns_of((*units.encoder.features, *map(units.eligible.format, names)), units.unit)
+    return columns_of((*units.encoder.features, *_eligible(units)), units.unit)
+
+
+def _eligible(units: Clustered) -> list[str]:
+    """Returns the columns that say what a unit may get, one for each treatment."""
+    return [str(units.eligible).replace("{}", name) for name in units.model.treatments_]
 
 
 def _sign(units: Clustered) -> str:
@@ -140,20 +145,13 @@ def _codes(units: Clustered, table: pa.Table) -> NDArray[np.int64]:
     code = model.clusters(units.encoder.transform(table))
     if units.eligible is None:
         return code
-    bits = np.zeros(len(code), np.int64)
-    for j, name in enumerate(map(units.eligible.format, model.treatments_)):
-        bits |= _truth(name, table[name]).astype(np.int64) << j
+    may = frames.truths(table, _eligible(units))
+    bits = may @ (np.int64(1) << np.arange(may.shape[1]))
     if not bits.all():
         row = int(np.argmin(bits != 0))
         rule = f"every unit needs a treatment that it may get ({np.count_nonzero(bits == 0)} such rows)"
         raise _check.refuse(f"{units.eligible} of row {row}", False, rule, "Control is one; or leave the unit out.")
     return code + model.n_clusters * bits
-
-
-def _truth(name: str, column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    if not pa.types.is_boolean(column.type) or column.null_count:
-        raise _check.refuse(name, str(column.type), "must hold true or false in every row", "Fill what is missing.")
-    return np.asarray(column.to_numpy(), np.bool_)
 
 
 def _counted(scratch: Scratch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

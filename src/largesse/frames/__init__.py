@@ -7,7 +7,7 @@ into a table.
 
 from __future__ import annotations
 
-from largesse.frames.convert import arms, ids, logs, menu, plan_table, units
+from largesse.frames.convert import arms, ids, logs, menu, plan_table, truths, units
 from largesse.frames.encoder import Encoder
 from largesse.frames.tables import like, read, writable, write
 from largesse.roles import Roles, label
@@ -23,6 +23,7 @@ __all__ = [
     "menu",
     "plan_table",
     "read",
+    "truths",
     "units",
     "writable",
     "write",

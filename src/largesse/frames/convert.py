@@ -18,7 +18,7 @@ from largesse.logs import Design, Logs
 from largesse.menu import Menu, Plan
 from largesse.roles import Roles, label
 
-__all__ = ["arms", "ids", "logs", "menu", "plan_table", "units"]
+__all__ = ["arms", "ids", "logs", "menu", "plan_table", "truths", "units"]
 
 MAX_TREATMENTS = 256
 # An amount beyond this is an id or a damaged cell, and sums of it would lose the others.
@@ -111,6 +111,27 @@ def menu(table: pa.Table, value: Sequence[str], cost: Sequence[str], treatments:
     for k, name in enumerate((*value, *cost)):
         both[k] = cells(name, table[name])
     return Menu(value=both[: len(value)].T, cost=both[len(value) :].T, treatments=treatments)
+
+
+def truths(table: pa.Table, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Returns columns of truth values, true and false or 1 and 0, (N, K).
+
+    Args:
+        table: It has these columns.
+        names: Their names.
+
+    Raises:
+        DataError: A cell is empty, or something else.
+        SchemaError: A column holds neither truth values nor numbers.
+    """
+    out = np.empty((table.num_rows, len(names)), np.bool_)
+    for k, name in enumerate(names):
+        given = cells(name, table[name])
+        bad = (given != 0) & (given != 1)  # NaN too
+        if bad.any():
+            raise _check.refuse_cells(name, given, bad, "must be true or false", "Fill the empty cells.")
+        out[:, k] = given == 1
+    return out
 
 
 def plan_table(plan: Plan, menu: Menu | None = None) -> pa.Table:

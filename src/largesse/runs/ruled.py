@@ -17,7 +17,7 @@ from largesse.allocate import Bound, Constrained, Count, Return, Rule, Spend, Us
 from largesse.allocate.blocks import BlockPlan, solve_blocks
 from largesse.engines.parquet import Say, Units, silent, stream, streams
 from largesse.errors import ConfigError, SchemaError, StoreError
-from largesse.frames.columns import cells, coded
+from largesse.frames.columns import coded
 from largesse.menu import Menu
 from largesse.roles import nearest
 
@@ -256,11 +256,7 @@ def _eligible(said: Ruled, table: pa.Table) -> NDArray[np.bool_] | None:
     if said.eligible is None:
         return None
     names = _there(said, table, said.eligible, "eligible")
-    given = np.column_stack([cells(name, table[name]) for name in names])
-    bad = (given != 0) & (given != 1)  # NaN too
-    if bad.any():
-        raise _check.refuse_cells("eligible", given, bad, "must be true or false", "Fill the empty cells.")
-    return np.asarray(given == 1)
+    return frames.truths(table, names)
 
 
 def _kept(said: Ruled, table: pa.Table) -> NDArray[np.int64] | None:
