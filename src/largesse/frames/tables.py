@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
 
-from largesse.errors import DataError, SchemaError
+from largesse.errors import DataError, SchemaError, StoreError
 from largesse.roles import nearest
 
 __all__ = ["distinct", "like", "pick", "read", "reading", "writable", "write"]
@@ -169,14 +169,17 @@ def write(table: Any, path: str | os.PathLike[str]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def writable(path: Path) -> None:
-    """Refuses, before any work, an output that `write` would refuse for its name or its folder.
+def writable(path: Path, *sources: Path) -> None:
+    """Refuses, before any work, an output that `write` would refuse for its name or its folder, or that is one of the sources.
 
     Raises:
         SchemaError: The suffix is unknown.
         DataError: There is no such folder.
+        StoreError: The file is one of those that are read.
     """
     _suffix(path)
+    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
+        raise StoreError(f"{path}: would overwrite what is read. Choose another name.")
     if not path.parent.is_dir():
         raise DataError(f"{path}: there is no folder {path.parent}. Create it.", field=str(path))
 

@@ -13,7 +13,6 @@ import pyarrow as pa
 from largesse import _check, frames
 from largesse.allocate import Bound, Spend
 from largesse.engines.parquet import Say, Units, silent, stream, streams
-from largesse.errors import StoreError
 from largesse.menu import Menu
 from largesse.policy import Policy
 from largesse.policy.curve import LEVEL, Estimate, amount, normal_quantile, same_treatments
@@ -76,9 +75,7 @@ def allocate_run(
         LargesseError: The run or the units cannot be read, or the output cannot be written.
     """
     config, policy = open_run(folder)
-    if output.exists() and users.exists() and output.samefile(users):
-        raise StoreError(f"{output}: is the file of the units, which the plan would overwrite. Choose another name.")
-    frames.writable(output)
+    frames.writable(output, users)
     safety = None if on_average else config.budget.safety if safety is None else safety
     if rules is not None:
         return _under_rules(policy, Ruled.load(rules), users, amount(budget), output, safety)

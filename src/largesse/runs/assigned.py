@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from largesse import frames
-from largesse.errors import StoreError
 from largesse.experiment import assign
 
 __all__ = ["assign_users"]
@@ -31,9 +30,7 @@ def assign_users(users: Path, unit: str, shares: Mapping[str, float], output: Pa
         StoreError: The output is the file of the units.
     """
     assign([], shares, salt=salt)  # refuses before anything is read
-    if output.exists() and users.exists() and output.samefile(users):
-        raise StoreError(f"{output}: is the file of the units, which it would overwrite. Choose another name.")
-    frames.writable(output)
+    frames.writable(output, users)
     table = frames.read(users, [unit])
     ids = frames.ids(table, unit)
     arms = assign(ids.tolist(), shares, salt=salt)

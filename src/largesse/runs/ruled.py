@@ -136,9 +136,7 @@ def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_th
         InfeasibleBudget: The only rule is a budget, and the cheapest plan costs more.
         LargesseError: The table or the file breaks a rule, or the output cannot be written.
     """
-    if output.exists() and any(source.exists() and output.samefile(source) for source in (menu, rules)):
-        raise StoreError(f"{output}: would overwrite what is read. Choose another name.")
-    frames.writable(output)
+    frames.writable(output, menu, rules)
     said = Ruled.load(rules)
     if not said.treatments:
         raise ConfigError(f"{rules}: treatments: must name them, control first. Write treatments = [...].")
