@@ -20,7 +20,7 @@ from largesse.config import load
 from largesse.errors import StoreError
 from largesse.models import HRC, MLP
 from largesse.policy import Policy
-from largesse.runs import load_rows
+from largesse.runs import exported, load_rows
 from largesse.served import Served
 from tests.test_runs import TEXT, table
 
@@ -103,6 +103,25 @@ def test_export_writes_what_a_server_reads(clusters: Path, place: Path):
     shown = RUNNER.invoke(app, [*words, "--on-average", "--replace"])
     assert shown.exit_code == 0, shown.output
     assert "in the run's own cluster" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("how", "epsilon"),
+    [({}, 0.05), ({"safety": 0.8}, 0.2), ({"on_average": True}, None)],
+    ids=["the run's", "given", "none"],
+)
+def test_export_keeps_the_budgets_as_surely_as_it_is_told(clusters: Path, place: Path, monkeypatch, how, epsilon):
+    asked: list[object] = []
+
+    def told(*_: object, risk: object, **__: object) -> None:
+        asked.append(risk)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exported, "export", told)
+    with pytest.raises(KeyboardInterrupt):
+        exported.export_run(clusters, place / "users.csv", (50.0,), place / "never", **how)
+    (risk,) = asked
+    assert risk is None if epsilon is None else risk.epsilon == pytest.approx(epsilon)
 
 
 def test_every_command_has_help():

@@ -323,3 +323,25 @@ def test_with_too_many_partial_plans_the_solver_takes_over(risk: Any, monkeypatc
         assert one.charged <= one.budget
         assert one.status is Status.OPTIMAL
     assert called
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_core_finds_the_best_plan_though_all_are_nearly_as_good(seed: int):
+    """Levels of a million beside differences of one: every plan is tried."""
+    rng = np.random.default_rng(seed)
+    value, weight = 1e6 + rng.integers(0, 30, (7, 3)), rng.integers(0, 20, (7, 3)).astype(float)
+    allowed = rng.random((7, 3)) < 0.9
+    allowed[:, 0] = True
+    limit = float(weight.min(1).sum() + rng.integers(5, 40))
+    plans = np.array([plan for plan in product(range(3), repeat=7) if allowed[np.arange(7), plan].all()])
+    worth, spent = (table[np.arange(7), plans].sum(1) for table in (value, weight))
+    fits = spent <= limit
+    if not fits.any():
+        limit, fits = float(spent.min()), spent <= spent.min()
+    price = float(rng.uniform(0, 2))
+    found = better(value, weight, allowed, limit, price, -np.inf, 0.0)
+    assert found is not None
+    assert found.treatment is not None
+    assert value[np.arange(7), found.treatment].sum() == worth[fits].max() == found.bound
+    assert weight[np.arange(7), found.treatment].sum() <= limit
+    assert better(value, weight, allowed, limit, price, float(worth[fits].max()), 0.0).treatment is None

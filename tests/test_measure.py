@@ -34,6 +34,7 @@ from largesse.experiment import (
     tails,
 )
 from largesse.experiment.columns import rows_of
+from largesse.experiment.guard import RELEVANT
 from largesse.experiment.tails import hill
 
 LINEAR = Settings(cross_fit=CrossFit(learner=LinearRegression()))
@@ -216,6 +217,8 @@ def test_too_little_data_to_tell():
     value, arm = np.random.default_rng(0).normal(100, 20, 400), np.arange(400) % 2
     assert judged(value, arm, relevant=0.05).verdict == "agree"
     value = value - np.where(arm, value[arm == 1].mean() - 100, value[arm == 0].mean() - 100)
+    assert judged(value, arm).verdict == "too little data to tell", "a share of a hundredth of the level matters"
+    assert Settings().relevant == RELEVANT
     small = judged(value, arm, relevant=0)
     assert small.verdict == "too little data to tell"
     assert "would not be seen" in small.sentence

@@ -154,6 +154,8 @@ def test_other_refusals(place: Path):
         planned(place, "spend = [")
     with pytest.raises(StoreError, match="overwrite"):
         plan_under(place / "menu.parquet", place / "rules.toml", place / "menu.parquet")
+    with pytest.raises(DataError, match="there is no folder"):  # before the menu is looked for
+        plan_under(place / "nothing.parquet", place / "rules.toml", place / "no" / "plan.csv")
     twice = table().set_column(9, "user", pa.array(["u"] * N))
     frames.write(twice, place / "menu.parquet")
     with pytest.raises(DataError, match="unit == 'u': each unit may stand only once"):

@@ -109,6 +109,8 @@ def test_units_are_allocated_alike_in_memory_and_from_file_to_file(run, place: P
         allocate_run(run.folder, place / "users.parquet", float("nan"), tmp_path / "other.parquet")
     with pytest.raises(StoreError, match="would overwrite"):
         allocate_run(run.folder, place / "users.parquet", 9.0, place / "users.parquet")
+    with pytest.raises(DataError, match="there is no folder"):  # before the units are looked for
+        allocate_run(run.folder, place / "nobody.parquet", 9.0, tmp_path / "no" / "plan.csv")
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
@@ -488,6 +490,9 @@ def test_a_candidate_that_lost_shows_its_clusters_too(run):
     found = clusters(logs, {"trees": trees, "hrc": groups}, "trees")
     assert found is not None
     assert (found.model, found.chosen) == ("hrc", False)
+    both = clusters(logs, {"one": groups, "two": groups}, "two")
+    assert both is not None
+    assert (both.model, both.chosen) == ("two", True)
     cells = groups.cells(logs.x)
     k = int(found.cards[0].name)
     mean, low, high = found.cards[0].value[2]

@@ -18,6 +18,7 @@ from largesse.allocate import solve
 from largesse.allocate.blocks import BLOCK, solve_blocks
 from largesse.engines import parquet as engine
 from largesse.engines.parquet import Units, stream
+from largesse.engines.pipeline import ahead, behind
 from largesse.errors import DataError, InfeasibleBudget, SchemaError, StoreError
 from largesse.frames.batches import Batches
 from largesse.menu import Menu
@@ -146,6 +147,41 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(source: Path, outpu
     assert said[0] == "going on from unit 1,000: an interrupted run got that far."
     assert output.read_bytes() == wanted
     assert left_behind(output) == []
+
+
+def test_a_run_interrupted_at_the_price_says_that_all_units_are_there(source: Path, output: Path):
+    def stop(passes: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.stream(units(source), output, stop, size=SIZE, say=engine.silent)
+    said: list[str] = []
+    engine.stream(
+        units(source), output, lambda passes: solve_blocks(passes, 500.0), size=SIZE,
+        say=lambda stage, share: said.append(stage),
+    )  # fmt: skip
+    assert said[0] == f"going on from unit {N:,}: an interrupted run got that far."
+
+
+def test_what_the_threads_of_the_files_raise_comes_out():
+    def broken() -> Any:
+        yield 1
+        raise OSError("no such block")
+
+    def full(item: int) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="no such block"):
+        list(ahead(broken()))
+    for items in (1, 2):
+        with pytest.raises(OSError, match="the disk is full"):
+            _each(full, items)
+
+
+def _each(write: Any, items: int) -> None:
+    with behind(write) as put:
+        for item in range(items):
+            put(item)
 
 
 def test_a_run_interrupted_while_it_writes_scores_nothing_again(source: Path, output: Path, monkeypatch):

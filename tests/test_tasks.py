@@ -120,6 +120,26 @@ def test_a_trial_needs_no_balance():
     np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
+def test_rows_of_the_trial_do_not_count_in_the_balance():
+    logs = orders(600)
+    net = MLP(members=1, hidden=(8,), schedule=FAST).fit(logs).nets_[0]
+    same = logs.x[:100]  # of the log each arm has the same rows, of the trial the arms are far apart
+    arms = np.concatenate([np.repeat(np.arange(3), 100), logs.treatment])
+    x = np.concatenate([np.tile(same, (3, 1)), logs.x + 3 * logs.treatment[:, None]]).astype(np.float32)
+    value, cost = (np.concatenate([np.tile(y[:100], 3), y]).astype(np.float32) for y in (logs.value, logs.cost))
+    observed = (np.arange(len(x)) < 300).astype(np.float32)
+    rows = (
+        torch.tensor(x),
+        torch.tensor(arms).long(),
+        *map(torch.tensor, (value, cost, np.ones_like(value), observed)),
+    )
+    every = torch.arange(len(x))
+    plain, balanced = (learner(Tasks(balance=b), net, rows)[1](every) for b in (0.0, 5.0))
+    assert balanced.item() == pytest.approx(plain.item(), rel=1e-4)
+    mixed = (*rows[:5], torch.ones(len(x)))
+    assert learner(Tasks(balance=5.0), net, mixed)[1](every).item() > plain.item() + 0.1
+
+
 def test_a_network_with_learned_weights_is_saved_and_goes_on_after_a_kill(tmp_path, monkeypatch):
     logs, real = profits(900), mlp.keeper
     monkeypatch.setattr(mlp, "keeper", lambda *parts: (kept := real(*parts)) and replace(kept, every=0.0))

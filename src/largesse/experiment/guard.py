@@ -23,6 +23,7 @@ from largesse.experiment.contrast import Contrast
 __all__ = ["Guard", "Verdict", "guard"]
 
 Verdict = Literal["agree", "STATE measures the bulk, not the mean: use CUPAC", "too little data to tell"]
+RELEVANT = 0.01  # of control's level
 FEW_UNITS = 8.0  # below this one or two rows may decide the sign of the difference
 _POWER = 2.8016  # 1.96 + 0.84: found with 80 % probability by a two-sided test at 5 %
 
@@ -55,7 +56,7 @@ class Guard:
         return self.verdict.startswith("STATE")
 
 
-def guard(found: Contrast, *, relevant: float = 0.01, alpha: float = 0.05) -> Guard:
+def guard(found: Contrast, *, relevant: float = RELEVANT, alpha: float = 0.05) -> Guard:
     """Returns whether STATE and the mean agree.
 
     Args:

@@ -16,7 +16,7 @@ from largesse.experiment.columns import Columns, rows_of, sample_of
 from largesse.experiment.contrast import Contrast, contrast
 from largesse.experiment.crossfit import CrossFit
 from largesse.experiment.effect import METHODS, Effect
-from largesse.experiment.guard import Guard, guard
+from largesse.experiment.guard import RELEVANT, Guard, guard
 from largesse.experiment.means import means
 from largesse.experiment.sample import Sample
 from largesse.experiment.soundness import soundness
@@ -42,7 +42,7 @@ class Settings:
 
     nu: float | None = 10.0
     level: float = 0.95
-    relevant: float = 0.01
+    relevant: float = RELEVANT
     cross_fit: CrossFit = field(default_factory=CrossFit)
 
     def __post_init__(self) -> None:
