@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -103,6 +105,33 @@ def test_export_writes_what_a_server_reads(clusters: Path, place: Path):
     shown = RUNNER.invoke(app, [*words, "--on-average", "--replace"])
     assert shown.exit_code == 0, shown.output
     assert "in the run's own cluster" in shown.output
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_plan_by_cluster_gives_each_cluster_one_treatment(clusters: Path, place: Path, form: str):
+    units, output = place / f"some.{form}", place / f"by_cluster.{form}"
+    frames.write(frames.read(place / "users.csv").append_column("may_0", pa.array([True] * 300))
+                 .append_column("may_5", pa.array([k % 2 == 0 for k in range(300)]))
+                 .append_column("may_10", pa.array([False] * 300)), units)  # fmt: skip
+    words = ["allocate", str(clusters), str(units), "-b", "400", "-o", str(output), "--by-cluster"]
+    done = RUNNER.invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    said, found = json.loads(done.stdout), frames.read(output).to_pydict()
+    assert len(said["mix"]) == 3
+    assert said["mix"]["0"] < 300
+    assert Counter(map(str, found["treatment"])) == {k: n for k, n in said["mix"].items() if n}
+    assert (
+        len(set(zip(found["cluster"], found["treatment"], strict=True))) == len(set(found["cluster"])) == said["groups"]
+    )
+    assert said["overspends"] <= 1 - said["safety"] == pytest.approx(0.05)
+    assert found["unit"] == list(range(300))
+    assert sum(found["cost"]) == pytest.approx(said["spend"], rel=1e-4)
+    shown = RUNNER.invoke(app, [*words, "--on-average", "--eligible", "may_{}"])
+    assert shown.exit_code == 0, shown.output
+    assert "groups; budget 400" in shown.output
+    given = list(map(str, frames.read(output)["treatment"].to_pylist()))
+    assert set(given) == {"0", "5"}
+    assert set(given[1::2]) == {"0"}
 
 
 @pytest.mark.parametrize(
@@ -216,7 +245,10 @@ def test_evaluate_and_compare(run: Path, place: Path):
         (("allocate", "run", "gone.parquet", "-b", "9", "-o", "p.csv"), "gone.parquet"),
         (("allocate", "run", "users.csv", "-b", "-9", "-o", "p.csv"), "budget"),
         (("allocate", "run", "users.csv", "-b", "9", "-o", "p.xls"), ".xls"),
-        (("export", "run", "users.csv", "-b", "9", "-o", "served"), "only clusters can be exported"),
+        (("export", "run", "users.csv", "-b", "9", "-o", "served"), "which has no clusters"),
+        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--by-cluster"), "which has no clusters"),
+        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--by-cluster", "-r", "r.toml"), "--eligible"),
+        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--eligible", "may_{}"), "only with --by-cluster"),
         (("evaluate", "nowhere", "later.csv"), "run folder"),
         (("compare", "run", "run", "users.csv"), "arm"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from largesse import frames
 from largesse.allocate import Chance, plan_clusters
 from largesse.engines import clusters as engine
-from largesse.engines.clusters import Clustered, allocate_clusters
+from largesse.engines.clusters import Clustered, allocate_clusters, cluster_table
 from largesse.errors import DataError, InfeasibleBudget, SchemaError
 from largesse.frames import Encoder
 from largesse.models import HRC, MLP, Schedule
@@ -127,6 +127,9 @@ def test_nobody_gets_what_he_may_not(learned, tmp_path: Path):
         np.bincount(done.cluster, done.cells.size, model.n_clusters), np.bincount(of, minlength=model.n_clusters)
     )
     assert float(found["cost"].to_numpy().sum()) == pytest.approx(done.plan.spend, rel=1e-4)
+    again, told = cluster_table(held, table(**may), 0.8 * least.spend, risk=Chance(0.1))
+    assert told.equals(found), "units in memory get the same"
+    assert again.plan.spend == done.plan.spend
 
 
 def test_what_cannot_be_planned_is_refused_and_leaves_nothing(learned, source: Path, tmp_path: Path):
@@ -148,5 +151,9 @@ def test_what_cannot_be_planned_is_refused_and_leaves_nothing(learned, source: P
             allocate_clusters(held, output, 1.0, size=400)
         if name == "none":
             assert caught.value.__notes__ == ["Rows are counted from row 1,200 of the file."]
+        with pytest.raises(kind, match=words.replace("row 300", "row 1500").replace("100 such", "400 such")):
+            cluster_table(held, frames.read(tmp_path / f"{name}.parquet"), 1.0)
         assert not output.exists()
         assert not (tmp_path / ".plan.parquet.partial").exists(), name
+    with pytest.raises(DataError, match="u0"):
+        cluster_table(units(tmp_path / "units.parquet", learned), pa.concat_tables([table(), table().slice(0, 1)]), 1e6)

@@ -31,12 +31,27 @@ def allocate(
     rules: Annotated[
         Path | None, typer.Option("--rules", "-r", help="TOML: caps, groups and other rules beside the budget.")
     ] = None,
+    by_cluster: Annotated[
+        bool, typer.Option("--by-cluster", help="One treatment for each cluster of the run (model hrc).")
+    ] = False,
+    eligible: Annotated[
+        str | None,
+        typer.Option(help="With --by-cluster: columns that say who may get what, may_{} with the treatment for {}."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Who gets what, within a budget in money."""
+    from largesse import _check
     from largesse.cli import show
     from largesse.runs import allocate_run
 
+    if by_cluster:
+        if rules is not None:
+            raise _check.refuse("--rules", str(rules), "not with --by-cluster", "Who may get what: --eligible.")
+        _by_cluster(run_folder, users, budget, output, safety, on_average, eligible, as_json)
+        return
+    if eligible is not None:
+        raise _check.refuse("--eligible", eligible, "only with --by-cluster", "For single units give --rules.")
     with show.progress(as_json) as say:
         done = allocate_run(
             run_folder, users, budget, output, safety=safety, on_average=on_average, rules=rules, say=say, n_threads=_threads()
@@ -56,6 +71,33 @@ def allocate(
         f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
         f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"
         f"written: {escape(str(output))}",
+        highlight=False,
+    )
+
+
+def _by_cluster(
+    run_folder: Path, users: Path, budget: float, output: Path, safety: float | None, on_average: bool,
+    eligible: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    from largesse.cli import show
+    from largesse.runs import allocate_by_cluster
+
+    with show.progress(as_json) as say:
+        done = allocate_by_cluster(
+            run_folder, users, budget, output, safety=safety, on_average=on_average, eligible=eligible, say=say
+        )  # fmt: skip
+    told = done.plan
+    if as_json:
+        show.print_json(
+            {"output": str(output), "units": done.n, "groups": done.groups, "budget": told.budget, "spend": told.spend,
+             "value": told.value, "gap": told.gap, "overspends": told.overspends, "safety": done.safety, "mix": done.mix}
+        )  # fmt: skip
+        return
+    _mix(done.mix, done.n)
+    show.out.print(
+        f"{done.groups} groups; budget {told.budget:.6g}; spend expected {told.spend:.6g}, above the budget with probability "
+        f"{told.overspends:.2g}; value expected {told.value:.6g}; no plan of these groups is worth more than {told.gap:.3g} "
+        f"beyond it\nwritten: {escape(str(output))}",
         highlight=False,
     )
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +24,12 @@ from largesse.engines.parquet import Say, columns_of, fill, job_of, keys, put_ou
 from largesse.engines.scratch import Scratch
 from largesse.frames import Encoder
 from largesse.frames.batches import Batches
+from largesse.frames.tables import pick
 from largesse.models._checkpoint import digest
 from largesse.models.hrc import HRC
 from largesse.policy.saved import model_state
 
-__all__ = ["Clustered", "Grouped", "allocate_clusters"]
+__all__ = ["Clustered", "Grouped", "allocate_clusters", "cluster_table"]
 
 _MOST = 32  # treatments whose permissions fit in one number
 
@@ -59,12 +60,14 @@ class Grouped(NamedTuple):
         plan: One treatment for each group.
         cells: What treatments bring and cost in each group; `plan_clusters` plans other budgets with them.
         cluster: The cluster of each group, (G,); without `eligible` a group is a cluster that has units.
+        code: A number for each group, (G,), rising: the cluster, and beyond that a bit for each treatment that is allowed.
         n: Number of units.
     """
 
     plan: ClusterPlan
     cells: ClusterCells
     cluster: NDArray[np.int64]
+    code: NDArray[np.int64]
     n: int
 
 
@@ -88,31 +91,68 @@ def allocate_clusters(
         DataError: The units break a rule (then nothing is left behind), or the disk is full.
         StoreError: Another process writes the same output.
     """
-    batches, names, wanted = Batches(units.path), units.model.treatments_, _columns(units)
+    batches, wanted = Batches(units.path), _columns(units)
     job = job_of(batches, wanted, units.unit, {"clusters": _sign(units), "eligible": units.eligible}, size)
     with Scratch.beside(output, job, size, 1) as scratch:
         fill(scratch, batches, wanted, units.unit, lambda table: _codes(units, table), say, "clusters")
         say("the plan", 0.7)
-        code, count = _counted(scratch)
-        cluster, allowed = _read(units, code)
-        every = units.model.cells_of(np.bincount(cluster, count, minlength=units.model.n_clusters))
-        cells = every.parted(cluster, count, allowed)
-        (plan,) = plan_clusters(cells, [budget], risk=risk)
+        done = _planned(units, *_counted(scratch), budget, risk)
 
         def tables() -> Iterator[pa.Table]:
-            labels = pa.array(names, pa.string())
             for k, key in enumerate(keys(batches, scratch, units.unit)):
                 say("writing", 0.8 + 0.2 * k / scratch.done)
-                group = np.searchsorted(code, scratch.table(k))
-                treatment = plan.treatment[group]
-                yield pa.table({
-                    **key, "treatment": labels.take(pa.array(treatment)), "cluster": cluster[group].astype(np.int32),
-                    "value": cells.value[group, treatment].astype(np.float32),
-                    "cost": cells.cost[group, treatment].astype(np.float32),
-                })  # fmt: skip
+                yield _told(units, done, key, scratch.table(k))
 
         os.replace(put_out(scratch, tables()), output)
-    return Grouped(plan, cells, cluster, batches.n)
+    return done
+
+
+def cluster_table(
+    units: Clustered, table: pa.Table, budget: float, *, risk: Risk | None = None
+) -> tuple[Grouped, pa.Table]:
+    """Returns the same for units that are in memory, and the table that `allocate_clusters` would write.
+
+    Args:
+        units: What puts them into clusters; its `path` says where they came from and is not read.
+        table: The units.
+        budget: Money for all of them together.
+        risk: What is held against it.
+
+    Raises:
+        SchemaError: A column is missing.
+        InfeasibleBudget: Even the plan that is charged least exceeds the budget.
+        DataError: The units break a rule.
+    """
+    some = pick(table, _columns(units))
+    code = _codes(units, some)
+    done = _planned(units, *np.unique(code, return_counts=True), budget, risk)
+    if units.unit is None:
+        return done, _told(units, done, {"row": np.arange(len(code))}, code)
+    ids = frames.ids(some, units.unit)
+    _check.unique("unit", ids)
+    return done, _told(units, done, {"unit": ids}, code)
+
+
+def _planned(
+    units: Clustered, code: NDArray[np.int64], count: NDArray[np.int64], budget: float, risk: Risk | None
+) -> Grouped:
+    """Returns the plan of groups with these numbers and so many units each."""
+    cluster, allowed = _read(units, code)
+    every = units.model.cells_of(np.bincount(cluster, count, minlength=units.model.n_clusters))
+    cells = every.parted(cluster, count, allowed)
+    (plan,) = plan_clusters(cells, [budget], risk=risk)
+    return Grouped(plan, cells, cluster, code, int(count.sum()))
+
+
+def _told(units: Clustered, done: Grouped, key: dict[str, Any], code: NDArray[np.int64]) -> pa.Table:
+    """Returns what some units get: `key` is the column of who they are, `code` the numbers of their groups, (N,)."""
+    group = np.searchsorted(done.code, code)
+    treatment, labels = done.plan.treatment[group], pa.array(units.model.treatments_, pa.string())
+    return pa.table({
+        **key, "treatment": labels.take(pa.array(treatment)), "cluster": done.cluster[group].astype(np.int32),
+        "value": done.cells.value[group, treatment].astype(np.float32),
+        "cost": done.cells.cost[group, treatment].astype(np.float32),
+    })  # fmt: skip
 
 
 def _columns(units: Clustered) -> tuple[str, ...]:

@@ -145,7 +145,7 @@ class _Loop:
             p for name, p in net.named_parameters() if not name.endswith("weight")
         ]  # shrunk, they would move means
         groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": levels, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=schedule.rate)
+        self.optimiser = torch.optim.AdamW(groups, lr=schedule.rate, fused=True)
         self.rate, self.warm = schedule.rate, schedule.warm
         self.mean = torch.optim.swa_utils.AveragedModel(net)
         self.step = 0

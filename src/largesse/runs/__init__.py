@@ -9,6 +9,7 @@ from largesse._lazy import loaded
 _HOME = {
     "Rows": "load",
     "Run": "campaign",
+    "allocate_by_cluster": "by_cluster",
     "allocate_run": "allocation",
     "assign_users": "assigned",
     "compare_runs": "held",

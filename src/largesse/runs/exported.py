@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from largesse import _check, frames
-from largesse.allocate import Chance, ClusterPlan
-from largesse.errors import DataError
+from largesse import frames
+from largesse.allocate import ClusterPlan
 from largesse.models.hrc import HRC
 from largesse.models.student import Fidelity, Form, Student
 from largesse.policy.export import export
-from largesse.runs.held import open_run
+from largesse.runs.by_cluster import open_clusters, risk_of
 from largesse.store import may_write
 
 __all__ = ["Exported", "export_run"]
@@ -62,17 +61,13 @@ def export_run(
         DataError: The run's model has no clusters, or a number is out of its range.
         LargesseError: The run or the units cannot be read, a budget is below every plan, or the output cannot be written.
     """
-    config, policy = open_run(folder)
-    model = policy.model
-    if not isinstance(model, HRC | Student) or policy.encoder is None:
-        raise DataError(
-            f"run {folder}: its model is {type(model).__name__}; only clusters can be exported. "
-            'Set model.candidates = ["hrc"] and fit again.', field="run",
-        )  # fmt: skip
-    safety = None if on_average else config.budget.safety if safety is None else safety
-    risk = None if safety is None else Chance(1 - _check.number("safety", safety, low=0.5, high=1 - 1e-9))
+    config, policy = open_clusters(folder, HRC, Student)
+    model, encoder = policy.model, policy.encoder
+    assert isinstance(model, HRC | Student)
+    assert encoder is not None
+    risk = risk_of(None if on_average else config.budget.safety if safety is None else safety)
     may_write(output, replace=replace, marker="table.json")
-    x = policy.encoder.transform(frames.read(users))
+    x = encoder.transform(frames.read(users))
     student = model if isinstance(model, Student) else Student(form=form, seed=config.run.seed).distil(model, x)
     plans = export(student, x, budgets, output, risk=risk, replace=replace)
     of, names = student.clusters(x), student.treatments_
