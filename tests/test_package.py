@@ -26,7 +26,9 @@ def test_every_public_name_can_be_had():
 
 
 def test_every_module_has_its_line_in_its_room_of_the_architecture():
-    _, *parts = re.split(r"^## [\d½]+ · ", (ROOT / "ARCHITECTURE.md").read_text().partition("## Decisions")[0], flags=re.M)
+    _, *parts = re.split(
+        r"^## [\d½]+ · ", (ROOT / "ARCHITECTURE.md").read_text().partition("## Decisions")[0], flags=re.M
+    )
     told = {
         (room.strip(), name)
         for title, _, lines in (part.partition("\n") for part in parts)
