@@ -180,8 +180,9 @@ def start(net: ResponseNet, rows: Logs, x: torch.Tensor) -> None:
 def _start_at_means(net: ResponseNet, rows: Logs) -> None:
     """Sets the value biases to the outcome's mean, so that training starts from "everybody is average"."""
     mean, bought = float(np.average(rows.value, weights=rows.weights)), float((rows.value > 0).mean())
-    logit = float(np.log(max(bought, 1e-6) / max(1 - bought, 1e-6)))
     family = net.outcome.family
+    share = mean if family == "bernoulli" else bought
+    logit = float(np.log(max(share, 1e-6) / max(1 - share, 1e-6)))
     with torch.no_grad():
         bias = net.value.bias if net.plain else net.common.bias
         if net.plain or family == "gaussian":
