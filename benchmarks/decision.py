@@ -136,9 +136,9 @@ def tables() -> str:
         "Every network is one network. *Published objective*: money spent not counted (μ = 0), no variance reduction, taken",
         "whole; temperature, prices and schedule are ours. *Against two stages* is the paired difference to the same network",
         "and rows without a decision loss, with its 95 % t-interval. Budget-aware losses are shrunk towards the",
-        "two stages by cross-fitting (mean strength taken in brackets); the last column but one is the same loss taken",
-        "whole. `nan`: a budget that the",
-        "fitted menu cannot meet at any price.",
+        "two stages by cross-fitting (mean strength taken in brackets); the same loss *taken whole* stands beside it, with what",
+        "it adds to the two stages at each of the four budgets. *Out of reach*: a budget that the fitted menu cannot meet at",
+        "any price.",
     ]  # fmt: skip
     for scale, (n_rct, n_obs) in SCALES.items():
         for world in WORLDS:
@@ -161,14 +161,19 @@ def _section(title: str, runs: list[dict]) -> list[str]:
         against = "-"
         if base != label:
             against = paired(gain - 100 * np.array([np.mean(r["gains"][base]) for r in have]))
-        whole = [r["gains"].get(f"{label}, strength 1") for r in have]
-        known = [100 * np.mean(w) for w in whole if w is not None]
+        whole = [
+            (r["gains"][f"{label}, strength 1"], r["gains"][base]) for r in have if f"{label}, strength 1" in r["gains"]
+        ]
+        known = ""
+        if whole:
+            tuned, two = 100 * np.array(whole).mean(0)
+            known = f"{tuned.mean():.0f} ({', '.join(f'{d:+.0f}' for d in tuned - two)})"
         taken = [r["strength"][label] for r in have if label in r["strength"]]
         name = f"{label} ({np.mean(taken):.2f})" if taken else label
         seeds = "" if len(have) == len(runs) else f" ({of_seeds(len(have))})"
         spent = [r["seconds"][label] for r in have if label in r["seconds"]]
         lines.append(f"| {name}{seeds} | {mean_sd(gain, 0)} | {against} | "
-                     f"{f'{np.mean(known):.0f}' if known else ''} | {f'{np.median(spent):.0f}' if spent else ''} |")  # fmt: skip
+                     f"{known} | {f'{np.median(spent):.0f}' if spent else ''} |")  # fmt: skip
     return lines
 
 
