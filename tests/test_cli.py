@@ -126,6 +126,8 @@ def test_a_plan_by_cluster_gives_each_cluster_one_treatment(clusters: Path, plac
     assert said["overspends"] <= 1 - said["safety"] == pytest.approx(0.05)
     assert found["unit"] == list(range(300))
     assert sum(found["cost"]) == pytest.approx(said["spend"], rel=1e-4)
+    endless = RUNNER.invoke(app, [*words, "-b", "inf"])
+    assert "budget == inf" in str(endless.exception)
     shown = RUNNER.invoke(app, [*words, "--on-average", "--eligible", "may_{}"])
     assert shown.exit_code == 0, shown.output
     assert "groups; budget 400" in shown.output

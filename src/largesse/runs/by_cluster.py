@@ -17,7 +17,6 @@ from largesse.errors import DataError
 from largesse.models.base import Model
 from largesse.models.hrc import HRC
 from largesse.policy import Policy
-from largesse.policy.curve import amount
 from largesse.runs.held import open_run
 
 __all__ = ["ByCluster", "allocate_by_cluster", "open_clusters", "risk_of"]
@@ -68,7 +67,7 @@ def allocate_by_cluster(
         say: Told what is being done and how far it is.
 
     Raises:
-        DataError: The run's model has no clusters, or the units break a rule.
+        DataError: The run's model has no clusters, a number is out of its range, or the units break a rule.
         InfeasibleBudget: Even the plan that is charged least exceeds the budget.
         LargesseError: The run or the units cannot be read, or the output cannot be written.
     """
@@ -77,7 +76,7 @@ def allocate_by_cluster(
     assert isinstance(model, HRC)
     assert encoder is not None
     safety = None if on_average else config.budget.safety if safety is None else safety
-    risk, money = risk_of(safety), amount(budget)
+    risk, money = risk_of(safety), _check.number("budget", budget, low=0, remedy="Give money for all units together.")
     frames.writable(output, users)
     unit = None if policy.roles is None else policy.roles.unit
 
