@@ -20,13 +20,14 @@ primal losses: their gradient buys value with money that the constraint then tak
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from largesse import _check
 from largesse.allocate import _kernels as hulls
@@ -154,15 +155,21 @@ def soft_value(z: Tensor, trial: Trial, slope: float, variance: Variance = "plai
     baseline:  1/N Σ w_i (y_i - m_i) z_{i,t_i}, m_i the frozen menu's mean over the arms; its gradient is unbiased
     dr:        1/N Σ (s_i Σ_j q_ij z_ij + w_i (y_i - q_{i,t_i}) z_{i,t_i}), q the frozen menu
     """
+    own, every = _counts(trial, slope, variance)
+    taken = own * z.gather(1, trial.treatment[:, None]).squeeze(1)  # (N,)
+    return taken.mean() if every is None else (taken + (every * z).sum(1)).mean()
+
+
+def _counts(trial: Trial, slope: float, variance: Variance) -> tuple[Tensor, Tensor | None]:
+    """Returns how much the treatment that a row was given counts in `soft_value`, (N,), and how much each does, (N, M)."""
     worth = trial.worth(slope)
-    taken = z.gather(1, trial.treatment[:, None]).squeeze(1)  # (N,)
     if variance == "plain" or trial.menu is None:
-        return (trial.weight * worth * taken).mean()
+        return trial.weight * worth, None
     if variance == "baseline":
-        return (trial.weight * (worth - trial.baseline(slope)) * taken).mean()
+        return trial.weight * (worth - trial.baseline(slope)), None
     opinion = trial.opinion(slope)
     left = worth - opinion.gather(1, trial.treatment[:, None]).squeeze(1)
-    return (trial.share * (opinion * z).sum(1) + trial.weight * left * taken).mean()
+    return trial.weight * left, trial.share[:, None] * opinion
 
 
 def marginal_value(z: Tensor, cost: Tensor, temperature: Tensor | float, trial: Trial) -> tuple[Tensor, Tensor]:
@@ -231,6 +238,21 @@ def spend_price(
     return price[last][first[np.minimum(k, len(first) - 1)]]
 
 
+class _Known(torch.autograd.Function):
+    """A loss of values and costs whose gradients are known already."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, cost: Tensor, loss: Tensor, by_value: Tensor, by_cost: Tensor) -> Tensor:
+        ctx.save_for_backward(by_value, by_cost)
+        return loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
+        by_value, by_cost = ctx.saved_tensors
+        return above * by_value, above * by_cost, None, None, None
+
+
 class Objective:
     """The loss of a batch for one decision loss; remembers prices, slopes and the typical gap between batches.
 
@@ -248,7 +270,11 @@ class Objective:
         self.decision, self.trial, self.value_scale, self.smooth = decision, trial, value_scale, smooth
         if not decision.weighted:
             ones = torch.ones_like(trial.weight)
-            self.trial = Trial(trial.treatment, trial.value, trial.cost, ones, ones, trial.menu)
+            self.trial = replace(self.trial, weight=ones, share=ones)
+        if decision.variance == "baseline" and trial.menu is not None:
+            # All that is asked of the menu is its mean over the arms.
+            value, cost = (table.mean(1, keepdim=True) for table in trial.menu)
+            self.trial = replace(self.trial, menu=(value, cost))
         self.budgets = np.asarray(budgets, np.float64)
         fixed = decision.dual and bool(decision.prices)
         self.price = np.asarray(decision.prices if fixed else np.zeros(len(budgets)), np.float64)
@@ -282,18 +308,42 @@ class Objective:
             cost = cost.detach()
         keep = self.smooth if self.primed else 0.0
         self._watch(value.detach(), cost.detach(), trial, keep)
-        loss = self._soft if self.decision.soft else self._hard
-        parts = [loss(value, cost, trial, k, keep) for k in range(len(self.price))]
+        if self.decision.soft:
+            loss = self._soft(value, cost, trial, keep)
+        else:
+            loss = torch.stack([self._hard(value, cost, trial, k, keep) for k in range(len(self.price))]).mean()
         self.primed = True
-        return torch.stack(parts).mean() / self.value_scale
+        return loss / self.value_scale
 
     def _policy(self, value: Tensor, cost: Tensor, k: int) -> Tensor:
         return soft_policy(value, cost, float(self.price[k]), self._unit(k) * self.decision.temperature)
 
-    def _soft(self, value: Tensor, cost: Tensor, trial: Trial, k: int, keep: float) -> Tensor:
-        z = self._policy(value, cost, k)
-        self._learn_slopes(z.detach(), cost.detach(), trial, k, keep)
-        return -soft_value(z, trial, float(self.marginal[k]), self.decision.variance)
+    def _soft(self, value: Tensor, cost: Tensor, trial: Trial, keep: float) -> Tensor:
+        """Returns the mean loss of all budgets.
+
+        Its gradient is made beside it, without a graph: where z_ij counts a_ij, ∂/∂score_ij = -z_ij (a_ij - Σ_k a_ik z_ik) / N.
+        """
+        v, c = value.detach().T.contiguous(), cost.detach().T.contiguous()  # (M, N)
+        by_value, by_cost, losses = torch.zeros_like(v), torch.zeros_like(c), []
+        given, n = trial.treatment[None], len(trial.treatment)
+        for k, price in enumerate(self.price.tolist()):
+            temperature = self._unit(k) * self.decision.temperature
+            z = ((v - price * c) / temperature).softmax(0)
+            self._learn_slopes(z.T, c.T, trial, k, keep)
+            worth = trial, float(self.marginal[k]), self.decision.variance
+            losses.append(-soft_value(z.T, *worth))
+            own, every = _counts(*worth)
+            taken = own * z.gather(0, given)[0]
+            total = taken if every is None else taken + (every.T * z).sum(0)
+            slope = z * total
+            slope.scatter_add_(0, given, -taken[None])
+            if every is not None:
+                slope -= every.T * z
+            slope *= 1 / (temperature * n * len(self.price))
+            by_value += slope
+            by_cost.add_(slope, alpha=-price)
+        found: Tensor = _Known.apply(value, cost, torch.stack(losses).mean(), by_value.T, by_cost.T)  # type: ignore[no-untyped-call]
+        return found
 
     def _hard(self, value: Tensor, cost: Tensor, trial: Trial, k: int, keep: float) -> Tensor:
         how, score = self.decision, value - float(self.price[k]) * cost
