@@ -147,7 +147,8 @@ def picture() -> None:
                     table[i, j] = np.nanmean(seen)
         shown = axis.imshow(table, cmap="RdBu", vmin=-15, vmax=15, aspect="auto")
         for (i, j), v in np.ndenumerate(table):
-            axis.text(j, i, "" if np.isnan(v) else f"{v:+.0f}", ha="center", va="center", fontsize=9)
+            said, ink = "" if np.isnan(v) else f"{v:+.0f}", "white" if abs(v) > 10 else "black"
+            axis.text(j, i, said, ha="center", va="center", fontsize=9, color=ink)
         axis.set_xticks(range(len(sizes)), [f"{s // 1000}k" for s in sizes])
         axis.set_title(method.replace("`", ""))
         axis.set_xlabel("trial rows")
