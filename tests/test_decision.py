@@ -120,6 +120,20 @@ class TestSoftPolicy:
         leaves = [torch.tensor(a, requires_grad=True) for a in (c.value, c.cost)]
         assert torch.autograd.gradcheck(lambda v, k: objective(v, k, torch.arange(12)), leaves)
 
+    @pytest.mark.parametrize("variance", VARIANCES)
+    @pytest.mark.parametrize("kind", ["ppl", "dpl"])
+    def test_an_objective_is_the_mean_of_its_definition_over_the_budgets(self, kind: str, variance: str):
+        c = case(60, 4)
+        value, cost, trial = torch.tensor(c.value), torch.tensor(c.cost), c.trial()
+        objective = Objective(Decision(kind=kind, variance=variance), trial, (0.3, 0.8), 2.0, smooth=1.0)
+        objective.prime(value, cost)
+        found = float(objective(value, cost, torch.arange(60)))
+        worth = [
+            float(soft_value(soft_policy(value, cost, price, 0.5 * gap), trial, slope, variance))
+            for price, gap, slope in zip(objective.price, objective.gap, objective.marginal, strict=True)
+        ]
+        assert found == pytest.approx(-np.mean(worth) / 2.0, rel=1e-12)
+
     def test_it_is_the_softmax_of_the_scores(self):
         c = case()
         z = soft_policy(torch.tensor(c.value), torch.tensor(c.cost), 0.7, 0.2)

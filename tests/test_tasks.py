@@ -36,6 +36,20 @@ def begun(logs, tasks: Tasks = LEARNED) -> tuple[Weighted, tuple[torch.Tensor, .
     return whole, rows
 
 
+@pytest.mark.parametrize("shares", [False, True], ids=["drawn", "shares"])
+def test_a_network_of_a_probability_starts_at_the_mean(shares: bool):
+    logs = orders(400)
+    if shares:
+        logs = replace(logs, value=0.1 + 0.5 * logs.value)
+    with weights_from(0):
+        net = ResponseNet(
+            logs.x.shape[1], logs.n_treatments, Outcome(family="bernoulli", cost_rule="learned"), (8,), False, (1, 1)
+        )
+    start(net, logs, torch.tensor(logs.x))
+    wanted = np.log(logs.value.mean() / (1 - logs.value.mean()))
+    assert net.common.bias[0].item() == pytest.approx(wanted, rel=1e-5)
+
+
 def means(whole: Weighted, rows) -> torch.Tensor:
     with torch.no_grad():
         return whole._means(whole.net.represent(rows[0]), *rows[1:])

@@ -155,9 +155,14 @@ def soft_value(z: Tensor, trial: Trial, slope: float, variance: Variance = "plai
     baseline:  1/N Σ w_i (y_i - m_i) z_{i,t_i}, m_i the frozen menu's mean over the arms; its gradient is unbiased
     dr:        1/N Σ (s_i Σ_j q_ij z_ij + w_i (y_i - q_{i,t_i}) z_{i,t_i}), q the frozen menu
     """
-    own, every = _counts(trial, slope, variance)
-    taken = own * z.gather(1, trial.treatment[:, None]).squeeze(1)  # (N,)
-    return taken.mean() if every is None else (taken + (every * z).sum(1)).mean()
+    _, each = _worth(z, trial, *_counts(trial, slope, variance))
+    return each.mean()
+
+
+def _worth(z: Tensor, trial: Trial, own: Tensor, every: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Returns what each row is worth by the treatment it was given, and in all, (N,) each; counts are those of `_counts`."""
+    taken = own * z.gather(1, trial.treatment[:, None]).squeeze(1)
+    return taken, taken if every is None else taken + (every * z).sum(1)
 
 
 def _counts(trial: Trial, slope: float, variance: Variance) -> tuple[Tensor, Tensor | None]:
@@ -323,26 +328,23 @@ class Objective:
 
         Its gradient is made beside it, without a graph: where z_ij counts a_ij, ∂/∂score_ij = -z_ij (a_ij - Σ_k a_ik z_ik) / N.
         """
-        v, c = value.detach().T.contiguous(), cost.detach().T.contiguous()  # (M, N)
+        # One treatment of all rows side by side in memory, as `soft_policy` wants it.
+        v, c = value.detach().T.contiguous().T, cost.detach().T.contiguous().T
         by_value, by_cost, losses = torch.zeros_like(v), torch.zeros_like(c), []
-        given, n = trial.treatment[None], len(trial.treatment)
         for k, price in enumerate(self.price.tolist()):
-            temperature = self._unit(k) * self.decision.temperature
-            z = ((v - price * c) / temperature).softmax(0)
-            self._learn_slopes(z.T, c.T, trial, k, keep)
-            worth = trial, float(self.marginal[k]), self.decision.variance
-            losses.append(-soft_value(z.T, *worth))
-            own, every = _counts(*worth)
-            taken = own * z.gather(0, given)[0]
-            total = taken if every is None else taken + (every.T * z).sum(0)
-            slope = z * total
-            slope.scatter_add_(0, given, -taken[None])
+            z = self._policy(v, c, k)
+            self._learn_slopes(z, c, trial, k, keep)
+            own, every = _counts(trial, float(self.marginal[k]), self.decision.variance)
+            taken, each = _worth(z, trial, own, every)
+            losses.append(-each.mean())
+            slope = z * each[:, None]
+            slope.scatter_add_(1, trial.treatment[:, None], -taken[:, None])
             if every is not None:
-                slope -= every.T * z
-            slope *= 1 / (temperature * n * len(self.price))
+                slope -= every * z
+            slope *= 1 / (self._unit(k) * self.decision.temperature * len(z) * len(self.price))
             by_value += slope
             by_cost.add_(slope, alpha=-price)
-        found: Tensor = _Known.apply(value, cost, torch.stack(losses).mean(), by_value.T, by_cost.T)  # type: ignore[no-untyped-call]
+        found: Tensor = _Known.apply(value, cost, torch.stack(losses).mean(), by_value, by_cost)  # type: ignore[no-untyped-call]
         return found
 
     def _hard(self, value: Tensor, cost: Tensor, trial: Trial, k: int, keep: float) -> Tensor:
