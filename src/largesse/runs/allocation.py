@@ -17,7 +17,7 @@ from largesse.menu import Menu
 from largesse.policy import Policy
 from largesse.policy.curve import LEVEL, Estimate, amount, normal_quantile, same_treatments
 from largesse.policy.descent import descend
-from largesse.runs.held import open_run
+from largesse.runs.held import open_run, safety_of
 from largesse.runs.ruled import Ruled, under
 from largesse.store import MANIFEST
 
@@ -76,7 +76,7 @@ def allocate_run(
     """
     config, policy = open_run(folder)
     frames.writable(output, users)
-    safety = None if on_average else config.budget.safety if safety is None else safety
+    safety = safety_of(config, safety, on_average)
     if rules is not None:
         return _under_rules(policy, Ruled.load(rules), users, amount(budget), output, safety)
     if policy.encoder is not None and streams(users, output):

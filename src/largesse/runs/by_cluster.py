@@ -17,7 +17,7 @@ from largesse.errors import DataError
 from largesse.models.base import Model
 from largesse.models.hrc import HRC
 from largesse.policy import Policy
-from largesse.runs.held import open_run
+from largesse.runs.held import open_run, safety_of
 
 __all__ = ["ByCluster", "allocate_by_cluster", "open_clusters", "risk_of"]
 
@@ -75,11 +75,10 @@ def allocate_by_cluster(
     model, encoder = policy.model, policy.encoder
     assert isinstance(model, HRC)
     assert encoder is not None
-    safety = None if on_average else config.budget.safety if safety is None else safety
+    safety = safety_of(config, safety, on_average)
     risk, money = risk_of(safety), _check.number("budget", budget, low=0, remedy="Give money for all units together.")
     frames.writable(output, users)
     unit = None if policy.roles is None else policy.roles.unit
-
     units = Clustered(path=users, model=model, encoder=encoder, unit=unit, eligible=eligible)
     if streams(users, output):
         done = allocate_clusters(units, output, money, risk=risk, say=say)

@@ -13,6 +13,7 @@ from largesse.models.hrc import HRC
 from largesse.models.student import Fidelity, Form, Student
 from largesse.policy.export import export
 from largesse.runs.by_cluster import open_clusters, risk_of
+from largesse.runs.held import safety_of
 from largesse.store import may_write
 
 __all__ = ["Exported", "export_run"]
@@ -65,7 +66,7 @@ def export_run(
     model, encoder = policy.model, policy.encoder
     assert isinstance(model, HRC | Student)
     assert encoder is not None
-    risk = risk_of(None if on_average else config.budget.safety if safety is None else safety)
+    risk = risk_of(safety_of(config, safety, on_average))
     may_write(output, replace=replace, marker="table.json")
     x = encoder.transform(frames.read(users))
     student = model if isinstance(model, Student) else Student(form=form, seed=config.run.seed).distil(model, x)

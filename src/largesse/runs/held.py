@@ -16,7 +16,7 @@ from largesse.policy import Policy, Realised
 from largesse.runs.load import outcome_of, trial_design
 from largesse.store import PathLike
 
-__all__ = ["compare_runs", "evaluate_run", "open_run"]
+__all__ = ["compare_runs", "evaluate_run", "open_run", "safety_of"]
 
 
 def open_run(folder: PathLike) -> tuple[Config, Policy]:
@@ -31,6 +31,13 @@ def open_run(folder: PathLike) -> tuple[Config, Policy]:
             f"{place}: holds no config.toml, so it is no run folder. Give a folder made by `largesse fit`."
         )
     return load(place / "config.toml"), Policy.load(place / "policy")
+
+
+def safety_of(config: Config, safety: float | None, on_average: bool) -> float | None:
+    """Returns the probability of staying within a budget: as asked for, or the run's own; None: within it on average."""
+    if on_average:
+        return None
+    return config.budget.safety if safety is None else safety
 
 
 def _budgets(folder: PathLike) -> tuple[float, ...]:
