@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from sklearn.base import clone
 
 from largesse.allocate import Chance, plan_clusters
@@ -86,22 +87,34 @@ def test_cell_means_are_those_of_the_rows():
 @pytest.mark.parametrize("levels", [True, False])
 def test_shrunk_means_are_nearer_the_truth_and_their_errors_honest(levels: bool):
     rng = np.random.default_rng(0)
-    truth = rng.normal(size=(400, 1)) + np.array([0.0, 0.3, 0.6]) + 0.1 * rng.normal(size=(400, 3))
+    guess = rng.normal(size=(400, 3))
+    truth = guess + rng.normal(size=(400, 1)) + 0.1 * rng.normal(size=(400, 3))
     error = rng.uniform(0.05, 0.3, truth.shape)
     raw = truth + np.sqrt(error) * rng.normal(size=truth.shape)
-    found = shrunk(Means(raw, error), levels=levels)
+    found = shrunk(Means(raw, error), guess, levels=levels)
     off = (found.mean - truth) ** 2
     assert off.mean() < (0.8 if levels else 0.95) * ((raw - truth) ** 2).mean()
+    assert off.mean() < 0.2 * ((guess - truth) ** 2).mean()
     assert found.error.mean() == pytest.approx(off.mean(), rel=0.2)
 
 
-def test_cells_that_differ_by_noise_alone_become_one():
+@pytest.mark.parametrize("levels", [True, False])
+def test_a_guess_that_only_noise_contradicts_is_kept_and_not_taken_as_known(levels: bool):
     rng = np.random.default_rng(1)
-    found = shrunk(Means(5 + rng.normal(size=(200, 2)) * 0.5, np.full((200, 2), 0.3)), levels=False)
-    assert np.ptp(found.mean, axis=0).max() < 0.2
-    known = shrunk(Means(np.zeros((5, 1)), np.zeros((5, 1))), levels=False)
-    assert not known.mean.any()
-    assert not known.error.any()
+    guess, noise = rng.normal(size=(200, 2)), np.sqrt(0.3) * rng.normal(size=(200, 2))
+    found = shrunk(Means(guess + noise, np.full((200, 2), 0.3)), guess, levels=levels)
+    off = (found.mean - guess) ** 2
+    assert off.mean() < 0.02 * (noise**2).mean()
+    assert (off.mean() < found.error).all()
+    assert found.error.max() < 0.3 / 4
+
+
+def test_what_is_known_exactly_is_not_drawn_to_a_guess():
+    mean = np.column_stack([np.zeros(5), np.arange(5.0)])
+    found = shrunk(Means(mean, np.array([0.0, 1.0]) * np.ones((5, 2))), np.full((5, 2), 2.0), levels=False)
+    assert not found.mean[:, 0].any()
+    assert not found.error[:, 0].any()
+    assert found.error[:, 1].min() > 0
 
 
 def test_what_cannot_be_clustered_is_refused():
@@ -118,15 +131,37 @@ def test_what_cannot_be_clustered_is_refused():
 
 
 def test_what_shrinkage_leaves_of_the_error():
+    """Against the integral over τ, entry by entry."""
     rng = np.random.default_rng(0)
-    mean, e = rng.normal(size=12), 0.3
-    found = shrunk(Means(mean[:, None], np.full((12, 1), e)), levels=False)
-    between = mean.var(ddof=1) - e  # Paule and Mandel, where all errors are equal
-    assert between > 0
-    kept = between / (between + e)
-    np.testing.assert_allclose(found.mean[:, 0], mean.mean() + kept * (mean - mean.mean()), rtol=1e-9)
-    # its own error, shrunk, and that of the mean it is drawn to
-    np.testing.assert_allclose(found.error[:, 0], kept * e + (1 - kept) ** 2 * (between + e) / 12, rtol=1e-9)
+    mean, e = 5 + rng.normal(size=12), rng.uniform(0.1, 2, 12)
+    found = shrunk(Means(mean[:, None], e[:, None]), np.full((12, 1), 5.0), levels=False)
+    off = mean - 5
+    tau = np.linspace(0, 4 * np.sqrt(np.square(off).mean() + e.mean()), 200_001)[:, None]
+    weight = np.exp(norm.logpdf(off, scale=np.sqrt(tau**2 + e)).sum(1))[:, None]
+    weight /= weight.sum()
+    kept = tau**2 / (tau**2 + e)
+    at = (weight * kept).sum(0) * off
+    left = (weight * (kept * e + (kept * off - at) ** 2)).sum(0)
+    np.testing.assert_allclose(found.mean[:, 0], 5 + at, rtol=1e-4)
+    np.testing.assert_allclose(found.error[:, 0], left, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "nearer"), [(300, "network"), (30_000, "trial")])
+def test_cells_are_the_networks_while_the_trial_is_small(rows: int, nearer: str):
+    """A network that is off by a known amount: a small trial cannot tell, a large one corrects it."""
+    rct = orders(rows, seed=3)
+    net = MLP(members=1, hidden=(16, 8), schedule=FAST).fit(orders(6000, seed=4))
+    with torch.no_grad():
+        net.nets_[0].value.bias[2] += 0.35  # the logit of the last treatment
+    model = HRC(sizes=(6,), least=1).learn_from(net, rct)
+    of, m = model.clusters(rct.x), rct.n_treatments
+    cells = model.groups_.value.mean
+    told = np.array([net.respond(rct.x).value[of == k].mean(0) for k in range(len(cells))])
+    seen = np.array([[rct.value[(of == k) & (rct.treatment == j)].mean() for j in range(m)] for k in range(len(cells))])
+    effect = [table[:, 2] - table[:, 0] for table in (cells, told, seen)]
+    to_network, to_trial = (np.abs(effect[0] - other).mean() for other in effect[1:])
+    assert (to_network < 0.5 * to_trial) == (nearer == "network"), (to_network, to_trial)
+    assert (to_trial < 0.5 * to_network) == (nearer == "trial"), (to_network, to_trial)
 
 
 def test_the_representation_is_the_output_of_two_layers():
@@ -182,5 +217,5 @@ def test_what_lends_no_body_is_refused():
         HRC(sizes=(4,)).learn_from(Boosting(rounds=2).fit(logs), logs)
     with pytest.raises(NotFittedError, match="Call fit"):
         HRC(sizes=(4,)).learn_from(NET, logs)
-    with pytest.raises(DataError, match=r"sizes == \(8, 16, 32, 64\): the network is given"):
+    with pytest.raises(DataError, match=r"sizes == \(32, 64, 128\): the network is given"):
         HRC().learn_from(NET, logs)

@@ -1,8 +1,8 @@
 """Means of cells, one per cluster and treatment, from trial rows: weighted by inverse propensity, shrunk, with their errors.
 
-Values are shrunk in two parts: the level of a cluster (the mean of its treatments) towards the mean of all clusters, and what
-a treatment adds to that level towards what it adds on average. Levels differ far more between clusters than effects do, so
-shrinking cells as they are would leave the effects nearly as noisy as they were. Costs are shrunk treatment by treatment.
+What the trial says of a cell is drawn to what the network says of it: to the mean of its answers there. Values in two parts: the
+level of a cluster (the mean of its treatments), and what a treatment adds to that level. Networks miss levels by more than
+effects, so shrinking cells as they are would leave the effects nearly as noisy as they were.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 _PRIOR_ROWS = (
     20.0  # the variance of an arm counts like so many rows in each of its cells: few rows show too little of it
 )
-_ROUNDS = 50
+_POINTS = 400  # at which the size of what the network misses is weighed
 
 
 class Means(NamedTuple):
@@ -94,47 +94,51 @@ def spreads(logs: Logs, cluster: NDArray[np.int64], k: int) -> Floats:
     return s
 
 
-def shrunk(cells: Means, *, levels: bool) -> Means:
-    """Returns cells drawn to their mean by empirical Bayes, and the variance of what error is left.
+def shrunk(cells: Means, guess: Floats, *, levels: bool) -> Means:
+    """Returns cells drawn to a guess by how far it is off elsewhere, and the variance of what error is left.
+
+    Each keeps τ² / (τ² + e) of its distance: one τ² for all cells, since a few treatments tell little of how far each is off.
 
     Args:
         cells: Means and errors, (K, M).
+        guess: What the cells are taken to be without these rows, (K, M).
         levels: Whether the level of a cluster and what treatments add to it are shrunk apart.
     """
+    off = cells.mean - guess
     if not levels:
-        return _by_column(cells)
-    m = cells.mean.shape[1]
-    level = cells.mean.mean(1, keepdims=True)
+        drawn = _to_zero(Means(off, cells.error))
+        return Means(guess + drawn.mean, drawn.error)
+    m = off.shape[1]
+    level = off.mean(1, keepdims=True)
     share = cells.error.sum(1, keepdims=True) / m**2  # of the mean of the treatments
-    height = _by_column(Means(level, share))
+    height = _to_zero(Means(level, share))
     # Var(x_j - mean of x) = (1 - 2 / M) e_j + Σ e / M²
-    adds = _by_column(Means(cells.mean - level, (1 - 2 / m) * cells.error + share))
-    return Means(height.mean + adds.mean, height.error + adds.error)
+    adds = _to_zero(Means(off - level, (1 - 2 / m) * cells.error + share))
+    return Means(guess + height.mean + adds.mean, height.error + adds.error)
 
 
-def _by_column(cells: Means) -> Means:
-    """Returns each column's entries drawn to the column's mean by τ² / (τ² + e), τ² by Paule and Mandel."""
-    mean, error = cells
-    found = [_column(mean[:, j], error[:, j]) for j in range(mean.shape[1])]
-    return Means(np.column_stack([f.mean for f in found]), np.column_stack([f.error for f in found]))
+def _to_zero(off: Means) -> Means:
+    """Returns entries drawn to zero by τ² / (τ² + e), averaged over what τ may be; what has no error stays."""
+    seen = off.error > 0
+    mean, error = off.mean.copy(), np.zeros_like(off.error)
+    if seen.any():
+        mean[seen], error[seen] = _posterior(off.mean[seen], off.error[seen])
+    return Means(mean, error)
 
 
-def _column(mean: Floats, error: Floats) -> Means:
-    e = np.maximum(error, 1e-12 * (1e-300 + float(np.square(mean).mean())) + 1e-300)
+def _posterior(off: Floats, error: Floats) -> Means:
+    """Returns mean and variance of entries ~ N(0, τ²), seen with an error, over the posterior of τ.
 
-    def centre(between: float) -> tuple[float, float]:
-        w = 1 / (between + e)
-        at = float(w @ mean / w.sum())
-        return at, float(w @ (mean - at) ** 2) - (len(mean) - 1)
-
-    low, high = 0.0, float(np.square(mean - mean.mean()).sum()) + float(e.max())
-    if centre(0.0)[1] <= 0:
-        high = 0.0
-    for _ in range(_ROUNDS if high > 0 else 0):
-        middle = (low + high) / 2
-        low, high = (middle, high) if centre(middle)[1] > 0 else (low, middle)
-    between = (low + high) / 2
-    at, kept = centre(between)[0], between / (between + e)
-    # What is left of the entry's own error, and of the error of the mean that it is drawn to.
-    left = kept * e + (1 - kept) ** 2 / float((1 / (between + e)).sum())
-    return Means(at + kept * (mean - at), np.where(error > 0, left, 0.0))
+    τ is uniform up to four times what entries and errors are in size: never surely zero, so that no cell is ever taken to be
+    known because too few rows contradict the guess.
+    """
+    spread = np.square(np.linspace(0, 1, _POINTS)) * 4 * np.sqrt(np.square(off).mean() + error.mean())
+    like = np.array([-(np.log(t**2 + error) + off**2 / (t**2 + error)).sum() / 2 for t in spread])
+    weight = np.exp(like - like.max()) * np.gradient(spread)
+    weight /= weight.sum()
+    kept, square = np.zeros_like(off), np.zeros_like(off)
+    for t, w in zip(spread, weight, strict=True):
+        share = t**2 / (t**2 + error)
+        kept += w * share
+        square += w * share**2
+    return Means(kept * off, kept * error + np.maximum(square - kept**2, 0.0) * off**2)

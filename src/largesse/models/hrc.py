@@ -38,10 +38,11 @@ _DRAWS = 100
 
 
 class HRC(Model):
-    """Units clustered by what a network has learned of them; each cluster's response is its mean on the trial.
+    """Units clustered by what a network has learned of them; each cluster's response is measured on the trial.
 
     The text of HRC beyond its abstract is not public: representation, clusters and an integer stochastic programme are the
-    paper's, how each is done is this library's. `predict` gives the menu of cluster responses, so that the model obeys the
+    paper's, how each is done is this library's: also that what the trial says of a cell is drawn to what the network says of
+    it, by empirical Bayes. `predict` gives the menu of cluster responses, so that the model obeys the
     same contract as all others; `cells` gives what `largesse.allocate.plan_clusters` plans with.
 
     Args:
@@ -58,7 +59,7 @@ class HRC(Model):
         groups_: The clusters and their cells.
 
     Reference:
-        HRC (abstract only); empirical Bayes: Morris 1983; between-cluster variance: Paule and Mandel 1982.
+        HRC (abstract only); empirical Bayes: Morris 1983; a flat prior on the spread between cells: Gelman 2006.
 
     >>> from largesse.allocate import plan_clusters
     >>> rng = np.random.default_rng(0)
@@ -74,7 +75,7 @@ class HRC(Model):
         self,
         base: MLP | DFCL | BiDFCL | None = None,
         *,
-        sizes: tuple[int, ...] = (8, 16, 32, 64),
+        sizes: tuple[int, ...] = (32, 64, 128),
         least: int = 50,
         folds: int = 2,
         outcome: Outcome | None = None,
@@ -89,9 +90,10 @@ class HRC(Model):
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         self._check()
-        self.body_ = self._learned_body(rct, obs, validation)
-        k = self.sizes[0] if len(self.sizes) == 1 else self._chosen(rct, obs, validation)
-        self.groups_ = self._grouped(self.body_, rct, k)
+        fitted = self._learned(rct, obs, validation)
+        k = self.sizes[0] if len(self.sizes) == 1 else self._chosen(fitted, rct, obs, validation)
+        self.body_ = Body.of(fitted)
+        (self.groups_,) = self._grouped(fitted, rct, (k,))
 
     def learn_from(self, fitted: Model, rct: Logs, *, validation: Logs | None = None) -> Self:
         """Learns clusters of the body of a network that is fitted already; returns self.
@@ -114,8 +116,8 @@ class HRC(Model):
         fitted.readable(rct.x)
         self.outcome_ = self.outcome or fitted.outcome_
         self.treatments_, self.features_, self.body_ = rct.treatments, rct.features, Body.of(fitted)
-        k = self.sizes[0] if validation is None else self._chosen(rct, None, validation)
-        self.groups_ = self._grouped(self.body_, rct, k)
+        k = self.sizes[0] if validation is None else self._chosen(fitted, rct, None, validation)
+        (self.groups_,) = self._grouped(fitted, rct, (k,))
         return self
 
     def _check(self) -> None:
@@ -126,32 +128,33 @@ class HRC(Model):
         _check.integers("folds", [self.folds], low=2, high=1000, rule="must be >= 2", remedy="Rows take turns.")
         _check.integers("least", [self.least], low=1, high=10**9, rule="must be >= 1", remedy="Give rows of a cell.")
 
-    def _learned_body(self, rct: Logs, obs: Logs | None, validation: Logs | None = None) -> Body:
+    def _learned(self, rct: Logs, obs: Logs | None, validation: Logs | None = None) -> Model:
         base = MLP(members=1, hidden=(64, 32), seed=self.seed) if self.base is None else self.base
-        return Body.of(self.configured(base).fit(rct, obs, validation=validation))
+        return self.configured(base).fit(rct, obs, validation=validation)
 
-    def _grouped(self, body: Body, rct: Logs, k: int) -> _Groups:
-        return _grouped(self._hidden(body, rct.x), rct, k, self.least, self.seed)
+    def _grouped(self, fitted: Model, rct: Logs, sizes: Sequence[int]) -> list[_Groups]:
+        """Returns clusters of trial rows and their cells, for each number of clusters."""
+        h, told = self._hidden(Body.of(fitted), rct.x), fitted.respond(rct.x)
+        return [_grouped(h, told, rct, k, self.least, self.seed) for k in sizes]
 
     def _hidden(self, body: Body, x: NDArray[np.float32]) -> NDArray[np.float64]:
         return body.hidden(x, 1 if self.base is None else self.base.n_threads)
 
-    def _chosen(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> int:
+    def _chosen(self, fitted: Model, rct: Logs, obs: Logs | None, validation: Logs | None) -> int:
         """Returns the fewest clusters within one paired standard error of the best, on rows that nothing has learned from."""
 
-        def answers(body: Body, seen: Logs, x: NDArray[np.float32]) -> tuple[Response, ...]:
-            h, of = self._hidden(body, seen.x), self._hidden(body, x)
-            groups = (_grouped(h, seen, k, self.least, self.seed) for k in self.sizes)
-            return tuple(answer_of(g, g.number(of), self.outcome_) for g in groups)
+        def answers(net: Model, seen: Logs, x: NDArray[np.float32]) -> tuple[Response, ...]:
+            of = self._hidden(Body.of(net), x)
+            return tuple(answer_of(g, g.number(of), self.outcome_) for g in self._grouped(net, seen, self.sizes))
 
         def held_back(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
             some = rct.take(seen)
-            return answers(self._learned_body(some, obs), some, rct.x[held])
+            return answers(self._learned(some, obs), some, rct.x[held])
 
         if validation is None:
             judge, found = rct, in_turns(rct, self.folds, self.seed, held_back)
         else:
-            judge, found = validation, answers(self.body_, rct, validation.x)
+            judge, found = validation, answers(fitted, rct, validation.x)
         return self.sizes[_simplest(judge, [self.menu(answer) for answer in found], self.sizes, self.seed)]
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
@@ -266,8 +269,8 @@ def _nearest(z: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np
     return np.concatenate(parts)
 
 
-def _grouped(h: NDArray[np.float64], rct: Logs, k: int, least: int, seed: int) -> _Groups:
-    """Returns at most k clusters of trial rows and their cells."""
+def _grouped(h: NDArray[np.float64], told: Response, rct: Logs, k: int, least: int, seed: int) -> _Groups:
+    """Returns at most k clusters of trial rows, of a representation and a network's answers, and their cells."""
     centre, scale = h.mean(0), h.std(0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     z = (h - centre) / scale
@@ -279,12 +282,20 @@ def _grouped(h: NDArray[np.float64], rct: Logs, k: int, least: int, seed: int) -
     rows = np.bincount(near * m + rct.treatment, minlength=len(centres) * m).reshape(-1, m)
     into = merged(rows, centres, least)
     cluster, count = into[near], int(into.max()) + 1
-    bought = (rct.value > 0).astype(np.float64)
-    value, redeem, cost = (cell_means(rct, cluster, y, count) for y in (rct.value, bought, rct.cost))
-    return _Groups(
-        centre, scale, centres, into, shrunk(value, levels=True), shrunk(redeem, levels=True), shrunk(cost, levels=False),
-        spreads(rct, cluster, count),
-    )  # fmt: skip
+    total = np.maximum(np.bincount(cluster, rct.weights, count), 1e-300)
+
+    def cells(outcome: NDArray[np.float64], answer: NDArray[Any] | None, levels: bool) -> Means:
+        found = cell_means(rct, cluster, outcome, count)
+        if answer is None:  # the network does not tell: all clusters are taken to be alike
+            guess = cell_means(rct, np.zeros_like(cluster), outcome, 1).mean.repeat(count, 0)
+        else:
+            guess = np.column_stack([np.bincount(cluster, rct.weights * a, count) / total for a in answer.T])
+        return shrunk(found, guess, levels=levels)
+
+    value = cells(rct.value, told.value, True)
+    redeem = cells((rct.value > 0).astype(np.float64), told.redeem, True)
+    cost = cells(rct.cost, told.cost, False)
+    return _Groups(centre, scale, centres, into, value, redeem, cost, spreads(rct, cluster, count))
 
 
 def answer_of(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> Response:

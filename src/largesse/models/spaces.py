@@ -208,7 +208,7 @@ _CLUSTERS: Knobs = {
     "hidden": Widths(
         ("base", "hidden"), "widths of the body, the representation first", ((64, 32), (32, 16), (128, 32), (128, 64, 32))
     ),
-    "sizes": Widths(("sizes",), "numbers of clusters to choose among", ((8, 16, 32, 64), (4, 8, 16), (32, 64, 128))),
+    "sizes": Widths(("sizes",), "numbers of clusters to choose among", ((32, 64, 128), (8, 16, 32, 64), (4, 8, 16))),
     "least": Number(("least",), "trial rows of every cell at least", 10, 500, 1, 1e6, whole=True),
     "task_weights": OneOf(("base", "tasks", "weights"), "weights of the tasks", ("fixed", "learned")),
     "balance": Number(("base", "tasks", "balance"), "weight of the arms' distance", 0, 2, 0, 1e6, log=False),

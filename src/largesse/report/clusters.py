@@ -108,7 +108,7 @@ def cluster_note(clusters: Clusters, level: float) -> str:
     chosen = "" if clusters.chosen else ", which was not chosen"
     return (
         f"{most} of {clusters.model}{chosen}. Sizes and features are those of the trial. Value and cost are means of trial rows, "
-        f"shrunk towards those of all clusters, each with its own {percent(level)} interval."
+        f"drawn to what the network says of the cluster, each with its own {percent(level)} interval."
     )
 
 
