@@ -109,6 +109,19 @@ def test_a_guess_that_only_noise_contradicts_is_kept_and_not_taken_as_known(leve
     assert found.error.max() < 0.3 / 4
 
 
+@pytest.mark.parametrize("arms", [2, 5])
+@pytest.mark.parametrize("between", [0.0, 0.3, 1.0])
+def test_intervals_of_shrunk_cells_hold_the_truth(arms: int, between: float):
+    """Few cells: how much guesses miss is hardly known, and that is part of the errors."""
+    rng, inside = np.random.default_rng(0), []
+    for _ in range(60):
+        truth = 2 * rng.normal(size=(8, 1)) + between * rng.normal(size=(8, arms))
+        error = rng.uniform(0.5, 1.5, truth.shape)
+        found = shrunk(Means(truth + np.sqrt(error) * rng.normal(size=truth.shape), error), 0 * truth, levels=True)
+        inside.append((np.abs(found.mean - truth) < 1.96 * np.sqrt(found.error)).mean())
+    assert 0.92 < np.mean(inside) < 0.99
+
+
 def test_what_is_known_exactly_is_not_drawn_to_a_guess():
     mean = np.column_stack([np.zeros(5), np.arange(5.0)])
     found = shrunk(Means(mean, np.array([0.0, 1.0]) * np.ones((5, 2))), np.full((5, 2), 2.0), levels=False)

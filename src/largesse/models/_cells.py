@@ -112,28 +112,31 @@ def shrunk(cells: Means, guess: Floats, *, levels: bool) -> Means:
     level = off.mean(1, keepdims=True)
     share = cells.error.sum(1, keepdims=True) / m**2  # of the mean of the treatments
     height = _to_zero(Means(level, share))
-    # Var(x_j - mean of x) = (1 - 2 / M) e_j + Σ e / M²
-    adds = _to_zero(Means(off - level, (1 - 2 / m) * cells.error + share))
+    # Var(x_j - mean of x) = (1 - 2 / M) e_j + Σ e / M²; M of them tell as much as M - 1, since they add up to zero.
+    adds = _to_zero(Means(off - level, (1 - 2 / m) * cells.error + share), 1 - 1 / m)
     return Means(guess + height.mean + adds.mean, height.error + adds.error)
 
 
-def _to_zero(off: Means) -> Means:
-    """Returns entries drawn to zero by τ² / (τ² + e), averaged over what τ may be; what has no error stays."""
+def _to_zero(off: Means, worth: float = 1.0) -> Means:
+    """Returns entries drawn to zero by τ² / (τ² + e), averaged over what τ may be; what has no error stays.
+
+    `worth` is how many independent numbers an entry stands for.
+    """
     seen = off.error > 0
     mean, error = off.mean.copy(), np.zeros_like(off.error)
     if seen.any():
-        mean[seen], error[seen] = _posterior(off.mean[seen], off.error[seen])
+        mean[seen], error[seen] = _posterior(off.mean[seen], off.error[seen], worth)
     return Means(mean, error)
 
 
-def _posterior(off: Floats, error: Floats) -> Means:
+def _posterior(off: Floats, error: Floats, worth: float) -> Means:
     """Returns mean and variance of entries ~ N(0, τ²), seen with an error, over the posterior of τ.
 
     τ is uniform up to four times what entries and errors are in size: never surely zero, so that no cell is ever taken to be
     known because too few rows contradict the guess.
     """
     spread = np.square(np.linspace(0, 1, _POINTS)) * 4 * np.sqrt(np.square(off).mean() + error.mean())
-    like = np.array([-(np.log(t**2 + error) + off**2 / (t**2 + error)).sum() / 2 for t in spread])
+    like = np.array([-worth * (np.log(t**2 + error) + off**2 / (t**2 + error)).sum() / 2 for t in spread])
     weight = np.exp(like - like.max()) * np.gradient(spread)
     weight /= weight.sum()
     kept, square = np.zeros_like(off), np.zeros_like(off)
