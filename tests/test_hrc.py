@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,10 @@ from sklearn.base import clone
 
 from largesse.allocate import Chance, plan_clusters
 from largesse.errors import DataError, NotFittedError
-from largesse.models import DFCL, HRC, MLP, BiDFCL, Boosting, Calibrated, Outcome, Schedule
+from largesse.models import DFCL, HRC, MLP, BiDFCL, Boosting, Calibrated, Outcome, Schedule, hrc
 from largesse.models._body import Body
 from largesse.models._cells import Means, cell_means, merged, shrunk
+from largesse.models.outcome import Response
 from largesse.policy.saved import model_state, restored
 from tests.common.worlds import WORLDS, orders
 
@@ -122,6 +125,16 @@ def test_intervals_of_shrunk_cells_hold_the_truth(arms: int, between: float):
     assert 0.92 < np.mean(inside) < 0.99
 
 
+def test_one_treatment_is_shrunk_as_the_one_effect_that_it_has():
+    """Two treatments add opposite amounts: they tell of one effect a cluster, not of two."""
+    rng = np.random.default_rng(2)
+    mean, error = rng.normal(size=(9, 2)), rng.uniform(0.2, 1, (9, 2))
+    both = shrunk(Means(mean, error), np.zeros((9, 2)), levels=True).mean
+    effect = Means(mean[:, 1:] - mean[:, :1], error.sum(1, keepdims=True))
+    alone = shrunk(effect, np.zeros((9, 1)), levels=False).mean
+    np.testing.assert_allclose(both[:, 1:] - both[:, :1], alone, rtol=1e-9)
+
+
 def test_what_is_known_exactly_is_not_drawn_to_a_guess():
     mean = np.column_stack([np.zeros(5), np.arange(5.0)])
     found = shrunk(Means(mean, np.array([0.0, 1.0]) * np.ones((5, 2))), np.full((5, 2), 2.0), levels=False)
@@ -175,6 +188,24 @@ def test_cells_are_the_networks_while_the_trial_is_small(rows: int, nearer: str)
     to_network, to_trial = (np.abs(effect[0] - other).mean() for other in effect[1:])
     assert (to_network < 0.5 * to_trial) == (nearer == "network"), (to_network, to_trial)
     assert (to_trial < 0.5 * to_network) == (nearer == "trial"), (to_network, to_trial)
+
+
+def test_guesses_are_the_weighted_means_of_the_networks_answers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hrc, "shrunk", lambda cells, guess, levels: Means(guess, cells.error))
+    rng = np.random.default_rng(0)
+    rct = replace(orders(600), weight=rng.uniform(0.2, 3, 600))
+    told = Response(*rng.normal(size=(3, 600, rct.n_treatments)))
+    h = rng.normal(size=(600, 2))
+    groups, alike = (hrc._grouped(h, answer, rct, 4, 1, 0) for answer in (told, replace(told, redeem=None)))
+    assert len(groups.value.mean) > 1
+    assert not np.ptp(alike.redeem.mean, axis=0).any(), "of what the network does not tell, all clusters are alike"
+    cluster = groups.number(h)
+    for name in ("value", "redeem", "cost"):
+        table = getattr(told, name)
+        for k in range(len(groups.value.mean)):
+            some = cluster == k
+            expected = np.average(table[some], axis=0, weights=rct.weights[some])
+            np.testing.assert_allclose(getattr(groups, name).mean[k], expected)
 
 
 def test_the_representation_is_the_output_of_two_layers():

@@ -1,8 +1,8 @@
 """Means of cells, one per cluster and treatment, from trial rows: weighted by inverse propensity, shrunk, with their errors.
 
 What the trial says of a cell is drawn to what the network says of it: to the mean of its answers there. Values in two parts: the
-level of a cluster (the mean of its treatments), and what a treatment adds to that level. Networks miss levels by more than
-effects, so shrinking cells as they are would leave the effects nearly as noisy as they were.
+level of a cluster (the mean of its treatments), and what a treatment adds to that level. Where a network misses levels by more
+than effects, shrinking cells as they are would leave the effects nearly as noisy as they were.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class HRC(Model):
 
     Args:
         base: The network whose first two layers are the representation, with at least two layers: `MLP`, or `DFCL` or `BiDFCL`,
-            whose network decisions have moved; its first member is used. None: one of layers 64 and 32.
+            whose network decisions have moved; its first member's layers, and the answers of all. None: one of layers 64 and 32.
         sizes: Numbers of clusters to choose among, rising; one number is taken as it is.
         least: Trial rows that every cell of cluster and treatment needs; thinner clusters are merged with the nearest.
         folds: Parts of the trial that take turns to judge the numbers of clusters, if `fit` is given no validation rows.
