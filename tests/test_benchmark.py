@@ -41,7 +41,7 @@ class TestProblems:
         menu = Regressors(_ridge()).fit(given.rct, given.obs).predict(given.x)
         from largesse import simulate
 
-        truth = simulate.discount(seed=0).truth(given.x)
+        truth = simulate.discount(seed=0, n_features=problems.FEATURES).truth(given.x)
         budgets = np.array(SHARES) * float(truth.cost.mean(0).max())
         score = given.judge(menu)
         wanted = attainable_gain(menu, truth, budgets)
@@ -56,7 +56,7 @@ class TestProblems:
         given = problem("money_off", "tiny", 0)
         from largesse import simulate
 
-        truth = simulate.money_off(seed=0).truth(given.x)
+        truth = simulate.money_off(seed=0, n_features=problems.FEATURES).truth(given.x)
         cost = np.where(np.arange(8) == 4, 0.0, 1.0 + truth.cost)  # it believes that level 4 is free
         menu = Menu(value=truth.value, cost=cost, treatments=truth.treatments)
         score = given.judge(menu)

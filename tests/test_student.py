@@ -21,7 +21,6 @@ from largesse.models import HRC, MLP, Boosting, Schedule, Student
 from largesse.models._classifier import temperature
 from largesse.models.student import _calibration_error
 from largesse.policy.export import export
-from largesse.policy.graph import _below
 from largesse.policy.saved import model_state, restored
 from largesse.served import MODEL, TABLE, Served
 from tests.common.worlds import orders
@@ -155,13 +154,6 @@ def test_trees_answer_alike_at_their_thresholds(teacher: HRC, tmp_path: Path):
     for one in (rows, np.where(np.abs(rows) < 0.3, np.float32(1e-35) * np.sign(rows), rows), FRESH.x):
         np.testing.assert_array_equal(served.classes(one), student.clusters(one))
         np.testing.assert_allclose(served.probabilities(one), student.probabilities(one), atol=2e-6)
-
-
-def test_a_threshold_is_rounded_down():
-    for t in (0.1, -0.1, 1.1e-35, -1.1e-35, 3.0, -7.5, 1e30 / 3):
-        below = _below(t)
-        assert below == float(np.float32(below))
-        assert below <= t < float(np.nextafter(np.float32(below), np.float32(np.inf)))
 
 
 @pytest.mark.parametrize("form", ["folded", "mlp"])

@@ -30,6 +30,8 @@ MAIN = tuple(SHARES.index(share) for share in (0.10, 0.25, 0.50, 0.75))
 WORLDS = ("discount", "money_off", "criteo_twin", "hillstrom", "ecoupon")
 """Simulated worlds, whose exact means are known, then real trials."""
 _REAL = WORLDS[3:]
+FEATURES = 40
+"""Of the worlds with coupons, as on the map of decision losses; responses depend on 32 of them at any number."""
 _TEST = 100_000  # fresh units with exact means
 
 
@@ -93,7 +95,7 @@ def problem(world: str, scale: str, seed: int) -> Problem:
     if world in _REAL:
         return _real(world, seed)
     size = SCALES[scale]
-    drawn = getattr(simulate, world)(seed=seed)
+    drawn = getattr(simulate, world)(seed=seed, **({} if world == "criteo_twin" else {"n_features": FEATURES}))
     if world == "criteo_twin":
         parts = simulate.hybrid(drawn, size.cut, seed=seed)
         rct, obs = parts.rct, parts.obs

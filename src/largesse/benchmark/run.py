@@ -152,7 +152,7 @@ def fill(cell: Cell, labels: Sequence[str]) -> None:
     for label in (label for label in labels if label not in found["methods"]):
         score = given.judge(fitted(label).predict(given.x))
         seconds = sum(own[part] for part in needed(label))
-        kept = {"gain": score.gain.tolist(), "thinned": score.thinned, "seconds": round(seconds, 1)}
+        kept = {"gain": score.gain.tolist(), "thinned": score.thinned, "seconds": round(seconds, 2)}
         found["methods"][label] = kept if score.aucc is None else {**kept, "aucc": score.aucc}
         cell.store(found)
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._forest import Forest
 from largesse._random import child, number
 from largesse.frames import Encoder
 
@@ -153,5 +154,6 @@ def _fitted(
     model.fit(x, target[rows], **more)
     booster = getattr(model, "booster_", None)
     if booster is not None:  # without scikit-learn's checks of every chunk
-        return lambda part: np.asarray(booster.predict(part, num_threads=1), np.float64)
+        forest = Forest(booster)
+        return lambda part: forest.mean(part)[:, 0]
     return lambda part: np.asarray(model.predict(part), np.float64).reshape(len(part))

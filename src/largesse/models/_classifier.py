@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
+from largesse._forest import Forest
 from largesse.models._standardised import Standardised
 from largesse.models._train import Schedule, threads, train, weights_from
 from largesse.models.base import State
@@ -119,12 +120,11 @@ class ClassTrees:
     """
 
     def __init__(self, booster: lgb.Booster, start: NDArray[np.float64]) -> None:
-        self.booster, self.start = booster, start
+        self.booster, self.start, self.forest = booster, start, Forest(booster)
 
     def scores(self, x: Floats, n_threads: int) -> Floats:
         """Returns the score of every class, (N, K)."""
-        found = self.booster.predict(x, raw_score=True, num_threads=n_threads)
-        return np.asarray(found.reshape(len(x), -1) + self.start, np.float32)
+        return np.asarray(self.forest.raw(x, n_threads) + self.start, np.float32)
 
     def state(self) -> State:
         """Returns the trees in LightGBM's own text form, and the start."""

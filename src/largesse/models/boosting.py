@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._forest import Forest
 from largesse.logs import Logs
 from largesse.models.base import Data, Model, State, training_rows
 from largesse.models.outcome import Outcome, Response
@@ -49,9 +50,11 @@ class Trees:
         self.kind, self.strategy, self.arms, self.rounds, self.monotone = kind, strategy, arms, rounds, monotone
         self.params = {**_DEFAULTS, "objective": OBJECTIVE[kind], "verbosity": -1, "deterministic": True, **params}
         self.boosters: list[lgb.Booster | float] = []
+        self.forests: dict[int, Forest] = {}  # the boosters as they are asked, made when they are
 
     def fit(self, x: NDArray[Any], t: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], ordered: bool) -> Trees:
         """Learns y from (x, t)."""
+        self.forests = {}
         if self.strategy == "S":
             self.boosters = [self._boost(np.column_stack([x, t]), y, weight, x.shape[1], ordered)]
             return self
@@ -77,14 +80,19 @@ class Trees:
     def predict(self, x: NDArray[Any], m: int) -> NDArray[np.float64]:
         """Returns the quantity under every treatment, (N, M); 0 for treatments that were not fitted."""
         out = np.zeros((len(x), m), order="F")
-        for k, j in enumerate(self.arms):
-            booster = self.boosters[0 if self.strategy == "S" else k]
-            if isinstance(booster, float):
-                out[:, j] = booster
-                continue
-            rows = np.column_stack([x, np.full(len(x), j, x.dtype)]) if self.strategy == "S" else x
-            out[:, j] = booster.predict(rows, num_threads=self.params["num_threads"])
+        for k, booster in enumerate(self.boosters):
+            arms = self.arms if self.strategy == "S" else self.arms[k : k + 1]
+            out[:, arms.start : arms.stop] = (
+                booster if isinstance(booster, float) else self._asked(k, x, m)[:, -len(arms) :]
+            )
         return out
+
+    def _asked(self, k: int, x: NDArray[Any], m: int) -> NDArray[np.float64]:
+        """Returns what a booster says: of every treatment, or of the one that it is for."""
+        if k not in self.forests:
+            shared = self.strategy == "S"
+            self.forests[k] = Forest(self.boosters[k], m if shared else 1, treatment=x.shape[1] if shared else None)
+        return self.forests[k].mean(x, self.params["num_threads"])
 
     def text(self) -> list[str | float]:
         """Returns the boosters in LightGBM's own text form."""
@@ -93,6 +101,7 @@ class Trees:
     def read(self, boosters: list[str | float]) -> Trees:
         """Takes over boosters written by `text`."""
         self.boosters = [b if isinstance(b, float) else lgb.Booster(model_str=b) for b in boosters]
+        self.forests = {}
         return self
 
 

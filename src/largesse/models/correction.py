@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from largesse import _check
+from largesse._forest import Forest
 from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.boosting import OBJECTIVE
@@ -129,11 +130,9 @@ class Corrected(Model):
     def _move(
         self, x: NDArray[Any], name: str, family: str, table: NDArray[Any], booster: lgb.Booster
     ) -> NDArray[np.float64]:
-        link = link_of(family, table)
-        out = np.empty_like(link)
-        for j in range(link.shape[1]):
-            rows = np.column_stack([x, link[:, j], np.full(len(x), j)])
-            out[:, j] = mean_of(family, link[:, j] + booster.predict(rows, raw_score=True, num_threads=self.n_threads))
+        link, d = link_of(family, table), x.shape[1]
+        forest = Forest(booster, link.shape[1], own=d, treatment=d + 1)
+        out = mean_of(family, link + forest.raw(x, self.n_threads, link))
         if self._free(name):
             out[:, 0] = table[:, 0]
         return out

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from largesse import _check
+from largesse._forest import Forest
 from largesse.logs import Logs
 from largesse.models._decision import Decision, Objective
 from largesse.models._standardised import Standardised
@@ -267,8 +268,7 @@ class _Trees:
         if self.booster is None:
             return value
         rows = torch.cat([x, value / self.unit], 1).numpy()
-        raw = self.booster.predict(rows, raw_score=True, num_threads=self.n_threads)
-        move = torch.tensor(np.reshape(raw, (len(x), -1)), dtype=value.dtype)
+        move = torch.tensor(Forest(self.booster).raw(rows, self.n_threads), dtype=value.dtype)
         return torch.cat([value[:, :1], value[:, 1:] + self.unit * move], 1)
 
     def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from largesse._forest import below
 from largesse.errors import DataError, MissingDependency
 from largesse.models._classifier import ClassNet, ClassTrees
 from largesse.models._standardised import WIDE
@@ -14,7 +15,6 @@ from largesse.models.student import Student
 __all__ = ["graph_of"]
 
 _OPSET, _TREES, _IR = 18, 3, 9  # old enough for the runtimes of years
-_ZERO = np.float32(1e-35)
 _Pieces = tuple[list[Any], list[Any]]  # nodes, tensors
 
 
@@ -117,16 +117,5 @@ def _walk(branch: dict[str, Any], rows: list[Any]) -> int:
                 "of numbers by '<=' have an ONNX form. Leave categorical_feature and zero_as_missing out.", field="params",
             )  # fmt: skip
         true, false = _walk(branch["left_child"], rows), _walk(branch["right_child"], rows)
-        rows[here] = (branch["split_feature"], _below(branch["threshold"]), "BRANCH_LEQ", true, false, 0.0)
+        rows[here] = (branch["split_feature"], below(branch["threshold"]), "BRANCH_LEQ", true, false, 0.0)
     return here
-
-
-def _below(threshold: float) -> float:
-    """Returns the largest single-precision number that LightGBM sends where it sends what is not above a threshold.
-
-    That is the largest not above the threshold itself, but near 0: LightGBM reads numbers up to 1e-35 in size as 0.
-    """
-    if abs(threshold) <= float(_ZERO):
-        return float(_ZERO if threshold >= 0 else np.nextafter(-_ZERO, np.float32(-np.inf)))
-    near = np.float32(threshold)
-    return float(np.nextafter(near, np.float32(-np.inf)) if float(near) > threshold else near)
