@@ -19,7 +19,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from cells import PAGES, arguments, load, mean_sd, of_seeds, paired, run, store
+from cells import FEW, PAGES, TREES, arguments, load, mean_sd, of_seeds, paired, run, store
 
 from largesse.benchmark.tables import write_whole
 from largesse.errors import DataError
@@ -109,12 +109,12 @@ class Cell:
         if label == HRC_LABEL:
             return HRC(**how).fit(self.rct, self.obs)
         if label == LIGHT:
-            return Boosting(**how).fit(self.rct, self.obs)
+            return Boosting(rounds=TREES, **how).fit(self.rct, self.obs)
         if label == "DHCL (DPM), RCT":
             return DPM(members=1, seed=self.seed).fit(self.rct)
         if label == "Bi-DFCL":
-            start, trees = self._start("both"), Boosting(**how)
-            corrected, alone = Corrected(trees, **how), Boosting(data="rct", **how)
+            start, trees = self._start("both"), Boosting(rounds=TREES, **how)
+            corrected, alone = Corrected(trees, **how), Boosting(data="rct", rounds=TREES, **how)
             taught = (corrected.fit(self.rct, self.obs), alone.fit(self.rct, self.obs))
             teacher = Stack.of([start.base, self.model(LIGHT), *taught])  # its default, with what is fitted already
             return BiDFCL(MLP(members=1, **how), **how).learn_from(start, self.rct, self.obs, teacher)
@@ -207,6 +207,7 @@ def tables(into: Path) -> str:
         "expectation. Means given features stay. Every method is told at every noise: any value (squared error), cost learned; a",
         "known likelihood or cost rule would see through some of it. Decision losses are budget-aware, shrunk by cross-fitting.",
         "DHCL needs levels whose mean costs rise in the trial; where noise has turned two round it refuses, and has fewer seeds.",
+        FEW,
     ]  # fmt: skip
     for scale, (n_rct, n_obs, n_test) in SCALES.items():
         for world in WORLDS:

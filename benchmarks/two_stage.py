@@ -15,7 +15,7 @@ import time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from cells import PAGES, arguments, load, mean_sd, of_seeds, paired, run, store
+from cells import FEW, PAGES, TREES, arguments, load, mean_sd, of_seeds, paired, run, store
 
 CELLS = PAGES / "two_stage"
 WORLDS = ("discount", "money_off")
@@ -67,14 +67,14 @@ def cell(task: tuple[str, int]) -> str:
     both = fit(ORDER[4], Calibrated(MLP(members=1, **one), outcome=outcome))
     record(ORDER[3], both.base_)
     record(ORDER[4], both, "mlp")
-    record(ORDER[5], fit(ORDER[5], Boosting(data="rct", **one)))
-    corrected = fit(ORDER[10], Corrected(Boosting(**one), **one))
+    record(ORDER[5], fit(ORDER[5], Boosting(data="rct", rounds=TREES, **one)))
+    corrected = fit(ORDER[10], Corrected(Boosting(rounds=TREES, **one), **one))
     record(ORDER[6], corrected.base_)
     record(ORDER[10], corrected, "logs-then-correction")
-    both = fit(ORDER[8], Calibrated(Boosting(**one), outcome=outcome))
+    both = fit(ORDER[8], Calibrated(Boosting(rounds=TREES, **one), outcome=outcome))
     record(ORDER[7], both.base_)
     record(ORDER[8], both, "lightgbm")
-    record(ORDER[9], fit(ORDER[9], Boosting(strategy="T", **one)))
+    record(ORDER[9], fit(ORDER[9], Boosting(strategy="T", rounds=TREES, **one)))
     names = THREE
     table = compare(hold, {k: menus[k][1] for k in names}, budgets, bootstrap=Bootstrap(draws=200, seed=seed))
     choice = choose(names, table.value[: len(names)], table.draws[:, : len(names)])
@@ -133,6 +133,7 @@ def tables() -> str:
         "in percent; each seed is another world; every MLP is one network. The last column is the paired difference of the",
         "mean over budgets to",
         f"«{ORDER[7]}» with its 95 % t-interval.",
+        FEW,
     ]
     for world in WORLDS:
         runs = [load(p) for p in sorted(CELLS.glob(f"{world}-*.json"))]

@@ -62,6 +62,7 @@ SPECS = (
     Spec("MLP published", lambda: MLP.published(hidden=(16, 8), schedule=FAST), plain=True),
     Spec("Boosting S", lambda: Boosting(rounds=10)),
     Spec("Boosting T", lambda: Boosting(rounds=10, strategy="T")),
+    Spec("Boosting, as long as it pays", Boosting),
     Spec("Boosting monotone", lambda: Boosting(rounds=10, monotone=True), ("orders", "baskets", "counts")),
     Spec("Calibrated", lambda: Calibrated(Boosting(rounds=10))),
     Spec("Calibrated MLP", lambda: Calibrated(MLP(members=1, hidden=(8,), schedule=FAST))),
@@ -549,3 +550,52 @@ def test_the_strength_of_a_steering_is_judged_on_other_parts_than_those_of_its_m
     Steered(Boosting(rounds=3), by="trees", seed=4).fit(logs)
     menu, judged = (logs.parts(1.0, 1.0, seed=s) for s in seeds)
     assert 0.4 < (menu == judged).mean() < 0.6
+
+
+@pytest.mark.parametrize("n", [1_500, 30_000])
+def test_trees_are_added_as_long_as_unseen_rows_gain(n: int):
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(n, 4)), rng.integers(0, 3, n)
+    told = 2 * np.sin(3 * x[:, 0]) * (1 + t) + x[:, 1] * x[:, 2]
+
+    def trees(value):
+        model = Boosting(seed=1).fit(Logs(x=x, treatment=t, value=value, cost=1.0 * t))
+        return model.trees_["value"].boosters[0].num_trees(), model.predict(x)
+
+    few, _ = trees(rng.normal(size=n))
+    many, menu = trees(told + 0.1 * rng.normal(size=n))
+    assert few < 20, "there is nothing to learn"
+    assert 100 < many <= 1000
+    assert np.corrcoef(menu.value[np.arange(n), t], told)[0, 1] > 0.95
+    fixed = Boosting(rounds=7, seed=1).fit(Logs(x=x, treatment=t, value=told, cost=1.0 * t))
+    assert fixed.trees_["value"].boosters[0].num_trees() == 7
+
+
+def test_few_rows_are_all_learned_from_in_the_end():
+    """Five parts say how many trees; then a tree of two leaves has the mean of all rows on either side."""
+    x, t = np.repeat([[0.0], [1.0]], 100, axis=0), np.tile([0, 1], 100)
+    value = np.where(x[:, 0] > 0, 3.0, 1.0) + np.random.default_rng(0).normal(size=200) / 10
+    plain = {"num_leaves": 2, "lambda_l2": 0.0, "learning_rate": 1.0, "feature_fraction": 1.0, "bagging_freq": 0}
+    model = Boosting(params=plain, outcome=Outcome("gaussian", "learned")).fit(
+        Logs(x=x, treatment=t, value=value, cost=1.0 * t)
+    )
+    found = model.predict(x).value[:, 0]
+    for side in (0, 1):
+        rows = x[:, 0] == side
+        np.testing.assert_allclose(found[rows], value[rows].mean(), atol=0.05)
+
+
+def test_members_of_a_mean_are_trained_for_different_lengths():
+    logs, steps = orders(2000), []
+    quick = Schedule(epochs=2, batch=500, least=1)
+    net = MLP(members=4, hidden=(4,), schedule=quick, on_step=lambda step, of, loss: steps.append(of))
+    net.fit(logs)
+    _, each, _ = quick.steps(2000)
+    assert sorted(set(steps)) == [each * e for e in (2, 4, 6)]
+    assert [steps.count(each * e) for e in (2, 4, 6)] == [2 * each * 2, each * 4, each * 6], "members take turns"
+    alone = MLP(members=1, hidden=(4,), schedule=quick).fit(logs)
+    for mine, first in zip(alone.nets_[0].parameters(), net.nets_[0].parameters(), strict=True):
+        assert torch.equal(mine, first)
+    for wrong in ((), (0.0,), (1.0, -1.0), (float("nan"),)):
+        with pytest.raises(DataError, match="lengths"):
+            MLP(lengths=wrong).fit(logs)

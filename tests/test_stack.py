@@ -81,20 +81,51 @@ def test_fitted_weights_find_the_model_that_knows():
     assert sum(weights) == pytest.approx(1, abs=1e-12)
 
 
-def test_fitted_weights_go_half_of_the_way_from_even():
+@pytest.mark.parametrize(("n", "taken"), [(2_000, 0.2), (8_000, 0.5), (24_000, 0.75)])
+def test_fitted_weights_go_from_even_as_far_as_rows_tell(n, taken):
     rng = np.random.default_rng(0)
-    truth, t = rng.normal(size=(3000, 2)), rng.integers(0, 2, 3000)
-    logs = Logs(x=rng.normal(size=(3000, 2)), treatment=t, value=truth[np.arange(3000), t], cost=1.0 * t)
+    truth, t = rng.normal(size=(n, 2)), rng.integers(0, 2, n)
+    logs = Logs(x=rng.normal(size=(n, 2)), treatment=t, value=truth[np.arange(n), t], cost=1.0 * t)
     told = (Response(truth, None, None), Response(rng.normal(size=truth.shape), None, None))
     assert stacking_weights(logs, told) == pytest.approx((1, 0), abs=1e-6)
-    assert cautious_weights(logs, told) == pytest.approx((0.75, 0.25), abs=1e-6)
+    assert cautious_weights(logs, told) == pytest.approx((0.5 + taken / 2, 0.5 - taken / 2), abs=1e-6)
+    heavy = replace(logs, weight=np.where(np.arange(n) < n // 2, 1.0, 1e-9), propensity="uniform")
+    half = taken / (2 - taken)  # as many rows as have a weight
+    assert cautious_weights(heavy, told) == pytest.approx((0.5 + half / 2, 0.5 - half / 2), abs=1e-5)
+
+
+def test_weights_of_a_binary_value_are_the_most_likely():
+    rng = np.random.default_rng(0)
+    n = 20_000
+    p, t = rng.uniform(0.001, 0.02, size=(n, 2)), rng.integers(0, 2, n)
+    bought = (rng.random(n) < p[np.arange(n), t]).astype(float)
+    logs = Logs(x=np.zeros((n, 1)), treatment=t, value=bought, cost=1.0 * t, weight=rng.uniform(0.5, 2, n),
+                propensity="uniform")  # fmt: skip
+    off = rng.uniform(0.3, 3, size=(n, 2))
+    told = tuple(
+        Response(a, None, None) for a in (p * off, p * rng.uniform(0.3, 3, size=(n, 2)), np.full((n, 2), 0.01))
+    )
+    weights = np.array(stacking_weights(logs, told, binary=True))
+    assert weights.sum() == pytest.approx(1)
+
+    def likelihood(w):
+        q = sum(a * r.value[np.arange(n), t] for a, r in zip(w, told, strict=True))
+        return logs.weights @ np.where(bought > 0, np.log(q), np.log(1 - q))
+
+    best = likelihood(weights)
+    grid = [(a, b, 1 - a - b) for a in np.linspace(0, 1, 41) for b in np.linspace(0, 1 - a, 41)]
+    assert best >= max(map(likelihood, grid)) - 1e-6
+    assert likelihood(stacking_weights(logs, told)) < best
 
 
 def test_validation_rows_set_the_weights_if_there_are_any():
     rct, hold = orders(800, seed=1, effect=2.0), orders(4000, seed=2, effect=2.0)
-    model = Stack((Boosting(rounds=30), Boosting(rounds=1))).fit(rct, validation=hold)
-    assert model.weights_ == cautious_weights(hold, [m.respond(hold.x) for m in model.models_])
-    assert model.weights_[0] > 0.6
+    eager = Boosting(rounds=60, params={"min_data_in_leaf": 5, "lambda_l2": 0.0})
+    model = Stack((Boosting(rounds=8), eager)).fit(rct, validation=hold)
+    told = [m.respond(hold.x) for m in model.models_]
+    assert model.weights_ == cautious_weights(hold, told, binary=True)
+    assert model.weights_ != cautious_weights(hold, told)
+    assert abs(model.weights_[0] - 0.5) > 0.01
 
 
 def test_weights_of_rows_count_in_the_weights_of_models():

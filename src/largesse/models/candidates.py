@@ -76,7 +76,7 @@ def _mlp(s: Settings, **how: Any) -> MLP:
     from largesse.models.mlp import MLP
 
     net = MLP(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint, **how)
-    return _shortened(net, s)
+    return _shortened(net if s.epochs is None else net.set_params(lengths=(1,)), s)
 
 
 def _shortened(model: Any, s: Settings) -> Any:

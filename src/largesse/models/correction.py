@@ -27,7 +27,7 @@ __all__ = ["Corrected"]
 
 _PARAMS: dict[str, Any] = {
     "learning_rate": 0.05, "num_leaves": 8, "min_data_in_leaf": 500, "feature_fraction": 0.5, "lambda_l2": 50.0,
-    "bagging_fraction": 0.8, "bagging_freq": 1, "max_bin": 63, "verbosity": -1, "deterministic": True,
+    "bagging_fraction": 0.8, "bagging_freq": 1, "max_bin": 63, "verbosity": -1, "deterministic": True, "force_col_wise": True,
 }  # fmt: skip
 _FOLDS, _PATIENCE = 2, 15
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -33,6 +34,9 @@ class MLP(Model):
         hidden: Widths of the body.
         members: Networks to average, each with its own start and row order.
         schedule: Epochs, batch, rate, decay, averaging.
+        lengths: Epochs of each member, in multiples of the schedule's; members take turns. How long suits a table is not known
+            beforehand, and held-out likelihood does not tell (levels are overfitted before effects): a mean of short and long
+            trainings is near the best of either.
         dropout: Share of hidden units left out in each step.
         arm_weighted: Weigh rows so that every arm counts alike: a_i = n / (M n_{t_i}).
         plain: Free heads and squared errors for value and cost, as in the published systems.
@@ -62,6 +66,7 @@ class MLP(Model):
         hidden: tuple[int, ...] = (128, 64, 32),
         members: int = 3,
         schedule: Schedule = Schedule(),  # noqa: B008  (frozen)
+        lengths: tuple[float, ...] = (1, 2, 3),
         dropout: float = 0.0,
         arm_weighted: bool = False,
         plain: bool = False,
@@ -76,6 +81,7 @@ class MLP(Model):
         self.hidden = hidden
         self.members = members
         self.schedule = schedule
+        self.lengths = lengths
         self.dropout = dropout
         self.arm_weighted = arm_weighted
         self.plain = plain
@@ -103,14 +109,21 @@ class MLP(Model):
             for k in range(
                 _check.integers("members", [self.members], low=1, high=1000, rule="must be >= 1", remedy="")[0]
             ):
-                seed = number(self.seed, k)
+                seed, schedule = number(self.seed, k), self._lasting(k)
                 net = self._net(x.shape[1], scales_of(value, cost), seed)
                 start(net, rows, x)
-                how = (self.schedule, seed, self.hidden, self.dropout, self.plain, self.tasks, self.outcome_)
+                how = (schedule, seed, self.hidden, self.dropout, self.plain, self.tasks, self.outcome_)
                 kept = keeper(self.checkpoint, x, t, value, cost, weight, observed, how)
                 whole, loss = learner(self.tasks, net, (x, t, value, cost, weight, observed))
-                train(whole, loss, len(x), self.schedule, seed, self.on_step, kept)
+                train(whole, loss, len(x), schedule, seed, self.on_step, kept)
                 self.nets_.append(net)
+
+    def _lasting(self, k: int) -> Schedule:
+        """Returns the schedule of a member."""
+        lengths = _check.array("lengths", self.lengths, ndim=1, dtype=np.float64)
+        if not len(lengths) or not (np.isfinite(lengths) & (lengths > 0)).all():
+            raise _check.refuse("lengths", self.lengths, "must be numbers > 0", "Give e.g. (1, 2, 3), or (1,).")
+        return replace(self.schedule, epochs=max(1, round(self.schedule.epochs * float(lengths[k % len(lengths)]))))
 
     def _net(self, features: int, scales: tuple[float, float], seed: int) -> ResponseNet:
         with weights_from(seed):

@@ -134,7 +134,7 @@ def _trees(*inside: str, of: str = "params") -> Knobs:
     return {
         "leaves": Number(at(of, "num_leaves"), "leaves of a tree", 4, 127, 2, 4096, whole=True, default=31),
         "rate": Number(at(of, "learning_rate"), "learning rate", 0.02, 0.3, 1e-4, 1, default=0.1),
-        "rounds": Number(at("rounds"), "trees", 30, 500, 1, 10_000, whole=True),
+        "rounds": Number(at("rounds"), "trees", 30, 500, 1, 10_000, whole=True, default=100),
         "leaf_rows": Number(
             at(of, "min_data_in_leaf"), "rows in a leaf at least", 20, 2000, 1, 1e6, whole=True, default=200
         ),
@@ -322,4 +322,9 @@ def _read(model: Model, knob: Knob, rct_rows: int, obs_rows: int) -> Value:
         assert isinstance(knob, Number)
         assert knob.default is not None
         return (held or {}).get(last, knob.default)
-    return getattr(held, last)
+    own: Value | None = getattr(held, last)
+    if own is None:  # the model finds its own: a search begins at the knob's
+        assert isinstance(knob, Number)
+        assert knob.default is not None
+        return knob.default
+    return own

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
+from scipy.optimize import minimize, nnls
 from sklearn.base import clone
 
 from largesse import _check
@@ -18,7 +18,8 @@ from largesse.models.turns import Rows, in_turns
 
 __all__ = ["Stack", "cautious_weights", "stacking_weights"]
 
-_TAKEN = 0.5  # of the way from even to fitted weights
+_PRIOR_ROWS = 8000  # held-out rows that even weights count like
+_SHARP = 1e4  # likelihoods of models differ little: the search for weights sees them enlarged
 _SUM = 1e3  # how hard the weights are held to the sum 1, in sizes of the rows
 
 
@@ -26,12 +27,12 @@ class Stack(Model):
     """A convex combination of models: their responses are averaged, then priced as one menu.
 
     An even mean does best where the models are about as good as each other, and badly where one is much weaker; fitted
-    weights tell, but noisily. The default is half-way between.
+    weights tell, but noisily. The default is between the two, by how many rows tell.
 
     Args:
         models: The models; clones are fitted.
-        weights: One number >= 0 per model, which need not sum to 1; ``"even"``; or ``"fit"``: half-way between even and
-            least squares of the value on responses to rows that no model has learned from.
+        weights: One number >= 0 per model, which need not sum to 1; ``"even"``; or ``"fit"``: between even and
+            those that foresee best what rows that no model has learned from brought, see `cautious_weights`.
         folds: Parts of the trial that take turns to be such rows, if `fit` is given no validation rows.
         outcome: Family and cost rule; None: inferred from the rows.
         seed: Draws the parts.
@@ -131,13 +132,15 @@ class Stack(Model):
 
     def _fitted(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> tuple[float, ...]:
         _check.integers("folds", [self.folds], low=2, high=1000, rule="must be >= 2", remedy="Rows take turns.")
+        binary = self.outcome_.family == "bernoulli"
         if validation is not None:
-            return cautious_weights(validation, [model.respond(validation.x) for model in self.models_])
+            answers = [model.respond(validation.x) for model in self.models_]
+            return cautious_weights(validation, answers, binary=binary)
 
         def answer(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
             return tuple(clone(model).fit(rct.take(seen), obs).respond(rct.x[held]) for model in self.models_)
 
-        return cautious_weights(rct, in_turns(rct, self.folds, self.seed, answer))
+        return cautious_weights(rct, in_turns(rct, self.folds, self.seed, answer), binary=binary)
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         return self.combined([model.respond(x) for model in self.models_])
@@ -165,22 +168,44 @@ class Stack(Model):
         self.weights_ = tuple(settings["weights"])
 
 
-def stacking_weights(logs: Logs, responses: Sequence[Response]) -> tuple[float, ...]:
-    """Returns the convex weights whose mean is nearest to the logged values: min Σ_i s_i (r_i - Σ_k w_k r̂_k,i,t_i)².
+def stacking_weights(logs: Logs, responses: Sequence[Response], *, binary: bool = False) -> tuple[float, ...]:
+    """Returns the convex weights whose mean foresees the logged values best.
+
+    Least squares, min Σ_i s_i (r_i - Σ_k w_k r̂_k,i,t_i)²; of a value that is 0 or 1 the likelihood, which rare events tell
+    more: there a mean of answers is a mixture.
 
     Args:
         logs: Rows that the responses' models have not seen.
         responses: One per model, of these rows.
+        binary: Whether the value is Bernoulli.
     """
-    root = np.sqrt(logs.weights / logs.total_weight)
+    share = logs.weights / logs.total_weight
     taken = np.column_stack([r.value[np.arange(logs.n), logs.treatment] for r in responses])  # (N, K)
+    if binary:
+        return tuple(_mixed(np.where(logs.value[:, None] > 0, taken, 1 - taken), share).tolist())
+    root = np.sqrt(share)
     rows, goal = root[:, None] * taken, root * logs.value
     hold = _SUM * float(np.abs(rows).max() * np.sqrt(logs.n) + 1)
     found, _ = nnls(np.vstack([rows, np.full(len(responses), hold)]), np.append(goal, hold))
     return tuple((found / found.sum()).tolist())
 
 
-def cautious_weights(logs: Logs, responses: Sequence[Response]) -> tuple[float, ...]:
-    """Returns weights half-way between even ones and `stacking_weights`, whose noise and optimism they halve."""
-    even = 1 / len(responses)
-    return tuple(even + _TAKEN * (weight - even) for weight in stacking_weights(logs, responses))
+def _mixed(chance: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the weights of a mixture that is most likely, from each part's chance of every row (N, K): max Σ s ln(chance w)."""
+    chance, k = np.maximum(chance, 1e-12), chance.shape[1]
+
+    def loss(weight: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        mixed = np.maximum(chance @ weight, 1e-12)
+        return -float(share @ np.log(mixed)) * _SHARP, -_SHARP * (chance.T @ (share / mixed))
+
+    one = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(k)}
+    found = minimize(loss, np.full(k, 1 / k), jac=True, method="SLSQP", bounds=[(0, 1)] * k, constraints=one)
+    weight = np.maximum(found.x, 0.0)
+    return np.asarray(weight / weight.sum(), np.float64)
+
+
+def cautious_weights(logs: Logs, responses: Sequence[Response], *, binary: bool = False) -> tuple[float, ...]:
+    """Returns weights between even ones and `stacking_weights`: half-way at 8,000 rows, nearer to the latter with more."""
+    even, rows = 1 / len(responses), logs.total_weight**2 / float((logs.weights**2).sum())
+    taken = rows / (rows + _PRIOR_ROWS)
+    return tuple(even + taken * (weight - even) for weight in stacking_weights(logs, responses, binary=binary))
