@@ -94,28 +94,29 @@ def test_fitted_weights_go_from_even_as_far_as_rows_tell(n, taken):
     assert cautious_weights(heavy, told) == pytest.approx((0.5 + half / 2, 0.5 - half / 2), abs=1e-5)
 
 
-def test_weights_of_a_binary_value_are_the_most_likely():
+def test_weights_of_models_that_tell_who_buys_are_the_most_likely():
     rng = np.random.default_rng(0)
     n = 20_000
     p, t = rng.uniform(0.001, 0.02, size=(n, 2)), rng.integers(0, 2, n)
-    bought = (rng.random(n) < p[np.arange(n), t]).astype(float)
-    logs = Logs(x=np.zeros((n, 1)), treatment=t, value=bought, cost=1.0 * t, weight=rng.uniform(0.5, 2, n),
+    bought = rng.random(n) < p[np.arange(n), t]
+    value = bought * rng.lognormal(2, 1, n)
+    logs = Logs(x=np.zeros((n, 1)), treatment=t, value=value, cost=1.0 * t, weight=rng.uniform(0.5, 2, n),
                 propensity="uniform")  # fmt: skip
     off = rng.uniform(0.3, 3, size=(n, 2))
-    told = tuple(
-        Response(a, None, None) for a in (p * off, p * rng.uniform(0.3, 3, size=(n, 2)), np.full((n, 2), 0.01))
-    )
-    weights = np.array(stacking_weights(logs, told, binary=True))
+    tables = (p * off, p * rng.uniform(0.3, 3, size=(n, 2)), np.full((n, 2), 0.01))
+    told = tuple(Response(9 * a, a, None) for a in tables)
+    weights = np.array(stacking_weights(logs, told))
     assert weights.sum() == pytest.approx(1)
 
     def likelihood(w):
-        q = sum(a * r.value[np.arange(n), t] for a, r in zip(w, told, strict=True))
-        return logs.weights @ np.where(bought > 0, np.log(q), np.log(1 - q))
+        q = sum(a * r.redeem[np.arange(n), t] for a, r in zip(w, told, strict=True))
+        return logs.weights @ np.where(bought, np.log(q), np.log(1 - q))
 
     best = likelihood(weights)
     grid = [(a, b, 1 - a - b) for a in np.linspace(0, 1, 41) for b in np.linspace(0, 1 - a, 41)]
     assert best >= max(map(likelihood, grid)) - 1e-6
-    assert likelihood(stacking_weights(logs, told)) < best
+    squares = stacking_weights(logs, [Response(r.value) for r in told])
+    assert likelihood(squares) < best
 
 
 def test_validation_rows_set_the_weights_if_there_are_any():
@@ -123,8 +124,8 @@ def test_validation_rows_set_the_weights_if_there_are_any():
     eager = Boosting(rounds=60, params={"min_data_in_leaf": 5, "lambda_l2": 0.0})
     model = Stack((Boosting(rounds=8), eager)).fit(rct, validation=hold)
     told = [m.respond(hold.x) for m in model.models_]
-    assert model.weights_ == cautious_weights(hold, told, binary=True)
-    assert model.weights_ != cautious_weights(hold, told)
+    assert model.weights_ == cautious_weights(hold, told)
+    assert model.weights_ != cautious_weights(hold, [Response(r.value) for r in told])
     assert abs(model.weights_[0] - 0.5) > 0.01
 
 

@@ -8,21 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse.benchmark.problems import FEATURES, MAIN, SCALES, SHARES, WORLDS
+from largesse.benchmark.problems import FEATURES, MAIN, REAL, SHARES
 from largesse.benchmark.studies import Study
 from largesse.benchmark.tables import mean_sd, paired, seeds
 
 __all__ = ["picture", "runs_of", "text"]
 
 Runs = list[dict[str, Any]]
-_REAL = WORLDS[3:]
 
 
 def runs_of(study: Study, held: Runs) -> dict[tuple[str, str], Runs]:
     """Returns the cells of each (scale, world) that hold any method of the study, in the order of the pages."""
     found: dict[tuple[str, str], Runs] = {}
-    for scale in SCALES:
-        for world in WORLDS:
+    for scale in study.scales:
+        for world in study.worlds:
             mine = [r for r in held if (r["scale"], r["world"]) == (scale, world)]
             mine = [r for r in mine if set(study.methods) & set(r["methods"])]
             if mine:
@@ -62,7 +61,7 @@ def text(name: str, study: Study, held: Runs, picture: str | None) -> str:
 def _numbers(run: dict[str, Any], label: str, world: str) -> NDArray[np.float64]:
     """Returns a method's numbers at every budget: percent of the attainable gain, or value per head."""
     gain = np.array(run["methods"][label]["gain"], np.float64)
-    return gain if world in _REAL else 100 * gain
+    return gain if world in REAL else 100 * gain
 
 
 def _table(study: Study, runs: Runs, world: str) -> list[str]:

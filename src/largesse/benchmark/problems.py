@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse import datasets, frames, simulate
+from largesse import _check, datasets, frames, simulate
 from largesse.allocate import assign
 from largesse.evaluate.bootstrap import arm_means
 from largesse.evaluate.curve import outcome_curve
@@ -18,8 +18,9 @@ from largesse.evaluate.truth import Room, true_aucc, true_value
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.roles import Roles
+from largesse.simulate import World
 
-__all__ = ["MAIN", "SCALES", "SHARES", "WORLDS", "Problem", "Scale", "Score", "problem"]
+__all__ = ["FEATURES", "MAIN", "REAL", "SCALES", "SHARES", "WORLDS", "Problem", "Scale", "Score", "problem"]
 
 Floats = NDArray[np.float64]
 
@@ -27,16 +28,23 @@ SHARES = (0.05, 0.10, 0.15, 0.20, 0.25, 0.35, 0.50, 0.65, 0.75, 0.90)
 """Budgets, as shares of the way from the cheapest arm for everyone to the dearest."""
 MAIN = tuple(SHARES.index(share) for share in (0.10, 0.25, 0.50, 0.75))
 """Which of them the mean of a table is over."""
-WORLDS = ("discount", "money_off", "criteo_twin", "hillstrom", "ecoupon")
-"""Simulated worlds, whose exact means are known, then real trials."""
-_REAL = WORLDS[3:]
 FEATURES = 40
 """Of the worlds with coupons, as on the map of decision losses; responses depend on 32 of them at any number."""
+_SIMULATED: dict[str, tuple[Callable[..., World], dict[str, float]]] = {
+    "discount": (simulate.discount, {"n_features": FEATURES}),
+    "money_off": (simulate.money_off, {"n_features": FEATURES}),
+    "criteo_twin": (simulate.criteo_twin, {}),
+    "discount_confounded": (simulate.discount, {"n_features": FEATURES, "confounding": 2.0}),
+}
+REAL = ("hillstrom", "ecoupon")
+"""Real trials."""
+WORLDS = (*_SIMULATED, *REAL)
+"""Simulated worlds, whose exact means are known (a confounded one has four times the usual confounding), then real trials."""
 _TEST = 100_000  # fresh units with exact means
 
 
 class Scale(NamedTuple):
-    """Rows of the trial to learn from, of the log, and of the trial that the CRITEO twin is cut from."""
+    """Rows of the trial to learn from, of the log, and of the trial that the CRITEO twin is cut from (0: it gives others)."""
 
     rct: int
     obs: int
@@ -46,6 +54,8 @@ class Scale(NamedTuple):
 SCALES = {
     "tiny": Scale(2_000, 4_000, 60_000),
     "small": Scale(40_000, 200_000, 800_000),
+    "more_rct": Scale(200_000, 200_000, 0),
+    "more_obs": Scale(40_000, 1_000_000, 0),
     "main": Scale(200_000, 1_000_000, 4_000_000),
     "published": Scale(700_000, 3_500_000, 13_979_592),
     "log": Scale(0, 0, 0),  # of real trials: as many rows as they have
@@ -90,13 +100,19 @@ def problem(world: str, scale: str, seed: int) -> Problem:
     """Returns a problem; of a simulated world each seed is another world, of a real trial another cut of it.
 
     Raises:
-        DataError: The data of a real trial are not found.
+        DataError: The data of a real trial are not found, or the CRITEO twin has no such scale.
     """
-    if world in _REAL:
+    if world in REAL:
         return _real(world, seed)
     size = SCALES[scale]
-    drawn = getattr(simulate, world)(seed=seed, **({} if world == "criteo_twin" else {"n_features": FEATURES}))
+    make, knobs = _SIMULATED[world]
+    drawn = make(seed=seed, **knobs)
     if world == "criteo_twin":
+        if not size.cut:
+            few = [name for name, rows in SCALES.items() if rows.cut]
+            raise _check.refuse(
+                "scale", scale, "the CRITEO twin is cut from one trial", f"Give one of {', '.join(few)}."
+            )
         parts = simulate.hybrid(drawn, size.cut, seed=seed)
         rct, obs = parts.rct, parts.obs
     else:

@@ -17,7 +17,7 @@ from typing import Any
 
 from largesse import _check
 from largesse.benchmark import pages
-from largesse.benchmark.problems import SCALES, SHARES, WORLDS, problem
+from largesse.benchmark.problems import REAL, SCALES, SHARES, WORLDS, problem
 from largesse.benchmark.studies import METHODS, STUDIES, Bench, Study, needed
 from largesse.benchmark.tables import write_whole
 from largesse.errors import LargesseError, StoreError
@@ -113,7 +113,7 @@ def benchmark(
 
 
 def _scale(world: str, scale: str) -> str:
-    return "log" if world in WORLDS[3:] else scale
+    return "log" if world in REAL else scale
 
 
 def _fill_all(cells: list[Cell], labels: tuple[str, ...], processes: int, say: Say) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from largesse.benchmark.problems import MAIN, SHARES
+from largesse.benchmark.problems import MAIN, REAL, SHARES
 from largesse.evaluate.power import power
 from largesse.logs import Logs
 from largesse.models import (
@@ -117,14 +117,14 @@ def _published(kind: str) -> Method:
     )
 
 
-def _bilevel(kind: str, **how: Any) -> Method:
-    """Bi-DFCL as published, from the two stages of the log, taught by those of the trial."""
+def _bilevel(kind: str, data: str = "obs", **how: Any) -> Method:
+    """Bi-DFCL as published, from the two stages of the log (or of both), taught by those of the trial."""
 
     def make(b: Bench, base: MLP, teacher: Model) -> Model:
-        model = BiDFCL.published(kind, base=_network(b, "obs"), teacher=_network(b, "rct"), seed=b.seed, **how)
+        model = BiDFCL.published(kind, base=_network(b, data), teacher=_network(b, "rct"), seed=b.seed, **how)
         return model.learn_from(Start(base, ()), b.rct, b.obs, teacher)
 
-    return Method(make, (TSM_OBS, TSM_RCT))
+    return Method(make, (TSM_OBS if data == "obs" else TSM_BOTH, TSM_RCT))
 
 
 def _rows(b: Bench, of: str) -> Logs:
@@ -155,8 +155,7 @@ def _seen(model: Callable[[Bench], Model]) -> Method:
 def _weighed(*of: str) -> Method:
     def make(b: Bench, *models: Model) -> Model:
         held = b.parts[1]
-        told, binary = [model.respond(held.x) for model in models], b.outcome.family == "bernoulli"
-        return Stack.of(models, weights=cautious_weights(held, told, binary=binary))
+        return Stack.of(models, weights=cautious_weights(held, [model.respond(held.x) for model in models]))
 
     return Method(make, of)
 
@@ -221,6 +220,11 @@ _ABLATION = {
     "budget-aware upper loss": _bilevel("ppl", decision=Decision()),
 }
 _SOLVER = {f"k = {k}, {n} steps": _solved(k, n) for k, n in ((1, 10), (5, 10), (5, 50), (10, 10), (10, 50))}
+_LOWER = "Bi-DFCL-PPL, lower level on RCT + OBS"
+_CAUSES = {
+    _LOWER: _bilevel("ppl", "both"),
+    f"{_LOWER}, gates fixed at .95": _bilevel("ppl", "both", gates=Gates(by="fixed", start=0.95)),
+}
 CHOSEN = "the choice of `fit`"
 
 
@@ -231,7 +235,7 @@ def _candidate(name: str) -> Method:
 _PORTFOLIO = {CHOSEN: Method(lambda b: b.learned.model)} | {
     f"its candidate {name}": _candidate(name) for name in AUTO[True]
 }
-METHODS: dict[str, Method] = _PAPER | _OURS | _PORTFOLIO | _ABLATION | _SOLVER
+METHODS: dict[str, Method] = _PAPER | _OURS | _PORTFOLIO | _ABLATION | _SOLVER | _CAUSES
 """Every method: its label, and what makes it."""
 
 
@@ -251,6 +255,8 @@ class Study:
         base: The label that the others are compared with.
         by_budget: Whether the table has a column for each budget.
         timed: Whether it is about the seconds of learning.
+        scales: Whose cells stand on its page, in order.
+        worlds: The same.
     """
 
     title: str
@@ -259,6 +265,8 @@ class Study:
     base: str
     by_budget: bool = False
     timed: bool = False
+    scales: tuple[str, ...] = ("tiny", "small", "main", "published", "log")
+    worlds: tuple[str, ...] = ("discount", "money_off", "criteo_twin", *REAL)
 
 
 _ALL = tuple(_PAPER | _OURS)
@@ -303,6 +311,15 @@ STUDIES: dict[str, Study] = {
         "hypergradient. Then the upper loss that counts the money spent.",
         (TSM_RCT, "DFCL-PPL, RCT", *tuple(_ABLATION)[:2], "Bi-DFCL-PPL", "budget-aware upper loss"),
         TSM_RCT,
+    ),
+    "bidfcl-sizes": Study(
+        "Bi-DFCL: rows of the trial and of the log, and confounding",
+        "The paper's form as the trial grows, the log grows, or what is not recorded moves the past policy more; and what its\n"
+        "lower level sees: the log alone, as published, or the trial too. The confounded world has four times the confounding.",
+        (TSM_RCT, TSM_OBS, TSM_BOTH, POOLED_TUNED, "Bi-DFCL-PPL", *_CAUSES),
+        TSM_BOTH,
+        scales=("tiny", "small", "more_obs", "more_rct", "main"),
+        worlds=("discount", "discount_confounded"),
     ),
     "bidfcl-solver": Study(
         "Bi-DFCL: how often, and how exactly, the gates are moved",

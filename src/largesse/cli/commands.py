@@ -213,15 +213,20 @@ def benchmark(
     study: Annotated[
         str,
         typer.Argument(
-            help="bidfcl, bidfcl-ours, bidfcl-budgets, bidfcl-time, portfolio, bidfcl-ablation or bidfcl-solver."
+            help="bidfcl, bidfcl-ours, bidfcl-budgets, bidfcl-time, portfolio, bidfcl-ablation, bidfcl-sizes or bidfcl-solver."
         ),
     ],
     folder: Annotated[Path, typer.Option("--folder", "-o", help="Where cells and pages are kept.")] = Path(
         "benchmarks"
     ),
-    scale: Annotated[str, typer.Option(help="Rows to learn from: tiny, small, main or published.")] = "small",
+    scale: Annotated[
+        str, typer.Option(help="Rows to learn from: tiny, small, more_rct, more_obs, main or published.")
+    ] = "small",
     world: Annotated[
-        list[str] | None, typer.Option(help="discount, money_off, criteo_twin, hillstrom or ecoupon; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="discount, money_off, criteo_twin, discount_confounded, hillstrom or ecoupon; may be repeated."
+        ),
     ] = None,
     method: Annotated[list[str] | None, typer.Option(help="Only this method of the study; may be repeated.")] = None,
     seeds: Annotated[int, typer.Option(help="Worlds to learn on; 0 only writes the page.")] = 3,

@@ -132,15 +132,13 @@ class Stack(Model):
 
     def _fitted(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> tuple[float, ...]:
         _check.integers("folds", [self.folds], low=2, high=1000, rule="must be >= 2", remedy="Rows take turns.")
-        binary = self.outcome_.family == "bernoulli"
         if validation is not None:
-            answers = [model.respond(validation.x) for model in self.models_]
-            return cautious_weights(validation, answers, binary=binary)
+            return cautious_weights(validation, [model.respond(validation.x) for model in self.models_])
 
         def answer(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
             return tuple(clone(model).fit(rct.take(seen), obs).respond(rct.x[held]) for model in self.models_)
 
-        return cautious_weights(rct, in_turns(rct, self.folds, self.seed, answer), binary=binary)
+        return cautious_weights(rct, in_turns(rct, self.folds, self.seed, answer))
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         return self.combined([model.respond(x) for model in self.models_])
@@ -168,20 +166,24 @@ class Stack(Model):
         self.weights_ = tuple(settings["weights"])
 
 
-def stacking_weights(logs: Logs, responses: Sequence[Response], *, binary: bool = False) -> tuple[float, ...]:
-    """Returns the convex weights whose mean foresees the logged values best.
+def stacking_weights(logs: Logs, responses: Sequence[Response]) -> tuple[float, ...]:
+    """Returns the convex weights whose mean foresees the logged outcomes best.
 
-    Least squares, min Σ_i s_i (r_i - Σ_k w_k r̂_k,i,t_i)²; of a value that is 0 or 1 the likelihood, which rare events tell
-    more: there a mean of answers is a mixture.
+    Where all responses tell P(value > 0), they are the most likely ones: max Σ_i s_i ln |Σ_k w_k p̂_k,i,t_i - 1[r_i = 0]|. Whether
+    something was bought tells more than how much, whose tails are heavy, and rare events more than their squared errors. Else
+    they are those of least squares, min Σ_i s_i (r_i - Σ_k w_k r̂_k,i,t_i)².
 
     Args:
         logs: Rows that the responses' models have not seen.
         responses: One per model, of these rows.
-        binary: Whether the value is Bernoulli.
     """
     share = logs.weights / logs.total_weight
-    taken = np.column_stack([r.value[np.arange(logs.n), logs.treatment] for r in responses])  # (N, K)
-    if binary:
+    tables = [r.redeem for r in responses if r.redeem is not None]
+    told = len(tables) == len(responses)
+    taken = np.column_stack(
+        [a[np.arange(logs.n), logs.treatment] for a in (tables if told else [r.value for r in responses])]
+    )  # (N, K)
+    if told:
         return tuple(_mixed(np.where(logs.value[:, None] > 0, taken, 1 - taken), share).tolist())
     root = np.sqrt(share)
     rows, goal = root[:, None] * taken, root * logs.value
@@ -204,8 +206,8 @@ def _mixed(chance: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[n
     return np.asarray(weight / weight.sum(), np.float64)
 
 
-def cautious_weights(logs: Logs, responses: Sequence[Response], *, binary: bool = False) -> tuple[float, ...]:
+def cautious_weights(logs: Logs, responses: Sequence[Response]) -> tuple[float, ...]:
     """Returns weights between even ones and `stacking_weights`: half-way at 8,000 rows, nearer to the latter with more."""
     even, rows = 1 / len(responses), logs.total_weight**2 / float((logs.weights**2).sum())
     taken = rows / (rows + _PRIOR_ROWS)
-    return tuple(even + taken * (weight - even) for weight in stacking_weights(logs, responses, binary=binary))
+    return tuple(even + taken * (weight - even) for weight in stacking_weights(logs, responses))

@@ -163,9 +163,7 @@ def _stacked(name: str, models: dict[str, Model], hold: Logs, answers: Answers) 
     parts = [models[part] for part in PARTS.get(name, ()) if part in models]
     if not parts or len(parts) < len(PARTS[name]):
         return None
-    told = [_answer(part, hold.x, answers) for part in parts]
-    binary = parts[0].outcome_.family == "bernoulli"
-    return Stack.of(parts, weights=cautious_weights(hold, told, binary=binary))
+    return Stack.of(parts, weights=cautious_weights(hold, [_answer(part, hold.x, answers) for part in parts]))
 
 
 def _menus(models: dict[str, Model], x: NDArray[np.float32], answers: Answers) -> dict[str, Menu]:
