@@ -12,7 +12,7 @@ from largesse.benchmark.problems import FEATURES, MAIN, REAL, SHARES
 from largesse.benchmark.studies import Study
 from largesse.benchmark.tables import mean_sd, paired, seeds
 
-__all__ = ["picture", "runs_of", "text"]
+__all__ = ["drawable", "picture", "runs_of", "text"]
 
 Runs = list[dict[str, Any]]
 
@@ -115,14 +115,20 @@ def _seconds(study: Study, runs: Runs) -> list[str]:
     return lines
 
 
+def drawable(study: Study, held: Runs) -> dict[tuple[str, str], Runs]:
+    """Returns the cells that hold the base of a study and another of its methods, as `runs_of` does."""
+    both = [run for run in held if study.base in run["methods"] and len(set(study.methods) & set(run["methods"])) > 1]
+    return runs_of(study, both)
+
+
 def picture(study: Study, held: Runs, place: Path) -> None:
-    """Draws each method's paired difference to the base, one panel for each problem."""
+    """Draws each method's paired difference to the base, one panel for each problem that has any."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    found = runs_of(study, held)
+    found = drawable(study, held)
     labels = [label for label in study.methods if label != study.base][::-1]
     size = (3 + 3.2 * len(found), 1.2 + 0.26 * len(labels))
     figure, axes = plt.subplots(1, len(found), figsize=size, sharey=True, squeeze=False, layout="constrained")

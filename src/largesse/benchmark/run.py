@@ -178,7 +178,7 @@ def _held(folder: Path) -> list[dict[str, Any]]:
 
 
 def _drawn(study: Study, held: list[dict[str, Any]], place: Path) -> str | None:
-    if study.by_budget or study.timed or not any(pages.runs_of(study, held).values()):
+    if study.by_budget or study.timed or not pages.drawable(study, held):
         return None
     temporary = place.with_suffix(".tmp.png")
     pages.picture(study, held, temporary)

@@ -95,6 +95,7 @@ TUNED, BI = "pool-then-tune, likelihood networks", "Bi-DFCL, taught by the mean 
 BI_FIXED = "Bi-DFCL, taught by the mean of four, gates fixed at ½"
 BI_FOCUSED = "Bi-DFCL, likelihood networks, decision-focused teacher, then tuned"
 BI_SERVED = "Bi-DFCL, served with the mean of four"
+SHUT = "likelihood networks, the epochs of Bi-DFCL without a bridge"
 WEIGHED, RECOMMENDED = "the four, weighed on held-back rows", "Bi-DFCL and the four, weighed on held-back rows"
 _MEMBERS, _SEEN = 2, 0.8
 
@@ -199,6 +200,7 @@ _OURS = {
         _pooled, (TSM_BOTH, POOLED_TUNED), tune=True
     ),
     LIKELIHOOD: _seen(_likelihood),
+    SHUT: _ours(_likelihood, (LIKELIHOOD, LIKELIHOOD), gates=Gates(by="fixed", start=1e-6)),
     TUNED: _tuned(_likelihood, LIKELIHOOD),
     LIGHTGBM: _seen(lambda b: Boosting(outcome=b.outcome, seed=b.seed)),
     LIGHTGBM_RCT: _seen(lambda b: Boosting(outcome=b.outcome, data="rct", seed=b.seed)),
