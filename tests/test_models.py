@@ -569,6 +569,8 @@ def test_trees_are_added_as_long_as_unseen_rows_gain(n: int):
     assert np.corrcoef(menu.value[np.arange(n), t], told)[0, 1] > 0.95
     fixed = Boosting(rounds=7, seed=1).fit(Logs(x=x, treatment=t, value=told, cost=1.0 * t))
     assert fixed.trees_["value"].boosters[0].num_trees() == 7
+    with pytest.raises(DataError, match=r"rounds\[0\] == 0"):
+        Boosting(rounds=0).fit(Logs(x=x, treatment=t, value=told, cost=1.0 * t))
 
 
 def test_few_rows_are_all_learned_from_in_the_end():

@@ -76,7 +76,7 @@ class Trees:
         if level is not None and ordered and self.monotone:
             params["monotone_constraints"] = [0] * level + [1]
         categorical = [level] if level is not None and not ordered else "auto"
-        data = lgb.Dataset(x, y, weight=weight, categorical_feature=categorical, params=params, free_raw_data=False)
+        data = lgb.Dataset(x, y, weight=weight, categorical_feature=categorical, params=params)
         return _stopped(params, data, len(y)) if self.rounds is None else lgb.train(params, data, self.rounds)
 
     def predict(self, x: NDArray[Any], m: int) -> NDArray[np.float64]:
@@ -171,6 +171,10 @@ class Boosting(Model):
     def _plan(self) -> dict[str, Trees]:
         """Returns the quantities to learn, unfitted."""
         _check.choice("strategy", self.strategy, ("S", "T"))
+        if self.rounds is not None:
+            _check.integers(
+                "rounds", [self.rounds], low=1, high=10**6, rule="must be >= 1", remedy="None finds a number."
+            )
         if self.monotone and not (self.strategy == "S" and self.outcome_.ordered):
             raise _check.refuse(
                 "monotone", True, "needs strategy='S' and an outcome with ordered levels",

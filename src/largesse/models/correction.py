@@ -67,7 +67,7 @@ class Corrected(Model):
         base = clone(self.base).set_params(outcome=self.outcome_, data="rct" if obs is None else "obs")
         self.base_ = base.fit(rct, obs, validation=validation)
         answer = self.base_.respond(rct.x) if obs is not None else cross_fitted(base, rct, None)
-        self.trees_ = {}
+        self.trees_: dict[str, Forest | None] = {}
         logged = {"value": rct.value, "cost": rct.cost, "redeem": (rct.value > 0).astype(np.float64)}
         for name, family in self._families().items():
             table = getattr(answer, name)
@@ -90,7 +90,7 @@ class Corrected(Model):
 
     def _correct(
         self, rct: Logs, name: str, family: str, link: NDArray[np.float64], y: NDArray[np.float64]
-    ) -> lgb.Booster | None:
+    ) -> Forest | None:
         rows = np.arange(rct.n)
         if self._free(name):
             rows = rows[rct.treatment > 0]
@@ -114,24 +114,27 @@ class Corrected(Model):
             callbacks=[lgb.early_stopping(_PATIENCE, verbose=False)],
         )  # fmt: skip
         best = len(next(iter(trace.values())))
-        return lgb.train(params, data, best) if best > 1 else None
+        return self._forest(lgb.train(params, data, best)) if best > 1 else None
+
+    def _forest(self, booster: lgb.Booster) -> Forest:
+        d = len(self.features_)  # then each treatment's own score, then its code
+        return Forest(booster, len(self.treatments_), own=d, treatment=d + 1)
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         answer = self.base_.respond(x)
         tables = {name: getattr(answer, name) for name in ("value", "redeem", "cost")}
         families = self._families()
-        for name, booster in self.trees_.items():
-            if booster is not None:
-                tables[name] = self._move(x, name, families[name], tables[name], booster)
+        for name, forest in self.trees_.items():
+            if forest is not None:
+                tables[name] = self._move(x, name, families[name], tables[name], forest)
         if self.outcome_.family == "bernoulli":
             tables["redeem"] = tables["value"]
         return Response(**tables)
 
     def _move(
-        self, x: NDArray[Any], name: str, family: str, table: NDArray[Any], booster: lgb.Booster
+        self, x: NDArray[Any], name: str, family: str, table: NDArray[Any], forest: Forest
     ) -> NDArray[np.float64]:
-        link, d = link_of(family, table), x.shape[1]
-        forest = Forest(booster, link.shape[1], own=d, treatment=d + 1)
+        link = link_of(family, table)
         out = mean_of(family, link + forest.raw(x, self.n_threads, link))
         if self._free(name):
             out[:, 0] = table[:, 0]
@@ -140,10 +143,11 @@ class Corrected(Model):
     def state(self) -> State:
         """Returns the base's state and the trees in LightGBM's text form."""
         settings, arrays = self.base_.state()
-        trees = {name: None if b is None else b.model_to_string() for name, b in self.trees_.items()}
+        trees = {name: None if f is None else f.booster.model_to_string() for name, f in self.trees_.items()}
         return {"settings": settings, "trees": trees}, {f"base.{k}": v for k, v in arrays.items()}
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
         self.base_ = self.restored_base(settings, arrays)
-        self.trees_ = {k: None if v is None else lgb.Booster(model_str=v) for k, v in settings["trees"].items()}
+        told = settings["trees"].items()
+        self.trees_ = {name: None if text is None else self._forest(lgb.Booster(model_str=text)) for name, text in told}

@@ -237,7 +237,7 @@ class _Trees:
     """value_ij + unit δ_j(x, value), δ_0 = 0, boosted along the gradient of the decision loss of all rows."""
 
     def __init__(self, booster: lgb.Booster | None, unit: float, n_threads: int) -> None:
-        self.booster, self.unit, self.n_threads = booster, unit, n_threads
+        self.forest, self.unit, self.n_threads = None if booster is None else Forest(booster), unit, n_threads
 
     @classmethod
     def grown(cls, x: Tensor, value: Tensor, cost: Tensor, objective: Objective, seed: int, n_threads: int) -> _Trees:
@@ -265,14 +265,15 @@ class _Trees:
         return cls(lgb.train(params, data, _ROUNDS), unit, n_threads)
 
     def apply(self, x: Tensor, value: Tensor) -> Tensor:
-        if self.booster is None:
+        if self.forest is None:
             return value
         rows = torch.cat([x, value / self.unit], 1).numpy()
-        move = torch.tensor(Forest(self.booster).raw(rows, self.n_threads), dtype=value.dtype)
+        move = torch.tensor(self.forest.raw(rows, self.n_threads), dtype=value.dtype)
         return torch.cat([value[:, :1], value[:, 1:] + self.unit * move], 1)
 
     def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:
-        return None if self.booster is None else self.booster.model_to_string(), {"unit": np.array(self.unit)}
+        text = None if self.forest is None else self.forest.booster.model_to_string()
+        return text, {"unit": np.array(self.unit)}
 
 
 def _given(outcome: Outcome) -> Outcome:
