@@ -601,3 +601,21 @@ def test_members_of_a_mean_are_trained_for_different_lengths():
     for wrong in ((), (0.0,), (1.0, -1.0), (float("nan"),)):
         with pytest.raises(DataError, match="lengths"):
             MLP(lengths=wrong).fit(logs)
+
+
+@pytest.mark.parametrize("strategy", ["S", "T"])
+def test_learned_costs_are_those_of_the_treatment(strategy: str):
+    """Control costs nothing and is not learned from: what is asked of the others must not slip by one."""
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(2000, 2)), rng.integers(0, 4, 2000)
+    paid = t * (1 + (x[:, 0] > 0)) + 0.1 * rng.normal(size=2000) * (t > 0)
+    logs = Logs(x=x, treatment=t, value=rng.normal(size=2000), cost=np.maximum(paid, 0.0))
+    plain = {"min_data_in_leaf": 20, "feature_fraction": 1.0}
+    model = Boosting(rounds=60, strategy=strategy, params=plain).fit(logs)
+    assert model.outcome_.cost_rule == "learned"
+    want = np.arange(4) * (1 + (x[:, :1] > 0))
+    np.testing.assert_allclose(model.predict(x).cost, want, atol=0.35)
+    trees, again = model.trees_["cost"], np.ones(2000)
+    before = trees.predict(logs.x, 4)
+    trees.fit(logs.x, t, again * (5 + x[:, 1]), again, True)
+    assert np.abs(trees.predict(logs.x, 4)[:, 1:] - before[:, 1:]).mean() > 1, "what is learned anew is asked anew"

@@ -162,14 +162,8 @@ def _laid_out(told: dict[str, Any], apart: tuple[int | None, int | None], m: int
         single=np.array([below(c) for c in threshold], np.float32), keep=np.array([node[2] for node in nodes], kind),
         first=np.cumsum([0, *(len(walk.nodes) for walk in walks)]), fixed=fixed, same=alike.astype(np.int64).reshape(-1, m),
         leaf=leaf, column=np.arange(len(trees)) % classes, width=max(classes, m),
-        mean=_MEANS.get(_objective(told)) if classes == 1 else None,
+        mean=_MEANS.get(told.get("objective", "")),
     )  # fmt: skip
-
-
-def _objective(told: dict[str, Any]) -> str:
-    """Returns a name of `_MEANS`, or another; the power of a Tweedie loss does not change its mean."""
-    name = str(told.get("objective", ""))
-    return "tweedie" if name.startswith("tweedie ") else name
 
 
 class _Walk:
