@@ -520,6 +520,12 @@ def test_named_models_take_the_budgets_of_the_run():
         assert make(name, settings).decision.budgets == (0.3, 0.6), name
 
 
+def test_epochs_of_the_run_are_those_of_every_member():
+    own, given = (make("mlp-rct", Settings(Outcome("bernoulli", "learned"), epochs=epochs)) for epochs in (None, 7))
+    assert [own._lasting(k).epochs for k in range(3)] == [5, 10, 15]
+    assert [given._lasting(k).epochs for k in range(3)] == [7, 7, 7]
+
+
 def test_named_networks_keep_their_trainings_where_the_run_says():
     settings = Settings(outcome=Outcome(family="bernoulli"), checkpoint="kept")
     for name in ("mlp-rct", "mlp-published", "dfcl", "pool-then-tune", "drp", "drm", "dum", "dpm"):

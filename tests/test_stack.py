@@ -94,7 +94,8 @@ def test_fitted_weights_go_from_even_as_far_as_rows_tell(n, taken):
     assert cautious_weights(heavy, told) == pytest.approx((0.5 + half / 2, 0.5 - half / 2), abs=1e-5)
 
 
-def test_weights_of_models_that_tell_who_buys_are_the_most_likely():
+@pytest.mark.parametrize("apart", [3.0, 1.1])
+def test_weights_of_models_that_tell_who_buys_are_the_most_likely(apart):
     rng = np.random.default_rng(0)
     n = 20_000
     p, t = rng.uniform(0.001, 0.02, size=(n, 2)), rng.integers(0, 2, n)
@@ -102,8 +103,8 @@ def test_weights_of_models_that_tell_who_buys_are_the_most_likely():
     value = bought * rng.lognormal(2, 1, n)
     logs = Logs(x=np.zeros((n, 1)), treatment=t, value=value, cost=1.0 * t, weight=rng.uniform(0.5, 2, n),
                 propensity="uniform")  # fmt: skip
-    off = rng.uniform(0.3, 3, size=(n, 2))
-    tables = (p * off, p * rng.uniform(0.3, 3, size=(n, 2)), np.full((n, 2), 0.01))
+    low = np.log(apart)
+    tables = [p * np.exp(rng.uniform(-low, low, size=(n, 2))) for _ in range(2)] + [np.full((n, 2), 0.01)]
     told = tuple(Response(9 * a, a, None) for a in tables)
     weights = np.array(stacking_weights(logs, told))
     assert weights.sum() == pytest.approx(1)
@@ -115,7 +116,7 @@ def test_weights_of_models_that_tell_who_buys_are_the_most_likely():
     best = likelihood(weights)
     grid = [(a, b, 1 - a - b) for a in np.linspace(0, 1, 41) for b in np.linspace(0, 1 - a, 41)]
     assert best >= max(map(likelihood, grid)) - 1e-6
-    squares = stacking_weights(logs, [Response(r.value) for r in told])
+    squares = stacking_weights(logs, [Response(r.value / 9) for r in told])
     assert likelihood(squares) < best
 
 
