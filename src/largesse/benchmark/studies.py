@@ -224,6 +224,7 @@ _ABLATION = {
 _SOLVER = {f"k = {k}, {n} steps": _solved(k, n) for k, n in ((1, 10), (5, 10), (5, 50), (10, 10), (10, 50))}
 _LOWER = "Bi-DFCL-PPL, lower level on RCT + OBS"
 _CAUSES = {
+    "Bi-DFCL-PPL, gates shut: the same epochs, no teacher": _bilevel("ppl", gates=Gates(by="fixed", start=1e-6)),
     _LOWER: _bilevel("ppl", "both"),
     f"{_LOWER}, gates fixed at .95": _bilevel("ppl", "both", gates=Gates(by="fixed", start=0.95)),
 }
