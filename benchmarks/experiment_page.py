@@ -122,7 +122,7 @@ def speed_lines() -> list[str]:
     lines.append(f"| {seconds} | {ratios} | {more:.2f} |")
     note = (
         "", "The learner is linear. The machine was shared: seconds tell little, ratios within a turn more. The default trees of",
-        "LightGBM take about 3 µs a row to predict, which is the learner's own work too.", "",
+        "LightGBM are not in this table.", "",
     )  # fmt: skip
     return [*lines, *note]
 

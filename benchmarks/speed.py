@@ -26,7 +26,7 @@ from largesse.models import Boosting
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks" / "speed.md"
 N, M, BUDGETS = 1_000_000, 8, 50
-FEATURES, LEARNED = 40, 100_000
+FEATURES, LEARNED, TREES = 40, 100_000, 100
 
 
 def world(n: int) -> tuple[Menu, Logs]:
@@ -66,7 +66,7 @@ def timed(call, runs: int = 5) -> float:
 def scoring() -> tuple[float, float]:
     """Returns seconds of scoring all units under all treatments by boosted trees: ours, and LightGBM's treatment by treatment."""
     drawn = simulate.money_off(seed=0, n_features=FEATURES)
-    model = Boosting().fit(drawn.rct(LEARNED, seed=1))
+    model = Boosting(rounds=TREES).fit(drawn.rct(LEARNED, seed=1))
     x, booster = drawn.rct(N, seed=2).x, model.trees_["value"].boosters[0]
     model.respond(x[:1000])
 
@@ -94,7 +94,7 @@ def main() -> None:
         "",
         f"{N:,} units × {M} treatments, float32, one thread, {platform.machine()}, NumPy {np.__version__}.",
         f"Compile time excluded. Plan and curve: against bisection in NumPy, {STEPS} steps (curve: one budget × {BUDGETS}).",
-        f"Scoring: `Boosting` (100 trees, {FEATURES} features) under every treatment, against LightGBM's own `predict`,",
+        f"Scoring: `Boosting` ({TREES} trees, {FEATURES} features) under every treatment, against LightGBM's own `predict`,",
         "treatment by treatment. Rivals in the same run.",
         "",
         "| job | seconds | rival, seconds | ratio |",
