@@ -12,7 +12,7 @@ from typing import Any
 from largesse.benchmark import tables
 from largesse.benchmark.tables import seeds as of_seeds
 
-__all__ = ["PAGES", "arguments", "load", "mean_sd", "of_seeds", "paired", "run", "store"]
+__all__ = ["FEW", "PAGES", "TREES", "arguments", "load", "mean_sd", "of_seeds", "paired", "run", "store"]
 TREES = 100
 FEW = f"LightGBM has {TREES} trees here; by default it grows until rows that are held back stop gaining."
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"

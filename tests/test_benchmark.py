@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from largesse import benchmark as room
 from largesse.allocate import assign
-from largesse.benchmark import problems, run, studies
+from largesse.benchmark import pages, problems, run, studies
 from largesse.benchmark.problems import MAIN, SCALES, SHARES, Scale, problem
 from largesse.benchmark.run import Cell, benchmark
 from largesse.benchmark.tables import mean_sd, paired
@@ -110,6 +110,22 @@ def fakes(monkeypatch) -> list[str]:
     for label, of in {"a": (), "b": ("a",), "fails": (), "c": ("a", "b")}.items():
         monkeypatch.setitem(studies.METHODS, label, studies.Method(making(label), of))
     return made
+
+
+def test_the_twin_has_no_rows_beside_those_of_its_trial():
+    with pytest.raises(
+        DataError, match=r"scale == 'more_rct': the CRITEO twin is cut from one trial\. Give one of tiny"
+    ):
+        problem("criteo_twin", "more_rct", 0)
+
+
+def test_a_picture_holds_only_what_can_be_compared():
+    study = studies.STUDIES["bidfcl"]
+    alone = {"scale": "main", "world": "discount", "seed": 0, "methods": {studies.LIGHTGBM: {}}}
+    both = {"scale": "small", "world": "discount", "seed": 0, "methods": {study.base: {}, studies.LIGHTGBM: {}}}
+    elsewhere = both | {"scale": "more_rct"}
+    assert set(pages.drawable(study, [alone, both, elsewhere])) == {("small", "discount")}
+    assert set(pages.runs_of(study, [alone, both, elsewhere])) == {("small", "discount"), ("main", "discount")}
 
 
 class TestCells:

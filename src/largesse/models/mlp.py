@@ -35,8 +35,8 @@ class MLP(Model):
         members: Networks to average, each with its own start and row order.
         schedule: Epochs, batch, rate, decay, averaging.
         lengths: Epochs of each member, in multiples of the schedule's; members take turns. How long suits a table is not known
-            beforehand, and held-out likelihood does not tell (levels are overfitted before effects): a mean of short and long
-            trainings stays within a few points of the best of them (docs/benchmarks/lengths.md).
+            beforehand; a mean of short and long trainings stays within a few points of the best of them
+            (docs/benchmarks/lengths.md).
         dropout: Share of hidden units left out in each step.
         arm_weighted: Weigh rows so that every arm counts alike: a_i = n / (M n_{t_i}).
         plain: Free heads and squared errors for value and cost, as in the published systems.

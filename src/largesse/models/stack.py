@@ -201,9 +201,13 @@ def _mixed(chance: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[n
         return -float(share @ np.log(mixed)) * _SHARP, -_SHARP * (chance.T @ (share / mixed))
 
     one = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(k)}
-    found = minimize(loss, np.full(k, 1 / k), jac=True, method="SLSQP", bounds=[(0, 1)] * k, constraints=one)
+    even = np.full(k, 1 / k)
+    found = minimize(loss, even, jac=True, method="SLSQP", bounds=[(0, 1)] * k, constraints=one)
     weight = np.maximum(found.x, 0.0)
-    return np.asarray(weight / weight.sum(), np.float64)
+    weight /= max(weight.sum(), 1e-300)
+    return np.asarray(
+        weight if loss(weight)[0] <= loss(even)[0] else even, np.float64
+    )  # a failed search changes nothing
 
 
 def cautious_weights(logs: Logs, responses: Sequence[Response]) -> tuple[float, ...]:
