@@ -29,19 +29,21 @@ NOISE = (1, 4, 16)
 SHARES = (0.10, 0.25, 0.50, 0.75)
 SCALES = {"small": (40_000, 200_000, 100_000), "tiny": (3_000, 6_000, 5_000)}  # trial, log, test
 FEATURES = 40  # as on the map of benchmarks/when.py; responses depend on 32 of them at any number
-K = 32  # clusters of the ablation
+K, ABLATED = 32, 2  # clusters of the ablation, and its worlds
 
 TWO, HRC_LABEL, LIGHT = "two stages (network), RCT + OBS", "HRC, RCT + OBS", "LightGBM S, RCT + OBS"
+OWN = "HRC's three networks, not clustered"
 METHODS = (
-    HRC_LABEL, TWO, LIGHT, "DHCL (DPM), RCT", "DFCL-PPL, RCT", "DFCL-PIFD, RCT", "pool-then-tune (PPL)",
+    HRC_LABEL, TWO, OWN, LIGHT, "DHCL (DPM), RCT", "DFCL-PPL, RCT", "DFCL-PIFD, RCT", "pool-then-tune (PPL)",
     "Bi-DFCL",
 )  # fmt: skip
 SMALL = "no clusters: the network of value and cost itself (64-32)"
 BODIES = {
-    "the features themselves": "x",
-    "h of a network of the value alone": "value",
+    "the features themselves, each as much as any": "x",
+    "h of the network of value and cost, each entry as much as any": "plain",
     "h of the network of value and cost": "both",
-    "the same, task weights learned": "learned",
+    "h of a network of the value alone": "value",
+    "h of the network of value and cost, task weights learned": "learned",
     "the same, and arms of the log made alike (MMD, weight 0.1)": "balanced",
     "h of the Bi-DFCL network": "Bi-DFCL",
 }
@@ -108,6 +110,8 @@ class Cell:
             return self._start("both").base
         if label == HRC_LABEL:
             return HRC(**how).fit(self.rct, self.obs)
+        if label == OWN:
+            return MLP(members=3, hidden=(64, 32), lengths=(1,), **how).fit(self.rct, self.obs)
         if label == LIGHT:
             return Boosting(rounds=TREES, **how).fit(self.rct, self.obs)
         if label == "DHCL (DPM), RCT":
@@ -131,7 +135,7 @@ class Cell:
         if label == SMALL:
             return MLP(outcome=self.outcome, **how).fit(self.rct, self.obs)
         body = BODIES[label.partition(" clusters of ")[2]]
-        if body in ("x", "both"):
+        if body in ("x", "plain", "both"):
             net = self.model(SMALL)
         elif body == "Bi-DFCL":
             net = self.model("Bi-DFCL")
@@ -142,19 +146,23 @@ class Cell:
         else:
             tasks = Tasks(weights="learned", balance=0.1 if body == "balanced" else 0.0)
             net = MLP(outcome=self.outcome, tasks=tasks, **how).fit(self.rct, self.obs)
-        clusters = raw() if body == "x" else HRC
+        clusters = plain(body == "x") if body in ("x", "plain") else HRC
         return clusters(sizes=(K,), outcome=self.outcome, seed=self.seed).learn_from(net, self.rct)
 
 
-def raw():
-    """Returns an HRC that clusters the features as they are."""
-    from largesse.models import HRC
+def plain(raw: bool):
+    """Returns an HRC to which every entry counts as much as any: of the representation, or of the features as they are."""
+    from largesse.models import HRC, hrc
 
-    class Raw(HRC):
+    class Plain(HRC):
         def _hidden(self, body, x):
-            return np.asarray(x, np.float64)
+            return np.asarray(x, np.float64) if raw else super()._hidden(body, x)
 
-    return Raw
+        def _view(self, h, menu, weights):
+            scale = h.std(0)
+            return hrc.View(h.mean(0), np.diag(np.where(scale > 1e-9, 1 / np.maximum(scale, 1e-9), 0)))
+
+    return Plain
 
 
 def cell(task: tuple[str, str, int, int, str]) -> str:
@@ -168,7 +176,7 @@ def cell(task: tuple[str, str, int, int, str]) -> str:
         "seconds": {}, "clusters": {},
     }  # fmt: skip
     held = Cell(scale, name, k, seed)
-    for label in (*METHODS, *ABLATION):
+    for label in wanted(seed):
         if label in cached["gains"]:
             continue
         start = time.perf_counter()
@@ -187,6 +195,11 @@ def cell(task: tuple[str, str, int, int, str]) -> str:
             cached["clusters"][label] = model.n_clusters
         store(place, cached)
     return f"{scale} {name} x{k} {seed}"
+
+
+def wanted(seed: int) -> tuple[str, ...]:
+    """Returns the labels of a world."""
+    return (*METHODS, *ABLATION) if seed < ABLATED else METHODS
 
 
 def where(into: Path, scale: str, name: str, k: int, seed: int) -> Path:
@@ -257,7 +270,7 @@ def main() -> None:
     tasks = [
         (given.scale, world, k, seed, str(given.into))
         for seed in range(given.seeds) for world in WORLDS for k in NOISE
-        if {*METHODS, *ABLATION} - set(load(where(given.into, given.scale, world, k, seed)).get("gains", {}))
+        if set(wanted(seed)) - set(load(where(given.into, given.scale, world, k, seed)).get("gains", {}))
     ]  # fmt: skip
     if tasks and not given.table:
         run(cell, tasks, given.processes)

@@ -10,8 +10,9 @@ import torch
 from scipy.stats import norm
 from sklearn.base import clone
 
-from largesse.allocate import Chance, plan_clusters
+from largesse.allocate import Chance, frontier, plan_clusters
 from largesse.errors import DataError, NotFittedError
+from largesse.menu import Menu
 from largesse.models import DFCL, HRC, MLP, BiDFCL, Boosting, Calibrated, Outcome, Schedule, hrc
 from largesse.models._body import Body
 from largesse.models._cells import Means, cell_means, merged, shrunk
@@ -172,20 +173,23 @@ def test_what_shrinkage_leaves_of_the_error():
     np.testing.assert_allclose(found.error[:, 0], left, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("rows", "nearer"), [(300, "network"), (30_000, "trial")])
+@pytest.mark.parametrize(("rows", "nearer"), [(100, "network"), (30_000, "trial")])
 def test_cells_are_the_networks_while_the_trial_is_small(rows: int, nearer: str):
     """A network that is off by a known amount: a small trial cannot tell, a large one corrects it."""
-    rct = orders(rows, seed=3)
     net = MLP(members=1, hidden=(16, 8), schedule=FAST).fit(orders(6000, seed=4))
     with torch.no_grad():
         net.nets_[0].value.bias[2] += 0.35  # the logit of the last treatment
-    model = HRC(sizes=(6,), least=1).learn_from(net, rct)
-    of, m = model.clusters(rct.x), rct.n_treatments
-    cells = model.groups_.value.mean
-    told = np.array([net.respond(rct.x).value[of == k].mean(0) for k in range(len(cells))])
-    seen = np.array([[rct.value[(of == k) & (rct.treatment == j)].mean() for j in range(m)] for k in range(len(cells))])
-    effect = [table[:, 2] - table[:, 0] for table in (cells, told, seen)]
-    to_network, to_trial = (np.abs(effect[0] - other).mean() for other in effect[1:])
+    away = []
+    for seed in (3, 5, 7):
+        rct = orders(rows, seed=seed)
+        model = HRC(sizes=(6,), least=1).learn_from(net, rct)
+        of, arm = model.clusters(rct.x), rct.treatment
+        cells = model.groups_.value.mean
+        told = np.array([net.respond(rct.x).value[of == k].mean(0) for k in range(len(cells))])
+        seen = np.array([[rct.value[(of == k) & (arm == j)].mean() for j in range(3)] for k in range(len(cells))])
+        effect = [table[:, 2] - table[:, 0] for table in (cells, told, seen)]
+        away.append([np.abs(effect[0] - other).mean() for other in effect[1:]])
+    to_network, to_trial = np.mean(away, axis=0)
     assert (to_network < 0.5 * to_trial) == (nearer == "network"), (to_network, to_trial)
     assert (to_trial < 0.5 * to_network) == (nearer == "trial"), (to_network, to_trial)
 
@@ -196,7 +200,8 @@ def test_guesses_are_the_weighted_means_of_the_networks_answers(monkeypatch: pyt
     rct = replace(orders(600), weight=rng.uniform(0.2, 3, 600))
     told = Response(*rng.normal(size=(3, 600, rct.n_treatments)))
     h = rng.normal(size=(600, 2))
-    groups, alike = (hrc._grouped(h, answer, rct, 4, 1, 0) for answer in (told, replace(told, redeem=None)))
+    view = hrc.View(h.mean(0), np.eye(2))
+    groups, alike = (hrc._grouped(h, view, answer, rct, 4, 1, 0) for answer in (told, replace(told, redeem=None)))
     assert len(groups.value.mean) > 1
     assert not np.ptp(alike.redeem.mean, axis=0).any(), "of what the network does not tell, all clusters are alike"
     cluster = groups.number(h)
@@ -210,7 +215,58 @@ def test_guesses_are_the_weighted_means_of_the_networks_answers(monkeypatch: pyt
 
 def test_the_representation_is_the_output_of_two_layers():
     net = MLP(members=1, hidden=(9, 5, 7), schedule=FAST)
-    assert HRC(net, sizes=(2,)).fit(orders(400)).groups_.centre.shape == (5,)
+    assert HRC(net, sizes=(2,)).fit(orders(400)).groups_.view.centre.shape == (5,)
+
+
+def test_units_are_near_whose_treatments_are_worth_the_same():
+    """What moves no treatment's worth against another's does not count, however much it varies."""
+    rng = np.random.default_rng(0)
+    h = rng.normal(size=(3000, 3)) * (1.0, 1.0, 50.0)
+    level = 9 * h[:, 1] + h[:, 2]
+    value = np.column_stack([level, level + 2 + h[:, 0], level + 3 + h[:, 0]])
+    menu = Menu(value=value, cost=np.array([0.0, 1.0, 2.0]) + np.zeros((3000, 1)))
+    view = hrc.View.of(h, menu, np.ones(3000))
+    points, effect = view(h), h[:, 0] - h[:, 0].mean()
+    assert (points**2).sum(1).mean() == pytest.approx(1, rel=0.01)
+    assert np.sqrt((points**2).sum(1)) == pytest.approx(np.abs(effect) / effect.std(), abs=0.02)
+
+
+def test_money_counts_at_the_prices_of_budgets():
+    """Two treatments of the same effect, one of which costs some units more: the dearer money, the further are they apart."""
+    rng = np.random.default_rng(1)
+    h = rng.normal(size=(4000, 2))
+    cost = np.column_stack([np.zeros(4000), np.exp(h[:, 1] / 4)])
+    menu = Menu(value=np.column_stack([np.zeros(4000), 2 + 0.1 * h[:, 0]]), cost=cost)
+    prices = frontier(menu).price_at(np.array(hrc._SHARES) * cost[:, 1].sum())
+    view = hrc.View.of(h, menu, np.ones(4000))
+    worth = np.column_stack([menu.value[:, 1] - price * cost[:, 1] for price in prices])
+    fit = (
+        np.column_stack([np.ones(4000), h]) @ np.linalg.lstsq(np.column_stack([np.ones(4000), h]), worth, rcond=None)[0]
+    )
+    a, b = rng.integers(0, 4000, (2, 500))
+    expected = ((fit[a] - fit[b]) ** 2).sum(1)
+    found = ((view(h[a]) - view(h[b])) ** 2).sum(1)
+    np.testing.assert_allclose(found / found.mean(), expected / expected.mean(), atol=0.02)
+
+
+def test_a_network_that_tells_no_unit_from_another_has_one_cluster():
+    logs = orders(600)
+    net = MLP(members=1, hidden=(6, 4), schedule=FAST).fit(logs)
+    with torch.no_grad():
+        net.nets_[0].body[0].weight.zero_()
+    model = HRC(sizes=(8,)).learn_from(net, logs)
+    assert model.n_clusters == 1
+    assert np.isfinite(model.predict(logs.x).value).all()
+
+
+def test_the_body_of_several_members_is_all_of_them_side_by_side():
+    logs = orders(500)
+    net = MLP(members=2, lengths=(1, 2), hidden=(9, 5), schedule=FAST).fit(logs)
+    parts = []
+    for one in net.nets_:
+        with torch.inference_mode():
+            parts.append(one.body(one.standardise(torch.tensor(logs.x))).numpy())
+    np.testing.assert_allclose(Body.of(net).hidden(logs.x), np.column_stack(parts), rtol=1e-5, atol=1e-6)
 
 
 def test_the_body_is_that_of_the_network():

@@ -35,7 +35,8 @@ TRIAL, FRESH = orders(5000), orders(3000, seed=9)
 
 @pytest.fixture(scope="module")
 def teacher() -> HRC:
-    return HRC(NET, sizes=(16,), least=80).fit(TRIAL)
+    two = MLP(members=2, hidden=(16, 8), schedule=FAST)
+    return HRC(two, sizes=(16,), least=80).fit(TRIAL)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
-"""The first two layers of a fitted network: features in, representation out."""
+"""The first two layers of fitted networks: features in, representation out."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Self
 
 import numpy as np
@@ -48,7 +47,7 @@ class Body(Standardised):
 
     Args:
         features: Number of features d.
-        widths: Widths of the two layers.
+        widths: Widths of the two layers; of several networks, their sums.
     """
 
     def __init__(self, features: int, widths: tuple[int, int]) -> None:
@@ -58,13 +57,18 @@ class Body(Standardised):
 
     @classmethod
     def of(cls, model: Model) -> Self:
-        """Returns a copy of the body of a fitted model: of the first network, if it averages several."""
-        net: ResponseNet = network_of("base", model).nets_[0]
-        linear = [layer for layer in net.body.children() if isinstance(layer, nn.Linear)][:2]
-        body = cls(linear[0].in_features, (linear[0].out_features, linear[1].out_features))
-        body.look_like(net)
-        for own, other in zip((body.layers[0], body.layers[2]), linear, strict=True):
-            own.load_state_dict(copy.deepcopy(other.state_dict()))
+        """Returns a copy of the body of a fitted model: of all its networks side by side, if it averages several."""
+        nets: list[ResponseNet] = network_of("base", model).nets_
+        parts = [[layer for layer in net.body.children() if isinstance(layer, nn.Linear)][:2] for net in nets]
+        first, last = zip(*parts, strict=True)
+        body = cls(first[0].in_features, (sum(k.out_features for k in first), sum(k.out_features for k in last)))
+        body.look_like(nets[0])  # all have seen the same rows
+        own = [layer for layer in body.layers if isinstance(layer, nn.Linear)]
+        with torch.no_grad():
+            own[0].weight.copy_(torch.cat([layer.weight for layer in first]))
+            own[1].weight.copy_(torch.block_diag(*[layer.weight for layer in last]))  # type: ignore[no-untyped-call]
+            for mine, others in zip(own, (first, last), strict=True):
+                mine.bias.copy_(torch.cat([layer.bias for layer in others]))
         return body.eval()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ def _bilevel_published(s: Settings) -> Model:
 def _clustered(s: Settings) -> Model:
     from largesse.models.hrc import HRC
 
-    return HRC(_mlp(s, members=1, hidden=(64, 32)), outcome=s.outcome, seed=s.seed)
+    return HRC(_mlp(s, members=s.members, hidden=(64, 32), lengths=(1,)), outcome=s.outcome, seed=s.seed)
 
 
 def _common(s: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from largesse import _check
 from largesse._random import number
 from largesse.allocate.clusters import ClusterCells
+from largesse.allocate.frontier import frontier
 from largesse.evaluate.bootstrap import Grid, row_weights, values_at
 from largesse.evaluate.curve import outcome_curve
 from largesse.logs import Logs
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["HRC", "answer_of"]
 
 _CHUNK = 4096
-_SHARES = (0.1, 0.25, 0.5)  # of the largest spend: budgets at which numbers of clusters are compared
+_SHARES = (0.1, 0.25, 0.5, 0.75)  # of the largest spend: budgets that clusters are made for, and compared at
+_RIDGE = 1e-3  # entries of a representation may be copies of each other
 _DRAWS = 100
 
 
@@ -41,13 +43,14 @@ class HRC(Model):
     """Units clustered by what a network has learned of them; each cluster's response is measured on the trial.
 
     The text of HRC beyond its abstract is not public: representation, clusters and an integer stochastic programme are the
-    paper's, how each is done is this library's: also that what the trial says of a cell is drawn to what the network says of
-    it, by empirical Bayes. `predict` gives the menu of cluster responses, so that the model obeys the
-    same contract as all others; `cells` gives what `largesse.allocate.plan_clusters` plans with.
+    paper's, how each is done is this library's: that units are near whose treatments are worth the same at the prices of some
+    budgets, as far as the representation tells linearly; and that what the trial says of a cell is drawn to what the network
+    says of it, by empirical Bayes. `predict` gives the menu of cluster responses, so that the model obeys the same contract as
+    all others; `cells` gives what `largesse.allocate.plan_clusters` plans with.
 
     Args:
         base: The network whose first two layers are the representation, with at least two layers: `MLP`, or `DFCL` or `BiDFCL`,
-            whose network decisions have moved; its first member's layers, and the answers of all. None: one of layers 64 and 32.
+            whose network decisions have moved; of several members, all. None: three of layers 64 and 32.
         sizes: Numbers of clusters to choose among, rising; one number is taken as it is.
         least: Trial rows that every cell of cluster and treatment needs; thinner clusters are merged with the nearest.
         folds: Parts of the trial that take turns to judge the numbers of clusters, if `fit` is given no validation rows.
@@ -129,13 +132,17 @@ class HRC(Model):
         _check.integers("least", [self.least], low=1, high=10**9, rule="must be >= 1", remedy="Give rows of a cell.")
 
     def _learned(self, rct: Logs, obs: Logs | None, validation: Logs | None = None) -> Model:
-        base = MLP(members=1, hidden=(64, 32), seed=self.seed) if self.base is None else self.base
+        base = MLP(members=3, hidden=(64, 32), lengths=(1,), seed=self.seed) if self.base is None else self.base
         return self.configured(base).fit(rct, obs, validation=validation)
 
     def _grouped(self, fitted: Model, rct: Logs, sizes: Sequence[int]) -> list[_Groups]:
         """Returns clusters of trial rows and their cells, for each number of clusters."""
         h, told = self._hidden(Body.of(fitted), rct.x), fitted.respond(rct.x)
-        return [_grouped(h, told, rct, k, self.least, self.seed) for k in sizes]
+        view = self._view(h, fitted.menu(told), rct.weights)
+        return [_grouped(h, view, told, rct, k, self.least, self.seed) for k in sizes]
+
+    def _view(self, h: NDArray[np.float64], menu: Menu, weights: NDArray[np.float64]) -> View:
+        return View.of(h, menu, weights)
 
     def _hidden(self, body: Body, x: NDArray[np.float32]) -> NDArray[np.float64]:
         return body.hidden(x, 1 if self.base is None else self.base.n_threads)
@@ -219,7 +226,7 @@ class HRC(Model):
     def state(self) -> State:
         """Returns the two layers, the clusters and their cells."""
         g = self.groups_
-        mine = {"centre": g.centre, "scale": g.scale, "centres": g.centres, "into": g.into, "spread": g.spread}
+        mine = {"centre": g.view.centre, "turn": g.view.turn, "centres": g.centres, "into": g.into, "spread": g.spread}
         for name in ("value", "redeem", "cost"):
             mine |= {f"{name}.mean": getattr(g, name).mean, f"{name}.error": getattr(g, name).error}
         return {}, {f"body.{k}": v for k, v in self.body_.arrays().items()} | mine
@@ -230,19 +237,61 @@ class HRC(Model):
         value, redeem, cost = (
             Means(arrays[f"{name}.mean"], arrays[f"{name}.error"]) for name in ("value", "redeem", "cost")
         )
-        centre, scale, centres, into = (arrays[name] for name in ("centre", "scale", "centres", "into"))
-        self.groups_ = _Groups(centre, scale, centres, into, value, redeem, cost, arrays["spread"])
+        view = View(arrays["centre"], arrays["turn"])
+        self.groups_ = _Groups(view, arrays["centres"], arrays["into"], value, redeem, cost, arrays["spread"])
+
+
+class View(NamedTuple):
+    """How near two units are: by what they would gain from each treatment, as far as that is linear in the representation.
+
+    At a price λ of money a treatment is worth value - λ cost. Entries of the representation that move no treatment's worth
+    against another's do not count, however much they vary.
+
+    Attributes:
+        centre: Mean of the representation, (h,).
+        turn: What is taken of it, (h, d).
+    """
+
+    centre: NDArray[np.float64]
+    turn: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, h: NDArray[np.float64], menu: Menu, weights: NDArray[np.float64]) -> Self:
+        """Returns the view that follows a menu of the same rows, by ridge regression, at the prices of some budgets.
+
+        Args:
+            h: Representation of the rows, (N, h).
+            menu: What a network says of them.
+            weights: Of the rows, (N,).
+        """
+        share = weights / weights.sum()
+        centre = share @ h
+        scale = np.sqrt(share @ (h - centre) ** 2)
+        z = (h - centre) / np.where(scale > 1e-9, scale, np.inf)
+        front = frontier(menu)
+        worths = []
+        for price in front.price_at(front.spend[0] + np.array(_SHARES) * (front.spend[-1] - front.spend[0])):
+            worth = menu.value - price * menu.cost
+            worths.append(worth - worth.mean(1, keepdims=True))
+        goal = np.column_stack(worths).astype(np.float64)
+        goal -= share @ goal
+        size = np.sqrt((share @ goal**2).sum())
+        slope = np.linalg.solve((z.T * share) @ z + _RIDGE * np.eye(z.shape[1]), (z.T * share) @ goal)
+        return cls(centre, slope / np.where(scale > 1e-9, scale, np.inf)[:, None] / (size if size > 0 else 1.0))
+
+    def __call__(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns points of rows of the representation, (N, d)."""
+        return (h - self.centre) @ self.turn
 
 
 class _Groups(NamedTuple):
     """Clusters of a representation and their cells.
 
-    `centre` and `scale` standardise the representation, (h,); `centres` (K, h); `into` (K,) says which cluster each is part
-    of; value, redeem and cost are (k, M), `spread` is (k, M, 2, 2).
+    `view` is how the representation is looked at; `centres` (K, d) are points there; `into` (K,) says which cluster each is
+    part of; value, redeem and cost are (k, M), `spread` is (k, M, 2, 2).
     """
 
-    centre: NDArray[np.float64]
-    scale: NDArray[np.float64]
+    view: View
     centres: NDArray[np.float64]
     into: NDArray[np.int64]
     value: Means
@@ -252,11 +301,11 @@ class _Groups(NamedTuple):
 
     def number(self, h: NDArray[np.float64]) -> NDArray[np.int64]:
         """Returns the cluster of each row of the representation, (N,)."""
-        return self.into[_nearest((h - self.centre) / self.scale, self.centres)]
+        return self.into[_nearest(self.view(h), self.centres)]
 
     def distances(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the squared distance of each row of the representation to each cluster's nearest centre, (N, k)."""
-        z, c = (h - self.centre) / self.scale, self.centres
+        z, c = self.view(h), self.centres
         square = (z**2).sum(1)[:, None] - 2 * z @ c.T + (c**2).sum(1)  # (N, K)
         order = np.argsort(self.into, kind="stable")
         first = np.searchsorted(self.into[order], np.arange(self.into.max() + 1))
@@ -269,11 +318,9 @@ def _nearest(z: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np
     return np.concatenate(parts)
 
 
-def _grouped(h: NDArray[np.float64], told: Response, rct: Logs, k: int, least: int, seed: int) -> _Groups:
+def _grouped(h: NDArray[np.float64], view: View, told: Response, rct: Logs, k: int, least: int, seed: int) -> _Groups:
     """Returns at most k clusters of trial rows, of a representation and a network's answers, and their cells."""
-    centre, scale = h.mean(0), h.std(0)
-    scale = np.where(scale > 1e-9, scale, 1.0)
-    z = (h - centre) / scale
+    z = view(h)
     means = MiniBatchKMeans(min(k, len(z)), n_init=3, batch_size=_CHUNK, random_state=number(seed, k) % 2**31)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters
@@ -295,7 +342,7 @@ def _grouped(h: NDArray[np.float64], told: Response, rct: Logs, k: int, least: i
     value = cells(rct.value, told.value, True)
     redeem = cells((rct.value > 0).astype(np.float64), told.redeem, True)
     cost = cells(rct.cost, told.cost, False)
-    return _Groups(centre, scale, centres, into, value, redeem, cost, spreads(rct, cluster, count))
+    return _Groups(view, centres, into, value, redeem, cost, spreads(rct, cluster, count))
 
 
 def answer_of(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> Response:

@@ -258,7 +258,7 @@ def _gap(distance: NDArray[np.float64]) -> float:
 def _folded(teacher: HRC, gap: float) -> ClassNet:
     """Returns the teacher as one network: its two layers, and a linear layer that scores its centres.
 
-    -|z - c|² = 2 z·c - |c|² - |z|²,  z = (h - centre) / scale: but for |z|², which all centres share, that is linear in h.
+    -|z - c|² = 2 z·c - |c|² - |z|²,  z = (h - centre) turn: but for |z|², which all centres share, that is linear in h.
     """
     g, net = teacher.groups_, teacher.body_
     layers = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
@@ -266,8 +266,8 @@ def _folded(teacher: HRC, gap: float) -> ClassNet:
     members = np.stack([np.resize(np.flatnonzero(g.into == k), counts.max()) for k in range(len(counts))])
     found = ClassNet(len(teacher.features_), tuple(layer.out_features for layer in layers), members)
     found.look_like(net)
-    weight = 2 * g.centres / g.scale / gap
-    bias = -((g.centres**2).sum(1) / gap + weight @ g.centre)
+    weight = 2 * g.centres @ g.view.turn.T / gap
+    bias = -((g.centres**2).sum(1) / gap + weight @ g.view.centre)
     with torch.no_grad():
         for mine, layer in zip((found.body[0], found.body[2]), layers, strict=True):
             mine.load_state_dict(layer.state_dict())
