@@ -267,7 +267,8 @@ class View(NamedTuple):
         share = weights / weights.sum()
         centre = share @ h
         scale = np.sqrt(share @ (h - centre) ** 2)
-        z = (h - centre) / np.where(scale > 1e-9, scale, np.inf)
+        scale[scale <= 1e-9] = np.inf  # what never varies tells nothing
+        z = (h - centre) / scale
         front = frontier(menu)
         worths = []
         for price in front.price_at(front.spend[0] + np.array(_SHARES) * (front.spend[-1] - front.spend[0])):
@@ -277,7 +278,7 @@ class View(NamedTuple):
         goal -= share @ goal
         size = np.sqrt((share @ goal**2).sum())
         slope = np.linalg.solve((z.T * share) @ z + _RIDGE * np.eye(z.shape[1]), (z.T * share) @ goal)
-        return cls(centre, slope / np.where(scale > 1e-9, scale, np.inf)[:, None] / (size if size > 0 else 1.0))
+        return cls(centre, slope / scale[:, None] / (size if size > 0 else 1.0))
 
     def __call__(self, h: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns points of rows of the representation, (N, d)."""
