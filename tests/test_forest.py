@@ -48,6 +48,26 @@ def test_every_treatment(leaves, categorical):
     assert forest.raw(x[:0]).shape == (0, M)
 
 
+@pytest.mark.parametrize("layout", ["C", "F"])
+def test_rows_are_only_read(layout):
+    x, t, y = rows()
+    x[:9, 0] = 1e-36  # LightGBM takes it for 0
+    own = np.abs(x[:, :1]).astype(np.float64) * np.arange(M)
+    own[:9] = 1e-36
+    forest = Forest(grown(np.column_stack([x, own[np.arange(len(x)), t], t]), y), M, own=D, treatment=D + 1)
+    want, before = forest.raw(x, own=own), (x.copy(), own.copy())
+    given = [np.array(table, order=layout) for table in (x, own)]
+    for table in given:
+        table.flags.writeable = False
+    assert np.array_equal(forest.raw(given[0], own=given[1]), want)
+    one = [table[:1] for table in given]
+    assert np.array_equal(forest.raw(one[0], own=one[1]), want[:1])
+    loose = [np.array(table, order=layout) for table in before]
+    forest.raw(loose[0], own=loose[1])
+    assert np.array_equal(loose[0], before[0])
+    assert np.array_equal(loose[1], before[1])
+
+
 @pytest.mark.parametrize("objective", ["regression", "binary", "poisson", "gamma", "tweedie"])
 def test_means(objective):
     x, t, y = rows()

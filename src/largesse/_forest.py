@@ -82,9 +82,9 @@ class Forest:
         cuts = laid.threshold if double else laid.single
 
         def work(block: slice) -> None:
-            columns = np.ascontiguousarray(x[block].T, np.float64 if double else np.float32)
+            columns = np.array(x[block].T, np.float64 if double else np.float32, order="C")  # always a copy: written to
             columns[np.abs(columns) <= _ZERO] = 0
-            beside = np.empty((0, 0)) if own is None else np.ascontiguousarray(own[block].T, np.float64)
+            beside = np.empty((0, 0)) if own is None else np.array(own[block].T, np.float64, order="C")
             beside[np.abs(beside) <= _ZERO] = 0
             part = np.empty((len(out), columns.shape[1]))
             _score(columns, beside, laid.feature, cuts, laid.threshold, laid.keep, laid.first, laid.fixed, laid.same,

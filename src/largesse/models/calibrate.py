@@ -4,12 +4,12 @@ Observational rows teach which units respond; the trial tells how much. For each
 
     link(E value_j) = a_j + b_j * link(model_j),   link = logit (bernoulli), log (poisson, revenue), identity (gaussian)
 
-with a ridge that pulls (a_j, b_j) towards (0, 1).
+What arms show is drawn to what they share, and that to (0, 1), the model as it is: as far as their errors ask for.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,12 @@ __all__ = ["Calibrated", "link_of"]
 _STEPS = 25
 _RIDGE = 10.0  # the prior (0, 1) counts like this many rows' worth of information, in each direction
 _EDGE = 1e-6
+_GRID, _WIDEST = (
+    8,
+    16.0,
+)  # sizes of what arms may be off: from half the least standard error to 16 of the greatest, or more
+
+Floats = NDArray[np.float64]
 
 
 def link_of(family: str, mean: NDArray[Any]) -> NDArray[np.float64]:
@@ -50,13 +56,38 @@ def _curvature(family: str, mean: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ones_like(mean) if family == "gaussian" else mean
 
 
-def fit_line(
-    family: str, link: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Returns (a, b) of link(E y) = a + b * link, by penalised Newton steps on the (quasi-)likelihood.
+class Line(NamedTuple):
+    """One arm's line, link(E y) = level + slope * (link - centre).
+
+    Attributes:
+        at: (level, slope), (2,).
+        centre: Mean link of the arm's rows.
+        covariance: Of `at`, where the family's variance holds, (2, 2).
+        dispersion: Mean squared residual, over the family's variance.
+    """
+
+    at: Floats
+    centre: float
+    covariance: Floats
+    dispersion: float
+
+    def about(self, centre: float) -> tuple[Floats, Floats]:
+        """Returns (level, slope) and their covariance with the level at another centre."""
+        moved = np.array([[1.0, centre - self.centre], [0.0, 1.0]])
+        return moved @ self.at, moved @ self.covariance @ moved.T
+
+
+def fit_line(family: str, link: Floats, y: Floats, weight: Floats) -> Line:
+    """Returns the line of one arm, by penalised Newton steps on the (quasi-)likelihood.
 
     The link is centred inside, so that slope and level are learned apart; a revenue uses the Poisson quasi-likelihood,
     which keeps the arm's mean.
+
+    Args:
+        family: Of the outcome.
+        link: Of the model's means, (N,).
+        y: The outcomes, (N,).
+        weight: Of the rows, (N,).
     """
     centre = float(np.average(link, weights=weight))
     d = np.column_stack([np.ones(len(link)), link - centre])
@@ -67,13 +98,83 @@ def fit_line(
     for _ in range(_STEPS):
         mean = mean_of(family, d @ beta)
         curve = _curvature(family, mean) * weight
-        slope = d.T @ (weight * (y - mean)) - ridge * (beta - prior)
-        move = np.linalg.solve((d * curve[:, None]).T @ d + np.diag(ridge + 1e-12), slope)
+        bent = (d * curve[:, None]).T @ d + np.diag(ridge + 1e-12)
+        move = np.linalg.solve(bent, d.T @ (weight * (y - mean)) - ridge * (beta - prior))
         move = np.clip(move, -2.0, 2.0) if family != "gaussian" else move
         beta = beta + move
         if np.abs(move).max() < 1e-10:
             break
-    return float(beta[0] - beta[1] * centre), float(beta[1])
+    total = max(float(curve.sum()), 1e-300)
+    return Line(
+        at=beta,
+        centre=centre,
+        covariance=np.asarray(np.linalg.inv(bent) * float(weight @ curve) / total, np.float64),
+        dispersion=1.0 if family == "bernoulli" else float(weight @ (y - mean) ** 2) / total,
+    )
+
+
+def fit_lines(family: str, table: NDArray[Any], rct: Logs, y: Floats) -> Floats:
+    """Returns (a, b) of link(E y) = a + b * link for each arm, (M, 2), from answers of a model that has not seen the rows.
+
+    An arm of zeros (control's cost) keeps (0, 1).
+
+    Args:
+        family: Of the outcome.
+        table: The model's means, (N, M).
+        rct: The rows.
+        y: Their outcomes, (N,).
+    """
+    lines, w = np.tile([0.0, 1.0], (rct.n_treatments, 1)), rct.inverse_propensity
+    link, w = link_of(family, table[np.arange(rct.n), rct.treatment]), w / w.mean()
+    arms = [j for j in range(rct.n_treatments) if y[rct.treatment == j].any()]
+    if not arms:
+        return lines
+    rows = [rct.treatment == j for j in arms]
+    fitted = [fit_line(family, link[r], y[r], w[r]) for r in rows]
+    size, centre = np.array([w[r].sum() for r in rows]), float(np.average(link, weights=w))
+    noise = float(size @ [line.dispersion for line in fitted] / size.sum())
+    found, error = (np.array(each) for each in zip(*(line.about(centre) for line in fitted), strict=True))
+    as_it_is = np.array([centre, 1.0])
+    level, slope = (as_it_is + shrunk(found - as_it_is, error * max(noise, 1e-300))).T
+    lines[arms] = np.column_stack([level - slope * centre, slope])
+    return lines
+
+
+def shrunk(found: Floats, covariance: Floats) -> Floats:
+    """Returns what groups of two numbers are, from noisy findings, (K, 2): what they share, and how each differs from it.
+
+    found_k ~ N(θ_k, covariance_k), θ_k ~ N(μ, diag(τ²)), μ ~ N(0, diag(ω²)): the mean of θ over a grid of τ and ω, by how
+    likely each makes the findings. Zero, the simplest answer, is on the grid; findings far beyond their errors stay.
+
+    Args:
+        found: (K, 2).
+        covariance: Of each finding, (K, 2, 2).
+
+    Reference:
+        Efron and Morris 1975, Data analysis using Stein's estimator; Rubin 1981, Estimation in parallel randomized
+        experiments.
+    """
+    error = np.sqrt(np.einsum("kii->ik", covariance))  # (2, K)
+    most = np.maximum(_WIDEST * error.max(1), np.abs(found).max(0))
+    grids = [np.append(0.0, np.geomspace(e.min() / 2, top, _GRID)) for e, top in zip(error, most, strict=True)]
+    spread = np.stack([g.ravel() for g in np.meshgrid(*grids, indexing="ij")], axis=1) ** 2  # (G, 2)
+    wide = spread[:, :, None] * np.eye(2)  # (G, 2, 2), the same for τ and ω
+    total = covariance + wide[:, None]  # (G, K, 2, 2)
+    sharp = np.linalg.inv(total)
+    pulled = np.einsum("gkij,kj->gki", sharp, found)
+    told, pull = sharp.sum(1), pulled.sum(1)  # (G, 2, 2), (G, 2)
+    loose = np.eye(2) + wide[None] @ told[:, None]  # I + Ω A, (τ, ω, 2, 2)
+    shared = np.linalg.solve(loose, np.einsum("oij,tj->toi", wide, pull)[..., None])[..., 0]  # μ, (τ, ω, 2)
+    fit = np.linalg.slogdet(total)[1].sum(1) + np.einsum("gki,ki->g", pulled, found)
+    likely = -(fit[:, None] + np.linalg.slogdet(loose)[1] - np.einsum("ti,toi->to", pull, shared)) / 2
+    chance = np.exp(likely - likely.max())
+    chance /= chance.sum()
+    # E θ_k = Σ chance (μ + diag(τ²) V_k (found_k - μ)), linear in μ: its mean for each τ is enough.
+    mean, held = np.einsum("to,toi->ti", chance, shared), chance.sum(1)
+    keep = wide[:, None] @ sharp  # (τ, K, 2, 2)
+    own = np.einsum("tkij,tkj->ki", keep, held[:, None, None] * found - mean[:, None])
+    answer: Floats = mean.sum(0) + own
+    return answer
 
 
 class Calibrated(Model):
@@ -98,30 +199,21 @@ class Calibrated(Model):
         self.lines_, self.scale_ = {}, 1.0
         bought = (rct.value > 0).astype(np.float64)
         if family == "zero_inflated_lognormal":
-            self.lines_["redeem"] = self._lines("bernoulli", self._redeem(answer), rct, bought)
+            self.lines_["redeem"] = fit_lines("bernoulli", self._redeem(answer), rct, bought)
             # Who buys is recalibrated per arm; baskets are too heavy-tailed for that and get one factor for all arms.
             taken = self._buyers(answer)[np.arange(rct.n), rct.treatment]
             w = rct.inverse_propensity
             self.scale_ = float(w @ rct.value) / max(float(w @ taken), _EDGE)
         else:
-            self.lines_["value"] = self._lines(family, answer.value, rct, rct.value)
+            self.lines_["value"] = fit_lines(family, answer.value, rct, rct.value)
             if answer.redeem is not None and family != "bernoulli":
-                self.lines_["redeem"] = self._lines("bernoulli", answer.redeem, rct, bought)
+                self.lines_["redeem"] = fit_lines("bernoulli", answer.redeem, rct, bought)
         if answer.cost is not None:
-            self.lines_["cost"] = self._lines(self._cost_family, answer.cost, rct, rct.cost)
+            self.lines_["cost"] = fit_lines(self._cost_family, answer.cost, rct, rct.cost)
 
     @property
     def _cost_family(self) -> str:
         return "bernoulli" if self.outcome_.cost_binary else "poisson"
-
-    def _lines(self, family: str, table: NDArray[Any], rct: Logs, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        lines, w = np.tile([0.0, 1.0], (rct.n_treatments, 1)), rct.inverse_propensity
-        w = w / w.mean()
-        for j in range(rct.n_treatments):
-            arm = rct.treatment == j
-            if y[arm].any():  # an arm of zeros (control's cost) stays as it is
-                lines[j] = fit_line(family, link_of(family, table[arm, j]), y[arm], w[arm])
-        return lines
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         answer, family = self.base_.respond(x), self.outcome_.family

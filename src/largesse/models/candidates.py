@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _ONE_SIDED = 0.8413  # of a normal deviate is below one standard error
+_SURE = 0.95  # before the first candidate makes room for another
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,7 @@ def choose(
     errors: float | None = 1.0,
     decides: Collection[str] = DECIDES,
 ) -> Choice:
-    """Returns the simplest candidate that is within one paired standard error of the best.
+    """Returns the first candidate that the best does not surely beat: within so many paired standard errors of it.
 
     A candidate that learns from decisions is taken only where it beats the choice among the others with 95 %
     confidence: its loss and this proof are made of the same noisy kind of sum, and it must not be believed for that.
@@ -282,7 +283,8 @@ def choose(
         value: Value per head at each budget, (P, B); nan where it is out of reach: who meets fewer budgets than others is
             not considered, and a budget that none of the rest meets does not count.
         draws: The same in each bootstrap draw, (D, P, B), drawn with the same row weights.
-        errors: How many standard errors count as noise; None: as many as suit the number of candidates, see `allowance`.
+        errors: How many standard errors count as noise; None: as many as the luckiest of so many candidates that are all
+            alike stays below with 95 % probability, see `allowance`.
         decides: Names of the candidates that learn from decisions.
     """
     met = np.isfinite(value)
@@ -294,7 +296,7 @@ def choose(
     score, drawn = value[:, seen].mean(1), draws[:, :, seen].mean(2)
     plain, bold = ([k for k, n in enumerate(names) if able[k] and (n in decides) == d] for d in (False, True))
     among = plain or bold
-    errors = allowance(score[among], drawn[:, among]) if errors is None else errors
+    errors = allowance(score[among], drawn[:, among], _SURE) if errors is None else errors
     first, reason = _simplest(names, score, drawn, among, errors)
     if plain and bold:
         first, reason = _adopted(names, score, drawn, (plain, bold), (first, reason), errors)
@@ -348,15 +350,17 @@ def _simplest(
     )
 
 
-def allowance(score: NDArray[np.float64], drawn: NDArray[np.float64]) -> float:
-    """Returns how many standard errors the best of many leads the first by noise as often as one leads it by one.
+def allowance(score: NDArray[np.float64], drawn: NDArray[np.float64], sure: float = _ONE_SIDED) -> float:
+    """Returns how many standard errors the best of many leads the first by noise, at most, with a probability.
 
-    With t_k the centred difference of k and the first over its standard error, in each draw: the 84 % point of max_k t_k.
-    For two candidates that is about 1; for twenty, about 2: the best of many is the luckiest of many.
+    With t_k the centred difference of k and the first over its standard error, in each draw: a quantile of max_k t_k. By
+    default for two candidates that is about 1, as often as one leads the other by one; for twenty, about 2: the best of many
+    is the luckiest of many.
 
     Args:
         score: Value per head, (P,); the first is the simplest.
         drawn: The same in each bootstrap draw, (D, P).
+        sure: The probability.
 
     Reference:
         White 2000, A reality check for data snooping; Breiman et al. 1984 (the rule of one standard error).
@@ -364,4 +368,4 @@ def allowance(score: NDArray[np.float64], drawn: NDArray[np.float64]) -> float:
     gap = drawn - drawn[:, :1] - (score - score[0])
     error = gap.std(0)
     seen = error > 0
-    return max(1.0, float(np.quantile((gap[:, seen] / error[seen]).max(1), _ONE_SIDED))) if seen.any() else 1.0
+    return max(1.0, float(np.quantile((gap[:, seen] / error[seen]).max(1), sure))) if seen.any() else 1.0
