@@ -90,7 +90,16 @@ class TestShrunk:
 
     def test_what_is_sure_stays(self):
         found = np.array([[0.5, -0.2], [-1.0, 0.3]])
-        assert_allclose(shrunk(found, np.tile(1e-8 * np.eye(2), (2, 1, 1))), found, rtol=1e-3)
+        for size in (1e-8, 1e-40, 1e-80):
+            assert_allclose(shrunk(found, np.tile(size * np.eye(2), (2, 1, 1))), found, rtol=1e-3)
+
+    @pytest.mark.parametrize("unit", [(1e-9, 1.0), (1e9, 1.0), (1.0, 1e7)])
+    def test_units_do_not_matter(self, unit: tuple[float, float]):
+        rng = np.random.default_rng(6)
+        root = rng.normal(size=(4, 2, 2))
+        covariance, found = root @ root.transpose(0, 2, 1) + np.eye(2), 2 * rng.normal(size=(4, 2))
+        answer = shrunk(found * unit, covariance * np.outer(unit, unit))
+        assert_allclose(answer, shrunk(found, covariance) * unit, rtol=1e-9)
 
     def test_a_sure_arm_is_not_moved_by_unsure_ones(self):
         found = np.array([[0.5, -0.2], [5.0, 4.0], [-4.0, 6.0]])

@@ -25,10 +25,9 @@ __all__ = ["Calibrated", "link_of"]
 _STEPS = 25
 _RIDGE = 10.0  # the prior (0, 1) counts like this many rows' worth of information, in each direction
 _EDGE = 1e-6
-_GRID, _WIDEST = (
-    8,
-    16.0,
-)  # sizes of what arms may be off: from half the least standard error to 16 of the greatest, or more
+_EXACT = 1e-60  # dispersion of outcomes that a line meets exactly
+_GRID = 8  # sizes of what arms may be off, beside none: from half the least standard error
+_WIDEST = 16.0  # to so many of the greatest, or more
 
 Floats = NDArray[np.float64]
 
@@ -135,7 +134,7 @@ def fit_lines(family: str, table: NDArray[Any], rct: Logs, y: Floats) -> Floats:
     noise = float(size @ [line.dispersion for line in fitted] / size.sum())
     found, error = (np.array(each) for each in zip(*(line.about(centre) for line in fitted), strict=True))
     as_it_is = np.array([centre, 1.0])
-    level, slope = (as_it_is + shrunk(found - as_it_is, error * max(noise, 1e-300))).T
+    level, slope = (as_it_is + shrunk(found - as_it_is, error * max(noise, _EXACT))).T
     lines[arms] = np.column_stack([level - slope * centre, slope])
     return lines
 
@@ -154,6 +153,8 @@ def shrunk(found: Floats, covariance: Floats) -> Floats:
         Efron and Morris 1975, Data analysis using Stein's estimator; Rubin 1981, Estimation in parallel randomized
         experiments.
     """
+    size = np.sqrt(np.einsum("kii->i", covariance) / len(found))  # numbers below are in standard errors
+    found, covariance = found / size, covariance / np.outer(size, size)
     error = np.sqrt(np.einsum("kii->ik", covariance))  # (2, K)
     most = np.maximum(_WIDEST * error.max(1), np.abs(found).max(0))
     grids = [np.append(0.0, np.geomspace(e.min() / 2, top, _GRID)) for e, top in zip(error, most, strict=True)]
@@ -173,7 +174,7 @@ def shrunk(found: Floats, covariance: Floats) -> Floats:
     mean, held = np.einsum("to,toi->ti", chance, shared), chance.sum(1)
     keep = wide[:, None] @ sharp  # (τ, K, 2, 2)
     own = np.einsum("tkij,tkj->ki", keep, held[:, None, None] * found - mean[:, None])
-    answer: Floats = mean.sum(0) + own
+    answer: Floats = (mean.sum(0) + own) * size
     return answer
 
 
