@@ -136,6 +136,15 @@ class TestChoice:
         assert [t.number for t in picked.trials] == [0, 3, 2, 1]
         assert picked.trial.number == 0
 
+    @pytest.mark.parametrize(("lead", "first"), [(1.3, 0), (2.5, 1)])
+    def test_the_untouched_model_is_the_one_that_fit_would_choose(self, lead: float, first: int):
+        draws = np.random.default_rng(0).normal(size=(400, 1))
+        tried = [
+            Trial(0, "lightgbm-rct", {}, 0.0, "complete", 0.0, value=np.zeros(1), draws=0 * draws),
+            Trial(1, "mlp-rct", {}, 0.0, "complete", 0.0, value=np.full(1, lead), draws=lead + draws),
+        ]
+        assert chosen(tried, np.array([True])).untouched.number == first
+
 
 class TestTrials:
     def test_the_same_seed_gives_the_same_trials(self, clear, place: Path):

@@ -190,7 +190,8 @@ def chosen(trials: list[Trial], counted: NDArray[np.bool_] | None) -> Chosen:
     decides = {name for name, t in zip(labels, done, strict=True) if t.model in DECIDES}
     choice = choose(labels, value, draws, errors=errors, decides=decides)
     default = [k for k, t in enumerate(done) if t.default]
-    untouched = choose([labels[k] for k in default], value[default], draws[:, default], decides=decides)
+    names, rows = [labels[k] for k in default], value[default]
+    untouched = choose(names, rows, draws[:, default], errors=None, decides=decides)  # as in `fit`
     best = int(np.argmax(score))
     luck = float((drawn - drawn[:, :1] - (score - score[0])).max(1).mean())
     at = dict(zip(labels, done, strict=True))
