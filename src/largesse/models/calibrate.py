@@ -196,7 +196,10 @@ class Calibrated(Model):
         self.base_ = self.configured(self.base).fit(rct, obs, validation=validation)
         self.outcome_ = self.base_.outcome_
         # The base has seen these rows, so its own scores are too sure of them: lines come from halves it has not seen.
-        answer, family = cross_fitted(self.base_, rct, obs, self.seed), self.outcome_.family
+        self._draw_lines(rct, cross_fitted(self.base_, rct, obs, self.seed))
+
+    def _draw_lines(self, rct: Logs, answer: Response) -> None:
+        family = self.outcome_.family
         self.lines_, self.scale_ = {}, 1.0
         bought = (rct.value > 0).astype(np.float64)
         if family == "zero_inflated_lognormal":
@@ -217,7 +220,10 @@ class Calibrated(Model):
         return "bernoulli" if self.outcome_.cost_binary else "poisson"
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
-        answer, family = self.base_.respond(x), self.outcome_.family
+        return self._apply_lines(self.base_.respond(x))
+
+    def _apply_lines(self, answer: Response) -> Response:
+        family = self.outcome_.family
         redeem: NDArray[Any] | None
         if family == "zero_inflated_lognormal":
             value, redeem = self.scale_ * self._buyers(answer), self._apply("bernoulli", self._redeem(answer), "redeem")
