@@ -407,6 +407,23 @@ class TestChoice:
         draws = value + rng.normal(size=(300, 5, 1))
         assert choose(tuple("abcde"), value, draws, errors=None).name == "c"
 
+    def test_the_first_makes_room_only_for_one_that_surely_beats_it(self):
+        """c surely beats a; b is so noisy that c does not surely beat it, but nor does b beat a."""
+        rng = np.random.default_rng(3)
+        value = np.array([0.0, 0.1, 3.5])[:, None]
+        draws = value + rng.normal(size=(1000, 3, 1)) * np.array([0.7, 2.6, 0.7])[:, None]
+        assert choose(("a", "b", "c"), value, draws, errors=None).name == "c"
+        assert choose(("a", "b", "c"), value, draws, errors=2.0).name == "b"
+
+    def test_many_simple_candidates_do_not_raise_the_bar_for_one_that_learns_from_decisions(self):
+        rng, adopted = np.random.default_rng(4), 0
+        for _ in range(500):
+            gain = rng.normal()
+            value = np.append(np.zeros(7), gain)[:, None]
+            noise = np.concatenate([1e-3 * rng.normal(size=(300, 7, 1)), rng.normal(size=(300, 1, 1))], 1)
+            adopted += choose((*"abcdefg", "dfcl"), value, value + noise, errors=None).name == "dfcl"
+        assert 0.025 < adopted / 500 < 0.08
+
     def test_a_budget_out_of_everyones_reach_does_not_count(self):
         value = np.array([[np.nan, 1.0], [np.nan, 2.0]])
         draws = np.repeat(value[None], 50, axis=0)

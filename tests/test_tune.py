@@ -143,7 +143,10 @@ class TestChoice:
             Trial(0, "lightgbm-rct", {}, 0.0, "complete", 0.0, value=np.zeros(1), draws=0 * draws),
             Trial(1, "mlp-rct", {}, 0.0, "complete", 0.0, value=np.full(1, lead), draws=lead + draws),
         ]
-        assert chosen(tried, np.array([True])).untouched.number == first
+        picked = chosen(tried, np.array([True]))
+        assert picked.untouched.number == first
+        assert picked.trial is picked.untouched, "another default is no tuning"
+        assert picked.choice.name.startswith(f"trial {first}")
 
 
 class TestTrials:

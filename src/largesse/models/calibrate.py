@@ -22,10 +22,11 @@ from largesse.models.turns import cross_fitted
 
 __all__ = ["Calibrated", "link_of"]
 
-_STEPS = 25
+_STEPS, _FAR, _STILL = 50, 2.0, 1e-10  # Newton: at most so many steps, none longer, and when it has arrived
 _RIDGE = 10.0  # the prior (0, 1) counts like this many rows' worth of information, in each direction
+_POOL = 100.0  # and what all arms show of the residuals like this many rows of each
 _EDGE = 1e-6
-_EXACT = 1e-60  # dispersion of outcomes that a line meets exactly
+_FLAT, _TINY = 1e-6, 1e-60
 _GRID = 8  # sizes of what arms may be off, beside none: from half the least standard error
 _WIDEST = 16.0  # to so many of the greatest, or more
 
@@ -48,6 +49,13 @@ def mean_of(family: str, link: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(np.minimum(link, 30)) if family != "gaussian" else link
 
 
+def _loss(family: str, link: Floats, y: Floats) -> Floats:
+    """Returns minus the (quasi-)log-likelihood of each outcome at a link, but for what does not depend on the link."""
+    if family == "bernoulli":
+        return np.logaddexp(0.0, link) - y * link
+    return (link - y) ** 2 / 2 if family == "gaussian" else mean_of(family, link) - y * link
+
+
 def _curvature(family: str, mean: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the variance that the family gives a mean, the derivative of mean by link."""
     if family == "bernoulli":
@@ -63,12 +71,14 @@ class Line(NamedTuple):
         centre: Mean link of the arm's rows.
         covariance: Of `at`, where the family's variance holds, (2, 2).
         dispersion: Mean squared residual, over the family's variance.
+        rows: How many rows say so.
     """
 
     at: Floats
     centre: float
     covariance: Floats
     dispersion: float
+    rows: int
 
     def about(self, centre: float) -> tuple[Floats, Floats]:
         """Returns (level, slope) and their covariance with the level at another centre."""
@@ -76,46 +86,55 @@ class Line(NamedTuple):
         return moved @ self.at, moved @ self.covariance @ moved.T
 
 
-def fit_line(family: str, link: Floats, y: Floats, weight: Floats) -> Line:
+def fit_line(family: str, link: Floats, y: Floats, weight: Floats, spread: float = 0.0) -> Line:
     """Returns the line of one arm, by penalised Newton steps on the (quasi-)likelihood.
 
     The link is centred inside, so that slope and level are learned apart; a revenue uses the Poisson quasi-likelihood,
-    which keeps the arm's mean.
+    which keeps the arm's mean. The errors take the weights for sampling weights.
 
     Args:
         family: Of the outcome.
         link: Of the model's means, (N,).
         y: The outcomes, (N,).
         weight: Of the rows, (N,).
+        spread: Variance of the link that counts where the arm's own is next to nothing.
     """
     centre = float(np.average(link, weights=weight))
     d = np.column_stack([np.ones(len(link)), link - centre])
-    beta, prior = np.array([centre, 1.0]), np.array([centre, 1.0])
-    spread = max(float(np.average((link - centre) ** 2, weights=weight)), _EDGE)
+    prior = np.array([centre, 1.0])
+    own = float(np.average((link - centre) ** 2, weights=weight))
     start = float(np.average(_curvature(family, mean_of(family, link)), weights=weight))
-    ridge = _RIDGE * start * np.array([1.0, spread])
+    ridge = _RIDGE * start * np.array([1.0, max(own, _FLAT * spread) or 1.0])
+
+    def loss(beta: Floats) -> float:
+        return float(weight @ _loss(family, d @ beta, y) + ridge @ (beta - prior) ** 2 / 2)
+
+    beta, here = prior, loss(prior)
     for _ in range(_STEPS):
         mean = mean_of(family, d @ beta)
-        curve = _curvature(family, mean) * weight
-        bent = (d * curve[:, None]).T @ d + np.diag(ridge + 1e-12)
+        bent = (d * (weight * _curvature(family, mean))[:, None]).T @ d + np.diag(ridge + _TINY)
         move = np.linalg.solve(bent, d.T @ (weight * (y - mean)) - ridge * (beta - prior))
-        move = np.clip(move, -2.0, 2.0) if family != "gaussian" else move
-        beta = beta + move
-        if np.abs(move).max() < 1e-10:
+        if family != "gaussian":
+            move *= min(1.0, _FAR / max(float(np.abs(move).max()), _TINY))
+        while (there := loss(beta + move)) > here and np.abs(move).max() > _STILL:
+            move = move / 2
+        if np.abs(move).max() <= _STILL:
             break
-    total = max(float(curve.sum()), 1e-300)
-    return Line(
-        at=beta,
-        centre=centre,
-        covariance=np.asarray(np.linalg.inv(bent) * float(weight @ curve) / total, np.float64),
-        dispersion=1.0 if family == "bernoulli" else float(weight @ (y - mean) ** 2) / total,
-    )
+        beta, here = beta + move, there
+    mean = mean_of(family, d @ beta)
+    curve = weight * _curvature(family, mean)
+    total = max(float(curve.sum()), _TINY)
+    bread = np.linalg.inv((d * curve[:, None]).T @ d + np.diag(ridge + _TINY))
+    meat = (d * (weight * curve)[:, None]).T @ d + np.diag(ridge) * float(weight @ curve) / total
+    covariance: Floats = bread @ meat @ bread
+    dispersion = 1.0 if family == "bernoulli" else float(weight @ (y - mean) ** 2) / total
+    return Line(beta, centre, covariance, dispersion, len(y))
 
 
 def fit_lines(family: str, table: NDArray[Any], rct: Logs, y: Floats) -> Floats:
     """Returns (a, b) of link(E y) = a + b * link for each arm, (M, 2), from answers of a model that has not seen the rows.
 
-    An arm of zeros (control's cost) keeps (0, 1).
+    An arm of zeros that the model foresees (control's cost) keeps (0, 1).
 
     Args:
         family: Of the outcome.
@@ -124,17 +143,20 @@ def fit_lines(family: str, table: NDArray[Any], rct: Logs, y: Floats) -> Floats:
         y: Their outcomes, (N,).
     """
     lines, w = np.tile([0.0, 1.0], (rct.n_treatments, 1)), rct.inverse_propensity
-    link, w = link_of(family, table[np.arange(rct.n), rct.treatment]), w / w.mean()
-    arms = [j for j in range(rct.n_treatments) if y[rct.treatment == j].any()]
-    if not arms:
+    said, w = table[np.arange(rct.n), rct.treatment], w / w.mean()
+    told = (y > 0) | (said > _EDGE) if family != "gaussian" else y != 0
+    arms = np.unique(rct.treatment[told])
+    if not len(arms):
         return lines
-    rows = [rct.treatment == j for j in arms]
-    fitted = [fit_line(family, link[r], y[r], w[r]) for r in rows]
-    size, centre = np.array([w[r].sum() for r in rows]), float(np.average(link, weights=w))
-    noise = float(size @ [line.dispersion for line in fitted] / size.sum())
+    link, seen = link_of(family, said), np.isin(rct.treatment, arms)
+    centre = float(np.average(link[seen], weights=w[seen]))
+    spread = float(np.average((link[seen] - centre) ** 2, weights=w[seen]))
+    fitted = [fit_line(family, link[r], y[r], w[r], spread) for r in (rct.treatment == j for j in arms)]
+    rows, own = np.array([line.rows for line in fitted]), np.array([line.dispersion for line in fitted])
+    noise = (rows * own + _POOL * (rows @ own) / rows.sum()) / (rows + _POOL)  # few rows tell little of their own
     found, error = (np.array(each) for each in zip(*(line.about(centre) for line in fitted), strict=True))
     as_it_is = np.array([centre, 1.0])
-    level, slope = (as_it_is + shrunk(found - as_it_is, error * max(noise, _EXACT))).T
+    level, slope = (as_it_is + shrunk(found - as_it_is, error * np.maximum(noise, _TINY)[:, None, None])).T
     lines[arms] = np.column_stack([level - slope * centre, slope])
     return lines
 

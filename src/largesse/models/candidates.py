@@ -273,7 +273,7 @@ def choose(
     errors: float | None = 1.0,
     decides: Collection[str] = DECIDES,
 ) -> Choice:
-    """Returns the first candidate that the best does not surely beat: within so many paired standard errors of it.
+    """Returns the first candidate that noise cannot tell from the best: within so many paired standard errors of it.
 
     A candidate that learns from decisions is taken only where it beats the choice among the others with 95 %
     confidence: its loss and this proof are made of the same noisy kind of sum, and it must not be believed for that.
@@ -283,8 +283,9 @@ def choose(
         value: Value per head at each budget, (P, B); nan where it is out of reach: who meets fewer budgets than others is
             not considered, and a budget that none of the rest meets does not count.
         draws: The same in each bootstrap draw, (D, P, B), drawn with the same row weights.
-        errors: How many standard errors count as noise; None: as many as the luckiest of so many candidates that are all
-            alike stays below with 95 % probability, see `allowance`.
+        errors: How many standard errors count as noise; None: as many as the luckiest of so many candidates, all alike, leads
+            one of them by with a probability of 5 % at most, see `allowance`; and the first makes room only for a candidate
+            that beats it by more.
         decides: Names of the candidates that learn from decisions.
     """
     met = np.isfinite(value)
@@ -296,10 +297,9 @@ def choose(
     score, drawn = value[:, seen].mean(1), draws[:, :, seen].mean(2)
     plain, bold = ([k for k, n in enumerate(names) if able[k] and (n in decides) == d] for d in (False, True))
     among = plain or bold
-    errors = allowance(score[among], drawn[:, among], _SURE) if errors is None else errors
     first, reason = _simplest(names, score, drawn, among, errors)
     if plain and bold:
-        first, reason = _adopted(names, score, drawn, (plain, bold), (first, reason), errors)
+        first, reason = _adopted(names, score, drawn, (plain, bold), (first, reason))
     error = (drawn - drawn[:, [int(np.nanargmax(np.where(able, score, np.nan)))]]).std(0)
     lost = [n for n, fine in zip(names, able, strict=True) if not fine]
     if lost:
@@ -313,7 +313,6 @@ def _adopted(
     drawn: NDArray[np.float64],
     among: tuple[list[int], list[int]],
     kept: tuple[int, str],
-    errors: float,
 ) -> tuple[int, str]:
     """Returns the best of those that learn from decisions, if it surely beats the choice among the others, and why."""
     (plain, bold), (first, reason) = among, kept
@@ -321,7 +320,7 @@ def _adopted(
     gap = drawn[:, bold] - drawn[:, [first]] - gain
     error = np.maximum(gap.std(0), 1e-300)
     # The luckiest of several must clear what the luckiest of several would by chance: 95 % point of max_k gap_k / error_k.
-    low = gain - max(float(np.quantile((gap / error).max(1), 0.95)), errors) * error
+    low = gain - float(np.quantile((gap / error).max(1), _SURE)) * error
     k = int(np.argmax(gain))
     words = f"{names[bold[k]]}, which learns from decisions, brings {gain[k]:+.3g} per head"
     if low[k] > 0 and score[bold[k]] >= score[plain].max():
@@ -331,36 +330,49 @@ def _adopted(
 
 
 def _simplest(
-    names: Sequence[str], score: NDArray[np.float64], drawn: NDArray[np.float64], among: list[int], errors: float
+    names: Sequence[str],
+    score: NDArray[np.float64],
+    drawn: NDArray[np.float64],
+    among: list[int],
+    errors: float | None,
 ) -> tuple[int, str]:
     """Returns the first candidate within so many paired standard errors of the best among some, and why."""
     if len(among) == 1:
         only = "the only candidate" if len(names) == 1 else "the only one learned in two stages"
         return among[0], f"{names[among[0]]} was {only}."
-    bound = "one standard error" if errors == 1 else f"{errors:.2g} standard errors"
-    best = max(among, key=lambda k: (score[k], -k))
-    error = errors * (drawn - drawn[:, [best]]).std(0)
-    first = next(k for k in among if score[best] - score[k] <= error[k])
+    best, left = max(among, key=lambda k: (score[k], -k)), among
+
+    def allowed(k: int, rival: int) -> tuple[float, float]:
+        """Returns how many standard errors of its difference to a rival count as noise, and how much that is."""
+        some = [k, *(other for other in among if other != k)]
+        count = allowance(score[some], drawn[:, some], _SURE) if errors is None else errors
+        return count, count * float((drawn[:, k] - drawn[:, rival]).std())
+
+    if errors is None:  # the first makes room only for those that surely beat it
+        first = among[0]
+        left = [first, *(k for k in among[1:] if score[k] - score[first] > allowed(first, k)[1])]
+    first, (count, error) = next((k, a) for k in left if score[best] - score[k] <= (a := allowed(k, best))[1])
+    bound = "one standard error" if count == 1 else f"{count:.2g} standard errors"
     if first == best:
         others = "" if first == among[0] else f", and none before it comes within {bound} of it"
         return first, f"{names[first]} has the highest value on rows that no candidate has seen{others}."
     return first, (
         f"{names[best]} is highest, but {names[first]} stands before it and is within {bound} of it "
-        f"({score[best] - score[first]:.3g} against {error[first]:.3g}): noise does not decide."
+        f"({score[best] - score[first]:.3g} against {error:.3g}): noise does not decide."
     )
 
 
 def allowance(score: NDArray[np.float64], drawn: NDArray[np.float64], sure: float = _ONE_SIDED) -> float:
-    """Returns how many standard errors the best of many leads the first by noise, at most, with a probability.
+    """Returns by how many standard errors, at most, the best of many that are all alike leads the first.
 
-    With t_k the centred difference of k and the first over its standard error, in each draw: a quantile of max_k t_k. By
-    default for two candidates that is about 1, as often as one leads the other by one; for twenty, about 2: the best of many
-    is the luckiest of many.
+    With t_k the centred difference of k and the first over its standard error, in each draw: a quantile of max_k t_k. The
+    default is about 1 for two candidates, as often as one leads the other by one standard error, and about 2 for twenty: the
+    best of many is the luckiest of many.
 
     Args:
         score: Value per head, (P,); the first is the simplest.
         drawn: The same in each bootstrap draw, (D, P).
-        sure: The probability.
+        sure: How probably.
 
     Reference:
         White 2000, A reality check for data snooping; Breiman et al. 1984 (the rule of one standard error).

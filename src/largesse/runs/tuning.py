@@ -7,7 +7,7 @@ untouched ones on the rows of the proof, which no trial has seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -192,9 +192,11 @@ def chosen(trials: list[Trial], counted: NDArray[np.bool_] | None) -> Chosen:
     default = [k for k, t in enumerate(done) if t.default]
     names, rows = [labels[k] for k in default], value[default]
     untouched = choose(names, rows, draws[:, default], errors=None, decides=decides)  # as in `fit`
+    at = dict(zip(labels, done, strict=True))
+    if at[choice.name].default:  # nothing was tuned
+        choice = replace(choice, name=untouched.name, reason=untouched.reason)
     best = int(np.argmax(score))
     luck = float((drawn - drawn[:, :1] - (score - score[0])).max(1).mean())
-    at = dict(zip(labels, done, strict=True))
     return Chosen(
         done, at[choice.name], at[untouched.name], done[best], choice, errors, float(score[best] - score[0]), luck
     )
