@@ -57,8 +57,10 @@ class LTD(_TwoLevels):
         that learns as in `DRJT` and the lack of a penalty on the variance of the propensities are this library's.
     """
 
-    def __init__(self, *, loss: Literal["ips", "dr"] = "dr", clip: float = 0.01, **shared: Any) -> None:
-        super().__init__(**shared)
+    def __init__(
+        self, *, loss: Literal["ips", "dr"] = "dr", clip: float = 0.01, upper_rate: float = 1e-4, **shared: Any
+    ) -> None:
+        super().__init__(upper_rate=upper_rate, **shared)
         self.loss = loss
         self.clip = clip
 

@@ -201,7 +201,7 @@ _DRAGON: Knobs = {
 }
 _DISTIL: Knobs = {"distil": Number(("distil",), "weight of the distance to the teacher", 0.05, 20, 0, 1e6)}
 _PENALTY: Knobs = {"penalty": Number(("penalty",), "weight of the distance of the networks", 1e-3, 10, 0, 1e6)}
-_UPPER: Knobs = {"upper_rate": Number(("upper_rate",), "learning rate of the upper level", 1e-4, 1e-1, 1e-12, 10)}
+_UPPER: Knobs = {"upper_rate": Number(("upper_rate",), "learning rate of the upper level", 1e-5, 1e-1, 1e-12, 10)}
 _IMPUTED: Knobs = {"imputation": Number(("imputation",), "weight of the pseudo-labels", 0.005, 1, 0, 1e6)}
 
 _CLUSTERS: Knobs = {
