@@ -23,7 +23,7 @@ _SOFT = 5.0  # weights are exp(score / 5), as in the authors' code
 class _TwoLevels(Baseline):
     """What both share: the upper level."""
 
-    def __init__(self, *, upper_rate: float = 1e-3, step: float = 0.01, **shared: Any) -> None:
+    def __init__(self, *, upper_rate: float = 1e-4, step: float = 0.01, **shared: Any) -> None:
         super().__init__(**shared)
         self.upper_rate = upper_rate
         self.step = step
@@ -57,10 +57,8 @@ class LTD(_TwoLevels):
         that learns as in `DRJT` and the lack of a penalty on the variance of the propensities are this library's.
     """
 
-    def __init__(
-        self, *, loss: Literal["ips", "dr"] = "dr", clip: float = 0.01, upper_rate: float = 1e-4, **shared: Any
-    ) -> None:
-        super().__init__(upper_rate=upper_rate, **shared)
+    def __init__(self, *, loss: Literal["ips", "dr"] = "dr", clip: float = 0.01, **shared: Any) -> None:
+        super().__init__(**shared)
         self.loss = loss
         self.clip = clip
 
