@@ -20,7 +20,7 @@ from largesse.benchmark import pages
 from largesse.benchmark.problems import REAL, SCALES, SHARES, WORLDS, problem
 from largesse.benchmark.studies import METHODS, STUDIES, Bench, Study, needed
 from largesse.benchmark.tables import write_whole
-from largesse.errors import LargesseError, StoreError
+from largesse.errors import DataError, LargesseError, StoreError
 from largesse.models import Model, Outcome
 from largesse.runs.learn import Say
 from largesse.store import may_write
@@ -132,7 +132,11 @@ def _fill_all(cells: list[Cell], labels: tuple[str, ...], processes: int, say: S
 
 
 def fill(cell: Cell, labels: Sequence[str]) -> None:
-    """Fits the methods that a cell lacks, and writes it after each."""
+    """Fits the methods that a cell lacks, and writes it after each.
+
+    Raises:
+        DataError: What the first method said that refused these rows; the others are finished and kept first.
+    """
     found = cell.load()
     given = problem(cell.world, cell.scale, cell.seed)
     found |= {"rct": given.rct.n, "obs": given.obs.n}
@@ -149,12 +153,22 @@ def fill(cell: Cell, labels: Sequence[str]) -> None:
             own[label] = time.perf_counter() - start
         return models[label]
 
+    refused: DataError | None = None
     for label in (label for label in labels if label not in found["methods"]):
-        score = given.judge(fitted(label).predict(given.x))
+        try:
+            model = fitted(label)
+        except DataError as refusal:  # one method's rule is no reason to stop the others
+            told = DataError(f"{cell.world} {cell.seed}, {label!r}: {refusal}", field=refusal.field)
+            told.__cause__ = refusal
+            refused = refused or told
+            continue
+        score = given.judge(model.predict(given.x))
         seconds = sum(own[part] for part in needed(label))
         kept = {"gain": score.gain.tolist(), "thinned": score.thinned, "seconds": round(seconds, 2)}
         found["methods"][label] = kept if score.aucc is None else {**kept, "aucc": score.aucc}
         cell.store(found)
+    if refused is not None:
+        raise refused
 
 
 def _write(study: str, folder: Path) -> Path:
