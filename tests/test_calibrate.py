@@ -207,15 +207,15 @@ def test_arms_whose_costs_spread_differently():
     """Costs are face values or nothing, so their spread for their mean is the face value."""
     rng, lost = np.random.default_rng(10), np.zeros(3)
     face = np.array([1.0, 5.0, 20.0])
-    for _ in range(30):
-        arm, link, off = rng.integers(0, 3, 6000), rng.normal(size=(6000, 3)) / 2 - 2, 0.3 * rng.normal(size=3)
+    for _ in range(60):
+        arm, link, off = rng.integers(0, 3, 6000), rng.normal(size=(6000, 3)) / 2 - 2, 0.15 * rng.normal(size=3)
         p = np.minimum(np.exp(link + off)[np.arange(6000), arm], 1)
         cost = face[arm] * (rng.random(6000) < p)
         rct = Logs(x=np.zeros((6000, 1)), treatment=arm, value=cost, cost=0 * cost)
         lines = fit_lines("poisson", face * np.exp(link), rct, cost)
         at = np.log(face) - 2
         lost += (lines[:, 0] + lines[:, 1] * at - at - off) ** 2
-    assert (np.sqrt(lost / 30) < 0.1).all()
+    assert (np.sqrt(lost / 60) < 0.065).all()  # with one spread for all, the cheap arm is off by .08
 
 
 @pytest.mark.parametrize("family", FAMILIES)
