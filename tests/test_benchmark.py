@@ -265,6 +265,14 @@ def test_what_is_not_there_is_refused(tmp_path, how, words):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_cell_that_fails_costs_neither_the_page_nor_the_word(monkeypatch, tmp_path):
+    kept(tmp_path, "discount", 0, {"TSM-SL, RCT": [0.5] * len(SHARES)})
+    monkeypatch.setattr(run, "_fill_all", lambda *_: DataError("no such luck"))
+    with pytest.raises(DataError, match="no such luck"):
+        benchmark("bidfcl", folder=tmp_path, worlds=("discount",), seeds=1)
+    assert "TSM-SL, RCT" in (tmp_path / "bidfcl.md").read_text()
+
+
 def test_in_processes_of_their_own(tmp_path):
     page = benchmark(
         "bidfcl", folder=tmp_path, scale="tiny", worlds=("discount",), methods=("TSM-SL, RCT",), seeds=1, processes=1

@@ -412,7 +412,9 @@ class TestChoice:
         rng = np.random.default_rng(3)
         value = np.array([0.0, 0.1, 3.5])[:, None]
         draws = value + rng.normal(size=(1000, 3, 1)) * np.array([0.7, 2.6, 0.7])[:, None]
-        assert choose(("a", "b", "c"), value, draws, errors=None).name == "c"
+        chosen = choose(("a", "b", "c"), value, draws, errors=None)
+        assert chosen.name == "c"
+        assert "of those that surely beat the first, none before it comes within" in chosen.reason
         assert choose(("a", "b", "c"), value, draws, errors=2.0).name == "b"
 
     def test_many_simple_candidates_do_not_raise_the_bar_for_one_that_learns_from_decisions(self):

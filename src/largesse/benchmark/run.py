@@ -93,7 +93,7 @@ def benchmark(
     Raises:
         DataError: There is no such study, scale, world or method.
         StoreError: The folder cannot be written, or holds something else.
-        LargesseError: What a cell met; the others are finished and kept first.
+        LargesseError: What a cell met; all else is finished and kept, and the page written, first.
     """
     _check.choice("study", study, tuple(STUDIES))
     _check.choice("scale", scale, tuple(SCALES))
@@ -108,15 +108,19 @@ def benchmark(
     may_write(place / "cells" / "new", replace=True)
     wanted = tuple(methods) or STUDIES[study].methods
     cells = [Cell(place, _scale(world, scale), world, seed) for seed in range(seeds) for world in worlds]
-    _fill_all([cell for cell in cells if set(wanted) - set(cell.load()["methods"])], wanted, processes, say)
-    return _write(study, place)
+    failed = _fill_all([cell for cell in cells if set(wanted) - set(cell.load()["methods"])], wanted, processes, say)
+    page = _write(study, place)
+    if failed is not None:
+        raise failed
+    return page
 
 
 def _scale(world: str, scale: str) -> str:
     return "log" if world in REAL else scale
 
 
-def _fill_all(cells: list[Cell], labels: tuple[str, ...], processes: int, say: Say) -> None:
+def _fill_all(cells: list[Cell], labels: tuple[str, ...], processes: int, say: Say) -> LargesseError | None:
+    """Fills the cells; returns what the first that failed met."""
     failed: LargesseError | None = None
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         jobs = {pool.submit(fill, cell, labels): cell for cell in cells}
@@ -127,8 +131,7 @@ def _fill_all(cells: list[Cell], labels: tuple[str, ...], processes: int, say: S
             except LargesseError as error:
                 failed = failed or error
             say(f"{cell.scale} {cell.world} {cell.seed}", (k + 1) / len(jobs))
-    if failed is not None:
-        raise failed
+    return failed
 
 
 def fill(cell: Cell, labels: Sequence[str]) -> None:

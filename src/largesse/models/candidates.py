@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _ONE_SIDED = 0.8413  # of a normal deviate is below one standard error
-_SURE = 0.95  # before the first candidate makes room for another
+_SURE = 0.95  # before the first candidate makes room for another, or one that learns from decisions is adopted
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,25 +340,29 @@ def _simplest(
     if len(among) == 1:
         only = "the only candidate" if len(names) == 1 else "the only one learned in two stages"
         return among[0], f"{names[among[0]]} was {only}."
-    best, left = max(among, key=lambda k: (score[k], -k)), among
+    best = max(among, key=lambda k: (score[k], -k))
 
-    def allowed(k: int, rival: int) -> tuple[float, float]:
-        """Returns how many standard errors of its difference to a rival count as noise, and how much that is."""
+    def count(k: int) -> float:
+        """Returns how many standard errors of a difference to k count as noise."""
         some = [k, *(other for other in among if other != k)]
-        count = allowance(score[some], drawn[:, some], _SURE) if errors is None else errors
-        return count, count * float((drawn[:, k] - drawn[:, rival]).std())
+        return allowance(score[some], drawn[:, some], _SURE) if errors is None else errors
 
-    if errors is None:  # the first makes room only for those that surely beat it
-        first = among[0]
-        left = [first, *(k for k in among[1:] if score[k] - score[first] > allowed(first, k)[1])]
-    first, (count, error) = next((k, a) for k in left if score[best] - score[k] <= (a := allowed(k, best))[1])
-    bound = "one standard error" if count == 1 else f"{count:.2g} standard errors"
+    def error(k: int, rival: int) -> float:
+        return float((drawn[:, k] - drawn[:, rival]).std())
+
+    trusted, left, before = among[0], among, "none before it comes within"
+    if errors is None:  # it makes room only for those that surely beat it
+        noise = count(trusted)
+        left = [trusted, *(k for k in among if score[k] - score[trusted] > noise * error(trusted, k))]
+        before = "of those that surely beat the first, none before it comes within"
+    first, many = next((k, n) for k in left if score[best] - score[k] <= (n := count(k)) * error(k, best))
+    bound = "one standard error" if many == 1 else f"{many:.2g} standard errors"
     if first == best:
-        others = "" if first == among[0] else f", and none before it comes within {bound} of it"
+        others = "" if first == trusted else f", and {before} {bound} of it"
         return first, f"{names[first]} has the highest value on rows that no candidate has seen{others}."
     return first, (
         f"{names[best]} is highest, but {names[first]} stands before it and is within {bound} of it "
-        f"({score[best] - score[first]:.3g} against {error:.3g}): noise does not decide."
+        f"({score[best] - score[first]:.3g} against {many * error(first, best):.3g}): noise does not decide."
     )
 
 
