@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from largesse.config import Config, dump, load, parse, template
@@ -245,6 +245,7 @@ def literal(value) -> str:
 
 
 @given(st.dictionaries(PLACES, VALUES, min_size=1, max_size=3))
+@example({("design", "obs_propensity_column"): "arm"})
 @settings(max_examples=300, deadline=None)
 def test_any_toml_is_a_config_or_a_refusal_that_names_the_field(accidents):
     raw = {"data": {"rct": "x"}, "columns": {"treatment": "arm", "value": "v", "cost": "c"}}

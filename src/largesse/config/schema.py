@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic import model_validator as checked
 
+from largesse.errors import SchemaError
 from largesse.roles import Roles, label, nearest
 
 __all__ = ["Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Run", "sections"]
@@ -254,8 +255,11 @@ class Config(_Section):
             self._known_labels("design.rct_propensity", self.design.rct_propensity, control=True)
         if self.design.stratified and self.columns.propensity is None:
             raise ValueError("columns.propensity is missing: design.stratified needs the probability of each row.")
-        for design in ("rct", "obs"):
-            self.roles(design)
+        self.roles("rct")
+        try:
+            self.roles("obs")
+        except SchemaError as refusal:  # the other parts are those of the trial, which stand
+            raise ValueError(f"design.obs_propensity_column: {refusal}") from refusal
         return self
 
     def _known_labels(self, field: str, table: Mapping[str, float], *, control: bool) -> None:
