@@ -649,7 +649,7 @@ def test_learned_costs_are_those_of_the_treatment(strategy: str):
     assert model.outcome_.cost_rule == "learned"
     want = np.arange(4) * (1 + (x[:, :1] > 0))
     np.testing.assert_allclose(model.predict(x).cost, want, atol=0.35)
-    trees, again = model.trees_["cost"], np.ones(2000)
+    trees = model.trees_["cost"]
     before = trees.predict(logs.x, 4)
-    trees.fit(logs.x, t, again * (5 + x[:, 1]), again, True)
+    trees.fit(logs, 5 + x[:, 1], np.ones(2000, bool), True)
     assert np.abs(trees.predict(logs.x, 4)[:, 1:] - before[:, 1:]).mean() > 1, "what is learned anew is asked anew"

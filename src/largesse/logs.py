@@ -18,6 +18,7 @@ __all__ = ["Assignment", "Design", "Logs", "labels"]
 Design = Literal["rct", "obs"]
 Assignment = Literal["uniform", "shares", "observed", "rows", "unknown"]
 _OPTIONAL = ("unit", "weight", "timestamp")
+_UNKNOWN = object()  # `groups` has not been asked for yet
 
 
 def labels(treatments: Sequence[str], n: int) -> tuple[str, ...]:
@@ -58,7 +59,7 @@ class Logs:
             ``"observed"`` (the shares of the arms in these rows; the default of a trial), a mapping from name to
             planned share, or an array with one entry per row.
         assignment: How the propensities came about (set here).
-        unit: Unit ids (N,), optional.
+        unit: Unit ids (N,), optional. Rows of one unit are never parted by `parts` and `split`.
         weight: Row weights, float64 (N,), > 0, optional: a weight of 2 is the row twice.
         timestamp: Times (N,), optional.
         control_cost: Whether control rows may cost money (then costs are compared with control's).
@@ -84,6 +85,7 @@ class Logs:
     timestamp: NDArray[Any] | None = None
     control_cost: bool = False
     assignment: Assignment = field(init=False, default="unknown")
+    _groups: Any = field(init=False, default=_UNKNOWN, repr=False)
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -207,6 +209,39 @@ class Logs:
             )
         return self.weights / self.propensity
 
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Code of the unit of each row, (N,), 0 to the number of units - 1; None where no unit has several rows.
+
+        Rows of one group are dependent: they stand on one side of every split, and a bootstrap draws them together.
+        """
+        if self._groups is _UNKNOWN:
+            codes = None
+            if self.unit is not None:
+                units, codes = np.unique(self.unit, return_inverse=True)
+                codes = None if len(units) == self.n else frozen(codes.reshape(-1).astype(np.int64))
+            object.__setattr__(self, "_groups", codes)
+        found: NDArray[np.int64] | None = self._groups
+        return found
+
+    def without_units_of(self, other: Logs) -> Logs:
+        """Returns the rows of units that the other logs do not hold; all rows where one of the two names no units.
+
+        Raises:
+            DataError: No row is left.
+        """
+        if self.unit is None or other.unit is None:
+            return self
+        free = ~np.isin(self.unit, other.unit)
+        if free.all():
+            return self
+        if not free.any():
+            raise _check.refuse(
+                "unit", self.unit[0].item(), f"all {self.n} rows are of units that stand among the rows that judge, too",
+                "Give rows of other units, or ids that differ between the two files where the units do.",
+            )  # fmt: skip
+        return self.take(np.flatnonzero(free))
+
     def take(self, rows: NDArray[Any]) -> Logs:
         """Returns the logs of some rows (a mask or row numbers), in that order."""
         names = ("x", "treatment", "value", "cost", *_OPTIONAL)
@@ -225,7 +260,7 @@ class Logs:
         return out
 
     def split(self, *shares: float, seed: Seed = 0) -> tuple[Logs, ...]:
-        """Returns disjoint parts with the given shares of every arm, drawn at random.
+        """Returns disjoint parts with the given shares of every arm, drawn at random; all rows of a unit fall in one part.
 
         Args:
             shares: Positive numbers; they are scaled to sum to one.
@@ -235,13 +270,26 @@ class Logs:
         return tuple(self.take(np.flatnonzero(part == k)) for k in range(len(shares)))
 
     def parts(self, *shares: float, seed: Seed = 0) -> NDArray[np.int64]:
-        """Returns the number of the part each row falls in, (N,); each part has its share of every arm."""
-        rng, cuts = generator(seed), np.cumsum(shares) / np.sum(shares)
-        part = np.empty(self.n, np.int64)
+        """Returns the number of the part each row falls in, (N,); each part has its share of every arm.
+
+        All rows of a unit fall in one part. A unit with rows in several arms counts for the rarest of them.
+        """
+        rng, cuts, groups = generator(seed), np.cumsum(shares) / np.sum(shares), self.groups
+        if groups is None:
+            arm, rows = self.treatment, np.ones(self.n, np.int64)
+        else:
+            rows = np.bincount(groups)
+            by_rarity = np.argsort(-self.arm_rows, kind="stable")  # the rarest last: it is the one that stays
+            arm = np.empty(len(rows), np.int32)
+            for j in by_rarity:
+                arm[groups[self.treatment == j]] = j
+        part = np.empty(len(rows), np.int64)
         for j in range(self.n_treatments):
-            rows = rng.permutation(np.flatnonzero(self.treatment == j))
-            part[rows] = np.searchsorted(cuts[:-1], (np.arange(len(rows)) + 0.5) / len(rows))
-        return part
+            units = rng.permutation(np.flatnonzero(arm == j))
+            before = np.cumsum(rows[units])
+            total = before[-1] if len(before) else 1
+            part[units] = np.searchsorted(cuts[:-1], (before - rows[units] / 2) / total)
+        return part if groups is None else part[groups]
 
     def __or__(self, other: Logs) -> Logs:
         """Returns both logs as one observational log, this one's rows first; propensities are kept where both know them."""
@@ -261,8 +309,23 @@ class Logs:
         return Logs(
             x=both("x"), treatment=both("treatment"), value=both("value"), cost=both("cost"), treatments=self.treatments,
             features=self.features, design="obs", propensity=both("propensity") if known else None,
-            weight=both("weights") if weighted else None, control_cost=self.control_cost or other.control_cost,
+            unit=_units_of_both(self, other), weight=both("weights") if weighted else None,
+            control_cost=self.control_cost or other.control_cost,
         )  # fmt: skip
+
+
+def _units_of_both(first: Logs, second: Logs) -> NDArray[Any] | None:
+    """Returns the unit ids of two logs, one below the other; rows of a log without ids are units of their own."""
+    if first.unit is None and second.unit is None:
+        return None
+    if first.unit is not None and second.unit is not None:
+        return np.concatenate([first.unit, second.unit])
+    parts, start = [], 0
+    for logs in (first, second):
+        codes = np.arange(logs.n) if logs.groups is None else logs.groups
+        parts.append(codes + start)
+        start += logs.n
+    return np.concatenate(parts)
 
 
 def _assignment(given: Any, design: str) -> Assignment:

@@ -93,7 +93,9 @@ class Columns(_Section):
     propensity: Name | None = Field(
         None, description="in rct and test: the probability of the treatment taken", examples=["propensity"]
     )
-    unit: Name | None = Field(None, description="ids of the units", examples=["unit"])
+    unit: Name | None = Field(
+        None, description="ids of the units; rows of one unit are never on both sides of a split", examples=["unit"]
+    )
     weight: Name | None = Field(None, description="row weights: 2 is the row twice", examples=["weight"])
     timestamp: Name | None = Field(None, description="times of the rows", examples=["day"])
     features: Names | None = Field(

@@ -1,8 +1,9 @@
 """Intervals by the Poisson bootstrap: one set of events, many sets of row weights, the same for every policy.
 
-A draw gives each row a Poisson(1) weight, so a difference of two policies is paired. Where propensities were
-estimated by the shares of the arms, each draw estimates them anew. Curves are evaluated on a grid of up to 2048
-quantiles of their own event prices, exactly at each of them. Percentiles are corrected for skewness (`interval`).
+A draw gives each unit a Poisson(1) weight, the same for all of its rows and for every policy, so a difference of two
+policies is paired. Where propensities were estimated by the shares of the arms, each draw estimates them anew. Curves
+are evaluated on a grid of up to 2048 quantiles of their own event prices, exactly at each of them. Percentiles are
+corrected for skewness (`interval`).
 """
 
 from __future__ import annotations
@@ -34,16 +35,19 @@ _POISSON = np.searchsorted(np.round(65536 * _BELOW), np.arange(65536), side="rig
 
 
 def row_weights(logs: Logs, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yields one set of row multipliers (N,) per draw; draw d depends on seed and d only.
+    """Yields one set of row multipliers (N,) per draw; draw d depends on seed and d only. All rows of a unit get the same.
 
     Multiplying w = weight / p by them gives the weights of the draw, and their sum of weights is W again. Where the
     propensities are the arms' own shares, that holds in every arm.
     """
     base = logs.weights
     arms = logs.treatment if logs.assignment == "observed" else np.zeros(logs.n, np.int32)
-    total = np.bincount(arms, base)
+    total, groups = np.bincount(arms, base), logs.groups
+    units = logs.n if groups is None else int(groups.max()) + 1
     for d in range(draws):
-        chance = child(seed, d).integers(0, 65536, logs.n, dtype=np.uint16)
+        chance = child(seed, d).integers(0, 65536, units, dtype=np.uint16)
+        if groups is not None:
+            chance = chance[groups]
         yield _kernels.reweigh(chance, _POISSON, base, arms, total)
 
 

@@ -173,7 +173,10 @@ def _repeats(logs: Logs, name: str) -> list[Finding]:
         words = f"Some units stand in several arms ({arms:,} times). Keep the first assignment of each, or drop them."
         return [Finding(name=name, status="fail", verdict=words)]
     if extra:
-        words = f"{extra:,} rows repeat a unit, so intervals are too narrow. Aggregate to one row per unit and period."
+        words = (
+            f"{extra:,} rows repeat a unit. Splits and intervals keep the rows of a unit together, but the checks of balance, "
+            "sample ratio and power count rows, so they are too sure. Aggregate to one row per unit if you can."
+        )
         return [Finding(name=name, status="warn", verdict=words)]
     return [Finding(name=name, status="ok", verdict="Each unit stands once. Nothing to do.")]
 

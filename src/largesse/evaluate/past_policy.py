@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special, stats
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -201,8 +202,7 @@ def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
 def _fitted_propensities(logs: Logs, seed: int) -> Floats:
     """Cross-fitted probability of every treatment, (N, M), each >= 1e-6."""
     out = np.empty((logs.n, logs.n_treatments))
-    halves = StratifiedKFold(2, shuffle=True, random_state=seed)
-    for fold, (learn, hold) in enumerate(halves.split(logs.x, logs.treatment)):
+    for fold, (learn, hold) in enumerate(_halves(logs, seed)):
         trees = HistGradientBoostingClassifier(
             max_iter=60, learning_rate=0.15, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0,
             early_stopping=bool(logs.arm_rows.min() >= 10 * FEWEST_ROWS), n_iter_no_change=3, random_state=seed + fold,
@@ -213,6 +213,14 @@ def _fitted_propensities(logs: Logs, seed: int) -> Floats:
             trees.fit(logs.x[learn], logs.treatment[learn], sample_weight=weight)
             out[hold] = trees.predict_proba(logs.x[hold])
     return np.maximum(out, 1e-6)
+
+
+def _halves(logs: Logs, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Returns two folds, rows to learn from and rows held back, each with half of every arm; no unit is parted."""
+    if logs.groups is None:
+        return list(StratifiedKFold(2, shuffle=True, random_state=seed).split(logs.x, logs.treatment))
+    part = logs.parts(1, 1, seed=seed)
+    return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in (0, 1)]
 
 
 def _calibration(logs: Logs) -> Floats:

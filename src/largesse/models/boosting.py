@@ -32,6 +32,7 @@ _DEFAULTS: dict[str, Any] = {
     "bagging_freq": 1, "lambda_l2": 10.0, "max_bin": 63, "force_col_wise": True,
 }  # fmt: skip
 _MOST, _PATIENCE = 1000, 30  # trees at most, and how many that bring nothing end the search
+_ALONE = 100  # trees, where all rows are of one unit
 _HELD, _FEW, _FOLDS = 0.1, 20_000, 5  # share of the rows that judge; of fewer rows, all of them in turns
 
 
@@ -54,21 +55,21 @@ class Trees:
         self.boosters: list[lgb.Booster | float] = []
         self.forests: dict[int, Forest] = {}  # the boosters as they are asked, made when they are
 
-    def fit(self, x: NDArray[Any], t: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], ordered: bool) -> Trees:
-        """Learns y from (x, t)."""
+    def fit(self, rows: Logs, y: NDArray[Any], use: NDArray[np.bool_], ordered: bool) -> Trees:
+        """Learns y (N,) from features and treatment of the rows marked in `use` (N,)."""
         self.forests = {}
         if self.strategy == "S":
-            self.boosters = [self._boost(np.column_stack([x, t]), y, weight, x.shape[1], ordered)]
-            return self
-        self.boosters = []
-        for j in self.arms:
-            arm = t == j
-            self.boosters.append(self._boost(x[arm], y[arm], weight[arm], None, False))
+            self.boosters = [self._boost(rows, y, use, ordered)]
+        else:
+            self.boosters = [self._boost(rows, y, use & (rows.treatment == j), False) for j in self.arms]
         return self
 
-    def _boost(
-        self, x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], level: int | None, ordered: bool
-    ) -> lgb.Booster | float:
+    def _boost(self, rows: Logs, y: NDArray[Any], use: NDArray[np.bool_], ordered: bool) -> lgb.Booster | float:
+        shared = self.strategy == "S"
+        level = rows.x.shape[1] if shared else None  # the column of the treatment
+        x, y, weight = rows.x[use], y[use], rows.weights[use]
+        if shared:
+            x = np.column_stack([x, rows.treatment[use]])
         if len(y) == 0 or y.min() == y.max():  # nothing to learn, and some objectives refuse it
             return float(y[0]) if len(y) else 0.0
         params = dict(self.params)
@@ -77,7 +78,9 @@ class Trees:
             params["monotone_constraints"] = [0] * level + [1]
         categorical = [level] if level is not None and not ordered else "auto"
         data = lgb.Dataset(x, y, weight=weight, categorical_feature=categorical, params=params)
-        return _stopped(params, data, len(y)) if self.rounds is None else lgb.train(params, data, self.rounds)
+        if self.rounds is not None:
+            return lgb.train(params, data, self.rounds)
+        return _stopped(params, data, len(y), None if rows.groups is None else rows.groups[use])
 
     def predict(self, x: NDArray[Any], m: int) -> NDArray[np.float64]:
         """Returns the quantity under every treatment, (N, M); 0 for treatments that were not fitted."""
@@ -107,16 +110,25 @@ class Trees:
         return self
 
 
-def _stopped(params: dict[str, Any], data: lgb.Dataset, n: int) -> lgb.Booster:
-    """Returns trees until rows that they have not seen stop gaining: of many rows a tenth, of few all of them in turns."""
+def _stopped(params: dict[str, Any], data: lgb.Dataset, n: int, groups: NDArray[np.int64] | None) -> lgb.Booster:
+    """Returns trees until rows that they have not seen stop gaining: of many rows a tenth, of few all of them in turns.
+
+    Rows of one group (a unit) are held back together.
+    """
     stop = lgb.early_stopping(_PATIENCE, verbose=False)
-    order = np.random.default_rng(params.get("seed", 0)).permutation(n)
-    if n >= _FEW:
-        held, seen = np.split(order, [int(_HELD * n)])
-        some = data.subset(np.sort(seen))
-        return lgb.train(params, some, _MOST, valid_sets=[data.subset(np.sort(held))], callbacks=[stop])
-    parts = np.array_split(order, min(_FOLDS, n))
-    folds = [(np.sort(np.concatenate(parts[:k] + parts[k + 1 :])), np.sort(parts[k])) for k in range(len(parts))]
+    of = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    units = int(of.max()) + 1
+    if units == 1:  # nothing can be held back
+        return lgb.train(params, data, _ALONE)
+    order = np.random.default_rng(params.get("seed", 0)).permutation(units)
+    if n >= _FEW and units > 1 / _HELD:
+        held = np.isin(of, order[: int(_HELD * units)])
+        some, judge = (data.subset(np.flatnonzero(rows)) for rows in (~held, held))
+        return lgb.train(params, some, _MOST, valid_sets=[judge], callbacks=[stop])
+    part = np.empty(units, np.int64)
+    for k, some in enumerate(np.array_split(order, min(_FOLDS, units))):
+        part[some] = k
+    folds = [(np.flatnonzero(part[of] != k), np.flatnonzero(part[of] == k)) for k in range(min(_FOLDS, units))]
     trace = lgb.cv(params, data, _MOST, folds=folds, callbacks=[stop])
     return lgb.train(params, data, len(next(iter(trace.values()))))
 
@@ -203,8 +215,7 @@ class Boosting(Model):
         target = {"value": rows.value, "redeem": bought, "bought": bought, "basket": rows.value, "cost": rows.cost}
         for name, trees in self.trees_.items():
             use = np.isin(rows.treatment, list(trees.arms)) & ((bought > 0) if name == "basket" else True)
-            x, t, y, w = (a[use] for a in (rows.x, rows.treatment, target[name], rows.weights))
-            trees.fit(x, t, y, w, self.outcome_.ordered)
+            trees.fit(rows, target[name], use, self.outcome_.ordered)
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         m = len(self.treatments_)

@@ -110,11 +110,18 @@ class Corrected(Model):
             np.column_stack([rct.x[rows], score, t]), y[rows], weight=rct.weights[rows], init_score=score, params=params
         )
         trace = lgb.cv(
-            params, data, self.rounds, nfold=_FOLDS, stratified=False, seed=self.seed,
+            params, data, self.rounds, nfold=_FOLDS, stratified=False, seed=self.seed, folds=self._folds(rct, rows),
             callbacks=[lgb.early_stopping(_PATIENCE, verbose=False)],
         )  # fmt: skip
         best = len(next(iter(trace.values())))
         return self._forest(lgb.train(params, data, best)) if best > 1 else None
+
+    def _folds(self, rct: Logs, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]] | None:
+        """Returns folds of some rows that part no unit; None (LightGBM's own folds) where each unit has one row."""
+        if rct.groups is None:
+            return None
+        part = rct.parts(*[1.0] * _FOLDS, seed=self.seed)[rows]
+        return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(_FOLDS)]
 
     def _forest(self, booster: lgb.Booster) -> Forest:
         d = len(self.features_)  # then each treatment's own score, then its code

@@ -23,7 +23,7 @@ from largesse.models.candidates import Choice
 from largesse.models.mlp import MLP, tensors
 from largesse.models.outcome import Outcome, Response
 from largesse.models.shrink import between, choose_strength, may_shrink, target_budgets
-from largesse.models.turns import in_turns, others
+from largesse.models.turns import in_turns, of_others, others
 
 __all__ = ["DFCL", "Joint", "Start", "trial_rows"]
 
@@ -128,8 +128,8 @@ class DFCL(Model):
         """Returns the two-stage networks that a tuning starts from: several tunings of one base can share them."""
         outcome = self._told(rct, obs)
         turns = others(rct, self.folds, self.seed) if self.strength == "cross-fit" else []
-        whole, *folds = (self._two_stage(rows, obs, outcome) for rows in (rct, *(rct.take(seen) for seen, _ in turns)))
-        return Start(whole, tuple(folds))
+        folds = tuple(self._two_stage(rct.take(seen), of_others(obs, rct.take(held)), outcome) for seen, held in turns)
+        return Start(self._two_stage(rct, obs, outcome), folds)
 
     def _two_stage(self, rct: Logs, obs: Logs | None, outcome: Outcome) -> MLP:
         base: MLP = clone(self.base).set_params(outcome=outcome)

@@ -25,7 +25,7 @@ from largesse.models.base import Model, State
 from largesse.models.candidates import choose
 from largesse.models.mlp import MLP
 from largesse.models.outcome import Outcome, Response
-from largesse.models.turns import Rows, in_turns
+from largesse.models.turns import Rows, in_turns, of_others
 
 if TYPE_CHECKING:
     from largesse.models.bidfcl import BiDFCL
@@ -156,7 +156,7 @@ class HRC(Model):
 
         def held_back(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
             some = rct.take(seen)
-            return answers(self._learned(some, obs), some, rct.x[held])
+            return answers(self._learned(some, of_others(obs, rct.take(held))), some, rct.x[held])
 
         if validation is None:
             judge, found = rct, in_turns(rct, self.folds, self.seed, held_back)

@@ -14,7 +14,7 @@ from largesse import _check
 from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.outcome import Outcome, Response
-from largesse.models.turns import Rows, in_turns
+from largesse.models.turns import Rows, in_turns, of_others
 
 __all__ = ["Stack", "cautious_weights", "stacking_weights"]
 
@@ -136,7 +136,8 @@ class Stack(Model):
             return cautious_weights(validation, [model.respond(validation.x) for model in self.models_])
 
         def answer(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
-            return tuple(clone(model).fit(rct.take(seen), obs).respond(rct.x[held]) for model in self.models_)
+            rows, log = rct.take(seen), of_others(obs, rct.take(held))
+            return tuple(clone(model).fit(rows, log).respond(rct.x[held]) for model in self.models_)
 
         return cautious_weights(rct, in_turns(rct, self.folds, self.seed, answer))
 

@@ -127,14 +127,17 @@ class Student(Model):
         base = self.configured(HRC(seed=self.seed) if self.base is None else self.base)
         self.base_: HRC = base.fit(rct, obs, validation=validation)
         self.outcome_ = self.base_.outcome_
-        self._label(rct.x if obs is None else np.concatenate([rct.x, obs.x]))
+        rows = rct if obs is None else rct | obs
+        self._label(rows.x, rows.groups)
 
-    def distil(self, teacher: HRC, x: NDArray[Any]) -> Self:
+    def distil(self, teacher: HRC, x: NDArray[Any], *, groups: NDArray[np.int64] | None = None) -> Self:
         """Learns a fitted teacher's clusters from units' features alone; returns self.
 
         Args:
             teacher: The fitted HRC; it is not changed.
             x: Encoded features of units of any log, (N, d), finite.
+            groups: Code of the unit of each row, (N,), where units have several rows, as `Logs.groups` gives it: the rows
+                that set the temperature are then of units that nothing has learned from.
 
         Raises:
             NotFittedError: The teacher has learned nothing yet.
@@ -147,7 +150,7 @@ class Student(Model):
             raise NotFittedError("teacher: not fitted. Call its fit(rct, obs) first.")
         self.base_, self.outcome_ = teacher, teacher.outcome_
         self.treatments_, self.features_ = teacher.treatments_, teacher.features_
-        self._label(self.readable(x))
+        self._label(self.readable(x), groups)
         return self
 
     def _check(self) -> None:
@@ -158,7 +161,7 @@ class Student(Model):
         rule, remedy = "must be widths >= 1", "Give e.g. (64, 32)."
         _check.integers("hidden", self.hidden, low=1, high=10**6, rule=rule, remedy=remedy)
 
-    def _label(self, x: NDArray[np.float32]) -> None:
+    def _label(self, x: NDArray[np.float32], groups: NDArray[np.int64] | None = None) -> None:
         """Learns from the teacher's labels of some of the rows, and sets the temperature on others."""
         order = child(self.seed, 0).permutation(len(x))[: int(self.rows)]
         distance = self.base_.distances(x[order])
@@ -171,7 +174,12 @@ class Student(Model):
             raise _check.refuse(
                 "len(x)", len(order), f"must be >= {_LEAST} units to learn from", "Fold, or give more units."
             )
-        held = np.arange(len(order)) < max(1, int(_HELD * len(order)))
+        of = np.arange(len(order)) if groups is None else groups[order]
+        units = of[np.sort(np.unique(of, return_index=True)[1])]  # in the order drawn
+        held = np.isin(of, units[: max(1, int(_HELD * len(units)))])
+        if held.all():
+            rule = "the rows that set the temperature must be of other units"
+            raise _check.refuse("groups", "one unit", rule, "Give rows of more units, or form='folded'.")
         seen, target = x[order[~held]], softmax(-distance[~held] / gap, axis=1).astype(np.float32)
         self.classifier_ = self._learned(seen, target)
         self.temperature_ = temperature(

@@ -13,9 +13,14 @@ from largesse.logs import Logs
 from largesse.models.base import Model
 from largesse.models.outcome import Response
 
-__all__ = ["cross_fitted", "in_turns", "others"]
+__all__ = ["cross_fitted", "in_turns", "of_others", "others"]
 
 Rows = NDArray[np.int64]
+
+
+def of_others(obs: Logs | None, held: Logs) -> Logs | None:
+    """Returns the rows of an observational log whose units are not among those that are held back."""
+    return None if obs is None else obs.without_units_of(held)
 
 
 def others(rct: Logs, folds: int, seed: int) -> list[tuple[Rows, Rows]]:
@@ -52,6 +57,6 @@ def cross_fitted(model: Model, rct: Logs, obs: Logs | None, seed: int = 0) -> Re
     """Returns what clones of a fitted model say of each half of the trial, learned from the other half and the log."""
 
     def answer(seen: Rows, held: Rows, fold: int) -> tuple[Response]:
-        return (clone(model).fit(rct.take(seen), obs).respond(rct.x[held]),)
+        return (clone(model).fit(rct.take(seen), of_others(obs, rct.take(held))).respond(rct.x[held]),)
 
     return in_turns(rct, 2, seed, answer)[0]

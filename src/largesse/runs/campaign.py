@@ -20,11 +20,12 @@ from largesse.logs import Logs
 from largesse.models._checkpoint import kept_until_done
 from largesse.models.candidates import Settings, default_names
 from largesse.models.spaces import checked
+from largesse.models.turns import of_others
 from largesse.policy import Policy
 from largesse.report.numbers import percent
 from largesse.runs.clusters import clusters
 from largesse.runs.learn import Learned, Proof, Say, Task, budgets_of, learn, prove
-from largesse.runs.load import Rows, load_rows
+from largesse.runs.load import Rows, load_rows, parted
 from largesse.runs.results import Evidence, evidence, results
 from largesse.runs.trust import trust
 from largesse.store import atomic_folder, may_write
@@ -94,7 +95,7 @@ def _fit(
     trusted = trust(rows.rct, rows.obs, sound, final.models)
     groups = clusters(rows.rct, final.models, final.name)
     shown = results(config, sound, proof, found, final, task, about, trusted, groups)
-    shown = changed(shown, cautions=(*cautions, *shown.cautions))
+    shown = changed(shown, cautions=(*cautions, *_units_in_both(rows), *shown.cautions))
     say("writing", 0.95)
     metrics = _metrics(shown, found, proof, final, task) | {"power": sound.power.numbers()}
     with atomic_folder(target, replace=replace, marker="config.toml") as place:
@@ -130,6 +131,19 @@ def soundness(config: Config, rows: Rows, task: Task) -> Soundness:
     return check(rows.rct, rows.obs, budgets=task.budgets, proof_share=share)
 
 
+def _units_in_both(rows: Rows) -> tuple[str, ...]:
+    """Says how many rows of the trial were left out of learning, since the file of the proof holds their units too."""
+    if rows.test is None:
+        return ()
+    left_out = rows.rct.n - rows.rct.without_units_of(rows.test).n
+    if not left_out:
+        return ()
+    return (
+        f"{left_out:,} of {rows.rct.n:,} rows of the trial are of units that data.test holds too. The policy was learned without "
+        "them: on rows of a unit that a model remembers, nothing can be proven.",
+    )
+
+
 def proof_turns(config: Config, rows: Rows) -> int:
     """Returns how many parts of the trial take turns as the rows of the proof; below 2: a share is held out."""
     return config.data.folds or (_FOLDS if rows.rct.n < SMALL else 0)
@@ -137,11 +151,15 @@ def proof_turns(config: Config, rows: Rows) -> int:
 
 def refuse_thin_arms(rct: Logs) -> None:
     """Refuses a trial with an arm too thin to be parted."""
-    least = min(rct.arm_rows)
+    count, what = rct.arm_rows, "rows"
+    if rct.groups is not None:  # rows of a unit are never parted
+        what = "units"
+        count = np.array([len(np.unique(rct.groups[rct.treatment == j])) for j in range(rct.n_treatments)])
+    least = min(count)
     if least < _LEAST:
-        name = rct.treatments[int(np.argmin(rct.arm_rows))]
+        name = rct.treatments[int(np.argmin(count))]
         raise _check.refuse(
-            f"rows of treatment {name!r} in rct", int(least), f"learning, choosing and proving need {_LEAST} of every arm",
+            f"{what} of treatment {name!r} in rct", int(least), f"learning, choosing and proving need {_LEAST} of every arm",
             "Collect more rows, merge it with a similar arm, or leave it out of columns.treatments and the file.",
         )  # fmt: skip
 
@@ -149,20 +167,22 @@ def refuse_thin_arms(rct: Logs) -> None:
 def _learn_and_prove(config: Config, rows: Rows, task: Task, say: Say) -> tuple[Learned, Proof]:
     refuse_thin_arms(rows.rct)
     folds = proof_turns(config, rows)
-    if rows.test is not None:
-        final = learn(rows.rct, rows.obs, task, say, (0.1, 0.9))
-        return final, prove([final], [rows.test], task)
-    if folds < 2:
-        rest, test = rows.rct.split(1 - config.data.test_share, config.data.test_share, seed=task.settings.seed)
-        final = learn(rest, rows.obs, task, say, (0.1, 0.9))
-        return final, prove([final], [test], task)
+    if rows.test is not None or folds < 2:
+        train, obs, proof = parted(config, rows)
+        if rows.test is not None:  # without the units that the test file holds too
+            refuse_thin_arms(train)
+        final = learn(train, obs, task, say, (0.1, 0.9))
+        return final, prove([final], [proof], task)
     part = rows.rct.parts(*[1.0] * folds, seed=task.settings.seed)
     learned: list[Learned] = []
     parts: list[Logs] = []
     cuts = np.linspace(0.1, 0.9, folds + 2)
     for k in range(folds):
-        learned.append(learn(rows.rct.take(np.flatnonzero(part != k)), rows.obs, task, say, (cuts[k], cuts[k + 1])))
-        parts.append(rows.rct.take(np.flatnonzero(part == k)))
+        train, test = (
+            rows.rct.take(np.flatnonzero(part == k) if held else np.flatnonzero(part != k)) for held in (0, 1)
+        )
+        learned.append(learn(train, of_others(rows.obs, test), task, say, (cuts[k], cuts[k + 1])))
+        parts.append(test)
     final = learn(rows.rct, rows.obs, task, say, (cuts[folds], cuts[folds + 1]))
     return final, prove(learned, parts, task)
 

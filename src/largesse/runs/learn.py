@@ -126,6 +126,7 @@ def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]
 def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, float] = (0.0, 1.0)) -> Learned:
     """Returns the winner among the candidates, learned on a part of the trial and on the log."""
     train, hold = rct.split(1 - task.validation_share, task.validation_share, seed=task.settings.seed)
+    obs = None if obs is None else obs.without_units_of(hold)
     wanted = task.candidates or default_names(obs is not None, can_pay=False)
     names = sorted(wanted, key=lambda name: name in PARTS)  # a mean comes after what it is a mean of
     models: dict[str, Model] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from largesse.frames import Encoder
 from largesse.logs import Logs
 from largesse.models.outcome import Outcome, declared_amounts
 
-__all__ = ["Rows", "load_rows", "outcome_of", "trial_design"]
+__all__ = ["Parted", "Rows", "load_rows", "outcome_of", "parted", "trial_design"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +29,34 @@ class Rows:
     test: Logs | None
     encoder: Encoder
     outcome: Outcome
+
+
+class Parted(NamedTuple):
+    """Rows to learn from, and rows for the proof; no unit has rows in both.
+
+    Attributes:
+        rct: Rows of the trial to learn from.
+        obs: Rows of the observational log to learn from.
+        proof: Rows of the trial, or of the test file, for the proof.
+    """
+
+    rct: Logs
+    obs: Logs | None
+    proof: Logs
+
+
+def parted(config: Config, rows: Rows) -> Parted:
+    """Returns the parts of a campaign that is proven on the rows of a file of its own, or on a share of the trial.
+
+    Raises:
+        DataError: All rows to learn from are of units of the proof.
+    """
+    if rows.test is not None:
+        rct, proof = rows.rct.without_units_of(rows.test), rows.test
+    else:
+        share = config.data.test_share
+        rct, proof = rows.rct.split(1 - share, share, seed=config.run.seed)
+    return Parted(rct, None if rows.obs is None else rows.obs.without_units_of(proof), proof)
 
 
 def load_rows(config: Config) -> Rows:

@@ -23,6 +23,7 @@ from largesse.evaluate.compare import Bootstrap, compare
 from largesse.logs import Logs
 from largesse.models.candidates import DECIDES, make
 from largesse.models.spaces import SPACES, Number, OneOf, Value, Widths, current, distance
+from largesse.models.turns import of_others
 from largesse.runs.learn import Say, Task, stacked, together
 
 __all__ = ["Search", "Trial", "label", "limits", "optuna_quietly", "with_settings"]
@@ -86,13 +87,14 @@ class Search:
     """
 
     def __init__(self, learning: Logs, obs: Logs | None, task: Task, models: tuple[str, ...], few: bool) -> None:
-        self.obs, self.task, self.models = obs, task, models
+        self.task, self.models = task, models
         share, seed = task.validation_share, task.settings.seed
         part = learning.parts(*([1.0] * _TURNS if few else [share, 1 - share]), seed=seed)
         self.turns = [
             (learning.take(np.flatnonzero(part != k)), learning.take(np.flatnonzero(part == k)))
             for k in range(_TURNS if few else 1)
         ]
+        self.obs = [of_others(obs, hold) for _, hold in self.turns]
         self.rows = together([hold for _, hold in self.turns])
         bare = replace(task.settings, epochs=None, knobs={})
         sizes = self.turns[0][0].n, 0 if obs is None else obs.n
@@ -204,7 +206,12 @@ class Search:
     def _worth(self, name: str, settings: dict[str, Value]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns value per head at each budget (B,) and its draws (D, B), on rows that were not learned from."""
         how = with_settings(self.task, name, settings)
-        menu = stacked([make(name, how.settings).fit(train, self.obs).predict(hold.x) for train, hold in self.turns])
+        menu = stacked(
+            [
+                make(name, how.settings).fit(train, obs).predict(hold.x)
+                for (train, hold), obs in zip(self.turns, self.obs, strict=True)
+            ]
+        )
         bootstrap = Bootstrap(draws=self.task.draws, seed=self.task.settings.seed)
         # Draw d depends on the seed and on d only: trials compared one by one are paired as if compared together.
         table = compare(self.rows, {"trial": menu}, self.task.budgets, bootstrap=bootstrap)

@@ -26,7 +26,7 @@ from largesse.models.candidates import DECIDES, NAMES, Choice, allowance, choose
 from largesse.roles import nearest
 from largesse.runs.campaign import SMALL, refuse_thin_arms, task_of
 from largesse.runs.learn import Say, Task
-from largesse.runs.load import Rows, load_rows
+from largesse.runs.load import load_rows, parted
 from largesse.runs.search import Search, Trial, label, limits, optuna_quietly, with_settings
 from largesse.runs.tuned import MARKER, TUNED, UNTOUCHED, document, write
 from largesse.store import atomic_folder, may_write
@@ -137,15 +137,17 @@ def _tune(
     rows = load_rows(config)
     task = task_of(config, rows)
     refuse_thin_arms(rows.rct)
-    learning, proof = _parted(config, rows, task)
+    learning, obs, proof = parted(config, rows)
+    if rows.test is not None:
+        refuse_thin_arms(learning)
     told = power(rows.rct, task.budgets, proof.n / rows.rct.n)
     names = _models(model, task, default_names(rows.obs is not None, told.advice == "can pay"))
     say(told.verdict, 0.05)
-    search = Search(learning, rows.obs, task, names, few=learning.n < SMALL)
+    search = Search(learning, obs, task, names, few=learning.n < SMALL)
     search.run(*limit, say, (0.05, 0.9))
     picked = chosen(search.trials, search.counted)
     say("proving the choice", 0.9)
-    found = Found(search, picked, _prove(picked, learning, rows.obs, proof, task), proof)
+    found = Found(search, picked, _prove(picked, learning, obs, proof, task), proof)
     paper = document(config, found, task)
     with atomic_folder(target, replace=replace, marker=MARKER) as place:
         tuned = write(place, config, rows, found, paper)
@@ -163,14 +165,6 @@ def _models(model: str, task: Task, default: tuple[str, ...]) -> tuple[str, ...]
     for name in names:
         make(name, task.settings)  # what `fit` would refuse is refused before anything is learned
     return tuple(dict.fromkeys(names))
-
-
-def _parted(config: Config, rows: Rows, task: Task) -> tuple[Logs, Logs]:
-    """Returns the rows that trials may see, and those of the proof: where `fit` holds out a share, the same ones."""
-    if rows.test is not None:
-        return rows.rct, rows.test
-    learning, proof = rows.rct.split(1 - config.data.test_share, config.data.test_share, seed=task.settings.seed)
-    return learning, proof
 
 
 def chosen(trials: list[Trial], counted: NDArray[np.bool_] | None) -> Chosen:
