@@ -19,7 +19,7 @@ from largesse.evaluate import outcome_curve
 from largesse.evaluate.bootstrap import mix_value
 from largesse.evaluate.truth import attainable_gain, true_value
 from largesse.models import DFCL, MLP, Decision, Schedule
-from largesse.models.candidates import allowance, choose
+from largesse.models.selection import allowance, choose
 from largesse.models.shrink import SHARES
 
 UNITS, SEEDS = 50_000, 3

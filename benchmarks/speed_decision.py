@@ -21,8 +21,8 @@ from cells import PAGES
 from largesse import simulate
 from largesse.models import MLP, Decision, Outcome, Schedule
 from largesse.models._decision import Objective
+from largesse.models._joint import frozen_menu, trial_rows
 from largesse.models._train import train
-from largesse.models.dfcl import frozen_menu, trial_rows
 from largesse.models.mlp import tensors
 from largesse.models.shrink import target_budgets
 

@@ -37,7 +37,7 @@ def cell(task: tuple[str, float, int, int]) -> str:
     from largesse.evaluate.power import power
     from largesse.evaluate.truth import attainable_gain
     from largesse.models import DFCL, MLP, Decision, Outcome
-    from largesse.models.candidates import choose
+    from largesse.models.selection import choose
 
     kind, rate, size, seed = task
     began = time.perf_counter()
@@ -61,7 +61,7 @@ def cell(task: tuple[str, float, int, int]) -> str:
     gains[METHODS[3]], strength = gain(model), model.strength_
     menus = {"mlp-rct": start.base.predict(hold.x), "dfcl": model.predict(hold.x)}
     league = compare(hold, menus, budgets, bootstrap=Bootstrap(draws=200, seed=seed))
-    choice = choose(tuple(menus), league.value[:2], league.draws[:, :2])
+    choice = choose(tuple(menus), league.value[:2], league.draws[:, :2], decides={"dfcl"})
     gains[METHODS[4]] = gains[METHODS[3] if choice.name == "dfcl" else METHODS[0]]
     model.strength_ = 1.0
     gains[METHODS[2]] = gain(model)

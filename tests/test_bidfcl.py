@@ -18,9 +18,9 @@ from largesse.menu import Menu
 from largesse.models import DFCL, DPM, MLP, BiDFCL, Boosting, Decision, Gates, Hypergradient, Outcome, Schedule, Solver
 from largesse.models._bilevel import implicit
 from largesse.models._bridge import Bridge, Opened
+from largesse.models._joint import Joint, trial_rows
 from largesse.models._levels import Levels, LowerRows
 from largesse.models._network import ResponseNet
-from largesse.models.dfcl import Joint, trial_rows
 from largesse.models.mlp import tensors
 from largesse.policy.saved import model_state, restored
 from tests.common.worlds import WORLDS, orders, profits

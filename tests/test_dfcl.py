@@ -16,7 +16,7 @@ from largesse.errors import DataError, NotFittedError, SchemaError
 from largesse.evaluate.bootstrap import arm_means
 from largesse.menu import Menu
 from largesse.models import DFCL, MLP, Boosting, Decision, Outcome, Schedule
-from largesse.models.dfcl import trial_rows
+from largesse.models._joint import trial_rows
 from largesse.models.outcome import Response
 from largesse.models.shrink import SHARES, STRENGTHS, between, target_budgets
 from largesse.models.turns import in_turns

@@ -38,8 +38,9 @@ from largesse.models import (
 )
 from largesse.models._train import train
 from largesse.models.calibrate import fit_line
-from largesse.models.candidates import BASELINES, NAMES, Settings, choose, make
+from largesse.models.candidates import BASELINES, NAMES, Settings, make
 from largesse.models.outcome import Response
+from largesse.models.selection import choose
 from largesse.models.turns import cross_fitted, in_turns
 from tests.common.contract import (
     Spec,
@@ -423,7 +424,7 @@ class TestChoice:
             gain = rng.normal()
             value = np.append(np.zeros(7), gain)[:, None]
             noise = np.concatenate([1e-3 * rng.normal(size=(300, 7, 1)), rng.normal(size=(300, 1, 1))], 1)
-            adopted += choose((*"abcdefg", "dfcl"), value, value + noise, errors=None).name == "dfcl"
+            adopted += choose((*"abcdefg", "dfcl"), value, value + noise, errors=None, decides={"dfcl"}).name == "dfcl"
         assert 0.025 < adopted / 500 < 0.08
 
     def test_a_budget_out_of_everyones_reach_does_not_count(self):
@@ -440,7 +441,7 @@ def test_a_model_that_learns_from_decisions_needs_evidence():
 
     def chosen(gain: float, spread: float = 1.0):
         value = np.array([[0.0], [gain]])
-        return choose(names, value, value + spread * noise / 2**0.5)
+        return choose(names, value, value + spread * noise / 2**0.5, decides={"dfcl"})
 
     assert chosen(1.5).name == "mlp", "1.5 standard errors are not enough"
     assert "the two-stage model is kept" in chosen(1.5).reason
@@ -449,10 +450,11 @@ def test_a_model_that_learns_from_decisions_needs_evidence():
     assert chosen(-0.5).name == "mlp"
     # The same scores without that rule: one standard error decides.
     value = np.array([[0.0], [1.5]])
-    assert choose(("mlp", "other"), value, value + noise / 2**0.5).name == "other"
-    assert choose(("dfcl",), value[:1], (value + noise)[:, :1]).name == "dfcl"
+    assert choose(("mlp", "other"), value, value + noise / 2**0.5, decides={"dfcl"}).name == "other"
+    assert choose(("dfcl",), value[:1], (value + noise)[:, :1], decides={"dfcl"}).name == "dfcl"
     # Under no difference at all, adoption is rare.
-    adopted = [choose(names, v, v + noise / 2**0.5).name == "dfcl" for v in rng.normal(0, 2**-0.5, (1000, 2, 1))]
+    by_luck = rng.normal(0, 2**-0.5, (1000, 2, 1))
+    adopted = [choose(names, v, v + noise / 2**0.5, decides={"dfcl"}).name == "dfcl" for v in by_luck]
     assert 0.03 < np.mean(adopted) < 0.08
 
 
@@ -471,7 +473,7 @@ def test_several_that_learn_from_decisions_are_not_adopted_by_luck():
     for _ in range(400):
         value = np.append(0.0, rng.normal(size=4))[:, None]
         draws = value + np.concatenate([np.zeros((300, 1, 1)), rng.normal(size=(300, 4, 1))], 1)
-        adopted += choose(names, value, draws).name != "mlp"
+        adopted += choose(names, value, draws, decides=names[1:]).name != "mlp"
     assert 0.02 < adopted / 400 < 0.085
 
 

@@ -17,14 +17,15 @@ from largesse.config import Config, load, parse
 from largesse.errors import ConfigError, DataError, LargesseError, MissingDependency, StoreError
 from largesse.models import MLP, Boosting
 from largesse.models.boosting import _DEFAULTS
-from largesse.models.candidates import DECIDES, NAMES, Settings, allowance, choose, make
+from largesse.models.candidates import DECIDES, NAMES, Settings, make
 from largesse.models.correction import _PARAMS
 from largesse.models.outcome import Outcome
+from largesse.models.selection import allowance, choose
 from largesse.models.spaces import SPACES, Number, checked, current, distance
 from largesse.policy import Policy
 from largesse.runs import fit, load_rows, tune
 from largesse.runs.search import Search, Trial
-from largesse.runs.tuning import chosen
+from largesse.runs.tune_result import chosen
 from tests.common.worlds import orders
 from tests.test_cli import shell
 

@@ -27,15 +27,7 @@ def network_of(name: str, model: Any) -> MLP:
     Raises:
         DataError: It has none, or its layers are too few.
     """
-    from largesse.models.bidfcl import BiDFCL  # not above: it loads LightGBM
-    from largesse.models.dfcl import DFCL
-
-    if isinstance(model, BiDFCL):
-        net = getattr(model, "target_", model.base)
-    elif isinstance(model, DFCL):
-        net = getattr(model, "tuned_", model.base)
-    else:
-        net = model
+    net = model.network if isinstance(model, Model) else None
     if not isinstance(net, MLP) or len(net.hidden) < 2:
         rule = "must be a network of at least two layers (MLP), or stand on one (DFCL, BiDFCL)"
         raise _check.refuse(name, model, rule, "Give MLP(hidden=(64, 32)).")

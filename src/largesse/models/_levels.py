@@ -15,9 +15,9 @@ from largesse import _check
 from largesse.models._bilevel import Lower, Parameters, Solution, Solver, descended, explicit, implicit
 from largesse.models._bridge import Bridge, Opened
 from largesse.models._checkpoint import Arrays
+from largesse.models._joint import Joint
 from largesse.models._network import ResponseNet
 from largesse.models._train import packed, parted, unpack
-from largesse.models.dfcl import Joint
 
 __all__ = ["Hypergradient", "Levels", "LowerRows", "Raw", "Solves", "Told"]
 

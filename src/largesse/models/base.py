@@ -105,6 +105,11 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
         told = self.get_params(deep=False).get("outcome") or getattr(getattr(self, "base", None), "outcome", None)
         return told or Outcome.infer(rct if obs is None else rct | obs)
 
+    @property
+    def network(self) -> Model | None:
+        """The two-stage network that the model is, or stands on: the fitted one once there is one. None where there is none."""
+        return None
+
     @abstractmethod
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None: ...
 

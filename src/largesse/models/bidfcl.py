@@ -17,13 +17,14 @@ from largesse.models._bilevel import Solver
 from largesse.models._bridge import Bridge, Gates
 from largesse.models._checkpoint import keeper
 from largesse.models._decision import Decision
+from largesse.models._joint import Joint, trial_rows
 from largesse.models._levels import Hypergradient, Levels, LowerRows, Solves
 from largesse.models._network import ResponseNet
 from largesse.models._train import Schedule, Step, threads, train, weights_from
 from largesse.models.base import Model, State, training_rows
 from largesse.models.boosting import Boosting
 from largesse.models.correction import Corrected
-from largesse.models.dfcl import DFCL, TUNING, Joint, Start, trial_rows
+from largesse.models.dfcl import DFCL, TUNING, Start
 from largesse.models.mlp import MLP, tensors
 from largesse.models.outcome import Outcome, Response
 from largesse.models.shrink import between, target_budgets
@@ -151,6 +152,11 @@ class BiDFCL(Model):
             "hypergradient": Hypergradient(solver=Solver(iterations=50, warm=False)), **changes,
         }  # fmt: skip
         return cls(given.pop("base"), **given)
+
+    @property
+    def network(self) -> MLP:
+        """The base; once fitted, the target."""
+        return self.target_ if hasattr(self, "target_") else self.base
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         if obs is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -15,20 +15,20 @@ from largesse import _check
 from largesse._random import number
 from largesse.logs import Logs
 from largesse.models._checkpoint import keeper
-from largesse.models._decision import Decision, Objective, Trial
+from largesse.models._decision import Decision, Trial
+from largesse.models._joint import Joint, trial_rows
 from largesse.models._network import ResponseNet
 from largesse.models._train import Schedule, Step, threads, train
 from largesse.models.base import Model, State
-from largesse.models.candidates import Choice
 from largesse.models.mlp import MLP, tensors
 from largesse.models.outcome import Outcome, Response
+from largesse.models.selection import Choice
 from largesse.models.shrink import between, choose_strength, may_shrink, target_budgets
 from largesse.models.turns import in_turns, of_others, others
 
-__all__ = ["DFCL", "Joint", "Start", "trial_rows"]
+__all__ = ["DFCL", "Start"]
 
 TUNING = Schedule(epochs=4, batch=8192, rate=1e-3, decay=0.0, average=0.5, least=50)
-_CHUNK = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,6 +117,11 @@ class DFCL(Model):
         given = {"decision": decision, "strength": 1.0, **changes}
         return cls(given.pop("base", MLP.published(data="rct")), **given)
 
+    @property
+    def network(self) -> MLP:
+        """The base; once fitted, the network that the decision loss has moved."""
+        return self.tuned_ if hasattr(self, "tuned_") else self.base
+
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         if not isinstance(self.base, MLP):
             raise _check.refuse("base", self.base, "must be an MLP", "For any other base there is Steered.")
@@ -201,56 +206,3 @@ class DFCL(Model):
         assert isinstance(tuned, MLP)
         self.base_, self.tuned_, self.strength_ = base, tuned, float(settings["strength"])
         self.budgets_, self.choice_ = tuple(settings["budgets"]), None
-
-
-class Joint:
-    """The loss of trial rows: decision loss + alpha * prediction loss.
-
-    Args:
-        net: The network, as it is before this training: its menu is the one that reduces the variance.
-        rows: x, treatment, value, cost and weight in the prediction loss.
-        trial: The same rows for the decision loss.
-        decision: Which decision loss.
-        alpha: Weight of the prediction loss.
-        budgets: Money per head, (B,).
-
-    Attributes:
-        menu: Value and cost of all rows before this training, each (N, M).
-        objective: The decision loss, with what it remembers.
-    """
-
-    def __init__(
-        self, net: ResponseNet, rows: tuple[torch.Tensor, ...], trial: Trial, decision: Decision, alpha: float,
-        budgets: tuple[float, ...],
-    ) -> None:  # fmt: skip
-        self.net, self.rows, self.alpha = net, rows, alpha
-        self.menu = frozen_menu(net, rows[0])
-        trial = replace(trial, menu=None if decision.variance == "plain" else self.menu)
-        self.objective = Objective(decision, trial, budgets, net.value_scale)
-        self.objective.prime(*self.menu)
-
-    def __call__(self, raw: tuple[torch.Tensor, torch.Tensor | None], i: torch.Tensor) -> torch.Tensor:
-        """Returns the loss of the rows i, whose raw heads are given."""
-        decided = self.objective(*self.net.menu(raw), i)
-        if not self.alpha:
-            return decided
-        _, t, value, cost, weight = self.rows
-        return decided + self.alpha * self.net.logged(raw, t[i], value[i], cost[i], weight[i])
-
-
-def trial_rows(rct: Logs, menu: tuple[torch.Tensor, torch.Tensor] | None = None) -> Trial:
-    """Returns the rows of a trial as tensors, weights divided by the mean row weight."""
-    mean = rct.total_weight / rct.n
-    value, cost, weight, share = (
-        torch.tensor(a, dtype=torch.float32)
-        for a in (rct.value, rct.cost, rct.inverse_propensity / mean, rct.weights / mean)
-    )
-    return Trial(torch.tensor(rct.treatment, dtype=torch.int64), value, cost, weight, share, menu)
-
-
-def frozen_menu(net: ResponseNet, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the network's menu of all rows, scored in chunks."""
-    with torch.inference_mode():
-        parts = [net.menu(net(x[i : i + _CHUNK])) for i in range(0, len(x), _CHUNK)]
-    value, cost = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
-    return value.clone(), cost.clone()

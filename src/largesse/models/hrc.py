@@ -22,9 +22,9 @@ from largesse.menu import Menu
 from largesse.models._body import Body, network_of
 from largesse.models._cells import Means, cell_means, merged, shrunk, spreads
 from largesse.models.base import Model, State
-from largesse.models.candidates import choose
 from largesse.models.mlp import MLP
 from largesse.models.outcome import Outcome, Response
+from largesse.models.selection import choose
 from largesse.models.turns import Rows, in_turns, of_others
 
 if TYPE_CHECKING:
@@ -363,4 +363,4 @@ def _simplest(judge: Logs, menus: list[Menu], sizes: Sequence[int], seed: int) -
     value = np.array([curve.value_at(budgets) for curve in curves])
     draws = np.array([[values_at(g, budgets, w) for g in grids] for w in row_weights(judge, _DRAWS, seed)])
     names = [str(k) for k in sizes]
-    return names.index(choose(names, value, draws, decides=()).name)
+    return names.index(choose(names, value, draws).name)

@@ -96,6 +96,11 @@ class MLP(Model):
         """Returns the network of the papers: one member, free value and cost heads, arm-weighted squared errors."""
         return cls(**{"members": 1, "plain": True, "arm_weighted": True, **changes})
 
+    @property
+    def network(self) -> Self:
+        """The model itself."""
+        return self
+
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         rows = training_rows(self.data, rct, obs)
         if self.plain:

@@ -17,8 +17,8 @@ from largesse.evaluate.bootstrap import arm_means
 from largesse.evaluate.compare import Bootstrap, compare
 from largesse.logs import Logs
 from largesse.menu import Menu
-from largesse.models.candidates import Choice, choose
 from largesse.models.outcome import Response
+from largesse.models.selection import Choice, choose
 
 __all__ = ["SHARES", "STRENGTHS", "between", "choose_strength", "may_shrink", "target_budgets"]
 

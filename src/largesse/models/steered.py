@@ -19,12 +19,12 @@ from largesse import _check
 from largesse._forest import Forest
 from largesse.logs import Logs
 from largesse.models._decision import Decision, Objective
+from largesse.models._joint import trial_rows
 from largesse.models._standardised import Standardised
 from largesse.models._train import Schedule, Step, threads, train, weights_from
 from largesse.models.base import Model, State
-from largesse.models.candidates import Choice
-from largesse.models.dfcl import trial_rows
 from largesse.models.outcome import Outcome, Response
+from largesse.models.selection import Choice
 from largesse.models.shrink import between, choose_strength, may_shrink, target_budgets
 from largesse.models.turns import cross_fitted, in_turns
 

@@ -22,8 +22,9 @@ from largesse.evaluate.compare import Bootstrap, Comparison, compare
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models.base import Model
-from largesse.models.candidates import ALONE, PARTS, Choice, Settings, choose, default_names, make
+from largesse.models.candidates import ALONE, DECIDES, PARTS, Settings, default_names, make
 from largesse.models.outcome import Response
+from largesse.models.selection import Choice, choose
 from largesse.models.shrink import target_budgets
 from largesse.models.stack import Stack, cautious_weights
 from largesse.policy import PriceCurve
@@ -152,7 +153,7 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
     league = compare(hold, menus, task.budgets, bootstrap=bootstrap)
     told = benefit_of_the_log(hold, menus)
     left = [k for k, name in enumerate(order) if not (told and told.harmful) or name in ALONE]
-    choice = choose([order[k] for k in left], league.value[left], league.draws[:, left], errors=None)
+    choice = choose([order[k] for k in left], league.value[left], league.draws[:, left], errors=None, decides=DECIDES)
     if told and told.sentence:
         choice = replace(choice, reason=f"{told.sentence} {choice.reason}")
     curve = PriceCurve.calibrate(menus[choice.name], hold, draws=task.draws, seed=task.settings.seed)

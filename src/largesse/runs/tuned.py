@@ -6,7 +6,7 @@ import json
 import math
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from largesse import __version__
 from largesse.config import Config, dump
@@ -16,9 +16,7 @@ from largesse.runs.campaign import proof_turns
 from largesse.runs.learn import Task
 from largesse.runs.load import Rows
 from largesse.runs.search import Trial, label
-
-if TYPE_CHECKING:
-    from largesse.runs.tuning import Found, Proven
+from largesse.runs.tune_result import Found, Proven
 
 __all__ = ["MARKER", "TUNED", "UNTOUCHED", "best_first", "document", "in_words", "summary", "tuned_config", "write"]
 

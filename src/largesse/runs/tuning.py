@@ -7,83 +7,31 @@ untouched ones on the rows of the proof, which no trial has seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from largesse.config import Config
 from largesse.errors import ConfigError
 from largesse.evaluate.bootstrap import interval
-from largesse.evaluate.compare import Bootstrap, Comparison, compare
+from largesse.evaluate.compare import Bootstrap, compare
 from largesse.evaluate.power import power
 from largesse.logs import Logs
 from largesse.models._checkpoint import kept_until_done
-from largesse.models.candidates import DECIDES, NAMES, Choice, allowance, choose, default_names, make
+from largesse.models.candidates import NAMES, default_names, make
 from largesse.roles import nearest
 from largesse.runs.campaign import SMALL, refuse_thin_arms, task_of
 from largesse.runs.learn import Say, Task
 from largesse.runs.load import load_rows, parted
-from largesse.runs.search import Search, Trial, label, limits, optuna_quietly, with_settings
+from largesse.runs.search import Search, limits, optuna_quietly, with_settings
+from largesse.runs.tune_result import Chosen, Found, Proven, chosen
 from largesse.runs.tuned import MARKER, TUNED, UNTOUCHED, document, write
 from largesse.store import atomic_folder, may_write
 
-__all__ = ["Chosen", "Found", "Proven", "Tuning", "chosen", "tune"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
-    """Which trial was chosen, and why.
-
-    Attributes:
-        trials: Those with a score, simplest first, (P,).
-        trial: The chosen one.
-        untouched: The default that the same rows choose: what `fit` would use without tuning.
-        best: The one with the highest score.
-        choice: Scores, errors of their differences from the best, and the reason.
-        errors: How many standard errors counted as one.
-        lead: By how much the best leads the first of `trials`.
-        luck: By how much it would on average if all were worth the same, through the rows that score alone.
-    """
-
-    trials: tuple[Trial, ...]
-    trial: Trial
-    untouched: Trial
-    best: Trial
-    choice: Choice
-    errors: float
-    lead: float
-    luck: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Proven:
-    """The chosen settings against the untouched ones on the rows of the proof.
-
-    Attributes:
-        table: Value per head at each budget, differences from the untouched ones.
-        difference: Mean over the budgets of the difference, nan where none is within reach; 0 if nothing was changed.
-        low: Lower end of its paired 95 % interval.
-        high: Upper end.
-    """
-
-    table: Comparison
-    difference: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """All that a tuning found."""
-
-    search: Search
-    chosen: Chosen
-    proven: Proven
-    proof: Logs
+__all__ = ["Tuning", "tune"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,35 +113,6 @@ def _models(model: str, task: Task, default: tuple[str, ...]) -> tuple[str, ...]
     for name in names:
         make(name, task.settings)  # what `fit` would refuse is refused before anything is learned
     return tuple(dict.fromkeys(names))
-
-
-def chosen(trials: list[Trial], counted: NDArray[np.bool_] | None) -> Chosen:
-    """Returns the choice among the trials that have a score.
-
-    Args:
-        trials: In the order tried; a default has a score.
-        counted: Which budgets count, (B,).
-    """
-    assert counted is not None
-    done = tuple(sorted((t for t in trials if t.complete), key=lambda t: t.order))
-    value = np.array([t.value[counted] for t in done])
-    draws = np.stack([t.draws[:, counted] for t in done], axis=1)  # (D, P, B)
-    score, drawn = value.mean(1), draws.mean(2)
-    errors = allowance(score, drawn)
-    labels = [label(t) for t in done]
-    decides = {name for name, t in zip(labels, done, strict=True) if t.model in DECIDES}
-    choice = choose(labels, value, draws, errors=errors, decides=decides)
-    default = [k for k, t in enumerate(done) if t.default]
-    names, rows = [labels[k] for k in default], value[default]
-    untouched = choose(names, rows, draws[:, default], errors=None, decides=decides)  # as in `fit`
-    at = dict(zip(labels, done, strict=True))
-    if at[choice.name].default:  # nothing was tuned
-        choice = replace(choice, name=untouched.name, reason=untouched.reason)
-    best = int(np.argmax(score))
-    luck = float((drawn - drawn[:, :1] - (score - score[0])).max(1).mean())
-    return Chosen(
-        done, at[choice.name], at[untouched.name], done[best], choice, errors, float(score[best] - score[0]), luck
-    )
 
 
 def _prove(picked: Chosen, learning: Logs, obs: Logs | None, proof: Logs, task: Task) -> Proven:
