@@ -9,8 +9,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from largesse.benchmark import tables
-from largesse.benchmark.tables import seeds as of_seeds
+from benchmarks.suite import tables
+from benchmarks.suite.tables import seeds as of_seeds
 
 __all__ = ["FEW", "PAGES", "TREES", "arguments", "load", "mean_sd", "of_seeds", "paired", "run", "store"]
 TREES = 100

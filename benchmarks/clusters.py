@@ -1,7 +1,7 @@
 """Clusters of many units from Parquet to Parquet; writes docs/benchmarks/clusters.md.
 
-    python benchmarks/clusters.py                     # 10 million units
-    python benchmarks/clusters.py --units 100000      # to try it; --into FOLDER for the page
+    python -m benchmarks clusters                     # 10 million units
+    python -m benchmarks clusters --units 100000      # to try it; --into FOLDER for the page
 
 An HRC is fitted on a simulated trial and saved. Every plan is a process of its own, so that time and peak of memory are its
 own; interpreter, imports, model and compiled code from the cache are inside. The killed run gets SIGKILL after half of the whole
@@ -27,10 +27,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from cells import PAGES
 from out_of_core import timed
 
-from largesse.benchmark.tables import write_whole
+from benchmarks.cells import PAGES
+from benchmarks.suite.tables import write_whole
 
 BLOCK, FEATURES, TRIAL, SHARE, EPSILON = 1 << 19, 40, 60_000, 0.3, 0.05
 
@@ -69,7 +69,7 @@ def draw(path: Path, units: pa.Table, n: int) -> None:
 def plan(units: Path, policy: Path, output: Path, budget: float) -> None:
     """Plans one file of units; prints what came of it."""
     from largesse.allocate import Chance
-    from largesse.engines.clusters import Clustered, allocate_clusters
+    from largesse.engines.cluster_stream import Clustered, allocate_clusters
     from largesse.policy import Policy
 
     held = Policy.load(policy)
@@ -107,7 +107,17 @@ def measured(place: Path, n: int) -> str:
     budget = per_head * n
 
     def command(name: str) -> list[str]:
-        return [sys.executable, __file__, "--plan", str(units), str(policy), str(place / name), repr(budget)]
+        return [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "clusters",
+            "--plan",
+            str(units),
+            str(policy),
+            str(place / name),
+            repr(budget),
+        ]
 
     seconds, memory = timed(command("plan.parquet"))
     killed = subprocess.Popen(command("again.parquet"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -153,7 +163,7 @@ def page(n: int, size: float, used: tuple, told: dict, budget: float, killed: tu
         f"unit into its cluster; the chance-constrained programme (ε = {EPSILON:g}) gives each cluster a treatment. "
         "The budget is",
         f"{100 * SHARE:.0f} % of what the dearest one for everyone costs. {os.cpu_count()} cores, one thread,",
-        f"Python {platform.python_version()}. By `python benchmarks/clusters.py`.", "",
+        f"Python {platform.python_version()}. By `python -m benchmarks clusters`.", "",
         "| what | |", "|---|---|",
         f"| time, imports and model included | {seconds:.0f} s |",
         f"| peak of memory | {memory:.2f} GB |",
@@ -165,7 +175,3 @@ def page(n: int, size: float, used: tuple, told: dict, budget: float, killed: tu
         f"| killed (SIGKILL) after half its time | {went} in {rest:.0f} s; its file was {file_is} |", "",
     ]  # fmt: skip
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

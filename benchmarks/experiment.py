@@ -3,10 +3,10 @@
 Cells of 100 draws are kept under docs/benchmarks/experiment/, so a killed run goes on; the page docs/benchmarks/experiment.md
 is written from them.
 
-python benchmarks/experiment.py --study authors --cells 10    # and ratio, additive, symmetric, few
-python benchmarks/experiment.py --study replay                # LARGESSE_DATA names the folder of the real data
-python benchmarks/experiment.py --study speed
-python benchmarks/experiment.py --table
+python -m benchmarks experiment --study authors --cells 10    # and ratio, additive, symmetric, few
+python -m benchmarks experiment --study replay                # LARGESSE_DATA names the folder of the real data
+python -m benchmarks experiment --study speed
+python -m benchmarks experiment --table
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import tea_tasting as tt
-from cells import PAGES, load, store
 from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression
 
+from benchmarks.cells import PAGES, load, store
 from largesse import datasets
 from largesse.experiment import Columns, CrossFit, Metric, Sample, Settings, crossfit, measure, measure_sample, replay
-from largesse.experiment.crossfit import cross_fit
+from largesse.experiment.data.crossfit import cross_fit
 
 CELLS = PAGES / "experiment"
 DRAWS, ROWS, POPULATION = 100, 20_000, 200_000
@@ -300,10 +300,6 @@ def main() -> None:
     elif given.study == "speed":
         speed()
     if given.table:
-        import experiment_page
+        from benchmarks import experiment_page
 
         experiment_page.write()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Parquet to Parquet with more units than memory should hold; writes docs/benchmarks/out_of_core.md.
 
-    python benchmarks/out_of_core.py                     # 50 million units, 4 treatments
-    python benchmarks/out_of_core.py --units 5000000
+    python -m benchmarks out_of_core                     # 50 million units, 4 treatments
+    python -m benchmarks out_of_core --units 5000000
 
 Every line is a process of its own, so that time and peak of memory are its own; interpreter, imports and compiled code from
 the cache are inside. The rival does nothing but read the file and write it again: `polars.read_parquet(...).write_parquet(...)`,
@@ -26,9 +26,9 @@ from statistics import median
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from cells import PAGES
 
-from largesse.benchmark import tables
+from benchmarks.cells import PAGES
+from benchmarks.suite import tables
 
 M, BLOCK, SHARE = 4, 1 << 20, 0.3
 THREADS = str(os.cpu_count() or 1)
@@ -112,7 +112,7 @@ def main() -> None:
         "# Out of core", "",
         f"{said.units:,} units × {M} treatments, one id and {2 * M} columns of 4 bytes, {size:.1f} GB of Parquet in; a plan with "
         f"id, treatment, value and cost out. Medians of {said.rounds} rounds, one process after another; {THREADS} threads "
-        f"each, Python {platform.python_version()}. By `python benchmarks/out_of_core.py`.", "",
+        f"each, Python {platform.python_version()}. By `python -m benchmarks out_of_core`.", "",
         "| what | time | peak of memory | `largesse plan` takes |", "|---|---|---|---|",
         *("| " + " | ".join(line) + " |" for line in lines), "",
         f"Killed (SIGKILL) after half its time, the run {'went on ' + on[0] if on else '**began anew**'} in {rest:.1f} s; "
@@ -120,7 +120,3 @@ def main() -> None:
     ]  # fmt: skip
     tables.write_whole(PAGES / "out_of_core.md", "\n".join(page))
     print("\n".join(page))
-
-
-if __name__ == "__main__":
-    main()

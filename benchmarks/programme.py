@@ -1,6 +1,6 @@
 """Plans of clusters at many budgets: seconds and certificates; writes docs/benchmarks/programme.md.
 
-    python benchmarks/programme.py
+    python -m benchmarks programme
 
 Twenty budgets of one drawn problem each: from 3 to 80 % of what the dearest treatment for everyone costs. The rival is HiGHS
 on the plain integer programme of the expected spend, one call for each budget, to a gap of a millionth; it knows no chance
@@ -16,13 +16,13 @@ import time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from cells import PAGES
 from scipy import sparse
 from scipy.optimize import LinearConstraint, milp
 
+from benchmarks.cells import PAGES
+from benchmarks.suite.tables import write_whole
 from largesse.allocate import Chance, ClusterCells, Expected, plan_clusters
-from largesse.allocate._highs import quiet
-from largesse.benchmark.tables import write_whole
+from largesse.allocate.highs import quiet
 
 M, BUDGETS, SEEDS = 8, 20, 3
 SIZES, RIVAL = (50, 200, 1000, 5000), (50, 200)
@@ -86,14 +86,10 @@ def main() -> None:
         "# Plans of clusters", "",
         f"{BUDGETS} budgets, each planned by itself, {M} treatments; medians of {SEEDS} drawn problems. Gaps are of what is at",
         "stake: best less worst value of every cluster. The rival is HiGHS on the integer programme of the expected spend.",
-        f"{os.cpu_count()} cores, one thread, Python {platform.python_version()}. By `python benchmarks/programme.py`.", "",
+        f"{os.cpu_count()} cores, one thread, Python {platform.python_version()}. By `python -m benchmarks programme`.", "",
         "| clusters | held against the budget | `plan_clusters` | largest gap | largest chance of overspending "
         "| HiGHS | its lead |",
         "|---|---|---|---|---|---|---|", *rows, "",
     ]  # fmt: skip
     write_whole(PAGES / "programme.md", "\n".join(page))
     print("\n".join(page))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Spark on one machine against one machine without it: the same plan, and what the passes cost; writes docs/benchmarks/spark.md.
 
-    python benchmarks/spark.py                 # 5 million units, 4 treatments, local[2]
+    python -m benchmarks spark                 # 5 million units, 4 treatments, local[2]
 
 Spark's worth is in data that one machine does not hold: here only its answer is compared, and its overhead shown.
 """
@@ -19,11 +19,11 @@ os.environ["PYSPARK_PYTHON"] = sys.executable
 
 import numpy as np
 import pyarrow.parquet as pq
-from cells import PAGES
 from out_of_core import M, draw
 
+from benchmarks.cells import PAGES
+from benchmarks.suite import tables
 from largesse.allocate import solve as solve_here
-from largesse.benchmark import tables
 from largesse.engines import spark as engine
 from largesse.menu import Menu
 
@@ -81,7 +81,7 @@ def main() -> None:
     ]
     page = [
         "# Spark", "",
-        f"{said.units:,} units × {M} treatments from Parquet, `local[2]`, {parts} partitions. By `python benchmarks/spark.py`.",
+        f"{said.units:,} units × {M} treatments from Parquet, `local[2]`, {parts} partitions. By `python -m benchmarks spark`.",
         "",
         "| | `solve` in memory | `engines.spark.solve` |", "|---|---|---|",
         *(f"| {name} | {a} | {b} |" for name, a, b in lines), "",
@@ -90,7 +90,3 @@ def main() -> None:
     ]  # fmt: skip
     tables.write_whole(PAGES / "spark.md", "\n".join(page))
     print("\n".join(page))
-
-
-if __name__ == "__main__":
-    main()

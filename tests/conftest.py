@@ -14,7 +14,7 @@ class OneSpark(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "spark" if nodeid.startswith("tests/test_spark.py") else nodeid
+        return "spark" if nodeid.startswith("tests/engines/test_spark.py") else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneSpark:

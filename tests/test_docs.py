@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from largesse.logs import Logs
-from largesse.models.candidates import NAMES
+from largesse.models.registry import NAMES
 from tests.common.worlds import orders
 
 ROOT = Path(__file__).parent.parent

@@ -11,17 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from largesse import runs
+from largesse.checks import past_policy
+from largesse.commands import campaign as campaign_rows
+from largesse.commands import load, procedure
+from largesse.commands import tune_search as search
+from largesse.commands.fit import fit
 from largesse.config import parse
 from largesse.errors import DataError
-from largesse.evaluate import past_policy
 from largesse.evaluate.bootstrap import row_weights
 from largesse.logs import Logs
-from largesse.models import HRC, Boosting, Corrected, Stack, Student, turns
-from largesse.models.dfcl import DFCL
-from largesse.models.mlp import MLP
-from largesse.runs import learn as learn_module
-from largesse.runs import load, search
+from largesse.models import HRC, Boosting, Corrected, Stack, Student
+from largesse.models import crossfit as crossfit
+from largesse.models.decision.dfcl import DFCL
+from largesse.models.two_stage.mlp import MLP
 from tests.common.worlds import orders
 
 
@@ -167,7 +169,7 @@ def record(monkeypatch):
 class TestCrossFitting:
     def test_halves(self, record):
         rct, obs = panel(), panel(200, 3, seed=1, design="obs", first=100)
-        turns.cross_fitted(Boosting(rounds=2), rct, obs)
+        crossfit.cross_fitted(Boosting(rounds=2), rct, obs)
         assert len(record.pairs) == 2
         record.check()
 
@@ -226,7 +228,7 @@ class TestStopping:
         def kept(*args, **more):
             return dataset(*args, free_raw_data=False, **more)
 
-        for name in ("largesse.models.boosting.lgb", "largesse.models.correction.lgb"):
+        for name in ("largesse.models.two_stage.lightgbm.lgb", "largesse.models.two_stage.corrected.lgb"):
             fake = SimpleNamespace(**{n: getattr(lgb, n) for n in ("Booster", "early_stopping")})
             fake.cv, fake.train, fake.Dataset = recorded_cv, recorded_train, kept
             monkeypatch.setattr(name, fake)
@@ -320,21 +322,21 @@ class TestCampaign:
     def test_a_user_is_learned_from_or_judges(self, tmp_path, monkeypatch, data):
         past = panel(200, 3, seed=1, first=100)
         config, found = campaign(tmp_path, panel(400, 3), data, past=past), []
-        fit, prove = Boosting.fit, learn_module.prove
+        boost, prove = Boosting.fit, procedure.prove
 
         def learned(self, rct, obs=None, *, validation=None):
             assert not users_of(rct) & users_of(validation), "who chooses was not learned from"
             assert obs is None or not users_of(obs) & users_of(validation)
             self.learned_ = users_of(rct) | users_of(validation) | (set() if obs is None else users_of(obs))
-            return fit(self, rct, obs, validation=validation)
+            return boost(self, rct, obs, validation=validation)
 
         def proven(learned, parts, task):
             found.extend((one.model.learned_, users_of(rows)) for one, rows in zip(learned, parts, strict=True))
             return prove(learned, parts, task)
 
         monkeypatch.setattr(Boosting, "fit", learned)
-        monkeypatch.setattr("largesse.runs.campaign.prove", proven)
-        runs.fit(config, folder=tmp_path / "run")
+        monkeypatch.setattr("largesse.commands.fit.prove", proven)
+        fit(config, folder=tmp_path / "run")
         assert len(found) == {"folds = 1": 1, "folds = 3": 3}.get(data, 5)
         for learned_from, judges in found:
             assert learned_from
@@ -343,10 +345,10 @@ class TestCampaign:
     def test_a_file_of_its_own_for_the_proof(self, tmp_path):
         config = campaign(tmp_path, panel(400, 3), 'test = "test.parquet"', test=panel(200, 2, seed=1, first=300))
         rows = load.load_rows(config)
-        learning, _, proof = load.parted(config, rows)
+        learning, _, proof = campaign_rows.parted(config, rows)
         assert users_of(learning) == set(range(300))
         assert proof is rows.test
-        shown = runs.fit(config, folder=tmp_path / "run").results
+        shown = fit(config, folder=tmp_path / "run").results
         assert any(
             text.startswith("300 of 1,200 rows of the trial are of units that data.test holds too")
             for text in shown.cautions
@@ -354,13 +356,13 @@ class TestCampaign:
 
     def test_too_few_units_are_refused(self, tmp_path):
         with pytest.raises(DataError, match=r"units of treatment '.' in rct == .*need 20 of every arm"):
-            runs.fit(campaign(tmp_path, panel(30, 20)), folder=tmp_path / "run")
+            fit(campaign(tmp_path, panel(30, 20)), folder=tmp_path / "run")
 
     def test_a_search_scores_on_other_users(self, tmp_path):
         config = campaign(tmp_path, panel(400, 3), 'obs = "past.parquet"', past=panel(200, 3, seed=1, first=100))
         rows = load.load_rows(config)
-        learning, obs, _ = load.parted(config, rows)
-        tries = search.Search(learning, obs, runs.task_of(config, rows), ("lightgbm-rct",), few=True)
+        learning, obs, _ = campaign_rows.parted(config, rows)
+        tries = search.Search(learning, obs, campaign_rows.task_of(config, rows), ("lightgbm-rct",), few=True)
         for (train, hold), log in zip(tries.turns, tries.obs, strict=True):
             assert not (users_of(train) | users_of(log)) & users_of(hold)
 
@@ -378,7 +380,7 @@ class TestCampaign:
             folder.mkdir()
             row = next(
                 r
-                for r in runs.fit(campaign(folder, logs, "folds = 3"), folder=folder / "run").metrics["rows"]
+                for r in fit(campaign(folder, logs, "folds = 3"), folder=folder / "run").metrics["rows"]
                 if r["name"] == "policy"
             )
             better.append(row["difference_low"] > 0)

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
-from largesse.allocate import _kernels
-from largesse.allocate.frontier import Steps, steps_of
+from largesse.allocate import kernels
+from largesse.allocate.budget_frontier import Steps, steps_of
 from largesse.allocate.ledger import Increments, Ledger
 from largesse.allocate.search import INSIDE, WIDTHS, Sample
-from largesse.allocate.solve import fitting, status_of
+from largesse.allocate.solver import fitting, status_of
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Status
 
@@ -58,7 +58,7 @@ class Block:
     def audit(self, treatment: NDArray[np.int32]) -> Floats:
         """Returns spend, its lost digits, value, its lost digits of a plan of the block, (4,): parts that are yet to be added."""
         out = np.empty(4)
-        _kernels.audit(self.value, self.cost, 0, self.n, treatment, 0.0, np.empty(0, np.int32), out)
+        kernels.audit(self.value, self.cost, 0, self.n, treatment, 0.0, np.empty(0, np.int32), out)
         return out
 
     def increments(self, rows: Array, low: float, high: float) -> tuple[Steps, Increments]:
@@ -162,7 +162,7 @@ def solve_blocks(run: Run, budget: float) -> BlockPlan:
         raise InfeasibleBudget(limit, spend)
     ledger = Ledger.of(held.sums, held.found)
     paid, gained = (np.diff(table, axis=0)[0] for table in (held.found.cost, held.found.value))
-    spends, worths = _kernels.cumulate(spend, paid), _kernels.cumulate(value, gained)
+    spends, worths = kernels.cumulate(spend, paid), kernels.cumulate(value, gained)
     fits = fitting(spends, limit, lambda k: ledger.after(k).audit()[0])
     binds = fits < len(paid)
     price = float(held.found.slope[fits]) if binds else 0.0
@@ -305,7 +305,7 @@ class Decide:
     def __call__(self, block: Block) -> Decided:
         """Returns the sums of one block and its increments inside the bracket."""
         state, rows, sums = np.empty(block.n, np.int32), np.empty(block.n, np.int32), np.empty(3)
-        count = _kernels.decide(block.value, block.cost, 0, block.n, self.low, self.high, state, rows, sums)
+        count = kernels.decide(block.value, block.cost, 0, block.n, self.low, self.high, state, rows, sums)
         rows = np.arange(block.n, dtype=np.int32) if self.low == 0 and self.high == inf else rows[:count]
         found, leaving = block.increments(rows, self.low, self.high)
         return Decided(
@@ -360,7 +360,7 @@ class Reach:
     def __call__(self, block: Block) -> Increments:
         """Returns the increments that lead on from what the units of a block have."""
         state, rows = _planned(block, self.high, self.unit, self.treatment), np.empty(block.n, np.int32)
-        count = _kernels.audit(block.value, block.cost, 0, block.n, state, self.left, rows, np.empty(4))
+        count = kernels.audit(block.value, block.cost, 0, block.n, state, self.left, rows, np.empty(4))
         found, leaving = block.increments(rows[:count], 0.0, self.low)
         on = found.start == state[rows[:count]]  # a unit that has left the hull behind inside the bracket cannot go on
         return leaving.of_rows(on[found.unit])
@@ -368,7 +368,7 @@ class Reach:
 
 def _planned(block: Block, high: float, unit: NDArray[np.int64], treatment: NDArray[np.int32]) -> NDArray[np.int32]:
     state, rows = np.empty(block.n, np.int32), np.empty(block.n, np.int32)
-    _kernels.decide(block.value, block.cost, 0, block.n, high, high, state, rows, np.empty(3))
+    kernels.decide(block.value, block.cost, 0, block.n, high, high, state, rows, np.empty(3))
     a, b = np.searchsorted(unit, [block.first, block.first + block.n])
     state[unit[a:b] - block.first] = treatment[a:b]
     return state

@@ -18,8 +18,8 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from largesse import _check
-from largesse.allocate._highs import quiet
 from largesse.allocate.dual import Answer, Dual, cheapest_cut, descend
+from largesse.allocate.highs import quiet
 from largesse.allocate.rules import Row, Rule, rows_of
 from largesse.allocate.search import audited
 from largesse.errors import InfeasibleRules

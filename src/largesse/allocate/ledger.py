@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse.allocate import _kernels
-from largesse.allocate.frontier import falling
+from largesse.allocate import kernels
+from largesse.allocate.budget_frontier import falling
 
 __all__ = ["Increments", "Ledger"]
 
@@ -99,7 +99,7 @@ class Ledger:
         """Takes what still fits, in order, from an increment on; gives back the last ones if the running sums lacked digits."""
         found, state = self.found, self.state.copy()
         paid = np.diff(found.cost, axis=0)[0]
-        last, _ = _kernels.fill(spent, limit, first, self.at, found.source, found.target, paid, state)
+        last, _ = kernels.fill(spent, limit, first, self.at, found.source, found.target, paid, state)
         done = self.with_state(state)
         while last >= 0 and done.audit()[0] > limit:
             if state[self.at[last]] == found.target[last]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
-from largesse.allocate.frontier import frontier
+from largesse.allocate.budget_frontier import frontier
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse.allocate import _kernels
-from largesse.allocate.frontier import Steps, falling, steps, steps_of
+from largesse.allocate import kernels
+from largesse.allocate.budget_frontier import Steps, falling, steps, steps_of
 from largesse.menu import Menu
 
 __all__ = [
@@ -115,7 +115,7 @@ class Sample:
     def made(cls, value: NDArray[Any], cost: NDArray[Any]) -> Sample:
         """Returns the sample of units whose values and costs are given, (M, n)."""
         found = steps_of(value, cost)
-        spend = _kernels.cumulate(_kernels.total(cost, found.start), found.change(cost.T))
+        spend = kernels.cumulate(kernels.total(cost, found.start), found.change(cost.T))
         return cls(cost, found, np.maximum.accumulate(spend) / cost.shape[1])
 
     def bracket(self, goal: float, width: float) -> tuple[float, float]:
@@ -156,7 +156,7 @@ def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -
     def work(k: int) -> _Part | None:
         first, stop = blocks[k].start, blocks[k].stop
         undecided = np.empty(stop - first, np.int32)
-        count = _kernels.decide(value, cost, first, stop, low, high, state, undecided, sums[k])
+        count = kernels.decide(value, cost, first, stop, low, high, state, undecided, sums[k])
         return _part(value, cost, undecided[:count], state, low, high)
 
     parts = threaded(work, len(blocks), n_threads)
@@ -221,7 +221,7 @@ def audited(
     def work(k: int) -> NDArray[np.int32]:
         first, stop = blocks[k].start, blocks[k].stop
         found = np.empty(stop - first if more > 0 else 0, np.int32)
-        count = _kernels.audit(value, cost, first, stop, treatment, more, found, sums[k])
+        count = kernels.audit(value, cost, first, stop, treatment, more, found, sums[k])
         return found[:count].copy()
 
     some = np.concatenate(threaded(work, len(blocks), n_threads))

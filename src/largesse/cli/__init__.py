@@ -11,7 +11,7 @@ __all__ = ["main"]
 def main() -> None:
     """Runs the command line."""
     try:
-        from largesse.cli.commands import run
+        from largesse.cli.app import run
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     run()

@@ -28,7 +28,7 @@ def assign(
 ) -> None:
     """Who is in which arm of an experiment: by a hash of the id, the same on any machine at any time."""
     from largesse.cli import show
-    from largesse.runs import assign_users
+    from largesse.commands.assign import assign_users
 
     counts = assign_users(users, unit, _shares(shares, "shares") or {}, output, salt=salt)
     if as_json:
@@ -70,9 +70,11 @@ def experiment(
 ) -> None:  # fmt: skip
     """What an online experiment has brought: STATE beside CUPAC, MLRATE, CUPED and the plain difference; do they agree?"""
     from largesse.cli import show
-    from largesse.experiment import Columns, CrossFit, Metric, Settings
-    from largesse.runs import experiment as measure
-    from largesse.runs.measured import kept
+    from largesse.commands.experiment import experiment as measure
+    from largesse.commands.experiment import kept
+    from largesse.experiment.data.columns import Columns, Metric
+    from largesse.experiment.data.crossfit import CrossFit
+    from largesse.experiment.measurement import Settings
 
     columns = Columns(
         arm=arm, metrics=tuple(Metric.parse(text) for text in metric), control=control, features=_listed(features),
@@ -113,28 +115,23 @@ def replay(
 ) -> None:  # fmt: skip
     """History as experiments: false positives where nothing happened, each estimator's error and power; the plan of a test."""
     from largesse.cli import show
-    from largesse.experiment import Columns, CrossFit, Metric, check_test, history_of, plan_test
-    from largesse.experiment import replay as run
+    from largesse.commands.replay import Wanted, replay_history
+    from largesse.experiment.data.columns import Columns, Metric
 
     columns = Columns(arm="", metrics=(Metric.parse(metric),), features=_listed(features), cluster=cluster)
     lifts, arms, at = tuple(lift or (0.01, 0.02, 0.05)), _shares(shares, "shares") or {}, _numbers(looks, "looks")
-    if effect is not None:
-        check_test(effect=effect, shares=arms, power=power, per_day=per_day, looks=at)
+    wanted = None if effect is None else Wanted(effect, arms, power, per_day, at)
     with show.progress(as_json) as say:
-        say("predicting", 0.0)
-        past = history_of(history, columns, CrossFit(seed=seed))
-        found = run(past, draws=draws, share=share, lifts=lifts, seed=seed, say=say)
-    name = columns.metrics[0].name
-    test = None if effect is None else plan_test(
-        found, effect=effect, shares=arms, metric=name, unit=cluster or "unit", power=power, per_day=per_day, looks=at
-    )  # fmt: skip
+        found, test = replay_history(
+            history, columns, wanted=wanted, draws=draws, share=share, lifts=lifts, seed=seed, say=say
+        )
     if as_json:
         show.print_json(
             {"units": found.units, "draws": found.draws, "share": found.share, "lifts": list(found.lifts), "level": found.level,
              "warned": found.warned, "rows": [row._asdict() for row in found.rows], "plan": test and test.numbers()}
         )  # fmt: skip
         return
-    show.replayed(name, found)
+    show.replayed(columns.metrics[0].name, found)
     if test is not None:
         show.test_plan(test)
 

@@ -15,11 +15,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:  # a terminal needs no learners
-    from largesse.evaluate.checks import Soundness
-    from largesse.evaluate.compare import Comparison
-    from largesse.evaluate.finding import Finding
-    from largesse.experiment import Effect, Measured, Replay, TestPlan
-    from largesse.runs.learn import Say
+    from largesse.checks.finding import Finding
+    from largesse.checks.soundness import Soundness
+    from largesse.commands.procedure import Say
+    from largesse.evaluate.comparison import Comparison
+    from largesse.experiment.design.plan import TestPlan
+    from largesse.experiment.design.replay import Replay
+    from largesse.experiment.estimators.effect import Effect
+    from largesse.experiment.measurement import Measured
 
 __all__ = [
     "comparison",
@@ -183,7 +186,7 @@ def comparison(found: Comparison) -> None:
 
 def tuning(found: dict[str, Any], folder: Path) -> None:
     """Prints what a tuning found: the best trials, the choice, its proof."""
-    from largesse.runs.tuned import MARKER, best_first, in_words
+    from largesse.commands.findings.tune import MARKER, best_first, in_words
 
     rows = [
         (in_words(t["settings"]), t["model"], t["number"], t["value"], f"{t['error']:.2g}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -13,7 +13,7 @@ from rich.markup import escape
 from largesse.cli.options import Json, RunFolder
 
 if TYPE_CHECKING:
-    from largesse.allocate import Bound
+    from largesse.allocate.constrained import Bound
 
 __all__ = ["allocate", "export", "plan"]
 
@@ -43,7 +43,7 @@ def allocate(
     """Who gets what, within a budget in money."""
     from largesse import _check
     from largesse.cli import show
-    from largesse.runs import allocate_run
+    from largesse.commands.allocate import allocate_run
 
     if by_cluster:
         if rules is not None:
@@ -80,7 +80,7 @@ def _by_cluster(
     eligible: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     from largesse.cli import show
-    from largesse.runs import allocate_by_cluster
+    from largesse.commands.allocate_clusters import allocate_by_cluster
 
     with show.progress(as_json) as say:
         done = allocate_by_cluster(
@@ -113,7 +113,7 @@ def plan(
 ) -> None:
     """Who gets what under rules, from values and costs of any model."""
     from largesse.cli import show
-    from largesse.runs import plan_under, report_plan
+    from largesse.commands.plan import plan_under, report_plan
 
     with show.progress(as_json) as say:
         done = plan_under(menu, rules, output, say=say, n_threads=_threads())
@@ -140,7 +140,8 @@ def export(
     budget: Annotated[list[float], typer.Option("--budget", "-b", help="Money for these units; repeat for several.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make: model.onnx and table.json.")],
     form: Annotated[
-        str, typer.Option(help="The classifier: folded (exactly the run's clusters), mlp or lightgbm.")
+        Literal["folded", "mlp", "lightgbm"],
+        typer.Option(help="The classifier; folded is exactly the run's clusters."),
     ] = "folded",
     safety: Annotated[
         float | None,
@@ -152,7 +153,7 @@ def export(
 ) -> None:
     """Clusters of a run (model hrc) for a server: one classifier in ONNX, and what each class gets at every budget."""
     from largesse.cli import show
-    from largesse.runs import export_run
+    from largesse.commands.export import export_run
 
     done = export_run(
         run_folder, users, tuple(budget), output, form=form, safety=safety, on_average=on_average, replace=replace

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse.allocate.blocks import BLOCK, Decision, Run, Sums
 from largesse.engines.pipeline import ahead, behind
-from largesse.engines.scratch import Scratch
+from largesse.engines.spill import Scratch
 from largesse.errors import DataError
 from largesse.frames import ids
 from largesse.frames.batches import Batches

@@ -19,15 +19,15 @@ import numpy as np
 import pyarrow as pa
 
 from largesse import frames
-from largesse.allocate import taken_interval
 from largesse.allocate.blocks import Block, BlockPlan, Decision, Sums, solve_blocks
+from largesse.allocate.price_intervals import taken_interval
 from largesse.engines.rows import Batches, Columns, DataFrame, Passes, collected, mapped, need, numbered, picked
 from largesse.errors import DataError, SchemaError
 from largesse.evaluate.curve import OutcomeCurve, interval_curve
 from largesse.frames.columns import coded, texts
 from largesse.menu import Menu
-from largesse.policy import Policy
 from largesse.policy.curve import LEVEL, Estimate, amount, normal_quantile
+from largesse.policy.deployed import Policy
 from largesse.policy.descent import Priced, descend
 from largesse.roles import Roles
 

@@ -18,8 +18,8 @@ from scipy.special import ndtr, ndtri
 
 from largesse import _check
 from largesse._random import child
-from largesse.allocate.frontier import frontier, steps
-from largesse.evaluate import _kernels
+from largesse.allocate.budget_frontier import frontier, steps
+from largesse.evaluate import kernels
 from largesse.evaluate.curve import Estimator, OutcomeCurve
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -48,7 +48,7 @@ def row_weights(logs: Logs, draws: int, seed: int) -> Iterator[NDArray[np.float6
         chance = child(seed, d).integers(0, 65536, units, dtype=np.uint16)
         if groups is not None:
             chance = chance[groups]
-        yield _kernels.reweigh(chance, _POISSON, base, arms, total)
+        yield kernels.reweigh(chance, _POISSON, base, arms, total)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,14 +84,14 @@ class Grid:
     def draw(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns value and cost per head at each grid price for one set of row multipliers."""
         total = self.curve.logs.total_weight
-        sums = _kernels.accumulate(self.row, self.cell, self.step, weight, len(self.price)) / total
+        sums = kernels.accumulate(self.row, self.cell, self.step, weight, len(self.price)) / total
         scale = np.where(sums[:, 2] > 0, sums[:, 2], np.inf) if self.curve.estimator == "sn" else 1.0
         return sums[:, 0] / scale, sums[:, 1] / scale
 
     def pools(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Returns the draw with its spend made monotone: first grid price, cost and value of each pool, each (P,)."""
         value, cost = self.draw(weight)
-        return _kernels.pool(cost, value)
+        return kernels.pool(cost, value)
 
 
 def values_at(grid: Grid, budgets: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

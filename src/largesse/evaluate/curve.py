@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
-from largesse.allocate.frontier import steps
-from largesse.allocate.intervals import taken_interval
-from largesse.evaluate import _kernels
+from largesse.allocate.budget_frontier import steps
+from largesse.allocate.price_intervals import taken_interval
+from largesse.evaluate import kernels
 from largesse.logs import Logs
 from largesse.menu import Menu
 
@@ -69,7 +69,7 @@ class OutcomeCurve:
 
     @cached_property
     def _pools(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        return _kernels.pool(self.cost, self.value)
+        return kernels.pool(self.cost, self.value)
 
     def at_price(self, price: Any) -> tuple[Any, Any]:
         """Returns the value and the cost per head at each price, exactly."""
@@ -165,7 +165,7 @@ def interval_curve(logs: Logs, lo: NDArray[np.float64], hi: NDArray[np.float64])
 def _curve_of(logs: Logs, estimator: Estimator, events: Events) -> OutcomeCurve:
     """Returns the curve that events add up to."""
     order = np.argsort(events.price, kind="stable")
-    sums = _kernels.cumulate(events.step[order]) / logs.total_weight
+    sums = kernels.cumulate(events.step[order]) / logs.total_weight
     sums[np.abs(sums) < 1e-14 * np.abs(sums).max(axis=0)] = 0.0  # what rounding leaves of sums that cancel
     prices = events.price[order]
     last = np.append(prices[1:] != prices[:-1], True)

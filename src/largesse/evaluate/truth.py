@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
-from largesse.allocate.frontier import frontier, steps
-from largesse.evaluate import _kernels
+from largesse.allocate.budget_frontier import frontier, steps
+from largesse.evaluate import kernels
 from largesse.evaluate.bootstrap import mix_value
 from largesse.evaluate.ranking import CostCurve
 from largesse.menu import Menu
@@ -39,10 +39,10 @@ def true_value(menu: Menu, truth: Menu, budgets: Any) -> NDArray[np.float64]:
         truth.value[rows, found.start].sum(dtype=np.float64),
         0.0,
     ]
-    sums = _kernels.cumulate(np.vstack([base, change]))[::-1] / menu.n  # the price rises
+    sums = kernels.cumulate(np.vstack([base, change]))[::-1] / menu.n  # the price rises
     last = np.append(True, found.slope[1:] != found.slope[:-1]) if len(found.slope) else np.zeros(0, bool)
     corners = np.append(last, True)[::-1]  # units tied in price change together
-    _, cost, value = _kernels.pool(np.ascontiguousarray(sums[corners, 0]), np.ascontiguousarray(sums[corners, 1]))
+    _, cost, value = kernels.pool(np.ascontiguousarray(sums[corners, 0]), np.ascontiguousarray(sums[corners, 1]))
     wanted = np.asarray(budgets, np.float64)
     return np.where(wanted >= cost[-1] * (1 - 1e-12), np.interp(wanted, cost[::-1], value[::-1]), np.nan)
 

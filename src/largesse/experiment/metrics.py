@@ -25,13 +25,13 @@ import tea_tasting as tt
 from tea_tasting.metrics import MetricBaseGranular
 
 from largesse import _check
-from largesse.experiment.columns import Columns, Metric, Rows, clusters_of, numbers_of, sample_of
-from largesse.experiment.contrast import contrast
-from largesse.experiment.crossfit import CrossFit
-from largesse.experiment.effect import Effect
-from largesse.experiment.guard import guard
-from largesse.experiment.means import means
-from largesse.experiment.sample import Sample
+from largesse.experiment.data.columns import Columns, Metric, Rows, clusters_of, numbers_of, sample_of
+from largesse.experiment.data.crossfit import CrossFit
+from largesse.experiment.data.sample import Sample
+from largesse.experiment.estimators.contrast import contrast
+from largesse.experiment.estimators.effect import Effect
+from largesse.experiment.estimators.guard import guard
+from largesse.experiment.estimators.means import means
 
 __all__ = ["Cupac", "Mlrate", "PredictedResult", "State"]
 

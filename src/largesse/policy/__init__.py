@@ -1,10 +1,5 @@
 """What is shipped: a model and a price curve that turns a budget in money into decisions."""
 
-from __future__ import annotations
+import lazy_loader
 
-from largesse.policy.curve import Estimate, PriceCurve
-from largesse.policy.deployed import Allocation, Policy
-from largesse.policy.held_out import Realised, realised
-from largesse.policy.saved import SAVED_MODELS
-
-__all__ = ["SAVED_MODELS", "Allocation", "Estimate", "Policy", "PriceCurve", "Realised", "realised"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse.allocate import taken_interval
-from largesse.allocate.frontier import Steps, steps
+from largesse.allocate.budget_frontier import Steps, steps
+from largesse.allocate.price_intervals import taken_interval
 from largesse.errors import DataError
-from largesse.evaluate import _kernels
+from largesse.evaluate import kernels
 from largesse.logs import Logs
 from largesse.menu import Menu
 
@@ -144,7 +144,7 @@ class Events:
 
     def at(self, weight: Floats, cells: int) -> Floats:
         """Returns the running sums of value and cost at each price, (G, 2)."""
-        out: Floats = _kernels.accumulate(self.row, self.cell, self.step, weight, cells)[:, :2]
+        out: Floats = kernels.accumulate(self.row, self.cell, self.step, weight, cells)[:, :2]
         # Where all that entered has left, the sums are 0: what remains is rounding.
         return np.where(np.abs(out) > _ROUNDING * np.abs(out).max(axis=0), out, 0.0)
 
@@ -198,5 +198,5 @@ def over(top: Floats, bottom: Floats, empty: float = 0.0) -> Floats:
 
 def falling(mean: Floats) -> Floats:
     """Returns the spend made non-increasing: where noise makes it rise with the price, neighbours are pooled."""
-    first, pooled, _ = _kernels.pool(mean, mean)
+    first, pooled, _ = kernels.pool(mean, mean)
     return np.repeat(pooled, np.diff(np.append(first, len(mean))))

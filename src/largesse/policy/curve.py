@@ -28,8 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
-from largesse.allocate import frontier
-from largesse.allocate.frontier import Frontier
+from largesse.allocate.budget_frontier import Frontier, frontier
 from largesse.errors import InfeasibleBudget
 from largesse.evaluate.bootstrap import row_weights
 from largesse.logs import Logs

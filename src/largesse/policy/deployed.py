@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import store
-from largesse.allocate import assign, price_plan
 from largesse.allocate.blocks import in_blocks
+from largesse.allocate.price_intervals import assign
+from largesse.allocate.solver import price_plan
 from largesse.errors import DataError, StoreError
 from largesse.frames import Encoder, read, units
 from largesse.logs import Logs

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse.allocate import _kernels
+from largesse.allocate import kernels
 from largesse.allocate.blocks import Block, Decide, Draw, Run, drawn
 from largesse.allocate.ledger import Increments
 from largesse.policy.curve import Ladder, PriceCurve
@@ -60,7 +60,7 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
     slopes = np.unique(sample.steps.slope)
     some = slopes[np.unique(np.linspace(0, len(slopes) - 1, min(_BINS, len(slopes))).astype(np.int64))]
     edges = np.nextafter(some, inf)[::-1].copy()  # falling; beside the units' own prices, which tie
-    spends = _kernels.cumulate(*_binned(run, edges))
+    spends = kernels.cumulate(*_binned(run, edges))
     price, planned = np.concatenate([[0.0], edges[::-1], [inf]]), spends[::-1]
     coarse = curve.rungs(price, planned)
     at = coarse.price_for(budget, safety)
@@ -74,7 +74,7 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
 
 def _refined(curve: PriceCurve, coarse: Ladder, planned: Floats, k: int, inside: Increments) -> Ladder:
     """Returns the ladder with every price between two of its rungs that changes a plan."""
-    spent = _kernels.cumulate(float(planned[k]), np.diff(inside.cost, axis=0)[0])[:-1]  # before each increment
+    spent = kernels.cumulate(float(planned[k]), np.diff(inside.cost, axis=0)[0])[:-1]  # before each increment
     new = np.append(True, inside.slope[1:] != inside.slope[:-1])[: len(inside.slope)]
     price, spent = inside.slope[new][::-1], spent[new][::-1]
     low, high = planned[k], planned[k - 1]
@@ -111,7 +111,7 @@ class Bin:
     def __call__(self, block: Block) -> Binned:
         """Returns the sums of one block."""
         sums, none = np.empty((len(self.edges) + 1, 3)), np.zeros(len(self.edges) + 1, np.bool_)
-        start, _ = _kernels.bin_steps(block.value, block.cost, 0, block.n, self.edges, none, sums, np.empty((0, 3)))
+        start, _ = kernels.bin_steps(block.value, block.cost, 0, block.n, self.edges, none, sums, np.empty((0, 3)))
         return Binned(start, sums[:, 1].copy())
 
 
@@ -134,4 +134,4 @@ class Priced:
 
     def of(self, block: Block) -> NDArray[np.int32]:
         """Returns the treatment of each unit of a block, (n,)."""
-        return _kernels.assign_at(block.value, block.cost, self.price)
+        return kernels.assign_at(block.value, block.cost, self.price)

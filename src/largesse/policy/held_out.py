@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._random import child
-from largesse.allocate import frontier, taken_interval
+from largesse.allocate.budget_frontier import frontier
+from largesse.allocate.price_intervals import taken_interval
 from largesse.evaluate.bootstrap import interval, row_weights
 from largesse.logs import Logs
 from largesse.menu import Menu

@@ -7,52 +7,6 @@ The caller fills the frozen parts of `Results` with numbers and words; `write` l
 'orders per head'
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from largesse.report.clusters import ClusterCard, Clusters, Trait
-from largesse.report.content import (
-    ArmPoint,
-    BudgetRow,
-    CurveLine,
-    Finding,
-    Headline,
-    League,
-    LeagueRow,
-    MixTable,
-    Provenance,
-    Results,
-    SpendRow,
-    TrustRow,
-)
-from largesse.report.effects import EffectRow, Effects, InfluenceRow, VerdictRow, write_effects
-from largesse.report.files import Written, picture, write
-from largesse.report.plans import PlanPage, RuleRow, write_plan
-
-__all__ = [
-    "ArmPoint",
-    "BudgetRow",
-    "ClusterCard",
-    "Clusters",
-    "CurveLine",
-    "EffectRow",
-    "Effects",
-    "Finding",
-    "Headline",
-    "InfluenceRow",
-    "League",
-    "LeagueRow",
-    "MixTable",
-    "PlanPage",
-    "Provenance",
-    "Results",
-    "RuleRow",
-    "SpendRow",
-    "Trait",
-    "TrustRow",
-    "VerdictRow",
-    "Written",
-    "picture",
-    "write",
-    "write_effects",
-    "write_plan",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,9 +9,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from largesse.report.clusters import ClusterCard, Clusters
+from largesse.report.cluster_cards import ClusterCard, Clusters
 from largesse.report.content import ArmPoint, BudgetRow, CurveLine, MixTable, Results
-from largesse.report.forest import EffectRow, forest
+from largesse.report.forest_plot import EffectRow, forest
 from largesse.report.numbers import interval, number, percent, places
 from largesse.report.style import (
     ARM,

@@ -12,7 +12,7 @@ from math import isnan, nan
 from typing import Any, Literal
 
 from largesse import _check
-from largesse.report.clusters import Clusters
+from largesse.report.cluster_cards import Clusters
 
 __all__ = [
     "ArmPoint",

@@ -13,7 +13,7 @@ from largesse.report import markdown, pictures
 from largesse.report.charts import forest_chart
 from largesse.report.content import Finding, Headline, Provenance
 from largesse.report.files import replace_file
-from largesse.report.forest import EffectRow
+from largesse.report.forest_plot import EffectRow
 from largesse.report.html import Safe, join, tag
 from largesse.report.numbers import UNKNOWN, between, count, number, percent, percent_interval, places
 from largesse.report.page import document

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from math import isnan
 
-from largesse.report.clusters import cluster_note, cluster_table
+from largesse.report.cluster_cards import cluster_note, cluster_table
 from largesse.report.content import Finding, Headline, Provenance, Results
 from largesse.report.numbers import count, duration, interval, number, percent, places
 from largesse.report.trust import TRUST_NOTE, trust_table

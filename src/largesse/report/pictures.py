@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
 from largesse.report.content import ArmPoint, BudgetRow, CurveLine, MixTable, Results
-from largesse.report.forest import EffectRow, forest
+from largesse.report.forest_plot import EffectRow, forest
 from largesse.report.numbers import percent
 from largesse.report.style import ARM, dark, dot_rows, near_right, policy_colours, shorten, treatment_colours
 

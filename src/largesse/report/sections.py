@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isnan
 
 from largesse.report import charts
-from largesse.report.clusters import card_title, cluster_note, response_rows, who
+from largesse.report.cluster_cards import card_title, cluster_note, response_rows, who
 from largesse.report.content import BudgetRow, MixTable, Results
 from largesse.report.html import Safe, join, tag
 from largesse.report.numbers import between, duration, number, percent, places

@@ -25,7 +25,7 @@ model that saw part of the truth, plus the mood u: a team that knows more than i
 Value and cost are per unit and decision period; amounts are money, or a share of the basket in `discount`.
 """
 
-from largesse.simulate.hybrid import Hybrid, hybrid
+from largesse.simulate.policy_log import Hybrid, hybrid
 from largesse.simulate.worlds import Knobs, World, criteo_twin, discount, money_off
 
 __all__ = ["Hybrid", "Knobs", "World", "criteo_twin", "discount", "hybrid", "money_off"]

@@ -1,0 +1,75 @@
+"""Price intervals: at which prices of money a treatment is the one to choose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.allocate import kernels
+from largesse.menu import Menu
+
+__all__ = ["assign", "intervals", "taken_interval"]
+
+
+def intervals(menu: Menu) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the prices [lo, hi) at which each treatment is the argmax of value - price * cost.
+
+    A tie in price goes to the cheaper treatment; a treatment that no price chooses has [inf, inf).
+    Every price in [0, inf) lies in exactly one interval of a unit.
+
+    Args:
+        menu: Value and cost of N units and M treatments.
+
+    Returns:
+        lo, hi: Each (N, M), value per unit of money.
+
+    >>> lo, hi = intervals(Menu(value=[[0.0, 2.0, 3.0]], cost=[[0.0, 1.0, 2.0]]))
+    >>> lo.tolist(), hi.tolist()
+    ([[2.0, 1.0, 0.0]], [[inf, 2.0, 1.0]])
+    """
+    lo = np.full(menu.value.T.shape, np.inf)
+    hi = np.full(menu.value.T.shape, np.inf)
+    kernels.intervals_of(menu.value.T, menu.cost.T, lo, hi)
+    return lo.T, hi.T
+
+
+def taken_interval(menu: Menu, treatment: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the prices [lo, hi) at which each unit's given treatment is chosen.
+
+    Args:
+        menu: Value and cost of N units.
+        treatment: Codes (N,), e.g. what a trial assigned.
+
+    Returns:
+        lo, hi: Each (N,); [inf, inf) where no price chooses it.
+
+    Raises:
+        DataError: A code outside 0..M-1, or another length.
+    """
+    _check.lengths(menu=menu.value, treatment=np.asarray(treatment))
+    codes = _check.integers(
+        "treatment", treatment, low=0, high=menu.n_treatments, rule=f"must be a code in 0..{menu.n_treatments - 1}",
+        remedy="Use the menu's treatments.",
+    )  # fmt: skip
+    return kernels.interval_of(menu.value.T, menu.cost.T, codes)
+
+
+def assign(menu: Menu, price: float) -> NDArray[np.int32]:
+    """Returns argmax_j value - price * cost for each unit, (N,); ties go to the cheaper treatment.
+
+    Args:
+        menu: Value and cost of N units.
+        price: Value per unit of money, >= 0; at infinity everyone gets the cheapest.
+
+    Raises:
+        DataError: The price is negative or not a number.
+
+    >>> assign(Menu(value=[[0.0, 2.0, 3.0]], cost=[[0.0, 1.0, 2.0]]), price=1.0).tolist()
+    [1]
+    """
+    if price != np.inf:
+        _check.number("price", price, low=0, remedy="A price of 0 means that money is free.")
+    return kernels.assign_at(menu.value.T, menu.cost.T, float(price))

@@ -1,0 +1,275 @@
+"""What did the past policy do? Whether it left every unit every treatment, and how far what is read off it misleads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from largesse import _check
+from largesse.checks.finding import WARN, Finding, Floats, Status, arm_means, grade, over, sample
+from largesse.logs import Logs
+from largesse.menu import Menu
+
+__all__ = ["FEWEST_ROWS", "MenuBias", "OutcomeBias", "Overlap", "menu_bias", "outcome_bias", "overlap"]
+
+RARE = 0.01  # a treatment less likely than this for a unit is out of its reach
+FEWEST_ROWS = 20  # per arm, to fit propensities
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Overlap(Finding):
+    """Whether every kind of unit may have got every treatment.
+
+    Attributes:
+        auc: How well the features tell an arm from the others, mean over arms: 0.5 as if random, 1 fully determined.
+        pseudo_r2: Share of the treatment's log-loss that the features explain; 0 or less as if random.
+        rare_share: Share of rows for which some arm has a fitted probability below 0.01.
+        ess: Rows each arm is worth after weighting by inverse fitted probability, float64 (M,).
+        ess_share: The same as a share of the arm's rows, in (0, 1].
+        z_known: By arm, Σ 1/p of the propensities given per row, less the rows of the log, in standard errors; float64
+            (M,), about normal where the propensities are right; NaN where none were given per row.
+        p_known: p-value of the largest of them, NaN where none were given.
+    """
+
+    auc: float
+    pseudo_r2: float
+    rare_share: float
+    ess: Floats
+    ess_share: Floats
+    z_known: Floats
+    p_known: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class OutcomeBias(Finding):
+    """Plain arm means of the observational rows, less those of the trial.
+
+    Attributes:
+        value: Difference of mean value, float64 (M,).
+        value_error: Its standard error.
+        value_z: Difference / error; infinite where both logs are constant and differ.
+        cost: Difference of mean cost, float64 (M,).
+        cost_error: Its standard error.
+        cost_z: Difference / error.
+        p_value: p-value of the largest of the 2M statistics (Bonferroni).
+    """
+
+    value: Floats
+    value_error: Floats
+    value_z: Floats
+    cost: Floats
+    cost_error: Floats
+    cost_z: Floats
+    p_value: float
+
+
+class MenuBias(NamedTuple):
+    """How far a menu is off on average, by arm: positive where it promises too much. NaN for an arm without rows.
+
+    Attributes:
+        value: Mean over the units of the trial of the menu's value less the true one, float64 (M,).
+        value_error: Its standard error.
+        cost: The same of the cost.
+        cost_error: Its standard error.
+    """
+
+    value: Floats
+    value_error: Floats
+    cost: Floats
+    cost_error: Floats
+
+
+def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
+    """Fits the propensities of a past policy, and says whether its rows cover every treatment for every kind of unit.
+
+    Gradient-boosted trees predict the treatment from the features, each half of the rows by the model of the other.
+    Propensities given per row are tested too: over the rows of any arm Σ 1/p must be about the rows of the log.
+
+    Args:
+        logs: Observational rows.
+        rows: At most so many rows are used for the fit, drawn at random; the test of given propensities uses all.
+        seed: Seed of that draw, of the halves and of the trees.
+
+    Raises:
+        DataError: An arm has fewer than 20 rows.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(2000, 1))
+    >>> t = rng.random(2000) < 1 / (1 + np.exp(-4 * x[:, 0]))
+    >>> result = overlap(Logs(x=x, treatment=t, value=np.zeros(2000), cost=np.zeros(2000), design="obs"))
+    >>> result.status, result.auc > 0.85
+    ('warn', True)
+    """
+    for name, count in zip(logs.treatments, logs.arm_rows, strict=True):
+        if count < FEWEST_ROWS:
+            rule, remedy = f"needs at least {FEWEST_ROWS} rows to fit propensities", "Add rows, or leave the arm out."
+            raise _check.refuse(f"rows of treatment {name!r}", int(count), rule, remedy)
+    z_known = _calibration(logs)
+    p_known = float(np.minimum(1.0, logs.n_treatments * 2 * stats.norm.sf(np.abs(z_known).max())))
+    part = sample(logs, rows, seed)
+    w, arms, p = part.weights, np.eye(part.n_treatments)[part.treatment], _fitted_propensities(part, seed)
+    auc = float(np.mean([roc_auc_score(a, q, sample_weight=w) for a, q in zip(arms.T, p.T, strict=True)]))
+    share = w @ arms / w.sum()
+    pseudo_r2 = 1 - float(w @ -np.log((p * arms).sum(axis=1)) / w.sum() / special.entr(share).sum())
+    rare = float(w @ (p.min(axis=1) < RARE) / w.sum())
+    ess = (w @ (arms / p)) ** 2 / (w @ (arms / p**2))  # (Σ 1/p)² / Σ 1/p² within each arm
+    ess_share = ess / (w @ arms)
+    status, verdict = _overlap_verdict(auc, rare, ess_share, z_known, p_known, logs.treatments)
+    return Overlap(
+        name="overlap", status=status, verdict=verdict, auc=auc, pseudo_r2=pseudo_r2, rare_share=rare, ess=ess,
+        ess_share=ess_share, z_known=z_known, p_known=p_known,
+    )  # fmt: skip
+
+
+def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
+    """Compares the plain arm means of an observational log with those of the trial: does the log lie?
+
+    Args:
+        rct: Rows of a trial.
+        obs: Rows of a past policy over the same treatments, in the same units of value and cost.
+
+    Raises:
+        DataError: The logs name different treatments.
+
+    >>> rct = Logs(x=[[0.0]] * 4, treatment=[0, 0, 1, 1], value=[0, 1, 1, 2], cost=[0, 0, 1, 2])
+    >>> obs = Logs(x=[[0.0]] * 4, treatment=[0, 0, 1, 1], value=[0, 1, 5, 6], cost=[0, 0, 1, 2], design="obs")
+    >>> outcome_bias(rct, obs).value.tolist()
+    [0.0, 4.0]
+    """
+    if rct.treatments != obs.treatments:
+        raise _check.refuse(
+            "obs.treatments", obs.treatments, f"must equal the trial's, {rct.treatments}", "Name them alike."
+        )
+    gaps = [_gap(rct, obs, column) for column in ("value", "cost")]
+    z = np.abs([gap[2] for gap in gaps])  # (2, M)
+    p = float(min(1.0, z.size * 2 * stats.norm.sf(z.max())))
+    column, arm = np.unravel_index(np.argmax(z), z.shape)
+    off = (
+        f"largest gap: mean {('value', 'cost')[column]} of {rct.treatments[arm]!r} is {gaps[column][0][arm]:+.3g} off "
+        f"the trial's, {gaps[column][2][arm]:+.1f} standard errors"
+    )
+    words = {
+        "ok": f"Arm means of the observational rows agree with the trial's ({off}). They may be pooled.",
+        "warn": f"Arm means of the observational rows are a little off the trial's ({off}). Adjust for features first.",
+        "fail": f"The observational rows mislead: {off}. Do not read effects off them; let trial rows correct any "
+        "model that learns from them.",
+    }
+    (value, value_error, value_z), (cost, cost_error, cost_z) = gaps
+    return OutcomeBias(
+        name="outcome bias", status=grade(p), verdict=words[grade(p)], p_value=p, value=value, value_z=value_z,
+        value_error=value_error, cost=cost, cost_error=cost_error, cost_z=cost_z,
+    )  # fmt: skip
+
+
+def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
+    """Returns by how much a menu is off on rows of a trial that its model has not seen: the bias that features leave.
+
+    Of a model of the past policy's log this is the confounding that adjusting for the features did not remove. What all
+    arms share moves no decision; what they do not share does.
+
+    Args:
+        rct: Rows of a trial.
+        menu: A menu of those rows, in the units of the trial's value and cost.
+
+    Raises:
+        DataError: The menu has another number of rows or treatments, or the trial's propensities are unknown.
+
+    >>> rct = Logs(x=[[0.0]] * 4, treatment=[0, 0, 1, 1], value=[0, 1, 1, 2], cost=[0, 0, 1, 2], propensity="uniform")
+    >>> menu_bias(rct, Menu(value=[[0.5, 2.0]] * 4, cost=[[0.0, 1.5]] * 4)).value.tolist()
+    [0.0, 0.5]
+    """
+    if menu.value.shape != (rct.n, rct.n_treatments):
+        rule = f"must be that of the trial, {(rct.n, rct.n_treatments)}"
+        raise _check.refuse("menu.value.shape", menu.value.shape, rule, "Predict the menu for these rows.")
+    taken, seen, found = (np.arange(rct.n), rct.treatment), rct.arm_rows > 0, []
+    arms = np.eye(rct.n_treatments)[rct.treatment] * rct.inverse_propensity[:, None]
+    for table, logged in ((menu.value, rct.value), (menu.cost, rct.cost)):
+        apart = table[taken] - logged
+        mean = over(apart @ arms, arms.sum(0))
+        error = over(np.sqrt((apart - mean[rct.treatment]) ** 2 @ arms**2), arms.sum(0))
+        found += [np.where(seen, mean, np.nan), np.where(seen, error, np.nan)]
+    return MenuBias(*found)
+
+
+def _fitted_propensities(logs: Logs, seed: int) -> Floats:
+    """Cross-fitted probability of every treatment, (N, M), each >= 1e-6."""
+    out = np.empty((logs.n, logs.n_treatments))
+    for fold, (learn, hold) in enumerate(_halves(logs, seed)):
+        trees = HistGradientBoostingClassifier(
+            max_iter=60, learning_rate=0.15, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0,
+            early_stopping=bool(logs.arm_rows.min() >= 10 * FEWEST_ROWS), n_iter_no_change=3, random_state=seed + fold,
+        )  # fmt: skip
+        with threadpool_limits(1):
+            # Weights make its binning slow: none where none were given.
+            weight = None if logs.weight is None else logs.weight[learn]
+            trees.fit(logs.x[learn], logs.treatment[learn], sample_weight=weight)
+            out[hold] = trees.predict_proba(logs.x[hold])
+    return np.maximum(out, 1e-6)
+
+
+def _halves(logs: Logs, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Returns two folds, rows to learn from and rows held back, each with half of every arm; no unit is parted."""
+    if logs.groups is None:
+        return list(StratifiedKFold(2, shuffle=True, random_state=seed).split(logs.x, logs.treatment))
+    part = logs.parts(1, 1, seed=seed)
+    return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in (0, 1)]
+
+
+def _calibration(logs: Logs) -> Floats:
+    """Excess of Σ_{arm} 1/p over the rows of the log in standard errors, (M,); NaN unless given per row."""
+    if logs.assignment != "rows":
+        return np.full(logs.n_treatments, np.nan)
+    p, w, m = logs.propensity, logs.weights, logs.n_treatments
+    excess = np.bincount(logs.treatment, w / p, minlength=m).astype(np.float64) - logs.total_weight
+    # Var Σ 1/p = Σ_{all rows} (1 - p)/p, estimated by Σ_{arm} (1 - p)/p²
+    variance = np.bincount(logs.treatment, w * (1 - p) / p**2, minlength=m).astype(np.float64)
+    return over(excess, np.sqrt(variance))
+
+
+def _overlap_verdict(
+    auc: float, rare: float, ess_share: Floats, z: Floats, p_known: float, names: tuple[str, ...]
+) -> tuple[Status, str]:
+    if p_known < WARN:
+        arm = int(np.argmax(np.abs(z)))
+        off = f"inverse propensities of {names[arm]!r} are {z[arm]:+.1f} standard errors off the rows of the log"
+        return grade(
+            p_known
+        ), f"The given propensities are wrong: {off}. Correct or drop them before you weight by them."
+    thin = int(np.argmin(ess_share))
+    seen = (
+        f"AUC {auc:.2f}; {rare:.1%} of rows have almost no chance of some arm; weighting leaves {ess_share[thin]:.0%} "
+        f"of the rows of {names[thin]!r}"
+    )
+    if rare > 0.5:
+        return "fail", f"The past policy left most units without alternatives ({seen}). Learn effects from trial rows."
+    if rare > 0.05 or ess_share[thin] < 0.2 or auc > 0.9:
+        return (
+            "warn",
+            f"The past policy chose by these features ({seen}). Do not weight by propensity alone; lean on the trial.",
+        )
+    return "ok", f"Every kind of unit got every treatment ({seen}). Nothing to do."
+
+
+def _gap(rct: Logs, obs: Logs, column: str) -> tuple[Floats, Floats, Floats]:
+    """Difference of arm means obs - rct, its standard error and their ratio, each (M,)."""
+    (a, va), (b, vb) = (_mean_and_variance(logs, getattr(logs, column)) for logs in (rct, obs))
+    error, both = np.sqrt(va + vb), (rct.arm_rows > 0) & (obs.arm_rows > 0)
+    gap = np.where(both, b - a, 0.0)  # an arm that one log never used says nothing
+    return gap, error, over(gap, error)
+
+
+def _mean_and_variance(logs: Logs, y: Floats) -> tuple[Floats, Floats]:
+    """Mean by arm and the variance of that mean, each (M,)."""
+    arms = np.eye(logs.n_treatments)[logs.treatment] * logs.weights[:, None]
+    size, shift = arms.sum(axis=0), float(y[0])
+    mean = arm_means((y - shift)[:, None], arms)[:, 0]
+    variance = arm_means(((y - shift - mean[logs.treatment]) ** 2)[:, None], arms)[:, 0]
+    return mean + shift, variance / np.maximum(size - 1, 1)

@@ -1,0 +1,229 @@
+"""Was it random? Arm sizes against the planned shares, and the balance of features across arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from largesse.checks.finding import Finding, Floats, arm_means, grade, over, sample
+from largesse.logs import Logs
+
+__all__ = ["Balance", "Imbalance", "SampleRatio", "balance", "count_ratio", "sample_ratio"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class SampleRatio(Finding):
+    """Arm sizes against the planned shares.
+
+    Attributes:
+        observed: Rows per arm, float64 (M,).
+        planned: Rows per arm by the planned shares, float64 (M,), or None where no shares were given.
+        chi2: Pearson's statistic, NaN without planned shares.
+        p_value: Its p-value with M - 1 degrees of freedom, NaN without planned shares.
+    """
+
+    observed: Floats
+    planned: Floats | None
+    chi2: float
+    p_value: float
+
+
+class Imbalance(NamedTuple):
+    """One feature in one arm: standardised difference from control, and the feature's p-value over all arms (Holm)."""
+
+    feature: str
+    treatment: str
+    smd: float
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Balance(Finding):
+    """Features of each arm against control's.
+
+    Attributes:
+        smd: Standardised mean difference of arm j + 1 from control, float64 (M - 1, d); infinite where a feature is
+            constant in both arms but not the same.
+        p_features: p-value of each feature over all arms, adjusted for their number (Holm), float64 (d,); 1 where the
+            feature is too rare to be tested.
+        p_joint: p-value of all features at once (Pillai's trace).
+        p_value: The smaller of the joint and the smallest single p-value, doubled since there are two.
+        worst: The five features that differ most, the most telling first.
+    """
+
+    smd: Floats
+    p_features: Floats
+    p_joint: float
+    p_value: float
+    worst: tuple[Imbalance, ...]
+
+
+def sample_ratio(logs: Logs, *, planned: Literal["uniform"] | Mapping[str, float] | None = None) -> SampleRatio:
+    """Tests the sizes of the arms against the planned shares: a mismatch means that rows were lost or misassigned.
+
+    Args:
+        logs: Rows of a trial.
+        planned: ``"uniform"``, or a share for each treatment by name; by default the propensities given with the logs.
+            Shares that were read off the rows themselves (the default of `Logs`) leave nothing to test.
+
+    Raises:
+        DataError: `planned` does not name every treatment, or its shares do not sum to 1.
+
+    Reference:
+        Fabijan et al. 2019, "Diagnosing sample ratio mismatch in online controlled experiments", KDD.
+
+    >>> logs = Logs(x=[[0.0]] * 100, treatment=[0] * 30 + [1] * 70, value=[0] * 100, cost=[0] * 100)
+    >>> result = sample_ratio(logs, planned="uniform")
+    >>> result.status, round(result.chi2, 2)
+    ('fail', 16.0)
+    """
+    if planned is not None:
+        logs = replace(logs, propensity=planned)
+    observed = np.bincount(logs.treatment, logs.weights, minlength=logs.n_treatments).astype(np.float64)
+    if logs.assignment not in ("uniform", "shares") and not (logs.assignment == "rows" and logs.design == "rct"):
+        return SampleRatio(
+            name="sample ratio", status="ok", observed=observed, planned=None, chi2=np.nan, p_value=np.nan,
+            verdict="Planned shares were not given, so there is nothing to test. Name them: design.rct_propensity, or planned=.",
+        )  # fmt: skip
+    shares = np.array([logs.propensity[np.argmax(logs.treatment == j)] for j in range(logs.n_treatments)])
+    return count_ratio(observed, shares, logs.treatments)
+
+
+def count_ratio(observed: Floats, shares: Floats, names: tuple[str, ...]) -> SampleRatio:
+    """Tests the sizes of the arms, counted already, against the planned shares.
+
+    Args:
+        observed: Units by arm (M,).
+        shares: Planned shares (M,), which should sum to 1.
+        names: Of the arms (M,).
+
+    >>> count_ratio(np.array([44_700.0, 45_489.0]), np.array([0.5, 0.5]), ("gate 30", "gate 40")).status
+    'warn'
+    """
+    expected = shares / shares.sum() * observed.sum()
+    chi2 = float(np.sum((observed - expected) ** 2 / expected))
+    p = float(stats.chi2.sf(chi2, len(shares) - 1))
+    worst = int(np.argmax((observed - expected) ** 2 / expected))
+    off = f"p = {p:.2g}; {names[worst]!r} has {observed[worst]:,.0f} rows, planned {expected[worst]:,.0f}"
+    words = {
+        "ok": f"Arm sizes agree with the planned shares (p = {p:.2g}). Nothing to do.",
+        "warn": f"Arm sizes are a little off the planned shares ({off}). Check how units were assigned and logged.",
+        "fail": f"Arm sizes contradict the planned shares ({off}). Before you use this trial, find the rows that were "
+        "lost or misassigned: filters after assignment, joins, bots, repeated assignment.",
+    }
+    status = grade(p)
+    if abs(shares.sum() - 1) > 0.01:
+        status, words["fail"] = "fail", f"The arms' propensities sum to {shares.sum():.3g}, not 1. Correct the column."
+    return SampleRatio(
+        name="sample ratio", status=status, verdict=words[status], observed=observed, planned=expected, chi2=chi2,
+        p_value=p,
+    )  # fmt: skip
+
+
+def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
+    """Compares the features of every arm with control's, and tests whether chance explains the differences.
+
+    The tests use ranks, so heavy tails do not disturb their level. One looks at all features at once, one at each of
+    them with Holm's correction; the first sees many small shifts, the second a single large one. A feature is tested if
+    the smallest arm is expected to hold 5 rows off its most frequent value.
+
+    Args:
+        logs: Rows of a trial. For observational rows a difference is no fault, and the status is always ``"ok"``.
+        rows: At most so many rows are used, drawn at random.
+        seed: Seed of that draw.
+
+    Reference:
+        Pillai 1955 (trace, F approximation); Hansen & Bowers 2008, "Covariate balance in simple, stratified and
+        clustered comparative studies".
+
+    >>> x = np.random.default_rng(0).lognormal(size=(1000, 3))
+    >>> logs = Logs(x=x, treatment=np.arange(1000) % 2, value=np.zeros(1000), cost=np.zeros(1000))
+    >>> balance(logs).status
+    'ok'
+    """
+    part = sample(logs, rows, seed)
+    smd, (p_features, p_joint) = _smd(part), _rank_tests(part)
+    p = float(min(1.0, 2 * min(p_joint, p_features.min())))
+    largest = np.abs(smd).max(axis=0)
+    worst = tuple(
+        Imbalance(part.features[k], part.treatments[arm + 1], float(smd[arm, k]), float(p_features[k]))
+        for k in np.lexsort((-largest, p_features))[:5]
+        for arm in [int(np.argmax(np.abs(smd[:, k])))]
+    )
+    top = worst[0]
+    off = (
+        f"p = {p:.2g}; most in {top.feature!r}: arm {top.treatment!r} is {top.smd:+.2f} standard deviations off control"
+    )
+    words = {
+        "ok": f"Features are balanced across arms (p = {p:.2g}). Nothing to do.",
+        "warn": f"Features differ a little more between arms than chance explains ({off}). Check the assignment.",
+        "fail": f"Features differ between arms more than chance explains ({off}). Randomisation is suspicious: check "
+        "the assignment, and whether these features were recorded after it.",
+    }
+    status, verdict = grade(p), words[grade(p)]
+    if logs.design == "obs" and status != "ok":
+        status, verdict = "ok", f"Features differ between arms, as expected of a past policy ({off}). See the overlap."
+    return Balance(
+        name="balance", status=status, verdict=verdict, smd=smd, p_features=p_features, p_joint=p_joint, p_value=p,
+        worst=worst,
+    )  # fmt: skip
+
+
+def _smd(logs: Logs) -> Floats:
+    arms = np.eye(logs.n_treatments)[logs.treatment] * logs.weights[:, None]
+    x = logs.x.astype(np.float64) - logs.x[0]  # centred on a row, so that a constant feature is exactly 0
+    means = arm_means(x, arms)
+    variance = arm_means((x - means[logs.treatment]) ** 2, arms)
+    # (mean_j - mean_0) / √((var_j + var_0) / 2)
+    return over(means[1:] - means[0], np.sqrt((variance[1:] + variance[0]) / 2))
+
+
+def _rank_tests(logs: Logs) -> tuple[Floats, float]:
+    """Holm-adjusted p-value of each feature, (d,), and the p-value of all features at once."""
+    w, m = logs.weights, logs.n_treatments
+    arms = np.eye(m)[logs.treatment] * w[:, None]
+    size, n = arms.sum(axis=0), w.sum()
+    ranked = [_scaled_ranks(column, w) for column in logs.x.T]
+    tested = np.array([off_mode * size.min() / n >= 5 for _, off_mode in ranked])
+    p_features = np.ones(len(ranked))
+    if not tested.any():
+        return p_features, 1.0
+    u = np.column_stack([ranks for (ranks, _), keep in zip(ranked, tested, strict=True) if keep])  # mean 0, sd 1
+    means = arm_means(u, arms)
+    # Σ_j n_j ū_j² (n - 1) / n: its covariance under random assignment is known exactly; chi-square, M - 1
+    p_features[tested] = _holm(stats.chi2.sf(size @ means**2 * (n - 1) / n, m - 1))
+    eigenvalues, vectors = np.linalg.eigh((u * w[:, None]).T @ u / n)
+    keep = eigenvalues > 1e-8 * eigenvalues.max()
+    white = means @ vectors[:, keep] / np.sqrt(eigenvalues[keep])
+    return p_features, _pillai(float(size @ (white**2).sum(axis=1) / n), int(keep.sum()), m - 1, float(n))
+
+
+def _scaled_ranks(column: NDArray[Any], weight: Floats) -> tuple[Floats, float]:
+    """Mid-ranks with mean 0, variance 1 (0 for a constant), and the weight of rows off the most frequent value."""
+    kinds, place = np.unique(column, return_inverse=True)
+    count = np.bincount(place, weight, minlength=len(kinds))
+    ranks = (np.cumsum(count) - count / 2)[place]
+    ranks -= weight @ ranks / weight.sum()
+    scale = np.sqrt(weight @ ranks**2 / weight.sum())
+    return ranks / (scale if len(kinds) > 1 else 1.0), float(count.sum() - count.max())
+
+
+def _holm(p: Floats) -> Floats:
+    order, out = np.argsort(p, kind="stable"), np.empty_like(p)
+    out[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return out
+
+
+def _pillai(trace: float, p: int, q: int, n: float) -> float:
+    """p-value of Pillai's trace of p variables on q contrasts, by its F approximation; 1 where rows are too few."""
+    s, a, b = min(p, q), abs(p - q), n - q - p - 2  # a = 2m + 1, b = 2n in the usual notation
+    if b < 0:
+        return 1.0
+    if s - trace < 1e-12:
+        return 0.0
+    return float(stats.f.sf((b + s + 1) / (a + s) * trace / (s - trace), s * (a + s), s * (b + s + 1)))

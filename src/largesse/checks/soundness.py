@@ -1,0 +1,212 @@
+"""Can this log be trusted? All checks at once: what is sound, what to look at, what must be explained first.
+
+Every check returns a frozen `Finding`: numbers, a status and a sentence that says what to do next. With p-values the
+status is ``"fail"`` below 0.001, ``"warn"`` below 0.01, and ``"ok"`` otherwise. A row of weight 2 counts as two rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from largesse.checks.finding import FAIL, Finding, Status
+from largesse.checks.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
+from largesse.checks.randomisation import Balance, Imbalance, SampleRatio, balance, sample_ratio
+from largesse.checks.trial_power import PROOF, Power, power
+from largesse.logs import Logs
+
+__all__ = ["Balance", "Finding", "Imbalance", "MenuBias", "OutcomeBias", "Overlap", "Power", "SampleRatio", "Soundness",
+           "balance", "check", "menu_bias", "outcome_bias", "overlap", "power", "sample_ratio"]  # fmt: skip
+
+_WORSE = {"ok": 0, "warn": 1, "fail": 2}
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Soundness:
+    """The findings about a trial and, if given, an observational log.
+
+    Attributes:
+        findings: One entry per check, in the order they were made; the five large checks are their own results.
+    """
+
+    findings: tuple[Finding, ...]
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __getitem__(self, name: str) -> Finding:
+        for finding in self.findings:
+            if finding.name == name:
+                return finding
+        raise KeyError(f"no finding {name!r}; there are: {', '.join(f.name for f in self.findings)}")
+
+    @property
+    def power(self) -> Power:
+        """How much the trial can tell.
+
+        Raises:
+            KeyError: Its propensities are unknown.
+        """
+        found = self["power"]
+        assert isinstance(found, Power)
+        return found
+
+    @property
+    def status(self) -> Status:
+        """The worst status among the findings."""
+        return max((f.status for f in self.findings), key=_WORSE.__getitem__, default="ok")
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check failed."""
+        return self.status != "fail"
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: whether to go on, and what to look at."""
+        names = {s: ", ".join(f.name for f in self.findings if f.status == s) for s in ("fail", "warn")}
+        if not self.ok:
+            return f"Do not rely on these rows yet. Explain first: {names['fail']}."
+        if self.status == "warn":
+            return f"These rows can be used with care. Look at: {names['warn']}."
+        return "These rows look sound. Go on."
+
+
+def check(
+    rct: Logs, obs: Logs | None = None, *, budgets: ArrayLike | None = None, proof_share: float = PROOF
+) -> Soundness:
+    """Returns all findings about a trial, and about the observational log that is to be learned from beside it.
+
+    Args:
+        rct: Rows of a trial.
+        obs: Rows of a past policy over the same treatments, optional.
+        budgets: Money per head at which the power of the trial is judged; see `power`.
+        proof_share: Rows that will judge the policies, as a share of the trial's.
+
+    Raises:
+        DataError: The logs name different treatments, or the budgets or the share break a rule.
+
+    >>> rng = np.random.default_rng(0)
+    >>> t = np.arange(4000) % 2
+    >>> logs = Logs(x=rng.normal(size=(4000, 3)), treatment=t, value=t + rng.random(4000), cost=t, propensity="uniform")
+    >>> check(logs).verdict
+    'These rows look sound. Go on.'
+    """
+    features = balance(rct)
+    findings = [
+        sample_ratio(rct), features, _post_treatment(features), _arm_sizes(rct), _responses(rct), _heavy_tail(rct),
+        *_repeats(rct, "repeated units"), *_timing(rct),
+    ]  # fmt: skip
+    if rct.propensity is not None:
+        findings.append(power(rct, budgets, proof_share))
+    if obs is not None:
+        findings.append(outcome_bias(rct, obs))
+        findings.append(overlap(obs) if obs.arm_rows.min() >= FEWEST_ROWS else _no_overlap(obs))
+        findings.extend(_repeats(obs, "repeated units in the observational log"))
+    return Soundness(findings=tuple(findings))
+
+
+def _post_treatment(features: Balance) -> Finding:
+    found = [w for w in features.worst if abs(w.smd) > 1 and w.p_value < FAIL]
+    words = "No feature is determined by the arm. Nothing to do."
+    if found:
+        top = found[0]
+        words = (
+            f"{', '.join(repr(w.feature) for w in found)} looks post-treatment: it tells the arm ({top.smd:+.1f} "
+            f"standard deviations in {top.treatment!r}). Drop what was recorded after assignment."
+        )
+    return Finding(name="post-treatment features", status="fail" if found else "ok", verdict=words)
+
+
+def _arm_sizes(logs: Logs) -> Finding:
+    arm = int(np.argmin(logs.arm_rows))
+    rows = int(logs.arm_rows[arm])
+    status: Status = "fail" if rows < 100 else "warn" if rows < 1000 else "ok"
+    advice = {
+        "ok": "Nothing to do.",
+        "warn": "Effects of that arm will be rough; collect more rows or merge it with a similar one.",
+        "fail": "That is too few to learn or measure anything; leave it out or collect more rows.",
+    }[status]
+    return Finding(
+        name="arm sizes",
+        status=status,
+        verdict=f"The smallest arm, {logs.treatments[arm]!r}, has {rows:,} rows. {advice}",
+    )
+
+
+def _responses(logs: Logs) -> Finding:
+    """Rows with a value other than 0, by arm."""
+    some = np.bincount(logs.treatment[logs.value != 0], minlength=logs.n_treatments)
+    arm = int(np.argmin(some))
+    rates = some / logs.arm_rows
+    seen = f"Between {rates.min():.2%} and {rates.max():.2%} of an arm's rows have a value"
+    if some[arm] < 100:
+        few = f"{seen}, and {logs.treatments[arm]!r} has only {some[arm]} such rows."
+        words = f"{few} Use an outcome that is less rare, or more rows."
+        return Finding(name="outcome rates", status="warn", verdict=words)
+    return Finding(name="outcome rates", status="ok", verdict=f"{seen}. Nothing to do.")
+
+
+def _heavy_tail(logs: Logs) -> Finding:
+    size = np.abs(logs.value)
+    top = max(1, logs.n // 1000)
+    total = float(size.sum())
+    share = float(np.partition(size, logs.n - top)[logs.n - top :].sum()) / total if total > 0 else 0.0
+    words = f"The top 0.1 % of rows hold {share:.0%} of all value. "
+    heavy = share > 0.2 and logs.n >= 1000
+    advice = "Means will be noisy: use a revenue outcome family, and read intervals, not point estimates."
+    return Finding(
+        name="heavy tail", status="warn" if heavy else "ok", verdict=words + (advice if heavy else "Nothing to do.")
+    )
+
+
+def _repeats(logs: Logs, name: str) -> list[Finding]:
+    if logs.unit is None:
+        return []
+    kinds, place = np.unique(logs.unit, return_inverse=True)
+    extra = logs.n - len(kinds)
+    arms = len(np.unique(place.astype(np.int64) * logs.n_treatments + logs.treatment)) - len(kinds)
+    if arms and logs.design == "rct":
+        words = f"Some units stand in several arms ({arms:,} times). Keep the first assignment of each, or drop them."
+        return [Finding(name=name, status="fail", verdict=words)]
+    if extra:
+        words = (
+            f"{extra:,} rows repeat a unit. Splits and intervals keep the rows of a unit together, but the checks of balance, "
+            "sample ratio and power count rows, so they are too sure. Aggregate to one row per unit if you can."
+        )
+        return [Finding(name=name, status="warn", verdict=words)]
+    return [Finding(name=name, status="ok", verdict="Each unit stands once. Nothing to do.")]
+
+
+def _timing(logs: Logs) -> list[Finding]:
+    if logs.timestamp is None or logs.timestamp.dtype.kind not in "iufM":
+        return []
+    known = logs.timestamp == logs.timestamp  # not NaN, not NaT
+    times = [logs.timestamp[known & (logs.treatment == j)] for j in range(logs.n_treatments)]
+    if not all(map(len, times)):
+        return []
+    common = np.array([min(_within(arm, times[0]), _within(times[0], arm)) for arm in times])
+    arm = int(np.argmin(common))
+    if common[arm] < 0.5:
+        words = (
+            f"{logs.treatments[arm]!r} and control ran at different times: only {common[arm]:.0%} of rows fall in the "
+            "time of both. Keep the common period, or differences over time will pass for effects."
+        )
+        return [Finding(name="timing of arms", status="warn", verdict=words)]
+    return [Finding(name="timing of arms", status="ok", verdict="All arms ran at the same time. Nothing to do.")]
+
+
+def _within(inner: NDArray[np.generic], outer: NDArray[np.generic]) -> float:
+    return float(np.mean((inner >= outer.min()) & (inner <= outer.max())))
+
+
+def _no_overlap(logs: Logs) -> Finding:
+    arm = int(np.argmin(logs.arm_rows))
+    words = (
+        f"The past policy gave {logs.treatments[arm]!r} to {logs.arm_rows[arm]} rows only: overlap cannot be judged. "
+        "Learn that arm from trial rows."
+    )
+    return Finding(name="overlap", status="warn", verdict=words)

@@ -1,0 +1,248 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.markup import escape
+
+from largesse.cli.experiment import assign, experiment, replay
+from largesse.cli.options import ConfigFile, Json, RunFolder
+from largesse.cli.units import allocate, export, plan
+from largesse.errors import LargesseError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="largesse",
+    help="Decide who gets which incentive, under a budget, and prove it pays.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_INTERRUPTED = 130
+Folder = Annotated[
+    Path | None, typer.Option("--folder", "-o", help="The run folder to make; a new one under run.folder if left out.")
+]
+Budgets = Annotated[
+    list[float] | None, typer.Option("--budget", help="Money per head; repeat for several. The run's own if left out.")
+]
+Draws = Annotated[int | None, typer.Option(help="Bootstrap draws; the run's own if left out.")]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", "-o", help="The run folder to make.")] = Path("runs/demo"),
+    open_report: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the report in a browser at the end.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """A real randomised trial, end to end: who should be offered how much cash to collect a test result."""
+    from largesse.cli.show import err, progress
+    from largesse.commands import demo as trial
+
+    with progress(as_json) as say:
+        if not as_json:
+            err.print(trial.STORY, highlight=False)
+        done = trial.make(folder, say)
+    _finished(done, as_json)
+    if open_report and not as_json and sys.stdout.isatty():
+        typer.launch(str((done.folder / "report.html").resolve()))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("campaign.toml"),
+    data: Annotated[str | None, typer.Option(help="Path of the randomised rows, to be written into it.")] = None,
+) -> None:
+    """Write a commented configuration to fill in."""
+    from largesse.cli.show import out
+    from largesse.commands.init import write_template
+
+    write_template(path, data)
+    out.print(
+        f"{path}: fill in the paths and the columns, then run `largesse check {path}`.", highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
+def check(config: ConfigFile, as_json: Json = False) -> None:
+    """Is this log usable? Sample ratio, balance, overlap, tails; what the past policy's log gets wrong. How much can it tell?"""
+    from largesse.cli import show
+    from largesse.commands.campaign import task_of
+    from largesse.commands.check import soundness
+    from largesse.commands.load import load_rows
+    from largesse.config import load
+
+    said = load(config)
+    rows = load_rows(said)
+    sound = soundness(said, rows, task_of(said, rows))  # what `fit` would refuse, `check` refuses
+    if as_json:
+        found = [{"name": f.name, "status": f.status, "sentence": f.verdict} for f in sound]
+        show.print_json(
+            {"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "findings": found,
+             "power": sound.power.numbers()}
+        )  # fmt: skip
+    else:
+        show.out.print(escape(rows.outcome.describe()), highlight=False)
+        show.findings(sound)
+    if not sound.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fit(
+    config: ConfigFile,
+    folder: Folder = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Let an older run folder of that name give way.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Learn, choose, prove on rows that took no part, and write a run folder with report.html."""
+    from largesse.cli.show import progress
+    from largesse.commands.fit import fit as learn
+    from largesse.config import load
+
+    with progress(as_json) as say:
+        done = learn(load(config), folder=folder, replace=replace, say=say)
+    _finished(done, as_json)
+
+
+@app.command()
+def tune(
+    config: ConfigFile,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", "-o", help="The folder to make; a new one under run.folder if left out.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="How many settings to try; the first are the models' defaults.")] = 20,
+    minutes: Annotated[float | None, typer.Option(help="No trial is begun after so many minutes.")] = None,
+    model: Annotated[
+        str, typer.Option(help="A model's name; 'auto' searches over the campaign's candidates too.")
+    ] = "auto",
+    replace: Annotated[bool, typer.Option("--replace", help="Let an older folder of that name give way.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Search the models' settings under a rule that survives noise, and write a configuration to fit: tuned.toml."""
+    from largesse.cli import show
+    from largesse.commands.tune import tune as search
+    from largesse.config import load
+
+    with show.progress(as_json) as say:
+        done = search(
+            load(config), trials=trials, minutes=minutes, model=model, folder=folder, replace=replace, say=say
+        )
+    if as_json:
+        show.print_json({"folder": str(done.folder), **done.document})
+    else:
+        show.tuning(done.document, done.folder)
+
+
+@app.command()
+def evaluate(
+    run_folder: RunFolder,
+    test: Annotated[Path, typer.Argument(help="Trial rows: Parquet, CSV or Feather.")],
+    budget: Budgets = None,
+    draws: Draws = None,
+    as_json: Json = False,
+) -> None:
+    """What a run's policy is worth on further trial rows: value at budgets with intervals, planned against realised."""
+    from largesse.cli import show
+    from largesse.commands.evaluate import evaluate_run
+
+    table, planned, rank = evaluate_run(run_folder, test, budgets=tuple(budget or ()), draws=draws)
+    names = ("budget", "price", "planned_cost", "cost", "cost_low", "cost_high", "value", "value_low", "value_high")
+    rows = [
+        dict(zip(names, cells, strict=True))
+        for cells in zip(*(getattr(planned, n).tolist() for n in names), strict=True)
+    ]
+    if as_json:
+        show.print_json({"rows": [r._asdict() for r in table.rows()], "spend": rows, "ranking": rank})
+        return
+    show.comparison(table)
+    show.table(
+        "Planned against realised, per head",
+        ("budget", "price", "planned by model", "realised", "interval"),
+        [
+            (r["budget"], r["price"], r["planned_cost"], r["cost"], f"{r['cost_low']:.4g} to {r['cost_high']:.4g}")
+            for r in rows
+        ],
+    )
+    for name, area in rank.items():
+        show.out.print(f"{name}: {area:.4f}", highlight=False)
+
+
+app.command()(allocate)
+app.command()(plan)
+app.command()(export)
+
+
+@app.command()
+def compare(
+    run_a: RunFolder,
+    run_b: Annotated[Path, typer.Argument(help="Another run folder.")],
+    test: Annotated[Path, typer.Argument(help="Trial rows that neither run has seen.")],
+    budget: Budgets = None,
+    draws: Draws = None,
+    as_json: Json = False,
+) -> None:
+    """Two runs on the same trial rows, with paired intervals of the difference."""
+    from largesse.cli import show
+    from largesse.commands.compare import compare_runs
+
+    table = compare_runs(run_a, run_b, test, budgets=tuple(budget or ()), draws=draws)
+    if as_json:
+        show.print_json(
+            {"reference": table.reference, "rows": [r._asdict() for r in table.rows()], "notes": list(table.notes)}
+        )
+        return
+    show.comparison(table)
+
+
+app.command()(experiment)
+app.command()(replay)
+app.command()(assign)
+
+
+def _finished(done: object, as_json: bool) -> None:
+    from largesse.cli import show
+    from largesse.commands.fit import Run
+
+    assert isinstance(done, Run)
+    if as_json:
+        show.print_json({"folder": str(done.folder), **done.metrics})
+        return
+    head = done.results.headline
+    show.out.print(f"\n[bold]{escape(head.sentence)}[/]", highlight=False)
+    for sentence in (*head.summary, head.action):
+        show.out.print(escape(sentence), highlight=False)
+    show.out.print(f"\nReport: {escape(str(done.folder / 'report.html'))}", highlight=False, soft_wrap=True)
+
+
+def run() -> NoReturn:
+    """Runs the command line; our refusals become one line on standard error and exit code 2."""
+    from largesse.cli import show
+
+    as_json = "--json" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except LargesseError as error:
+        notes = getattr(error, "__notes__", [])
+        if as_json:
+            show.print_json({"error": str(error), "kind": type(error).__name__, "notes": notes})
+        show.err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        for note in notes:
+            show.err.print(escape(note), highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:  # ours are refusals: this one is the terminal's or the pipe's
+        show.err.print(f"[red]error:[/] cannot write the output ({escape(str(error))})", highlight=False)
+        sys.exit(2)
+    except (KeyboardInterrupt, SystemExit) as left:
+        if isinstance(left, SystemExit) and left.code != _INTERRUPTED:
+            raise
+        show.err.print("interrupted; nothing half-written was left behind", highlight=False)
+        sys.exit(_INTERRUPTED)
+    sys.exit(0)

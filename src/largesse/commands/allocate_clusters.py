@@ -1,0 +1,110 @@
+"""`allocate --by-cluster`: one treatment for each cluster of a run, by an integer programme, written for every unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from largesse import _check, frames
+from largesse.allocate.cluster_plan import Chance, ClusterPlan, Risk
+from largesse.commands.run_folder import open_run, safety_of
+from largesse.config import Config
+from largesse.engines.cluster_stream import Clustered, allocate_clusters, cluster_table
+from largesse.engines.parquet import Say, silent, streams
+from largesse.errors import DataError
+from largesse.models.base import Model
+from largesse.models.clusters.hrc import HRC
+from largesse.policy.deployed import Policy
+
+__all__ = ["ByCluster", "allocate_by_cluster", "open_clusters", "risk_of"]
+
+
+class ByCluster(NamedTuple):
+    """A plan of clusters that was written.
+
+    Attributes:
+        n: Number of units.
+        groups: Number of clusters with units; units of a cluster that may get different treatments count apart.
+        mix: Units per treatment, by name.
+        plan: The treatment of each group, what the plan spends and brings, and how often it overspends.
+        safety: Probability of staying within the budget that was asked for; None: within it on average.
+    """
+
+    n: int
+    groups: int
+    mix: dict[str, int]
+    plan: ClusterPlan
+    safety: float | None
+
+
+def allocate_by_cluster(
+    folder: Path,
+    users: Path,
+    budget: float,
+    output: Path,
+    *,
+    safety: float | None = None,
+    on_average: bool = False,
+    eligible: str | None = None,
+    say: Say = silent,
+) -> ByCluster:
+    """Gives every unit its cluster's treatment and writes it, whole or not at all.
+
+    From Parquet to Parquet the units never are in memory all at once, and the same call goes on where an interrupted one
+    stopped.
+
+    Args:
+        folder: A run folder whose model is an `HRC`.
+        users: The units, with the features of the run: a file, or a folder of Parquet files.
+        budget: Money for all units together.
+        output: Where the plan goes: .parquet, .csv or .feather.
+        safety: Probability of staying within the budget; None: that of the run's configuration.
+        on_average: Whether the budget is to be kept on average only.
+        eligible: Columns of truth values that say what a unit may get, ``"may_{}"`` with the treatment for {}. None: all.
+        say: Told what is being done and how far it is.
+
+    Raises:
+        DataError: The run's model has no clusters, a number is out of its range, or the units break a rule.
+        InfeasibleBudget: Even the plan that is charged least exceeds the budget.
+        LargesseError: The run or the units cannot be read, or the output cannot be written.
+    """
+    config, policy = open_clusters(folder, HRC)
+    model, encoder = policy.model, policy.encoder
+    assert isinstance(model, HRC)
+    assert encoder is not None
+    safety = safety_of(config, safety, on_average)
+    risk, money = risk_of(safety), _check.number("budget", budget, low=0, remedy="Give money for all units together.")
+    frames.writable(output, users)
+    unit = None if policy.roles is None else policy.roles.unit
+    units = Clustered(path=users, model=model, encoder=encoder, unit=unit, eligible=eligible)
+    if streams(users, output):
+        done = allocate_clusters(units, output, money, risk=risk, say=say)
+    else:
+        done, told = cluster_table(units, frames.read(users), money, risk=risk)
+        frames.write(told, output)
+    counts = np.bincount(done.plan.treatment, done.cells.size, len(model.treatments_)).astype(int)
+    mix = dict(zip(model.treatments_, counts.tolist(), strict=True))
+    return ByCluster(done.n, len(done.cells.size), mix, done.plan, safety)
+
+
+def open_clusters(folder: Path, *kinds: type[Model]) -> tuple[Config, Policy]:
+    """Returns the configuration and the policy of a run whose model has clusters.
+
+    Args:
+        folder: The run folder.
+        kinds: The classes of model that will do.
+    """
+    config, policy = open_run(folder)
+    if not isinstance(policy.model, kinds) or policy.encoder is None:
+        raise DataError(
+            f"run {folder}: its model is {type(policy.model).__name__}, which has no clusters. "
+            'Set model.candidates = ["hrc"] and fit again.', field="run",
+        )  # fmt: skip
+    return config, policy
+
+
+def risk_of(safety: float | None) -> Risk | None:
+    """Returns what a plan of clusters is held against where the budget is to be kept with a probability; None: on average."""
+    return None if safety is None else Chance(1 - _check.number("safety", safety, low=0.5, high=1 - 1e-9))

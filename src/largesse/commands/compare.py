@@ -1,0 +1,38 @@
+"""`compare`: two runs' policies on the same further rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from largesse.commands.run_folder import budgets_of_run, open_run, trial_rows
+from largesse.errors import DataError
+from largesse.evaluate.comparison import Bootstrap, Comparison, compare
+from largesse.store import PathLike
+
+__all__ = ["compare_runs"]
+
+
+def compare_runs(
+    first: PathLike, second: PathLike, test: PathLike, *, budgets: tuple[float, ...] = (), draws: int | None = None
+) -> Comparison:
+    """Returns two runs' policies on the same rows, with paired differences from the first.
+
+    Raises:
+        DataError: The runs know different treatments.
+    """
+    opened = [open_run(folder) for folder in (first, second)]
+    names = [Path(first).name, Path(second).name]
+    if names[0] == names[1]:
+        names = ["A", "B"]
+    config = opened[0][0]
+    logs = [trial_rows(c, policy, test) for c, policy in opened]
+    if logs[0].treatments != logs[1].treatments:
+        raise DataError(
+            f"treatments: {names[0]} knows {logs[0].treatments}, {names[1]} knows {logs[1].treatments}. "
+            "Compare runs of the same treatments.",
+            field="treatments",
+        )
+    menus = {n: policy.model.predict(rows.x) for n, (_, policy), rows in zip(names, opened, logs, strict=True)}
+    money = budgets or budgets_of_run(first)
+    bootstrap = Bootstrap(draws=draws or config.run.draws, seed=config.run.seed)
+    return compare(logs[0], menus, money, reference=names[0], bootstrap=bootstrap)

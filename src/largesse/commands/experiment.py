@@ -1,0 +1,178 @@
+"""`experiment`: from a table of an experiment to its effects, and to a folder with the report, the numbers and a picture."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from largesse import __version__, report
+from largesse.experiment.data.columns import Columns
+from largesse.experiment.estimators.effect import METHODS, Effect
+from largesse.experiment.estimators.guard import Guard
+from largesse.experiment.measurement import Measured, Measurement, Settings, measure
+from largesse.report.numbers import interval, percent, percent_interval, places
+from largesse.store import atomic_folder, may_write
+
+__all__ = ["MARKER", "Experimented", "experiment", "kept"]
+
+MARKER = "effects.json"
+_PACKAGES = ("numpy", "numba", "scipy", "lightgbm", "tea-tasting", "pyarrow")
+_WORDS = {"agree": "agree", "too little data to tell": "too little data"}
+_ROWS = 3  # of the rows that count most, for each arm
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Experimented:
+    """A measured experiment: its numbers, what the report says, and where it lies (None if nothing was written)."""
+
+    measurement: Measurement
+    shown: report.Effects
+    folder: Path | None
+
+
+def experiment(
+    table: Any, columns: Columns, settings: Settings, *, planned: Mapping[str, float] | None = None,
+    methods: Sequence[str] = METHODS, folder: str | Path | None = None, replace: bool = False,
+) -> Experimented:  # fmt: skip
+    """Measures an experiment and, where a folder is named, writes report.html, summary.md, forest.png and effects.json.
+
+    Args:
+        table: A file or a dataframe.
+        columns: Which column is what.
+        settings: How it is measured.
+        planned: Share of each arm by label.
+        methods: Estimators that are shown; all of them are computed.
+        folder: Written whole or not at all.
+        replace: Whether an older folder of that name gives way.
+
+    Raises:
+        LargesseError: The table breaks a rule, or the folder cannot be written.
+    """
+    if folder is not None:
+        may_write(folder, replace=replace, marker=MARKER)
+    began = time.perf_counter()
+    found = measure(table, columns, settings, planned=planned)
+    shown = _shown(found, columns, settings, methods, time.perf_counter() - began)
+    if folder is None:
+        return Experimented(found, shown, None)
+    with atomic_folder(folder, replace=replace, marker=MARKER) as place:
+        text = json.dumps(_plain(found.numbers()), indent=1, allow_nan=False)
+        (place / MARKER).write_text(text, encoding="utf-8")
+        report.write_effects(shown, place)
+    return Experimented(found, shown, Path(folder))
+
+
+def kept(found: Measured, methods: Sequence[str]) -> tuple[Effect, ...]:
+    """Returns the effects by these estimators."""
+    return tuple(effect for effect in found.effects if effect.method in methods)
+
+
+def _shown(
+    found: Measurement, columns: Columns, settings: Settings, methods: Sequence[str], seconds: float
+) -> report.Effects:
+    return report.Effects(
+        headline=_headline(found),
+        level=found.level,
+        findings=tuple(report.Finding(name=f.name, status=f.status, sentence=f.verdict) for f in found.findings),
+        effects=tuple(_row(one, effect) for one in found.metrics for effect in kept(one, methods)),
+        verdicts=tuple(_verdict(one, k, g) for one in found.metrics for k, g in enumerate(one.guards)),
+        tails=tuple((one.metric, one.tails.sentence) for one in found.metrics),
+        influence=tuple(
+            report.InfluenceRow(one.metric, c.arm, row.row, row.value, row.mlrate, row.state)
+            for one in found.metrics for c in one.contrasts for row in c.influential[:_ROWS]
+        ),
+        provenance=_about(found, columns, settings, seconds),
+        cautions=_cautions(found, columns),
+    )  # fmt: skip
+
+
+def _headline(found: Measurement) -> report.Headline:
+    first = found.metrics[0]
+    sentences = [_sentence(one, arm, found.level) for one in found.metrics for arm in one.arms[1:]]
+    warned = [(one, g) for one in found.metrics for g in one.guards if g.warns]
+    action = "Read the effects in bold."
+    if not found.ok:
+        bad = " and ".join(f.name for f in found.findings if not f.ok)
+        action = f"Explain the failed check ({bad}) before you rely on any effect."
+    elif warned:
+        action = "Where STATE measures the bulk, use CUPAC or MLRATE for the mean effect: they stand in bold."
+    return report.Headline(
+        title=f"Experiment: {', '.join(one.metric for one in found.metrics)} by {first.arms[0]} and {', '.join(first.arms[1:])}",
+        sentence=sentences[0], summary=tuple(sentences[1:4]), action=action,
+    )  # fmt: skip
+
+
+def _sentence(one: Measured, arm: str, level: float) -> str:
+    effect = one.reading(arm)
+    shown = places([(effect.high - effect.low) / 2])
+    size = interval(effect.effect, effect.low, effect.high, decimals=shown, sign=True)
+    lift = f", {percent_interval(effect.lift, effect.lift_low, effect.lift_high, sign=True)} of control's level"
+    return (
+        f"{one.metric}: {arm} against {one.arms[0]} by {effect.method}: {size} at {percent(level)}"
+        f"{lift if isfinite(effect.lift) and isfinite(effect.lift_low) else ''}."
+    )
+
+
+def _row(one: Measured, effect: Effect) -> report.EffectRow:
+    plain = one.effect("difference in means", effect.arm)
+    return report.EffectRow(
+        metric=one.metric, arm=effect.arm, method=effect.method, effect=effect.effect, low=effect.low, high=effect.high,
+        lift=effect.lift, lift_low=effect.lift_low, lift_high=effect.lift_high, p_value=effect.p_adjusted,
+        error=effect.se / plain.se if plain.se > 0 else float("nan"),
+        reading=effect.method == one.reading(effect.arm).method,
+    )  # fmt: skip
+
+
+def _verdict(one: Measured, k: int, found: Guard) -> report.VerdictRow:
+    word = _WORDS.get(found.verdict, "the bulk, not the mean")
+    return report.VerdictRow(metric=one.metric, arm=one.arms[k + 1], verdict=word, sentence=found.sentence)  # type: ignore[arg-type]
+
+
+def _about(found: Measurement, columns: Columns, settings: Settings, seconds: float) -> report.Provenance:
+    one, how = found.metrics[0], settings.cross_fit
+    learner = "LightGBM" if how.learner is None else type(how.learner).__name__
+    made = f"{learner}, cross-fitted in {how.folds} parts, on {len(columns.features)} features: {', '.join(columns.features)}"
+    nu = "estimated" if settings.nu is None else f"{settings.nu:g}"
+    given = f"the column {columns.prediction}" if columns.prediction else "none"
+    unit = f"; randomised unit: {columns.cluster}" if columns.cluster else ""
+    return report.Provenance(
+        model=f"Predictions: {made if columns.features else given}.",
+        outcome=f"Student-t with ν {nu}; intervals at {percent(found.level)}{unit}.", seed=how.seed,
+        versions=(("largesse", __version__), *((name, version(name)) for name in _PACKAGES)),
+        rows=tuple(zip(one.arms, one.rows, strict=True)), seconds=seconds, made=datetime.now().strftime("%Y-%m-%d %H:%M"),
+    )  # fmt: skip
+
+
+def _cautions(found: Measurement, columns: Columns) -> tuple[str, ...]:
+    out = []
+    for one in found.metrics:
+        if any(c.largest > 0.1 for c in one.contrasts):
+            share = max(c.largest for c in one.contrasts)
+            out.append(
+                f"{one.metric}: one row makes up {percent(share)} of the variance of the mean, so no interval of a mean is "
+                "exact here. Look at the row; cap the metric if such values are no part of the question."
+            )
+    if not columns.features and not columns.prediction:
+        out.append("No features were named, so nothing is known about the units: CUPAC and MLRATE are left out.")
+    out.append(
+        "Choose the estimator before you see the effects; the one in bold follows from the guard, not from them."
+    )
+    return tuple(out)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value as JSON knows it: nan and infinity as null."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,0 +1,77 @@
+"""`export`: the clusters of a run as a folder for a server: one classifier, and what each class gets at every budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from largesse import frames
+from largesse.allocate.cluster_plan import ClusterPlan
+from largesse.commands.allocate_clusters import open_clusters, risk_of
+from largesse.commands.run_folder import safety_of
+from largesse.models.clusters.hrc import HRC
+from largesse.models.clusters.student import Fidelity, Form, Student
+from largesse.serving.export import export
+from largesse.store import may_write
+
+__all__ = ["Exported", "export_run"]
+
+
+class Exported(NamedTuple):
+    """What was exported.
+
+    Attributes:
+        plans: One for each budget, the smallest first.
+        mixes: Units per treatment by name, for each plan.
+        units: Units that the budgets are for.
+        fidelity: How far the classifier's classes are the run's clusters, on these units.
+    """
+
+    plans: tuple[ClusterPlan, ...]
+    mixes: tuple[dict[str, int], ...]
+    units: int
+    fidelity: Fidelity
+
+
+def export_run(
+    folder: Path,
+    users: Path,
+    budgets: tuple[float, ...],
+    output: Path,
+    *,
+    form: Form = "folded",
+    safety: float | None = None,
+    on_average: bool = False,
+    replace: bool = False,
+) -> Exported:
+    """Writes a run's clusters as a folder that `largesse.serving.runtime` reads, whole or not at all.
+
+    Args:
+        folder: A run folder whose model is an `HRC`, or a `Student` of one.
+        users: Units as they will come, with the features of the run; the budgets are for so many.
+        budgets: Money for these units together.
+        output: The folder to make.
+        form: Of the classifier, see `Student`.
+        safety: Probability of staying within each budget; None: that of the run's configuration.
+        on_average: Whether the budgets are to be kept on average only.
+        replace: Whether an older export of that name gives way.
+
+    Raises:
+        DataError: The run's model has no clusters, or a number is out of its range.
+        LargesseError: The run or the units cannot be read, a budget is below every plan, or the output cannot be written.
+    """
+    config, policy = open_clusters(folder, HRC, Student)
+    model, encoder = policy.model, policy.encoder
+    assert isinstance(model, HRC | Student)
+    assert encoder is not None
+    risk = risk_of(safety_of(config, safety, on_average))
+    may_write(output, replace=replace, marker="table.json")
+    x = encoder.transform(frames.read(users))
+    student = model if isinstance(model, Student) else Student(form=form, seed=config.run.seed).distil(model, x)
+    plans = export(student, x, budgets, output, risk=risk, replace=replace)
+    of, names = student.clusters(x), student.treatments_
+    counts = [np.bincount(plan.treatment[of], minlength=len(names)).tolist() for plan in plans]
+    mixes = tuple(dict(zip(names, count, strict=True)) for count in counts)
+    return Exported(plans, mixes, len(x), student.fidelity(x))

@@ -1,0 +1,1 @@
+"""What a command found, as parts of a report and as plain values."""

@@ -1,0 +1,71 @@
+"""How far the log of the past policy can be trusted, treatment by treatment: what the report says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse.checks.finding import sample
+from largesse.checks.soundness import OutcomeBias, Overlap, Soundness, menu_bias
+from largesse.logs import Logs
+from largesse.models.base import Model
+from largesse.policy.curve import normal_quantile
+from largesse.report.content import TrustRow
+
+__all__ = ["trust"]
+
+_ROWS = 200_000  # more tell nothing new
+_Z = normal_quantile(0.975)
+Table = NDArray[np.float64]
+
+
+def trust(rct: Logs, obs: Logs | None, sound: Soundness, models: dict[str, Model]) -> tuple[TrustRow, ...]:
+    """Returns one row per treatment; () without a log.
+
+    Args:
+        rct: The rows of the trial.
+        obs: Those of the past policy.
+        sound: What the checks of both found.
+        models: The fitted candidates: one that learned from the log first tells its bias, a bi-level one its gates.
+    """
+    if obs is None:
+        return ()
+    gap, worth = sound["outcome bias"], sound["overlap"]
+    assert isinstance(gap, OutcomeBias)
+    some = sample(rct, _ROWS, seed=0)
+    apart = _between(gap.value, gap.value_error)
+    apart[(rct.arm_rows == 0) | (obs.arm_rows == 0)] = np.nan
+    left, gates = _left(some, models), _gates(some, models)
+    counts = worth.ess_share * obs.arm_rows if isinstance(worth, Overlap) else np.full(obs.n_treatments, np.nan)
+    return tuple(
+        TrustRow(
+            treatment=name, rows=int(obs.arm_rows[j]), worth=float(counts[j]), gap=apart[j, 0], gap_low=apart[j, 1],
+            gap_high=apart[j, 2], left=left[j, 0], left_low=left[j, 1], left_high=left[j, 2], gate=gates[j, 0],
+            gate_low=gates[j, 1], gate_high=gates[j, 2],
+        )
+        for j, name in enumerate(rct.treatments)
+    )  # fmt: skip
+
+
+def _between(mean: Table, error: Table) -> Table:
+    return np.column_stack([mean, mean - _Z * error, mean + _Z * error])
+
+
+def _left(rct: Logs, models: dict[str, Model]) -> Table:
+    """Mean value promised by a model of the log alone less the true one, with its interval, (M, 3)."""
+    corrected: Any = models.get("logs-then-correction")
+    if corrected is None:
+        return np.full((rct.n_treatments, 3), np.nan)
+    found = menu_bias(rct, corrected.base_.predict(rct.x))
+    return _between(found.value, found.value_error)
+
+
+def _gates(rct: Logs, models: dict[str, Model]) -> Table:
+    """Mean gate of the value and its 5th and 95th percentile over units, (M, 3), of the first model with gates."""
+    bilevel: Any = next((m for m in models.values() if hasattr(m, "gates_of")), None)
+    if bilevel is None:
+        return np.full((rct.n_treatments, 3), np.nan)
+    gates = bilevel.gates_of(rct.x).value.astype(np.float64)
+    return np.column_stack([gates.mean(0), *np.quantile(gates, [0.05, 0.95], axis=0)])

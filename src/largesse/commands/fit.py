@@ -1,0 +1,183 @@
+"""`fit`: from a configuration to a run folder, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from dataclasses import replace as changed
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from largesse import __version__, report
+from largesse.commands.campaign import parted, proof_turns, refuse_thin_arms, task_of
+from largesse.commands.check import soundness
+from largesse.commands.findings.clusters import clusters
+from largesse.commands.findings.fit import Evidence, evidence, results
+from largesse.commands.findings.trust import trust
+from largesse.commands.load import Rows, load_rows
+from largesse.commands.procedure import Learned, Proof, Say, Task, learn, prove
+from largesse.config import Config, dump
+from largesse.logs import Logs
+from largesse.models.crossfit import of_others
+from largesse.models.nets.checkpoint import kept_until_done
+from largesse.models.registry import default_names
+from largesse.policy.deployed import Policy
+from largesse.store import atomic_folder, may_write
+
+__all__ = ["Run", "fit"]
+
+_PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "lightgbm", "torch", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A finished run: where it lies and what it says."""
+
+    folder: Path
+    results: report.Results
+    metrics: dict[str, Any]
+
+
+def fit(
+    config: Config,
+    *,
+    folder: str | Path | None = None,
+    replace: bool = False,
+    cautions: tuple[str, ...] = (),
+    say: Say = lambda stage, done: None,
+) -> Run:
+    """Learns, chooses, proves and reports; returns the run, whose folder is written whole or not at all.
+
+    Args:
+        config: The campaign.
+        folder: The run folder; None: a new one under `run.folder`, named by the time.
+        replace: Whether an older run folder of that name gives way, once the new one is complete.
+        cautions: What else the report shall warn of.
+        say: Told each stage and the share of the work that is done.
+
+    Raises:
+        LargesseError: Files, columns, rows or the configuration break a rule.
+    """
+    target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("%Y%m%d-%H%M%S")
+    may_write(target, replace=replace)
+    with kept_until_done(config.run.checkpoints):
+        shown, metrics = _fit(config, target, replace, cautions, say)
+    say("done", 1.0)
+    return Run(target, shown, metrics)
+
+
+def _fit(
+    config: Config, target: Path, replace: bool, cautions: tuple[str, ...], say: Say
+) -> tuple[report.Results, dict[str, Any]]:
+    began = time.perf_counter()
+    say("reading", 0.0)
+    rows = load_rows(config)
+    task = task_of(config, rows)
+    say("checking the data", 0.05)
+    sound = soundness(config, rows, task)
+    say(sound.power.verdict, 0.1)
+    if not task.candidates:
+        task = changed(task, candidates=default_names(rows.obs is not None, sound.power.advice == "can pay"))
+    final, proof = _learn_and_prove(config, rows, task, say)
+    say("proving", 0.9)
+    found = evidence(proof, task)
+    policy = Policy(model=final.model, curve=final.curve, encoder=rows.encoder, roles=config.roles("rct"))
+    about = _about(config, rows, final, proof, time.perf_counter() - began)
+    trusted = trust(rows.rct, rows.obs, sound, final.models)
+    groups = clusters(rows.rct, final.models, final.name)
+    shown = results(config, sound, proof, found, final, task, about, trusted, groups)
+    shown = changed(shown, cautions=(*cautions, *_units_in_both(rows), *shown.cautions))
+    say("writing", 0.95)
+    metrics = _metrics(shown, found, proof, final, task) | {"power": sound.power.numbers()}
+    with atomic_folder(target, replace=replace, marker="config.toml") as place:
+        (place / "config.toml").write_text(dump(config), encoding="utf-8")
+        (place / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+        report.write(shown, place)
+        policy.save(place / "policy")
+    return shown, metrics
+
+
+def _units_in_both(rows: Rows) -> tuple[str, ...]:
+    """Says how many rows of the trial were left out of learning, since the file of the proof holds their units too."""
+    if rows.test is None:
+        return ()
+    left_out = rows.rct.n - rows.rct.without_units_of(rows.test).n
+    if not left_out:
+        return ()
+    return (
+        f"{left_out:,} of {rows.rct.n:,} rows of the trial are of units that data.test holds too. The policy was learned without "
+        "them: on rows of a unit that a model remembers, nothing can be proven.",
+    )
+
+
+def _learn_and_prove(config: Config, rows: Rows, task: Task, say: Say) -> tuple[Learned, Proof]:
+    refuse_thin_arms(rows.rct)
+    folds = proof_turns(config, rows)
+    if rows.test is not None or folds < 2:
+        train, obs, proof = parted(config, rows)
+        if rows.test is not None:  # without the units that the test file holds too
+            refuse_thin_arms(train)
+        final = learn(train, obs, task, say, (0.1, 0.9))
+        return final, prove([final], [proof], task)
+    part = rows.rct.parts(*[1.0] * folds, seed=task.settings.seed)
+    learned: list[Learned] = []
+    parts: list[Logs] = []
+    cuts = np.linspace(0.1, 0.9, folds + 2)
+    for k in range(folds):
+        train, test = (
+            rows.rct.take(np.flatnonzero(part == k) if held else np.flatnonzero(part != k)) for held in (0, 1)
+        )
+        learned.append(learn(train, of_others(rows.obs, test), task, say, (cuts[k], cuts[k + 1])))
+        parts.append(test)
+    final = learn(rows.rct, rows.obs, task, say, (cuts[folds], cuts[folds + 1]))
+    return final, prove(learned, parts, task)
+
+
+def _about(config: Config, rows: Rows, final: Learned, proof: Proof, seconds: float) -> report.Provenance:
+    counts = {"trial": rows.rct.n, "proof": proof.logs.n}
+    if rows.obs is not None:
+        counts["log of the past policy"] = rows.obs.n
+    versions = (("largesse", __version__), *((name, version(name)) for name in _PACKAGES))
+    return report.Provenance(
+        model=f"{final.name}: {type(final.model).__name__}", outcome=rows.outcome.describe(), config=dump(config),
+        seed=config.run.seed, versions=versions, rows=tuple(counts.items()), seconds=seconds,
+        made=datetime.now().strftime("%Y-%m-%d %H:%M"),
+    )  # fmt: skip
+
+
+def _metrics(shown: report.Results, found: Evidence, proof: Proof, final: Learned, task: Task) -> dict[str, Any]:
+    """Returns the numbers of the report, for machines."""
+    return {
+        "headline": shown.headline.sentence,
+        "chosen": final.name,
+        "chosen_by_fold": list(proof.chosen),
+        "reason": final.choice.reason,
+        "budgets_per_head": list(task.budgets),
+        "effect_share": found.share._asdict(),
+        "rows": [row._asdict() for row in found.table.rows()],
+        "arms": [arm._asdict() for arm in found.table.arms],
+        "spend": [
+            {
+                "budget": b,
+                "planned_by_model": m if m == m else None,
+                "planned_by_curve": c,
+                "realised": r,
+                "low": lo,
+                "high": hi,
+            }
+            for b, m, c, (r, lo, hi) in zip(
+                task.budgets, proof.by_model.tolist(), proof.by_curve.tolist(), found.spend.tolist(), strict=True
+            )
+        ],
+        "seconds_to_learn": final.seconds,
+        "trust_in_the_log": [{name: None if x != x else x for name, x in asdict(row).items()} for row in shown.trust],
+        "clusters": None if shown.clusters is None else asdict(shown.clusters),
+        "findings": [{"name": f.name, "status": f.status, "sentence": f.sentence} for f in shown.findings],
+        "versions": dict(shown.provenance.versions) if shown.provenance else {},
+        "seed": task.settings.seed,
+    }

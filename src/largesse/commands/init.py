@@ -1,0 +1,26 @@
+"""`init`: a commented configuration to fill in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from largesse.config import template
+from largesse.errors import StoreError
+from largesse.store import atomic_text
+
+__all__ = ["write_template"]
+
+
+def write_template(path: Path, data: str | None = None) -> None:
+    """Writes a commented configuration, whole or not at all.
+
+    Args:
+        path: The file to make.
+        data: Path of the randomised rows, to be written into it; None: a placeholder.
+
+    Raises:
+        StoreError: The file exists already, or cannot be written.
+    """
+    if path.exists():
+        raise StoreError(f"{path}: exists already. Choose another name, or remove it first.")
+    atomic_text(path, template(data))

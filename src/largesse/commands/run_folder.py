@@ -1,0 +1,53 @@
+"""A finished run folder back into use: its configuration, its policy, and further rows read as it reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from largesse import frames
+from largesse.commands.load import outcome_of, trial_design
+from largesse.config import Config, load
+from largesse.errors import StoreError
+from largesse.logs import Logs
+from largesse.policy.deployed import Policy
+from largesse.store import PathLike
+
+__all__ = ["budgets_of_run", "open_run", "safety_of", "trial_rows"]
+
+
+def open_run(folder: PathLike) -> tuple[Config, Policy]:
+    """Returns the configuration and the policy of a run folder.
+
+    Raises:
+        StoreError: The folder is not that of a finished run.
+    """
+    place = Path(folder)
+    if not (place / "config.toml").is_file():
+        raise StoreError(
+            f"{place}: holds no config.toml, so it is no run folder. Give a folder made by `largesse fit`."
+        )
+    return load(place / "config.toml"), Policy.load(place / "policy")
+
+
+def safety_of(config: Config, safety: float | None, on_average: bool) -> float | None:
+    """Returns the probability of staying within a budget: as asked for, or the run's own; None: within it on average."""
+    if on_average:
+        return None
+    return config.budget.safety if safety is None else safety
+
+
+def budgets_of_run(folder: PathLike) -> tuple[float, ...]:
+    """Returns the budgets per head that a run was proven at."""
+    place = Path(folder) / "metrics.json"
+    try:
+        return tuple(json.loads(place.read_text(encoding="utf-8"))["budgets_per_head"])
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{place}: the run is incomplete ({error!r}). Fit again, or name the budgets.") from error
+
+
+def trial_rows(config: Config, policy: Policy, test: PathLike) -> Logs:
+    """Returns further rows of a trial, encoded as those of the run."""
+    roles = policy.roles or config.roles("rct")
+    rows, _ = frames.logs(test, roles, policy.encoder, **trial_design(config))
+    return outcome_of(config, rows, None).with_cost(rows) if config.columns.cost is None else rows

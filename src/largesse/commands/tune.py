@@ -1,0 +1,135 @@
+"""`tune`: search the settings of the models under a rule that survives noise.
+
+The best of many trials is the luckiest of many. So the search only proposes; the choice is the simplest trial within one
+standard error of the best, that error allowing for how many were tried; and the chosen settings are set against the
+untouched ones on the rows of the proof, which no trial has seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from largesse.checks.trial_power import power
+from largesse.commands.campaign import SMALL, parted, refuse_thin_arms, task_of
+from largesse.commands.findings.tune import MARKER, TUNED, UNTOUCHED, document, write
+from largesse.commands.findings.tune_result import Chosen, Found, Proven, chosen
+from largesse.commands.load import load_rows
+from largesse.commands.procedure import Say, Task
+from largesse.commands.tune_search import Search, limits, optuna_quietly, with_settings
+from largesse.config import Config
+from largesse.errors import ConfigError
+from largesse.evaluate.bootstrap import interval
+from largesse.evaluate.comparison import Bootstrap, compare
+from largesse.logs import Logs
+from largesse.models.nets.checkpoint import kept_until_done
+from largesse.models.registry import NAMES, default_names, make
+from largesse.roles import nearest
+from largesse.store import atomic_folder, may_write
+
+__all__ = ["Tuning", "tune"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuning:
+    """A finished tuning: where it lies, what it says, and the configuration to fit."""
+
+    folder: Path
+    document: dict[str, Any]
+    config: Config
+
+
+def tune(
+    config: Config,
+    *,
+    trials: int = 20,
+    minutes: float | None = None,
+    model: str = "auto",
+    folder: str | Path | None = None,
+    replace: bool = False,
+    say: Say = lambda stage, done: None,
+) -> Tuning:
+    """Searches settings, chooses under noise, proves the choice; the folder is written whole or not at all.
+
+    Args:
+        config: The campaign.
+        trials: How many settings to try; the first are the models' defaults.
+        minutes: No trial is begun after so many; None: no limit.
+        model: A model's name; ``"auto"``: which of the run's candidates is searched too.
+        folder: Where to write; None: a new one under `run.folder`, named by the time.
+        replace: Whether an older folder of that name gives way, once the new one is complete.
+        say: Told each stage and the share of the work that is done.
+
+    Raises:
+        LargesseError: Files, columns, rows, the configuration or an argument break a rule, or no default can be learned.
+        KeyboardInterrupt: Interrupted before a default was scored, or after the trials; nothing is written.
+    """
+    seconds = limits(trials, minutes)
+    target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("tuned-%Y%m%d-%H%M%S")
+    with optuna_quietly():  # is it installed?
+        may_write(target, replace=replace, marker=MARKER)
+    with kept_until_done(config.run.checkpoints):
+        paper, tuned = _tune(config, (trials, seconds), model, target, replace, say)
+    say("done", 1.0)
+    return Tuning(target, paper, tuned)
+
+
+def _tune(
+    config: Config, limit: tuple[int, float], model: str, target: Path, replace: bool, say: Say
+) -> tuple[dict[str, Any], Config]:
+    say("reading", 0.0)
+    rows = load_rows(config)
+    task = task_of(config, rows)
+    refuse_thin_arms(rows.rct)
+    learning, obs, proof = parted(config, rows)
+    if rows.test is not None:
+        refuse_thin_arms(learning)
+    told = power(rows.rct, task.budgets, proof.n / rows.rct.n)
+    names = _models(model, task, default_names(rows.obs is not None, told.advice == "can pay"))
+    say(told.verdict, 0.05)
+    search = Search(learning, obs, task, names, few=learning.n < SMALL)
+    search.run(*limit, say, (0.05, 0.9))
+    picked = chosen(search.trials, search.counted)
+    say("proving the choice", 0.9)
+    found = Found(search, picked, _prove(picked, learning, obs, proof, task), proof)
+    paper = document(config, found, task)
+    with atomic_folder(target, replace=replace, marker=MARKER) as place:
+        tuned = write(place, config, rows, found, paper)
+    return paper, tuned
+
+
+def _models(model: str, task: Task, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the models to search over, simplest first."""
+    if model != "auto" and model not in NAMES:
+        raise ConfigError(
+            f"model == {model!r}: must be 'auto' or among {', '.join(map(repr, NAMES))}. {nearest(model, NAMES)}"
+            "Choose from these."
+        )
+    names = (task.candidates or default) if model == "auto" else (model,)
+    for name in names:
+        make(name, task.settings)  # what `fit` would refuse is refused before anything is learned
+    return tuple(dict.fromkeys(names))
+
+
+def _prove(picked: Chosen, learning: Logs, obs: Logs | None, proof: Logs, task: Task) -> Proven:
+    both = {UNTOUCHED: picked.untouched}
+    if picked.trial is not picked.untouched:
+        both[TUNED] = picked.trial
+    menus = {}
+    for name, trial in both.items():
+        how = with_settings(task, trial.model, trial.settings)
+        menus[name] = make(trial.model, how.settings).fit(learning, obs).predict(proof.x)
+    bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
+    table = compare(proof, menus, task.budgets, reference=UNTOUCHED, bootstrap=bootstrap)
+    if TUNED not in menus:
+        return Proven(table, 0.0, 0.0, 0.0)
+    a, b = table.index(TUNED), table.index(UNTOUCHED)
+    seen = np.isfinite(table.value[[a, b]]).all(0)
+    if not seen.any():
+        return Proven(table, float("nan"), float("nan"), float("nan"))
+    low, high = interval((table.draws[:, a] - table.draws[:, b])[:, seen].mean(1), 0.95)
+    return Proven(table, float((table.value[a] - table.value[b])[seen].mean()), float(low), float(high))

@@ -1,0 +1,392 @@
+"""Policies side by side on the same rows: value per head at each budget, and differences with paired intervals.
+
+Every draw of the bootstrap weighs the rows anew once and evaluates every policy and every baseline with them, so what
+two policies share cancels in their difference. Three baselines are always there:
+
+- ``"no one"``: everyone is control;
+- ``"best mix of arms"``: the best way to spend the budget without looking at the units, that is the frontier of the
+  arms' means. It picks its winner on the rows that judge it, so it looks a little better than it is, and a policy
+  that beats it has been given no favour. Its draws follow the arms' means to first order (`BestMix`);
+- ``"random, same mix"``: as many units in each treatment as one of the policies would have, picked at random:
+  Σ_j share_j · mean_j with the shares at that policy's price, to fewer units where that would cost more than the
+  budget. What the policy adds to it is what targeting adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.allocate.budget_frontier import frontier
+from largesse.evaluate.bootstrap import Arms, BestMix, Grid, decided_shares, interval, mix_value, row_weights
+from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve, split
+from largesse.logs import Logs
+from largesse.menu import Menu
+
+__all__ = [
+    "BEST_MIX", "NO_ONE", "RANDOM_MIX", "ArmRow", "Bootstrap", "Comparison", "EffectShare", "Row",
+    "compare", "effect_share",
+]  # fmt: skip
+
+NO_ONE, BEST_MIX, RANDOM_MIX = "no one", "best mix of arms", "random, same mix"
+BASELINES = (NO_ONE, BEST_MIX, RANDOM_MIX)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """How intervals are drawn.
+
+    Attributes:
+        draws: Number of draws, >= 20.
+        level: Coverage of the intervals, in [0.5, 0.9999].
+        seed: Seed of the row weights; draw d depends on seed and d only.
+
+    Raises:
+        DataError: A number is out of its range.
+    """
+
+    draws: int = 400
+    level: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("draws", 20, 1e6), ("seed", 0, 2**63)):
+            got = getattr(self, name)
+            if _check.number(name, got, low=low, high=high) != int(got):
+                raise _check.refuse(name, got, "must be a whole number", "Round it.")
+            object.__setattr__(self, name, int(got))
+        _check.number("level", self.level, low=0.5, high=0.9999)
+
+
+class Row(NamedTuple):
+    """One policy at one budget; money and value per head."""
+
+    name: str
+    budget: float
+    value: float
+    low: float
+    high: float
+    spend: float
+    price: float
+    difference: float
+    difference_low: float
+    difference_high: float
+
+
+class ArmRow(NamedTuple):
+    """Everyone gets one treatment; value and cost per head with intervals."""
+
+    name: str
+    value: float
+    value_low: float
+    value_high: float
+    cost: float
+    cost_low: float
+    cost_high: float
+
+
+class EffectShare(NamedTuple):
+    """What part of a treatment's full effect a policy keeps, and for what part of the money.
+
+    `effect` is (V_policy - V_no_one) / (V_everyone - V_no_one); `low` and `high` its paired interval, infinite where
+    the rows cannot tell V_everyone from V_no_one. `cash` is the same ratio of the spends.
+    """
+
+    policy: str
+    arm: str
+    cash: float
+    effect: float
+    low: float
+    high: float
+    level: float
+
+    def __str__(self) -> str:
+        if not np.isfinite(self.effect):
+            return f"{self.policy}: no share of the effect of {self.arm!r} can be given on these rows."
+        money = f"{self.policy}: with {self.cash:.0%} of the cash of {self.arm!r} for everyone"
+        start = f"{money}, {self.effect:.0%} of its effect"
+        if not (np.isfinite(self.low) and np.isfinite(self.high)):
+            return f"{start}; these rows cannot tell {self.arm!r} for everyone from no one, so there is no interval."
+        return f"{start} ({self.level:.0%} interval {self.low:.0%} to {self.high:.0%})."
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Comparison:
+    """Policies and baselines (P of them) at budgets per head (B of them).
+
+    Attributes:
+        names: The policies in the order given, then the baselines.
+        budgets: Money per head, (B,).
+        value: Value per head, (P, B); nan where a policy cannot spend so little.
+        low: Lower end of the interval of `value`, (P, B).
+        high: Upper end, (P, B).
+        spend: Realised spend per head, (P, B): the budget, or less where a policy finds no more to buy.
+        price: Realised price of money, (P, B): the lowest at which the spend is within the budget; nan for baselines.
+        reference: The policy that differences are taken from.
+        difference: Value less that of the reference, (P, B).
+        difference_low: Lower end of its paired interval, (P, B).
+        difference_high: Upper end, (P, B).
+        arms: Everyone gets treatment j, one entry each.
+        mix_of: The policy whose shares the random mix has.
+        level: Coverage of all intervals.
+        draws: Value per head in each draw, (D, P, B).
+        arm_draws: Value per head of each arm in each draw, (D, M).
+        notes: What could not be said, in words.
+    """
+
+    names: tuple[str, ...]
+    budgets: Floats
+    value: Floats
+    low: Floats
+    high: Floats
+    spend: Floats
+    price: Floats
+    reference: str
+    difference: Floats
+    difference_low: Floats
+    difference_high: Floats
+    arms: tuple[ArmRow, ...]
+    mix_of: str
+    level: float
+    draws: Floats
+    arm_draws: Floats
+    notes: tuple[str, ...]
+
+    def index(self, name: str) -> int:
+        """Returns the position of a policy or baseline in `names`, or refuses."""
+        return self.names.index(_check.choice("name", name, self.names))
+
+    def against(self, reference: str) -> Comparison:
+        """Returns the same comparison with differences from another policy or baseline; nothing is drawn again.
+
+        Raises:
+            DataError: There is no policy of that name.
+        """
+        at = self.names.index(_check.choice("reference", reference, self.names))
+        away = _interval(self.draws - self.draws[:, at : at + 1], self.value - self.value[at], self.level)
+        difference, low, high = away
+        return replace(self, reference=reference, difference=difference, difference_low=low, difference_high=high)
+
+    def rows(self) -> list[Row]:
+        """Returns one row for each policy and budget, for tables."""
+        cells = (self.value, self.low, self.high, self.spend, self.price,
+                 self.difference, self.difference_low, self.difference_high)  # fmt: skip
+        return [
+            Row(name, float(budget), *(float(cell[p, b]) for cell in cells))
+            for p, name in enumerate(self.names)
+            for b, budget in enumerate(self.budgets)
+        ]
+
+
+def compare(
+    logs: Logs,
+    menus: Mapping[str, Menu],
+    budgets: Any,
+    *,
+    reference: str | None = None,
+    bootstrap: Bootstrap = Bootstrap(),
+    estimator: Estimator = "ht",
+    outcomes: Menu | None = None,
+) -> Comparison:
+    """Returns what each menu's policy is worth at each budget, beside the baselines, with paired intervals.
+
+    Args:
+        logs: Rows with known propensities that no model has seen.
+        menus: Name → what that policy believes about these rows.
+        budgets: Money per head, (B,), >= 0.
+        reference: What differences are taken from: a policy or a baseline; the first policy by default.
+        bootstrap: How intervals are drawn.
+        estimator: ``"ht"``, ``"sn"`` or ``"dr"``, for policies and arms alike: see `outcome_curve`.
+        outcomes: Predicted outcomes for ``"dr"``.
+
+    Raises:
+        DataError: No menus, a name taken twice, a menu of other rows, a bad budget, or unknown propensities.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> x, t = rng.random((4000, 1)), np.arange(4000) % 2
+    >>> logs = Logs(x=x, treatment=t, value=(rng.random(4000) < 0.2 + 0.6 * t * (x[:, 0] > 0.5)), cost=t * 1.0)
+    >>> good = Menu(value=np.column_stack([0 * x, x]), cost=np.tile([0.0, 1.0], (4000, 1)))
+    >>> table = compare(logs, {"good": good}, [0.5], bootstrap=Bootstrap(draws=100))
+    >>> table.names
+    ('good', 'no one', 'best mix of arms', 'random, same mix')
+    >>> table.value.round(1).tolist()
+    [[0.5], [0.2], [0.4], [0.4]]
+    >>> versus = table.against("random, same mix")
+    >>> bool(versus.difference_low[0, 0] > 0.1)
+    True
+    """
+    names = _names(menus)
+    money = _budgets(budgets)
+    reference = names[0] if reference is None else _check.choice("reference", reference, names)
+    home = reference if reference in menus else names[0]
+    curves = {name: _curve(logs, name, menu, estimator, outcomes) for name, menu in menus.items()}
+    arms = Arms.of(logs, estimator, outcomes)
+    mean, cost = arms.means()
+    value, spend, price = _estimates(logs, menus, curves, money, home, (mean, cost))
+    draws, arm_draws = _draws(menus, curves, money, home, arms, bootstrap)
+    _, low, high = _interval(draws, value, bootstrap.level)
+    ends = interval(arm_draws, bootstrap.level)  # (2, M, 2)
+    everyone = tuple(
+        ArmRow._make((name, *(float(a) for a in (mean[j], *ends[0, j], cost[j], *ends[1, j]))))
+        for j, name in enumerate(logs.treatments)
+    )
+    blank = np.empty(0)
+    return Comparison(
+        names=names, budgets=money, value=value, low=low, high=high, spend=spend, price=price, reference=reference,
+        difference=blank, difference_low=blank, difference_high=blank, arms=everyone, mix_of=home,
+        level=bootstrap.level, draws=draws, arm_draws=arm_draws[:, 0], notes=_notes(curves, money, cost),
+    ).against(reference)  # fmt: skip
+
+
+def effect_share(comparison: Comparison, policy: str, budget_index: int = 0, *, full: str | None = None) -> EffectShare:
+    """Returns what part of a treatment's effect on everyone a policy keeps, and for what part of the money.
+
+    Args:
+        comparison: What `compare` returned.
+        policy: A policy or baseline of it.
+        budget_index: Position in its budgets.
+        full: The treatment that everyone gets in the denominator; the last one by default.
+
+    Raises:
+        DataError: There is no such policy, budget or treatment.
+
+    >>> import numpy as np
+    >>> t = np.arange(400) % 2
+    >>> logs = Logs(x=np.zeros((400, 1)), treatment=t, value=1.0 + 2.0 * t, cost=t * 5.0)
+    >>> menu = Menu(value=np.tile([0.0, 1.0], (400, 1)), cost=np.tile([0.0, 1.0], (400, 1)))
+    >>> print(effect_share(compare(logs, {"all or none": menu}, [2.5]), "all or none"))
+    all or none: with 50% of the cash of '1' for everyone, 50% of its effect (95% interval 50% to 50%).
+    """
+    p = comparison.index(policy)
+    last = len(comparison.budgets) - 1
+    b = int(_check.number("budget_index", budget_index, low=0, high=last, remedy="It counts from 0."))
+    treatments = tuple(arm.name for arm in comparison.arms)
+    j = treatments.index(_check.choice("full", treatments[-1] if full is None else full, treatments))
+    none, all_ = comparison.arms[0], comparison.arms[j]
+    # share = (V_policy - V_no_one) / (V_everyone - V_no_one), the same in every draw
+    base, top = comparison.arm_draws[:, 0], comparison.arm_draws[:, j] - comparison.arm_draws[:, 0]
+    part, whole = comparison.value[p, b] - none.value, all_.value - none.value
+    effect = float(part / whole) if whole > 0 else np.nan
+    cash = (comparison.spend[p, b] - none.cost) / (all_.cost - none.cost) if all_.cost > none.cost else np.nan
+    low, high = (np.nan, np.nan) if np.isnan(effect) else (-np.inf, np.inf)
+    if not np.isnan(effect) and np.quantile(top, (1 - comparison.level) / 2) > 0:
+        # The few draws that have no effect to divide by count as unbounded; no interpolation towards them.
+        ratio = np.divide(comparison.draws[:, p, b] - base, top, out=np.full(len(top), np.inf), where=top > 0)
+        low = np.quantile(ratio, (1 - comparison.level) / 2, method="lower")
+        high = np.quantile(ratio, (1 + comparison.level) / 2, method="higher")
+    return EffectShare(policy, treatments[j], float(cash), effect, float(low), float(high), comparison.level)
+
+
+def _names(menus: Mapping[str, Menu]) -> tuple[str, ...]:
+    if not menus:
+        raise _check.refuse("menus", dict(menus), "at least one policy is needed", "Give {name: menu}.")
+    for name in menus:
+        if name in BASELINES:
+            raise _check.refuse(
+                "menus", name, "that is the name of a baseline, which is always added", "Rename the policy."
+            )
+    return (*menus, *BASELINES)
+
+
+def _budgets(budgets: Any) -> Floats:
+    money = _check.array("budgets", np.atleast_1d(budgets), ndim=1, dtype=np.float64)
+    _check.finite("budgets", money, "Give money per head.")
+    _check.nonnegative("budgets", money, "Give money per head.")
+    return money
+
+
+def _curve(logs: Logs, name: str, menu: Menu, estimator: Estimator, outcomes: Menu | None) -> OutcomeCurve:
+    if (menu.n, menu.treatments) != (logs.n, logs.treatments):
+        raise _check.refuse(
+            f"menus[{name!r}]", (menu.n, menu.treatments),
+            f"must have the {logs.n} rows and treatments {logs.treatments} of the logs", "Predict for these rows.",
+        )  # fmt: skip
+    return outcome_curve(logs, menu, estimator=estimator, outcomes=outcomes)
+
+
+def _estimates(
+    logs: Logs,
+    menus: Mapping[str, Menu],
+    curves: dict[str, OutcomeCurve],
+    money: Floats,
+    home: str,
+    arms: tuple[Floats, Floats],
+) -> tuple[Floats, Floats, Floats]:
+    """Value, spend and price of every policy and baseline at every budget, each (P, B)."""
+    mean, cost = arms
+    least, most = np.array([curve.reach for curve in curves.values()]).T[:, :, None]
+    spend = np.where(money >= least, np.minimum(money, most), np.nan)
+    low, high, part = curves[home].split_at(money)
+    ends = np.unique(np.concatenate([low, high]))
+    table = decided_shares(menus[home], logs.weights, ends)
+    mix = (1 - part)[:, None] * table[np.searchsorted(ends, low)] + part[:, None] * table[np.searchsorted(ends, high)]
+    mix[np.isnan(spend[list(curves).index(home)])] = np.nan
+    known = money >= cost.min()
+    best = np.where(known, mix_value(mean, cost, money), np.nan)
+    dearest = frontier(Menu(value=mean[None, :], cost=np.maximum(cost, 0)[None, :])).spend[-1]
+    nothing = np.ones_like(money)
+    random, paid = _affordable(mix, mean, cost, money)
+    value = [*(curve.value_at(money) for curve in curves.values()), mean[0] * nothing, best, random]
+    spent = [*spend, cost[0] * nothing, np.where(known, np.minimum(money, dearest), np.nan), paid]
+    price = [*(curve.price_at(money) for curve in curves.values()), *(np.full((3, len(money)), np.nan))]
+    return np.array(value), np.array(spent), np.array(price)
+
+
+def _affordable(mix: Floats, mean: Floats, cost: Floats, money: Floats) -> tuple[Floats, Floats]:
+    """Returns value and spend of random mixes (B, M), each (B,): one that costs more than its budget goes to fewer units."""
+    value, spend = mix @ mean, mix @ cost
+    room, needed = money - cost[0], spend - cost[0]
+    part = np.clip(np.divide(room, needed, out=np.ones_like(room), where=needed > np.maximum(room, 0)), 0, 1)
+    return mean[0] + part * (value - mean[0]), cost[0] + part * needed
+
+
+def _draws(
+    menus: Mapping[str, Menu],
+    curves: dict[str, OutcomeCurve],
+    money: Floats,
+    home: str,
+    arms: Arms,
+    bootstrap: Bootstrap,
+) -> tuple[Floats, Floats]:
+    """Value of every policy and baseline in every draw (D, P, B); value and cost of the arms (D, 2, M)."""
+    logs = arms.logs
+    grids = {name: Grid.of(curve) for name, curve in curves.items()}
+    table = decided_shares(menus[home], logs.weights, grids[home].price)
+    best = BestMix.of(*arms.means(), money)
+    drawn, means = [], []
+    for weight in row_weights(logs, bootstrap.draws, bootstrap.seed):
+        mean, cost = arms.means(weight)
+        pools = {name: grid.pools(weight) for name, grid in grids.items()}
+        values = [np.interp(money, c[::-1], v[::-1]) for _, c, v in pools.values()]
+        k, after, part = split(pools[home][1], money)
+        first = pools[home][0]
+        mix = (1 - part)[:, None] * table[first[k]] + part[:, None] * table[first[after]]
+        random, _ = _affordable(mix, mean, cost, money)
+        drawn.append([*values, np.full(len(money), mean[0]), best.value(mean, cost), random])
+        means.append([mean, cost])
+    return np.array(drawn), np.array(means)
+
+
+def _interval(draws: Floats, value: Floats, level: float) -> tuple[Floats, Floats, Floats]:
+    """The estimate and its interval, nan where the estimate is."""
+    ends = np.where(np.isnan(value)[..., None], np.nan, interval(draws, level))
+    return value, ends[..., 0], ends[..., 1]
+
+
+def _notes(curves: dict[str, OutcomeCurve], money: Floats, cost: Floats) -> tuple[str, ...]:
+    """Says which budgets are out of whose reach."""
+    least = {name: curve.reach[0] for name, curve in curves.items()} | {BEST_MIX: float(cost.min())}
+    return tuple(
+        f"{name}: spends at least {floor:g} per head on these rows, so it has no value at a budget of "
+        f"{', '.join(f'{b:g}' for b in money[money < floor])}."
+        for name, floor in least.items()
+        if (money < floor).any()
+    )

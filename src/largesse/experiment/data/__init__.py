@@ -1,0 +1,1 @@
+"""Rows of an experiment: columns, samples, cross-fitted predictions, soundness checks."""

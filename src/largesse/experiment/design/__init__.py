@@ -1,0 +1,1 @@
+"""Before an experiment: assignment, size, looks on the way, replay of history."""

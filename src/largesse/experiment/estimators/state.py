@@ -1,0 +1,238 @@
+"""The Student-t regression behind STATE: maximum likelihood by EM, with Newton steps where they do better.
+
+    u = b0 + b1 T + b2 v + e,    e ~ Student-t(ν, σ²),    u and v centred and scaled by `Scaling`
+
+One pass over the rows gives, at the present θ, the likelihood, the sums of the EM step and those of the Newton step.
+A Newton step that turns out to lower the likelihood is taken back and the EM step, which cannot, is made instead; so
+the likelihood never falls. The M-step is that of the expanded model (σ² = Σηr² / Ση), which has the same fixed point
+and needs fewer passes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special
+
+from largesse.experiment.data.sample import Floats, Source
+from largesse.experiment.estimators.kernels import student
+
+__all__ = ["NU_BOUNDS", "Scaling", "StudentFit", "fit_student"]
+
+NU_BOUNDS = (0.3, 500.0)
+FLOOR = 1e-4  # of the pooled standard deviation: where most rows are the same the likelihood has no highest point
+PASSES = 300
+_TOLERANCE = 1e-10
+_SAMPLE = 200_000  # rows on which a longer search begins
+_EM_FIRST = 3
+
+Status = Literal["converged", "scale at its floor", "stopped"]
+
+
+class Scaling(NamedTuple):
+    """u = (value - ratio · denominator) / scale and v = (prediction - centre) / spread; ratio is control's.
+
+    `spread` is infinite where there is no prediction, or it is the same everywhere.
+    """
+
+    ratio: float
+    scale: float
+    centre: float
+    spread: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class StudentFit:
+    """What was found.
+
+    Attributes:
+        theta: b0, b1, b2, σ², ν in the units of u and v (5,).
+        information: Minus the second derivatives of the likelihood in b0, b1, b2, ln σ², ν (5, 5).
+        free: Which of these five were estimated (5,): b2 needs a prediction, ν may be fixed or at a bound.
+        status: ``"converged"``; ``"scale at its floor"`` where most rows are all but the same; ``"stopped"`` after
+            the last pass allowed.
+        likelihood: Log-likelihood at each θ that was accepted, never falling.
+        passes: Over all rows.
+    """
+
+    theta: Floats
+    information: Floats
+    free: NDArray[np.bool_]
+    status: Status
+    likelihood: tuple[float, ...]
+    passes: int
+
+
+def fit_student(
+    source: Source, other: int, scaling: Scaling, start: Floats, *, nu: float | None = 10.0, rows: int = 0
+) -> StudentFit:
+    """Returns the Student-t regression of a pair of arms.
+
+    Args:
+        source: The rows.
+        other: Code of the arm compared with control.
+        scaling: Units in which all is computed.
+        start: b0, b1, b2, σ² of least squares (4,); b2 = 0 where there is no prediction.
+        nu: Degrees of freedom; None estimates them within [0.3, 500].
+        rows: Number of rows; where there are many the search begins on every k-th of them.
+
+    Reference:
+        Liu & Rubin 1995, "ML estimation of the t distribution using EM and its extensions"; Liu, Rubin & Wu 1998 (PX-EM).
+    """
+    theta = np.r_[start, 4.0 if nu is None else nu]
+    theta[3] = max(theta[3], FLOOR**2)
+    free = np.array([True, True, np.isfinite(scaling.spread), True, nu is None])
+    thin = rows // _SAMPLE
+    if thin > 1:
+        theta = _search(source, other, scaling, theta, free, step=thin).theta
+    return _search(source, other, scaling, theta, free, near=thin > 1)
+
+
+def _search(
+    source: Source, other: int, scaling: Scaling, theta: Floats, free: NDArray[np.bool_], *,
+    step: int = 1, near: bool = False,
+) -> StudentFit:  # fmt: skip
+    """Climbs from θ on every step-th row; Newton's steps are tried at once where θ is `near`, else after a few of EM."""
+    seen: list[float] = []
+    here = last = _pass(source, other, scaling, theta, step)
+    newton = False
+    for passes in range(1, PASSES + 1):
+        if newton and not here.likelihood >= seen[-1] - 1e-12 * abs(seen[-1]):
+            here, newton, after = last, False, last.em(free)
+        else:
+            seen.append(here.likelihood)
+            after, newton = here.next(free, near or passes > _EM_FIRST)
+            if _close(here.theta, after):
+                return here.found("converged", free, seen, passes)
+        last = here
+        here = _pass(source, other, scaling, after, step)
+    return here.found("stopped", free, seen, PASSES)
+
+
+def _close(theta: Floats, after: Floats) -> bool:
+    """Tells whether a step is nothing beside σ and, relatively, in σ² and ν."""
+    moved = np.abs(after - theta)
+    return bool((moved[:3] <= _TOLERANCE * np.sqrt(theta[3])).all() and (moved[3:] <= _TOLERANCE * theta[3:]).all())
+
+
+def _pass(source: Source, other: int, scaling: Scaling, theta: Floats, step: int) -> Sums:
+    place, out = np.array(scaling), np.zeros((2, 18))
+    for b in source.blocks():
+        out += student(b.value, b.denominator, b.prediction, b.weight, b.arm, other, place, theta, step)
+    return Sums(theta, out)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sums:
+    """The sums of one pass at θ: see `kernels.student` for the columns."""
+
+    theta: Floats
+    sums: Floats
+
+    @property
+    def likelihood(self) -> float:
+        """Log-likelihood at θ."""
+        *_, s2, nu = self.theta
+        weight, logs = self.sums[0, :2]
+        constant = special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * np.log(nu * np.pi * s2)
+        return float(weight * constant - 0.5 * (nu + 1) * logs)
+
+    def _matrix(self, k: int) -> Floats:
+        """Σ x d dᵀ of d = (1, T, v), from the columns x, xv, xv² that begin at k."""
+        (one, v, v2), (t, tv, _) = self.sums[:, k : k + 3]
+        return np.array([[one, t, v], [t, t, tv], [v, tv, v2]])
+
+    def _vector(self, k: int) -> Floats:
+        """Σ x d, from the columns x, xv that begin at k."""
+        one, v = self.sums[0, k : k + 2]
+        return np.array([one, self.sums[1, k], v])
+
+    def em(self, free: NDArray[np.bool_]) -> Floats:
+        """Returns θ after a step of EM."""
+        part, after = free[:3], self.theta.copy()
+        normal, left = self._matrix(2)[np.ix_(part, part)], self._vector(5)[part]
+        move = np.linalg.lstsq(normal, left, rcond=None)[0]
+        weight, logs, eta, *_ = self.sums[0]
+        after[:3][part] += move
+        # σ² = Σ η r² / Σ η, at the new coefficients
+        after[3] = max((self.theta[3] * self.sums[0, 7] - move @ normal @ move) / eta, FLOOR**2)
+        if free[4]:
+            nu = self.theta[4]
+            # ψ(ν/2) - ln(ν/2) = mean(E ln u) - ln mean(E u), where E u = η
+            mean_log = special.digamma((nu + 1) / 2) - np.log(nu / 2) - logs / weight
+            after[4] = _root(float(mean_log - np.log(eta / weight)))
+        return after
+
+    def next(self, free: NDArray[np.bool_], newton: bool) -> tuple[Floats, bool]:
+        """Returns θ after a step of Newton where it may be made, else of EM; and whether it was Newton's."""
+        inside = self._inside(free)
+        part = self.information[np.ix_(inside, inside)]
+        if not newton or np.linalg.eigvalsh(part)[0] <= 0:
+            return self.em(free), False
+        step = np.zeros(5)
+        step[inside] = np.linalg.solve(part, self.score[inside])
+        after = self.theta.copy()
+        after[:3] += step[:3]
+        after[3] = max(after[3] * np.exp(np.clip(step[3], -2, 2)), FLOOR**2)
+        after[4] = np.clip(after[4] * np.exp(np.clip(step[4] / after[4], -1, 1)), *NU_BOUNDS) if free[4] else after[4]
+        return after, True
+
+    def _inside(self, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """What is free and not held by a bound."""
+        inside, score, (*_, s2, nu) = free.copy(), self.score, self.theta
+        inside[3] = not (s2 <= FLOOR**2 and score[3] <= 0)
+        inside[4] &= NU_BOUNDS[0] < nu < NU_BOUNDS[1] or (score[4] > 0) == (nu <= NU_BOUNDS[0])
+        return inside
+
+    @property
+    def score(self) -> Floats:
+        """First derivatives of the likelihood in b0, b1, b2, ln σ², ν."""
+        *_, s2, nu = self.theta
+        weight, logs, *_ = total = self.sums[0]
+        of_nu = weight * nu_score(nu) + 0.5 * (total[7] / nu - logs)
+        return np.array([*(self._vector(5) / s2), 0.5 * (total[7] - weight), of_nu])
+
+    @property
+    def information(self) -> Floats:
+        """Minus the second derivatives."""
+        *_, s2, nu = self.theta
+        total = self.sums[0]
+        out = np.empty((5, 5))
+        out[:3, :3] = self._matrix(8) / s2
+        out[:3, 3] = out[3, :3] = self._vector(11) / s2
+        out[:3, 4] = out[4, :3] = -self._vector(14) / s2
+        out[3, 3] = 0.5 * nu * total[13]
+        out[3, 4] = out[4, 3] = -0.5 * total[16]
+        bend = 0.25 * special.polygamma(1, (nu + 1) / 2) - 0.25 * special.polygamma(1, nu / 2) + 0.5 / nu**2
+        rows = (total[7] / (nu + 1) * (1 / nu - 1 / nu**2) - total[13] / nu) / 2
+        out[4, 4] = -(total[0] * bend + rows)
+        return out
+
+    def found(self, status: Status, free: NDArray[np.bool_], seen: list[float], passes: int) -> StudentFit:
+        """Returns θ with all that is known about it."""
+        inside = self._inside(free)
+        held = status == "converged" and not inside[3]
+        return StudentFit(
+            theta=self.theta, information=self.information, free=inside, passes=passes, likelihood=tuple(seen),
+            status="scale at its floor" if held else status,
+        )  # fmt: skip
+
+
+def nu_score(nu: float) -> float:
+    """Returns the part of the score of ν that is the same in all rows."""
+    return float(0.5 * (special.digamma((nu + 1) / 2) - special.digamma(nu / 2) - 1 / nu))
+
+
+def _root(level: float) -> float:
+    """Returns ν with ψ(ν/2) - ln(ν/2) = level, within its bounds."""
+
+    def over(nu: float) -> float:
+        return float(special.digamma(nu / 2) - np.log(nu / 2) - level)
+
+    low, high = NU_BOUNDS
+    if over(low) >= 0:
+        return low
+    return high if over(high) <= 0 else float(optimize.brentq(over, low, high, xtol=1e-12))

@@ -1,0 +1,139 @@
+"""Baselines that shape the representation: arms made alike in it (CFR), or the propensity read off it (DragonNet)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from largesse import _check
+from largesse.logs import Logs
+from largesse.models.base import Data, training_rows
+from largesse.models.baselines.base import Baseline, Plan, Sample, factual, mean, table, taken
+from largesse.models.nets.balance import imbalance
+from largesse.models.nets.minibatch import weights_from
+from largesse.models.nets.response import ResponseNet
+
+__all__ = ["CFR", "DragonNet", "targeted"]
+
+_LEAST = 0.01  # a propensity g is read as (g + .01) / (1 + .01 M)
+
+
+class CFR(Baseline):
+    """Counterfactual regression: the treated and control must look alike in the last hidden layer Φ.
+
+        L = L_PL + balance · 1/(M-1) Σ_{j>0} IPM({Φ_i: t_i = j}, {Φ_i: t_i = 0})
+
+    The arm weights of L_PL are, for one treatment, the paper's w_i. With several, each is compared with control. Distances
+    are taken in units of the batch's root mean square length of Φ, for a smaller Φ would look better balanced (the
+    authors' code may normalise Φ). Heads are linear in Φ: the network is that of all baselines here.
+
+    Args:
+        data: Which rows to learn from: ``"obs"`` as published, ``"both"`` or ``"rct"``.
+        distance: ``"wasserstein"`` (CFR-WASS, entropic, 10 Sinkhorn iterations) or ``"mmd"`` (CFR-MMD, Gaussian kernel).
+        balance: Weight of the distance, α in the paper.
+        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
+
+    Reference:
+        Shalit, Johansson and Sontag, ICML 2017, Estimating individual treatment effect: generalization bounds and
+        algorithms, equation 3 and Algorithm 1; Wasserstein gradient: their appendix, after Cuturi and Doucet 2014.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Data = "obs",
+        distance: Literal["wasserstein", "mmd"] = "wasserstein",
+        balance: float = 0.1,
+        **shared: Any,
+    ) -> None:
+        super().__init__(**shared)
+        self.data = data
+        self.distance = distance
+        self.balance = balance
+
+    def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
+        _check.choice("distance", self.distance, ("wasserstein", "mmd"))
+        _check.number("balance", self.balance, low=0)
+        logs = training_rows(self.data, rct, obs)
+        net, rows = self._started(logs)
+
+        def loss(i: Tensor) -> Tensor:
+            batch = rows.take(i)
+            h = net.represent(batch.x)
+            return factual(table(net.heads(h)), batch) + self.balance * imbalance(h, batch.t, net.m, self.distance)
+
+        return Plan(net, net, loss, logs.n)
+
+
+class DragonNet(Baseline):
+    """The representation must also tell the propensity, and a targeted term ties outcome and propensity together.
+
+        L = L_PL + propensity · CE(g(Φ_i), t_i) + targeted · mean_i ‖y_i - Q̃_i‖²
+        Q̃_i = Q(x_i, t_i) + Σ_{j>0} ε_j (1[t_i = j] / g_j(x_i) - 1[t_i = 0] / g_0(x_i))
+
+    For one treatment this is the paper's loss; with several, g is a softmax and every treated arm has an ε of its own, for
+    value and for cost. The targeted term has no arm weights: they would move the average effect it aims at. The menu is
+    Q, as in public packages: ε corrects average effects.
+
+    Args:
+        data: Which rows to learn from: ``"obs"`` as published, ``"both"`` or ``"rct"``.
+        propensity: Weight of the cross-entropy, α in the paper.
+        targeted: Weight of the targeted term, β in the paper.
+        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
+
+    Reference:
+        Shi, Blei and Veitch, NeurIPS 2019, Adapting neural networks for the estimation of treatment effects, sections 2
+        and 3; g is kept off 0 as in the authors' code.
+    """
+
+    def __init__(self, *, data: Data = "obs", propensity: float = 1.0, targeted: float = 1.0, **shared: Any) -> None:
+        super().__init__(**shared)
+        self.data = data
+        self.propensity = propensity
+        self.targeted = targeted
+
+    def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
+        for name in ("propensity", "targeted"):
+            _check.number(name, getattr(self, name), low=0)
+        logs = training_rows(self.data, rct, obs)
+        net, rows = self._started(logs)
+        with weights_from(self._seed(1)):
+            dragon = Dragon(net)
+
+        def loss(i: Tensor) -> Tensor:
+            batch = rows.take(i)
+            h = net.represent(batch.x)
+            found, score = table(net.heads(h)), dragon.score(h)
+            told = mean(batch.share, F.cross_entropy(score, batch.t, reduction="none"))
+            tied = mean(batch.share, targeted(found, score.softmax(1), dragon.epsilon, batch))
+            return factual(found, batch) + self.propensity * told + self.targeted * tied
+
+        return Plan(net, dragon, loss, logs.n)
+
+
+class Dragon(nn.Module):
+    """A response network, the head of the propensity, and ε of every treated arm for value and cost, (2, M - 1)."""
+
+    def __init__(self, net: ResponseNet) -> None:
+        super().__init__()
+        self.net = net
+        self.score = nn.Linear(net.value.in_features, net.m)
+        self.epsilon = nn.Parameter(torch.zeros(2, net.m - 1))
+
+
+def targeted(found: Tensor, propensity: Tensor, epsilon: Tensor, rows: Sample) -> Tensor:
+    """Returns the squared error of the perturbed predictions Q̃, (N,).
+
+    Args:
+        found: Predictions Q, (N, 2, M).
+        propensity: g(x), (N, M).
+        epsilon: ε of every treated arm, (2, M - 1).
+        rows: What was logged.
+    """
+    m = found.shape[2]
+    g = ((propensity + _LEAST) / (1 + _LEAST * m)).gather(1, rows.t[:, None])  # (N, 1), of the treatment taken
+    move = torch.cat([-epsilon.sum(1, keepdim=True), epsilon], 1).T[rows.t]  # (N, 2)
+    return ((rows.y - (taken(found, rows.t) + move / g)) ** 2).sum(1)

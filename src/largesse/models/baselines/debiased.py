@@ -1,0 +1,180 @@
+"""Baselines that learn on the trial how to correct the log: LTD-IPS, LTD-DR and AutoDebias."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from largesse import _check
+from largesse.logs import Logs
+from largesse.models.baselines.base import Baseline, Plan, Sample, errors, log_rows, mean, table
+from largesse.models.baselines.lookahead import Assumed, Upper, ahead
+from largesse.models.baselines.propensity import Assignment
+from largesse.models.baselines.weighted import imputed
+from largesse.models.nets.response import ResponseNet
+
+__all__ = ["LTD", "AutoDebias", "Debias"]
+
+_SOFT = 5.0  # weights are exp(score / 5), as in the authors' code
+
+
+class _TwoLevels(Baseline):
+    """What both share: the upper level."""
+
+    def __init__(self, *, upper_rate: float = 1e-4, step: float = 0.01, **shared: Any) -> None:
+        super().__init__(**shared)
+        self.upper_rate = upper_rate
+        self.step = step
+
+    def _upper(self, net: ResponseNet, phi: nn.Module, trial: Sample) -> Upper:
+        rate = _check.number("upper_rate", self.upper_rate, low=1e-12, high=1e3)
+        how = Assumed(rate, _check.number("step", self.step, low=1e-12))
+        return Upper(net, phi, trial, how, self._seed(4))
+
+
+class LTD(_TwoLevels):
+    """Learning to debias: propensities of the log are those under which a step on the log helps on the trial.
+
+        lower  L(θ, φ) = Σ_i w_i ‖y_i - ŷ_i,t‖² / Σ_i w_i,    w_i = 1 / p_φ(t_i | x_i)                               ("ips")
+               L(θ, φ) = mean_i 1/M Σ_j ê_ij + Σ_i w_i (e_i - ê_i,t) / Σ_i w_i                                     ("dr")
+        upper  min_φ L_PL(θ*(φ); trial), through one assumed step of θ
+
+    ê and the imputation network as in `DRJT`. p_φ is a multinomial logit of x, begun at the one of greatest likelihood.
+    Weights are divided by their mean: otherwise larger weights alone would look better, being a longer step.
+
+    Args:
+        loss: ``"dr"`` (LTD-DR) or ``"ips"`` (LTD-IPS).
+        clip: Smallest propensity.
+        upper_rate: Learning rate of φ.
+        step: Size of the assumed step.
+        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
+
+    Reference:
+        Wang et al., WSDM 2021, Combating selection biases in recommender systems with a few unbiased ratings, as described
+        by its abstract and by later papers (Li et al., WWW 2023): the form of p_φ, the single assumed step, an imputation
+        that learns as in `DRJT` and the lack of a penalty on the variance of the propensities are this library's.
+    """
+
+    def __init__(self, *, loss: Literal["ips", "dr"] = "dr", clip: float = 0.01, **shared: Any) -> None:
+        super().__init__(**shared)
+        self.loss = loss
+        self.clip = clip
+
+    def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
+        _check.choice("loss", self.loss, ("ips", "dr"))
+        _check.number("clip", self.clip, low=1e-9, high=1)
+        logs = log_rows(self, obs)
+        net, rows = self._started(logs)
+        other = self._imputing(net) if self.loss == "dr" else None
+        phi = Assignment.fitted(logs, self._seed(3))
+        upper = self._upper(net, phi, Sample.of(rct, (net.value_scale, net.cost_scale)))
+
+        def weigh(batch: Sample) -> Tensor:
+            return batch.share / phi(batch.x).gather(1, batch.t[:, None]).squeeze(1).clamp_min(self.clip)
+
+        def loss(i: Tensor) -> Tensor:
+            batch = rows.take(i)
+            residual = None if other is None else table(other(batch.x))
+            fixed = None if residual is None else residual.detach()
+            upper.learn(lambda theta: debiased(ahead(net, theta, batch), fixed, batch, weigh(batch)), len(i))
+            found, weight = table(net(batch.x)), weigh(batch).detach()
+            total = debiased(found, fixed, batch, weight)
+            return total if residual is None else total + mean(weight, errors(residual + found.detach(), batch))
+
+        module = net if other is None else nn.ModuleDict({"prediction": net, "imputation": other})
+        return Plan(net, module, loss, logs.n, upper)
+
+
+def debiased(found: Tensor, residual: Tensor | None, rows: Sample, weight: Tensor) -> Tensor:
+    """Returns the lower level of LTD: the weighted error, or the doubly robust one where there is an imputation.
+
+    Args:
+        found: Predictions, (N, 2, M).
+        residual: Imputed outcome less prediction, (N, 2, M), or None.
+        rows: What was logged.
+        weight: Row weights times inverse propensity, (N,).
+    """
+    if residual is None:
+        return mean(weight, errors(found, rows))
+    each = imputed(found, residual)
+    correction = errors(found, rows) - each.gather(1, rows.t[:, None]).squeeze(1)
+    return mean(rows.share, each.mean(1)) + mean(weight, correction)
+
+
+class AutoDebias(_TwoLevels):
+    """Weights of the rows, pseudo-labels of all treatments and their weights, all learned on the trial.
+
+        lower  L(θ, φ) = Σ_i a_i w_i ‖y_i - ŷ_i,t‖² / Σ_i a_i w_i + imputation · mean_ij v_ij ‖m_ij - ŷ_ij‖²
+        upper  min_φ L_PL(θ*(φ); trial), through one assumed step of θ
+
+    with log w linear in (x, t, y), log v linear in (x, j, taken or not), and m a number per treatment where it was not
+    taken, a shifted and scaled outcome where it was: the paper's three linear meta-models, one-hot users and items
+    replaced by features and treatments. a are the arm weights; w is divided by its mean, for larger weights alone would be
+    a longer step. Training starts at w = v = 1, m at the trial's arm means and at the logged outcome.
+
+    Args:
+        imputation: Weight of the pseudo-labels, λ in the authors' code.
+        upper_rate: Learning rate of φ.
+        step: Size of the assumed step.
+        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
+
+    Reference:
+        Chen et al., SIGIR 2021, AutoDebias: learning to debias for recommendation, the meta-model and its bi-level
+        training; the division of scores by 5, and labels that depend on the outcome only, are as in the authors' code.
+    """
+
+    def __init__(self, *, imputation: float = 0.05, **shared: Any) -> None:
+        super().__init__(**shared)
+        self.imputation = imputation
+
+    def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
+        _check.number("imputation", self.imputation, low=0)
+        logs = log_rows(self, obs)
+        net, rows = self._started(logs)
+        trial = Sample.of(rct, (net.value_scale, net.cost_scale))
+        phi = Debias(net, trial)
+        upper = self._upper(net, phi, trial)
+
+        def lower(found: Tensor, batch: Sample, told: tuple[Tensor, ...]) -> Tensor:
+            weight, every, label = told
+            pseudo = (every * ((found - label) ** 2).sum(1)).mean(1)
+            return mean(batch.weight * weight, errors(found, batch)) + self.imputation * mean(batch.share, pseudo)
+
+        def loss(i: Tensor) -> Tensor:
+            batch = rows.take(i)
+            z = net.standardise(batch.x)
+            guess = phi(z, batch)
+            upper.learn(lambda theta: lower(ahead(net, theta, batch), batch, guess), len(i))
+            with torch.no_grad():
+                told = phi(z, batch)
+            return lower(table(net(batch.x)), batch, told)
+
+        return Plan(net, net, loss, logs.n, upper)
+
+
+class Debias(nn.Module):
+    """The meta-models of AutoDebias: φ."""
+
+    def __init__(self, net: ResponseNet, trial: Sample) -> None:
+        super().__init__()
+        d = len(net.centre)
+        self.row = nn.Linear(d + net.m + 2, 1)
+        self.unit = nn.Linear(d, 1, bias=False)
+        self.arm, self.taken = nn.Parameter(torch.zeros(net.m)), nn.Parameter(torch.zeros(()))
+        for p in (self.row.weight, self.row.bias, self.unit.weight):
+            nn.init.zeros_(p)
+        means = torch.stack([(trial.weight[:, None] * trial.y)[trial.t == j].sum(0) for j in range(net.m)], 1)
+        counts = torch.stack([trial.weight[trial.t == j].sum() for j in range(net.m)])
+        self.unseen = nn.Parameter(means / counts)  # (2, M)
+        self.shift, self.slope = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(2))
+
+    def forward(self, z: Tensor, rows: Sample) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns w (N,), v (N, M) and m (N, 2, M) of rows with standardised features z (N, d)."""
+        was = nn.functional.one_hot(rows.t, len(self.arm)).to(z.dtype)  # (N, M)
+        row = self.row(torch.cat([z, was, rows.y.clamp(-6, 6)], 1)).squeeze(1)
+        every = self.unit(z) + self.arm + self.taken * was
+        told = self.shift + self.slope * rows.y  # (N, 2)
+        label = torch.where(was[:, None] > 0, told[:, :, None], self.unseen)
+        return (row / _SOFT).exp(), (every / _SOFT).exp(), label

@@ -1,0 +1,1 @@
+"""Bi-DFCL: decisions on the trial correct what is learned from an observational log."""

@@ -1,0 +1,230 @@
+"""The two levels of bi-level learning as one training loss: a network learns from the log, its gates from the trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from largesse import _check
+from largesse.models.bilevel.bridge import Bridge, Opened
+from largesse.models.decision.joint import Joint
+from largesse.models.nets.checkpoint import Arrays
+from largesse.models.nets.hypergradient import Lower, Parameters, Solution, Solver, descended, explicit, implicit
+from largesse.models.nets.minibatch import packed, parted, unpack
+from largesse.models.nets.response import ResponseNet
+
+__all__ = ["Hypergradient", "Levels", "LowerRows", "Raw", "Solves", "Told"]
+
+Raw = tuple[Tensor, Tensor | None]
+Told = tuple[Tensor, Tensor | None, Tensor | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hypergradient:
+    """How the gates learn from the trial.
+
+    Attributes:
+        form: ``"implicit"`` (implicit function theorem) or ``"explicit"`` (through the assumed steps).
+        every: Batches of the lower level from one step of the gates to the next (k of the paper).
+        assumed: Gradient steps on a copy of the network before each: how far the lower level is assumed to follow.
+        rate: Learning rate of the assumed steps.
+        batch: Trial rows in one step of the gates, drawn with replacement.
+        solver: Solver of the implicit form.
+
+    Raises:
+        DataError: A setting is out of its range.
+    """
+
+    form: Literal["implicit", "explicit"] = "implicit"
+    every: int = 5
+    assumed: int = 1
+    rate: float = 0.01
+    batch: int = 8192
+    solver: Solver = Solver()  # noqa: RUF009  (frozen)
+
+    def __post_init__(self) -> None:
+        _check.choice("hypergradient.form", self.form, ("implicit", "explicit"))
+        for name in ("every", "assumed", "batch"):
+            _check.number(f"hypergradient.{name}", getattr(self, name), low=1, remedy="Give a whole number.")
+        _check.number("hypergradient.rate", self.rate, low=0)
+
+
+class Solves(NamedTuple):
+    """How the linear systems behind the steps of the gates were solved, one entry a step.
+
+    Attributes:
+        residual: |b - A v| / |b|.
+        iterations: Conjugate gradient steps.
+        concave: Whether the solve stopped at negative curvature.
+    """
+
+    residual: NDArray[np.float64]
+    iterations: NDArray[np.int64]
+    concave: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LowerRows:
+    """The rows of the lower level.
+
+    Attributes:
+        x: Features, (N, d).
+        treatment: Codes, (N,), int64.
+        value: Logged value, (N,).
+        cost: Logged cost, (N,).
+        weight: Row weights, mean 1, (N,).
+        logged: 1 for rows of the log, 0 for those of the trial, (N,).
+        told: What the teacher expects of every treatment: value, P(value > 0) and cost, each (N, M).
+    """
+
+    x: Tensor
+    treatment: Tensor
+    value: Tensor
+    cost: Tensor
+    weight: Tensor
+    logged: Tensor
+    told: Told
+
+
+class _Both(nn.Module):
+    """A network that answers for rows of a log and of a trial from one pass through its body."""
+
+    def __init__(self, net: ResponseNet, drifts: bool) -> None:
+        super().__init__()
+        self.net, self.drifts = net, drifts
+
+    def forward(self, x: Tensor, logged: Tensor) -> tuple[Tensor, ...]:
+        """Returns raw value heads for a trial, cost heads if there are any, and value heads with the log's drift if any."""
+        h = self.net.represent(x)
+        value, cost = self.net.heads(h)
+        drifted = self.net.heads(h, logged)[0] if self.drifts else None
+        return tuple(a for a in (value, cost, drifted) if a is not None)
+
+    def parted(self, outputs: tuple[Tensor, ...]) -> tuple[Raw, Raw]:
+        """Returns raw heads for the logged outcomes and for a trial."""
+        left = list(outputs)
+        value = left.pop(0)
+        cost = None if self.net.cost is None else left.pop(0)
+        return (left.pop(0) if self.drifts else value, cost), (value, cost)
+
+
+class Levels:
+    """The loss of a batch of the lower level, mean over its rows i:
+
+    g_i · loss(logged outcome) + Σ_{j ≠ t_i} (w^r_ij² apart(value_ij) + w^c_ij² apart(cost_ij)),
+
+    `apart` being how far a head is from the teacher in the head's own likelihood: with squared errors this is the
+    regression on the pseudo-labels w · teacher + (1 - w) · target. Every few batches the gates w and weights g first take
+    a step down the hypergradient of the trial's loss.
+
+    Args:
+        net: The network that learns.
+        bridge: Its gates.
+        rows: Rows of the lower level.
+        trial: The loss of trial rows, the upper level.
+        how: How the gates learn.
+        seed: Draws the trial rows of each step.
+    """  # noqa: D415  (the formula ends the sentence)
+
+    def __init__(
+        self, net: ResponseNet, bridge: Bridge, rows: LowerRows, trial: Joint, how: Hypergradient, seed: int
+    ) -> None:
+        drifts = not net.plain and bool((rows.logged != rows.logged[0]).any())
+        self.both, self.bridge, self.rows, self.trial, self.how = _Both(net, drifts), bridge, rows, trial, how
+        self.draw = torch.Generator().manual_seed(seed)
+        self.phi = list(bridge.parameters())
+        self.optimiser = torch.optim.Adam(self.phi, lr=bridge.gates.rate) if self.phi else None
+        self.calls = 0
+        self.last: Tensor | None = None
+        self.solved: list[tuple[float, int, bool]] = []
+
+    def __call__(self, i: Tensor) -> Tensor:
+        """Returns the loss of the rows i."""
+        if self.optimiser is not None and self.calls % self.how.every == 0:
+            self._step(i, self.optimiser)
+        self.calls += 1
+        with torch.no_grad():
+            gates = self.bridge(self.rows.x[i])
+        return self.loss(self.both(self.rows.x[i], self.rows.logged[i]), i, gates)
+
+    def loss(self, outputs: tuple[Tensor, ...], i: Tensor, gates: Opened) -> Tensor:
+        """Returns the loss of the rows i from the network's outputs and the gates."""
+        rows, net = self.rows, self.both.net
+        logged, trial = self.both.parted(outputs)
+        t = rows.treatment[i]
+        trust = gates.logged.gather(1, t[:, None]).squeeze(1)
+        each = net.each(logged, t, rows.value[i], rows.cost[i]) * torch.where(rows.logged[i] > 0, trust, 1.0)
+        value, redeem, cost = (None if a is None else a[i] for a in rows.told)
+        assert value is not None
+        untaken = torch.ones_like(value).scatter(1, t[:, None], 0.0)
+        for gate, far in zip((gates.value, gates.cost), net.apart(trial, (value, redeem, cost)), strict=True):
+            if far is not None:
+                each = each + (gate**2 * far * untaken).sum(1)
+        return (rows.weight[i] * each).mean()
+
+    def _step(self, i: Tensor, optimiser: torch.optim.Optimizer) -> None:
+        """Takes one step of the gates."""
+        x, logged, how = self.rows.x[i], self.rows.logged[i], self.how
+        gates = self.bridge(x)
+        lower = Lower(lambda theta: self._outputs(theta, x, logged), lambda outputs: self.loss(outputs, i, gates))
+        batch = torch.randint(len(self.trial.rows[0]), (how.batch,), generator=self.draw)
+        theta = {name: p.detach().clone().requires_grad_() for name, p in self.both.named_parameters()}
+
+        def upper(theta: Parameters) -> Tensor:
+            _, trial = self.both.parted(self._outputs(theta, self.trial.rows[0][batch], torch.zeros(len(batch))))
+            return self.trial(trial, batch)
+
+        if how.form == "explicit":
+            found = explicit(lower, upper, theta, self.phi, how.rate, how.assumed)
+        else:
+            still = Lower(lower.outputs, lambda outputs: self.loss(outputs, i, gates.detached()))
+            theta = descended(still, theta, how.rate, how.assumed)
+            found, solution = implicit(lower, upper, theta, self.phi, how.solver, self.last)
+            self._remember(solution)
+        for p, g, drawn in zip(self.phi, found, self.bridge.drawn_back(x), strict=True):
+            p.grad = g + drawn
+        optimiser.step()
+
+    def _outputs(self, theta: Parameters, x: Tensor, logged: Tensor) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = functional_call(self.both, theta, (x, logged))
+        return found
+
+    def _remember(self, solution: Solution) -> None:
+        self.last = solution.x
+        self.solved.append((solution.residual, solution.iterations, solution.concave))
+
+    def state(self) -> Arrays:
+        """Returns what is remembered between batches."""
+        solved = np.array(self.solved, np.float64).reshape(-1, 3)
+        held = {"calls": np.array(self.calls), "draw": self.draw.get_state().numpy().copy(), "solved": solved}
+        if self.last is not None:
+            held["last"] = self.last.numpy().copy()
+        if self.optimiser is not None:
+            held |= {f"gates.{k}": v for k, v in packed(self.bridge, self.optimiser).items()}
+        return held | {f"trial.{k}": v for k, v in self.trial.objective.state().items()}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Takes over what `state` gave."""
+        self.calls = int(arrays["calls"])
+        self.draw.set_state(torch.from_numpy(arrays["draw"].copy()))
+        self.solved = [(float(r), int(n), bool(c)) for r, n, c in arrays["solved"]]
+        self.last = torch.from_numpy(arrays["last"].copy()) if "last" in arrays else None
+        if self.optimiser is not None:
+            unpack(parted(_marked(arrays, "gates.")), self.bridge, self.optimiser)
+        self.trial.objective.restore(_marked(arrays, "trial."))
+
+    def solves(self) -> Solves:
+        """Returns how the linear systems were solved."""
+        residual, iterations, concave = np.array(self.solved, np.float64).reshape(-1, 3).T
+        return Solves(residual, iterations.astype(np.int64), concave.astype(bool))
+
+
+def _marked(arrays: Arrays, mark: str) -> Arrays:
+    """Returns the arrays whose names begin with a mark, without it."""
+    return {name[len(mark) :]: a for name, a in arrays.items() if name.startswith(mark)}

@@ -1,0 +1,1 @@
+"""HRC: clusters of a learned representation, their responses on the trial, and one classifier in their place."""

@@ -1,0 +1,208 @@
+"""Decision-focused learning: a two-stage network, tuned on the trial by what its decisions are worth."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from largesse import _check
+from largesse._random import number
+from largesse.logs import Logs
+from largesse.models.base import Model, State
+from largesse.models.crossfit import in_turns, of_others, others
+from largesse.models.decision.joint import Joint, trial_rows
+from largesse.models.decision.losses import Decision, Trial
+from largesse.models.decision.shrinkage import between, choose_strength, may_shrink, target_budgets
+from largesse.models.nets.checkpoint import keeper
+from largesse.models.nets.minibatch import Schedule, Step, threads, train
+from largesse.models.nets.response import ResponseNet
+from largesse.models.outcome import Outcome, Response
+from largesse.models.selection import Choice
+from largesse.models.two_stage.mlp import MLP, tensors
+
+__all__ = ["DFCL", "Start"]
+
+TUNING = Schedule(epochs=4, batch=8192, rate=1e-3, decay=0.0, average=0.5, least=50)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Two-stage networks that tunings start from: of the whole trial, and of each fold's complement."""
+
+    base: MLP
+    folds: tuple[MLP, ...]
+
+
+class DFCL(Model):
+    """A network learned by likelihood, then by joint loss on the trial: decision loss + alpha * prediction loss.
+
+    With ``MLP(data="rct")`` as its base this is decision-focused learning on the experiment alone; with ``MLP()``, which
+    learns from the trial and the log, it is pool-then-tune.
+
+    Args:
+        base: The two-stage network; a clone of it is fitted.
+        decision: Which decision loss, with its options.
+        alpha: Weight of the prediction loss on the trial.
+        strength: How far to go from the base to the tuned network, in [0, 1]; ``"cross-fit"``: chosen on rows that
+            neither has seen, see `largesse.models.decision.shrinkage`.
+        folds: Parts of the trial that take turns in that choice.
+        outcome: Family and cost rule; None: the base's, or inferred from the rows.
+        schedule: Epochs, batch, rate and averaging of the tuning.
+        seed: Row orders, folds and draws.
+        n_threads: Threads of the matrix products.
+        on_step: Called as on_step(step, steps, loss) after each step of the tuning.
+        checkpoint: Folder that keeps unfinished trainings, of the base too: the same fit, begun again after a kill, goes
+            on from there.
+
+    Attributes:
+        budgets_: Target budgets, money per head.
+        strength_: How far the menu goes towards the tuned network.
+        choice_: Why, or None where the strength was given.
+
+    Reference:
+        Zhou et al., KDD 2024 (DFCL); the primal losses: Bi-DFCL, NeurIPS 2025.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x, t = rng.normal(size=(600, 2)), rng.integers(0, 2, 600)
+    >>> order = (rng.random(600) < 0.3 + 0.3 * t * (x[:, 0] > 0)).astype(float)
+    >>> model = DFCL(MLP(members=1), strength=0.5).fit(Logs(x=x, treatment=t, value=order, cost=2.0 * t * order))
+    >>> model.strength_, model.predict(x).cost[:, 0].max().item()
+    (0.5, 0.0)
+    """
+
+    def __init__(
+        self,
+        base: MLP,
+        *,
+        decision: Decision = Decision(),  # noqa: B008  (frozen)
+        alpha: float = 0.1,
+        strength: float | Literal["cross-fit"] = "cross-fit",
+        folds: int = 2,
+        outcome: Outcome | None = None,
+        schedule: Schedule = TUNING,
+        seed: int = 0,
+        n_threads: int = 1,
+        on_step: Step | None = None,
+        checkpoint: str | None = None,
+    ) -> None:
+        self.base = base
+        self.decision = decision
+        self.alpha = alpha
+        self.strength = strength
+        self.folds = folds
+        self.outcome = outcome
+        self.schedule = schedule
+        self.seed = seed
+        self.n_threads = n_threads
+        self.on_step = on_step
+        self.checkpoint = checkpoint
+
+    @classmethod
+    def published(cls, kind: str = "dpl", **changes: Any) -> Self:
+        """Returns the papers' objective and network: plain heads, squared errors, money spent not counted, no shrinkage.
+
+        Prices, temperature and schedule are this library's; the papers' differ between their data sets: see `Decision`.
+
+        Args:
+            kind: ``"dpl"``, ``"difd"``, ``"ppl"`` or ``"pifd"``.
+            changes: Other parameters.
+        """
+        decision = Decision(kind=kind, net_of="nothing", variance="plain")  # type: ignore[arg-type]
+        given = {"decision": decision, "strength": 1.0, **changes}
+        return cls(given.pop("base", MLP.published(data="rct")), **given)
+
+    @property
+    def network(self) -> MLP:
+        """The base; once fitted, the network that the decision loss has moved."""
+        return self.tuned_ if hasattr(self, "tuned_") else self.base
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        if not isinstance(self.base, MLP):
+            raise _check.refuse("base", self.base, "must be an MLP", "For any other base there is Steered.")
+        _check.number("alpha", self.alpha, low=0)
+        may_shrink(self.strength, self.folds)
+        self.learn_from(self.prepare(rct, obs), rct)
+
+    def prepare(self, rct: Logs, obs: Logs | None = None) -> Start:
+        """Returns the two-stage networks that a tuning starts from: several tunings of one base can share them."""
+        outcome = self._told(rct, obs)
+        turns = others(rct, self.folds, self.seed) if self.strength == "cross-fit" else []
+        folds = tuple(self._two_stage(rct.take(seen), of_others(obs, rct.take(held)), outcome) for seen, held in turns)
+        return Start(self._two_stage(rct, obs, outcome), folds)
+
+    def _two_stage(self, rct: Logs, obs: Logs | None, outcome: Outcome) -> MLP:
+        base: MLP = clone(self.base).set_params(outcome=outcome)
+        if self.checkpoint is not None:
+            base.set_params(checkpoint=self.checkpoint)
+        return base.fit(rct, obs)
+
+    def learn_from(self, start: Start, rct: Logs) -> Self:
+        """Tunes what `prepare` gave for the same trial; returns self."""
+        self.treatments_, self.features_, self.outcome_ = rct.treatments, rct.features, start.base.outcome_
+        self.budgets_ = target_budgets(rct, self.decision.budgets)
+        self.base_, self.tuned_ = start.base, self._tuned(start.base, rct)
+        self.choice_: Choice | None = None
+        if self.strength != "cross-fit":
+            self.strength_ = float(self.strength)
+            return self
+
+        def answer(seen: NDArray[Any], held: NDArray[Any], fold: int) -> tuple[Response, Response]:
+            base = start.folds[fold]
+            return base.respond(rct.x[held]), self._tuned(base, rct.take(seen)).respond(rct.x[held])
+
+        pair = in_turns(rct, self.folds, self.seed, answer)
+        self.strength_, self.choice_ = choose_strength(rct, pair, self.menu, self.budgets_, self.seed)
+        return self
+
+    def _tuned(self, base: MLP, rct: Logs) -> MLP:
+        """Returns a copy of two-stage networks after tuning on the trial."""
+        tuned, rows, trial = copy.deepcopy(base), tensors(rct, base.arm_weighted), trial_rows(rct)
+        with threads(self.n_threads):
+            for k, net in enumerate(tuned.nets_):
+                seed = number(self.seed, 1, k)
+                self._tune(net, rows, trial, base.dropout, seed)
+        return tuned
+
+    def _tune(self, net: ResponseNet, rows: tuple[torch.Tensor, ...], trial: Trial, dropout: float, seed: int) -> None:
+        joint = Joint(net, rows, trial, self.decision, self.alpha, self.budgets_)
+        loss = lambda i: joint(net(rows[0][i]), i)  # noqa: E731
+        how = (self.decision, self.alpha, self.budgets_, self.schedule, seed, dropout, net.outcome, net.plain)
+        depends = (*rows, trial.weight, trial.share, *joint.menu, *net.state_dict().values(), how)
+        train(
+            net,
+            loss,
+            len(rows[0]),
+            self.schedule,
+            seed,
+            self.on_step,
+            keeper(self.checkpoint, *depends),
+            joint.objective,
+        )
+
+    def _respond(self, x: NDArray[np.float32]) -> Response:
+        trusted = self.base_.respond(x)
+        return trusted if self.strength_ == 0 else between(trusted, self.tuned_.respond(x), self.strength_)
+
+    def state(self) -> State:
+        """Returns both networks' states and the strength."""
+        settings, arrays = self.base_.state()
+        tuned, moved = self.tuned_.state()
+        return {
+            "settings": settings, "tuned": tuned, "strength": self.strength_, "budgets": list(self.budgets_),
+        }, {f"base.{k}": v for k, v in arrays.items()} | {f"tuned.{k}": v for k, v in moved.items()}  # fmt: skip
+
+    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Takes over a saved state."""
+        base = self.restored_base(settings, arrays)
+        tuned = copy.deepcopy(base)
+        tuned.restore(settings["tuned"], {k[6:]: v for k, v in arrays.items() if k.startswith("tuned.")})
+        assert isinstance(base, MLP)
+        assert isinstance(tuned, MLP)
+        self.base_, self.tuned_, self.strength_ = base, tuned, float(settings["strength"])
+        self.budgets_, self.choice_ = tuple(settings["budgets"]), None

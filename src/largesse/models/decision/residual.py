@@ -1,0 +1,291 @@
+"""A decision loss on any base: its menu is frozen, a correction of the values is learned on the trial, and taken in part.
+
+The correction sees the base's menu as a base that has not seen the row says it (halves of the trial take turns), leaves
+control and all costs as they are, and so keeps every budget within reach that the base could reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any, Literal, Protocol
+
+import lightgbm as lgb
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from largesse import _check
+from largesse._forest import Forest
+from largesse.logs import Logs
+from largesse.models.base import Model, State
+from largesse.models.crossfit import cross_fitted, in_turns
+from largesse.models.decision.joint import trial_rows
+from largesse.models.decision.losses import Decision, Objective
+from largesse.models.decision.shrinkage import between, choose_strength, may_shrink, target_budgets
+from largesse.models.nets.minibatch import Schedule, Step, threads, train, weights_from
+from largesse.models.nets.standardise import Standardised
+from largesse.models.outcome import Outcome, Response
+from largesse.models.selection import Choice
+
+__all__ = ["Steered"]
+
+By = Literal["arms", "network", "trees"]
+STEERING = Schedule(epochs=4, batch=8192, rate=3e-3, decay=0.1, average=0.5, least=100)
+_ROUNDS = 30
+_PARAMS: dict[str, Any] = {
+    "learning_rate": 0.1, "num_leaves": 8, "feature_fraction": 0.5, "max_bin": 63, "verbosity": -1, "deterministic": True,
+    "lambda_l2": 0.0, "boost_from_average": False,
+}  # fmt: skip
+_LEAF = 50  # no leaf holds less than this part of the rows
+
+
+class Steered(Model):
+    """Any base, steered by a decision loss.
+
+    Args:
+        base: The two-stage model; clones of it are fitted.
+        by: What corrects the values: ``"arms"`` (a level and a slope for each arm: the least that noise can misuse),
+            ``"network"`` (a small network of features and menu), ``"trees"`` (boosting along the loss's gradient).
+        decision: Which decision loss, with its options.
+        strength: How much of the correction is taken, in [0, 1]; ``"cross-fit"``: chosen on rows that it has not seen.
+        folds: Parts of the trial that take turns in that choice.
+        outcome: Family and cost rule; None: the base's, or inferred from the rows.
+        schedule: Epochs, batch, rate and averaging of ``"arms"`` and ``"network"``.
+        seed: Halves, folds, starts and row orders.
+        n_threads: Threads.
+        on_step: Called as on_step(step, steps, loss) after each step of ``"arms"`` and ``"network"``.
+
+    Attributes:
+        budgets_: Target budgets, money per head.
+        strength_: How much of the correction is taken.
+        choice_: Why, or None where the strength was given.
+
+    >>> from largesse.models import Boosting
+    >>> rng = np.random.default_rng(0)
+    >>> x, t = rng.normal(size=(600, 2)), rng.integers(0, 2, 600)
+    >>> order = (rng.random(600) < 0.3 + 0.3 * t * (x[:, 0] > 0)).astype(float)
+    >>> logs = Logs(x=x, treatment=t, value=order, cost=2.0 * t * order)
+    >>> Steered(Boosting(rounds=5), strength=1.0).fit(logs).predict(x).cost[:, 0].max().item()
+    0.0
+    """
+
+    def __init__(
+        self,
+        base: Model,
+        *,
+        by: By = "arms",
+        decision: Decision = Decision(),  # noqa: B008  (frozen)
+        strength: float | Literal["cross-fit"] = "cross-fit",
+        folds: int = 2,
+        outcome: Outcome | None = None,
+        schedule: Schedule = STEERING,
+        seed: int = 0,
+        n_threads: int = 1,
+        on_step: Step | None = None,
+    ) -> None:
+        self.base = base
+        self.by = by
+        self.decision = decision
+        self.strength = strength
+        self.folds = folds
+        self.outcome = outcome
+        self.schedule = schedule
+        self.seed = seed
+        self.n_threads = n_threads
+        self.on_step = on_step
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        _check.choice("by", self.by, By.__args__)  # type: ignore[attr-defined]
+        may_shrink(self.strength, self.folds)
+        self.budgets_ = target_budgets(rct, self.decision.budgets)
+        self.base_ = self.configured(self.base).fit(rct, obs, validation=validation)
+        self.inner_ = self.base_.outcome_
+        self.outcome_ = _given(self.inner_)
+        frozen = self._frozen(cross_fitted(self.base_, rct, obs, self.seed))
+        self.scale_ = float(rct.value.std()) or 1.0
+        self.correction_ = self._correct(rct, frozen)
+        self.choice_: Choice | None = None
+        if self.strength != "cross-fit":
+            self.strength_ = float(self.strength)
+            return
+
+        def answer(seen: NDArray[Any], held: NDArray[Any], fold: int) -> tuple[Response, Response]:
+            learned, kept = self._correct(rct.take(seen), _rows(frozen, seen)), _rows(frozen, held)
+            return kept, self._steer(learned, rct.x[held], kept)
+
+        pair = in_turns(rct, self.folds, self.seed + 1, answer)  # not the halves of the frozen menu
+        self.strength_, self.choice_ = choose_strength(rct, pair, self.menu, self.budgets_, self.seed)
+
+    def _frozen(self, answer: Response) -> Response:
+        """Returns the base's menu as a response: values and costs as they are."""
+        menu = self.inner_.menu(answer, self.treatments_)
+        return Response(menu.value, None, menu.cost)
+
+    def _correct(self, rct: Logs, frozen: Response) -> _Correction:
+        value, cost = _tensor(frozen.value), _tensor(frozen.cost)
+        trial = trial_rows(rct, None if self.decision.variance == "plain" else (value, cost))
+        objective = Objective(self.decision, trial, self.budgets_, self.scale_)
+        objective.prime(value, cost)
+        x = torch.tensor(rct.x)
+        with threads(self.n_threads):
+            if self.by == "trees":
+                return _Trees.grown(x, value, cost, objective, self.seed, self.n_threads)
+            net = _net(self.by, x.shape[1], value.shape[1], self.scale_, self.seed)
+            net.look(x)
+            loss = lambda i: objective(net(x[i], value[i]), cost[i], i)  # noqa: E731
+            train(net, loss, len(x), self.schedule, self.seed, self.on_step, memory=objective)
+        return net
+
+    def _steer(self, correction: _Correction, x: NDArray[np.float32], frozen: Response) -> Response:
+        with threads(self.n_threads), torch.inference_mode():
+            value = correction.apply(torch.tensor(x), _tensor(frozen.value))
+        return Response(value.numpy().astype(np.float64), None, frozen.cost)
+
+    def _respond(self, x: NDArray[np.float32]) -> Response:
+        frozen = self._frozen(self.base_.respond(x))
+        return between(frozen, self._steer(self.correction_, x, frozen), self.strength_) if self.strength_ else frozen
+
+    def state(self) -> State:
+        """Returns the base's state, the correction and its strength."""
+        settings, arrays = self.base_.state()
+        text, own = self.correction_.state()
+        mine = {
+            "settings": settings, "inner": asdict(self.inner_), "strength": self.strength_, "scale": self.scale_, "trees": text,
+            "budgets": list(self.budgets_),
+        }  # fmt: skip
+        return mine, {f"base.{k}": v for k, v in arrays.items()} | {f"own.{k}": v for k, v in own.items()}
+
+    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Takes over a saved state."""
+        inner: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["inner"].items()}
+        self.inner_ = Outcome(**inner)
+        outer, self.outcome_ = self.outcome_, self.inner_
+        self.base_ = self.restored_base(settings, arrays)
+        self.outcome_, self.scale_ = outer, float(settings["scale"])
+        self.strength_, self.choice_, self.budgets_ = float(settings["strength"]), None, tuple(settings["budgets"])
+        own = {k[4:]: torch.from_numpy(v) for k, v in arrays.items() if k.startswith("own.")}
+        if self.by == "trees":
+            text = settings["trees"]
+            booster = None if text is None else lgb.Booster(model_str=text)
+            self.correction_ = _Trees(booster, float(own["unit"]), self.n_threads)
+            return
+        net = _net(self.by, len(self.features_), len(self.treatments_), self.scale_, 0)
+        net.load_state_dict(own)
+        self.correction_ = net.eval()
+
+
+class _Correction(Protocol):
+    def apply(self, x: Tensor, value: Tensor) -> Tensor:
+        """Returns the corrected values, (N, M)."""
+        ...
+
+    def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:
+        """Returns trees as text, or weights."""
+        ...
+
+
+class _Net(Standardised):
+    """A correction by weights."""
+
+    def __init__(self, features: int, scale: float) -> None:
+        super().__init__(features)
+        self.scale = scale
+
+    def apply(self, x: Tensor, value: Tensor) -> Tensor:  # type: ignore[override]
+        return torch.cat([self(x[i : i + 8192], value[i : i + 8192]) for i in range(0, len(x), 8192)])
+
+    def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:
+        return None, {k: v.numpy() for k, v in self.state_dict().items()}
+
+
+class _Arms(_Net):
+    """value_ij + scale a_j + (b_j - 1) (value_ij - value_i0), a_0 = 0."""
+
+    def __init__(self, features: int, treatments: int, scale: float) -> None:
+        super().__init__(features, scale)
+        self.level = nn.Parameter(torch.zeros(treatments - 1))
+        self.slope = nn.Parameter(torch.zeros(treatments - 1))  # b_j - 1
+
+    def forward(self, x: Tensor, value: Tensor) -> Tensor:
+        gain = value[:, 1:] - value[:, :1]
+        return torch.cat([value[:, :1], value[:, 1:] + self.scale * self.level + self.slope * gain], 1)
+
+
+class _Small(_Net):
+    """value_ij + scale δ_j(x, value), δ_0 = 0, from one hidden layer that starts at no correction."""
+
+    def __init__(self, features: int, treatments: int, scale: float) -> None:
+        super().__init__(features, scale)
+        self.body = nn.Linear(features + treatments, 32)
+        self.out = nn.Linear(32, treatments - 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, value: Tensor) -> Tensor:
+        seen = torch.cat([self.standardise(x), value / self.scale], 1)
+        move = self.scale * self.out(self.body(seen).relu())
+        return torch.cat([value[:, :1], value[:, 1:] + move], 1)
+
+
+def _net(by: str, features: int, treatments: int, scale: float, seed: int) -> _Net:
+    with weights_from(seed):
+        return (_Arms if by == "arms" else _Small)(features, treatments, scale)
+
+
+class _Trees:
+    """value_ij + unit δ_j(x, value), δ_0 = 0, boosted along the gradient of the decision loss of all rows."""
+
+    def __init__(self, booster: lgb.Booster | None, unit: float, n_threads: int) -> None:
+        self.forest, self.unit, self.n_threads = None if booster is None else Forest(booster), unit, n_threads
+
+    @classmethod
+    def grown(cls, x: Tensor, value: Tensor, cost: Tensor, objective: Objective, seed: int, n_threads: int) -> _Trees:
+        """Returns the correction after a fixed number of rounds; none where the rows are too few to be parted."""
+        m, every, leaf = value.shape[1], torch.arange(len(x)), max(20, len(x) // _LEAF)
+        unit = max(float(objective.gap.mean()), 1e-30)  # the typical gap between two scores: trees count in it
+        if len(x) < 2 * leaf:
+            return cls(None, unit, n_threads)
+
+        def slope(raw: NDArray[Any], data: lgb.Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
+            move = torch.tensor(raw.reshape(len(x), m - 1), dtype=value.dtype, requires_grad=True)
+            objective(torch.cat([value[:, :1], value[:, 1:] + unit * move], 1), cost, every).backward()  # type: ignore[no-untyped-call]
+            assert move.grad is not None
+            # A leaf whose rows all agree moves by the learning rate times the unit.
+            g = (move.grad / move.grad.abs().mean(0).clamp_min(1e-30)).numpy()
+            return (g, np.ones_like(g)) if m > 2 else (g[:, 0], np.ones(len(x)))
+
+        params = _PARAMS | {
+            "objective": slope, "num_class": m - 1, "seed": seed, "num_threads": n_threads, "min_data_in_leaf": leaf,
+            "feature_pre_filter": False,
+        }  # fmt: skip
+        data = lgb.Dataset(
+            torch.cat([x, value / unit], 1).numpy(), np.zeros(len(x)), params=params | {"objective": "none"}
+        )
+        return cls(lgb.train(params, data, _ROUNDS), unit, n_threads)
+
+    def apply(self, x: Tensor, value: Tensor) -> Tensor:
+        if self.forest is None:
+            return value
+        rows = torch.cat([x, value / self.unit], 1).numpy()
+        move = torch.tensor(self.forest.raw(rows, self.n_threads), dtype=value.dtype)
+        return torch.cat([value[:, :1], value[:, 1:] + self.unit * move], 1)
+
+    def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:
+        text = None if self.forest is None else self.forest.booster.model_to_string()
+        return text, {"unit": np.array(self.unit)}
+
+
+def _given(outcome: Outcome) -> Outcome:
+    """Returns the outcome under which a menu is taken as it is: its costs no longer follow its values."""
+    return replace(outcome, cost_rule="learned", amounts=(), ordered=False)
+
+
+def _rows(frozen: Response, rows: NDArray[Any]) -> Response:
+    assert frozen.cost is not None
+    return Response(frozen.value[rows], None, frozen.cost[rows])
+
+
+def _tensor(table: NDArray[Any] | None) -> Tensor:
+    assert table is not None
+    return torch.tensor(np.ascontiguousarray(table), dtype=torch.float32)

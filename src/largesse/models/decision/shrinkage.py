@@ -1,0 +1,73 @@
+"""Between two models: how far to go from the one that is trusted towards the one that promises more.
+
+A decision loss on a small trial is mostly noise, so what it learns is taken in part: s = 0 keeps the trusted menu, 1
+takes the other. s is chosen on rows that neither model has seen, in turns over the trial, and only a gain of more than
+one paired standard error moves it away from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.evaluate.bootstrap import arm_means
+from largesse.evaluate.comparison import Bootstrap, compare
+from largesse.logs import Logs
+from largesse.menu import Menu
+from largesse.models.outcome import Response
+from largesse.models.selection import Choice, choose
+
+__all__ = ["SHARES", "STRENGTHS", "between", "choose_strength", "may_shrink", "target_budgets"]
+
+STRENGTHS = (0.0, 0.25, 0.5, 1.0)
+SHARES = (0.1, 0.25, 0.5, 0.75)
+_DRAWS = 200
+
+
+def may_shrink(strength: float | str, folds: int) -> None:
+    """Refuses a strength outside [0, 1] that is not ``"cross-fit"``, and fewer than two folds."""
+    if strength != "cross-fit":
+        _check.number("strength", strength, low=0, high=1, remedy="Or give 'cross-fit'.")
+    _check.integers("folds", [folds], low=2, high=1000, rule="must be a whole number >= 2", remedy="Rows take turns.")
+
+
+def between(trusted: Response, other: Response, strength: float) -> Response:
+    """Returns trusted + strength (other - trusted), table by table; the trusted one, untouched, at 0."""
+    if strength == 0:
+        return trusted
+    tables: list[NDArray[Any] | None] = []
+    for name in ("value", "redeem", "cost"):
+        a, b = getattr(trusted, name), getattr(other, name)
+        tables.append(None if a is None or b is None else a + strength * (b - a))
+    assert tables[0] is not None
+    return Response(tables[0], tables[1], tables[2])
+
+
+def target_budgets(rct: Logs, given: Sequence[float] = (), shares: Sequence[float] = SHARES) -> tuple[float, ...]:
+    """Returns budgets in money per head: those given, or shares of the way from the cheapest arm for everyone to the dearest."""
+    cost = arm_means(rct)[1]
+    low, high = float(cost.min()), float(cost.max())
+    return tuple(float(b) for b in given) or tuple(low + share * (high - low) for share in shares)
+
+
+def choose_strength(
+    rct: Logs, pair: tuple[Response, ...], menu: Callable[[Response], Menu], budgets: Sequence[float], seed: int
+) -> tuple[float, Choice]:
+    """Returns the smallest strength within one paired standard error of the best, and why.
+
+    Args:
+        rct: The trial.
+        pair: The trusted and the other response to its rows, from models that have not seen them.
+        menu: What makes a menu of a response.
+        budgets: Money per head, (B,).
+        seed: Bootstrap draws.
+    """
+    names = tuple(f"{s:g}" for s in STRENGTHS)
+    trusted, other = pair
+    menus = {name: menu(between(trusted, other, s)) for name, s in zip(names, STRENGTHS, strict=True)}
+    table = compare(rct, menus, budgets, bootstrap=Bootstrap(draws=_DRAWS, seed=seed))
+    choice = choose(names, table.value[: len(names)], table.draws[:, : len(names)])
+    return float(choice.name), choice

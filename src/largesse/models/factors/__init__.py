@@ -1,0 +1,1 @@
+"""Decision factors (DHCL): scores learned so that sorting them, or comparing them with a price, solves the allocation."""

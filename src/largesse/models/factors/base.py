@@ -1,0 +1,262 @@
+"""What the decision-factor models share: parameters, units, training, state; and factors that are a ROI."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse._random import number
+from largesse.logs import Logs
+from largesse.models.base import Model, State
+from largesse.models.factors.losses import Rows, ScoreNet, gradient_error
+from largesse.models.nets.checkpoint import keeper
+from largesse.models.nets.full_batch import Finish, FullBatch, Loss, train_full_batch
+from largesse.models.nets.minibatch import Step, threads
+from largesse.models.outcome import Outcome, Response
+
+__all__ = ["FactorModel", "ReturnModel", "Steps"]
+
+Floats = NDArray[np.float64]
+_CHUNK = 8192  # rows scored at once
+_MODEST = 0.25  # where the average factor is put in (0, 1)
+_HIGH, _FEW, _TRIES = 0.9, 0.01, 5  # more than 1 % of factors above .9: the scale is doubled, four times at most
+
+
+class Steps(NamedTuple):
+    """Differences between the means of neighbouring arms, each (M - 1,).
+
+    Attributes:
+        value: Δr.
+        cost: Δc.
+        error: Standard error of Δr.
+    """
+
+    value: Floats
+    cost: Floats
+    error: Floats
+
+
+class FactorModel(Model):
+    """What the four models share: their parameters, their training, their state."""
+
+    menu_in_money = False
+
+    def __init__(
+        self,
+        *,
+        hidden: tuple[int, ...] = (64,),
+        members: int = 3,
+        l2: float = 0.5,
+        training: FullBatch = FullBatch(),  # noqa: B008  (frozen)
+        seed: int = 0,
+        n_threads: int = 1,
+        on_step: Step | None = None,
+        checkpoint: str | None = None,
+    ) -> None:
+        self.hidden = hidden
+        self.members = members
+        self.l2 = l2
+        self.training = training
+        self.seed = seed
+        self.n_threads = n_threads
+        self.on_step = on_step
+        self.checkpoint = checkpoint
+
+    @classmethod
+    def published(cls, **changes: Any) -> Self:
+        """Returns the paper's training: Adam at a fixed rate, 6000 full-batch steps, 8 hidden units, one network."""
+        training = FullBatch(optimiser="adam", steps=6000)
+        return cls(**{"hidden": (8,), "members": 1, "training": training, **changes})
+
+    @abstractmethod
+    def _loss(self, rows: Rows) -> Loss: ...
+
+    @abstractmethod
+    def _units(self, steps: Steps) -> tuple[float, float]:
+        """Returns what counts as 1 in the loss: of value, of cost."""
+
+    @abstractmethod
+    def _factor(self, score: torch.Tensor) -> torch.Tensor:
+        """Returns the decision factor of scores (n, M - 1), >= 0, before its unit."""
+
+    _needs: tuple[str, ...] = ("value", "cost")  # means that treatment must raise
+    _binary = True
+
+    def _first_unit(self, steps: Steps) -> float:
+        return 1.0
+
+    def _start(self, steps: Steps) -> Floats:
+        return np.zeros(len(steps.cost))
+
+    def _settle(self, net: ScoreNet, score: torch.Tensor, weight: torch.Tensor) -> None:
+        """Fixes what the loss leaves open, from the scores of the training rows (N, M - 1)."""
+
+    def _too_high(self, score: torch.Tensor, weight: torch.Tensor) -> bool:
+        return False
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        members = _check.integers("members", [self.members], low=1, high=1000, rule="must be >= 1", remedy="")[0]
+        _check.number("l2", self.l2, low=0, remedy="0 learns without a penalty.")
+        if self._binary and rct.n_treatments != 2:
+            rule = f"{type(self).__name__} ranks units for one treatment against control"
+            raise _check.refuse("rct.n_treatments", rct.n_treatments, rule, "Use DPM for ordered levels.")
+        steps = _steps(rct, self._needs)
+        self.outcome_ = Outcome(family="gaussian", cost_rule="learned", control_cost=rct.control_cost)
+        self.unit_ = self._first_unit(steps)
+        scaling = _centre_and_spread(rct)
+        self.nets_: list[ScoreNet] = []
+        self.finish_: list[Finish] = []
+        with threads(self.n_threads):
+            for k in range(members):
+                net, finish = self._member(k, scaling, rct, steps)
+                self.nets_.append(net)
+                self.finish_.append(finish)
+
+    def _new(self, k: int | None) -> ScoreNet:
+        draw = None
+        if k is not None:
+            seed = number(self.seed, k)
+            draw = torch.Generator().manual_seed(seed)
+        return ScoreNet(len(self.features_), len(self.treatments_) - 1, tuple(self.hidden), draw)
+
+    def _member(self, k: int, scaling: tuple[Floats, Floats], rct: Logs, steps: Steps) -> tuple[ScoreNet, Finish]:
+        """Trains one network; the first of them may find that the unit must be larger."""
+        weight = torch.tensor(rct.weights)
+        for attempt in range(_TRIES):
+            net = self._new(k)
+            net.centre.copy_(torch.tensor(scaling[0]))
+            net.spread.copy_(torch.tensor(scaling[1]))
+            x = net.standardise(torch.tensor(rct.x))
+            with torch.no_grad():
+                net.start.copy_(torch.tensor(self._start(steps)))
+            finish = self._descend(net, x, self._rows(rct, steps))
+            score = _all_scores(net, x)
+            if k > 0 or attempt == _TRIES - 1 or not self._too_high(score, weight):
+                break
+            self.unit_ *= 2
+        self._settle(net, score, weight)
+        return net, finish
+
+    def _rows(self, rct: Logs, steps: Steps) -> Rows:
+        value, cost = self._units(steps)
+        share, weight, r, c = (
+            torch.tensor(a)
+            for a in (rct.inverse_propensity / rct.total_weight, rct.weights, rct.value / value, rct.cost / cost)
+        )
+        return Rows(torch.tensor(rct.treatment, dtype=torch.int64), share, weight, r, c, rct.n_treatments)
+
+    def _descend(self, net: ScoreNet, x: torch.Tensor, rows: Rows) -> Finish:
+        level = None
+        if not self._binary:  # the steps into and out of each row's arm
+            level = torch.stack([rows.treatment - 1, rows.treatment], 1).clamp(0, net.levels - 1)  # (N, 2)
+
+        def score(part: slice) -> torch.Tensor:
+            # Sums of many signed terms: in double precision.
+            return net(x[part], None if level is None else level[part]).double()
+
+        loss = self._loss(rows)
+        penalty = self.l2 * gradient_error(loss, x, rows.weight, 1 if level is None else 2)
+        columns = (rows.treatment, rows.share, rows.weight, rows.value, rows.cost)
+        how = (type(loss).__name__, self.unit_, self.training, penalty)
+        kept = keeper(self.checkpoint, x, *columns, *net.state_dict().values(), how)
+        return train_full_batch(net, score, loss, len(x), self.training, penalty, self.on_step, kept)
+
+    def _factors(self, x: NDArray[np.float32]) -> Floats:
+        """Returns the mean factor of the networks, in its unit, (N, M - 1)."""
+        mean = np.zeros((len(x), len(self.treatments_) - 1))
+        with threads(self.n_threads):
+            for net in self.nets_:
+                score = _all_scores(net, net.standardise(torch.tensor(x)))
+                mean += self.unit_ * self._factor(score - net.offset).numpy() / len(self.nets_)
+        return mean
+
+    def _respond(self, x: NDArray[np.float32]) -> Response:
+        factor = self._factors(x)
+        zero = np.zeros(len(x))
+        return Response(np.column_stack([zero, factor]), None, np.column_stack([zero, zero + 1]))
+
+    def state(self) -> State:
+        """Returns the networks' weights, and the unit of the factor."""
+        arrays = {f"{k}.{n}": w.numpy() for k, net in enumerate(self.nets_) for n, w in net.state_dict().items()}
+        return {"unit": self.unit_, "members": len(self.nets_), "hidden": list(self.hidden)}, arrays
+
+    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Builds the networks of a saved state."""
+        self.unit_, self.hidden, self.nets_ = settings["unit"], tuple(settings["hidden"]), []
+        for k in range(settings["members"]):
+            net, mark = self._new(None), f"{k}."
+            net.load_state_dict({n[len(mark) :]: torch.from_numpy(w) for n, w in arrays.items() if n.startswith(mark)})
+            self.nets_.append(net.eval())
+
+
+class ReturnModel(FactorModel):
+    """Factors that are a ROI in (0, 1) after a rescaling of the value."""
+
+    _needs = ("cost",)
+    _halves = 1  # how many factors make one ROI
+
+    @property
+    def roi_scale_(self) -> float:
+        """The value per unit of money that a factor of 1 stands for (DPM: half of it), as chosen from the data."""
+        return self.unit_
+
+    def _roi(self, steps: Steps) -> Floats:
+        """Returns the mean ROI of each step; where no value shows, the ROI of its standard error."""
+        return np.maximum(steps.value, steps.error) / steps.cost
+
+    def _first_unit(self, steps: Steps) -> float:
+        return float(self._roi(steps).max()) / (_MODEST * self._halves) or 1.0
+
+    def _units(self, steps: Steps) -> tuple[float, float]:
+        cost = float(steps.cost.mean())
+        return cost * self.unit_, cost
+
+    def _start(self, steps: Steps) -> Floats:
+        q = np.clip(self._roi(steps) / (self.unit_ * self._halves), 1e-3, _MODEST)
+        return np.log(q / (1 - q))
+
+    def _too_high(self, score: torch.Tensor, weight: torch.Tensor) -> bool:
+        high = (score.sigmoid() > _HIGH).any(1)
+        return float(weight[high].sum()) > _FEW * float(weight.sum())
+
+    def _factor(self, score: torch.Tensor) -> torch.Tensor:
+        return score.sigmoid()
+
+
+def _steps(rct: Logs, needs: tuple[str, ...]) -> Steps:
+    """Returns the differences between neighbouring arms' means; refuses where one must rise and does not."""
+    m, share = rct.n_treatments, rct.inverse_propensity / rct.total_weight
+    mean = [np.bincount(rct.treatment, share * column, m) for column in (rct.value, rct.cost)]
+    off = share**2 * (rct.value - mean[0][rct.treatment]) ** 2 / rct.weights
+    spread = np.bincount(rct.treatment, off, m)
+    found = Steps(np.diff(mean[0]), np.diff(mean[1]), np.sqrt(spread[1:] + spread[:-1]))
+    remedy = {
+        "value": "Use DRP, which needs a rising cost only, or more rows.",
+        "cost": "List the treatments in the order of their cost, and merge or drop levels that cost the same.",
+    }
+    for name in needs:
+        change = getattr(found, name)
+        if (change <= 0).any():
+            j = int(np.argmax(change <= 0))
+            field = f"mean {name} of {rct.treatments[j + 1]!r} less that of {rct.treatments[j]!r}"
+            raise _check.refuse(field, float(change[j]), "must be > 0 for this model", remedy[name])
+    return found
+
+
+def _centre_and_spread(rct: Logs) -> tuple[Floats, Floats]:
+    """Returns the weighted mean and standard deviation of each feature; 1 for a constant one."""
+    w = rct.weights / rct.total_weight
+    centre = w @ rct.x
+    spread = np.sqrt(w @ (rct.x - centre) ** 2)
+    return centre, np.where(spread > 1e-6 * np.maximum(1, np.abs(centre)), spread, 1.0)
+
+
+def _all_scores(net: ScoreNet, x: torch.Tensor) -> torch.Tensor:
+    """Returns the scores of every step of standardised rows, float64 (N, M - 1)."""
+    with torch.inference_mode():
+        return torch.cat([net(x[i : i + _CHUNK]).double() for i in range(0, len(x), _CHUNK)])

@@ -1,0 +1,330 @@
+"""What can be set on each named model: where a knob stands, what it may be, and where a search looks.
+
+A campaign sets knobs in ``model.settings``; `largesse.commands.tune` searches them. A knob's default is read off the model
+itself, so it cannot drift from the code.
+
+>>> sorted(SPACES["lightgbm-rct"])
+['l2', 'leaf_rows', 'leaves', 'rate', 'rounds']
+>>> checked({"mlp": {"rate": 0.01, "hidden": [64, 32]}})
+{'mlp': {'rate': 0.01, 'hidden': (64, 32)}}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from largesse.errors import ConfigError
+from largesse.models.base import Model
+from largesse.roles import nearest
+
+__all__ = [
+    "SPACES", "Knob", "Knobs", "Number", "OneOf", "Value", "Widths", "applied", "checked", "current", "distance",
+]  # fmt: skip
+
+Value = int | float | str | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number.
+
+    Attributes:
+        at: Where it stands in the model: names of parameters, outermost first.
+        meaning: In words.
+        low: Where a search begins.
+        high: Where it ends.
+        least: The smallest allowed.
+        most: The largest allowed.
+        log: Whether a search goes by ratios.
+        whole: Whether it is a whole number.
+        relative: `low` and `high` are multiples of the model's own number.
+        default: What the model uses where its parameters leave it out.
+    """
+
+    at: tuple[str, ...]
+    meaning: str
+    low: float
+    high: float
+    least: float
+    most: float
+    log: bool = True
+    whole: bool = False
+    relative: bool = False
+    default: float | None = None
+
+    @property
+    def rule(self) -> str:
+        """What a value must be."""
+        return f"must be a {'whole ' if self.whole else ''}number in [{self.least:g}, {self.most:g}]"
+
+    def value(self, got: Any) -> Value | None:
+        """Returns the value as the model takes it; None where it breaks the rule."""
+        kinds = int if self.whole else int | float
+        if isinstance(got, bool) or not isinstance(got, kinds) or not self.least <= got <= self.most:
+            return None
+        return int(got) if self.whole else float(got)
+
+    def span(self, own: Value) -> tuple[float, float]:
+        """Returns where a search looks, for a model whose own number is `own`."""
+        times = float(own) if self.relative else 1.0  # type: ignore[arg-type]
+        low, high = max(self.least, self.low * times), min(self.most, self.high * times)
+        return (max(1, round(low)), max(2, round(high))) if self.whole else (low, high)
+
+    def move(self, a: Value, b: Value, own: Value) -> float:
+        """Returns how far apart two values are, in widths of the search."""
+        low, high = self.span(own)
+        scale = (lambda v: math.log(max(float(v), low / 1000))) if self.log else float  # a log needs more than 0
+        return abs(scale(a) - scale(b)) / (scale(high) - scale(low))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of a few words."""
+
+    at: tuple[str, ...]
+    meaning: str
+    options: tuple[str, ...]
+
+    @property
+    def rule(self) -> str:
+        """What a value must be."""
+        return f"must be one of {', '.join(map(repr, self.options))}"
+
+    def value(self, got: Any) -> Value | None:
+        """Returns the value as the model takes it; None where it breaks the rule."""
+        return got if isinstance(got, str) and got in self.options else None
+
+    def move(self, a: Value, b: Value, own: Value) -> float:
+        """Returns 0 for the same word, 1 for another."""
+        return float(a != b)
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Widths of a network's layers, or other rows of whole numbers; a search picks among `options`."""
+
+    at: tuple[str, ...]
+    meaning: str
+    options: tuple[tuple[int, ...], ...]
+    rule: str = "must be a list of one to six whole numbers in [1, 4096]"
+
+    def value(self, got: Any) -> Value | None:
+        """Returns the value as the model takes it; None where it breaks the rule."""
+        if not isinstance(got, list | tuple) or not 1 <= len(got) <= 6:
+            return None
+        fine = all(isinstance(w, int) and not isinstance(w, bool) and 1 <= w <= 4096 for w in got)
+        return tuple(got) if fine else None
+
+    def move(self, a: Value, b: Value, own: Value) -> float:
+        """Returns 0 for the same widths, 1 for others."""
+        return float(tuple(a) != tuple(b))  # type: ignore[arg-type]
+
+
+Knob = Number | OneOf | Widths
+Knobs = dict[str, Knob]
+_WIDTHS = ((32, 16), (64, 32), (128, 64, 32), (256, 128, 64))
+
+
+def _trees(*inside: str, of: str = "params") -> Knobs:
+    at = partial(lambda *names: (*inside, *names))
+    return {
+        "leaves": Number(at(of, "num_leaves"), "leaves of a tree", 4, 127, 2, 4096, whole=True, default=31),
+        "rate": Number(at(of, "learning_rate"), "learning rate", 0.02, 0.3, 1e-4, 1, default=0.1),
+        "rounds": Number(at("rounds"), "trees", 30, 500, 1, 10_000, whole=True, default=100),
+        "leaf_rows": Number(
+            at(of, "min_data_in_leaf"), "rows in a leaf at least", 20, 2000, 1, 1e6, whole=True, default=200
+        ),
+        "l2": Number(at(of, "lambda_l2"), "penalty of a leaf's square", 0.1, 100, 0, 1e6, default=10.0),
+    }
+
+
+def _schedule(*inside: str, rate: tuple[float, float]) -> Knobs:
+    at = (*inside, "schedule")
+    return {
+        "epochs": Number((*at, "epochs"), "passes over the rows", 0.25, 4, 1, 10_000, whole=True, relative=True),
+        "rate": Number((*at, "rate"), "largest learning rate", *rate, 1e-7, 1),
+    }
+
+
+def _network(*inside: str) -> Knobs:
+    return {
+        **_schedule(*inside, rate=(3e-4, 2e-2)),
+        "decay": Number((*inside, "schedule", "decay"), "weight decay", 1e-3, 3, 0, 100),
+        "hidden": Widths((*inside, "hidden"), "widths of the body", _WIDTHS),
+        "dropout": Number(
+            (*inside, "dropout"), "share of hidden units left out in a step", 0, 0.3, 0, 0.9, log=False
+        ),
+    }  # fmt: skip
+
+
+_DECISION: Knobs = {
+    "decision": OneOf(("decision", "kind"), "which decision loss", ("ppl", "pifd", "dpl", "difd")),
+    "temperature": Number(("decision", "temperature"), "softness of the policy, in typical gaps", 0.05, 2, 1e-6, 1e3),
+}
+
+
+def _focused() -> Knobs:
+    return {
+        **_DECISION,
+        "alpha": Number(("alpha",), "weight of the prediction loss", 0.01, 10, 0, 1e6),
+        **_schedule(rate=(1e-4, 1e-2)),
+    }  # fmt: skip
+
+
+_CORRECTION: Knobs = {
+    "correction_leaves": Number(
+        ("params", "num_leaves"), "leaves of a correcting tree", 3, 32, 2, 4096, whole=True, default=8
+    ),
+    "correction_rate": Number(
+        ("params", "learning_rate"), "learning rate of the correction", 0.01, 0.2, 1e-4, 1, default=0.05
+    ),
+    "correction_l2": Number(
+        ("params", "lambda_l2"), "penalty of a correcting leaf's square", 1, 500, 0, 1e6, default=50.0
+    ),
+}  # fmt: skip
+
+_GATES: Knobs = {
+    "gate_start": Number(("gates", "start"), "gates before any learning", 0.1, 0.9, 1e-6, 1 - 1e-6, log=False),
+    "gate_rate": Number(("gates", "rate"), "learning rate of the gates", 1e-4, 1e-2, 0, 1),
+}
+_FACTOR: Knobs = {"l2": Number(("l2",), "penalty, in sizes of the gradient of noise alone", 0.05, 5, 0, 1e6)}
+
+_CLIP: Knobs = {"clip": Number(("clip",), "smallest propensity", 0.002, 0.1, 1e-9, 1)}
+_BALANCE: Knobs = {"balance": Number(("balance",), "weight of the arms' distance", 0.01, 10, 0, 1e6)}
+_DRAGON: Knobs = {
+    "propensity": Number(("propensity",), "weight of the propensity's loss", 0.1, 10, 0, 1e6),
+    "targeted": Number(("targeted",), "weight of the targeted term", 0.01, 10, 0, 1e6),
+}
+_DISTIL: Knobs = {"distil": Number(("distil",), "weight of the distance to the teacher", 0.05, 20, 0, 1e6)}
+_PENALTY: Knobs = {"penalty": Number(("penalty",), "weight of the distance of the networks", 1e-3, 10, 0, 1e6)}
+_UPPER: Knobs = {"upper_rate": Number(("upper_rate",), "learning rate of the upper level", 1e-5, 1e-1, 1e-12, 10)}
+_IMPUTED: Knobs = {"imputation": Number(("imputation",), "weight of the pseudo-labels", 0.005, 1, 0, 1e6)}
+
+_CLUSTERS: Knobs = {
+    "hidden": Widths(
+        ("base", "hidden"), "widths of the body, the representation first", ((64, 32), (32, 16), (128, 32), (128, 64, 32))
+    ),
+    "sizes": Widths(("sizes",), "numbers of clusters to choose among", ((32, 64, 128), (8, 16, 32, 64), (4, 8, 16))),
+    "least": Number(("least",), "trial rows of every cell at least", 10, 500, 1, 1e6, whole=True),
+    "task_weights": OneOf(("base", "tasks", "weights"), "weights of the tasks", ("fixed", "learned")),
+    "balance": Number(("base", "tasks", "balance"), "weight of the arms' distance", 0, 2, 0, 1e6, log=False),
+}  # fmt: skip
+
+SPACES: dict[str, Knobs] = {
+    "lightgbm": _trees("base"),
+    "mlp": _network("base"),
+    "logs-then-correction": _trees("base") | _CORRECTION,
+    "lightgbm-t": _trees("base"),
+    "lightgbm-rct": _trees(),
+    "mlp-rct": _network(),
+    "mlp-published": _network(),
+    "dfcl": _focused(),
+    "pool-then-tune": _focused(),
+    "lightgbm-steered": _trees("base") | _DECISION,
+    "bi-dfcl": _focused() | _GATES,
+    "bi-dfcl-published": _schedule(rate=(1e-4, 1e-2)) | _GATES,
+    **dict.fromkeys(("drp", "drm", "dum", "dpm"), _FACTOR),
+    "hrc": _network("base") | _CLUSTERS,
+    **dict.fromkeys(("ips", "dr-jt"), _network() | _CLIP),
+    **dict.fromkeys(("cfr-wass", "cfr-mmd"), _network() | _BALANCE),
+    "dragonnet": _network() | _DRAGON,
+    "cause": _network() | _PENALTY,
+    "kd-label": _network() | _DISTIL,
+    "kd-feature": _network(),
+    **dict.fromkeys(("ltd-ips", "ltd-dr"), _network() | _CLIP | _UPPER),
+    "autodebias": _network() | _UPPER | _IMPUTED,
+}
+"""The knobs of each named model. A model without an entry has none: only its default is tried."""
+
+
+def checked(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Value]]:
+    """Returns the settings as the models take them.
+
+    Raises:
+        ConfigError: There is no such model or knob, or a value is out of its range.
+    """
+    found: dict[str, dict[str, Value]] = {}
+    for name, given in settings.items():
+        place = f"model.settings.{name}"
+        if name not in SPACES:
+            raise ConfigError(
+                f"{place}: unknown model. {nearest(name, tuple(SPACES))}Models with settings are {', '.join(SPACES)}."
+            )
+        for knob, got in given.items():
+            found.setdefault(name, {})[knob] = _value(place, SPACES[name], knob, got)
+    return found
+
+
+def _value(place: str, space: Knobs, knob: str, got: Any) -> Value:
+    if knob not in space:
+        raise ConfigError(
+            f"{place}.{knob} == {got!r}: unknown setting. {nearest(knob, tuple(space))}There are {', '.join(space)}."
+        )
+    value = space[knob].value(got)
+    if value is None:
+        raise ConfigError(f"{place}.{knob} == {got!r}: {space[knob].rule}. Meaning: {space[knob].meaning}.")
+    return value
+
+
+def applied(model: Model, name: str, settings: Mapping[str, Value]) -> Model:
+    """Returns an unfitted model with its knobs set; the others are left as they are."""
+    for knob, value in settings.items():
+        model = _put(model, SPACES[name][knob].at, value)
+    return model
+
+
+def _put(holder: Any, at: tuple[str, ...], value: Any) -> Any:
+    """Returns the holder with what stands at a place changed: a model itself, a copy of anything else."""
+    head, rest = at[0], at[1:]
+    if rest:
+        value = _put(getattr(holder, head), rest, value)
+    if isinstance(holder, Model):
+        return holder.set_params(**{head: value})
+    if isinstance(holder, dict) or holder is None:
+        return {**(holder or {}), head: value}
+    # Who names the passes means them: without this, small data would get more.
+    return replace(holder, **{head: value}, **({"least": 1} if head == "epochs" else {}))
+
+
+def current(model: Model, name: str, rct_rows: int, obs_rows: int = 0) -> dict[str, Value]:
+    """Returns what an unfitted model has at each knob; passes over the rows are those that so many rows would get."""
+    return {knob: _read(model, entry, rct_rows, obs_rows) for knob, entry in SPACES.get(name, {}).items()}
+
+
+def distance(name: str, settings: Mapping[str, Value], default: Mapping[str, Value], own: Mapping[str, Value]) -> float:
+    """Returns how far settings are from the defaults: the mean move of the model's knobs, in widths of the search.
+
+    Args:
+        name: The model.
+        settings: Knob → value; a knob left out has not moved.
+        default: What the run gives the model untouched.
+        own: What the model has by itself; searches are laid out around it.
+    """
+    moves = [SPACES[name][knob].move(value, default[knob], own[knob]) for knob, value in settings.items()]
+    return sum(moves) / len(SPACES[name]) if moves else 0.0
+
+
+def _read(model: Model, knob: Knob, rct_rows: int, obs_rows: int) -> Value:
+    owner: Any = model
+    held: Any = model
+    for name in knob.at[:-1]:
+        owner, held = held, getattr(held, name)
+    last = knob.at[-1]
+    if last == "epochs":
+        # The holder of a schedule knows which rows it passes over; what has no `data` learns from the trial.
+        data = getattr(owner, "data", "rct")
+        return held.passes((rct_rows if data != "obs" else 0) + (obs_rows if data != "rct" else 0))
+    if isinstance(held, dict) or held is None:
+        assert isinstance(knob, Number)
+        assert knob.default is not None
+        return (held or {}).get(last, knob.default)
+    own: Value | None = getattr(held, last)
+    if own is None:  # the model finds its own: a search begins at the knob's
+        assert isinstance(knob, Number)
+        assert knob.default is not None
+        return knob.default
+    return own

@@ -1,0 +1,237 @@
+"""Models by name, for configuration files, from the simplest to the most elaborate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from largesse.errors import ConfigError
+from largesse.models.base import Model
+from largesse.models.hyperparameters import Value, applied
+from largesse.models.outcome import Outcome
+from largesse.roles import nearest
+
+if TYPE_CHECKING:
+    from largesse.models.two_stage.lightgbm import Boosting
+    from largesse.models.two_stage.mlp import MLP
+
+__all__ = [
+    "ALONE",
+    "AUTO",
+    "BASELINES",
+    "DECIDES",
+    "NAMES",
+    "PARTS",
+    "TUNED",
+    "Settings",
+    "default_names",
+    "make",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run says about its models.
+
+    Attributes:
+        outcome: Family and cost rule.
+        members: Networks averaged in one model.
+        epochs: Passes over the rows; None: each model's own number.
+        seed: Starts and sampling.
+        n_threads: Threads.
+        checkpoint: Folder that keeps unfinished trainings of networks; None: a killed run starts anew.
+        budgets: Target budgets of decision losses, money per head; (): their own.
+        knobs: Model → knob → value, as `largesse.models.hyperparameters` knows them; they count more than `epochs`.
+    """
+
+    outcome: Outcome
+    members: int = 3
+    epochs: int | None = None
+    seed: int = 0
+    n_threads: int = 1
+    checkpoint: str | None = None
+    budgets: tuple[float, ...] = ()
+    knobs: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+
+
+# Each maker imports its learner, so that naming the models loads neither torch nor LightGBM.
+
+
+def _boosting(s: Settings, **how: Any) -> Boosting:
+    from largesse.models.two_stage.lightgbm import Boosting
+
+    return Boosting(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, **how)
+
+
+def _mlp(s: Settings, **how: Any) -> MLP:
+    from largesse.models.two_stage.mlp import MLP
+
+    net = MLP(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint, **how)
+    return _shortened(net if s.epochs is None else net.set_params(lengths=(1,)), s)
+
+
+def _shortened(model: Any, s: Settings) -> Any:
+    """Returns a model that is trained for the run's passes over the rows, if it names any."""
+    return model if s.epochs is None else model.set_params(schedule=replace(model.schedule, epochs=s.epochs, least=1))
+
+
+def _published(s: Settings) -> MLP:
+    from largesse.models.two_stage.mlp import MLP
+
+    return _mlp(s, **{name: getattr(MLP.published(), name) for name in ("members", "plain", "arm_weighted")})
+
+
+def _calibrated(s: Settings, base: Model) -> Model:
+    from largesse.models.two_stage.calibrated import Calibrated
+
+    return Calibrated(base, outcome=s.outcome)
+
+
+def _corrected(s: Settings) -> Model:
+    from largesse.models.two_stage.corrected import Corrected
+
+    return Corrected(_boosting(s), outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
+
+
+def _focused(s: Settings, **how: Any) -> Model:
+    from largesse.models.decision.dfcl import DFCL
+    from largesse.models.decision.losses import Decision
+
+    base = _mlp(s, members=s.members, **how)
+    decision = Decision(budgets=s.budgets)
+    tuned = DFCL(
+        base, decision=decision, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint
+    )
+    return _shortened(tuned, s)
+
+
+def _steered(s: Settings) -> Model:
+    from largesse.models.decision.losses import Decision
+    from largesse.models.decision.residual import Steered
+
+    how = Decision(budgets=s.budgets)
+    return Steered(_boosting(s), by="trees", decision=how, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
+
+
+def _bilevel(s: Settings) -> Model:
+    from largesse.models.bilevel.bidfcl import BiDFCL
+    from largesse.models.decision.losses import Decision
+
+    decision = Decision(budgets=s.budgets)
+    model = BiDFCL(_mlp(s, members=s.members), decision=decision, strength=0.5, **_common(s))
+    return _shortened(model, s)
+
+
+def _bilevel_published(s: Settings) -> Model:
+    from largesse.models.bilevel.bidfcl import BiDFCL
+
+    model = BiDFCL.published(**_common(s))
+    nets = {name: _shortened(getattr(model, name), s) for name in ("base", "teacher")}
+    return _shortened(model.set_params(**nets), s)
+
+
+def _clustered(s: Settings) -> Model:
+    from largesse.models.clusters.hrc import HRC
+
+    return HRC(_mlp(s, members=s.members, hidden=(64, 32), lengths=(1,)), outcome=s.outcome, seed=s.seed)
+
+
+def _common(s: Settings) -> dict[str, Any]:
+    return {"outcome": s.outcome, "seed": s.seed, "n_threads": s.n_threads, "checkpoint": s.checkpoint}
+
+
+def _stack(s: Settings, name: str) -> Model:
+    from largesse.models.two_stage.stack import Stack
+
+    return Stack(tuple(make(part, s) for part in PARTS[name]), outcome=s.outcome, seed=s.seed)
+
+
+def _dhcl(s: Settings, kind: str) -> Model:
+    from largesse.models.factors import dhcl
+
+    model: Model = getattr(dhcl, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
+    # Every step sees all rows: epochs are steps.
+    return model if s.epochs is None else model.set_params(training=replace(model.training, steps=s.epochs))
+
+
+def _baseline(s: Settings, kind: str, **how: Any) -> Model:
+    """Returns a learner of the papers' comparison tables, by its class."""
+    from largesse import models
+
+    made = getattr(models, kind)(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint, **how)
+    return _shortened(made, s)
+
+
+_MAKE: dict[str, Callable[[Settings], Model]] = {
+    "lightgbm": lambda s: _calibrated(s, _boosting(s)),
+    "mlp": lambda s: _calibrated(s, _mlp(s, members=s.members)),
+    "logs-then-correction": _corrected,
+    "lightgbm-t": lambda s: _calibrated(s, _boosting(s, strategy="T")),
+    "lightgbm-rct": lambda s: _boosting(s, data="rct"),
+    "mlp-rct": lambda s: _mlp(s, data="rct", members=s.members),
+    "mlp-published": _published,
+    "stack": lambda s: _stack(s, "stack"),
+    "stack-rct": lambda s: _stack(s, "stack-rct"),
+    "dfcl": lambda s: _focused(s, data="rct"),
+    "pool-then-tune": _focused,
+    "lightgbm-steered": _steered,
+    "bi-dfcl": _bilevel,
+    "bi-dfcl-published": _bilevel_published,
+    "drp": lambda s: _dhcl(s, "DRP"),
+    "drm": lambda s: _dhcl(s, "DRM"),
+    "dum": lambda s: _dhcl(s, "DUM"),
+    "dpm": lambda s: _dhcl(s, "DPM"),
+    "hrc": _clustered,
+    "ips": lambda s: _baseline(s, "IPS"),
+    "dr-jt": lambda s: _baseline(s, "DRJT"),
+    "cfr-wass": lambda s: _baseline(s, "CFR", distance="wasserstein"),
+    "cfr-mmd": lambda s: _baseline(s, "CFR", distance="mmd"),
+    "dragonnet": lambda s: _baseline(s, "DragonNet"),
+    "cause": lambda s: _baseline(s, "CausE"),
+    "kd-label": lambda s: _baseline(s, "KDLabel"),
+    "kd-feature": lambda s: _baseline(s, "KDFeature"),
+    "ltd-ips": lambda s: _baseline(s, "LTD", loss="ips"),
+    "ltd-dr": lambda s: _baseline(s, "LTD", loss="dr"),
+    "autodebias": lambda s: _baseline(s, "AutoDebias"),
+}
+NAMES = tuple(_MAKE)
+BASELINES = NAMES[NAMES.index("ips") :]
+"""Candidates for comparison with papers, with the published network; they need a log of the past policy."""
+PARTS = {
+    "stack": ("lightgbm", "mlp", "logs-then-correction", "lightgbm-rct"),
+    "stack-rct": ("lightgbm-rct", "mlp-rct"),
+}
+"""Candidates that are means of others: where those are learned anyway, nothing is learned twice."""
+AUTO = {
+    True: ("stack", "lightgbm", "mlp", "logs-then-correction", "stack-rct", "lightgbm-rct", "mlp-rct"),
+    False: ("stack-rct", "lightgbm-rct", "mlp-rct"),
+}
+"""The candidates of ``"auto"``, with and without an observational log, the most trusted first. Those of the trial alone guard
+against a log that misleads."""
+ALONE = frozenset({"stack-rct", "lightgbm-rct", "mlp-rct", "dfcl", "drp", "drm", "dum", "dpm"})
+"""Candidates that learn from the trial alone."""
+DECIDES = frozenset(
+    {"dfcl", "pool-then-tune", "lightgbm-steered", "bi-dfcl", "bi-dfcl-published", "drp", "drm", "dum", "dpm"}
+)
+"""Candidates that learn from decisions: taken only on paired evidence, see `largesse.models.selection.choose`."""
+TUNED = {True: ("pool-then-tune", "bi-dfcl"), False: ("dfcl",)}
+"""What ``"auto"`` adds where the power of the trial says that a decision loss can pay."""
+
+
+def default_names(both: bool, can_pay: bool) -> tuple[str, ...]:
+    """Returns the candidates of ``"auto"``: those that learn from decisions join where the power says that it can pay."""
+    return AUTO[both] + (TUNED[both] if can_pay else ())
+
+
+def make(name: str, settings: Settings) -> Model:
+    """Returns an unfitted model by name.
+
+    Raises:
+        ConfigError: There is no model of that name.
+    """
+    if name not in _MAKE:
+        raise ConfigError(
+            f"model.candidates == {name!r}: must be among {', '.join(map(repr, NAMES))}. {nearest(name, NAMES)}Choose from these."
+        )
+    return applied(_MAKE[name](settings), name, settings.knobs.get(name, {}))

@@ -1,0 +1,1 @@
+"""Predict, then optimise: learners of value and cost by their likelihood."""

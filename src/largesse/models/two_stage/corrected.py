@@ -1,0 +1,160 @@
+"""Logs first, then the trial: a base model learns from OBS, small boosted trees correct it on RCT rows.
+
+The correction starts from the base's own score (the link of its mean for the treatment taken), sees the features, the
+treatment and that score, and is stopped by cross-validation on the trial: when the trial has nothing to add, it adds
+nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from largesse import _check
+from largesse._forest import Forest
+from largesse.logs import Logs
+from largesse.models.base import Model, State
+from largesse.models.crossfit import cross_fitted
+from largesse.models.outcome import Outcome, Response
+from largesse.models.two_stage.calibrated import link_of, mean_of
+from largesse.models.two_stage.lightgbm import OBJECTIVE
+
+__all__ = ["Corrected"]
+
+_PARAMS: dict[str, Any] = {
+    "learning_rate": 0.05, "num_leaves": 8, "min_data_in_leaf": 500, "feature_fraction": 0.5, "lambda_l2": 50.0,
+    "bagging_fraction": 0.8, "bagging_freq": 1, "max_bin": 63, "verbosity": -1, "deterministic": True, "force_col_wise": True,
+}  # fmt: skip
+_FOLDS, _PATIENCE = 2, 15
+
+
+class Corrected(Model):
+    """A base model fitted on the observational log (on the trial if there is none), corrected on the trial.
+
+    Args:
+        base: The model to correct; a clone of it is fitted.
+        outcome: Family and cost rule; None: inferred from the rows.
+        rounds: The most trees a correction may have.
+        params: Changes to the correction's LightGBM parameters.
+        seed: Folds and sampling.
+        n_threads: LightGBM's threads.
+    """
+
+    def __init__(
+        self,
+        base: Model,
+        *,
+        outcome: Outcome | None = None,
+        rounds: int = 200,
+        params: dict[str, Any] | None = None,
+        seed: int = 0,
+        n_threads: int = 1,
+    ) -> None:
+        self.base = base
+        self.outcome = outcome
+        self.rounds = rounds
+        self.params = params
+        self.seed = seed
+        self.n_threads = n_threads
+
+    def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        if "data" not in self.base.get_params(deep=False):
+            raise _check.refuse("base", self.base, "must be a model with the parameter data", "Use MLP or Boosting.")
+        base = clone(self.base).set_params(outcome=self.outcome_, data="rct" if obs is None else "obs")
+        self.base_ = base.fit(rct, obs, validation=validation)
+        answer = self.base_.respond(rct.x) if obs is not None else cross_fitted(base, rct, None)
+        self.trees_: dict[str, Forest | None] = {}
+        logged = {"value": rct.value, "cost": rct.cost, "redeem": (rct.value > 0).astype(np.float64)}
+        for name, family in self._families().items():
+            table = getattr(answer, name)
+            if table is not None:
+                self.trees_[name] = self._correct(rct, name, family, link_of(family, table), logged[name])
+
+    def _free(self, name: str) -> bool:
+        """Whether control is left as it is: it costs nothing."""
+        return name == "cost" and not self.outcome_.control_cost
+
+    def _families(self) -> dict[str, str]:
+        """Which quantities are corrected, each with its likelihood."""
+        outcome = self.outcome_
+        found: dict[str, str] = {"value": "cost" if outcome.family == "zero_inflated_lognormal" else outcome.family}
+        if outcome.cost_rule == "learned":
+            found["cost"] = "bernoulli" if outcome.cost_binary else "cost"
+        if outcome.cost_rule == "per_redemption" and outcome.family != "bernoulli":
+            found["redeem"] = "bernoulli"
+        return found
+
+    def _correct(
+        self, rct: Logs, name: str, family: str, link: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> Forest | None:
+        rows = np.arange(rct.n)
+        if self._free(name):
+            rows = rows[rct.treatment > 0]
+        if not np.ptp(y[rows]):  # nothing to learn, and some objectives refuse it
+            return None
+        t = rct.treatment[rows]
+        score = link[rows, t]
+        params = {
+            **_PARAMS,
+            "objective": OBJECTIVE[family],
+            "seed": self.seed,
+            "num_threads": self.n_threads,
+            **(self.params or {}),
+        }
+        params["min_data_in_leaf"] = max(20, min(params["min_data_in_leaf"], len(rows) // 40))
+        data = lgb.Dataset(
+            np.column_stack([rct.x[rows], score, t]), y[rows], weight=rct.weights[rows], init_score=score, params=params
+        )
+        trace = lgb.cv(
+            params, data, self.rounds, nfold=_FOLDS, stratified=False, seed=self.seed, folds=self._folds(rct, rows),
+            callbacks=[lgb.early_stopping(_PATIENCE, verbose=False)],
+        )  # fmt: skip
+        best = len(next(iter(trace.values())))
+        return self._forest(lgb.train(params, data, best)) if best > 1 else None
+
+    def _folds(self, rct: Logs, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]] | None:
+        """Returns folds of some rows that part no unit; None (LightGBM's own folds) where each unit has one row."""
+        if rct.groups is None:
+            return None
+        part = rct.parts(*[1.0] * _FOLDS, seed=self.seed)[rows]
+        return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(_FOLDS)]
+
+    def _forest(self, booster: lgb.Booster) -> Forest:
+        d = len(self.features_)  # then each treatment's own score, then its code
+        return Forest(booster, len(self.treatments_), own=d, treatment=d + 1)
+
+    def _respond(self, x: NDArray[np.float32]) -> Response:
+        answer = self.base_.respond(x)
+        tables = {name: getattr(answer, name) for name in ("value", "redeem", "cost")}
+        families = self._families()
+        for name, forest in self.trees_.items():
+            if forest is not None:
+                tables[name] = self._move(x, name, families[name], tables[name], forest)
+        if self.outcome_.family == "bernoulli":
+            tables["redeem"] = tables["value"]
+        return Response(**tables)
+
+    def _move(
+        self, x: NDArray[Any], name: str, family: str, table: NDArray[Any], forest: Forest
+    ) -> NDArray[np.float64]:
+        link = link_of(family, table)
+        out = mean_of(family, link + forest.raw(x, self.n_threads, link))
+        if self._free(name):
+            out[:, 0] = table[:, 0]
+        return out
+
+    def state(self) -> State:
+        """Returns the base's state and the trees in LightGBM's text form."""
+        settings, arrays = self.base_.state()
+        trees = {name: None if f is None else f.booster.model_to_string() for name, f in self.trees_.items()}
+        return {"settings": settings, "trees": trees}, {f"base.{k}": v for k, v in arrays.items()}
+
+    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Takes over a saved state."""
+        self.base_ = self.restored_base(settings, arrays)
+        told = settings["trees"].items()
+        self.trees_ = {name: None if text is None else self._forest(lgb.Booster(model_str=text)) for name, text in told}

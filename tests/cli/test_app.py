@@ -1,0 +1,281 @@
+"""The commands as a user runs them: in a process of their own for what a process shows, in this one for the rest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from largesse import frames
+from largesse.cli import app as application
+from largesse.cli.app import app
+from largesse.commands import export
+from largesse.commands.load import load_rows
+from largesse.config import load
+from largesse.errors import StoreError
+from largesse.models import HRC, MLP
+from largesse.policy import Policy
+from largesse.serving.runtime import Served
+from tests.common.campaigns import TEXT, table
+from tests.common.shell import shell
+
+RUNNER = CliRunner()
+COMMANDS = (
+    "demo",
+    "init",
+    "check",
+    "fit",
+    "tune",
+    "evaluate",
+    "allocate",
+    "plan",
+    "export",
+    "compare",
+    "experiment",
+    "replay",
+    "assign",
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    frames.write(table(1200, 1), folder / "trial.parquet")
+    frames.write(table(600, 3), folder / "later.csv")
+    frames.write(table(300, 4).drop(["arm", "orders", "spent"]), folder / "users.csv")
+    (folder / "campaign.toml").write_text(TEXT.format(more="folds = 2").replace(', "mlp-rct"', ""))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> Path:
+    done = shell("fit", "campaign.toml", "-o", "run", "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["chosen"] == "lightgbm-rct"
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def clusters(place: Path) -> Path:
+    """Returns what `fit` leaves behind where the model is an HRC, as far as `export` reads it."""
+    config = load(place / "campaign.toml")
+    rows, folder = load_rows(config), place / "clusters"
+    model = HRC(MLP(members=1, hidden=(16, 8)), sizes=(8,)).fit(rows.rct)
+    Policy.calibrated(model, rows.rct, encoder=rows.encoder, roles=config.roles("rct"), draws=20).save(
+        folder / "policy"
+    )
+    (folder / "config.toml").write_text((place / "campaign.toml").read_text())
+    return folder
+
+
+def test_export_writes_what_a_server_reads(clusters: Path, place: Path):
+    pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+    words = ["export", str(clusters), str(place / "users.csv"), "-b", "200", "-b", "50", "-o", str(place / "served")]
+    done = RUNNER.invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert [p["budget"] for p in said["plans"]] == [50, 200]
+    assert all(p["overspends"] <= 0.05 for p in said["plans"]), "the run's own safety"
+    served, policy = Served.load(place / "served"), Policy.load(clusters / "policy")
+    x = policy.encoder.transform(frames.read(place / "users.csv"))
+    for plan in said["plans"]:
+        counts = np.bincount(served.decide(x, plan["budget"]), minlength=3)
+        assert dict(zip(served.treatments, counts.tolist(), strict=True)) == plan["mix"]
+    again = RUNNER.invoke(app, [*words, "--on-average", "--form", "mlp"])
+    assert isinstance(again.exception, StoreError)
+    shown = RUNNER.invoke(app, [*words, "--on-average", "--replace"])
+    assert shown.exit_code == 0, shown.output
+    assert "in the run's own cluster" in shown.output
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_plan_by_cluster_gives_each_cluster_one_treatment(clusters: Path, place: Path, form: str):
+    units, output = place / f"some.{form}", place / f"by_cluster.{form}"
+    frames.write(frames.read(place / "users.csv").append_column("may_0", pa.array([True] * 300))
+                 .append_column("may_5", pa.array([k % 2 == 0 for k in range(300)]))
+                 .append_column("may_10", pa.array([False] * 300)), units)  # fmt: skip
+    words = ["allocate", str(clusters), str(units), "-b", "400", "-o", str(output), "--by-cluster"]
+    done = RUNNER.invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    said, found = json.loads(done.stdout), frames.read(output).to_pydict()
+    assert len(said["mix"]) == 3
+    assert said["mix"]["0"] < 300
+    assert Counter(map(str, found["treatment"])) == {k: n for k, n in said["mix"].items() if n}
+    assert (
+        len(set(zip(found["cluster"], found["treatment"], strict=True))) == len(set(found["cluster"])) == said["groups"]
+    )
+    assert said["overspends"] <= 1 - said["safety"] == pytest.approx(0.05)
+    assert found["unit"] == list(range(300))
+    assert sum(found["cost"]) == pytest.approx(said["spend"], rel=1e-4)
+    endless = RUNNER.invoke(app, [*words, "-b", "inf"])
+    assert "budget == inf" in str(endless.exception)
+    shown = RUNNER.invoke(app, [*words, "--on-average", "--eligible", "may_{}"])
+    assert shown.exit_code == 0, shown.output
+    assert "groups; budget 400" in shown.output
+    given = list(map(str, frames.read(output)["treatment"].to_pylist()))
+    assert set(given) == {"0", "5"}
+    assert set(given[1::2]) == {"0"}
+
+
+@pytest.mark.parametrize(
+    ("how", "epsilon"),
+    [({}, 0.05), ({"safety": 0.8}, 0.2), ({"on_average": True}, None)],
+    ids=["the run's", "given", "none"],
+)
+def test_export_keeps_the_budgets_as_surely_as_it_is_told(clusters: Path, place: Path, monkeypatch, how, epsilon):
+    asked: list[object] = []
+
+    def told(*_: object, risk: object, **__: object) -> None:
+        asked.append(risk)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "export", told)
+    with pytest.raises(KeyboardInterrupt):
+        export.export_run(clusters, place / "users.csv", (50.0,), place / "never", **how)
+    (risk,) = asked
+    assert risk is None if epsilon is None else risk.epsilon == pytest.approx(epsilon)
+
+
+def test_every_command_has_help():
+    for name in COMMANDS:
+        told = RUNNER.invoke(app, [name, "--help"])
+        assert told.exit_code == 0
+        assert name in told.output
+    assert {c.callback.__name__ for c in app.registered_commands if c.callback} == set(COMMANDS)
+
+
+def test_every_command_is_in_the_readme():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for name in COMMANDS:
+        assert f"largesse {name}" in readme or f"make {name}" in readme, name
+
+
+def test_init_writes_a_template_once(tmp_path: Path):
+    path = tmp_path / "c.toml"
+    assert RUNNER.invoke(app, ["init", str(path), "--data", "rows.parquet"]).exit_code == 0
+    assert "rows.parquet" in path.read_text()
+    again = shell("init", str(path))
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+def test_check_says_what_it_finds(place: Path):
+    done = RUNNER.invoke(app, ["check", str(place / "campaign.toml"), "--json"])
+    assert done.exit_code == 0
+    said = json.loads(done.stdout)
+    assert said["ok"]
+    assert said["outcome"].startswith("Value is bernoulli")
+
+
+def test_check_fails_on_a_broken_trial(place: Path):
+    rows = table(2000, 1)
+    keep = (rows["f0"].to_numpy() > 0) | (rows["arm"].to_numpy(zero_copy_only=False) == "0")
+    frames.write(rows.filter(keep), place / "skewed.parquet")
+    text = (place / "campaign.toml").read_text().replace("trial.parquet", "skewed.parquet")
+    (place / "skewed.toml").write_text(text)
+    assert RUNNER.invoke(app, ["check", str(place / "skewed.toml")]).exit_code == 1
+
+
+def test_allocate_writes_the_plan(run: Path, place: Path):
+    out = place / "plan.csv"
+    words = [
+        "allocate",
+        str(run),
+        str(place / "users.csv"),
+        "--budget",
+        "90",
+        "--safety",
+        "0.9",
+        "-o",
+        str(out),
+        "--json",
+    ]
+    done = RUNNER.invoke(app, words)
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    plan = frames.read(out)
+    assert plan.num_rows == said["units"] == 300
+    assert sum(said["mix"].values()) == 300
+    assert said["spend"]["high"] <= 90 * (1 + 1e-9)
+    assert plan.column_names == ["unit", "treatment", "value", "cost"]
+
+
+def test_evaluate_and_compare(run: Path, place: Path):
+    said = json.loads(
+        RUNNER.invoke(app, ["evaluate", str(run), str(place / "later.csv"), "--draws", "30", "--json"]).stdout
+    )
+    assert {r["name"] for r in said["rows"]} >= {"policy", "best mix of arms"}
+    assert len(said["spend"]) == 2
+    text = RUNNER.invoke(app, ["evaluate", str(run), str(place / "later.csv"), "--draws", "30", "--budget", "1.0"])
+    assert text.exit_code == 0
+    assert "Planned against realised" in text.output
+    both = RUNNER.invoke(app, ["compare", str(run), str(run), str(place / "later.csv"), "--draws", "30"])
+    assert both.exit_code == 0
+    assert "against A" in both.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("fit", "nowhere.toml"), "nowhere.toml: cannot be read"),
+        (("check", "bad.toml"), "Did you mean"),
+        (("allocate", "run", "gone.parquet", "-b", "9", "-o", "p.csv"), "gone.parquet"),
+        (("allocate", "run", "users.csv", "-b", "-9", "-o", "p.csv"), "budget"),
+        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.xls"), ".xls"),
+        (("export", "run", "users.csv", "-b", "9", "-o", "served"), "which has no clusters"),
+        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--by-cluster"), "which has no clusters"),
+        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--by-cluster", "-r", "r.toml"), "--eligible"),
+        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--eligible", "may_{}"), "only with --by-cluster"),
+        (("evaluate", "nowhere", "later.csv"), "run folder"),
+        (("compare", "run", "run", "users.csv"), "arm"),
+    ],
+)
+def test_refusals_are_one_message_and_exit_code_two(
+    run: Path,
+    place: Path,
+    words: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    (place / "bad.toml").write_text((place / "campaign.toml").read_text().replace("treatment =", "treatmnt ="))
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["largesse", *words])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as left:
+        application.run()
+    told = capsys.readouterr()
+    assert left.value.code == 2, told.out + told.err
+    assert said in told.err
+    assert "Traceback" not in told.err
+    assert not (place / "p.csv").exists()
+
+
+def test_a_refusal_in_a_process_of_its_own(run: Path, place: Path):
+    done = shell("allocate", "run", "users.csv", "-b", "-9", "-o", "p.csv", cwd=place)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "budget" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_json_errors_are_json(place: Path):
+    done = shell("fit", "nowhere.toml", "--json", cwd=place)
+    assert done.returncode == 2
+    assert "cannot be read" in json.loads(done.stdout)["error"]
+
+
+def test_an_interrupt_leaves_by_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(application, "app", interrupted)
+    with pytest.raises(SystemExit) as left:
+        application.run()
+    assert left.value.code == 130
+    assert "nothing half-written" in capsys.readouterr().err

@@ -1,0 +1,170 @@
+"""`plan`: a table of values and costs and a file of rules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from largesse import frames
+from largesse.cli.app import app
+from largesse.commands.plan import plan_under, report_plan
+from largesse.errors import ConfigError, DataError, InfeasibleRules, LargesseError, SchemaError, StoreError
+from largesse.report import PlanPage, RuleRow, write_plan
+
+N = 800
+HEAD = """
+treatments = ["none", "5", "10"]
+value = "v {}"
+cost = "c {}"
+unit = "user"
+"""
+
+
+def table(seed: int = 0) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    value, cost = (np.sort(rng.gamma(2.0, 1.0, (N, 3)), axis=1) for _ in range(2))
+    cost[:, 0] = 0
+    columns = {f"v {name}": value[:, j] for j, name in enumerate(("none", "5", "10"))}
+    columns |= {f"c {name}": cost[:, j] for j, name in enumerate(("none", "5", "10"))}
+    columns |= {f"may {name}": (rng.random(N) < 0.8) | (j == 0) for j, name in enumerate(("none", "5", "10"))}
+    city = np.array(["north", "south", "east"])[rng.integers(0, 3, N)]
+    kept = [["5", None, None, None][k % 4] if k < 40 else None for k in range(N)]
+    return pa.table({**columns, "user": [f"u{k}" for k in range(N)], "city": city, "kept": pa.array(kept, pa.string())})
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    frames.write(table(), tmp_path / "menu.parquet")
+    return tmp_path
+
+
+def planned(place: Path, rules: str, head: str = HEAD):
+    (place / "rules.toml").write_text(head + rules)
+    return plan_under(place / "menu.parquet", place / "rules.toml", place / "plan.parquet")
+
+
+def test_every_rule_of_a_file_is_obeyed(place: Path):
+    rules = """
+eligible = "may {}"
+keep = "kept"
+spend = [{at_most = 900}, {by = "city", at_most = {north = 250, south = 400}}]
+count = [{treatment = "10", at_most = 60}, {treatment = ["5", "10"], by = "city", at_least = 50}]
+use = [{amount = {"10" = 2, "5" = 1}, at_most = 500, name = "contacts"}]
+return = [{at_least = 0.5}]
+"""
+    found = planned(place, rules)
+    source, plan = table().to_pandas(), frames.read(place / "plan.parquet").to_pandas()
+    assert plan["unit"].tolist() == source["user"].tolist()
+    cost = np.array([source[f"c {t}"][k] for k, t in enumerate(plan["treatment"])])
+    np.testing.assert_allclose(plan["cost"], cost)
+    got = plan["treatment"]
+    assert cost.sum() <= 900
+    assert cost[source["city"] == "north"].sum() <= 250
+    assert cost[source["city"] == "south"].sum() <= 400
+    assert (got == "10").sum() <= 60
+    for city in ("north", "south", "east"):
+        assert (got[source["city"] == city] != "none").sum() >= 50
+    assert 2 * (got == "10").sum() + (got == "5").sum() <= 500
+    assert plan["value"].sum() >= 0.5 * cost.sum()
+    kept = source["kept"].notna()
+    assert (got[kept] == "5").all()
+    assert all(source[f"may {t}"][k] for k, t in enumerate(got) if not kept[k])
+    assert len(found.rules) == 9
+    assert found.gap < 0.01 * found.value
+
+
+def test_the_command_says_what_the_rules_use(place: Path):
+    (place / "rules.toml").write_text(HEAD + 'spend = [{at_most = 500}]\ncount = [{treatment = "10", at_most = 20}]\n')
+    words = ["plan", str(place / "menu.parquet"), "-r", str(place / "rules.toml"), "-o", str(place / "plan.csv")]
+    told = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)
+    assert told["units"] == N
+    assert told["spend"] <= 500
+    assert [rule["rule"] for rule in told["rules"]] == ["spend at most 500", "units with '10' at most 20"]
+    assert told["mix"]["10"] <= 20
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0
+    assert "spend at most 500" in shown.output
+
+
+def test_the_report_says_what_every_rule_costs(place: Path):
+    (place / "rules.toml").write_text(
+        HEAD
+        + 'spend = [{at_most = 500}]\ncount = [{treatment = "10", at_most = 20}, {treatment = "5", at_most = 790}]\n'
+    )
+    page = place / "plan.html"
+    words = ["plan", str(place / "menu.parquet"), "-r", str(place / "rules.toml"), "-o", str(place / "plan.csv")]
+    assert CliRunner().invoke(app, [*words, "--report", str(page)]).exit_code == 0
+    html = page.read_text()
+    assert "What the rules cost" in html
+    assert "units with &#x27;10&#x27; at most 20" in html or "units with '10' at most 20" in html
+    assert "The rule that costs most beside money" in html
+    assert html.count("does not bind") == 1
+    assert "http" not in html.split("<body>")[1]
+    with pytest.raises(StoreError, match="cannot be written.*The plan is in"):
+        report_plan(planned(place, "spend = [{at_most = 500}]"), place / "plan.parquet", place)
+
+
+def test_the_report_names_the_rule_that_costs_most(tmp_path: Path):
+    rules = (
+        RuleRow("spend at most 9", 9, 9, 5.0),
+        RuleRow("few", 2, 2, 3.0),
+        RuleRow("many", 100, 100, 0.5),
+        RuleRow("idle", 1, 8, 0),
+    )
+    page = PlanPage(title="p", mix=(("none", 3), ("5", 1)), spend=9, value=20, gap=0, rules=rules, note="")
+    assert "beside money is “many”" in write_plan(page, tmp_path / "p.html").read_text()
+
+
+REFUSED: dict[str, tuple[str, type[LargesseError], str]] = {
+    "unknown field": ("spent = 3", ConfigError, "spent == 3"),
+    "kind": ('spend = [{at_most = "much"}]', ConfigError, "spend.0.at_most.*much"),
+    "nothing": ("", DataError, "nothing to obey"),
+    "no bound": ("spend = [{}]", DataError, "bounds nothing"),
+    "column": ('eligible = "can {}"\nspend = [{at_most = 1}]', SchemaError, "column 'can none'.*eligible names it"),
+    "group column": ('spend = [{by = "town", at_most = 9}]', SchemaError, "column 'town'"),
+    "group": ('spend = [{by = "city", at_most = {west = 9}}]', DataError, "west.*never holds it"),
+    "groups without column": ("spend = [{at_most = {north = 9}}]", DataError, "limits by name need the column"),
+    "treatment": ('count = [{treatment = "15", at_most = 9}]', DataError, "treatment == '15'"),
+    "amount": ('use = [{amount = {"15" = 1}, at_most = 9}]', DataError, r"use\[0\].amount == '15'"),
+    "kept": ('keep = "city"\nspend = [{at_most = 9}]', DataError, "keep == "),
+    "two limits": (
+        'spend = [{by = "city", at_most = {north = 9}, at_least = {south = 1}}]', DataError, "must name the groups",
+    ),
+    "conflict": ('spend = [{at_most = 1}]\ncount = [{treatment = "10", at_least = 700}]', InfeasibleRules, "cannot hold"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_file_that_makes_no_sense_is_refused_and_nothing_is_written(place: Path, kind: str):
+    rules, error, words = REFUSED[kind]
+    with pytest.raises(error, match=words):
+        planned(place, rules)
+    assert not (place / "plan.parquet").exists()
+
+
+def test_other_refusals(place: Path):
+    with pytest.raises(ConfigError, match="stands for the treatment"):
+        planned(place, "spend = [{at_most = 9}]", HEAD.replace("v {}", "v none"))
+    with pytest.raises(ConfigError, match="cannot be read as TOML"):
+        planned(place, "spend = [")
+    with pytest.raises(StoreError, match="overwrite"):
+        plan_under(place / "menu.parquet", place / "rules.toml", place / "menu.parquet")
+    with pytest.raises(DataError, match="there is no folder"):  # before the menu is looked for
+        plan_under(place / "nothing.parquet", place / "rules.toml", place / "no" / "plan.csv")
+    twice = table().set_column(9, "user", pa.array(["u"] * N))
+    frames.write(twice, place / "menu.parquet")
+    with pytest.raises(DataError, match="unit == 'u': each unit may stand only once"):
+        planned(place, "spend = [{at_most = 9}]")
+    lost = table().set_column(9, "user", pa.array([None] + ["u"] * (N - 1), pa.string()))
+    frames.write(lost, place / "menu.parquet")
+    with pytest.raises(DataError, match=r"user\[0\] is missing: every row needs a unit id"):
+        planned(place, "spend = [{at_most = 9}]")
+    broken = table().set_column(0, "v none", pa.array([None] + [1.0] * (N - 1)))
+    frames.write(broken, place / "menu.parquet")
+    with pytest.raises(DataError, match=r"value\[0, 0\] == nan"):
+        planned(place, "spend = [{at_most = 9}]")

@@ -1,0 +1,433 @@
+"""Tuning: what it searches, what it chooses under noise, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from largesse import frames
+from largesse.cli.app import app
+from largesse.commands.findings.tune_result import chosen
+from largesse.commands.fit import fit
+from largesse.commands.load import load_rows
+from largesse.commands.tune import tune
+from largesse.commands.tune_search import Search, Trial
+from largesse.config import Config, load, parse
+from largesse.errors import ConfigError, DataError, LargesseError, MissingDependency, StoreError
+from largesse.models import MLP, Boosting
+from largesse.models.hyperparameters import SPACES, Number, checked, current, distance
+from largesse.models.outcome import Outcome
+from largesse.models.registry import DECIDES, NAMES, Settings, make
+from largesse.models.selection import allowance, choose
+from largesse.models.two_stage.corrected import _PARAMS
+from largesse.models.two_stage.lightgbm import _DEFAULTS
+from largesse.policy import Policy
+from tests.common.shell import shell
+from tests.common.worlds import orders
+
+TEXT = """
+[data]
+rct = "{rows}.parquet"
+[columns]
+treatment = "arm"
+value = "orders"
+cost = "spent"
+[outcome]
+cost = "{cost}"
+[budget]
+shares = [0.25, 0.5]
+[model]
+candidates = [{models}]
+members = 1
+{more}
+[run]
+draws = 60
+seed = {seed}
+"""
+# One weak tree: the menu hardly knows the units apart.
+WEAK = "settings.lightgbm-rct = {rounds = 1, rate = 0.001}"
+
+
+def frame(n: int, seed: int, effect: float) -> pa.Table:
+    logs = orders(n, seed=seed, effect=effect)
+    value, cost = logs.value, logs.cost
+    if not effect:  # nothing depends on anything
+        value = (np.random.default_rng(seed).random(n) < 0.3).astype(float)
+        cost = logs.treatment * 1.0
+    features = {f"f{k}": logs.x[:, k] for k in range(4)}
+    return pa.table({**features, "arm": [str(t) for t in logs.treatment], "orders": value, "spent": cost})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tune")
+    frames.write(frame(1500, 1, 0.0), folder / "null.parquet")
+    frames.write(frame(3000, 2, 3.0), folder / "clear.parquet")
+    return folder
+
+
+def campaign(
+    place: Path, rows: str = "clear", models: str = "lightgbm-rct", more: str = "", cost: str = "auto", seed: int = 0
+) -> Config:
+    names = ", ".join(f'"{name}"' for name in models.split())
+    text = TEXT.format(rows=rows, models=names, more=more, cost=cost, seed=seed)
+    (place / "campaign.toml").write_text(text)
+    return load(place / "campaign.toml")
+
+
+@pytest.fixture(scope="module")
+def clear(place: Path):
+    return tune(campaign(place, more=WEAK), trials=5, folder=place / "clear")
+
+
+def without_time(document: dict) -> str:
+    trials = [{k: v for k, v in t.items() if k != "seconds"} for t in document["trials"]]
+    return json.dumps({**document, "trials": trials})
+
+
+class TestChoice:
+    def test_the_default_is_tried_first_and_stays_where_nothing_helps(self, place: Path):
+        done = tune(campaign(place, "null", cost="learned"), trials=5, folder=place / "null")
+        first = done.document["trials"][0]
+        assert first["default"]
+        assert not first["settings"]
+        assert done.document["chosen"] == {"trial": 0, "model": "lightgbm-rct", "settings": {}, "default": True}
+        assert done.document["proof"]["verdict"] == "nothing changed"
+        assert done.config.model.settings == {}
+
+    def test_a_setting_that_matters_is_found_and_proven(self, clear):
+        said = clear.document
+        assert said["chosen"]["trial"] > 0
+        assert said["untouched"] == 0
+        assert said["proof"]["low"] > 0
+        assert said["proof"]["verdict"] == "better"
+        assert {r["name"] for r in said["proof"]["rows"]} == {"tuned", "untouched", "best mix of arms"}
+
+    def test_noise_seldom_moves_the_default(self):
+        """A lead that the plain rule takes for a gain in most worlds: 20 trials, all worth the same."""
+        rng, plain, allowed, worlds = np.random.default_rng(0), 0, 0, 200
+        for _ in range(worlds):
+            rows = rng.normal(size=(200, 21)) + rng.normal(size=(200, 1))
+            score = rows.mean(0)
+            drawn = score + rng.poisson(1, size=(200, 200)) @ (rows - score) / 200
+            names, value, draws = [str(k) for k in range(21)], score[:, None], drawn[:, :, None]
+            plain += choose(names, value, draws).name == "0"
+            allowed += choose(names, value, draws, errors=allowance(score, drawn)).name == "0"
+        assert plain / worlds < 0.5
+        assert 0.76 < allowed / worlds < 0.92  # 84 %, as for two
+
+    def test_one_rival_is_allowed_one_standard_error(self):
+        draws = np.random.default_rng(0).normal(size=(4000, 2))
+        assert allowance(np.zeros(2), draws) == pytest.approx(1.0, abs=0.06)
+        assert allowance(np.zeros(1), draws[:, :1]) == 1.0
+
+    def test_simpler_is_two_stage_then_untouched_then_little_changed(self):
+        def trial(number: int, model: str, settings: dict, moved: float) -> Trial:
+            return Trial(number, model, settings, moved, "complete", 0.0, value=np.ones(1), draws=np.ones((30, 1)))
+
+        tried = [
+            trial(0, "mlp-rct", {}, 0.0), trial(1, "dfcl", {}, 0.0), trial(2, "mlp-rct", {"rate": 1.0}, 0.9),
+            trial(3, "mlp-rct", {"rate": 0.1}, 0.2),
+        ]  # fmt: skip
+        picked = chosen(tried, np.array([True]))
+        assert [t.number for t in picked.trials] == [0, 3, 2, 1]
+        assert picked.trial.number == 0
+
+    @pytest.mark.parametrize(("lead", "first"), [(1.3, 0), (2.5, 1)])
+    def test_the_untouched_model_is_the_one_that_fit_would_choose(self, lead: float, first: int):
+        draws = np.random.default_rng(0).normal(size=(400, 1))
+        tried = [
+            Trial(0, "lightgbm-rct", {}, 0.0, "complete", 0.0, value=np.zeros(1), draws=0 * draws),
+            Trial(1, "mlp-rct", {}, 0.0, "complete", 0.0, value=np.full(1, lead), draws=lead + draws),
+        ]
+        picked = chosen(tried, np.array([True]))
+        assert picked.untouched.number == first
+        assert picked.trial is picked.untouched, "another default is no tuning"
+        assert picked.choice.name.startswith(f"trial {first}")
+
+
+class TestTrials:
+    def test_the_same_seed_gives_the_same_trials(self, clear, place: Path):
+        again = tune(campaign(place, more=WEAK), trials=5, folder=place / "again")
+        assert without_time(again.document) == without_time(clear.document)
+        other = tune(campaign(place, more=WEAK, seed=1), trials=2, folder=place / "other")
+        assert other.document["trials"][1]["settings"] != clear.document["trials"][1]["settings"]
+
+    def test_the_model_is_searched_too_and_each_default_is_tried(self, place: Path):
+        cfg = campaign(place, models="lightgbm-rct mlp-rct", more="epochs = 1")
+        done = tune(cfg, trials=3, folder=place / "both", minutes=60)
+        tried = done.document["trials"]
+        assert [(t["model"], t["default"]) for t in tried[:2]] == [("lightgbm-rct", True), ("mlp-rct", True)]
+        assert not tried[2]["default"]
+        one = tune(cfg, trials=1, model="mlp-rct", folder=place / "one")
+        assert [t["model"] for t in one.document["trials"]] == ["mlp-rct"]
+        assert "nothing was searched" in one.document["caution"]
+
+    def test_no_trial_sees_the_rows_of_the_proof(self, place: Path, monkeypatch: pytest.MonkeyPatch):
+        """The search is given no row that `fit` proves tuned.toml on."""
+        seen = []
+        start = Search.__init__
+        monkeypatch.setattr(
+            Search, "__init__", lambda self, rows, *a, **k: seen.append(rows) or start(self, rows, *a, **k)
+        )
+        done = tune(campaign(place), trials=1, folder=place / "rows")
+        assert done.config.data.folds == 1
+        rct = load_rows(done.config).rct
+        share = done.config.data.test_share
+        rest, proof = rct.split(1 - share, share, seed=done.config.run.seed)
+        assert np.array_equal(seen[0].x, rest.x)
+        assert not set(map(bytes, proof.x)) & set(map(bytes, seen[0].x))
+        proven = fit(done.config, folder=place / "rows_fit")
+        assert dict(proven.results.provenance.rows)["proof"] == proof.n
+
+    def test_a_trial_that_fails_is_kept_and_passed_over(self, place: Path, monkeypatch: pytest.MonkeyPatch):
+        worth = Search._worth
+
+        def some(self, name, settings):
+            if settings:
+                raise DataError("broken\nhere")
+            return worth(self, name, settings)
+
+        monkeypatch.setattr(Search, "_worth", some)
+        done = tune(campaign(place), trials=3, folder=place / "failing")
+        assert [t["state"] for t in done.document["trials"]] == ["complete", "failed", "failed"]
+        assert done.document["trials"][1]["message"] == "broken\nhere"
+        assert "broken here" in (done.folder / "summary.md").read_text()
+
+    def test_all_failing_is_an_error(self, place: Path, monkeypatch: pytest.MonkeyPatch):
+        def broken(*_: object) -> None:
+            raise DataError("broken")
+
+        monkeypatch.setattr(Search, "_worth", broken)
+        with pytest.raises(DataError, match=r"no default could be learned .* Trial 0, lightgbm-rct: broken"):
+            tune(campaign(place), trials=2, folder=place / "dead")
+        assert not [p for p in place.iterdir() if "dead" in p.name]
+
+    def test_a_trial_that_cannot_spend_so_little_is_passed_over(self, place: Path, monkeypatch: pytest.MonkeyPatch):
+        worth = Search._worth
+
+        def far(self, name, settings):
+            value, draws = worth(self, name, settings)
+            return (value * [np.nan, 1.0] if settings else value), draws
+
+        monkeypatch.setattr(Search, "_worth", far)
+        done = tune(campaign(place), trials=2, folder=place / "far")
+        assert [t["state"] for t in done.document["trials"]] == ["complete", "out of reach"]
+
+    def test_out_of_time_after_the_default(self, place: Path):
+        done = tune(campaign(place), trials=9, minutes=1e-6, folder=place / "late")
+        assert len(done.document["trials"]) == 1
+        assert "time was up after 1 of 9" in done.document["stopped"]
+        assert "time was up" in (done.folder / "summary.md").read_text()
+
+
+class TestInterrupt:
+    @staticmethod
+    def at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        worth, calls = Search._worth, []
+
+        def interrupted(self, name, settings):
+            calls.append(name)
+            if len(calls) > call:
+                raise KeyboardInterrupt
+            return worth(self, name, settings)
+
+        monkeypatch.setattr(Search, "_worth", interrupted)
+
+    def test_before_the_default_leaves_nothing(self, place: Path, monkeypatch: pytest.MonkeyPatch):
+        self.at(0, monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            tune(campaign(place), trials=3, folder=place / "killed")
+        assert not [p for p in place.iterdir() if "killed" in p.name]
+
+    def test_later_uses_what_is_finished(self, place: Path, monkeypatch: pytest.MonkeyPatch):
+        self.at(2, monkeypatch)
+        done = tune(campaign(place), trials=9, folder=place / "cut")
+        assert len(done.document["trials"]) == 2
+        assert done.document["stopped"] == "Interrupted after 2 of 9 trials."
+        assert load(done.folder / "tuned.toml") == done.config
+
+    def test_while_writing_leaves_nothing(self, place: Path, monkeypatch: pytest.MonkeyPatch):
+        def broken(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("largesse.commands.findings.tune.summary", broken)
+        with pytest.raises(KeyboardInterrupt):
+            tune(campaign(place), trials=1, folder=place / "halfway")
+        assert not [p for p in place.iterdir() if "halfway" in p.name]
+
+
+class TestFolder:
+    def test_it_holds_the_configuration_every_trial_and_the_choice(self, clear):
+        assert {p.name for p in clear.folder.iterdir()} == {"tuned.toml", "trials.json", "summary.md"}
+        assert json.loads((clear.folder / "trials.json").read_text()) == clear.document
+        text = (clear.folder / "summary.md").read_text()
+        assert clear.document["sentence"] in text
+        assert clear.document["proof_sentence"] in text
+        assert "luck alone" in text
+        assert text.count("\n| ") == 6  # the head and five trials
+
+    def test_fit_uses_the_settings(self, clear, place: Path):
+        config = load(clear.folder / "tuned.toml")
+        assert config == clear.config
+        assert config.model.candidates == ("lightgbm-rct",)
+        settings = config.model.settings["lightgbm-rct"]
+        assert settings == clear.document["chosen"]["settings"]
+        fit(config, folder=place / "fitted")
+        model = Policy.load(place / "fitted" / "policy").model
+        assert isinstance(model, Boosting)
+        assert model.rounds == settings["rounds"]
+        assert model.params["learning_rate"] == settings["rate"]
+        assert model.params["num_leaves"] == settings["leaves"]
+
+    def test_an_older_folder_is_not_overwritten_unless_told(self, clear, place: Path):
+        with pytest.raises(StoreError, match="exists already"):
+            tune(campaign(place), trials=1, folder=clear.folder)
+        (place / "mine").mkdir()
+        (place / "mine" / "letter").write_text("x")
+        with pytest.raises(StoreError, match=r"holds no tuned\.toml"):
+            tune(campaign(place), trials=1, folder=place / "mine", replace=True)
+        first = tune(campaign(place), trials=1, folder=place / "twice")
+        again = tune(campaign(place), trials=2, folder=first.folder, replace=True)
+        assert len(json.loads((again.folder / "trials.json").read_text())["trials"]) == 2
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("how", "kind", "wording"),
+        [
+            ({"trials": 0}, DataError, r"trials == 0: must be a whole number >= 1"),
+            ({"minutes": 0}, DataError, r"minutes == 0: must be a finite number"),
+            ({"minutes": float("nan")}, DataError, r"minutes == nan"),
+            ({"model": "lightgbm-rtc"}, ConfigError, r"model == 'lightgbm-rtc': .* Did you mean 'lightgbm-rct'\?"),
+        ],
+    )
+    def test_arguments(self, place: Path, how: dict, kind: type, wording: str):
+        with pytest.raises(kind, match=wording):
+            tune(campaign(place), folder=place / "refused", **how)
+        assert not (place / "refused").exists()
+
+    def test_without_optuna(self, place: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setitem(sys.modules, "optuna", None)
+        with pytest.raises(MissingDependency, match=r"pip install 'largesse\[tune\]'"):
+            tune(campaign(place), trials=1, folder=place / "without")
+
+    @pytest.mark.parametrize(
+        ("settings", "wording"),
+        [
+            ("{lightgmb = {rate = 0.1}}", r"model\.settings\.lightgmb: unknown model\. Did you mean 'lightgbm'\?"),
+            ("{mlp = {rat = 0.1}}", r"model\.settings\.mlp\.rat == 0\.1: unknown setting\. Did you mean 'rate'\?"),
+            (
+                "{mlp = {rate = 7}}",
+                r"mlp\.rate == 7: must be a number in \[1e-07, 1\]\. Meaning: largest learning rate",
+            ),
+            ("{mlp = {epochs = 2.5}}", r"mlp\.epochs == 2\.5: must be a whole number in \[1, 10000\]"),
+            ("{mlp = {hidden = []}}", r"mlp\.hidden == \(\): must be a list of one to six whole numbers"),
+            ("{mlp = {hidden = [0]}}", r"mlp\.hidden == \(0,\): must be a list"),
+            ("{mlp = {hidden = 3}}", r"mlp\.hidden == 3: must be a list"),
+            ("{dfcl = {decision = 'pll'}}", r"dfcl\.decision == 'pll': must be one of 'ppl', 'pifd'"),
+            ("{lightgbm = {rate = 'fast'}}", r"lightgbm\.rate == 'fast': must be a number"),
+        ],
+    )
+    def test_settings(self, place: Path, settings: str, wording: str):
+        with pytest.raises(ConfigError, match=wording):
+            fit(campaign(place, more=f"settings = {settings}"), folder=place / "refused")
+
+
+class TestSpaces:
+    OUTCOME = Outcome(family="bernoulli", cost_rule="per_redemption", amounts=(0.0, 1.0))
+
+    def test_every_knob_moves_the_model(self):
+        for name, space in SPACES.items():
+            assert name in NAMES
+            before = current(make(name, Settings(outcome=self.OUTCOME)), name, 1000, 500)
+            for knob, entry in space.items():
+                value = entry.least + 3 if isinstance(entry, Number) and entry.whole else (
+                    entry.low * 1.1 + 0.01 if isinstance(entry, Number) else entry.options[1]
+                )  # fmt: skip
+                (given,) = checked({name: {knob: value}}).values()
+                model = make(name, Settings(outcome=self.OUTCOME, knobs={name: given}))
+                after = current(model, name, 1000, 500)
+                assert after[knob] == given[knob] != before[knob], (name, knob)
+                assert {k for k in before if before[k] != after[k]} == {knob}, (name, knob)
+                assert distance(name, given, before, before) > 0
+        assert set(SPACES) >= DECIDES
+
+    def test_defaults_that_parameters_leave_out_are_those_of_the_code(self):
+        places = [(_DEFAULTS, SPACES["lightgbm-rct"]), (_PARAMS, {k: v for k, v in SPACES["logs-then-correction"].items()
+                                                                  if k.startswith("correction")})]  # fmt: skip
+        for defaults, space in places:
+            for entry in space.values():
+                if isinstance(entry, Number) and entry.at[0] == "params":
+                    assert entry.default == defaults[entry.at[1]]
+
+    def test_small_data_are_searched_around_the_epochs_they_get(self):
+        model = make("mlp-rct", Settings(outcome=self.OUTCOME))
+        assert isinstance(model, MLP)
+        assert current(model, "mlp-rct", 2000)["epochs"] == 50  # 400 steps of 250 rows
+        assert current(model, "mlp-rct", 1_000_000)["epochs"] == 5
+        assert current(make("mlp", Settings(outcome=self.OUTCOME)), "mlp", 2000, 998_000)["epochs"] == 5
+
+    def test_nought_has_a_distance(self):
+        own = current(make("lightgbm", Settings(outcome=self.OUTCOME)), "lightgbm", 100)
+        assert 0 < distance("lightgbm", {"l2": 0.0}, own, own) < 1
+
+    def test_a_decision_focused_policy_is_saved(self, place: Path):
+        more = 'epochs = 1\nsettings.dfcl = {decision = "dpl", alpha = 2}'
+        config = campaign(place, models="dfcl", more=more)
+        config = config.model_copy(update={"data": config.data.model_copy(update={"folds": 1})})
+        fit(config, folder=place / "focused")
+        model = Policy.load(place / "focused" / "policy").model
+        assert (model.alpha, model.decision.kind, model.base.members) == (2.0, "dpl", 1)
+        x = load_rows(config).rct.x[:50]
+        assert np.isfinite(model.predict(x).value).all()
+
+    def test_unfinished_trainings_are_gone_at_the_end(self, place: Path):
+        config = campaign(place, models="mlp-rct", more="epochs = 1")
+        kept = place / "unfinished"
+        config = config.model_copy(update={"run": config.run.model_copy(update={"checkpoints": kept})})
+        seen: list[int] = []
+        tune(config, trials=1, folder=place / "kept", say=lambda *_: seen.append(len(list(kept.glob("*")))))
+        assert max(seen) > 0, "they are kept while it runs"
+        assert not kept.exists()
+
+
+class TestCommand:
+    def test_json_is_the_document(self, place: Path):
+        campaign(place)
+        done = shell("tune", "campaign.toml", "-o", "json", "--trials", "2", "--json", cwd=place)
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr
+        said = json.loads(done.stdout)
+        assert said["folder"] == "json"
+        assert {k: v for k, v in said.items() if k != "folder"} == json.loads(
+            (place / "json" / "trials.json").read_text()
+        )
+        assert set(said["trials"][0]) == {
+            "number", "model", "settings", "default", "distance", "value", "error", "state", "message", "seconds",
+        }  # fmt: skip
+
+    def test_text_tells_the_choice_its_luck_and_its_proof(self, place: Path):
+        campaign(place, more=WEAK)
+        words = ["tune", str(place / "campaign.toml"), "-o", str(place / "told"), "--trials", "3"]
+        told = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+        assert told.exit_code == 0, told.output
+        for words in ("Chosen: trial", "luck", "rows that no trial has seen", "tuned.toml"):
+            assert words in told.output.replace("\n", " ")
+
+    def test_refusals_leave_by_two(self, place: Path):
+        campaign(place)
+        done = shell("tune", "campaign.toml", "-o", "no", "--trials", "0", cwd=place)
+        assert done.returncode == 2
+        assert "trials == 0" in done.stderr
+        assert not (place / "no").exists()
+
+    def test_refusals_are_ours(self):
+        assert issubclass(MissingDependency, LargesseError)
+        assert parse('data = {rct = "x"}\ncolumns = {treatment = "t", value = "v", cost = "c"}').model.settings == {}
