@@ -103,7 +103,7 @@ class TestLowerLevel:
         net = ResponseNet(4, 3, outcome, (8,), plain=False, scales=(1.0, 1.0))
         raw = (torch.zeros(5, 1, 3, requires_grad=True), None)
         told = torch.tensor([[0.1, 0.5, 0.9]]).expand(5, -1)
-        far, cost = net.apart(raw, (told, told, None))
+        far, cost = net.divergence(raw, (told, told, None))
         assert cost is None
         far.sum().backward()
         assert raw[0].grad is not None
@@ -116,7 +116,7 @@ class TestLowerLevel:
         net = ResponseNet(4, 3, outcome, (8,), plain=False, scales=(2.0, 1.0))
         raw = (torch.randn(6, net.parts, 3, requires_grad=True), None)
         value, redeem, _ = (None if a is None else a.detach() for a in net.expected(raw))
-        far, _ = net.apart(raw, (value, redeem, None))
+        far, _ = net.divergence(raw, (value, redeem, None))
         (slope,) = torch.autograd.grad(far.sum(), raw[0])
         torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=2e-5)
 
@@ -126,7 +126,7 @@ class TestLowerLevel:
         net = ResponseNet(4, 3, outcome, (8,), plain=False, scales=(2.0, 1.0))
         raw = (torch.zeros(5, 2, 3, requires_grad=True), None)
         redeem = torch.tensor([[0.1, 0.5, 0.9]]).expand(5, -1)
-        far, _ = net.apart(raw, (torch.ones(5, 3), redeem, None))
+        far, _ = net.divergence(raw, (torch.ones(5, 3), redeem, None))
         (slope,) = torch.autograd.grad(far.sum(), raw[0])
         torch.testing.assert_close(slope[:, 1], 0.5 - redeem)  # of cross-entropy: p - told
 
@@ -137,11 +137,11 @@ class TestLowerLevel:
         net = ResponseNet(4, 3, outcome, (8,), plain=False, scales=(2.0, 5.0))
         raw = (torch.zeros(6, 1, 3), torch.rand(6, 3).requires_grad_())
         value, _, cost = (None if a is None else a.detach() for a in net.expected(raw))
-        _, far = net.apart(raw, (value, None, cost))
+        _, far = net.divergence(raw, (value, None, cost))
         assert far is not None
         (slope,) = torch.autograd.grad(far.sum(), raw[1])
         torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=2e-5)
-        _, other = net.apart(raw, (value, None, cost + 1))
+        _, other = net.divergence(raw, (value, None, cost + 1))
         assert other is not None
         assert torch.autograd.grad(other.sum(), raw[1])[0][:, 1:].abs().min() > 1e-3
 

@@ -9,19 +9,20 @@ import pytest
 from numpy.testing import assert_allclose
 
 from largesse.logs import Logs
-from largesse.models.two_stage.calibrated import fit_line, fit_lines, link_of, mean_of, shrunk
+from largesse.models.families import BERNOULLI, FAMILIES
+from largesse.models.two_stage.calibrated import fit_line, fit_lines, shrunk
 
-FAMILIES = ("bernoulli", "poisson", "gaussian")
+LINKS = tuple(FAMILIES[name] for name in ("bernoulli", "poisson", "gaussian"))
 
 
 def drawn(family: str, eta: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Outcomes whose mean has a link of `eta`; counts come in fives, so that they spread more than their family says."""
-    if family == "bernoulli":
+    if family is BERNOULLI:
         return (rng.random(len(eta)) < 1 / (1 + np.exp(-eta))).astype(float)
-    return 5.0 * rng.poisson(np.exp(eta) / 5) if family == "poisson" else eta + 3 * rng.normal(size=len(eta))
+    return 5.0 * rng.poisson(np.exp(eta) / 5) if family.name == "poisson" else eta + 3 * rng.normal(size=len(eta))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", LINKS, ids=lambda family: family.name)
 def test_the_error_of_a_line_is_how_far_it_varies(family: str):
     rng, found, told = np.random.default_rng(0), [], []
     for _ in range(400):
@@ -35,7 +36,7 @@ def test_the_error_of_a_line_is_how_far_it_varies(family: str):
     assert_allclose(np.mean(told, axis=0), own, atol=0.25 * np.diag(own).max())
 
 
-@pytest.mark.parametrize("family", ["poisson", "gaussian"])
+@pytest.mark.parametrize("family", LINKS[1:], ids=lambda family: family.name)
 @pytest.mark.parametrize("factor", [1e-4, 100.0, 1e6])
 def test_lines_do_not_depend_on_the_currency(family: str, factor: float):
     rng = np.random.default_rng(1)
@@ -44,10 +45,10 @@ def test_lines_do_not_depend_on_the_currency(family: str, factor: float):
     rct = Logs(x=np.zeros((3000, 1)), treatment=arm, value=y, cost=0.0 * y)
     small, large = fit_lines(family, mean, rct, y), fit_lines(family, factor * mean, rct, factor * y)
     assert_allclose(large[:, 1], small[:, 1], rtol=1e-5)
-    at = link_of(family, factor * mean[:, 0])
-    then = small[0, 0] + small[0, 1] * link_of(family, mean[:, 0])
+    at = family.link(factor * mean[:, 0])
+    then = small[0, 0] + small[0, 1] * family.link(mean[:, 0])
     now = large[0, 0] + large[0, 1] * at
-    assert_allclose(now, then + np.log(factor) if family == "poisson" else factor * then, rtol=1e-5, atol=1e-9)
+    assert_allclose(now, then + np.log(factor) if family.name == "poisson" else factor * then, rtol=1e-5, atol=1e-9)
 
 
 SURE = {  # models that are far too sure: spread of their logits, their centre, and the chance of an order
@@ -62,13 +63,11 @@ def test_a_model_that_is_far_too_sure_is_brought_to_the_mean(name: str, seed: in
     rng = np.random.default_rng(seed)
     link = centre + spread * rng.normal(size=3000)
     if name == "all or nothing":
-        link = link_of("bernoulli", np.where(rng.random(3000) < 0.5, 0.0, rng.random(3000)))
+        link = BERNOULLI.link(np.where(rng.random(3000) < 0.5, 0.0, rng.random(3000)))
     order = (rng.random(3000) < chance).astype(float)
-    line = fit_line("bernoulli", link, order, np.ones(3000))
+    line = fit_line(BERNOULLI, link, order, np.ones(3000))
     assert abs(line.at[1]) < 0.15
-    assert_allclose(
-        mean_of("bernoulli", line.at[0] + line.at[1] * (link - line.centre)).mean(), order.mean(), rtol=0.05
-    )
+    assert_allclose(BERNOULLI.mean(line.at[0] + line.at[1] * (link - line.centre)).mean(), order.mean(), rtol=0.05)
 
 
 def dense(found: np.ndarray, covariance: np.ndarray, grid: list[np.ndarray]) -> np.ndarray:
@@ -136,7 +135,7 @@ def trial(rows: int, shift: tuple[float, ...], rng: np.random.Generator) -> tupl
     """A trial of orders, and what a model says that is off by `shift` in each arm's logit."""
     arm = rng.integers(0, len(shift), rows)
     link = rng.normal(size=(rows, len(shift))) - 4.5
-    order = drawn("bernoulli", (link + shift)[np.arange(rows), arm], rng)
+    order = drawn(BERNOULLI, (link + shift)[np.arange(rows), arm], rng)
     logs = Logs(x=np.zeros((rows, 1)), treatment=arm, value=order, cost=0.5 * arm * order)
     return logs, 1 / (1 + np.exp(-link))
 
@@ -145,9 +144,9 @@ def test_lines_of_rare_orders_are_nearly_the_model_where_it_is_right():
     rng, moved = np.random.default_rng(4), []
     for _ in range(20):
         logs, table = trial(8000, (0.0, 0.0, 0.0), rng)
-        alone = [fit_line("bernoulli", link_of("bernoulli", table[r, j]), logs.value[r], np.ones(r.sum()))
+        alone = [fit_line(BERNOULLI, BERNOULLI.link(table[r, j]), logs.value[r], np.ones(r.sum()))
                  for j in range(3) for r in [logs.treatment == j]]  # fmt: skip
-        lines = fit_lines("bernoulli", table, logs, logs.value)
+        lines = fit_lines(BERNOULLI, table, logs, logs.value)
         level = lines[:, 0] + lines[:, 1] * -4.5 + 4.5
         moved.append((np.std(level), np.std([line.about(-4.5)[0][0] for line in alone])))
     own, unshrunk = np.mean(moved, axis=0)
@@ -156,13 +155,13 @@ def test_lines_of_rare_orders_are_nearly_the_model_where_it_is_right():
 
 def test_lines_of_rare_orders_follow_a_model_that_is_far_off():
     logs, table = trial(100_000, (0.0, 1.0, -0.5), np.random.default_rng(5))
-    lines = fit_lines("bernoulli", table, logs, logs.value)
+    lines = fit_lines(BERNOULLI, table, logs, logs.value)
     assert_allclose(lines[:, 0] + lines[:, 1] * -4.5 + 4.5, [0.0, 1.0, -0.5], atol=0.15)
 
 
 def test_a_calibration_without_rows_to_speak_of_changes_nothing():
     rct = Logs(x=np.zeros((3, 1)), treatment=[0, 1, 1], value=[0.0, 1.0, 1.0], cost=[0.0] * 3)
-    lines = fit_lines("bernoulli", np.array([[0.3, 0.3], [0.4, 0.5], [0.4, 0.7]]), rct, rct.value)
+    lines = fit_lines(BERNOULLI, np.array([[0.3, 0.3], [0.4, 0.5], [0.4, 0.7]]), rct, rct.value)
     assert_allclose(lines, [[0, 1], [0, 1]], atol=0.3)
 
 
@@ -170,18 +169,18 @@ def test_an_arm_without_an_order_by_chance_follows_the_others():
     rng = np.random.default_rng(7)
     arm = np.repeat([0, 1, 2], [4000, 4000, 30])
     link = rng.normal(size=(len(arm), 3)) - 2
-    order = drawn("bernoulli", link[np.arange(len(arm)), arm] - 1.5, rng)
+    order = drawn(BERNOULLI, link[np.arange(len(arm)), arm] - 1.5, rng)
     order[arm == 2] = 0.0
     rct = Logs(x=np.zeros((len(arm), 1)), treatment=arm, value=order, cost=0.0 * order)
-    lines = fit_lines("bernoulli", 1 / (1 + np.exp(-link)), rct, order)
+    lines = fit_lines(BERNOULLI, 1 / (1 + np.exp(-link)), rct, order)
     assert lines[2, 0] - 2 * lines[2, 1] + 2 < -1
 
 
-@pytest.mark.parametrize("family", ["bernoulli", "poisson"])
+@pytest.mark.parametrize("family", LINKS[:2], ids=lambda family: family.name)
 def test_costs_of_control_that_are_nothing_take_no_part(family: str):
     rng = np.random.default_rng(8)
     arm, link = rng.integers(0, 4, 20_000), rng.normal(size=(20_000, 4)) - 1
-    table = mean_of(family, link)
+    table = family.mean(link)
     table[:, 0] = 0.0
     cost = drawn(family, link[np.arange(20_000), arm] + 0.4, rng) * (arm > 0)
     with_it = Logs(x=np.zeros((20_000, 1)), treatment=arm, value=cost, cost=cost)
@@ -199,7 +198,7 @@ def test_a_model_that_says_one_number_for_each_arm():
         arm, table = rng.integers(0, 3, rows), np.tile([1000.0, 2000.0, 3000.0], (rows, 1))
         y = 1.01 * table[0][arm] + rng.normal(size=rows)
         rct = Logs(x=np.zeros((rows, 1)), treatment=arm, value=y, cost=0.0 * y)
-        lines = fit_lines("gaussian", table, rct, y)
+        lines = fit_lines(FAMILIES["gaussian"], table, rct, y)
         assert_allclose(lines[:, 0] + lines[:, 1] * table[0], 1.01 * table[0], rtol=1e-3)
 
 
@@ -212,17 +211,17 @@ def test_arms_whose_costs_spread_differently():
         p = np.minimum(np.exp(link + off)[np.arange(6000), arm], 1)
         cost = face[arm] * (rng.random(6000) < p)
         rct = Logs(x=np.zeros((6000, 1)), treatment=arm, value=cost, cost=0 * cost)
-        lines = fit_lines("poisson", face * np.exp(link), rct, cost)
+        lines = fit_lines(FAMILIES["poisson"], face * np.exp(link), rct, cost)
         at = np.log(face) - 2
         lost += (lines[:, 0] + lines[:, 1] * at - at - off) ** 2
     assert (np.sqrt(lost / 60) < 0.065).all()  # with one spread for all, the cheap arm is off by .08
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", LINKS, ids=lambda family: family.name)
 def test_a_constant_outcome_that_is_foreseen_changes_nothing(family: str):
     ones = np.ones(40)
     rct = Logs(x=np.zeros((40, 1)), treatment=np.arange(40) % 2, value=ones, cost=0.0 * ones)
-    table = np.full((40, 2), 1 - 1e-9 if family == "bernoulli" else 1.0)
+    table = np.full((40, 2), 1 - 1e-9 if family is BERNOULLI else 1.0)
     lines = fit_lines(family, table, rct, rct.value)
     assert np.isfinite(lines).all()
-    assert_allclose(mean_of(family, lines[:, 0] + lines[:, 1] * link_of(family, table[0])), table[0], atol=1e-3)
+    assert_allclose(family.mean(lines[:, 0] + lines[:, 1] * family.link(table[0])), table[0], atol=1e-3)

@@ -37,6 +37,7 @@ from largesse.models import (
 )
 from largesse.models.crossfit import cross_fitted, in_turns
 from largesse.models.decision import residual
+from largesse.models.families import FAMILIES
 from largesse.models.nets.minibatch import train
 from largesse.models.outcome import Response
 from largesse.models.registry import BASELINES, NAMES, Settings, make
@@ -122,7 +123,7 @@ def test_a_weight_of_two_is_the_row_twice():
     weighted = replace(logs, weight=weight, propensity="observed")
     a, b = (Regressors(Ridge()).fit(rows).predict(logs.x).value for rows in (weighted, twice))
     np.testing.assert_allclose(a, b, atol=1e-4)
-    line = [fit_line("bernoulli", r.x[:, 0].astype(float), r.value, r.weights) for r in (weighted, twice)]
+    line = [fit_line(FAMILIES["bernoulli"], r.x[:, 0].astype(float), r.value, r.weights) for r in (weighted, twice)]
     # The prior counts as ten rows, whatever a row's weight.
     np.testing.assert_allclose(line[0].about(0.0)[0], line[1].about(0.0)[0], atol=0.05)
 
@@ -254,7 +255,7 @@ def test_a_line_is_recovered(family: str):
         "poisson": lambda: rng.poisson(np.exp(eta)).astype(float),
         "gaussian": lambda: eta + rng.normal(size=len(eta)),
     }[family]()
-    line = fit_line(family, link, y, np.ones(len(eta)))
+    line = fit_line(FAMILIES[family], link, y, np.ones(len(eta)))
     np.testing.assert_allclose(line.about(0.0)[0], [0.3, 0.8], atol=0.03)
 
 

@@ -64,12 +64,14 @@ def test_losses_are_counted_from_the_least_they_can_be(world: str):
     rng = torch.Generator().manual_seed(0)
     for size in (0.1, 1.0, 5.0):
         heads = size * torch.randn(logs.n, net.parts, generator=rng)
-        off = net.value_losses(heads, value)[0] - net.least(value)
+        off = net.value_heads.losses(heads, value)[0] - net.value_heads.least(value)
         assert float(off.min()) >= -1e-4
     if net.outcome.family == "poisson":
         exact = torch.zeros(logs.n, net.parts)
         exact[:, 0] = value.clamp_min(1e-9).log()
-        torch.testing.assert_close(net.value_losses(exact, value)[0], net.least(value), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            net.value_heads.losses(exact, value)[0], net.value_heads.least(value), rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("world", ["profits", "baskets"])
@@ -84,7 +86,9 @@ def test_weights_begin_where_nothing_pulls_at_them(world: str):
     torch.testing.assert_close(whole.log_variance.detach().exp(), 2 * means(whole, rows))
     x, t, value, cost, weight, observed = rows
     value_loss, other = whole.net.tasks(whole.net(x, observed), t, value, cost)
-    expected = [(weight * loss).sum() / weight.sum() for loss in (value_loss - whole.net.least(value), other)]
+    expected = [
+        (weight * loss).sum() / weight.sum() for loss in (value_loss - whole.net.value_heads.least(value), other)
+    ]
     torch.testing.assert_close(means(whole, rows), torch.stack(expected).detach())
 
 

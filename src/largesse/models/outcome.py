@@ -1,20 +1,7 @@
-"""What value and cost are made of: outcome families with their likelihoods, and rules that give the cost.
+"""What value and cost are made of: an outcome family with its likelihood, and a rule that gives the cost.
 
 The right likelihood and a known cost rule gain more than any decision loss, so both are declared or inferred, and shown.
-
-| value family | rows look like | likelihood |
-|---|---|---|
-| bernoulli | 0 or 1 (an order) | Bernoulli |
-| poisson | 0, 1, 2, ... (orders) | Poisson |
-| zero_inflated_lognormal | many zeros, else positive amounts (revenue) | Bernoulli, and log-normal where positive |
-| gaussian | anything | normal |
-
-| cost rule | cost of treatment j for unit i |
-|---|---|
-| learned | from the logged cost |
-| per_contact | amount_j |
-| per_redemption | amount_j * P(value_i > 0): a coupon's face value, paid when it is used |
-| share_of_value | amount_j * E value_i: a discount on the basket |
+The families are in `largesse.models.families`, the rules in `largesse.models.cost_rules`; a cost without a rule is learned.
 """
 
 from __future__ import annotations
@@ -31,15 +18,14 @@ from largesse import _check
 from largesse.errors import DataError
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.models.cost_rules import COST_RULES, CostRule
+from largesse.models.families import AMOUNT, BERNOULLI, FAMILIES, Family
 
-__all__ = ["COST_RULES", "FAMILIES", "CostRule", "Family", "Outcome", "Response"]
+__all__ = ["FamilyName", "Outcome", "Response", "RuleName"]
 
-Family = Literal["bernoulli", "poisson", "zero_inflated_lognormal", "gaussian"]
-CostRule = Literal["learned", "per_contact", "per_redemption", "share_of_value"]
-FAMILIES: tuple[Family, ...] = ("bernoulli", "poisson", "zero_inflated_lognormal", "gaussian")
-COST_RULES: tuple[CostRule, ...] = ("learned", "per_contact", "per_redemption", "share_of_value")
-_ZERO_SHARE = 0.2  # from this share of zeros on, positive amounts are zero-inflated
-_LARGEST_COUNT = 50
+FamilyName = Literal["bernoulli", "poisson", "zero_inflated_lognormal", "gaussian"]
+RuleName = Literal["learned", "per_contact", "per_redemption", "share_of_value"]
+_LEARNED = "learned"
 _Z = 4.0  # a declared rule may miss an arm's mean cost by this many standard errors
 
 
@@ -72,8 +58,8 @@ class Outcome:
         monotone: Whether it is declared that a higher level never brings less value.
     """
 
-    family: Family
-    cost_rule: CostRule = "learned"
+    family: FamilyName
+    cost_rule: RuleName = "learned"
     amounts: tuple[float, ...] = ()
     ordered: bool = False
     cost_binary: bool = False
@@ -98,15 +84,17 @@ class Outcome:
         Raises:
             DataError: The rows contradict what was declared.
         """
-        family = infer_family(logs.value) if value == "auto" else _check.choice("outcome.value", value, FAMILIES)
+        family = infer_family(logs.value) if value == "auto" else _check.choice("outcome.value", value, tuple(FAMILIES))
         _suits(family, logs.value)
-        rule = None if cost == "auto" else _check.choice("outcome.cost", cost, COST_RULES)
-        found = _infer_rule(logs) if amounts is None and rule != "learned" else None
+        rule = None if cost == "auto" else _check.choice("outcome.cost", cost, (_LEARNED, *COST_RULES))
+        found = _infer_rule(logs) if amounts is None and rule != _LEARNED else None
         if rule is None:
-            rule, given = found or ("learned", ())
+            rule, given = found or (_LEARNED, ())
             if amounts is not None:
-                raise _check.refuse("outcome.cost", cost, "amounts need a rule", f"Set it to one of {COST_RULES[1:]}.")
-        elif rule == "learned":
+                raise _check.refuse(
+                    "outcome.cost", cost, "amounts need a rule", f"Set it to one of {tuple(COST_RULES)}."
+                )
+        elif rule == _LEARNED:
             given = ()
         else:
             given = _amounts(logs, rule, amounts, found)
@@ -118,34 +106,52 @@ class Outcome:
             cost_binary=bool(np.isin(logs.cost, (0.0, 1.0)).all()), control_cost=logs.control_cost, monotone=ordered is True,
         )  # fmt: skip
 
+    @property
+    def likelihood(self) -> Family:
+        """The family of the value."""
+        return FAMILIES[self.family]
+
+    @property
+    def rule(self) -> CostRule | None:
+        """The rule of the cost; None where the cost is learned."""
+        return COST_RULES.get(self.cost_rule)
+
+    @property
+    def cost_likelihood(self) -> Family:
+        """The family of a learned cost."""
+        return BERNOULLI if self.cost_binary else AMOUNT
+
+    @property
+    def needs_conversion(self) -> bool:
+        """Whether the cost needs P(value > 0), and the mean of the value does not give it."""
+        return self.rule is not None and self.rule.needs_conversion and not self.likelihood.value_is_conversion
+
     def menu(self, response: Response, treatments: tuple[str, ...]) -> Menu:
         """Returns the menu of a response: the rule's cost, or the learned one."""
         value, redeem = np.asarray(response.value), response.redeem
         if self.monotone:
             value, redeem = rising(value), None if redeem is None else rising(redeem)
-        if self.cost_rule == "learned":
+        if self.rule is None:
             if response.cost is None:
                 raise DataError("cost: learned, but the learner gave none.", field="cost")
             cost = np.maximum(np.asarray(response.cost), 0)
             cost = rising(cost) if self.ordered else cost
-        else:
-            base = {"per_contact": np.ones_like(value), "share_of_value": np.maximum(value, 0)}.get(self.cost_rule)
-            if base is None:
-                base = np.clip(value, 0, 1) if self.family == "bernoulli" else redeem
-            if base is None:
-                raise DataError("redeem: the cost rule 'per_redemption' needs P(value > 0).", field="redeem")
-            cost = np.asarray(self.amounts, value.dtype) * base
+            return Menu(value=value, cost=cost, treatments=treatments)
+        conversion = self.likelihood.clip(value) if self.likelihood.value_is_conversion else redeem
+        if self.rule.needs_conversion and conversion is None:
+            raise DataError("redeem: the cost rule 'per_redemption' needs P(value > 0).", field="redeem")
+        cost = np.broadcast_to(np.asarray(self.amounts, value.dtype) * self.rule.base(value, conversion), value.shape)
         return Menu(value=value, cost=cost, treatments=treatments)
 
     def with_cost(self, logs: Logs) -> Logs:
         """Returns the logs with the cost that the rule gives each row: for logs that recorded none."""
-        amounts = np.asarray(self.amounts)
-        return logs.with_cost(amounts[logs.treatment] * _base(logs, self.cost_rule))
+        assert self.rule is not None, "a learned cost has no rule"
+        return logs.with_cost(np.asarray(self.amounts)[logs.treatment] * self.rule.logged(logs.value))
 
     def describe(self) -> str:
         """Returns one plain sentence for the report."""
         value = self.family.replace("_", " ")
-        if self.cost_rule == "learned":
+        if self.rule is None:
             return f"Value is {value}; cost is learned from the log."
         amounts = ", ".join(f"{a:g}" for a in self.amounts)
         return f"Value is {value}; cost follows the rule {self.cost_rule.replace('_', ' ')} (amounts {amounts})."
@@ -158,55 +164,37 @@ def rising(table: NDArray[Any]) -> NDArray[Any]:
     return (above + below) / 2
 
 
-def infer_family(value: NDArray[np.float64]) -> Family:
-    """Returns the family that the values look like (the table above)."""
-    if np.isin(value, (0.0, 1.0)).all():
-        return "bernoulli"
-    if value.min() >= 0:
-        if (value == np.floor(value)).all() and value.max() <= _LARGEST_COUNT:
-            return "poisson"
-        if (value == 0).mean() >= _ZERO_SHARE:
-            return "zero_inflated_lognormal"
-    return "gaussian"
+def infer_family(value: NDArray[np.float64]) -> FamilyName:
+    """Returns the first family that the values look like."""
+    name: Any = next(family.name for family in FAMILIES.values() if family.looks_like(value))
+    return name
 
 
 def _suits(family: str, value: NDArray[np.float64]) -> None:
-    bad = {
-        "bernoulli": ~np.isin(value, (0.0, 1.0)),
-        "poisson": (value < 0) | (value != np.floor(value)),
-        "zero_inflated_lognormal": value < 0,
-    }.get(family)
-    if bad is not None and bad.any():
+    bad = FAMILIES[family].misfits(value)
+    if bad.any():
         raise _check.refuse_cells(
             "value", value, bad, f"does not fit the family {family!r}", "Declare another family, or 'auto'."
         )
 
 
-def _base(logs: Logs, rule: str) -> NDArray[np.float64]:
-    return {
-        "per_contact": np.ones(logs.n),
-        "per_redemption": (logs.value > 0).astype(np.float64),
-        "share_of_value": np.maximum(logs.value, 0),
-    }[rule]
-
-
-def _fit_amounts(logs: Logs, rule: str) -> NDArray[np.float64]:
-    base = _base(logs, rule)
+def _fit_amounts(logs: Logs, rule: CostRule) -> NDArray[np.float64]:
+    base = rule.logged(logs.value)
     paid = np.bincount(logs.treatment, logs.cost, logs.n_treatments)
     return paid / np.maximum(np.bincount(logs.treatment, base, logs.n_treatments), 1e-300)
 
 
-def _infer_rule(logs: Logs) -> tuple[CostRule, tuple[float, ...]] | None:
+def _infer_rule(logs: Logs) -> tuple[str, tuple[float, ...]] | None:
     """Returns the first rule that gives every logged cost, with its amounts."""
     if logs.control_cost or not logs.cost.any():
         return None
-    for rule in COST_RULES[1:]:
-        amounts, base = _fit_amounts(logs, rule), _base(logs, rule)
+    for rule in COST_RULES.values():
+        amounts, base = _fit_amounts(logs, rule), rule.logged(logs.value)
         seen = np.bincount(logs.treatment, base > 0, logs.n_treatments) > 0
         if seen[1:].all() and np.allclose(
             logs.cost, amounts[logs.treatment] * base, rtol=1e-5, atol=1e-6 * logs.cost.max()
         ):
-            return rule, tuple(float(f"{a:.7g}") for a in amounts)
+            return rule.name, tuple(float(f"{a:.7g}") for a in amounts)
     return None
 
 
@@ -215,7 +203,7 @@ def _amounts(logs: Logs, rule: str, amounts: Mapping[str, float] | None, found: 
         return declared_amounts(logs.treatments, amounts)
     if found is not None and found[0] == rule:
         return tuple(found[1])
-    return tuple(float(a) for a in _fit_amounts(logs, rule))
+    return tuple(float(a) for a in _fit_amounts(logs, COST_RULES[rule]))
 
 
 def declared_amounts(treatments: tuple[str, ...], amounts: Mapping[str, float]) -> tuple[float, ...]:
@@ -235,7 +223,7 @@ def declared_amounts(treatments: tuple[str, ...], amounts: Mapping[str, float]) 
 
 def _holds(logs: Logs, rule: str, amounts: tuple[float, ...]) -> None:
     """Refuses a rule that misses the mean cost of an arm, among buyers or among the others, by more than noise."""
-    off = logs.cost - np.asarray(amounts)[logs.treatment] * _base(logs, rule)
+    off = logs.cost - np.asarray(amounts)[logs.treatment] * COST_RULES[rule].logged(logs.value)
     for j, bought in product(range(logs.n_treatments), (True, False)):
         name = logs.treatments[j]
         rows = off[(logs.treatment == j) & ((logs.value > 0) == bought)]

@@ -163,7 +163,7 @@ class Levels:
         value, redeem, cost = (None if a is None else a[i] for a in rows.told)
         assert value is not None
         untaken = torch.ones_like(value).scatter(1, t[:, None], 0.0)
-        for gate, far in zip((gates.value, gates.cost), net.apart(trial, (value, redeem, cost)), strict=True):
+        for gate, far in zip((gates.value, gates.cost), net.divergence(trial, (value, redeem, cost)), strict=True):
             if far is not None:
                 each = each + (gate**2 * far * untaken).sum(1)
         return (rows.weight[i] * each).mean()

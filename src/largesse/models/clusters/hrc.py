@@ -23,6 +23,7 @@ from largesse.models.base import Model, State
 from largesse.models.clusters.cells import Means, cell_means, merged, shrunk, spreads
 from largesse.models.clusters.representation import Body, network_of
 from largesse.models.crossfit import Rows, in_turns, of_others
+from largesse.models.families import BERNOULLI
 from largesse.models.outcome import Outcome, Response
 from largesse.models.selection import choose
 from largesse.models.two_stage.mlp import MLP
@@ -204,10 +205,10 @@ class HRC(Model):
         """Returns the same where it is known how many units each cluster has, (K,)."""
         g, outcome = self.groups_, self.outcome_
         menu = self.menu(answer_of(g, np.arange(self.n_clusters), outcome))
-        paid = {
-            "learned": g.cost.error, "per_contact": np.zeros_like(g.value.error), "share_of_value": g.value.error,
-            "per_redemption": g.value.error if outcome.family == "bernoulli" else g.redeem.error,
-        }[outcome.cost_rule]  # fmt: skip
+        paid = g.cost.error
+        if outcome.rule is not None:
+            conversion = g.value if outcome.likelihood.value_is_conversion else g.redeem
+            paid = outcome.rule.variance(g.value.error, conversion.error)
         paid = paid * (np.square(outcome.amounts) if outcome.amounts else 1.0)
         error, s = np.empty_like(g.spread), g.spread
         sizes = np.sqrt(s[..., 0, 0] * s[..., 1, 1])
@@ -348,11 +349,9 @@ def _grouped(h: NDArray[np.float64], view: View, told: Response, rct: Logs, k: i
 
 def answer_of(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> Response:
     """Returns the response of each row's cluster, within what the outcome can be."""
-    value = groups.value.mean
-    if outcome.family != "gaussian":
-        value = np.clip(value, 0, 1 if outcome.family == "bernoulli" else None)
-    cost = groups.cost.mean[cluster] if outcome.cost_rule == "learned" else None
-    return Response(value[cluster], np.clip(groups.redeem.mean, 0, 1)[cluster], cost)
+    value = outcome.likelihood.clip(groups.value.mean)
+    cost = groups.cost.mean[cluster] if outcome.rule is None else None
+    return Response(value[cluster], BERNOULLI.clip(groups.redeem.mean)[cluster], cost)
 
 
 def _simplest(judge: Logs, menus: list[Menu], sizes: Sequence[int], seed: int) -> int:

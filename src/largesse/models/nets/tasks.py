@@ -98,5 +98,5 @@ class Weighted(nn.Module):
     def _means(self, h: Tensor, t: Tensor, value: Tensor, cost: Tensor, weight: Tensor, observed: Tensor) -> Tensor:
         """Returns the mean loss of each task, >= 0, (K,)."""
         first, *others = self.net.tasks(self.net.heads(h, observed), t, value, cost)
-        each = torch.stack([first - self.net.least(value), *others])  # (K, N)
+        each = torch.stack([first - self.net.value_heads.least(value), *others])  # (K, N)
         return (each * weight).sum(1) / weight.sum()

@@ -18,9 +18,10 @@ from largesse.errors import DataError
 from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.crossfit import cross_fitted
+from largesse.models.families import BERNOULLI, Family
 from largesse.models.outcome import Outcome, Response
 
-__all__ = ["Calibrated", "link_of"]
+__all__ = ["Calibrated"]
 
 _STEPS, _FAR, _STILL = 50, 2.0, 1e-10  # Newton: at most so many steps, none longer, and when it has arrived
 _RIDGE = 10.0  # the prior (0, 1) counts like this many rows' worth of information, in each direction
@@ -31,36 +32,6 @@ _GRID = 8  # sizes of what arms may be off, beside none: from half the least sta
 _WIDEST = 16.0  # to so many of the greatest, or more
 
 Floats = NDArray[np.float64]
-
-
-def link_of(family: str, mean: NDArray[Any]) -> NDArray[np.float64]:
-    """Returns the family's link of a mean: logit, log or the mean itself."""
-    mean = np.asarray(mean, np.float64)
-    if family == "bernoulli":
-        p = np.clip(mean, _EDGE, 1 - _EDGE)
-        return np.log(p) - np.log1p(-p)
-    return np.log(np.maximum(mean, _EDGE)) if family != "gaussian" else mean
-
-
-def mean_of(family: str, link: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the mean of a link: the inverse of `link_of`."""
-    if family == "bernoulli":
-        return 1 / (1 + np.exp(-link))
-    return np.exp(np.minimum(link, 30)) if family != "gaussian" else link
-
-
-def _loss(family: str, link: Floats, y: Floats) -> Floats:
-    """Returns minus the (quasi-)log-likelihood of each outcome at a link, but for what does not depend on the link."""
-    if family == "bernoulli":
-        return np.logaddexp(0.0, link) - y * link
-    return (link - y) ** 2 / 2 if family == "gaussian" else mean_of(family, link) - y * link
-
-
-def _curvature(family: str, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the variance that the family gives a mean, the derivative of mean by link."""
-    if family == "bernoulli":
-        return mean * (1 - mean)
-    return np.ones_like(mean) if family == "gaussian" else mean
 
 
 class Line(NamedTuple):
@@ -86,7 +57,7 @@ class Line(NamedTuple):
         return moved @ self.at, moved @ self.covariance @ moved.T
 
 
-def fit_line(family: str, link: Floats, y: Floats, weight: Floats, spread: float = 0.0) -> Line:
+def fit_line(family: Family, link: Floats, y: Floats, weight: Floats, spread: float = 0.0) -> Line:
     """Returns the line of one arm, by penalised Newton steps on the (quasi-)likelihood.
 
     The link is centred inside, so that slope and level are learned apart; a revenue uses the Poisson quasi-likelihood,
@@ -103,35 +74,35 @@ def fit_line(family: str, link: Floats, y: Floats, weight: Floats, spread: float
     d = np.column_stack([np.ones(len(link)), link - centre])
     prior = np.array([centre, 1.0])
     own = float(np.average((link - centre) ** 2, weights=weight))
-    start = float(np.average(_curvature(family, mean_of(family, link)), weights=weight))
+    start = float(np.average(family.curvature(family.mean(link)), weights=weight))
     ridge = _RIDGE * start * np.array([1.0, max(own, _FLAT * spread) or 1.0])
 
     def loss(beta: Floats) -> float:
-        return float(weight @ _loss(family, d @ beta, y) + ridge @ (beta - prior) ** 2 / 2)
+        return float(weight @ family.loss(d @ beta, y) + ridge @ (beta - prior) ** 2 / 2)
 
     beta, here = prior, loss(prior)
     for _ in range(_STEPS):
-        mean = mean_of(family, d @ beta)
-        bent = (d * (weight * _curvature(family, mean))[:, None]).T @ d + np.diag(ridge + _TINY)
+        mean = family.mean(d @ beta)
+        bent = (d * (weight * family.curvature(mean))[:, None]).T @ d + np.diag(ridge + _TINY)
         move = np.linalg.solve(bent, d.T @ (weight * (y - mean)) - ridge * (beta - prior))
-        if family != "gaussian":
+        if not family.linear:
             move *= min(1.0, _FAR / max(float(np.abs(move).max()), _TINY))
         while (there := loss(beta + move)) > here and np.abs(move).max() > _STILL:
             move = move / 2
         if np.abs(move).max() <= _STILL:
             break
         beta, here = beta + move, there
-    mean = mean_of(family, d @ beta)
-    curve = weight * _curvature(family, mean)
+    mean = family.mean(d @ beta)
+    curve = weight * family.curvature(mean)
     total = max(float(curve.sum()), _TINY)
     bread = np.linalg.inv((d * curve[:, None]).T @ d + np.diag(ridge + _TINY))
     meat = (d * (weight * curve)[:, None]).T @ d + np.diag(ridge) * float(weight @ curve) / total
     covariance: Floats = bread @ meat @ bread
-    dispersion = 1.0 if family == "bernoulli" else float(weight @ (y - mean) ** 2) / total
+    dispersion = 1.0 if family is BERNOULLI else float(weight @ (y - mean) ** 2) / total
     return Line(beta, centre, covariance, dispersion, len(y))
 
 
-def fit_lines(family: str, table: NDArray[Any], rct: Logs, y: Floats) -> Floats:
+def fit_lines(family: Family, table: NDArray[Any], rct: Logs, y: Floats) -> Floats:
     """Returns (a, b) of link(E y) = a + b * link for each arm, (M, 2), from answers of a model that has not seen the rows.
 
     An arm of zeros that the model foresees (control's cost) keeps (0, 1).
@@ -144,11 +115,11 @@ def fit_lines(family: str, table: NDArray[Any], rct: Logs, y: Floats) -> Floats:
     """
     lines, w = np.tile([0.0, 1.0], (rct.n_treatments, 1)), rct.inverse_propensity
     said, w = table[np.arange(rct.n), rct.treatment], w / w.mean()
-    told = (y > 0) | (said > _EDGE) if family != "gaussian" else y != 0
+    told = y != 0 if family.linear else (y > 0) | (said > _EDGE)
     arms = np.unique(rct.treatment[told])
     if not len(arms):
         return lines
-    link, seen = link_of(family, said), np.isin(rct.treatment, arms)
+    link, seen = family.link(said), np.isin(rct.treatment, arms)
     centre = float(np.average(link[seen], weights=w[seen]))
     spread = float(np.average((link[seen] - centre) ** 2, weights=w[seen]))
     fitted = [fit_line(family, link[r], y[r], w[r], spread) for r in (rct.treatment == j for j in arms)]
@@ -221,40 +192,36 @@ class Calibrated(Model):
         self._draw_lines(rct, cross_fitted(self.base_, rct, obs, self.seed))
 
     def _draw_lines(self, rct: Logs, answer: Response) -> None:
-        family = self.outcome_.family
+        family = self.outcome_.likelihood
         self.lines_, self.scale_ = {}, 1.0
         bought = (rct.value > 0).astype(np.float64)
-        if family == "zero_inflated_lognormal":
-            self.lines_["redeem"] = fit_lines("bernoulli", self._redeem(answer), rct, bought)
+        if family.two_parts:
+            self.lines_["redeem"] = fit_lines(BERNOULLI, self._redeem(answer), rct, bought)
             # Who buys is recalibrated per arm; baskets are too heavy-tailed for that and get one factor for all arms.
             taken = self._buyers(answer)[np.arange(rct.n), rct.treatment]
             w = rct.inverse_propensity
             self.scale_ = float(w @ rct.value) / max(float(w @ taken), _EDGE)
         else:
             self.lines_["value"] = fit_lines(family, answer.value, rct, rct.value)
-            if answer.redeem is not None and family != "bernoulli":
-                self.lines_["redeem"] = fit_lines("bernoulli", answer.redeem, rct, bought)
+            if answer.redeem is not None and not family.value_is_conversion:
+                self.lines_["redeem"] = fit_lines(BERNOULLI, answer.redeem, rct, bought)
         if answer.cost is not None:
-            self.lines_["cost"] = fit_lines(self._cost_family, answer.cost, rct, rct.cost)
-
-    @property
-    def _cost_family(self) -> str:
-        return "bernoulli" if self.outcome_.cost_binary else "poisson"
+            self.lines_["cost"] = fit_lines(self.outcome_.cost_likelihood, answer.cost, rct, rct.cost)
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         return self._apply_lines(self.base_.respond(x))
 
     def _apply_lines(self, answer: Response) -> Response:
-        family = self.outcome_.family
+        family = self.outcome_.likelihood
         redeem: NDArray[Any] | None
-        if family == "zero_inflated_lognormal":
-            value, redeem = self.scale_ * self._buyers(answer), self._apply("bernoulli", self._redeem(answer), "redeem")
+        if family.two_parts:
+            value, redeem = self.scale_ * self._buyers(answer), self._apply(BERNOULLI, self._redeem(answer), "redeem")
         else:
             value = self._apply(family, answer.value, "value")
-            redeem = value if family == "bernoulli" else answer.redeem
+            redeem = value if family.value_is_conversion else answer.redeem
             if "redeem" in self.lines_ and answer.redeem is not None:
-                redeem = self._apply("bernoulli", answer.redeem, "redeem")
-        cost = None if answer.cost is None else self._apply(self._cost_family, answer.cost, "cost")
+                redeem = self._apply(BERNOULLI, answer.redeem, "redeem")
+        cost = None if answer.cost is None else self._apply(self.outcome_.cost_likelihood, answer.cost, "cost")
         return Response(value, redeem, cost)
 
     @staticmethod
@@ -266,11 +233,11 @@ class Calibrated(Model):
     def _buyers(self, answer: Response) -> NDArray[np.float64]:
         """Returns the value with P(value > 0) recalibrated and the basket as it was, (N, M)."""
         before = self._redeem(answer)
-        return answer.value * (self._apply("bernoulli", before, "redeem") / np.maximum(before, _EDGE))
+        return answer.value * (self._apply(BERNOULLI, before, "redeem") / np.maximum(before, _EDGE))
 
-    def _apply(self, family: str, table: NDArray[Any], name: str) -> NDArray[np.float64]:
+    def _apply(self, family: Family, table: NDArray[Any], name: str) -> NDArray[np.float64]:
         lines = self.lines_[name]
-        out = mean_of(family, lines[:, 0] + lines[:, 1] * link_of(family, table))
+        out = family.mean(lines[:, 0] + lines[:, 1] * family.link(table))
         untouched = (lines == (0.0, 1.0)).all(1)
         out[:, untouched] = table[:, untouched]
         return out

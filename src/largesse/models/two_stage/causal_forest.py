@@ -57,7 +57,7 @@ class CausalForest(Model):
         rows = training_rows(self.data, rct, obs)
         arms = np.eye(rows.n_treatments)[rows.treatment][:, 1:]
         targets = {"value": rows.value}
-        if self.outcome_.cost_rule == "learned":
+        if self.outcome_.rule is None:
             targets["cost"] = rows.cost
         self.effect_: dict[str, Any] = {}
         self.base_: dict[str, Any] = {}
@@ -77,8 +77,9 @@ class CausalForest(Model):
             found[name] = np.hstack([base, base + forest.predict(x).reshape(len(x), -1)])
         value = found["value"]
         if "cost" not in found:
-            clipped = np.clip(value, 0, 1) if self.outcome_.family == "bernoulli" else value
-            return Response(clipped, clipped if self.outcome_.family == "bernoulli" else None, None)
+            family = self.outcome_.likelihood
+            clipped = family.clip(value) if family.value_is_conversion else value
+            return Response(clipped, clipped if family.value_is_conversion else None, None)
         cost = np.maximum(found["cost"], 0)
         if not self.outcome_.control_cost:
             cost[:, 0] = 0

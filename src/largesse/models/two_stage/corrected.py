@@ -19,9 +19,8 @@ from largesse._forest import Forest
 from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.crossfit import cross_fitted
+from largesse.models.families import BERNOULLI, Family
 from largesse.models.outcome import Outcome, Response
-from largesse.models.two_stage.calibrated import link_of, mean_of
-from largesse.models.two_stage.lightgbm import OBJECTIVE
 
 __all__ = ["Corrected"]
 
@@ -72,24 +71,24 @@ class Corrected(Model):
         for name, family in self._families().items():
             table = getattr(answer, name)
             if table is not None:
-                self.trees_[name] = self._correct(rct, name, family, link_of(family, table), logged[name])
+                self.trees_[name] = self._correct(rct, name, family, family.link(table), logged[name])
 
     def _free(self, name: str) -> bool:
         """Whether control is left as it is: it costs nothing."""
         return name == "cost" and not self.outcome_.control_cost
 
-    def _families(self) -> dict[str, str]:
+    def _families(self) -> dict[str, Family]:
         """Which quantities are corrected, each with its likelihood."""
         outcome = self.outcome_
-        found: dict[str, str] = {"value": "cost" if outcome.family == "zero_inflated_lognormal" else outcome.family}
-        if outcome.cost_rule == "learned":
-            found["cost"] = "bernoulli" if outcome.cost_binary else "cost"
-        if outcome.cost_rule == "per_redemption" and outcome.family != "bernoulli":
-            found["redeem"] = "bernoulli"
-        return found
+        families = {"value": outcome.likelihood}
+        if outcome.rule is None:
+            families["cost"] = outcome.cost_likelihood
+        if outcome.needs_conversion:
+            families["redeem"] = BERNOULLI
+        return families
 
     def _correct(
-        self, rct: Logs, name: str, family: str, link: NDArray[np.float64], y: NDArray[np.float64]
+        self, rct: Logs, name: str, family: Family, link: NDArray[np.float64], y: NDArray[np.float64]
     ) -> Forest | None:
         rows = np.arange(rct.n)
         if self._free(name):
@@ -100,7 +99,7 @@ class Corrected(Model):
         score = link[rows, t]
         params = {
             **_PARAMS,
-            "objective": OBJECTIVE[family],
+            "objective": family.objective,
             "seed": self.seed,
             "num_threads": self.n_threads,
             **(self.params or {}),
@@ -134,15 +133,15 @@ class Corrected(Model):
         for name, forest in self.trees_.items():
             if forest is not None:
                 tables[name] = self._move(x, name, families[name], tables[name], forest)
-        if self.outcome_.family == "bernoulli":
+        if self.outcome_.likelihood.value_is_conversion:
             tables["redeem"] = tables["value"]
         return Response(**tables)
 
     def _move(
-        self, x: NDArray[Any], name: str, family: str, table: NDArray[Any], forest: Forest
+        self, x: NDArray[Any], name: str, family: Family, table: NDArray[Any], forest: Forest
     ) -> NDArray[np.float64]:
-        link = link_of(family, table)
-        out = mean_of(family, link + forest.raw(x, self.n_threads, link))
+        link = family.link(table)
+        out = family.mean(link + forest.raw(x, self.n_threads, link))
         if self._free(name):
             out[:, 0] = table[:, 0]
         return out

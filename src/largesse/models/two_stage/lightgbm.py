@@ -16,17 +16,11 @@ from largesse import _check
 from largesse._forest import Forest
 from largesse.logs import Logs
 from largesse.models.base import Data, Model, State, training_rows
+from largesse.models.families import Family
 from largesse.models.outcome import Outcome, Response
 
-__all__ = ["OBJECTIVE", "Boosting", "Trees"]
+__all__ = ["Boosting", "Trees"]
 
-OBJECTIVE = {
-    "bernoulli": "binary",
-    "poisson": "poisson",
-    "gaussian": "regression",
-    "positive": "gamma",
-    "cost": "tweedie",
-}
 _DEFAULTS: dict[str, Any] = {
     "learning_rate": 0.1, "num_leaves": 31, "min_data_in_leaf": 200, "feature_fraction": 0.5, "bagging_fraction": 0.8,
     "bagging_freq": 1, "lambda_l2": 10.0, "max_bin": 63, "force_col_wise": True,
@@ -40,7 +34,7 @@ class Trees:
     """Boosted trees for one quantity, S- or T-wise over the treatments.
 
     Args:
-        kind: ``"bernoulli"``, ``"poisson"``, ``"gaussian"``, ``"positive"`` or ``"cost"``: the objective.
+        family: Of the quantity: the objective.
         strategy: ``"S"`` or ``"T"``.
         arms: The treatments that are fitted; the others are not asked for.
         rounds: Trees; None: as many as rows that are held back ask for.
@@ -48,10 +42,16 @@ class Trees:
     """
 
     def __init__(
-        self, kind: str, strategy: str, arms: range, rounds: int | None, params: dict[str, Any], monotone: bool = False
+        self,
+        family: Family,
+        strategy: str,
+        arms: range,
+        rounds: int | None,
+        params: dict[str, Any],
+        monotone: bool = False,
     ) -> None:
-        self.kind, self.strategy, self.arms, self.rounds, self.monotone = kind, strategy, arms, rounds, monotone
-        self.params = {**_DEFAULTS, "objective": OBJECTIVE[kind], "verbosity": -1, "deterministic": True, **params}
+        self.strategy, self.arms, self.rounds, self.monotone = strategy, arms, rounds, monotone
+        self.params = {**_DEFAULTS, "objective": family.objective, "verbosity": -1, "deterministic": True, **params}
         self.boosters: list[lgb.Booster | float] = []
         self.forests: dict[int, Forest] = {}  # the boosters as they are asked, made when they are
 
@@ -176,9 +176,9 @@ class Boosting(Model):
         self.seed = seed
         self.n_threads = n_threads
 
-    def _trees(self, kind: str, arms: range, monotone: bool = False) -> Trees:
+    def _trees(self, family: Family, arms: range, monotone: bool = False) -> Trees:
         given = {"seed": self.seed, "num_threads": self.n_threads, **(self.params or {})}
-        return Trees(kind, self.strategy, arms, self.rounds, given, monotone)
+        return Trees(family, self.strategy, arms, self.rounds, given, monotone)
 
     def _plan(self) -> dict[str, Trees]:
         """Returns the quantities to learn, unfitted."""
@@ -194,18 +194,11 @@ class Boosting(Model):
             )  # fmt: skip
         outcome, everyone = self.outcome_, range(len(self.treatments_))
         rising = outcome.monotone if self.monotone is None else self.monotone
-        if outcome.family == "zero_inflated_lognormal":
-            trees = {
-                "bought": self._trees("bernoulli", everyone, rising),
-                "basket": self._trees("positive", everyone),
-            }
-        else:
-            trees = {"value": self._trees(outcome.family, everyone, rising)}
-            if outcome.cost_rule == "per_redemption" and outcome.family != "bernoulli":
-                trees["redeem"] = self._trees("bernoulli", everyone, rising)
-        if outcome.cost_rule == "learned":
+        parts = outcome.likelihood.parts(outcome.needs_conversion)
+        trees = {name: self._trees(part, everyone, rising and name != "basket") for name, part in parts.items()}
+        if outcome.rule is None:
             paying = everyone if outcome.control_cost else everyone[1:]
-            trees["cost"] = self._trees("bernoulli" if outcome.cost_binary else "cost", paying, monotone=True)
+            trees["cost"] = self._trees(outcome.cost_likelihood, paying, monotone=True)
         return trees
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
@@ -222,7 +215,7 @@ class Boosting(Model):
         found = {name: trees.predict(x, m) for name, trees in self.trees_.items()}
         if "bought" in found:
             return Response(found["bought"] * found["basket"], found["bought"], found.get("cost"))
-        redeem = found["value"] if self.outcome_.family == "bernoulli" else found.get("redeem")
+        redeem = found["value"] if self.outcome_.likelihood.value_is_conversion else found.get("redeem")
         return Response(found["value"], redeem, found.get("cost"))
 
     def state(self) -> State:

@@ -192,26 +192,4 @@ def averaged(nets: Sequence[ResponseNet], x: NDArray[np.float32]) -> Response:
 def start(net: ResponseNet, rows: Logs, x: torch.Tensor) -> None:
     """Puts the features x of the rows on one scale, and the network's values at the mean."""
     net.look(x)
-    _start_at_means(net, rows)
-
-
-def _start_at_means(net: ResponseNet, rows: Logs) -> None:
-    """Sets the value biases to the outcome's mean, so that training starts from "everybody is average"."""
-    mean, bought = float(np.average(rows.value, weights=rows.weights)), float((rows.value > 0).mean())
-    family = net.outcome.family
-    share = mean if family == "bernoulli" else bought
-    logit = float(np.log(max(share, 1e-6) / max(1 - share, 1e-6)))
-    with torch.no_grad():
-        bias = net.value.bias if net.plain else net.common.bias
-        if net.plain or family == "gaussian":
-            bias[...] = mean / net.value_scale
-        elif family == "poisson":
-            bias[...] = float(np.log(max(mean, 1e-6)))
-        else:
-            bias[0] = logit
-        if family == "zero_inflated_lognormal" and not net.plain:
-            logs = np.log(rows.value[rows.value > 0]) if rows.value.any() else np.zeros(1)
-            bias[1] = float(logs.mean())
-            bias[2] = float(np.log(np.expm1(np.clip(logs.std(), 0.1, 4.0))))
-        elif net.free == 2:
-            bias[1] = logit
+    net.start(rows)

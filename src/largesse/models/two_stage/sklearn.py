@@ -54,18 +54,18 @@ class Regressors(Model):
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         _check.choice("strategy", self.strategy, ("S", "T"))
         rows = training_rows(self.data, rct, obs)
-        family = self.outcome_.family
-        if is_classifier(self.estimator) and family != "bernoulli":
+        family = self.outcome_.likelihood
+        if is_classifier(self.estimator) and not family.value_is_conversion:
             raise _check.refuse(
-                "estimator", self.estimator, f"a classifier, but the value is {family}", "Use a regressor."
+                "estimator", self.estimator, f"a classifier, but the value is {family.name}", "Use a regressor."
             )
         self.value_ = self._fit(self.estimator, rows, rows.value)
-        if self.outcome_.cost_rule == "per_redemption" and family != "bernoulli":
+        if self.outcome_.needs_conversion:
             raise DataError(
                 "outcome.cost == 'per_redemption': a regressor of the value does not say who buys. Use Boosting or MLP.",
                 field="outcome.cost",
             )
-        if self.outcome_.cost_rule == "learned":
+        if self.outcome_.rule is None:
             base = self.cost_estimator if self.cost_estimator is not None else self.estimator
             if is_classifier(base) and not self.outcome_.cost_binary:
                 raise _check.refuse("cost_estimator", base, "a classifier, but costs are amounts", "Give a regressor.")
@@ -92,8 +92,8 @@ class Regressors(Model):
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         value = self._table(self.value_, x)
-        if self.outcome_.cost_rule != "learned":
-            return Response(value, value if self.outcome_.family == "bernoulli" else None, None)
+        if self.outcome_.rule is not None:
+            return Response(value, value if self.outcome_.likelihood.value_is_conversion else None, None)
         cost = np.maximum(self._table(self.cost_, x), 0)
         if not self.outcome_.control_cost:
             cost[:, 0] = 0
