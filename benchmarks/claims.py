@@ -18,7 +18,7 @@ from largesse.allocate import frontier
 from largesse.evaluate import outcome_curve
 from largesse.evaluate.bootstrap import mix_value
 from largesse.evaluate.truth import attainable_gain, true_value
-from largesse.models import DFCL, MLP, Decision, Schedule
+from largesse.models import DFCL, MLP, PPL, Schedule
 from largesse.models.decision.shrinkage import SHARES
 from largesse.models.selection import allowance, choose
 
@@ -140,7 +140,7 @@ def _without_noise(base: MLP, seed: int) -> list[float]:
     model = DFCL(base, strength=1.0, seed=seed)
     start = model.prepare(rct)
     tuned = [start.base.predict(x), model.learn_from(start, rct).predict(x)]
-    for decision in (Decision(), Decision(net_of="nothing", variance="plain")):
+    for decision in (PPL(), PPL.published()):
         tuned.append(model.set_params(schedule=LONG, decision=decision).learn_from(start, exact).predict(x))
     return [float(attainable_gain(menu, truth, budgets).mean()) for menu in tuned]
 

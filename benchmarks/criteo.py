@@ -26,7 +26,7 @@ BASE = "TSM-SL, RCT"
 
 def methods(seed: int) -> dict[str, object]:
     """Returns unfitted models by name, those of the papers first."""
-    from largesse.models import DFCL, DRM, DRP, MLP, Boosting, Decision
+    from largesse.models import DFCL, DRM, DRP, MLP, PPL, Boosting
 
     published = {"hidden": HIDDEN, "seed": seed}
     ours = MLP(members=1, hidden=HIDDEN, seed=seed)
@@ -42,7 +42,7 @@ def methods(seed: int) -> dict[str, object]:
     for kind in ("dpl", "difd", "ppl", "pifd"):
         base = MLP.published(data="rct", **published)
         found[f"DFCL-{kind.upper()}, our objective, same network"] = DFCL(
-            base, decision=Decision(kind=kind), strength=1.0, seed=seed
+            base, decision=PPL().changed(kind=kind), strength=1.0, seed=seed
         )
     both = MLP.published(data="both", **published)
     found["pool-then-tune, same network"] = DFCL(both, strength=1.0, seed=seed)

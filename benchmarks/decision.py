@@ -63,7 +63,7 @@ def cell(task: tuple[str, str, int]) -> str:
     """Fits what one world has not got yet and writes its gains after each method."""
     from largesse import simulate
     from largesse.evaluate.truth import attainable_gain
-    from largesse.models import DFCL, MLP, Boosting, Decision, Outcome, Steered
+    from largesse.models import DFCL, MLP, PPL, Boosting, Outcome, Steered
 
     scale, name, seed = task
     n_rct, n_obs = SCALES[scale]
@@ -104,7 +104,7 @@ def cell(task: tuple[str, str, int]) -> str:
             continue
         base = MLP.published(data=data, seed=seed) if net == "published" else MLP(members=1, data=data, seed=seed)
         whole = options.get("net_of") == "nothing"
-        model = DFCL(base, decision=Decision(**options), seed=seed, strength="cross-fit")
+        model = DFCL(base, decision=PPL().changed(**options), seed=seed, strength="cross-fit")
         two = start_of(net, data, model)
         start = time.perf_counter()
         if not options:

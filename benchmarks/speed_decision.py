@@ -19,12 +19,12 @@ import torch
 
 from benchmarks.cells import PAGES
 from largesse import simulate
-from largesse.models import MLP, Decision, Outcome, Schedule
+from largesse.models import MLP, DecisionLoss, Outcome, Schedule
 from largesse.models.decision.joint import frozen_menu, trial_rows
-from largesse.models.decision.losses import Objective
+from largesse.models.decision.losses import LOSSES, Objective, Trial
 from largesse.models.decision.shrinkage import target_budgets
 from largesse.models.nets.minibatch import train
-from largesse.models.two_stage.mlp import tensors
+from largesse.models.nets.rows import Rows
 
 ROWS, EPOCHS = 200_000, 5
 PUBLISHED = {"PPL": 1.26, "PIFD": 3.97}
@@ -37,18 +37,20 @@ def seconds(net, loss, batch: int, memory=None) -> float:
     return time.perf_counter() - start
 
 
-def epoch(net, rct, data, decision: Decision | None, batch: int) -> float:
+def epoch(net, rct, data, decision: DecisionLoss | None, batch: int) -> float:
     """Returns the seconds of one epoch from the same start, with a decision loss or without."""
-    x, t, value, cost, weight = data
-    twin, menu = copy.deepcopy(net), frozen_menu(net, x)
+    rows, outcomes = data, data.without_features()
+    twin, menu = copy.deepcopy(net), frozen_menu(net, rows.features)
     if decision is None:
-        return seconds(twin, lambda i: twin.loss(x[i], t[i], value[i], cost[i], weight[i]), batch)
-    objective = Objective(decision, trial_rows(rct, menu), target_budgets(rct, decision.budgets), net.value_scale)
+        return seconds(twin, lambda i: twin.loss(rows.take(i)), batch)
+    objective = Objective(
+        decision, Trial(trial_rows(rct), menu), target_budgets(rct, decision.budgets), net.value_scale
+    )
     objective.prime(*menu)
 
     def joint(i):
-        raw = twin(x[i])
-        return objective(*twin.menu(raw), i) + 0.1 * twin.logged(raw, t[i], value[i], cost[i], weight[i])
+        raw = twin(rows.features[i])
+        return objective(*twin.menu(raw), i) + 0.1 * twin.logged(raw, outcomes.take(i))
 
     return seconds(twin, joint, batch, objective)
 
@@ -70,10 +72,10 @@ def main() -> None:
         "squared error, free heads": MLP.published(schedule=Schedule(epochs=1)),
     }.items():
         base.set_params(outcome=Outcome.infer(rct)).fit(rct)
-        net, data = base.nets_[0], tensors(rct, base.arm_weighted)
+        net, data = base.nets_[0], Rows.of(rct, arm_weighted=base.arm_weighted)
         for batch in (1024, 8192):
             for budgets in (one, ()):
-                kinds = {"two": None, **{kind: Decision(kind=kind, budgets=budgets) for kind in ("ppl", "pifd")}}
+                kinds = {"two": None, **{kind: LOSSES[kind](budgets=budgets) for kind in ("ppl", "pifd")}}
                 times = [{k: epoch(net, rct, data, d, batch) for k, d in kinds.items()} for _ in range(EPOCHS)]
                 took = {k: float(np.median([one[k] for one in times])) for k in kinds}
                 cells = " | ".join(f"{took[k]:.2f} | {took[k] / took['two']:.2f}×" for k in ("ppl", "pifd"))

@@ -37,7 +37,7 @@ def cell(task: tuple[str, float, int, int]) -> str:
     from largesse.checks.trial_power import power
     from largesse.evaluate.comparison import Bootstrap, compare
     from largesse.evaluate.truth import attainable_gain
-    from largesse.models import DFCL, MLP, Decision, Outcome
+    from largesse.models import DFCL, MLP, PPL, Outcome
     from largesse.models.selection import choose
 
     kind, rate, size, seed = task
@@ -56,7 +56,7 @@ def cell(task: tuple[str, float, int, int]) -> str:
     model.outcome_ = Outcome.infer(train)
     start = model.prepare(train)
     gains = {METHODS[0]: gain(start.base)}
-    published = DFCL(base, decision=Decision(net_of="nothing", variance="plain"), strength=1.0, seed=seed)
+    published = DFCL(base, decision=PPL.published(), strength=1.0, seed=seed)
     gains[METHODS[1]] = gain(published.learn_from(start, train))
     model.learn_from(start, train)
     gains[METHODS[3]], strength = gain(model), model.strength_

@@ -20,7 +20,7 @@ from largesse.models.bilevel.bidfcl import BiDFCL
 from largesse.models.bilevel.bridge import Gates
 from largesse.models.bilevel.levels import Hypergradient
 from largesse.models.decision.dfcl import DFCL, Start
-from largesse.models.decision.losses import Decision
+from largesse.models.decision.losses import PPL
 from largesse.models.factors.dhcl import DPM, DRP
 from largesse.models.nets.hypergradient import Solver
 from largesse.models.outcome import Outcome
@@ -209,7 +209,7 @@ _ABLATION = {
         "ppl", gates=Gates(hidden=(128, 64, 32), start=1e-6, factual=True), hypergradient=_EXPLICIT
     ),
     "+ pseudo-labels, explicit": _bilevel("ppl", hypergradient=_EXPLICIT),
-    "budget-aware upper loss": _bilevel("ppl", decision=Decision()),
+    "budget-aware upper loss": _bilevel("ppl", decision=PPL()),
 }
 _SOLVER = {f"k = {k}, {n} steps": _solved(k, n) for k, n in ((1, 10), (5, 10), (5, 50), (10, 10), (10, 50))}
 _LOWER = "Bi-DFCL-PPL, lower level on RCT + OBS"

@@ -10,7 +10,10 @@ from .menu import Menu as Menu
 from .menu import Plan as Plan
 from .models.bilevel.bidfcl import BiDFCL as BiDFCL
 from .models.decision.dfcl import DFCL as DFCL
-from .models.decision.losses import Decision as Decision
+from .models.decision.losses import DIFD as DIFD
+from .models.decision.losses import DPL as DPL
+from .models.decision.losses import PIFD as PIFD
+from .models.decision.losses import PPL as PPL
 from .models.decision.residual import Steered as Steered
 from .models.factors.dhcl import DPM as DPM
 from .models.factors.dhcl import DRM as DRM
@@ -30,16 +33,19 @@ __version__: str
 
 __all__ = [
     "DFCL",
+    "DIFD",
+    "DPL",
     "DPM",
     "DRM",
     "DRP",
     "DUM",
     "MLP",
+    "PIFD",
+    "PPL",
     "BiDFCL",
     "Boosting",
     "Calibrated",
     "Corrected",
-    "Decision",
     "Encoder",
     "Logs",
     "Menu",

@@ -332,6 +332,10 @@ class TestRefusals:
             ("{mlp = {hidden = [0]}}", r"mlp\.hidden == \(0,\): must be a list"),
             ("{mlp = {hidden = 3}}", r"mlp\.hidden == 3: must be a list"),
             ("{dfcl = {decision = 'pll'}}", r"dfcl\.decision == 'pll': must be one of 'ppl', 'pifd'"),
+            (
+                "{dfcl = {decision = 'difd', temperature = 0.2}}",
+                r"dfcl\.temperature: does not exist where decision is 'difd'",
+            ),
             ("{lightgbm = {rate = 'fast'}}", r"lightgbm\.rate == 'fast': must be a number"),
         ],
     )

@@ -30,7 +30,7 @@ from largesse.models import (
     Schedule,
 )
 from largesse.models.baselines.balanced import targeted
-from largesse.models.baselines.base import Baseline, Sample, errors, factual, mean, table, taken
+from largesse.models.baselines.base import Baseline, errors, factual, in_units, mean, table, taken
 from largesse.models.baselines.debiased import Debias, debiased
 from largesse.models.baselines.distilled import Taught, apart
 from largesse.models.baselines.lookahead import Upper
@@ -39,6 +39,7 @@ from largesse.models.baselines.weighted import doubly_robust
 from largesse.models.nets.balance import imbalance, mmd, wasserstein
 from largesse.models.nets.checkpoint import Keeper, keeper
 from largesse.models.nets.minibatch import train
+from largesse.models.nets.rows import Rows
 from largesse.models.outcome import Outcome
 from largesse.models.registry import AUTO, BASELINES, TUNED, Settings, make
 from largesse.policy.saved import model_state, restored
@@ -53,6 +54,11 @@ from tests.common.worlds import orders
 FAST = Schedule(epochs=1, least=36, batch=128, rate=1e-2)
 FULL = Schedule(epochs=1, least=100, batch=128, rate=5e-3)
 SMALL = {"hidden": (16, 8), "schedule": FAST}
+
+
+def rows_of(t: torch.Tensor, y: torch.Tensor, share: torch.Tensor, weight: torch.Tensor) -> Rows:
+    """Rows with outcomes y (N, 2): value and cost."""
+    return Rows(treatment=t, value=y[:, 0], cost=y[:, 1], weight=weight, share=share)
 
 
 def spec(name: str, both: bool, build: Callable[..., Model], **how: object) -> Spec:
@@ -240,7 +246,7 @@ class TestWeighted:
     def test_the_loss_of_ips_as_transcribed(self, pair: tuple[Logs, Logs]):
         rct, obs = pair[0], replace(pair[1], weight=np.random.default_rng(0).uniform(1, 3, pair[1].n))
         plan = planned(IPS(**SMALL), rct, obs)
-        rows = Sample.of(obs, (plan.net.value_scale, plan.net.cost_scale))
+        rows = in_units(plan.net, obs)
         weight = obs.weights / propensities(obs, "fitted", 0.01)
         each = errors(table(plan.net(rows.x)), rows).detach().numpy()
         assert number(plan.loss(torch.arange(obs.n))) == pytest.approx((weight * each).sum() / weight.sum(), rel=1e-4)
@@ -267,11 +273,11 @@ class TestWeighted:
         expected = torch.zeros(50)
         for j in range(3):  # the mean over which treatment was taken
             t = torch.full((50,), j)
-            rows = Sample(torch.zeros(50, 1), t, truth[:, :, j], torch.ones(50), torch.ones(50))
+            rows = rows_of(t, truth[:, :, j], torch.ones(50), torch.ones(50))
             expected += p[:, j] * doubly_robust(found, residual, rows, 1 / p[:, j])
         torch.testing.assert_close(expected, ideal)
         # With the right residual no propensity is needed.
-        rows = Sample(torch.zeros(50, 1), t, truth[:, :, 2], torch.ones(50), torch.ones(50))
+        rows = rows_of(t, truth[:, :, 2], torch.ones(50), torch.ones(50))
         torch.testing.assert_close(doubly_robust(found, truth - found, rows, torch.full((50,), 7.0)), ideal)
 
     def test_prediction_and_imputation_do_not_push_each_other(self, pair: tuple[Logs, Logs]):
@@ -280,10 +286,12 @@ class TestWeighted:
         plan.loss(i).backward()
         both = {name: p.grad.clone() for name, p in plan.module.named_parameters()}
         net, other = plan.module["prediction"], plan.module["imputation"]
-        x, rows = torch.tensor(pair[1].x), Sample.of(pair[1], (net.value_scale, net.cost_scale))
+        x, rows = torch.tensor(pair[1].x), in_units(net, pair[1])
         p = torch.tensor(propensities(pair[1], "fitted", 0.01), dtype=torch.float32)[i]
         found, residual, batch = table(net(x[i])).detach(), table(other(x[i])), rows.take(i)
-        off = (((taken(residual, batch.t) - (batch.y - taken(found, batch.t))) ** 2).sum(1) / p).mean() / 3
+        off = (
+            ((taken(residual, batch.treatment) - (batch.outcomes - taken(found, batch.treatment))) ** 2).sum(1) / p
+        ).mean() / 3
         slopes = torch.autograd.grad(off, list(other.parameters()))
         for (name, _), slope in zip(other.named_parameters(), slopes, strict=True):
             torch.testing.assert_close(both[f"imputation.{name}"], slope, rtol=1e-4, atol=1e-6)
@@ -357,7 +365,7 @@ class TestRepresentation:
         h = t / read - (1 - t) / (1 - read)
         expected = sum((y[:, k] - (q[np.arange(40), k, t] + epsilon[k] * h)) ** 2 for k in range(2))
         one = torch.ones(40)
-        rows = Sample(torch.zeros(40, 1), torch.tensor(t), torch.tensor(y), one, one)
+        rows = rows_of(torch.tensor(t), torch.tensor(y), one, one)
         two = torch.tensor(np.column_stack([1 - g, g]))
         found = targeted(torch.tensor(q), two, torch.tensor(epsilon)[:, None], rows)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
@@ -368,7 +376,7 @@ class TestRepresentation:
         t = torch.tensor(rng.integers(0, 3, 400))
         y, q = (torch.tensor(rng.normal(size=size)) for size in ((400, 2), (400, 2, 3)))
         g = torch.tensor(rng.uniform(0.2, 1, (400, 3))).softmax(1)
-        rows = Sample(torch.zeros(400, 1), t, y, torch.ones(400), torch.ones(400))
+        rows = rows_of(t, y, torch.ones(400), torch.ones(400))
         epsilon = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
         best = torch.optim.LBFGS([epsilon], max_iter=100, line_search_fn="strong_wolfe", tolerance_grad=1e-10)
 
@@ -424,7 +432,7 @@ class TestDistilled:
         with torch.no_grad():
             log.value.bias += 0.1  # three treatments: ‖θ_trial - θ_log‖² = .03
         pooled = pair[0] | pair[1]
-        rows, i = Sample.of(pooled, (trial.value_scale, trial.cost_scale)), torch.tensor([3, 5, 1000, 1500, 950])
+        rows, i = in_units(trial, pooled), torch.tensor([3, 5, 1000, 1500, 950])
         each = [
             errors(table((trial if k < 900 else log)(rows.x[k : k + 1])), rows.take(torch.tensor([k])))[0] for k in i
         ]
@@ -472,7 +480,7 @@ class TestBilevel:
         found, residual = (torch.randn(30, 2, 3, generator=draw, dtype=torch.float64) for _ in range(2))
         y, t = torch.randn(30, 2, generator=draw, dtype=torch.float64), torch.randint(3, (30,), generator=draw)
         weight = torch.rand(30, generator=draw, dtype=torch.float64)
-        rows = Sample(torch.zeros(30, 1), t, y, torch.ones(30, dtype=torch.float64), weight)
+        rows = rows_of(t, y, torch.ones(30, dtype=torch.float64), weight)
         e = np.array([((found[i, :, t[i]] - y[i]) ** 2).sum() for i in range(30)])
         w = weight.numpy()
         if loss == "ips":
@@ -486,12 +494,12 @@ class TestBilevel:
     def test_the_upper_level_of_autodebias_starts_at_the_plain_loss(self, pair: tuple[Logs, Logs]):
         rct, obs = pair
         plan = planned(AutoDebias(imputation=0.0, **SMALL), rct, obs)
-        rows = Sample.of(obs, (plan.net.value_scale, plan.net.cost_scale))
-        phi = Debias(plan.net, Sample.of(rct, (plan.net.value_scale, plan.net.cost_scale)))
+        rows = in_units(plan.net, obs)
+        phi = Debias(plan.net, in_units(plan.net, rct))
         w, v, m = phi(plan.net.standardise(rows.x), rows)
         assert number((w - 1).abs().max()) == number((v - 1).abs().max()) == 0
-        torch.testing.assert_close(taken(m, rows.t), rows.y)
-        untaken = m[rows.t != 2][:, 0, 2] * plan.net.value_scale
+        torch.testing.assert_close(taken(m, rows.treatment), rows.outcomes)
+        untaken = m[rows.treatment != 2][:, 0, 2] * plan.net.value_scale
         mean = rct.value[rct.treatment == 2].mean()
         np.testing.assert_allclose(untaken.detach().numpy(), mean, rtol=1e-4)
         assert isinstance(plan.memory, Upper)
@@ -510,7 +518,7 @@ class TestBilevel:
         model = AutoDebias(upper_rate=0.06, hidden=(16, 8), schedule=Schedule(epochs=1, least=150, batch=512))
         plan = planned(model, rct, tilted)
         train(plan.module, plan.loss, plan.rows, model.schedule, 0)
-        rows = Sample.of(tilted, (plan.net.value_scale, plan.net.cost_scale))
+        rows = in_units(plan.net, tilted)
         weight = plan.memory.phi(plan.net.standardise(rows.x), rows)[0].detach().numpy()
         assert weight[wrong].mean() < 0.8 * weight[~wrong].mean()
 
@@ -525,11 +533,11 @@ class TestBilevel:
 
     def test_propensities_of_ltd_are_clipped(self, pair: tuple[Logs, Logs]):
         plan = planned(LTD(loss="ips", clip=0.3, upper_rate=1e-12, **SMALL), *pair)
-        rows, i = Sample.of(pair[1], (plan.net.value_scale, plan.net.cost_scale)), torch.arange(300)
+        rows, i = in_units(plan.net, pair[1]), torch.arange(300)
         batch = rows.take(i)
-        p = plan.memory.phi(batch.x).gather(1, batch.t[:, None])[:, 0]
+        p = plan.memory.phi(batch.features).gather(1, batch.treatment[:, None])[:, 0]
         assert number(p.min()) < 0.2
-        wanted = mean(1 / p.clamp(0.3), errors(table(plan.net(batch.x)), batch))
+        wanted = mean(1 / p.clamp(0.3), errors(table(plan.net(batch.features)), batch))
         assert number(plan.loss(i)) == pytest.approx(number(wanted), rel=1e-5)
 
     def test_the_pseudo_labels_of_autodebias_as_transcribed(self, pair: tuple[Logs, Logs]):

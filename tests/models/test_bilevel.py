@@ -15,13 +15,27 @@ from largesse.allocate import solve
 from largesse.errors import DataError
 from largesse.logs import Logs
 from largesse.menu import Menu
-from largesse.models import DFCL, DPM, MLP, BiDFCL, Boosting, Decision, Gates, Hypergradient, Outcome, Schedule, Solver
+from largesse.models import (
+    DFCL,
+    DPM,
+    MLP,
+    PPL,
+    BiDFCL,
+    Boosting,
+    DecisionLoss,
+    Gates,
+    Hypergradient,
+    Outcome,
+    Schedule,
+    Solver,
+)
 from largesse.models.bilevel.bridge import Bridge, Opened
-from largesse.models.bilevel.levels import Levels, LowerRows
+from largesse.models.bilevel.levels import Levels
 from largesse.models.decision.joint import Joint, trial_rows
+from largesse.models.decision.losses import LOSSES
 from largesse.models.nets.hypergradient import implicit
 from largesse.models.nets.response import ResponseNet
-from largesse.models.two_stage.mlp import tensors
+from largesse.models.nets.rows import Rows
 from largesse.policy.saved import model_state, restored
 from tests.common.worlds import WORLDS, orders, profits
 
@@ -58,17 +72,22 @@ def same(a: Menu, b: Menu) -> None:
 
 def levels(
     rct: Logs, obs: Logs, net: ResponseNet, gates: Gates = Gates(hidden=(8,)), how: Hypergradient = FEW,  # noqa: B008
-    told: tuple[np.ndarray, ...] | None = None, decision: Decision = Decision(),  # noqa: B008
+    told: tuple[np.ndarray, ...] | None = None, decision: DecisionLoss = PPL(),  # noqa: B008
 ) -> Levels:  # fmt: skip
-    x, t, value, cost, weight = tensors(obs, arm_weighted=False)
     rng = np.random.default_rng(3)
     told = told or (rng.normal(size=(obs.n, obs.n_treatments)), rng.random((obs.n, obs.n_treatments)))
     said = [torch.tensor(a, dtype=torch.float32) for a in told]
-    rows = LowerRows(x, t, value, cost, weight, torch.ones(obs.n), (said[0], None, said[1]))
+    lower = Rows.of(obs, observed=torch.ones(obs.n)), (said[0], None, said[1])
     torch.manual_seed(1)
     bridge = Bridge(gates, obs.x.shape[1], obs.n_treatments)
-    trial = Joint(net, tensors(rct, False), trial_rows(rct), decision, 0.1, (0.2, 0.5))
-    return Levels(net, bridge, rows, trial, how, seed=0)
+    trial = Joint(net, trial_rows(rct), decision, 0.1, (0.2, 0.5))
+    return Levels(net, bridge, lower, trial, how, seed=0)
+
+
+def loss_of(both: Levels, i: torch.Tensor, gates: Opened) -> torch.Tensor:
+    """The loss of some rows of the lower level with these gates."""
+    rows, teacher = both.batch(i)
+    return both.loss(both.both(rows.features, rows.observed), (rows, teacher), gates)
 
 
 def plain_net(m: int = 3, seed: int = 0) -> ResponseNet:
@@ -83,13 +102,13 @@ class TestLowerLevel:
         both = levels(rct, obs, net)
         i, rng = torch.arange(100), np.random.default_rng(0)
         w = [torch.tensor(rng.random((100, 3)), dtype=torch.float32) for _ in range(2)]
-        loss = both.loss(both.both(both.rows.x[i], both.rows.logged[i]), i, Opened(w[0], w[1], torch.ones(100, 3)))
+        loss = loss_of(both, i, Opened(w[0], w[1], torch.ones(100, 3)))
         # An independent transcription: r_cf = w r_teacher + (1 - w) r_target, row by row.
         heads = [a.detach().squeeze().numpy() for a in net(both.rows.x[i])]
         total = 0.0
         for k in range(100):
             for column, head, told, gate in zip(
-                (obs.value, obs.cost), heads, (both.rows.told[0], both.rows.told[2]), w, strict=True
+                (obs.value, obs.cost), heads, (both.teacher[0], both.teacher[2]), w, strict=True
             ):
                 total += (column[k] - head[k, obs.treatment[k]]) ** 2
                 for j in set(range(3)) - {int(obs.treatment[k])}:
@@ -149,10 +168,8 @@ class TestLowerLevel:
         rct, obs, net = profits(200), profits(200, seed=5), plain_net(3)
         both, i, half = levels(rct, obs, net), torch.arange(200), torch.full((200, 3), 0.5)
         both.rows.weight[:100] = 0.0
-        loss = both.loss(both.both(both.rows.x[i], both.rows.logged[i]), i, Opened(half, half, half))
-        rest = both.loss(
-            both.both(both.rows.x[100:], both.rows.logged[100:]), i[100:], Opened(*(g[100:] for g in (half,) * 3))
-        )
+        loss = loss_of(both, i, Opened(half, half, half))
+        rest = loss_of(both, i[100:], Opened(*(g[100:] for g in (half,) * 3)))
         assert float(loss.detach()) == pytest.approx(float(rest.detach()) / 2, rel=1e-5)
 
     @pytest.mark.parametrize("data", ["both", "obs"])
@@ -160,11 +177,11 @@ class TestLowerLevel:
         rct = replace(orders(300), weight=np.random.default_rng(0).uniform(1, 3, 300), propensity="uniform")
         obs = replace(orders(500, seed=2, design="obs"), weight=np.random.default_rng(1).uniform(1, 3, 500))
         one = model(base=base(data=data), teacher=Boosting(rounds=5), schedule=SHORT).fit(rct, obs)
-        rows, pooled = one._lower_rows(rct, obs), rct | obs if data == "both" else obs
+        (rows, teacher), pooled = one._lower_rows(rct, obs), rct | obs if data == "both" else obs
         np.testing.assert_array_equal(rows.x.numpy(), pooled.x)
-        assert rows.logged.tolist() == [0.0] * (pooled.n - obs.n) + [1.0] * obs.n
+        assert rows.observed.tolist() == [0.0] * (pooled.n - obs.n) + [1.0] * obs.n
         np.testing.assert_allclose(rows.weight.numpy(), pooled.weights / pooled.weights.mean(), rtol=1e-5)
-        np.testing.assert_allclose(rows.told[0].numpy(), one.teacher_.predict(pooled.x).value, rtol=1e-5)
+        np.testing.assert_allclose(teacher[0].numpy(), one.teacher_.predict(pooled.x).value, rtol=1e-5)
 
     def test_a_teacher_who_knows_the_cost_rule_teaches_costs_to_one_who_does_not(self):
         rct, obs = orders(300), orders(500, seed=2, design="obs")
@@ -172,25 +189,23 @@ class TestLowerLevel:
             rct, obs
         )
         assert one.teacher_.outcome_.cost_rule == "per_redemption"
-        paid = one._lower_rows(rct, obs).told[2]
+        paid = one._lower_rows(rct, obs)[1][2]
         assert paid is not None
         np.testing.assert_allclose(paid.numpy(), one.teacher_.predict((rct | obs).x).cost, rtol=1e-5)
 
     def test_outcomes_of_the_trial_always_count_and_those_of_the_log_by_their_weight(self):
         rct, obs, net = profits(200), profits(200, seed=5), plain_net(3)
         both = levels(rct, obs, net)
-        both.rows.logged[:50] = 0.0
+        both.rows.observed[:50] = 0.0
         i, shut = torch.arange(100), torch.zeros(100, 3)
-        outputs = both.both(both.rows.x[i], both.rows.logged[i])
-        loss = both.loss(outputs, i, Opened(shut, shut, shut))  # log rows weigh 0, nothing follows the teacher
-        each = net.each(net(both.rows.x[i]), both.rows.treatment[i], both.rows.value[i], both.rows.cost[i])
+        loss = loss_of(both, i, Opened(shut, shut, shut))  # log rows weigh 0, nothing follows the teacher
+        each = net.each(net(both.rows.x[i]), both.rows.take(i))
         assert float(loss.detach()) == pytest.approx(float(each[:50].sum().detach()) / 100, rel=1e-5)
 
 
 class TestUpperLevel:
     @pytest.mark.parametrize("form", ["implicit", "explicit"])
-    @pytest.mark.parametrize("by", ["unit", "arm"])
-    def test_gates_open_to_a_teacher_who_is_right_and_shut_to_one_who_is_wrong(self, by: str, form: str):
+    def test_gates_open_to_a_teacher_who_is_right_and_shut_to_one_who_is_wrong(self, form: str):
         rng = np.random.default_rng(0)
 
         def rows(n: int, bias: float) -> Logs:
@@ -213,7 +228,7 @@ class TestUpperLevel:
                 rct, obs
             )
             how = Hypergradient(form=form, every=1, batch=2000, rate=0.1, solver=Solver(iterations=10))  # type: ignore[arg-type]
-            gates = Gates(by=by, rate=0.03, hidden=(8,))  # type: ignore[arg-type]
+            gates = Gates(rate=0.03, hidden=(8,))
             both = levels(rct, obs, start.nets_[0], gates, how, (told, cost))
             for k in range(40):
                 both(torch.arange(k * 100, (k + 1) * 100))
@@ -235,7 +250,7 @@ class TestUpperLevel:
 
         monkeypatch.setattr("largesse.models.bilevel.levels.implicit", spy)
         both, i = levels(rct, obs, net, how=Hypergradient(every=1, rate=0.1)), torch.arange(50)
-        value = both.loss(both.both(both.rows.x[i], both.rows.logged[i]), i, both.bridge(both.rows.x[i]).detached())
+        value = loss_of(both, i, both.bridge(both.rows.x[i]).detached())
         slopes = torch.autograd.grad(value, list(net.parameters()))
         both(i)
         both(i)
@@ -248,7 +263,7 @@ class TestUpperLevel:
     def test_the_prediction_loss_stands_beside_the_decision_loss(self, monkeypatch):
         rct, obs = orders(400), orders(600, seed=2, design="obs")
         found = [
-            model(alpha=a, gates=Gates(by="arm", rate=0.01), teacher=Boosting(rounds=5))
+            model(alpha=a, gates=Gates(rate=0.01, hidden=(8,)), teacher=Boosting(rounds=5))
             .fit(rct, obs)
             .gates_of(obs.x[:1])
             .value
@@ -256,20 +271,15 @@ class TestUpperLevel:
         ]
         assert np.abs(found[0] - found[1]).max() > 1e-3
 
-    def test_gates_that_are_fixed_or_drawn_back_stay(self):
+    def test_gates_that_are_fixed_stay(self):
         rct, obs = orders(800), orders(1500, seed=2, design="obs")
         still = model(gates=Gates(by="fixed", start=0.3)).fit(rct, obs)
         np.testing.assert_allclose(still.gates_of(obs.x).value, 0.3, rtol=1e-5)
         assert len(still.solves_[0].residual) == 0
-        moves = []
-        for pull in (0.0, 100.0):
-            free = model(gates=Gates(by="arm", rate=0.01, pull=pull)).fit(rct, obs)
-            moves.append(float(np.abs(free.gates_of(obs.x).value - 0.5).mean()))
-        assert moves[1] < 0.5 * moves[0]
 
     def test_the_weights_of_logged_outcomes_move_only_if_asked(self):
         rct, obs = orders(800), orders(1500, seed=2, design="obs")
-        off, on = (model(gates=Gates(by="arm", rate=0.01, factual=f)).fit(rct, obs) for f in (False, True))
+        off, on = (model(gates=Gates(rate=0.01, hidden=(8,), factual=f)).fit(rct, obs) for f in (False, True))
         assert (off.gates_of(obs.x).logged == 1).all()
         untouched = Bridge(Gates(factual=True), 4, 3)(torch.randn(5, 4)).logged
         torch.testing.assert_close(untouched, torch.ones(5, 3))  # they begin as they are
@@ -301,7 +311,7 @@ class TestModel:
     @pytest.mark.parametrize("kind", ["ppl", "pifd"])
     def test_any_number_of_treatments_and_several_budgets(self, kind: str, m: int):
         rct, obs = orders(900, m), orders(1200, m, seed=2, design="obs")
-        found = model(decision=Decision(kind=kind, budgets=(0.05, 0.1, 0.3)), tune=False).fit(rct, obs)  # type: ignore[arg-type]
+        found = model(decision=LOSSES[kind](budgets=(0.05, 0.1, 0.3)), tune=False).fit(rct, obs)
         assert found.budgets_ == (0.05, 0.1, 0.3)
         assert found.predict(rct.x).value.shape == (900, m)
 
@@ -364,7 +374,7 @@ class TestModel:
         own, told = one.target_.predict(rct.x).value, one.teacher_.predict(rct.x).value
         np.testing.assert_allclose(one.predict(rct.x).value, 0.75 * told + 0.25 * own, rtol=1e-5)
 
-    @pytest.mark.parametrize("how", [{"tune": True}, {"strength": 0.5, "gates": Gates(by="arm", factual=True)}])
+    @pytest.mark.parametrize("how", [{"tune": True}, {"strength": 0.5, "gates": Gates(factual=True)}])
     def test_it_is_saved_with_its_gates(self, how: dict[str, Any]):
         rct, obs = orders(600), orders(900, seed=2, design="obs")
         one = model(**how).fit(rct, obs)
@@ -408,7 +418,7 @@ class TestModel:
             model(teacher=DPM()).fit(rct, obs)
         with pytest.raises(DataError, match=r"strength == 0\.5.*Set strength=1"):
             model(teacher=MLP.published(data="rct", hidden=(8,), schedule=FAST), strength=0.5).fit(rct, obs)
-        for name in ("by", "start", "rate", "pull"):
+        for name in ("by", "start", "rate"):
             with pytest.raises(DataError, match=f"gates.{name}"):
                 Gates(**{name: -1.0})  # type: ignore[arg-type]
         for name in ("form", "every", "assumed", "rate", "batch"):

@@ -23,9 +23,10 @@ from largesse.models import DPM, DRM, DRP, DUM, FullBatch
 from largesse.models.base import Model
 from largesse.models.factors import base as factor_base
 from largesse.models.factors.dhcl import falling_steps
-from largesse.models.factors.losses import DPMLoss, DRMLoss, DRPLoss, DUMLoss, Rows, ScoreNet, gradient_error
+from largesse.models.factors.losses import DPMLoss, DRMLoss, DRPLoss, DUMLoss, ScoreNet, gradient_error
 from largesse.models.nets.checkpoint import Keeper
 from largesse.models.nets.full_batch import send_back, train_full_batch
+from largesse.models.nets.rows import Rows
 from largesse.policy.saved import model_state, restored
 
 LOSSES = {"DUM": DUMLoss, "DRP": DRPLoss, "DRM": DRMLoss, "DPM": DPMLoss}
@@ -58,9 +59,7 @@ def planted(n: int, seed: int, m: int = 2, noise: float = 1.0) -> tuple[Logs, Me
 
 
 def rows_of(logs: Logs) -> Rows:
-    share = logs.inverse_propensity / logs.total_weight
-    columns = (torch.tensor(a) for a in (share, logs.weights, logs.value, logs.cost))
-    return Rows(torch.tensor(logs.treatment, dtype=torch.int64), *columns, logs.n_treatments)
+    return Rows.of(logs, unit_weight=logs.total_weight, dtype=torch.float64)
 
 
 def weighted(logs: Logs, seed: int = 0) -> Logs:
@@ -162,9 +161,8 @@ def test_a_loss_is_unbiased_over_assignments(name: str):
 
 
 def test_the_ratio_has_no_pole():
-    rows = Rows(
-        torch.tensor([1, 1, 0]), *(torch.tensor(a).double() for a in ([1, 1, 1], [1, 1, 1], [1, -1, 0], [1, 1, 0]))
-    )
+    one, value, cost = (torch.tensor(a).double() for a in ([1, 1, 1], [1, -1, 0], [1, 1, 0]))
+    rows = Rows(treatment=torch.tensor([1, 1, 0]), value=value, cost=cost, weight=one, share=one, inverse=one)
     at = [float(DRMLoss(rows)(torch.tensor([[s], [-s], [0.0]]).double(), slice(0, 3))) for s in np.linspace(-2, 2, 101)]
     assert (np.diff(at) < 0).all(), "the more value, the less loss: through zero too"
 

@@ -22,11 +22,12 @@ from largesse.models import (
     DUM,
     HRC,
     MLP,
+    PIFD,
+    PPL,
     Boosting,
     Calibrated,
     CausalForest,
     Corrected,
-    Decision,
     FullBatch,
     Model,
     Outcome,
@@ -74,7 +75,7 @@ SPECS = (
         "Ridge S", lambda: Regressors(Ridge(), strategy="S"), ("orders", "baskets", "counts", "profits", "visits"), True
     ),
     Spec("DFCL", lambda: DFCL(TINY, schedule=FAST)),
-    Spec("DFCL, PIFD", lambda: DFCL(TINY, decision=Decision(kind="pifd"), strength=1.0, schedule=FAST), factor=True),
+    Spec("DFCL, PIFD", lambda: DFCL(TINY, decision=PIFD(), strength=1.0, schedule=FAST), factor=True),
     Spec("Steered trees", lambda: Steered(Boosting(rounds=10), by="trees", strength=0.5)),
     Spec("Steered network", lambda: Steered(Boosting(rounds=10), by="network", schedule=FAST)),
     Spec("Steered arms", lambda: Steered(TINY, by="arms", strength=1.0, schedule=FAST)),
@@ -525,7 +526,7 @@ def test_steering_by_trees_where_rows_are_few_or_money_is_large():
 def test_a_checkpoint_of_another_task_is_not_taken_over(tmp_path):
     logs = orders(900)
     outcomes = [replace(Outcome.infer(logs), amounts=amounts) for amounts in ((0.0, 1.0, 2.0), (0.0, 3.0, 1.0))]
-    how = {"decision": Decision(budgets=(0.2,)), "strength": 1.0, "schedule": FAST}
+    how = {"decision": PPL(budgets=(0.2,)), "strength": 1.0, "schedule": FAST}
     kept = [DFCL(TINY, outcome=o, checkpoint=str(tmp_path / "kept"), **how).fit(logs).predict(logs.x) for o in outcomes]
     anew = DFCL(TINY, outcome=outcomes[1], **how).fit(logs).predict(logs.x)
     np.testing.assert_array_equal(kept[1].value, anew.value)

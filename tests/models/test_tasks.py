@@ -13,9 +13,10 @@ from largesse.models import MLP, Outcome, Schedule
 from largesse.models.nets.balance import imbalance
 from largesse.models.nets.minibatch import train, weights_from
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 from largesse.models.nets.tasks import Tasks, Weighted, learner
 from largesse.models.two_stage import mlp
-from largesse.models.two_stage.mlp import scales_of, start, tensors
+from largesse.models.two_stage.mlp import scales_of, start
 from largesse.policy.saved import model_state, restored
 from tests.common.worlds import WORLDS, orders, profits
 
@@ -23,15 +24,12 @@ FAST = Schedule(epochs=2, least=150, batch=256)
 LEARNED = Tasks(weights="learned")
 
 
-def begun(logs, tasks: Tasks = LEARNED) -> tuple[Weighted, tuple[torch.Tensor, ...]]:
+def begun(logs, tasks: Tasks = LEARNED) -> tuple[Weighted, Rows]:
     """Returns a network that is about to learn some rows, and those rows."""
-    x, t, value, cost, weight = tensors(logs, arm_weighted=False)
+    rows = Rows.of(logs, observed=torch.zeros(logs.n))
     with weights_from(0):
-        net = ResponseNet(
-            x.shape[1], logs.n_treatments, Outcome.infer(logs), (16, 8), False, scales_of(value, cost), 0.1
-        )
-    start(net, logs, x)
-    rows = (x, t, value, cost, weight, torch.zeros(logs.n))
+        net = ResponseNet(logs.x.shape[1], logs.n_treatments, Outcome.infer(logs), (16, 8), False, scales_of(rows), 0.1)
+    start(net, logs, rows.features)
     whole, _ = learner(tasks, net, rows)
     assert isinstance(whole, Weighted)
     return whole, rows
@@ -53,7 +51,7 @@ def test_a_network_of_a_probability_starts_at_the_mean(shares: bool):
 
 def means(whole: Weighted, rows) -> torch.Tensor:
     with torch.no_grad():
-        return whole._means(whole.net.represent(rows[0]), *rows[1:])
+        return whole._means(whole.net.represent(rows.features), rows)
 
 
 @pytest.mark.parametrize("world", sorted(WORLDS))
@@ -79,16 +77,14 @@ def test_weights_begin_where_nothing_pulls_at_them(world: str):
     logs = WORLDS[world]()
     whole, rows = begun(replace(logs, weight=1 + (logs.x[:, 0] > 0), propensity="observed"))
     whole.eval()
-    whole.loss(*rows).backward()
+    whole.loss(rows).backward()
     assert whole.log_variance is not None
     assert whole.log_variance.shape == (2,)
     assert float(whole.log_variance.grad.abs().max()) < 1e-5
     torch.testing.assert_close(whole.log_variance.detach().exp(), 2 * means(whole, rows))
-    x, t, value, cost, weight, observed = rows
-    value_loss, other = whole.net.tasks(whole.net(x, observed), t, value, cost)
-    expected = [
-        (weight * loss).sum() / weight.sum() for loss in (value_loss - whole.net.value_heads.least(value), other)
-    ]
+    value_loss, other = whole.net.tasks(whole.net(rows.features, rows.observed), rows)
+    losses, weight = (value_loss - whole.net.value_heads.least(rows.value), other), rows.weight
+    expected = [(weight * loss).sum() / weight.sum() for loss in losses]
     torch.testing.assert_close(means(whole, rows), torch.stack(expected).detach())
 
 
@@ -96,7 +92,7 @@ def test_a_task_that_cannot_be_foreseen_counts_less():
     logs = profits(4000)
     noise = 50 * np.random.default_rng(0).normal(size=logs.n)
     whole, rows = begun(replace(logs, value=logs.value + noise, propensity="observed"))
-    train(whole, lambda i: whole.loss(*(part[i] for part in rows)), logs.n, Schedule(least=600), 0)
+    train(whole, lambda i: whole.loss(rows.take(i)), logs.n, Schedule(least=600), 0)
     left = means(whole, rows)
     s = whole.log_variance.detach()
     assert left[0] > 3 * left[1]
@@ -106,7 +102,7 @@ def test_a_task_that_cannot_be_foreseen_counts_less():
 def test_one_task_has_nothing_to_be_weighed_against():
     whole, rows = begun(orders())
     assert whole.log_variance is None
-    torch.testing.assert_close(whole.eval().loss(*rows), whole.net.loss(*rows))
+    torch.testing.assert_close(whole.eval().loss(rows), whole.net.loss(rows))
 
 
 def test_without_options_it_is_the_network_itself():
@@ -114,7 +110,7 @@ def test_without_options_it_is_the_network_itself():
     net, loss = learner(Tasks(), whole.net.eval(), rows)
     assert net is whole.net
     i = torch.arange(100)
-    torch.testing.assert_close(loss(i), whole.net.loss(*(part[i] for part in rows)), rtol=0, atol=0)
+    torch.testing.assert_close(loss(i), whole.net.loss(rows.take(i)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("distance", ["mmd", "wasserstein"])
@@ -147,15 +143,14 @@ def test_rows_of_the_trial_do_not_count_in_the_balance():
     x = np.concatenate([np.tile(same, (3, 1)), logs.x + 3 * logs.treatment[:, None]]).astype(np.float32)
     value, cost = (np.concatenate([np.tile(y[:100], 3), y]).astype(np.float32) for y in (logs.value, logs.cost))
     observed = (np.arange(len(x)) < 300).astype(np.float32)
-    rows = (
-        torch.tensor(x),
-        torch.tensor(arms).long(),
-        *map(torch.tensor, (value, cost, np.ones_like(value), observed)),
+    v, c, one, logged = map(torch.tensor, (value, cost, np.ones_like(value), observed))
+    rows = Rows(
+        x=torch.tensor(x), treatment=torch.tensor(arms).long(), value=v, cost=c, weight=one, share=one, observed=logged
     )
     every = torch.arange(len(x))
     plain, balanced = (learner(Tasks(balance=b), net, rows)[1](every) for b in (0.0, 5.0))
     assert balanced.item() == pytest.approx(plain.item(), rel=1e-4)
-    mixed = (*rows[:5], torch.ones(len(x)))
+    mixed = replace(rows, observed=torch.ones(len(x)))
     assert learner(Tasks(balance=5.0), net, mixed)[1](every).item() > plain.item() + 0.1
 
 

@@ -15,7 +15,7 @@ from largesse.frames import Encoder, Roles
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models.decision.dfcl import DFCL
-from largesse.models.decision.losses import Decision
+from largesse.models.decision.losses import PPL
 from largesse.models.decision.residual import Steered
 from largesse.models.factors.dhcl import DPM
 from largesse.models.nets.full_batch import FullBatch
@@ -411,7 +411,7 @@ def learners():
         "calibrated mlp": Calibrated(MLP(hidden=(8,), members=1, schedule=quick)),
         "calibrated boosting": Calibrated(boost),
         "steps": DPM(hidden=(8,), members=2, training=FullBatch(steps=15), on_step=lambda *a: None),
-        "tuned": DFCL(mlp, decision=Decision(budgets=(0.2,)), strength=0.5, schedule=quick),
+        "tuned": DFCL(mlp, decision=PPL(budgets=(0.2,)), strength=0.5, schedule=quick),
         "steered by trees": Steered(boost, by="trees", strength=1.0),
         "steered by a network": Steered(Calibrated(boost), by="network", strength=0.25, schedule=quick),
         "calibrated corrected": Calibrated(Corrected(Boosting(rounds=3), rounds=8)),

@@ -23,7 +23,7 @@ from largesse.errors import DataError, LargesseError, MissingDependency
 from largesse.evaluate.comparison import Bootstrap, compare
 from largesse.logs import Logs
 from largesse.models.crossfit import of_others
-from largesse.models.hyperparameters import SPACES, Number, OneOf, Value, Widths, current, distance
+from largesse.models.hyperparameters import SPACES, Number, OneOf, Value, Widths, applicable, current, distance
 from largesse.models.registry import DECIDES, make
 
 __all__ = ["Search", "Trial", "label", "limits", "optuna_quietly", "with_settings"]
@@ -185,7 +185,7 @@ class Search:
                 found[knob] = got if entry.whole else float(f"{got:.{_DIGITS}g}")
             else:
                 found[knob] = _chosen(entry, asked.suggest_categorical(label, [_text(o) for o in entry.options]))
-        return found
+        return applicable(name, found)
 
     def _scored(self, number: int, name: str, settings: dict[str, Value]) -> Trial:
         began = time.perf_counter()

@@ -47,7 +47,19 @@ from .decision.dfcl import (
     DFCL as DFCL,
 )
 from .decision.losses import (
-    Decision as Decision,
+    DIFD as DIFD,
+)
+from .decision.losses import (
+    DPL as DPL,
+)
+from .decision.losses import (
+    PIFD as PIFD,
+)
+from .decision.losses import (
+    PPL as PPL,
+)
+from .decision.losses import (
+    DecisionLoss as DecisionLoss,
 )
 from .decision.residual import (
     Steered as Steered,
@@ -107,6 +119,8 @@ from .two_stage.stack import (
 __all__ = [
     "CFR",
     "DFCL",
+    "DIFD",
+    "DPL",
     "DPM",
     "DRJT",
     "DRM",
@@ -116,6 +130,8 @@ __all__ = [
     "IPS",
     "LTD",
     "MLP",
+    "PIFD",
+    "PPL",
     "AutoDebias",
     "BiDFCL",
     "Boosting",
@@ -123,7 +139,7 @@ __all__ = [
     "CausE",
     "CausalForest",
     "Corrected",
-    "Decision",
+    "DecisionLoss",
     "DragonNet",
     "FullBatch",
     "Gates",

@@ -43,6 +43,7 @@ class Number:
         whole: Whether it is a whole number.
         relative: `low` and `high` are multiples of the model's own number.
         default: What the model uses where its parameters leave it out.
+        unless: Another setting of the model and the word at which this one does not exist.
     """
 
     at: tuple[str, ...]
@@ -55,6 +56,7 @@ class Number:
     whole: bool = False
     relative: bool = False
     default: float | None = None
+    unless: tuple[str, str] | None = None
 
     @property
     def rule(self) -> str:
@@ -163,7 +165,16 @@ def _network(*inside: str) -> Knobs:
 
 _DECISION: Knobs = {
     "decision": OneOf(("decision", "kind"), "which decision loss", ("ppl", "pifd", "dpl", "difd")),
-    "temperature": Number(("decision", "temperature"), "softness of the policy, in typical gaps", 0.05, 2, 1e-6, 1e3),
+    "temperature": Number(
+        ("decision", "temperature"),
+        "softness of the policy, in typical gaps",
+        0.05,
+        2,
+        1e-6,
+        1e3,
+        default=0.5,
+        unless=("decision", "difd"),
+    ),
 }
 
 
@@ -256,7 +267,16 @@ def checked(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Va
             )
         for knob, got in given.items():
             found.setdefault(name, {})[knob] = _value(place, SPACES[name], knob, got)
+        for knob in set(given) - set(applicable(name, given)):
+            other, word = getattr(SPACES[name][knob], "unless")  # noqa: B009
+            raise ConfigError(f"{place}.{knob}: does not exist where {other} is {word!r}. Leave it out.")
     return found
+
+
+def applicable(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a model without those that another of them rules out."""
+    unless = {knob: getattr(entry, "unless", None) for knob, entry in SPACES[name].items()}
+    return {k: v for k, v in settings.items() if (rule := unless[k]) is None or settings.get(rule[0]) != rule[1]}
 
 
 def _value(place: str, space: Knobs, knob: str, got: Any) -> Value:
@@ -272,8 +292,9 @@ def _value(place: str, space: Knobs, knob: str, got: Any) -> Value:
 
 def applied(model: Model, name: str, settings: Mapping[str, Value]) -> Model:
     """Returns an unfitted model with its knobs set; the others are left as they are."""
-    for knob, value in settings.items():
-        model = _put(model, SPACES[name][knob].at, value)
+    for knob in SPACES.get(name, {}):  # in this order: which loss it is comes before the settings of the loss
+        if knob in settings:
+            model = _put(model, SPACES[name][knob].at, settings[knob])
     return model
 
 
@@ -286,6 +307,8 @@ def _put(holder: Any, at: tuple[str, ...], value: Any) -> Any:
         return holder.set_params(**{head: value})
     if isinstance(holder, dict) or holder is None:
         return {**(holder or {}), head: value}
+    if hasattr(holder, "changed"):  # a decision loss, of which there are four classes
+        return holder.changed(**{head: value})
     # Who names the passes means them: without this, small data would get more.
     return replace(holder, **{head: value}, **({"least": 1} if head == "epochs" else {}))
 
@@ -322,8 +345,8 @@ def _read(model: Model, knob: Knob, rct_rows: int, obs_rows: int) -> Value:
         assert isinstance(knob, Number)
         assert knob.default is not None
         return (held or {}).get(last, knob.default)
-    own: Value | None = getattr(held, last)
-    if own is None:  # the model finds its own: a search begins at the knob's
+    own: Value | None = getattr(held, last, None)
+    if own is None:  # the model finds its own, or has none: a search begins at the knob's
         assert isinstance(knob, Number)
         assert knob.default is not None
         return knob.default

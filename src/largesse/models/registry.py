@@ -96,10 +96,10 @@ def _corrected(s: Settings) -> Model:
 
 def _focused(s: Settings, **how: Any) -> Model:
     from largesse.models.decision.dfcl import DFCL
-    from largesse.models.decision.losses import Decision
+    from largesse.models.decision.losses import PPL
 
     base = _mlp(s, members=s.members, **how)
-    decision = Decision(budgets=s.budgets)
+    decision = PPL(budgets=s.budgets)
     tuned = DFCL(
         base, decision=decision, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint
     )
@@ -107,18 +107,18 @@ def _focused(s: Settings, **how: Any) -> Model:
 
 
 def _steered(s: Settings) -> Model:
-    from largesse.models.decision.losses import Decision
+    from largesse.models.decision.losses import PPL
     from largesse.models.decision.residual import Steered
 
-    how = Decision(budgets=s.budgets)
+    how = PPL(budgets=s.budgets)
     return Steered(_boosting(s), by="trees", decision=how, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
 
 
 def _bilevel(s: Settings) -> Model:
     from largesse.models.bilevel.bidfcl import BiDFCL
-    from largesse.models.decision.losses import Decision
+    from largesse.models.decision.losses import PPL
 
-    decision = Decision(budgets=s.budgets)
+    decision = PPL(budgets=s.budgets)
     model = BiDFCL(_mlp(s, members=s.members), decision=decision, strength=0.5, **_common(s))
     return _shortened(model, s)
 

@@ -21,8 +21,11 @@ SAVED_MODELS = (
 )  # fmt: skip
 """Names of the models that have a saved form: a class is loaded when one of them is saved or read."""
 
+_GONE = {
+    "Gates": ("pull",)
+}  # settings of older saved models that no longer exist; none of them changes what was learned
 # Parameters that are more than plain values.
-_PARTS = ("Outcome", "Schedule", "FullBatch", "Decision", "Gates", "Hypergradient", "Solver", "Tasks")
+_PARTS = ("Outcome", "Schedule", "FullBatch", "PPL", "PIFD", "DPL", "DIFD", "Gates", "Hypergradient", "Solver", "Tasks")
 
 
 def model_state(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -80,11 +83,24 @@ def _live(saved: Any) -> Any:
         return (tuple if kind == "tuple" else list)(map(_live, content))
     if kind == "dict":
         return {k: _live(v) for k, v in content.items()}
+    if kind == "Decision":  # as runs were saved before each decision loss had a class of its own
+        return _decision(content)
     if kind in _PARTS:
-        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else _live(v) for k, v in content.items()}
+        gone = _GONE.get(kind, ())
+        given = {k: tuple(v) if isinstance(v, list) else _live(v) for k, v in content.items() if k not in gone}
         return getattr(models, kind)(**given)
     if kind not in SAVED_MODELS:
         raise StoreError(
             f"saved model {kind!r}: this version knows {', '.join(SAVED_MODELS)}. Update with: pip install -U largesse"
         )
     return getattr(models, kind)(**{k: _live(v) for k, v in content.items()})
+
+
+def _decision(content: dict[str, Any]) -> Any:
+    """Returns the decision loss of an older saved model, without the settings that its kind never looked at."""
+    made = getattr(models, str(content["kind"]).upper())
+    known = {field.name for field in fields(made)}
+    given = {k: _live(v) for k, v in content.items() if k in known}
+    if not made.soft and given.get("variance") == "dr":  # a hard policy's loss used the menu as a baseline
+        given["variance"] = "baseline"
+    return made(**given)

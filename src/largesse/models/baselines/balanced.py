@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from largesse import _check
 from largesse.logs import Logs
 from largesse.models.base import Data, training_rows
-from largesse.models.baselines.base import Baseline, Plan, Sample, factual, mean, table, taken
+from largesse.models.baselines.base import Baseline, Plan, factual, mean, table, taken
 from largesse.models.nets.balance import imbalance
 from largesse.models.nets.minibatch import weights_from
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 
 __all__ = ["CFR", "DragonNet", "targeted"]
 
@@ -62,8 +63,10 @@ class CFR(Baseline):
 
         def loss(i: Tensor) -> Tensor:
             batch = rows.take(i)
-            h = net.represent(batch.x)
-            return factual(table(net.heads(h)), batch) + self.balance * imbalance(h, batch.t, net.m, self.distance)
+            h = net.represent(batch.features)
+            return factual(table(net.heads(h)), batch) + self.balance * imbalance(
+                h, batch.treatment, net.m, self.distance
+            )
 
         return Plan(net, net, loss, logs.n)
 
@@ -105,9 +108,9 @@ class DragonNet(Baseline):
 
         def loss(i: Tensor) -> Tensor:
             batch = rows.take(i)
-            h = net.represent(batch.x)
+            h = net.represent(batch.features)
             found, score = table(net.heads(h)), dragon.score(h)
-            told = mean(batch.share, F.cross_entropy(score, batch.t, reduction="none"))
+            told = mean(batch.share, F.cross_entropy(score, batch.treatment, reduction="none"))
             tied = mean(batch.share, targeted(found, score.softmax(1), dragon.epsilon, batch))
             return factual(found, batch) + self.propensity * told + self.targeted * tied
 
@@ -124,7 +127,7 @@ class Dragon(nn.Module):
         self.epsilon = nn.Parameter(torch.zeros(2, net.m - 1))
 
 
-def targeted(found: Tensor, propensity: Tensor, epsilon: Tensor, rows: Sample) -> Tensor:
+def targeted(found: Tensor, propensity: Tensor, epsilon: Tensor, rows: Rows) -> Tensor:
     """Returns the squared error of the perturbed predictions Q̃, (N,).
 
     Args:
@@ -134,6 +137,6 @@ def targeted(found: Tensor, propensity: Tensor, epsilon: Tensor, rows: Sample) -
         rows: What was logged.
     """
     m = found.shape[2]
-    g = ((propensity + _LEAST) / (1 + _LEAST * m)).gather(1, rows.t[:, None])  # (N, 1), of the treatment taken
-    move = torch.cat([-epsilon.sum(1, keepdim=True), epsilon], 1).T[rows.t]  # (N, 2)
-    return ((rows.y - (taken(found, rows.t) + move / g)) ** 2).sum(1)
+    g = ((propensity + _LEAST) / (1 + _LEAST * m)).gather(1, rows.treatment[:, None])  # (N, 1), of the treatment taken
+    move = torch.cat([-epsilon.sum(1, keepdim=True), epsilon], 1).T[rows.treatment]  # (N, 2)
+    return ((rows.outcomes - (taken(found, rows.treatment) + move / g)) ** 2).sum(1)

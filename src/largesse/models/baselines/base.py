@@ -23,39 +23,16 @@ from largesse.models.base import Data, Model, State
 from largesse.models.nets.checkpoint import keeper
 from largesse.models.nets.minibatch import Remembers, Schedule, Step, threads, train, weights_from
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 from largesse.models.outcome import Outcome, Response
-from largesse.models.two_stage.mlp import averaged, scales_of, start, tensors
+from largesse.models.two_stage.mlp import averaged, scales_of, start
 
-__all__ = ["Baseline", "Plan", "Sample", "errors", "factual", "log_rows", "mean", "needed", "table", "taken"]
+__all__ = ["Baseline", "Plan", "errors", "factual", "in_units", "log_rows", "mean", "needed", "table", "taken"]
 
 
-class Sample(NamedTuple):
-    """Rows as tensors.
-
-    Attributes:
-        x: Features, (N, d).
-        t: Treatments taken, (N,).
-        y: Value and cost, in units of the network's scales, (N, 2).
-        share: Row weights, (N,).
-        weight: Row weights times n / (M n_t), so that every arm counts alike, (N,).
-    """
-
-    x: Tensor
-    t: Tensor
-    y: Tensor
-    share: Tensor
-    weight: Tensor
-
-    def take(self, i: Tensor) -> Sample:
-        """Returns some of the rows."""
-        return Sample(*(part[i] for part in self))
-
-    @classmethod
-    def of(cls, logs: Logs, scales: tuple[float, float]) -> Sample:
-        """Returns the rows of a log."""
-        x, t, value, cost, weight = tensors(logs, arm_weighted=True)
-        y = torch.stack([value / scales[0], cost / scales[1]], 1)
-        return cls(x, t, y, torch.tensor(logs.weights, dtype=torch.float32), weight)
+def in_units(net: ResponseNet, logs: Logs) -> Rows:
+    """Returns the rows of a log with outcomes in units of a network's scales, every arm weighted alike."""
+    return Rows.of(logs, arm_weighted=True, units=(net.value_scale, net.cost_scale))
 
 
 def table(raw: tuple[Tensor, Tensor | None]) -> Tensor:
@@ -70,9 +47,9 @@ def taken(found: Tensor, t: Tensor) -> Tensor:
     return found.gather(2, t[:, None, None].expand(-1, 2, 1)).squeeze(2)
 
 
-def errors(found: Tensor, rows: Sample) -> Tensor:
+def errors(found: Tensor, rows: Rows) -> Tensor:
     """Returns the squared error of each row, value's plus cost's, (N,)."""
-    return ((taken(found, rows.t) - rows.y) ** 2).sum(1)
+    return ((taken(found, rows.treatment) - rows.outcomes) ** 2).sum(1)
 
 
 def mean(weight: Tensor, each: Tensor) -> Tensor:
@@ -80,7 +57,7 @@ def mean(weight: Tensor, each: Tensor) -> Tensor:
     return (weight * each).sum() / weight.sum()
 
 
-def factual(found: Tensor, rows: Sample) -> Tensor:
+def factual(found: Tensor, rows: Rows) -> Tensor:
     """Returns the prediction loss L_PL: the mean squared error, every arm counted alike."""
     return mean(rows.weight, errors(found, rows))
 
@@ -168,12 +145,12 @@ class Baseline(Model):
     def _seed(self, k: int) -> int:
         return number(self.seed, k)
 
-    def _started(self, logs: Logs) -> tuple[ResponseNet, Sample]:
+    def _started(self, logs: Logs) -> tuple[ResponseNet, Rows]:
         """Returns a drawn network that says "everybody is average" of these rows, and the rows in its units."""
-        x, _, value, cost, _ = tensors(logs, arm_weighted=True)
-        net = self._net(scales_of(value, cost), 0)
-        start(net, logs, x)
-        return net, Sample.of(logs, (net.value_scale, net.cost_scale))
+        rows = Rows.of(logs, arm_weighted=True)
+        net = self._net(scales_of(rows), 0)
+        start(net, logs, rows.features)
+        return net, in_units(net, logs)
 
     def _imputing(self, net: ResponseNet) -> ResponseNet:
         """Returns another network, of residuals of this one."""

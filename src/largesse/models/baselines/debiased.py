@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from largesse import _check
 from largesse.logs import Logs
-from largesse.models.baselines.base import Baseline, Plan, Sample, errors, log_rows, mean, table
+from largesse.models.baselines.base import Baseline, Plan, errors, in_units, log_rows, mean, table
 from largesse.models.baselines.lookahead import Assumed, Upper, ahead
 from largesse.models.baselines.propensity import Assignment
 from largesse.models.baselines.weighted import imputed
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 
 __all__ = ["LTD", "AutoDebias", "Debias"]
 
@@ -28,7 +29,7 @@ class _TwoLevels(Baseline):
         self.upper_rate = upper_rate
         self.step = step
 
-    def _upper(self, net: ResponseNet, phi: nn.Module, trial: Sample) -> Upper:
+    def _upper(self, net: ResponseNet, phi: nn.Module, trial: Rows) -> Upper:
         rate = _check.number("upper_rate", self.upper_rate, low=1e-12, high=1e3)
         how = Assumed(rate, _check.number("step", self.step, low=1e-12))
         return Upper(net, phi, trial, how, self._seed(4))
@@ -69,17 +70,17 @@ class LTD(_TwoLevels):
         net, rows = self._started(logs)
         other = self._imputing(net) if self.loss == "dr" else None
         phi = Assignment.fitted(logs, self._seed(3))
-        upper = self._upper(net, phi, Sample.of(rct, (net.value_scale, net.cost_scale)))
+        upper = self._upper(net, phi, in_units(net, rct))
 
-        def weigh(batch: Sample) -> Tensor:
-            return batch.share / phi(batch.x).gather(1, batch.t[:, None]).squeeze(1).clamp_min(self.clip)
+        def weigh(batch: Rows) -> Tensor:
+            return batch.share / phi(batch.features).gather(1, batch.treatment[:, None]).squeeze(1).clamp_min(self.clip)
 
         def loss(i: Tensor) -> Tensor:
             batch = rows.take(i)
-            residual = None if other is None else table(other(batch.x))
+            residual = None if other is None else table(other(batch.features))
             fixed = None if residual is None else residual.detach()
             upper.learn(lambda theta: debiased(ahead(net, theta, batch), fixed, batch, weigh(batch)), len(i))
-            found, weight = table(net(batch.x)), weigh(batch).detach()
+            found, weight = table(net(batch.features)), weigh(batch).detach()
             total = debiased(found, fixed, batch, weight)
             return total if residual is None else total + mean(weight, errors(residual + found.detach(), batch))
 
@@ -87,7 +88,7 @@ class LTD(_TwoLevels):
         return Plan(net, module, loss, logs.n, upper)
 
 
-def debiased(found: Tensor, residual: Tensor | None, rows: Sample, weight: Tensor) -> Tensor:
+def debiased(found: Tensor, residual: Tensor | None, rows: Rows, weight: Tensor) -> Tensor:
     """Returns the lower level of LTD: the weighted error, or the doubly robust one where there is an imputation.
 
     Args:
@@ -99,7 +100,7 @@ def debiased(found: Tensor, residual: Tensor | None, rows: Sample, weight: Tenso
     if residual is None:
         return mean(weight, errors(found, rows))
     each = imputed(found, residual)
-    correction = errors(found, rows) - each.gather(1, rows.t[:, None]).squeeze(1)
+    correction = errors(found, rows) - each.gather(1, rows.treatment[:, None]).squeeze(1)
     return mean(rows.share, each.mean(1)) + mean(weight, correction)
 
 
@@ -133,23 +134,23 @@ class AutoDebias(_TwoLevels):
         _check.number("imputation", self.imputation, low=0)
         logs = log_rows(self, obs)
         net, rows = self._started(logs)
-        trial = Sample.of(rct, (net.value_scale, net.cost_scale))
+        trial = in_units(net, rct)
         phi = Debias(net, trial)
         upper = self._upper(net, phi, trial)
 
-        def lower(found: Tensor, batch: Sample, told: tuple[Tensor, ...]) -> Tensor:
+        def lower(found: Tensor, batch: Rows, told: tuple[Tensor, ...]) -> Tensor:
             weight, every, label = told
             pseudo = (every * ((found - label) ** 2).sum(1)).mean(1)
             return mean(batch.weight * weight, errors(found, batch)) + self.imputation * mean(batch.share, pseudo)
 
         def loss(i: Tensor) -> Tensor:
             batch = rows.take(i)
-            z = net.standardise(batch.x)
+            z = net.standardise(batch.features)
             guess = phi(z, batch)
             upper.learn(lambda theta: lower(ahead(net, theta, batch), batch, guess), len(i))
             with torch.no_grad():
                 told = phi(z, batch)
-            return lower(table(net(batch.x)), batch, told)
+            return lower(table(net(batch.features)), batch, told)
 
         return Plan(net, net, loss, logs.n, upper)
 
@@ -157,7 +158,7 @@ class AutoDebias(_TwoLevels):
 class Debias(nn.Module):
     """The meta-models of AutoDebias: φ."""
 
-    def __init__(self, net: ResponseNet, trial: Sample) -> None:
+    def __init__(self, net: ResponseNet, trial: Rows) -> None:
         super().__init__()
         d = len(net.centre)
         self.row = nn.Linear(d + net.m + 2, 1)
@@ -165,16 +166,17 @@ class Debias(nn.Module):
         self.arm, self.taken = nn.Parameter(torch.zeros(net.m)), nn.Parameter(torch.zeros(()))
         for p in (self.row.weight, self.row.bias, self.unit.weight):
             nn.init.zeros_(p)
-        means = torch.stack([(trial.weight[:, None] * trial.y)[trial.t == j].sum(0) for j in range(net.m)], 1)
-        counts = torch.stack([trial.weight[trial.t == j].sum() for j in range(net.m)])
+        weighted = trial.weight[:, None] * trial.outcomes
+        means = torch.stack([weighted[trial.treatment == j].sum(0) for j in range(net.m)], 1)
+        counts = torch.stack([trial.weight[trial.treatment == j].sum() for j in range(net.m)])
         self.unseen = nn.Parameter(means / counts)  # (2, M)
         self.shift, self.slope = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(2))
 
-    def forward(self, z: Tensor, rows: Sample) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, z: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """Returns w (N,), v (N, M) and m (N, 2, M) of rows with standardised features z (N, d)."""
-        was = nn.functional.one_hot(rows.t, len(self.arm)).to(z.dtype)  # (N, M)
-        row = self.row(torch.cat([z, was, rows.y.clamp(-6, 6)], 1)).squeeze(1)
+        was = nn.functional.one_hot(rows.treatment, len(self.arm)).to(z.dtype)  # (N, M)
+        row = self.row(torch.cat([z, was, rows.outcomes.clamp(-6, 6)], 1)).squeeze(1)
         every = self.unit(z) + self.arm + self.taken * was
-        told = self.shift + self.slope * rows.y  # (N, 2)
+        told = self.shift + self.slope * rows.outcomes  # (N, 2)
         label = torch.where(was[:, None] > 0, told[:, :, None], self.unseen)
         return (row / _SOFT).exp(), (every / _SOFT).exp(), label

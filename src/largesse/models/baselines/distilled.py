@@ -52,13 +52,13 @@ class CausE(Baseline):
         net, rows = self._started(pooled)
         observed = torch.arange(pooled.n) >= rct.n
         if self.penalty is None:
-            return Plan(net, net, lambda i: factual(table(net(rows.x[i])), rows.take(i)), pooled.n)
+            return Plan(net, net, lambda i: factual(table(net(rows.features[i])), rows.take(i)), pooled.n)
         penalty, other = _check.number("penalty", self.penalty, low=0), copy.deepcopy(net)
 
         def loss(i: Tensor) -> Tensor:
             of_log, batch = observed[i], rows.take(i)
             here, there = batch.take(~of_log), batch.take(of_log)
-            each = torch.cat([errors(table(net(here.x)), here), errors(table(other(there.x)), there)])
+            each = torch.cat([errors(table(net(here.features)), here), errors(table(other(there.features)), there)])
             return mean(torch.cat([here.weight, there.weight]), each) + penalty * apart(net, other)
 
         both = nn.ModuleDict({"trial": net, "log": other})
@@ -103,7 +103,7 @@ class KDLabel(Baseline):
         told = torch.tensor(np.stack([answer.value, answer.cost], 1)) / units  # (N, 2, M)
 
         def loss(i: Tensor) -> Tensor:
-            batch, found = rows.take(i), table(net(rows.x[i]))
+            batch, found = rows.take(i), table(net(rows.features[i]))
             return factual(found, batch) + self.distil * mean(batch.share, ((found - told[i]) ** 2).sum(1).mean(1))
 
         return Plan(net, net, loss, logs.n)
@@ -134,7 +134,7 @@ class KDFeature(Baseline):
         net, rows = self._started(logs)
         assert isinstance(net, Taught)
         net.teacher.load_state_dict(_teacher(self, rct).nets_[0].state_dict())
-        return Plan(net, net, lambda i: factual(table(net(rows.x[i])), rows.take(i)), logs.n)
+        return Plan(net, net, lambda i: factual(table(net(rows.features[i])), rows.take(i)), logs.n)
 
 
 class Taught(ResponseNet):

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from largesse.models.baselines.base import Sample, factual, table
+from largesse.models.baselines.base import factual, table
 from largesse.models.nets.checkpoint import Arrays
 from largesse.models.nets.hypergradient import Parameters, explicit
 from largesse.models.nets.minibatch import packed, parted, unpack
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 
 __all__ = ["Assumed", "Upper", "ahead"]
 
@@ -36,9 +37,9 @@ class Assumed(NamedTuple):
     step: float
 
 
-def ahead(net: ResponseNet, theta: Parameters, rows: Sample) -> Tensor:
+def ahead(net: ResponseNet, theta: Parameters, rows: Rows) -> Tensor:
     """Returns what the network would say of rows if its parameters were θ, (N, 2, M)."""
-    return table(functional_call(net, theta, (rows.x,)))
+    return table(functional_call(net, theta, (rows.features,)))
 
 
 class Upper:
@@ -52,14 +53,14 @@ class Upper:
         seed: Draws the batches of the trial, with replacement.
     """
 
-    def __init__(self, net: ResponseNet, phi: nn.Module, trial: Sample, how: Assumed, seed: int) -> None:
+    def __init__(self, net: ResponseNet, phi: nn.Module, trial: Rows, how: Assumed, seed: int) -> None:
         self.net, self.phi, self.trial, self.how = net, phi, trial, how
         self.optimiser = torch.optim.Adam(phi.parameters(), lr=how.rate)
         self.draw = torch.Generator().manual_seed(seed)
 
     def learn(self, lower: Level, rows: int) -> None:
         """Takes one step on φ, judged by as many rows of the trial."""
-        judge = self.trial.take(torch.randint(len(self.trial.t), (rows,), generator=self.draw))
+        judge = self.trial.take(torch.randint(len(self.trial.treatment), (rows,), generator=self.draw))
 
         def upper(theta: Parameters) -> Tensor:
             return factual(ahead(self.net, theta, judge), judge)

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from largesse.logs import Logs
 from largesse.models.base import Data, training_rows
-from largesse.models.baselines.base import Baseline, Plan, Sample, errors, table
+from largesse.models.baselines.base import Baseline, Plan, errors, table
 from largesse.models.baselines.propensity import Propensity, propensities
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 
 __all__ = ["DRJT", "IPS", "doubly_robust", "imputed"]
 
@@ -27,7 +28,7 @@ class _Weighted(Baseline):
         self.propensity = propensity
         self.clip = clip
 
-    def _given(self, rct: Logs, obs: Logs | None) -> tuple[ResponseNet, Sample, Tensor]:
+    def _given(self, rct: Logs, obs: Logs | None) -> tuple[ResponseNet, Rows, Tensor]:
         """Returns the network, the rows, and the inverse propensity of each, (N,)."""
         logs = training_rows(self.data, rct, obs)
         p = propensities(logs, self.propensity, self.clip, self._seed(3))
@@ -59,9 +60,9 @@ class IPS(_Weighted):
         weight = weight / weight.mean()
 
         def loss(i: Tensor) -> Tensor:
-            return (weight[i] * errors(table(net(rows.x[i])), rows.take(i))).mean()
+            return (weight[i] * errors(table(net(rows.features[i])), rows.take(i))).mean()
 
-        return Plan(net, net, loss, len(rows.t))
+        return Plan(net, net, loss, len(rows.treatment))
 
 
 class DRJT(_Weighted):
@@ -91,12 +92,12 @@ class DRJT(_Weighted):
         share = rows.share / rows.share.mean()
 
         def loss(i: Tensor) -> Tensor:
-            batch, found, residual = rows.take(i), table(net(rows.x[i])), table(other(rows.x[i]))
+            batch, found, residual = rows.take(i), table(net(rows.features[i])), table(other(rows.features[i]))
             prediction = doubly_robust(found, residual.detach(), batch, inverse[i])
             off = errors(residual + found.detach(), batch)
             return (share[i] * (prediction + inverse[i] * off / net.m)).mean()
 
-        return Plan(net, nn.ModuleDict({"prediction": net, "imputation": other}), loss, len(rows.t))
+        return Plan(net, nn.ModuleDict({"prediction": net, "imputation": other}), loss, len(rows.treatment))
 
 
 def imputed(found: Tensor, residual: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ def imputed(found: Tensor, residual: Tensor) -> Tensor:
     return ((found - (found.detach() + residual)) ** 2).sum(1)
 
 
-def doubly_robust(found: Tensor, residual: Tensor, rows: Sample, inverse: Tensor) -> Tensor:
+def doubly_robust(found: Tensor, residual: Tensor, rows: Rows, inverse: Tensor) -> Tensor:
     """Returns the doubly robust estimate of each unit's mean squared error over the treatments, (N,).
 
     Args:
@@ -114,5 +115,5 @@ def doubly_robust(found: Tensor, residual: Tensor, rows: Sample, inverse: Tensor
         inverse: Inverse propensity of the treatment taken, (N,).
     """
     each = imputed(found, residual)
-    correction = errors(found, rows) - each.gather(1, rows.t[:, None]).squeeze(1)
+    correction = errors(found, rows) - each.gather(1, rows.treatment[:, None]).squeeze(1)
     return (each.sum(1) + inverse * correction) / found.shape[2]

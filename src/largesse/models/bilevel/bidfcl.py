@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -15,19 +16,20 @@ from largesse._random import number
 from largesse.logs import Logs
 from largesse.models.base import Model, State, training_rows
 from largesse.models.bilevel.bridge import Bridge, Gates
-from largesse.models.bilevel.levels import Hypergradient, Levels, LowerRows, Solves
+from largesse.models.bilevel.levels import Hypergradient, Levels, Solves, Teacher
 from largesse.models.decision.dfcl import DFCL, TUNING, Start
 from largesse.models.decision.joint import Joint, trial_rows
-from largesse.models.decision.losses import Decision
+from largesse.models.decision.losses import LOSSES, PPL, DecisionLoss
 from largesse.models.decision.shrinkage import between, target_budgets
 from largesse.models.nets.checkpoint import keeper
 from largesse.models.nets.hypergradient import Solver
 from largesse.models.nets.minibatch import Schedule, Step, threads, train, weights_from
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 from largesse.models.outcome import Outcome, Response
 from largesse.models.two_stage.corrected import Corrected
 from largesse.models.two_stage.lightgbm import Boosting
-from largesse.models.two_stage.mlp import MLP, tensors
+from largesse.models.two_stage.mlp import MLP
 from largesse.models.two_stage.stack import Stack
 
 __all__ = ["BiDFCL", "GateMap"]
@@ -104,7 +106,7 @@ class BiDFCL(Model):
         base: MLP,
         *,
         teacher: Model | None = None,
-        decision: Decision = Decision(),  # noqa: B008  (frozen)
+        decision: DecisionLoss = PPL(),  # noqa: B008  (frozen)
         gates: Gates = Gates(),  # noqa: B008  (frozen)
         hypergradient: Hypergradient = Hypergradient(),  # noqa: B008  (frozen)
         alpha: float = 0.1,
@@ -147,7 +149,7 @@ class BiDFCL(Model):
         """
         given = {
             "base": MLP.published(data="obs"), "teacher": MLP.published(data="rct"), "alpha": 0.0,
-            "decision": Decision(kind=kind, net_of="nothing", variance="plain"),  # type: ignore[arg-type]
+            "decision": LOSSES[_check.choice("kind", kind, tuple(LOSSES))].published(),
             "gates": Gates(hidden=(128, 64, 32)),
             "hypergradient": Hypergradient(solver=Solver(iterations=50, warm=False)), **changes,
         }  # fmt: skip
@@ -209,36 +211,36 @@ class BiDFCL(Model):
         how: dict[str, Any] = {"outcome": outcome, "seed": self.seed, "n_threads": self.n_threads}
         return self.base, Boosting(**how), Corrected(Boosting(**how), **how), Boosting(data="rct", **how)
 
-    def _lower_rows(self, rct: Logs, obs: Logs) -> LowerRows:
-        rows = training_rows(self.base.data, rct, obs)
-        x, t, value, cost, weight = tensors(rows, arm_weighted=False)
-        logged = torch.ones(rows.n)
-        logged[: rows.n - obs.n] = 0.0
-        answer = self.teacher_.respond(rows.x)
+    def _lower_rows(self, rct: Logs, obs: Logs) -> tuple[Rows, Teacher]:
+        """Returns the rows of the lower level, and what the teacher expects of every treatment there."""
+        logs = training_rows(self.base.data, rct, obs)
+        observed = torch.ones(logs.n)
+        observed[: logs.n - obs.n] = 0.0
+        rows = Rows.of(logs, observed=observed)
+        answer = self.teacher_.respond(logs.x)
         paid = self.teacher_.menu(answer).cost if answer.cost is None else answer.cost
-        told = (answer.value, answer.redeem, paid)
-        value_told, redeem_told, cost_told = (
-            None if a is None else torch.tensor(np.asarray(a), dtype=torch.float32) for a in told
+        value, conversion, cost = (
+            None if a is None else torch.tensor(np.asarray(a), dtype=torch.float32)
+            for a in (answer.value, answer.redeem, paid)
         )
-        assert value_told is not None
-        return LowerRows(x, t, value, cost, weight / weight.mean(), logged, (value_told, redeem_told, cost_told))
+        assert value is not None
+        return replace(rows, weight=rows.weight / rows.weight.mean()), (value, conversion, cost)
 
-    def _both_levels(self, net: ResponseNet, rows: LowerRows, rct: Logs, seed: int) -> None:
+    def _both_levels(self, net: ResponseNet, lower: tuple[Rows, Teacher], rct: Logs, seed: int) -> None:
         with weights_from(seed):
             bridge = Bridge(self.gates, len(self.features_), net.m)
         bridge.look_like(net)
-        trial = Joint(
-            net, tensors(rct, self.base.arm_weighted), trial_rows(rct), self.decision, self.alpha, self.budgets_
-        )
-        levels = Levels(net, bridge, rows, trial, self.hypergradient, seed + 1)
-        told = [a for a in rows.told if a is not None]
+        upper = trial_rows(rct, arm_weighted=self.base.arm_weighted)
+        trial = Joint(net, upper, self.decision, self.alpha, self.budgets_)
+        levels = Levels(net, bridge, lower, trial, self.hypergradient, seed + 1)
+        rows, teacher = lower
         how = (self.decision, self.gates, self.hypergradient, self.alpha, self.budgets_, self.schedule, seed)
         depends = (
-            rows.x, rows.treatment, rows.value, rows.cost, rows.weight, rows.logged, *told, *trial.rows,
-            *net.state_dict().values(), self.base.dropout, net.plain, net.outcome, how,
+            *rows.columns, *(a for a in teacher if a is not None), *upper.columns, *net.state_dict().values(),
+            self.base.dropout, net.plain, net.outcome, how,
         )  # fmt: skip
         kept = keeper(self.checkpoint, *depends)
-        train(net, levels, len(rows.x), self.schedule, seed, self.on_step, kept, levels)
+        train(net, levels, len(rows), self.schedule, seed, self.on_step, kept, levels)
         self.bridges_.append(bridge.eval())
         self.solves_.append(levels.solves())
 

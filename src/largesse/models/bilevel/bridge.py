@@ -23,27 +23,24 @@ class Gates:
     w · teacher + (1 - w) · target: 1 follows the teacher, 0 leaves the target alone.
 
     Attributes:
-        by: ``"unit"`` (a network of the features), ``"arm"`` (a number for each treatment) or ``"fixed"`` (the start).
+        by: ``"unit"`` (a network of the features) or ``"fixed"`` (the start).
         start: The gate before any learning, in (0, 1).
         hidden: Widths of the network of the gates.
         rate: Learning rate of the gates.
-        pull: Strength that draws every gate's logit back to the start.
         factual: Also weigh the logged outcomes of the log's rows, by 2 · gate, which starts at 1: down where they
             look confounded.
     """
 
-    by: Literal["unit", "arm", "fixed"] = "unit"
+    by: Literal["unit", "fixed"] = "unit"
     start: float = 0.5
     hidden: tuple[int, ...] = (64, 32)
     rate: float = 5e-4
-    pull: float = 0.0
     factual: bool = False
 
     def __post_init__(self) -> None:
-        _check.choice("gates.by", self.by, ("unit", "arm", "fixed"))
+        _check.choice("gates.by", self.by, ("unit", "fixed"))
         _check.number("gates.start", self.start, low=1e-6, high=1 - 1e-6)
         _check.number("gates.rate", self.rate, low=0)
-        _check.number("gates.pull", self.pull, low=0)
 
 
 class Opened(NamedTuple):
@@ -80,24 +77,15 @@ class Bridge(Standardised):
             self.body = nn.Sequential(*layers, nn.Linear(widths[-1], 3 * treatments))
             nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
             nn.init.zeros_(self.body[-1].bias)  # type: ignore[arg-type]
-        elif gates.by == "arm":
-            self.move = nn.Parameter(torch.zeros(3 * treatments))
 
     def forward(self, x: Tensor) -> Opened:
         """Returns the gates and the weights of rows with these features."""
         value, cost, logged = torch.split((self.level + self._moves(x)).sigmoid(), self.m, 1)
         return Opened(value, cost, 2 * logged if self.gates.factual else torch.ones_like(logged))
 
-    def drawn_back(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Returns the gradient, for each parameter, of pull · mean of the squared moves of the logits."""
-        parameters = list(self.parameters())
-        if not self.gates.pull:
-            return tuple(torch.zeros_like(p) for p in parameters)
-        return torch.autograd.grad(self.gates.pull * (self._moves(x) ** 2).mean(), parameters)
-
     def _moves(self, x: Tensor) -> Tensor:
         """Returns how far each logit is from its start, (N, 3M)."""
         if self.gates.by == "unit":
             moved: Tensor = self.body(self.standardise(x))
             return moved
-        return self.move.expand(len(x), -1) if self.gates.by == "arm" else torch.zeros(len(x), 3 * self.m)
+        return torch.zeros(len(x), 3 * self.m)

@@ -18,11 +18,13 @@ from largesse.models.nets.checkpoint import Arrays
 from largesse.models.nets.hypergradient import Lower, Parameters, Solution, Solver, descended, explicit, implicit
 from largesse.models.nets.minibatch import packed, parted, unpack
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 
-__all__ = ["Hypergradient", "Levels", "LowerRows", "Raw", "Solves", "Told"]
+__all__ = ["Hypergradient", "Levels", "Raw", "Solves", "Teacher"]
 
 Raw = tuple[Tensor, Tensor | None]
-Told = tuple[Tensor, Tensor | None, Tensor | None]
+Teacher = tuple[Tensor, Tensor | None, Tensor | None]
+"""What a teacher expects of every treatment: E value, P(value > 0) and E cost, each (N, M)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +71,6 @@ class Solves(NamedTuple):
     concave: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LowerRows:
-    """The rows of the lower level.
-
-    Attributes:
-        x: Features, (N, d).
-        treatment: Codes, (N,), int64.
-        value: Logged value, (N,).
-        cost: Logged cost, (N,).
-        weight: Row weights, mean 1, (N,).
-        logged: 1 for rows of the log, 0 for those of the trial, (N,).
-        told: What the teacher expects of every treatment: value, P(value > 0) and cost, each (N, M).
-    """
-
-    x: Tensor
-    treatment: Tensor
-    value: Tensor
-    cost: Tensor
-    weight: Tensor
-    logged: Tensor
-    told: Told
-
-
 class _Both(nn.Module):
     """A network that answers for rows of a log and of a trial from one pass through its body."""
 
@@ -126,17 +105,19 @@ class Levels:
     Args:
         net: The network that learns.
         bridge: Its gates.
-        rows: Rows of the lower level.
+        lower: Rows of the lower level, row weights of mean 1, and what the teacher expects there.
         trial: The loss of trial rows, the upper level.
         how: How the gates learn.
         seed: Draws the trial rows of each step.
     """  # noqa: D415  (the formula ends the sentence)
 
     def __init__(
-        self, net: ResponseNet, bridge: Bridge, rows: LowerRows, trial: Joint, how: Hypergradient, seed: int
+        self, net: ResponseNet, bridge: Bridge, lower: tuple[Rows, Teacher], trial: Joint, how: Hypergradient, seed: int
     ) -> None:
-        drifts = not net.plain and bool((rows.logged != rows.logged[0]).any())
-        self.both, self.bridge, self.rows, self.trial, self.how = _Both(net, drifts), bridge, rows, trial, how
+        self.rows, self.teacher = lower
+        assert self.rows.observed is not None
+        drifts = not net.plain and bool((self.rows.observed != self.rows.observed[0]).any())
+        self.both, self.bridge, self.trial, self.how = _Both(net, drifts), bridge, trial, how
         self.draw = torch.Generator().manual_seed(seed)
         self.phi = list(bridge.parameters())
         self.optimiser = torch.optim.Adam(self.phi, lr=bridge.gates.rate) if self.phi else None
@@ -149,50 +130,58 @@ class Levels:
         if self.optimiser is not None and self.calls % self.how.every == 0:
             self._step(i, self.optimiser)
         self.calls += 1
+        batch = self.batch(i)
         with torch.no_grad():
-            gates = self.bridge(self.rows.x[i])
-        return self.loss(self.both(self.rows.x[i], self.rows.logged[i]), i, gates)
+            gates = self.bridge(batch[0].features)
+        return self.loss(self.both(batch[0].features, batch[0].observed), batch, gates)
 
-    def loss(self, outputs: tuple[Tensor, ...], i: Tensor, gates: Opened) -> Tensor:
-        """Returns the loss of the rows i from the network's outputs and the gates."""
-        rows, net = self.rows, self.both.net
+    def batch(self, i: Tensor) -> tuple[Rows, Teacher]:
+        """Returns rows of the lower level, and what the teacher expects there."""
+        value, conversion, cost = self.teacher
+        return self.rows.take(i), (
+            value[i], None if conversion is None else conversion[i], None if cost is None else cost[i],
+        )  # fmt: skip
+
+    def loss(self, outputs: tuple[Tensor, ...], batch: tuple[Rows, Teacher], gates: Opened) -> Tensor:
+        """Returns the loss of rows of the lower level from the network's outputs and the gates."""
+        (rows, teacher), net = batch, self.both.net
+        assert rows.observed is not None
         logged, trial = self.both.parted(outputs)
-        t = rows.treatment[i]
+        t = rows.treatment
         trust = gates.logged.gather(1, t[:, None]).squeeze(1)
-        each = net.each(logged, t, rows.value[i], rows.cost[i]) * torch.where(rows.logged[i] > 0, trust, 1.0)
-        value, redeem, cost = (None if a is None else a[i] for a in rows.told)
-        assert value is not None
-        untaken = torch.ones_like(value).scatter(1, t[:, None], 0.0)
-        for gate, far in zip((gates.value, gates.cost), net.divergence(trial, (value, redeem, cost)), strict=True):
+        each = net.each(logged, rows) * torch.where(rows.observed > 0, trust, 1.0)
+        untaken = torch.ones_like(teacher[0]).scatter(1, t[:, None], 0.0)
+        for gate, far in zip((gates.value, gates.cost), net.divergence(trial, teacher), strict=True):
             if far is not None:
                 each = each + (gate**2 * far * untaken).sum(1)
-        return (rows.weight[i] * each).mean()
+        return (rows.weight * each).mean()
 
     def _step(self, i: Tensor, optimiser: torch.optim.Optimizer) -> None:
         """Takes one step of the gates."""
-        x, logged, how = self.rows.x[i], self.rows.logged[i], self.how
+        batch, how = self.batch(i), self.how
+        x, observed = batch[0].features, batch[0].observed
         gates = self.bridge(x)
-        lower = Lower(lambda theta: self._outputs(theta, x, logged), lambda outputs: self.loss(outputs, i, gates))
-        batch = torch.randint(len(self.trial.rows[0]), (how.batch,), generator=self.draw)
+        lower = Lower(lambda theta: self._outputs(theta, x, observed), lambda outputs: self.loss(outputs, batch, gates))
+        drawn = torch.randint(len(self.trial.rows), (how.batch,), generator=self.draw)
         theta = {name: p.detach().clone().requires_grad_() for name, p in self.both.named_parameters()}
 
         def upper(theta: Parameters) -> Tensor:
-            _, trial = self.both.parted(self._outputs(theta, self.trial.rows[0][batch], torch.zeros(len(batch))))
-            return self.trial(trial, batch)
+            _, trial = self.both.parted(self._outputs(theta, self.trial.rows.features[drawn], torch.zeros(len(drawn))))
+            return self.trial(trial, drawn)
 
         if how.form == "explicit":
             found = explicit(lower, upper, theta, self.phi, how.rate, how.assumed)
         else:
-            still = Lower(lower.outputs, lambda outputs: self.loss(outputs, i, gates.detached()))
+            still = Lower(lower.outputs, lambda outputs: self.loss(outputs, batch, gates.detached()))
             theta = descended(still, theta, how.rate, how.assumed)
             found, solution = implicit(lower, upper, theta, self.phi, how.solver, self.last)
             self._remember(solution)
-        for p, g, drawn in zip(self.phi, found, self.bridge.drawn_back(x), strict=True):
-            p.grad = g + drawn
+        for p, g in zip(self.phi, found, strict=True):
+            p.grad = g
         optimiser.step()
 
-    def _outputs(self, theta: Parameters, x: Tensor, logged: Tensor) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = functional_call(self.both, theta, (x, logged))
+    def _outputs(self, theta: Parameters, x: Tensor, observed: Tensor | None) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = functional_call(self.both, theta, (x, observed))
         return found
 
     def _remember(self, solution: Solution) -> None:

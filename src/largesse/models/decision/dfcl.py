@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 
@@ -17,14 +16,15 @@ from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.crossfit import in_turns, of_others, others
 from largesse.models.decision.joint import Joint, trial_rows
-from largesse.models.decision.losses import Decision, Trial
+from largesse.models.decision.losses import LOSSES, PPL, DecisionLoss
 from largesse.models.decision.shrinkage import between, choose_strength, may_shrink, target_budgets
 from largesse.models.nets.checkpoint import keeper
 from largesse.models.nets.minibatch import Schedule, Step, threads, train
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 from largesse.models.outcome import Outcome, Response
 from largesse.models.selection import Choice
-from largesse.models.two_stage.mlp import MLP, tensors
+from largesse.models.two_stage.mlp import MLP
 
 __all__ = ["DFCL", "Start"]
 
@@ -80,7 +80,7 @@ class DFCL(Model):
         self,
         base: MLP,
         *,
-        decision: Decision = Decision(),  # noqa: B008  (frozen)
+        decision: DecisionLoss = PPL(),  # noqa: B008  (frozen)
         alpha: float = 0.1,
         strength: float | Literal["cross-fit"] = "cross-fit",
         folds: int = 2,
@@ -107,14 +107,13 @@ class DFCL(Model):
     def published(cls, kind: str = "dpl", **changes: Any) -> Self:
         """Returns the papers' objective and network: plain heads, squared errors, money spent not counted, no shrinkage.
 
-        Prices, temperature and schedule are this library's; the papers' differ between their data sets: see `Decision`.
+        Prices, temperature and schedule are this library's; the papers' differ between their data sets: see `DecisionLoss`.
 
         Args:
             kind: ``"dpl"``, ``"difd"``, ``"ppl"`` or ``"pifd"``.
             changes: Other parameters.
         """
-        decision = Decision(kind=kind, net_of="nothing", variance="plain")  # type: ignore[arg-type]
-        given = {"decision": decision, "strength": 1.0, **changes}
+        given = {"decision": LOSSES[_check.choice("kind", kind, tuple(LOSSES))].published(), "strength": 1.0, **changes}
         return cls(given.pop("base", MLP.published(data="rct")), **given)
 
     @property
@@ -162,28 +161,18 @@ class DFCL(Model):
 
     def _tuned(self, base: MLP, rct: Logs) -> MLP:
         """Returns a copy of two-stage networks after tuning on the trial."""
-        tuned, rows, trial = copy.deepcopy(base), tensors(rct, base.arm_weighted), trial_rows(rct)
+        tuned, rows = copy.deepcopy(base), trial_rows(rct, arm_weighted=base.arm_weighted)
         with threads(self.n_threads):
             for k, net in enumerate(tuned.nets_):
-                seed = number(self.seed, 1, k)
-                self._tune(net, rows, trial, base.dropout, seed)
+                self._tune(net, rows, base.dropout, number(self.seed, 1, k))
         return tuned
 
-    def _tune(self, net: ResponseNet, rows: tuple[torch.Tensor, ...], trial: Trial, dropout: float, seed: int) -> None:
-        joint = Joint(net, rows, trial, self.decision, self.alpha, self.budgets_)
-        loss = lambda i: joint(net(rows[0][i]), i)  # noqa: E731
+    def _tune(self, net: ResponseNet, rows: Rows, dropout: float, seed: int) -> None:
+        joint = Joint(net, rows, self.decision, self.alpha, self.budgets_)
+        loss = lambda i: joint(net(rows.features[i]), i)  # noqa: E731
         how = (self.decision, self.alpha, self.budgets_, self.schedule, seed, dropout, net.outcome, net.plain)
-        depends = (*rows, trial.weight, trial.share, *joint.menu, *net.state_dict().values(), how)
-        train(
-            net,
-            loss,
-            len(rows[0]),
-            self.schedule,
-            seed,
-            self.on_step,
-            keeper(self.checkpoint, *depends),
-            joint.objective,
-        )
+        kept = keeper(self.checkpoint, *rows.columns, *joint.menu, *net.state_dict().values(), how)
+        train(net, loss, len(rows), self.schedule, seed, self.on_step, kept, joint.objective)
 
     def _respond(self, x: NDArray[np.float32]) -> Response:
         trusted = self.base_.respond(x)

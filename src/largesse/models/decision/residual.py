@@ -21,7 +21,7 @@ from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.crossfit import cross_fitted, in_turns
 from largesse.models.decision.joint import trial_rows
-from largesse.models.decision.losses import Decision, Objective
+from largesse.models.decision.losses import PPL, DecisionLoss, Objective, Trial
 from largesse.models.decision.shrinkage import between, choose_strength, may_shrink, target_budgets
 from largesse.models.nets.minibatch import Schedule, Step, threads, train, weights_from
 from largesse.models.nets.standardise import Standardised
@@ -75,7 +75,7 @@ class Steered(Model):
         base: Model,
         *,
         by: By = "arms",
-        decision: Decision = Decision(),  # noqa: B008  (frozen)
+        decision: DecisionLoss = PPL(),  # noqa: B008  (frozen)
         strength: float | Literal["cross-fit"] = "cross-fit",
         folds: int = 2,
         outcome: Outcome | None = None,
@@ -124,10 +124,11 @@ class Steered(Model):
 
     def _correct(self, rct: Logs, frozen: Response) -> _Correction:
         value, cost = _tensor(frozen.value), _tensor(frozen.cost)
-        trial = trial_rows(rct, None if self.decision.variance == "plain" else (value, cost))
+        rows = trial_rows(rct)
+        trial = Trial(rows, None if self.decision.variance == "plain" else (value, cost))
         objective = Objective(self.decision, trial, self.budgets_, self.scale_)
         objective.prime(value, cost)
-        x = torch.tensor(rct.x)
+        x = rows.features
         with threads(self.n_threads):
             if self.by == "trees":
                 return _Trees.grown(x, value, cost, objective, self.seed, self.n_threads)

@@ -13,10 +13,11 @@ from largesse import _check
 from largesse._random import number
 from largesse.logs import Logs
 from largesse.models.base import Model, State
-from largesse.models.factors.losses import Rows, ScoreNet, gradient_error
+from largesse.models.factors.losses import ScoreNet, gradient_error
 from largesse.models.nets.checkpoint import keeper
 from largesse.models.nets.full_batch import Finish, FullBatch, Loss, train_full_batch
 from largesse.models.nets.minibatch import Step, threads
+from largesse.models.nets.rows import Rows
 from largesse.models.outcome import Outcome, Response
 
 __all__ = ["FactorModel", "ReturnModel", "Steps"]
@@ -143,12 +144,8 @@ class FactorModel(Model):
         return net, finish
 
     def _rows(self, rct: Logs, steps: Steps) -> Rows:
-        value, cost = self._units(steps)
-        share, weight, r, c = (
-            torch.tensor(a)
-            for a in (rct.inverse_propensity / rct.total_weight, rct.weights, rct.value / value, rct.cost / cost)
-        )
-        return Rows(torch.tensor(rct.treatment, dtype=torch.int64), share, weight, r, c, rct.n_treatments)
+        """Returns the rows in units of the loss, in double precision; `inverse` sums to 1 over an arm, as expected."""
+        return Rows.of(rct, unit_weight=rct.total_weight, units=self._units(steps), dtype=torch.float64)
 
     def _descend(self, net: ScoreNet, x: torch.Tensor, rows: Rows) -> Finish:
         level = None
@@ -161,9 +158,8 @@ class FactorModel(Model):
 
         loss = self._loss(rows)
         penalty = self.l2 * gradient_error(loss, x, rows.weight, 1 if level is None else 2)
-        columns = (rows.treatment, rows.share, rows.weight, rows.value, rows.cost)
         how = (type(loss).__name__, self.unit_, self.training, penalty)
-        kept = keeper(self.checkpoint, x, *columns, *net.state_dict().values(), how)
+        kept = keeper(self.checkpoint, x, *rows.columns, *net.state_dict().values(), how)
         return train_full_batch(net, score, loss, len(x), self.training, penalty, self.on_step, kept)
 
     def _factors(self, x: NDArray[np.float32]) -> Floats:

@@ -19,8 +19,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from largesse.models.factors.base import FactorModel, ReturnModel, Steps
-from largesse.models.factors.losses import DPMLoss, DRMLoss, DRPLoss, DUMLoss, Rows, ScoreNet
+from largesse.models.factors.losses import DPMLoss, DRMLoss, DRPLoss, DUMLoss, ScoreNet
 from largesse.models.nets.full_batch import Loss
+from largesse.models.nets.rows import Rows
 from largesse.models.outcome import Response
 
 __all__ = ["DPM", "DRM", "DRP", "DUM", "falling_steps"]

@@ -7,45 +7,31 @@ everybody got that arm; with equal propensities and no weights it is the arm's m
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from largesse.models.nets.full_batch import Loss
+from largesse.models.nets.rows import Rows
 from largesse.models.nets.standardise import Standardised
 
-__all__ = ["DPMLoss", "DRMLoss", "DRPLoss", "DUMLoss", "Rows", "ScoreNet", "gradient_error"]
+__all__ = ["DPMLoss", "DRMLoss", "DRPLoss", "DUMLoss", "ScoreNet", "gradient_error"]
 
 _BOUND = 12.0  # no score is larger: a loss falls without end where a sample's ROI lies outside (0, 1)
 _FLOOR = 0.05  # DRM's ratio is continued by its tangent where value sinks below this share of the mean uplift
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Trial rows as a loss sees them, each (N,).
+def signed(rows: Rows) -> Tensor:
+    """Returns what each row counts in the mean of the treated less that of control: sums are differences of two means, (N,)."""
+    share = inverse(rows)
+    return torch.where(rows.treatment == 1, share, -share)
 
-    Attributes:
-        treatment: Codes, int64.
-        share: Inverse propensity over the units the rows stand for: weight / (propensity Σ weight).
-        weight: Row weights.
-        value: Value, in units of the loss.
-        cost: Cost, in units of the loss.
-        treatments: Number of treatments M.
-    """
 
-    treatment: Tensor
-    share: Tensor
-    weight: Tensor
-    value: Tensor
-    cost: Tensor
-    treatments: int = 2
-
-    @property
-    def signed(self) -> Tensor:
-        """Share of treated rows, minus the share of control rows: sums are differences of two means."""
-        return torch.where(self.treatment == 1, self.share, -self.share)
+def inverse(rows: Rows) -> Tensor:
+    """Returns what each row counts in the mean of its arm: weight / (propensity Σ weight), (N,)."""
+    assert rows.inverse is not None
+    return rows.inverse
 
 
 class DUMLoss:
@@ -57,7 +43,7 @@ class DUMLoss:
     additive = False
 
     def __init__(self, rows: Rows) -> None:
-        self.gain = rows.signed * rows.value
+        self.gain = signed(rows) * rows.value
         self.heft = rows.weight.log()
 
     def __call__(self, score: Tensor, part: slice) -> Tensor:
@@ -77,7 +63,7 @@ class DRPLoss:
     additive = True
 
     def __init__(self, rows: Rows) -> None:
-        self.gain, self.price = rows.signed * rows.value, rows.signed * rows.cost
+        self.gain, self.price = signed(rows) * rows.value, signed(rows) * rows.cost
 
     def __call__(self, score: Tensor, part: slice) -> Tensor:
         """Returns the loss; scores (n, 1)."""
@@ -99,7 +85,7 @@ class DRMLoss:
 
     def __call__(self, score: Tensor, part: slice) -> Tensor:
         """Returns the loss; scores (n, 1)."""
-        rows, heft = self.rows, torch.exp(torch.tanh(score.squeeze(1))) * self.rows.share[part]
+        rows, heft = self.rows, torch.exp(torch.tanh(score.squeeze(1))) * inverse(self.rows)[part]
         cost, gain = heft.new_zeros(()), heft.new_zeros(())
         for arm, sign in ((1, 1.0), (0, -1.0)):
             w = heft * (rows.treatment[part] == arm)
@@ -119,10 +105,10 @@ class DPMLoss:
     additive = True
 
     def __init__(self, rows: Rows) -> None:
-        top = rows.treatments - 1
+        top = rows.n_treatments - 1
         # +1 for the step into the arm, -1 for the step out of it, 0 where there is none.
         sides = torch.stack([1.0 * (rows.treatment > 0), -1.0 * (rows.treatment < top)], 1)  # (N, 2)
-        each = sides * (rows.share / rows.treatments)[:, None]
+        each = sides * (inverse(rows) / rows.n_treatments)[:, None]
         self.gain, self.price = each * rows.value[:, None], each * rows.cost[:, None]
 
     def __call__(self, score: Tensor, part: slice) -> Tensor:

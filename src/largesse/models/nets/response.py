@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from largesse.logs import Logs
 from largesse.models.nets.heads import cost_heads, value_heads
+from largesse.models.nets.rows import Rows
 from largesse.models.nets.standardise import Standardised
 from largesse.models.outcome import Outcome
 
@@ -89,33 +90,30 @@ class ResponseNet(Standardised):
         h: Tensor = self.body(self.standardise(x))
         return h
 
-    def loss(
-        self, x: Tensor, t: Tensor, value: Tensor, cost: Tensor, weight: Tensor, observed: Tensor | None = None
-    ) -> Tensor:
+    def loss(self, rows: Rows) -> Tensor:
         """Returns the weighted mean loss of the logged outcomes: -log likelihood of the value plus that of the cost."""
-        return self.logged(self(x, observed), t, value, cost, weight)
+        return self.logged(self(rows.features, rows.observed), rows)
 
-    def logged(
-        self, raw: tuple[Tensor, Tensor | None], t: Tensor, value: Tensor, cost: Tensor, weight: Tensor
-    ) -> Tensor:
-        """Returns the same from raw heads, as `forward` gives them."""
-        return (weight * self.each(raw, t, value, cost)).sum() / weight.sum()
+    def logged(self, raw: tuple[Tensor, Tensor | None], rows: Rows) -> Tensor:
+        """Returns the same from raw heads of the rows, as `forward` gives them."""
+        return (rows.weight * self.each(raw, rows)).sum() / rows.weight.sum()
 
-    def each(self, raw: tuple[Tensor, Tensor | None], t: Tensor, value: Tensor, cost: Tensor) -> Tensor:
+    def each(self, raw: tuple[Tensor, Tensor | None], rows: Rows) -> Tensor:
         """Returns the loss of each row's logged outcomes, (N,)."""
-        first, *others = self.tasks(raw, t, value, cost)
+        first, *others = self.tasks(raw, rows)
         for other in others:
             first = first + other
         return first
 
-    def tasks(self, raw: tuple[Tensor, Tensor | None], t: Tensor, value: Tensor, cost: Tensor) -> tuple[Tensor, ...]:
+    def tasks(self, raw: tuple[Tensor, Tensor | None], rows: Rows) -> tuple[Tensor, ...]:
         """Returns the same task by task, (N,) each: the value, P(value > 0) and the cost, where there are heads for them."""
         heads, costs = raw
-        taken = heads.gather(2, t[:, None, None].expand(-1, self.parts, 1)).squeeze(2)  # (N, parts)
-        losses = self.value_heads.losses(taken, value)
+        t = rows.treatment[:, None]
+        taken = heads.gather(2, t[:, None].expand(-1, self.parts, 1)).squeeze(2)  # (N, parts)
+        losses = self.value_heads.losses(taken, rows.value)
         if costs is None or self.cost_heads is None:
             return losses
-        return (*losses, self.cost_heads.loss(costs.gather(1, t[:, None]).squeeze(1), cost, t))
+        return (*losses, self.cost_heads.loss(costs.gather(1, t).squeeze(1), rows.cost, rows.treatment))
 
     def divergence(
         self, raw: tuple[Tensor, Tensor | None], teacher: tuple[Tensor, Tensor | None, Tensor | None]

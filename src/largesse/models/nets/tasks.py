@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from largesse import _check
 from largesse.models.nets.balance import imbalance
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 
 __all__ = ["Tasks", "Weighted", "learner"]
 
 _ROWS = 65_536  # tell how large the losses are at the start
 _FLOOR = 1e-6
-
-Rows = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +61,12 @@ def learner(tasks: Tasks, net: ResponseNet, rows: Rows) -> tuple[nn.Module, Call
     Args:
         tasks: What is minimised.
         net: The network, with the weights it starts from.
-        rows: x (N, d), treatment, value, cost, row weight, and 1 for rows of the log, (N,) each.
+        rows: The training rows.
     """
     if tasks == Tasks():
-        return net, lambda i: net.loss(*(part[i] for part in rows))
+        return net, lambda i: net.loss(rows.take(i))
     whole = Weighted(net, tasks, rows)
-    return whole, lambda i: whole.loss(*(part[i] for part in rows))
+    return whole, lambda i: whole.loss(rows.take(i))
 
 
 class Weighted(nn.Module):
@@ -78,25 +77,25 @@ class Weighted(nn.Module):
         self.net, self.how = net, tasks
         self.log_variance: nn.Parameter | None = None
         if tasks.weights == "learned":
-            few = tuple(part[:: max(1, len(part) // _ROWS)] for part in rows)
+            few = rows.take(torch.arange(0, len(rows), max(1, len(rows) // _ROWS)))
             net.eval()  # nothing is left out of this look
             with torch.no_grad():
-                means = self._means(net.represent(few[0]), *few[1:])
+                means = self._means(net.represent(few.features), few)
             if len(means) > 1:  # where the gradient of s begins at 0: exp(s) = 2 L
                 self.log_variance = nn.Parameter((2 * means).clamp_min(_FLOOR).log())
 
-    def loss(self, x: Tensor, t: Tensor, value: Tensor, cost: Tensor, weight: Tensor, observed: Tensor) -> Tensor:
+    def loss(self, rows: Rows) -> Tensor:
         """Returns the loss of a batch."""
-        h = self.net.represent(x)
-        means, s = self._means(h, t, value, cost, weight, observed), self.log_variance
+        h = self.net.represent(rows.features)
+        means, s, observed = self._means(h, rows), self.log_variance, rows.observed
         total = means.sum() if s is None else ((-s).exp() * means + s / 2).sum()
-        if self.how.balance and observed.any():
+        if self.how.balance and observed is not None and observed.any():
             log = observed > 0
-            total = total + self.how.balance * imbalance(h[log], t[log], self.net.m, self.how.distance)
+            total = total + self.how.balance * imbalance(h[log], rows.treatment[log], self.net.m, self.how.distance)
         return total
 
-    def _means(self, h: Tensor, t: Tensor, value: Tensor, cost: Tensor, weight: Tensor, observed: Tensor) -> Tensor:
+    def _means(self, h: Tensor, rows: Rows) -> Tensor:
         """Returns the mean loss of each task, >= 0, (K,)."""
-        first, *others = self.net.tasks(self.net.heads(h, observed), t, value, cost)
-        each = torch.stack([first - self.net.value_heads.least(value), *others])  # (K, N)
-        return (each * weight).sum(1) / weight.sum()
+        first, *others = self.net.tasks(self.net.heads(h, rows.observed), rows)
+        each = torch.stack([first - self.net.value_heads.least(rows.value), *others])  # (K, N)
+        return (each * rows.weight).sum(1) / rows.weight.sum()

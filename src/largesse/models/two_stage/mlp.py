@@ -17,10 +17,11 @@ from largesse.models.base import Data, Model, State, training_rows
 from largesse.models.nets.checkpoint import keeper
 from largesse.models.nets.minibatch import Schedule, Step, threads, train, weights_from
 from largesse.models.nets.response import ResponseNet
+from largesse.models.nets.rows import Rows
 from largesse.models.nets.tasks import Tasks, learner
 from largesse.models.outcome import Outcome, Response
 
-__all__ = ["MLP", "averaged", "scales_of", "start", "tensors"]
+__all__ = ["MLP", "averaged", "scales_of", "start"]
 
 _CHUNK = 4096  # rows scored at once: stays in cache
 
@@ -108,19 +109,18 @@ class MLP(Model):
         observed = torch.zeros(rows.n)
         if self.data == "both" and obs is not None:
             observed[rct.n :] = 1.0
-        x, t, value, cost, weight = tensors(rows, self.arm_weighted)
+        tensors = Rows.of(rows, arm_weighted=self.arm_weighted, observed=observed)
         self.nets_: list[ResponseNet] = []
+        rule = "must be >= 1"
         with threads(self.n_threads):
-            for k in range(
-                _check.integers("members", [self.members], low=1, high=1000, rule="must be >= 1", remedy="")[0]
-            ):
+            for k in range(_check.integers("members", [self.members], low=1, high=1000, rule=rule, remedy="")[0]):
                 seed, schedule = number(self.seed, k), self._lasting(k)
-                net = self._net(x.shape[1], scales_of(value, cost), seed)
-                start(net, rows, x)
+                net = self._net(len(rows.features), scales_of(tensors), seed)
+                start(net, rows, tensors.features)
                 how = (schedule, seed, self.hidden, self.dropout, self.plain, self.tasks, self.outcome_)
-                kept = keeper(self.checkpoint, x, t, value, cost, weight, observed, how)
-                whole, loss = learner(self.tasks, net, (x, t, value, cost, weight, observed))
-                train(whole, loss, len(x), schedule, seed, self.on_step, kept)
+                kept = keeper(self.checkpoint, *tensors.columns, how)
+                whole, loss = learner(self.tasks, net, tensors)
+                train(whole, loss, len(tensors), schedule, seed, self.on_step, kept)
                 self.nets_.append(net)
 
     def _lasting(self, k: int) -> Schedule:
@@ -159,19 +159,9 @@ class MLP(Model):
             self.nets_.append(net.eval())
 
 
-def tensors(rows: Logs, arm_weighted: bool) -> tuple[torch.Tensor, ...]:
-    """Returns x, treatment, value, cost and the weight of each row in the prediction loss."""
-    weight = rows.weights
-    if arm_weighted:
-        weight = weight * (rows.n / (rows.n_treatments * rows.arm_rows))[rows.treatment]
-    numbers = (torch.tensor(a, dtype=torch.float32) for a in (rows.value, rows.cost, weight))
-    value, cost, w = numbers
-    return torch.tensor(rows.x), torch.tensor(rows.treatment, dtype=torch.int64), value, cost, w
-
-
-def scales_of(value: torch.Tensor, cost: torch.Tensor) -> tuple[float, float]:
+def scales_of(rows: Rows) -> tuple[float, float]:
     """Returns the typical size of a value and of a cost: their standard deviations, 1 where nothing varies."""
-    return float(value.std()) or 1.0, float(cost.std()) or 1.0
+    return float(rows.value.std()) or 1.0, float(rows.cost.std()) or 1.0
 
 
 def averaged(nets: Sequence[ResponseNet], x: NDArray[np.float32]) -> Response:
