@@ -16,9 +16,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.cells import PAGES, arguments, load, mean_sd, of_seeds, paired, run, store
+from largesse.menu import BUDGET_SHARES
 
 WORLDS = ("discount", "money_off")
-SHARES = (0.10, 0.25, 0.50, 0.75)
 RCT, OBS, TEST = 200_000, 400_000, 100_000
 NETS = {"published": "squared error, free heads", "ours": "likelihood, cost rule"}
 DEFAULT = "default"
@@ -52,7 +52,7 @@ def cell(task: tuple[str, int]) -> str:
     world = getattr(simulate, name)(seed=seed)
     rct, obs, x = world.rct(RCT, seed=1), world.obs(OBS, seed=2), world.rct(TEST, seed=3).x
     truth = world.truth(x)
-    budgets = np.array(SHARES) * float(truth.cost.mean(0).max())
+    budgets = np.array(BUDGET_SHARES) * float(truth.cost.mean(0).max())
     cached = load(place) or {"world": name, "seed": seed, "rct": RCT, "obs": OBS, "gains": {}}
     for net, words in NETS.items():
         base = MLP.published(seed=seed) if net == "published" else MLP(members=1, seed=seed)

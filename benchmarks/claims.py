@@ -18,8 +18,8 @@ from largesse.allocate import frontier
 from largesse.evaluate import outcome_curve
 from largesse.evaluate.bootstrap import mix_value
 from largesse.evaluate.truth import attainable_gain, true_value
+from largesse.menu import BUDGET_SHARES
 from largesse.models import DFCL, MLP, PPL, Schedule
-from largesse.models.decision.shrinkage import SHARES
 from largesse.models.selection import allowance, choose
 
 UNITS, SEEDS = 50_000, 3
@@ -42,7 +42,7 @@ def room() -> list[str]:
             world = getattr(simulate, name)(seed=seed)
             truth = world.truth(world.rct(UNITS, seed=3).x)
             value, cost = truth.value.mean(0), truth.cost.mean(0)
-            budgets = cost.min() + np.array(SHARES) * (cost.max() - cost.min())
+            budgets = cost.min() + np.array(BUDGET_SHARES) * (cost.max() - cost.min())
             mix = mix_value(value, cost, budgets)
             shares.append(100 * (frontier(truth).value_at(budgets * truth.n) / truth.n - mix) / (mix - value[0]))
         cells = " | ".join(
@@ -92,7 +92,7 @@ def noise() -> list[str]:
         start = model.prepare(rct)
 
         def worth(menu_of, rct=rct, x=x, truth=truth):
-            budgets = np.array(SHARES) * truth.cost.mean(0).max()
+            budgets = np.array(BUDGET_SHARES) * truth.cost.mean(0).max()
             trained = outcome_curve(rct, menu_of(rct.x)).value_at(budgets)
             return 1e3 * np.array([trained.mean(), true_value(menu_of(x), truth, budgets).mean()])
 
@@ -131,7 +131,7 @@ def _without_noise(base: MLP, seed: int) -> list[float]:
     world = simulate.money_off(seed=seed, n_features=40)
     rct, x, units = world.rct(TRIAL, seed=1), world.rct(UNITS, seed=3).x, world.rct(EXACT, seed=7).x
     truth, means = world.truth(x), world.truth(units)
-    budgets = np.array(SHARES) * truth.cost.mean(0).max()
+    budgets = np.array(BUDGET_SHARES) * truth.cost.mean(0).max()
     n, m = means.value.shape
     exact = replace(
         rct, x=np.repeat(units, m, axis=0), treatment=np.tile(np.arange(m), n), value=np.ravel(means.value).astype(float),

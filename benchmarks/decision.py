@@ -18,9 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.cells import FEW, PAGES, TREES, arguments, load, mean_sd, of_seeds, paired, run, store
+from largesse.menu import BUDGET_SHARES
 
 WORLDS = ("discount", "money_off")
-SHARES = (0.10, 0.25, 0.50, 0.75)
 SCALES = {"small": (40_000, 200_000), "main": (200_000, 1_000_000), "large": (700_000, 1_500_000)}
 TEST = 100_000
 KINDS = ("dpl", "difd", "ppl", "pifd")
@@ -70,10 +70,10 @@ def cell(task: tuple[str, str, int]) -> str:
     world = getattr(simulate, name)(seed=seed)
     rct, x = world.rct(n_rct, seed=1), world.rct(TEST, seed=3).x
     truth = world.truth(x)
-    budgets = np.array(SHARES) * float(truth.cost.mean(0).max())
+    budgets = np.array(BUDGET_SHARES) * float(truth.cost.mean(0).max())
     place = PAGES / "decision" / f"{scale}-{name}-{seed}.json"
     cached = load(place) or {
-        "scale": scale, "world": name, "seed": seed, "rct": n_rct, "obs": n_obs, "shares": SHARES, "gains": {},
+        "scale": scale, "world": name, "seed": seed, "rct": n_rct, "obs": n_obs, "shares": BUDGET_SHARES, "gains": {},
         "seconds": {}, "strength": {},
     }  # fmt: skip
     outcome, logs = Outcome.infer(rct), {}

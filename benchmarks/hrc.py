@@ -23,10 +23,10 @@ import numpy as np
 from benchmarks.cells import FEW, PAGES, TREES, arguments, load, mean_sd, of_seeds, paired, run, store
 from benchmarks.suite.tables import write_whole
 from largesse.errors import DataError
+from largesse.menu import BUDGET_SHARES
 
 WORLDS = ("discount", "money_off")
 NOISE = (1, 4, 16)
-SHARES = (0.10, 0.25, 0.50, 0.75)
 SCALES = {"small": (40_000, 200_000, 100_000), "tiny": (3_000, 6_000, 5_000)}  # trial, log, test
 FEATURES = 40  # as on the map of benchmarks/when.py; responses depend on 32 of them at any number
 K, ABLATED = 32, 2  # clusters of the ablation, and its worlds
@@ -81,7 +81,7 @@ class Cell:
         self.rct, self.obs = noisy(world.rct(n_rct, seed=1), k, 1, seed), noisy(world.obs(n_obs, seed=2), k, 2, seed)
         self.x = world.rct(n_test, seed=3).x
         self.truth = world.truth(self.x)
-        self.budgets = np.array(SHARES) * float(self.truth.cost.mean(0).max())
+        self.budgets = np.array(BUDGET_SHARES) * float(self.truth.cost.mean(0).max())
         # At every noise: who knew the likelihood or the cost rule would see through it at one noise and not at another.
         self.outcome = Outcome.infer(self.rct | self.obs, value="gaussian", cost="learned")
         self.made: dict = {}
@@ -172,7 +172,7 @@ def cell(task: tuple[str, str, int, int, str]) -> str:
     scale, name, k, seed, into = task
     place = where(Path(into), scale, name, k, seed)
     cached = load(place) or {
-        "scale": scale, "world": name, "noise": k, "seed": seed, "rows": SCALES[scale], "shares": SHARES, "gains": {},
+        "scale": scale, "world": name, "noise": k, "seed": seed, "rows": SCALES[scale], "shares": BUDGET_SHARES, "gains": {},
         "seconds": {}, "clusters": {},
     }  # fmt: skip
     held = Cell(scale, name, k, seed)

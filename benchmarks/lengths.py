@@ -18,10 +18,10 @@ import numpy as np
 
 from benchmarks.cells import PAGES, TREES, arguments, load, mean_sd, of_seeds, paired, run, store
 from benchmarks.suite.tables import write_whole
+from largesse.menu import BUDGET_SHARES
 
 WORLDS, FEATURES = ("discount", "money_off"), (40, 180)
 RCT, OBS, TEST, FIRST = 40_000, 200_000, 100_000, 1000
-SHARES = (0.10, 0.25, 0.50, 0.75)
 EPOCHS = (5, 10, 15)
 SEVERAL, GROWN = "mean of 5, 10 and 15 epochs", "LightGBM S, as many trees as held-back rows ask for"
 LIGHT = f"LightGBM S, {TREES} trees"
@@ -39,7 +39,7 @@ def cell(task: tuple[int, str, int]) -> str:
     world = getattr(simulate, name)(seed=seed, n_features=features)
     rct, obs, x = world.rct(RCT, seed=1), world.obs(OBS, seed=2), world.rct(TEST, seed=3).x
     truth = world.truth(x)
-    budgets = np.array(SHARES) * float(truth.cost.mean(0).max())
+    budgets = np.array(BUDGET_SHARES) * float(truth.cost.mean(0).max())
     outcome = Outcome.infer(rct | obs)
     cached = load(place) or {"features": features, "world": name, "seed": seed, "gains": {}}
     nets = {}

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from benchmarks.cells import PAGES, arguments, load, mean_sd, of_seeds, paired, run, store
 from benchmarks.suite import tables
+from largesse.menu import BUDGET_SHARES
 
 FORMS = ("folded", "mlp", "lightgbm")
-SHARES = (0.10, 0.25, 0.50, 0.75)
 RCT, OBS, CHOOSE, TEST = 40_000, 60_000, 20_000, 100_000
 CLUSTERS, CALLS, UNITS, TIMES, DRAWS = (16, 64), 10_000, 50_000, 5, 200
 PLACE = PAGES / "serving"
@@ -44,7 +44,7 @@ def cell(seed: int) -> str:
     teacher = HRC(seed=seed).fit(rct, obs, validation=world.rct(CHOOSE, seed=4))
     test, x = world.rct(TEST, seed=3), np.concatenate([rct.x, obs.x])
     truth = world.truth(test.x)
-    budgets = np.array(SHARES) * float(truth.cost.mean(0).max())
+    budgets = np.array(BUDGET_SHARES) * float(truth.cost.mean(0).max())
     found: dict[str, Any] = {"clusters": len(teacher.groups_.value.mean), "features": x.shape[1], "forms": {}}
     for form in FORMS:
         start = time.perf_counter()
@@ -158,8 +158,8 @@ def page(runs: list[dict[str, Any]], fast: dict[str, Any]) -> str:
         "", "## What the student keeps", "",
         f"Learned from {RCT:,} trial rows and {OBS:,} of a log; {min(clusters)} to {max(clusters)} clusters, chosen on "
         f"{CHOOSE:,} further rows; distilled from the features of the rows that the teacher has learned from. Judged on",
-        f"{TEST:,} fresh trial rows at budgets of {', '.join(f'{100 * s:.0f}' for s in SHARES)} % of what the dearest level for "
-        "everyone costs;", f"{of_seeds(len(runs))}, mean ± sd.", "",
+        f"{TEST:,} fresh trial rows at budgets of {', '.join(f'{100 * s:.0f}' for s in BUDGET_SHARES)} % of what the",
+        "dearest level for everyone costs;", f"{of_seeds(len(runs))}, mean ± sd.", "",
         "*Agreement*: rows in the teacher's cluster. *Log loss* and *ECE* (15 bins) of the probability of that cluster, before →",
         "after the temperature; folded probabilities are the soft labels, and stay. *Differ*: rows of which the exported model",
         "says another class than the student in Python.", "",

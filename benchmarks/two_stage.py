@@ -17,10 +17,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.cells import FEW, PAGES, TREES, arguments, load, mean_sd, of_seeds, paired, run, store
+from largesse.menu import BUDGET_SHARES
 
 CELLS = PAGES / "two_stage"
 WORLDS = ("discount", "money_off")
-SHARES = (0.10, 0.25, 0.50, 0.75)
 RCT, OBS, TEST = 40_000, 200_000, 100_000
 ORDER = (
     "MLP, squared error, free heads (published form), RCT + OBS",
@@ -44,7 +44,7 @@ def cell(task: tuple[str, int]) -> str:
     train, _ = world.rct(RCT, seed=1).split(0.8, 0.2, seed=seed)
     obs, x = world.obs(OBS, seed=2), world.rct(TEST, seed=3).x
     truth = world.truth(x)
-    budgets = np.array(SHARES) * float(truth.cost.mean(0).max())
+    budgets = np.array(BUDGET_SHARES) * float(truth.cost.mean(0).max())
     one = {"outcome": Outcome.infer(train | obs), "seed": seed}
     gains, seconds = {}, {}
 
@@ -68,7 +68,7 @@ def cell(task: tuple[str, int]) -> str:
     fit(BASE, Boosting(rounds=TREES, **one))
     fit(ORDER[7], Boosting(strategy="T", rounds=TREES, **one))
     result = {
-        "world": name, "seed": seed, "rct": RCT, "obs": OBS, "shares": SHARES, "budgets": budgets.tolist(), "gains": gains,
+        "world": name, "seed": seed, "rct": RCT, "obs": OBS, "shares": BUDGET_SHARES, "budgets": budgets.tolist(), "gains": gains,
         "seconds": seconds,
     }  # fmt: skip
     store(CELLS / f"{name}-{seed}.json", result)

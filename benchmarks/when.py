@@ -16,10 +16,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.cells import PAGES, arguments, load, paired, run, store
+from largesse.menu import BUDGET_SHARES
 
 SIZES = (20_000, 60_000, 200_000, 600_000, 1_000_000)
 RATES = (0.05, 0.2)
-SHARES = (0.10, 0.25, 0.50, 0.75)
 TEST, FEATURES = 100_000, 40
 # What the two stages get wrong: the world, and the network.
 LEARNERS = {
@@ -46,7 +46,7 @@ def cell(task: tuple[str, float, int, int]) -> str:
     train, hold = world.rct(size, seed=1).split(0.8, 0.2, seed=seed)
     x = world.rct(TEST, seed=3).x
     truth = world.truth(x)
-    budgets = np.array(SHARES) * float(truth.cost.mean(0).max())
+    budgets = np.array(BUDGET_SHARES) * float(truth.cost.mean(0).max())
     base = {
         "right": MLP(members=1, seed=seed), "squared": MLP.published(seed=seed), "linear": MLP(members=1, hidden=(), seed=seed),
         "sharp": MLP(members=1, hidden=(16,), seed=seed),

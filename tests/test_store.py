@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from largesse import store
+from largesse import _files, store
 from largesse.errors import StoreError
 
 ARRAYS = {
@@ -119,7 +119,7 @@ def test_an_interrupted_save_leaves_nothing(tmp_path, monkeypatch, error, replac
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_atomic_folder_is_removed_on_failure(tmp_path, error):
     def half_a_run():
-        with store.atomic_folder(tmp_path / "run") as folder:
+        with _files.atomic_folder(tmp_path / "run") as folder:
             (folder / "sub").mkdir()
             (folder / "sub" / "half.txt").write_text("half")
             assert names(tmp_path) == [folder.name]
@@ -131,14 +131,14 @@ def test_atomic_folder_is_removed_on_failure(tmp_path, error):
 
 
 def test_atomic_folder_appears_at_once_and_whole(tmp_path):
-    with store.atomic_folder(tmp_path / "run") as folder:
+    with _files.atomic_folder(tmp_path / "run") as folder:
         (folder / "report.html").write_text("x")
         assert not (tmp_path / "run").exists()
     assert names(tmp_path) == ["run"]
     assert names(tmp_path / "run") == ["report.html"]
-    with pytest.raises(StoreError, match="exists already"), store.atomic_folder(tmp_path / "run"):
+    with pytest.raises(StoreError, match="exists already"), _files.atomic_folder(tmp_path / "run"):
         pytest.fail("the body must not run")
-    with store.atomic_folder(tmp_path / "run", replace=True, marker="report.html") as folder:
+    with _files.atomic_folder(tmp_path / "run", replace=True, marker="report.html") as folder:
         (folder / "new").write_text("x")
         assert names(tmp_path / "run") == ["report.html"]
     assert names(tmp_path / "run") == ["new"]
@@ -147,7 +147,7 @@ def test_atomic_folder_appears_at_once_and_whole(tmp_path):
 
 def test_a_folder_that_appeared_meanwhile_is_not_overwritten(tmp_path):
     def meet():
-        with store.atomic_folder(tmp_path / "run") as folder:
+        with _files.atomic_folder(tmp_path / "run") as folder:
             (folder / "mine").write_text("x")
             (tmp_path / "run").mkdir()
             (tmp_path / "run" / "theirs").write_text("x")
@@ -175,16 +175,16 @@ def test_a_failed_rename_puts_the_older_folder_back(saved, monkeypatch):
 
 
 def test_atomic_text(tmp_path, monkeypatch):
-    store.atomic_text(tmp_path / "a.json", "é\n")
+    _files.atomic_text(tmp_path / "a.json", "é\n")
     assert (tmp_path / "a.json").read_bytes() == b"\xc3\xa9\n"
     monkeypatch.setattr(store.os, "replace", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        store.atomic_text(tmp_path / "a.json", "new")
+        _files.atomic_text(tmp_path / "a.json", "new")
     monkeypatch.undo()
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == "é\n"
     assert names(tmp_path) == ["a.json"]
     with pytest.raises(StoreError, match=r"cannot be written \(No such file or directory\)"):
-        store.atomic_text(tmp_path / "missing" / "a.json", "x")
+        _files.atomic_text(tmp_path / "missing" / "a.json", "x")
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

@@ -16,7 +16,7 @@ from largesse.evaluate.curve import outcome_curve
 from largesse.evaluate.ranking import aucc, roi_score
 from largesse.evaluate.truth import Room, true_aucc, true_value
 from largesse.logs import Logs
-from largesse.menu import Menu
+from largesse.menu import BUDGET_SHARES, Menu
 from largesse.roles import Roles
 from largesse.simulate import World
 
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 SHARES = (0.05, 0.10, 0.15, 0.20, 0.25, 0.35, 0.50, 0.65, 0.75, 0.90)
 """Budgets, as shares of the way from the cheapest arm for everyone to the dearest."""
-MAIN = tuple(SHARES.index(share) for share in (0.10, 0.25, 0.50, 0.75))
+MAIN = tuple(SHARES.index(share) for share in BUDGET_SHARES)
 """Which of them the mean of a table is over."""
 FEATURES = 40
 """Of the worlds with coupons, as on the map of decision losses; responses depend on 32 of them at any number."""

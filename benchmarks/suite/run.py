@@ -20,11 +20,11 @@ from benchmarks.suite.problems import REAL, SCALES, SHARES, WORLDS, problem
 from benchmarks.suite.studies import METHODS, STUDIES, Bench, Study, needed
 from benchmarks.suite.tables import write_whole
 from largesse import _check
+from largesse._files import may_write
 from largesse.commands.procedure import Say
 from largesse.errors import DataError, LargesseError, StoreError
 from largesse.models.base import Model
 from largesse.models.outcome import Outcome
-from largesse.store import may_write
 
 __all__ = ["Cell", "benchmark", "fill"]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from largesse.errors import StoreError
+from largesse._files import atomic_text, may_write
 
 __all__ = ["Paired", "mean_sd", "paired", "seeds", "write_whole"]
 
@@ -70,10 +70,5 @@ def write_whole(place: Path, text: str) -> None:
     Raises:
         StoreError: Nothing can be written there.
     """
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_suffix(".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(place)
-    except OSError as error:
-        raise StoreError(f"{place}: cannot be written ({error.strerror}). Choose another folder.") from error
+    may_write(place.parent / "new", replace=True)
+    atomic_text(place, text)

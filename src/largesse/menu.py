@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse.logs import frozen, labels
 
-__all__ = ["Menu", "Plan", "Status"]
+__all__ = ["BUDGET_SHARES", "Menu", "Plan", "Status"]
+
+BUDGET_SHARES = (0.1, 0.25, 0.5, 0.75)
+"""Budgets that are looked at where none are named: shares of the way from the cheapest arm for everyone to the dearest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -14,10 +14,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,18 +23,17 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from largesse._files import MANIFEST, PathLike, atomic_folder, writing
 from largesse.errors import StoreError
 
-__all__ = ["FORMAT", "MANIFEST", "Saved", "atomic_folder", "atomic_text", "load", "save"]
+__all__ = ["FORMAT", "Saved", "load", "nest", "save", "unnest"]
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 ARRAYS = "arrays.safetensors"
 _KEYS = ("package", "kind", "settings", "settings_sha256", "arrays_sha256")
 _DTYPES = frozenset(
     ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 )
-PathLike = str | os.PathLike[str]
 
 
 class Saved(NamedTuple):
@@ -89,7 +85,7 @@ def save(
         text = json.dumps(manifest, indent=1, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: settings have no form in JSON ({error}). Give plain, finite values.") from error
-    with atomic_folder(path, replace=replace) as folder, _writing(path):
+    with atomic_folder(path, replace=replace) as folder, writing(path):
         (folder / ARRAYS).write_bytes(packed)
         (folder / MANIFEST).write_text(text + "\n", encoding="utf-8", newline="\n")
 
@@ -122,117 +118,28 @@ def load(path: PathLike) -> Saved:
     return Saved(manifest["kind"], manifest["settings"], writable)
 
 
+def nest(**parts: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Returns the named arrays of several parts as one table, each name after that of its part.
+
+    >>> nest(base={"w": 1}, tuned={"w": 2})
+    {'base.w': 1, 'tuned.w': 2}
+    """
+    return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+
+def unnest(part: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Returns the named arrays of one part of what `nest` put together.
+
+    >>> unnest("tuned", {"base.w": 1, "tuned.w": 2})
+    {'w': 2}
+    """
+    mark = f"{part}."
+    return {name[len(mark) :]: array for name, array in arrays.items() if name.startswith(mark)}
+
+
 def _digest(settings: Any) -> str:
     """Returns the checksum of settings, the same whatever the order of their keys."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-@contextmanager
-def atomic_folder(path: PathLike, *, replace: bool = False, marker: str = MANIFEST) -> Iterator[Path]:
-    """Yields an empty folder that takes its place at `path` on success and is removed on any failure or interrupt.
-
-    Args:
-        path: Where the folder shall be in the end; folders above it are made too.
-        replace: Whether an older folder gives way, once the new one is complete.
-        marker: Name of a file by which an older folder is known as ours: no other is ever deleted, unless it is empty.
-
-    Raises:
-        StoreError: `path` exists and may not be replaced, or cannot be written.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     with atomic_folder(place + "/run") as folder:
-    ...         _ = (folder / "note.txt").write_text("done")
-    ...     sorted(p.name for p in Path(place).rglob("*"))
-    ['note.txt', 'run']
-    """
-    target = Path(os.path.realpath(path))
-    _may_take(target, replace, marker)
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with _writing(path):
-            partial.mkdir(parents=True)
-        with _writing(path):
-            yield partial
-        _may_take(target, replace, marker)
-        with _writing(path):
-            _move(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # after the move it is no longer there
-
-
-def atomic_text(path: PathLike, text: str) -> None:
-    r"""Writes a text file in UTF-8 with ``\n`` line ends, whole or not at all; an older file gives way.
-
-    Args:
-        path: The file; its folder must exist.
-        text: What it shall hold.
-
-    Raises:
-        StoreError: The file cannot be written.
-    """
-    target = Path(os.path.realpath(path))
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with _writing(path):
-            partial.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(path: PathLike) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise StoreError(
-            f"{os.fspath(path)}: cannot be written ({reason}). Check that its folder exists, is writable and has room."
-        ) from error
-
-
-def may_write(path: PathLike, *, replace: bool = False, marker: str = "config.toml") -> None:
-    """Refuses a folder that could not be made at the end of a long run; makes the folders above it.
-
-    Raises:
-        StoreError: It exists and may not be replaced, or nothing can be written there.
-    """
-    target = Path(os.path.realpath(path))
-    _may_take(target, replace, marker)
-    with _writing(path):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        probe = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-        probe.mkdir()
-        probe.rmdir()
-
-
-def _may_take(target: Path, replace: bool, marker: str) -> None:
-    if not target.exists():
-        return
-    if not replace:
-        raise StoreError(
-            f"{target}: exists already. Choose another name, or let it be replaced (replace=True, --replace)."
-        )
-    ours = target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))
-    if not ours:
-        raise StoreError(f"{target}: exists and holds no {marker}, so it is not deleted. Choose another name.")
-
-
-def _move(partial: Path, target: Path) -> None:
-    """Renames `partial` to `target`; what stood there is deleted last, and put back if the renaming fails."""
-    older = target.with_name(partial.name.removesuffix(".partial") + ".old")
-    there = target.exists()
-    if there:
-        os.rename(target, older)
-    try:
-        os.rename(partial, target)
-    except BaseException:
-        if there:
-            os.rename(older, target)
-        raise
-    if there:
-        shutil.rmtree(older, ignore_errors=True)
 
 
 def _storable(path: PathLike, name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -105,8 +105,9 @@ def test_the_report_says_what_every_rule_costs(place: Path):
     assert "The rule that costs most beside money" in html
     assert html.count("does not bind") == 1
     assert "http" not in html.split("<body>")[1]
-    with pytest.raises(StoreError, match="cannot be written.*The plan is in"):
+    with pytest.raises(StoreError, match="cannot be written") as error:
         report_plan(planned(place, "spend = [{at_most = 500}]"), place / "plan.parquet", place)
+    assert error.value.__notes__ == [f"The plan is in {place / 'plan.parquet'}."]
 
 
 def test_the_report_names_the_rule_that_costs_most(tmp_path: Path):

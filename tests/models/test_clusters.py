@@ -12,11 +12,12 @@ from sklearn.base import clone
 
 from largesse.allocate import Chance, frontier, plan_clusters
 from largesse.errors import DataError, NotFittedError
-from largesse.menu import Menu
+from largesse.menu import BUDGET_SHARES, Menu
 from largesse.models import DFCL, HRC, MLP, BiDFCL, Boosting, Calibrated, Outcome, Schedule
 from largesse.models.clusters import hrc
 from largesse.models.clusters.cells import Means, cell_means, merged, shrunk
 from largesse.models.clusters.representation import Body
+from largesse.models.nets.weights import weights_of
 from largesse.models.outcome import Response
 from largesse.policy.saved import model_state, restored
 from tests.common.worlds import WORLDS, orders
@@ -238,7 +239,7 @@ def test_money_counts_at_the_prices_of_budgets():
     h = rng.normal(size=(4000, 2))
     cost = np.column_stack([np.zeros(4000), np.exp(h[:, 1] / 4)])
     menu = Menu(value=np.column_stack([np.zeros(4000), 2 + 0.1 * h[:, 0]]), cost=cost)
-    prices = frontier(menu).price_at(np.array(hrc._SHARES) * cost[:, 1].sum())
+    prices = frontier(menu).price_at(np.array(BUDGET_SHARES) * cost[:, 1].sum())
     view = hrc.View.of(h, menu, np.ones(4000))
     worth = np.column_stack([menu.value[:, 1] - price * cost[:, 1] for price in prices])
     fit = (
@@ -278,7 +279,7 @@ def test_the_body_is_that_of_the_network():
     with torch.inference_mode():
         expected = net.nets_[0].body[:6](net.nets_[0].standardise(x))
     np.testing.assert_array_equal(body.hidden(logs.x), expected.numpy())
-    np.testing.assert_array_equal(Body.restored(body.arrays()).hidden(logs.x), body.hidden(logs.x))
+    np.testing.assert_array_equal(Body.restored(weights_of(body)).hidden(logs.x), body.hidden(logs.x))
 
 
 STEERED = (

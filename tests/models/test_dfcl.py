@@ -14,12 +14,12 @@ from sklearn.base import clone
 from largesse.allocate import solve
 from largesse.errors import DataError, NotFittedError, SchemaError
 from largesse.evaluate.bootstrap import arm_means
-from largesse.menu import Menu
+from largesse.menu import BUDGET_SHARES, Menu
 from largesse.models import DFCL, DPL, MLP, Boosting, Outcome, Schedule
 from largesse.models.crossfit import in_turns
 from largesse.models.decision.joint import trial_rows
 from largesse.models.decision.losses import LOSSES
-from largesse.models.decision.shrinkage import SHARES, STRENGTHS, between, target_budgets
+from largesse.models.decision.shrinkage import STRENGTHS, between, target_budgets
 from largesse.models.outcome import Response
 from tests.common.worlds import WORLDS, counts, orders, profits
 
@@ -243,9 +243,9 @@ class TestStrength:
         logs = counts(900)
         assert target_budgets(logs, (1, 2)) == (1.0, 2.0)
         dearest = arm_means(logs)[1].max()
-        np.testing.assert_allclose(target_budgets(logs), np.array(SHARES) * dearest)
+        np.testing.assert_allclose(target_budgets(logs), np.array(BUDGET_SHARES) * dearest)
         model = dfcl().fit(logs)
-        np.testing.assert_allclose(model.budgets_, np.array(SHARES) * 3.0)
+        np.testing.assert_allclose(model.budgets_, np.array(BUDGET_SHARES) * 3.0)
         assert dfcl(decision={"budgets": (0.7,)}).fit(logs).budgets_ == (0.7,)
 
 

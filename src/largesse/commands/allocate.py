@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from largesse import _check, frames
+from largesse._files import MANIFEST
 from largesse.allocate.constrained import Bound
 from largesse.allocate.rules import Spend
 from largesse.commands.plan import under
@@ -21,7 +22,6 @@ from largesse.menu import Menu
 from largesse.policy.curve import LEVEL, Estimate, amount, normal_quantile, same_treatments
 from largesse.policy.deployed import Policy
 from largesse.policy.descent import descend
-from largesse.store import MANIFEST
 
 __all__ = ["Allotted", "allocate_run"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from largesse._files import PathLike
 from largesse.commands.run_folder import budgets_of_run, open_run, trial_rows
 from largesse.errors import DataError
 from largesse.evaluate.comparison import Bootstrap, Comparison, compare
-from largesse.store import PathLike
 
 __all__ = ["compare_runs"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from largesse._files import PathLike
 from largesse.commands.run_folder import budgets_of_run, open_run, trial_rows
 from largesse.errors import DataError
 from largesse.evaluate.comparison import Bootstrap, Comparison, compare
@@ -9,7 +10,6 @@ from largesse.evaluate.ranking import aucc, mt_aucc, roi_score
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.policy.held_out import Realised
-from largesse.store import PathLike
 
 __all__ = ["evaluate_run"]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from largesse import __version__, report
+from largesse._files import atomic_folder, may_write
 from largesse.experiment.data.columns import Columns
 from largesse.experiment.estimators.effect import METHODS, Effect
 from largesse.experiment.estimators.guard import Guard
 from largesse.experiment.measurement import Measured, Measurement, Settings, measure
 from largesse.report.numbers import interval, percent, percent_interval, places
-from largesse.store import atomic_folder, may_write
 
 __all__ = ["MARKER", "Experimented", "experiment", "kept"]
 

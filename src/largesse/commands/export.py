@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from largesse import frames
+from largesse._files import may_write
 from largesse.allocate.cluster_plan import ClusterPlan
 from largesse.commands.allocate_clusters import open_clusters, risk_of
 from largesse.commands.run_folder import safety_of
 from largesse.models.clusters.hrc import HRC
 from largesse.models.clusters.student import Fidelity, Form, Student
 from largesse.serving.export import export
-from largesse.store import may_write
 
 __all__ = ["Exported", "export_run"]
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from largesse import __version__, report
+from largesse._files import atomic_folder, may_write
 from largesse.commands.campaign import parted, proof_turns, refuse_thin_arms, task_of
 from largesse.commands.check import soundness
 from largesse.commands.findings.clusters import clusters
@@ -27,7 +28,6 @@ from largesse.models.crossfit import of_others
 from largesse.models.nets.checkpoint import kept_until_done
 from largesse.models.registry import default_names
 from largesse.policy.deployed import Policy
-from largesse.store import atomic_folder, may_write
 
 __all__ = ["Run", "fit"]
 

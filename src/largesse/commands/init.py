@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from largesse._files import atomic_text
 from largesse.config import template
 from largesse.errors import StoreError
-from largesse.store import atomic_text
 
 __all__ = ["write_template"]
 

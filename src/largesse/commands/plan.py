@@ -98,8 +98,9 @@ def report_plan(done: Ruling, output: Path, path: Path) -> None:
     )  # fmt: skip
     try:
         write_plan(page, path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error}). The plan is in {output}.") from error
+    except StoreError as error:
+        error.add_note(f"The plan is in {output}.")
+        raise
 
 
 def under(said: RulesFile, menu: Menu, table: pa.Table, *more: Rule) -> Constrained:

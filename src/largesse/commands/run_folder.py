@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 from largesse import frames
+from largesse._files import PathLike
 from largesse.commands.load import outcome_of, trial_design
 from largesse.config import Config, load
 from largesse.errors import StoreError
 from largesse.logs import Logs
 from largesse.policy.deployed import Policy
-from largesse.store import PathLike
 
 __all__ = ["budgets_of_run", "open_run", "safety_of", "trial_rows"]
 

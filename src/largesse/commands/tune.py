@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from largesse._files import atomic_folder, may_write
 from largesse.checks.trial_power import power
 from largesse.commands.campaign import SMALL, parted, refuse_thin_arms, task_of
 from largesse.commands.findings.tune import MARKER, TUNED, UNTOUCHED, document, write
@@ -29,7 +30,6 @@ from largesse.logs import Logs
 from largesse.models.nets.checkpoint import kept_until_done
 from largesse.models.registry import NAMES, default_names, make
 from largesse.roles import nearest
-from largesse.store import atomic_folder, may_write
 
 __all__ = ["Tuning", "tune"]
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import model_validator as checked
 
 from largesse.errors import SchemaError
+from largesse.menu import BUDGET_SHARES
 from largesse.roles import Roles, label, nearest
 
 __all__ = ["Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Run", "sections"]
@@ -182,7 +183,7 @@ class Budget(_Section):
     """The money to plan for."""
 
     shares: Annotated[tuple[Share, ...], Field(strict=False), AfterValidator(_rising)] = Field(
-        (0.1, 0.25, 0.5, 0.75),
+        BUDGET_SHARES,
         description="budgets, as shares of the money it takes to give everyone the dearest treatment",
     )
     per_head: Annotated[

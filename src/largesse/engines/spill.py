@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse import store
+from largesse._files import atomic_file, atomic_text
 from largesse.allocate.blocks import Block
 from largesse.errors import DataError, LargesseError, StoreError
 
@@ -95,7 +95,7 @@ class Scratch:
             if not (folder / _JOB).is_file() or (folder / _JOB).read_text(encoding="utf-8") != text:
                 for old in folder.iterdir():
                     old.unlink()
-                store.atomic_text(folder / _JOB, text)
+                atomic_text(folder / _JOB, text)
             try:
                 yield cls(folder, size, n_threads)
             except LargesseError:
@@ -140,7 +140,5 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
 
 
 def _write(path: Path, array: NDArray[Any]) -> None:
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
+    with atomic_file(path) as partial, open(partial, "wb") as file:
         np.save(file, array, allow_pickle=False)
-    os.replace(partial, path)

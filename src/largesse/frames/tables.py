@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import re
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
 
+from largesse._files import atomic_file
 from largesse.errors import DataError, SchemaError, StoreError
 from largesse.roles import nearest
 
@@ -153,10 +153,9 @@ def write(table: Any, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     put, table = _WRITERS[_suffix(path)], to_arrow(table)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        put(table, partial)
-        os.replace(partial, path)
+        with atomic_file(path) as partial:
+            put(table, partial)
     except pa.ArrowException as error:
         raise SchemaError(
             f"{path}: cannot hold this table ({_line(error)}). Write Parquet, or drop lists and structs.",
@@ -165,8 +164,6 @@ def write(table: Any, path: str | os.PathLike[str]) -> None:
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({_line(error)}). Create the folder and check that it is writable.",
                         field=str(path)) from error  # fmt: skip
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def writable(path: Path, *sources: Path) -> None:

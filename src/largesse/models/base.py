@@ -14,6 +14,7 @@ from largesse.errors import DataError, NotFittedError, SchemaError
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models.outcome import Outcome, Response
+from largesse.store import unnest
 
 __all__ = ["Data", "Model", "State"]
 
@@ -139,15 +140,13 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
 
     def restored_base(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
         """Returns the fitted base of a wrapper from the wrapper's saved state."""
-        return self.restored_part(self.base, settings["settings"], arrays, "base.")
+        return self.restored_part(self.base, settings["settings"], unnest("base", arrays))
 
-    def restored_part(
-        self, model: Model, settings: dict[str, Any], arrays: dict[str, NDArray[Any]], mark: str
-    ) -> Model:
-        """Returns a fitted clone of a wrapped model; its arrays are those whose names begin with a mark."""
+    def restored_part(self, model: Model, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
+        """Returns a fitted clone of a wrapped model from its own saved state."""
         part: Model = clone(model)
         part.outcome_, part.treatments_, part.features_ = self.outcome_, self.treatments_, self.features_
-        part.restore(settings, {k[len(mark) :]: v for k, v in arrays.items() if k.startswith(mark)})
+        part.restore(settings, arrays)
         return part
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:

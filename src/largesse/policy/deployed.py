@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import store
+from largesse._files import PathLike
 from largesse.allocate.blocks import in_blocks
 from largesse.allocate.price_intervals import assign
 from largesse.allocate.solver import price_plan
@@ -132,7 +133,7 @@ class Policy:
         """Returns planned against realised on held-out trial rows; see the function `realised`."""
         return realised(self.curve, logs, self.model.predict(logs.x), budgets, **options)
 
-    def save(self, path: store.PathLike, *, replace: bool = False) -> None:
+    def save(self, path: PathLike, *, replace: bool = False) -> None:
         """Writes the policy as a folder without pickle; `load` gives bit-identical menus.
 
         Args:
@@ -155,13 +156,13 @@ class Policy:
                 "base": {k: t.base for k, t in tracks.items()},
             },
         }
-        arrays = {f"model.{name}": array for name, array in arrays.items()} | {"curve.price": curve.price}
+        arrays = store.nest(model=arrays) | {"curve.price": curve.price}
         for name, track in tracks.items():
             arrays |= {f"curve.{name}.{part}": getattr(track, part) for part in _PARTS}
         store.save(path, "policy", settings, arrays, replace=replace)
 
     @classmethod
-    def load(cls, path: store.PathLike) -> Policy:
+    def load(cls, path: PathLike) -> Policy:
         """Returns a saved policy; executes nothing that it reads.
 
         Raises:
@@ -172,8 +173,8 @@ class Policy:
             raise StoreError(f"{path}: holds a {kind}, not a policy. Give the folder that Policy.save made.")
         try:
             return cls(
-                model=restored(settings["model"], _under("model.", arrays)),
-                curve=_curve(settings["curve"], _under("curve.", arrays)),
+                model=restored(settings["model"], store.unnest("model", arrays)),
+                curve=_curve(settings["curve"], store.unnest("curve", arrays)),
                 encoder=None if settings["encoder"] is None else Encoder.from_state(settings["encoder"]),
                 roles=None if settings["roles"] is None else Roles(**settings["roles"]),
             )
@@ -194,7 +195,3 @@ def _curve(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Pric
     return PriceCurve(
         price=arrays["price"], cost=cost, value=value, treatments=tuple(saved["treatments"]), units=saved["units"]
     )
-
-
-def _under(mark: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(mark): array for name, array in arrays.items() if name.startswith(mark)}

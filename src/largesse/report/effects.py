@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from largesse import _check
+from largesse._files import atomic_bytes
 from largesse.report import markdown, pictures
 from largesse.report.charts import forest_chart
 from largesse.report.content import Finding, Headline, Provenance
-from largesse.report.files import replace_file
 from largesse.report.forest_plot import EffectRow
 from largesse.report.html import Safe, join, tag
 from largesse.report.numbers import UNKNOWN, between, count, number, percent, percent_interval, places
@@ -91,9 +91,9 @@ def write_effects(shown: Effects, folder: str | Path) -> WrittenEffects:
     text = _markdown(shown, forest is not None)
     folder.mkdir(parents=True, exist_ok=True)
     html, summary = (
-        replace_file(folder / name, data.encode()) for name, data in (("report.html", page), ("summary.md", text))
+        atomic_bytes(folder / name, data.encode()) for name, data in (("report.html", page), ("summary.md", text))
     )
-    return WrittenEffects(html, summary, None if forest is None else replace_file(folder / "forest.png", forest))
+    return WrittenEffects(html, summary, None if forest is None else atomic_bytes(folder / "forest.png", forest))
 
 
 def sections(shown: Effects) -> list[Section]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from largesse._files import atomic_bytes
 from largesse.report import pictures
 from largesse.report.content import Results
 from largesse.report.markdown import markdown
 from largesse.report.page import page
 
-__all__ = ["Written", "picture", "replace_file", "write"]
+__all__ = ["Written", "picture", "write"]
 
 
 class Written(NamedTuple):
@@ -44,24 +43,10 @@ def write(results: Results, folder: str | Path) -> Written:
     for name, data in files.items():
         if data is None:
             (folder / name).unlink(missing_ok=True)
-        paths.append(None if data is None else replace_file(folder / name, data))
+        paths.append(None if data is None else atomic_bytes(folder / name, data))
     return Written(*paths)  # type: ignore[arg-type]  # the first two are always written
 
 
 def picture(results: Results, path: str | Path) -> Path:
     """Writes the cost curve as a PNG, readable 800 pixels wide, and returns its path."""
-    return replace_file(Path(path), pictures.cost_curve_png(results))
-
-
-def replace_file(path: Path, data: bytes) -> Path:
-    """Writes the file under another name first: a reader sees the old one or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
+    return atomic_bytes(Path(path), pictures.cost_curve_png(results))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from largesse._files import atomic_bytes
 from largesse.report.content import Headline
-from largesse.report.files import replace_file
 from largesse.report.html import Safe, join, tag
 from largesse.report.numbers import count, number, percent
 from largesse.report.page import document
@@ -61,7 +61,7 @@ def write_plan(shown: PlanPage, path: str | Path) -> Path:
         ),
         action=_action(shown.rules),
     )  # fmt: skip
-    return replace_file(Path(path), document(headline, _sections(shown, n)).encode())
+    return atomic_bytes(Path(path), document(headline, _sections(shown, n)).encode())
 
 
 def _sections(shown: PlanPage, n: int) -> list[Section]:

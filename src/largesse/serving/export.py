@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._files import PathLike, atomic_folder
 from largesse.allocate.cluster_plan import ClusterPlan, Risk, plan_clusters
 from largesse.errors import StoreError
 from largesse.models.clusters.student import Student
 from largesse.serving.onnx_graph import graph_of
 from largesse.serving.runtime import FORMAT, MODEL, TABLE, Served
-from largesse.store import PathLike, atomic_folder
 
 __all__ = ["export"]
 

@@ -24,6 +24,7 @@ from largesse.models.nets.checkpoint import keeper
 from largesse.models.nets.minibatch import Remembers, Schedule, Step, threads, train, weights_from
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
+from largesse.models.nets.weights import load_weights, weights_of
 from largesse.models.outcome import Outcome, Response
 from largesse.models.two_stage.mlp import averaged, scales_of, start
 
@@ -174,14 +175,12 @@ class Baseline(Model):
     def state(self) -> State:
         """Returns the deployed network's weights and what is needed to build it again."""
         scales = [self.net_.value_scale, self.net_.cost_scale]
-        return {"scales": scales}, {k: v.numpy() for k, v in self.net_.state_dict().items()}
+        return {"scales": scales}, weights_of(self.net_)
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Builds the network of a saved state."""
         value, cost = settings["scales"]
-        self.net_ = self._net((value, cost), 0)
-        self.net_.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
-        self.net_.eval()
+        self.net_ = load_weights(self._net((value, cost), 0), arrays)
 
 
 def needed(model: Baseline, obs: Logs | None) -> Logs:

@@ -16,7 +16,7 @@ from torch.func import functional_call
 from largesse.models.baselines.base import factual, table
 from largesse.models.nets.checkpoint import Arrays
 from largesse.models.nets.hypergradient import Parameters, explicit
-from largesse.models.nets.minibatch import packed, parted, unpack
+from largesse.models.nets.minibatch import packed, unpack
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
 
@@ -77,6 +77,5 @@ class Upper:
 
     def restore(self, arrays: Arrays) -> None:
         """Goes to where `state` was taken."""
-        parts = parted(arrays)
-        self.draw.set_state(parts["draw"][""])
-        unpack(parts, self.phi, self.optimiser)
+        self.draw.set_state(torch.from_numpy(arrays["draw"]))
+        unpack(arrays, self.phi, self.optimiser)

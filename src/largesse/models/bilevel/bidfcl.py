@@ -26,11 +26,13 @@ from largesse.models.nets.hypergradient import Solver
 from largesse.models.nets.minibatch import Schedule, Step, threads, train, weights_from
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
+from largesse.models.nets.weights import load_weights, weights_of
 from largesse.models.outcome import Outcome, Response
 from largesse.models.two_stage.corrected import Corrected
 from largesse.models.two_stage.lightgbm import Boosting
 from largesse.models.two_stage.mlp import MLP
 from largesse.models.two_stage.stack import Stack
+from largesse.store import nest, unnest
 
 __all__ = ["BiDFCL", "GateMap"]
 
@@ -262,28 +264,22 @@ class BiDFCL(Model):
     def state(self) -> State:
         """Returns the target's state, the bridges' and, where it is served too, the teacher's."""
         settings, arrays = self.target_.state()
-        held = {f"target.{k}": v for k, v in arrays.items()}
-        for k, bridge in enumerate(self.bridges_):
-            held |= {f"bridge.{k}.{name}": v.numpy() for name, v in bridge.state_dict().items()}
+        parts = {"target": arrays} | {f"bridge.{k}": weights_of(bridge) for k, bridge in enumerate(self.bridges_)}
         found: dict[str, Any] = {"target": settings, "budgets": list(self.budgets_)}
         if self.strength < 1:
-            taught, arrays = self.teacher_.state()
+            taught, parts["teacher"] = self.teacher_.state()
             found |= {"teacher": taught}
-            held |= {f"teacher.{k}": v for k, v in arrays.items()}
-        return found, held
+        return found, nest(**parts)
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        target = self.restored_part(self.base, settings["target"], arrays, "target.")
+        target = self.restored_part(self.base, settings["target"], unnest("target", arrays))
         assert isinstance(target, MLP)
         self.target_, self.budgets_ = target, tuple(settings["budgets"])
         if "teacher" in settings:
             taught = Stack(self._learners(None)) if self.teacher is None else self.teacher
-            self.teacher_ = self.restored_part(taught, settings["teacher"], arrays, "teacher.")
+            self.teacher_ = self.restored_part(taught, settings["teacher"], unnest("teacher", arrays))
         self.bridges_, self.solves_ = [], []
         for k in range(len(target.nets_)):
-            bridge, mark = Bridge(self.gates, len(self.features_), len(self.treatments_)), f"bridge.{k}."
-            bridge.load_state_dict(
-                {n[len(mark) :]: torch.from_numpy(v) for n, v in arrays.items() if n.startswith(mark)}
-            )
-            self.bridges_.append(bridge.eval())
+            bridge = Bridge(self.gates, len(self.features_), len(self.treatments_))
+            self.bridges_.append(load_weights(bridge, unnest(f"bridge.{k}", arrays)))

@@ -16,9 +16,10 @@ from largesse.models.bilevel.bridge import Bridge, Opened
 from largesse.models.decision.joint import Joint
 from largesse.models.nets.checkpoint import Arrays
 from largesse.models.nets.hypergradient import Lower, Parameters, Solution, Solver, descended, explicit, implicit
-from largesse.models.nets.minibatch import packed, parted, unpack
+from largesse.models.nets.minibatch import packed, unpack
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
+from largesse.store import nest, unnest
 
 __all__ = ["Hypergradient", "Levels", "Raw", "Solves", "Teacher"]
 
@@ -195,8 +196,8 @@ class Levels:
         if self.last is not None:
             held["last"] = self.last.numpy().copy()
         if self.optimiser is not None:
-            held |= {f"gates.{k}": v for k, v in packed(self.bridge, self.optimiser).items()}
-        return held | {f"trial.{k}": v for k, v in self.trial.objective.state().items()}
+            held |= nest(gates=packed(self.bridge, self.optimiser))
+        return held | nest(trial=self.trial.objective.state())
 
     def restore(self, arrays: Arrays) -> None:
         """Takes over what `state` gave."""
@@ -205,15 +206,10 @@ class Levels:
         self.solved = [(float(r), int(n), bool(c)) for r, n, c in arrays["solved"]]
         self.last = torch.from_numpy(arrays["last"].copy()) if "last" in arrays else None
         if self.optimiser is not None:
-            unpack(parted(_marked(arrays, "gates.")), self.bridge, self.optimiser)
-        self.trial.objective.restore(_marked(arrays, "trial."))
+            unpack(unnest("gates", arrays), self.bridge, self.optimiser)
+        self.trial.objective.restore(unnest("trial", arrays))
 
     def solves(self) -> Solves:
         """Returns how the linear systems were solved."""
         residual, iterations, concave = np.array(self.solved, np.float64).reshape(-1, 3).T
         return Solves(residual, iterations.astype(np.int64), concave.astype(bool))
-
-
-def _marked(arrays: Arrays, mark: str) -> Arrays:
-    """Returns the arrays whose names begin with a mark, without it."""
-    return {name[len(mark) :]: a for name, a in arrays.items() if name.startswith(mark)}

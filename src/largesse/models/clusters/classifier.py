@@ -17,6 +17,7 @@ from largesse._forest import Forest
 from largesse.models.base import State
 from largesse.models.nets.minibatch import Schedule, threads, train, weights_from
 from largesse.models.nets.standardise import Standardised
+from largesse.models.nets.weights import load_weights, weights_of
 
 __all__ = ["ClassNet", "ClassTrees", "Classifier", "learned_net", "learned_trees", "log_loss", "temperature"]
 
@@ -76,14 +77,12 @@ class ClassNet(Standardised):
     def state(self) -> State:
         """Returns the widths and the weights."""
         hidden = [layer.out_features for layer in self.body if isinstance(layer, nn.Linear)]
-        return {"hidden": hidden}, {name: w.numpy() for name, w in self.state_dict().items()}
+        return {"hidden": hidden}, weights_of(self)
 
     @classmethod
     def restored(cls, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> ClassNet:
         """Returns the network of a saved state."""
-        net = cls(len(arrays["centre"]), tuple(settings["hidden"]), arrays["members"])
-        net.load_state_dict({name: torch.from_numpy(w) for name, w in arrays.items()})
-        return net.eval()
+        return load_weights(cls(len(arrays["centre"]), tuple(settings["hidden"]), arrays["members"]), arrays)
 
 
 def learned_net(

@@ -18,15 +18,17 @@ from largesse.allocate.cluster_plan import ClusterCells
 from largesse.evaluate.bootstrap import Grid, row_weights, values_at
 from largesse.evaluate.curve import outcome_curve
 from largesse.logs import Logs
-from largesse.menu import Menu
+from largesse.menu import BUDGET_SHARES, Menu
 from largesse.models.base import Model, State
 from largesse.models.clusters.cells import Means, cell_means, merged, shrunk, spreads
 from largesse.models.clusters.representation import Body, network_of
 from largesse.models.crossfit import Rows, in_turns, of_others
 from largesse.models.families import BERNOULLI
+from largesse.models.nets.weights import weights_of
 from largesse.models.outcome import Outcome, Response
 from largesse.models.selection import choose
 from largesse.models.two_stage.mlp import MLP
+from largesse.store import nest, unnest
 
 if TYPE_CHECKING:
     from largesse.models.bilevel.bidfcl import BiDFCL
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["HRC", "answer_of"]
 
 _CHUNK = 4096
-_SHARES = (0.1, 0.25, 0.5, 0.75)  # of the largest spend: budgets that clusters are made for, and compared at
 _RIDGE = 1e-3  # entries of a representation may be copies of each other
 _DRAWS = 100
 
@@ -230,11 +231,11 @@ class HRC(Model):
         mine = {"centre": g.view.centre, "turn": g.view.turn, "centres": g.centres, "into": g.into, "spread": g.spread}
         for name in ("value", "redeem", "cost"):
             mine |= {f"{name}.mean": getattr(g, name).mean, f"{name}.error": getattr(g, name).error}
-        return {}, {f"body.{k}": v for k, v in self.body_.arrays().items()} | mine
+        return {}, nest(body=weights_of(self.body_)) | mine
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        self.body_ = Body.restored({k[5:]: v for k, v in arrays.items() if k.startswith("body.")})
+        self.body_ = Body.restored(unnest("body", arrays))
         value, redeem, cost = (
             Means(arrays[f"{name}.mean"], arrays[f"{name}.error"]) for name in ("value", "redeem", "cost")
         )
@@ -272,7 +273,7 @@ class View(NamedTuple):
         z = (h - centre) / scale
         front = frontier(menu)
         worths = []
-        for price in front.price_at(front.spend[0] + np.array(_SHARES) * (front.spend[-1] - front.spend[0])):
+        for price in front.price_at(front.spend[0] + np.array(BUDGET_SHARES) * (front.spend[-1] - front.spend[0])):
             worth = menu.value - price * menu.cost
             worths.append(worth - worth.mean(1, keepdims=True))
         goal = np.column_stack(worths).astype(np.float64)
@@ -357,7 +358,7 @@ def answer_of(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> 
 def _simplest(judge: Logs, menus: list[Menu], sizes: Sequence[int], seed: int) -> int:
     """Returns the first menu within one paired standard error of the best, on the outcome curve of some trial rows."""
     curves = [outcome_curve(judge, menu) for menu in menus]
-    budgets = np.array(_SHARES) * min(curve.reach[1] for curve in curves)
+    budgets = np.array(BUDGET_SHARES) * min(curve.reach[1] for curve in curves)
     grids = [Grid.of(curve) for curve in curves]
     value = np.array([curve.value_at(budgets) for curve in curves])
     draws = np.array([[values_at(g, budgets, w) for g in grids] for w in row_weights(judge, _DRAWS, seed)])

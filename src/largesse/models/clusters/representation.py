@@ -14,6 +14,7 @@ from largesse.models.base import Model
 from largesse.models.nets.minibatch import threads
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.standardise import Standardised
+from largesse.models.nets.weights import load_weights
 from largesse.models.two_stage.mlp import MLP
 
 __all__ = ["Body", "network_of"]
@@ -74,14 +75,8 @@ class Body(Standardised):
             parts = [self(torch.tensor(x[i : i + _CHUNK])) for i in range(0, len(x), _CHUNK)]
             return np.asarray(torch.cat(parts).numpy(), np.float64)
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Returns what it is made of, for `restored`."""
-        return {name: part.numpy() for name, part in self.state_dict().items()}
-
     @classmethod
     def restored(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         """Returns the body that gave these arrays."""
         first, last = arrays["layers.0.weight"], arrays["layers.2.weight"]
-        body = cls(first.shape[1], (len(first), len(last)))
-        body.load_state_dict({name: torch.from_numpy(part) for name, part in arrays.items()})
-        return body.eval()
+        return load_weights(cls(first.shape[1], (len(first), len(last))), arrays)

@@ -28,6 +28,7 @@ from largesse.models.clusters.classifier import (
 from largesse.models.clusters.hrc import HRC, answer_of
 from largesse.models.nets.minibatch import Schedule
 from largesse.models.outcome import Outcome, Response
+from largesse.store import nest, unnest
 
 __all__ = ["Fidelity", "Form", "Student"]
 
@@ -243,15 +244,14 @@ class Student(Model):
         """Returns the teacher's state and the classifier's."""
         teacher, kept = self.base_.state()
         settings, arrays = self.classifier_.state()
-        named = {f"base.{k}": v for k, v in kept.items()} | {f"classifier.{k}": v for k, v in arrays.items()}
-        return {"settings": teacher, "classifier": settings, "temperature": self.temperature_}, named
+        mine = {"settings": teacher, "classifier": settings, "temperature": self.temperature_}
+        return mine, nest(base=kept, classifier=arrays)
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        self.base_ = self.restored_part(HRC(), settings["settings"], arrays, "base.")
-        mine = {k.removeprefix("classifier."): v for k, v in arrays.items() if k.startswith("classifier.")}
+        self.base_ = self.restored_part(HRC(), settings["settings"], unnest("base", arrays))
         kind = ClassTrees if self.form == "lightgbm" else ClassNet
-        self.classifier_ = kind.restored(settings["classifier"], mine)
+        self.classifier_ = kind.restored(settings["classifier"], unnest("classifier", arrays))
         self.temperature_ = settings["temperature"]
 
 

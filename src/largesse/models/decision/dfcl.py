@@ -25,6 +25,7 @@ from largesse.models.nets.rows import Rows
 from largesse.models.outcome import Outcome, Response
 from largesse.models.selection import Choice
 from largesse.models.two_stage.mlp import MLP
+from largesse.store import nest, unnest
 
 __all__ = ["DFCL", "Start"]
 
@@ -184,13 +185,13 @@ class DFCL(Model):
         tuned, moved = self.tuned_.state()
         return {
             "settings": settings, "tuned": tuned, "strength": self.strength_, "budgets": list(self.budgets_),
-        }, {f"base.{k}": v for k, v in arrays.items()} | {f"tuned.{k}": v for k, v in moved.items()}  # fmt: skip
+        }, nest(base=arrays, tuned=moved)  # fmt: skip
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
         base = self.restored_base(settings, arrays)
         tuned = copy.deepcopy(base)
-        tuned.restore(settings["tuned"], {k[6:]: v for k, v in arrays.items() if k.startswith("tuned.")})
+        tuned.restore(settings["tuned"], unnest("tuned", arrays))
         assert isinstance(base, MLP)
         assert isinstance(tuned, MLP)
         self.base_, self.tuned_, self.strength_ = base, tuned, float(settings["strength"])

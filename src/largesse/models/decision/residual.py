@@ -25,8 +25,10 @@ from largesse.models.decision.losses import PPL, DecisionLoss, Objective, Trial
 from largesse.models.decision.shrinkage import between, choose_strength, may_shrink, target_budgets
 from largesse.models.nets.minibatch import Schedule, Step, threads, train, weights_from
 from largesse.models.nets.standardise import Standardised
+from largesse.models.nets.weights import load_weights, weights_of
 from largesse.models.outcome import Outcome, Response
 from largesse.models.selection import Choice
+from largesse.store import nest, unnest
 
 __all__ = ["Steered"]
 
@@ -155,7 +157,7 @@ class Steered(Model):
             "settings": settings, "inner": asdict(self.inner_), "strength": self.strength_, "scale": self.scale_, "trees": text,
             "budgets": list(self.budgets_),
         }  # fmt: skip
-        return mine, {f"base.{k}": v for k, v in arrays.items()} | {f"own.{k}": v for k, v in own.items()}
+        return mine, nest(base=arrays, own=own)
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
@@ -165,15 +167,14 @@ class Steered(Model):
         self.base_ = self.restored_base(settings, arrays)
         self.outcome_, self.scale_ = outer, float(settings["scale"])
         self.strength_, self.choice_, self.budgets_ = float(settings["strength"]), None, tuple(settings["budgets"])
-        own = {k[4:]: torch.from_numpy(v) for k, v in arrays.items() if k.startswith("own.")}
+        own = unnest("own", arrays)
         if self.by == "trees":
             text = settings["trees"]
             booster = None if text is None else lgb.Booster(model_str=text)
             self.correction_ = _Trees(booster, float(own["unit"]), self.n_threads)
             return
         net = _net(self.by, len(self.features_), len(self.treatments_), self.scale_, 0)
-        net.load_state_dict(own)
-        self.correction_ = net.eval()
+        self.correction_ = load_weights(net, own)
 
 
 class _Correction(Protocol):
@@ -197,7 +198,7 @@ class _Net(Standardised):
         return torch.cat([self(x[i : i + 8192], value[i : i + 8192]) for i in range(0, len(x), 8192)])
 
     def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:
-        return None, {k: v.numpy() for k, v in self.state_dict().items()}
+        return None, weights_of(self)
 
 
 class _Arms(_Net):

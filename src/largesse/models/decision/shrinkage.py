@@ -16,14 +16,13 @@ from largesse import _check
 from largesse.evaluate.bootstrap import arm_means
 from largesse.evaluate.comparison import Bootstrap, compare
 from largesse.logs import Logs
-from largesse.menu import Menu
+from largesse.menu import BUDGET_SHARES, Menu
 from largesse.models.outcome import Response
 from largesse.models.selection import Choice, choose
 
-__all__ = ["SHARES", "STRENGTHS", "between", "choose_strength", "may_shrink", "target_budgets"]
+__all__ = ["STRENGTHS", "between", "choose_strength", "may_shrink", "target_budgets"]
 
 STRENGTHS = (0.0, 0.25, 0.5, 1.0)
-SHARES = (0.1, 0.25, 0.5, 0.75)
 _DRAWS = 200
 
 
@@ -46,7 +45,9 @@ def between(trusted: Response, other: Response, strength: float) -> Response:
     return Response(tables[0], tables[1], tables[2])
 
 
-def target_budgets(rct: Logs, given: Sequence[float] = (), shares: Sequence[float] = SHARES) -> tuple[float, ...]:
+def target_budgets(
+    rct: Logs, given: Sequence[float] = (), shares: Sequence[float] = BUDGET_SHARES
+) -> tuple[float, ...]:
     """Returns budgets in money per head: those given, or shares of the way from the cheapest arm for everyone to the dearest."""
     cost = arm_means(rct)[1]
     low, high = float(cost.min()), float(cost.max())

@@ -18,7 +18,9 @@ from largesse.models.nets.checkpoint import keeper
 from largesse.models.nets.full_batch import Finish, FullBatch, Loss, train_full_batch
 from largesse.models.nets.minibatch import Step, threads
 from largesse.models.nets.rows import Rows
+from largesse.models.nets.weights import load_weights, weights_of
 from largesse.models.outcome import Outcome, Response
+from largesse.store import nest, unnest
 
 __all__ = ["FactorModel", "ReturnModel", "Steps"]
 
@@ -178,16 +180,14 @@ class FactorModel(Model):
 
     def state(self) -> State:
         """Returns the networks' weights, and the unit of the factor."""
-        arrays = {f"{k}.{n}": w.numpy() for k, net in enumerate(self.nets_) for n, w in net.state_dict().items()}
+        arrays = nest(**{str(k): weights_of(net) for k, net in enumerate(self.nets_)})
         return {"unit": self.unit_, "members": len(self.nets_), "hidden": list(self.hidden)}, arrays
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Builds the networks of a saved state."""
         self.unit_, self.hidden, self.nets_ = settings["unit"], tuple(settings["hidden"]), []
         for k in range(settings["members"]):
-            net, mark = self._new(None), f"{k}."
-            net.load_state_dict({n[len(mark) :]: torch.from_numpy(w) for n, w in arrays.items() if n.startswith(mark)})
-            self.nets_.append(net.eval())
+            self.nets_.append(load_weights(self._new(None), unnest(str(k), arrays)))
 
 
 class ReturnModel(FactorModel):

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import __version__
+from largesse._files import MANIFEST, may_write
 from largesse.errors import StoreError
-from largesse.store import MANIFEST, load, may_write, save
+from largesse.store import load, save
 
 __all__ = ["Keeper", "digest", "keeper", "kept_until_done"]
 

@@ -28,7 +28,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from largesse import _check
 from largesse.models.nets.checkpoint import Arrays, Keeper
-from largesse.models.nets.minibatch import Step, packed, parted, unpack
+from largesse.models.nets.minibatch import Step, packed, unpack
 
 __all__ = ["Finish", "FullBatch", "Loss", "send_back", "train_full_batch"]
 
@@ -251,7 +251,7 @@ def _adam(
     step, steps, value = 0, int(settings.steps), 0.0
     found = None if keeper is None else keeper.found()
     if found is not None:
-        unpack(parted(found), net, optimiser)
+        unpack(found, net, optimiser)
         step, value = int(found["step"]), float(found["loss"])
 
     def state() -> Arrays:

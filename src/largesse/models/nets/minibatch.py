@@ -7,7 +7,7 @@ can be killed at any step and goes on to the same weights, bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from largesse import _check
 from largesse.models.nets.checkpoint import Arrays, Keeper
+from largesse.store import nest, unnest
 
-__all__ = ["Remembers", "Schedule", "Step", "packed", "parted", "threads", "train", "unpack", "weights_from"]
+__all__ = ["Remembers", "Schedule", "Step", "packed", "threads", "train", "unpack", "weights_from"]
 
 Step = Callable[[int, int, float], None]
 
@@ -176,51 +177,42 @@ class _Loop:
 
     def state(self) -> Arrays:
         """Returns all that is needed to go on."""
-        held = {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
-        held |= {"step": torch.tensor(self.step), "before": self.before, "noise": torch.get_rng_state()}
-        memory = {f"memory.{k}": v for k, v in (self.memory.state() if self.memory else {}).items()}
-        return packed(self.net, self.optimiser) | _arrays(held) | memory
+        own = {"step": torch.tensor(self.step), "before": self.before, "noise": torch.get_rng_state()}
+        parts = {"mean": _arrays(self.mean.state_dict())} | ({"memory": self.memory.state()} if self.memory else {})
+        return packed(self.net, self.optimiser) | _arrays(own) | nest(**parts)
 
     def restore(self, arrays: Arrays) -> None:
         """Goes to where `state` was taken."""
-        parts = parted(arrays)
-        unpack(parts, self.net, self.optimiser)
-        self.mean.load_state_dict(parts["mean"])
-        self.step = int(parts["step"][""])
-        self.before, self.noise = parts["before"][""], parts["noise"][""]
+        unpack(arrays, self.net, self.optimiser)
+        self.mean.load_state_dict(_tensors(unnest("mean", arrays)))
+        self.step = int(arrays["step"])
+        self.before, self.noise = (torch.from_numpy(arrays[name]) for name in ("before", "noise"))
         self.draw.set_state(self.before)
         if self.step:  # the epoch that the state was taken in, or that had just ended
             self.order = torch.randperm(self.rows, generator=self.draw)
         if self.memory is not None:
-            self.memory.restore({k[7:]: v for k, v in arrays.items() if k.startswith("memory.")})
+            self.memory.restore(unnest("memory", arrays))
 
 
 def packed(net: nn.Module, optimiser: torch.optim.Optimizer) -> Arrays:
     """Returns copies of a network's weights and of what Adam remembers of them."""
-    held = {f"net.{k}": v for k, v in net.state_dict().items()}
-    for k, one in optimiser.state_dict()["state"].items():
-        held |= {f"adam.{k}.{name}": v for name, v in one.items()}
-    return _arrays(held)
+    moments = {f"adam.{k}": _arrays(one) for k, one in optimiser.state_dict()["state"].items()}
+    return nest(net=_arrays(net.state_dict()), **moments)
 
 
-def parted(arrays: Arrays) -> dict[str, dict[str, Tensor]]:
-    """Returns arrays named ``kind.rest`` as tensors: kind -> rest -> tensor."""
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, array in arrays.items():
-        kind, _, rest = name.partition(".")
-        parts.setdefault(kind, {})[rest] = torch.from_numpy(array)
-    return parts
-
-
-def unpack(parts: dict[str, dict[str, Tensor]], net: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Gives back what `packed` took, as `parted` returns it."""
-    net.load_state_dict(parts["net"])
+def unpack(arrays: Arrays, net: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Gives back what `packed` took."""
+    net.load_state_dict(_tensors(unnest("net", arrays)))
     adam = optimiser.state_dict()
-    for name, tensor in parts.get("adam", {}).items():
+    for name, tensor in _tensors(unnest("adam", arrays)).items():
         k, _, what = name.partition(".")
         adam["state"].setdefault(int(k), {})[what] = tensor
     optimiser.load_state_dict(adam)
 
 
-def _arrays(tensors: dict[str, Tensor]) -> Arrays:
+def _arrays(tensors: Mapping[str, Tensor]) -> Arrays:
     return {k: v.detach().clone().numpy() for k, v in tensors.items()}
+
+
+def _tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {k: torch.from_numpy(v) for k, v in arrays.items()}

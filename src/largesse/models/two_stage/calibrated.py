@@ -20,6 +20,7 @@ from largesse.models.base import Model, State
 from largesse.models.crossfit import cross_fitted
 from largesse.models.families import BERNOULLI, Family
 from largesse.models.outcome import Outcome, Response
+from largesse.store import nest
 
 __all__ = ["Calibrated"]
 
@@ -251,7 +252,7 @@ class Calibrated(Model):
             "lines": {k: v.tolist() for k, v in self.lines_.items()},
             "scale": self.scale_,
         }
-        return mine, {f"base.{k}": v for k, v in arrays.items()}
+        return mine, nest(base=arrays)
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""

@@ -21,6 +21,7 @@ from largesse.models.base import Model, State
 from largesse.models.crossfit import cross_fitted
 from largesse.models.families import BERNOULLI, Family
 from largesse.models.outcome import Outcome, Response
+from largesse.store import nest
 
 __all__ = ["Corrected"]
 
@@ -150,7 +151,7 @@ class Corrected(Model):
         """Returns the base's state and the trees in LightGBM's text form."""
         settings, arrays = self.base_.state()
         trees = {name: None if f is None else f.booster.model_to_string() for name, f in self.trees_.items()}
-        return {"settings": settings, "trees": trees}, {f"base.{k}": v for k, v in arrays.items()}
+        return {"settings": settings, "trees": trees}, nest(base=arrays)
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""

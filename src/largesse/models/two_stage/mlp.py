@@ -19,7 +19,9 @@ from largesse.models.nets.minibatch import Schedule, Step, threads, train, weigh
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
 from largesse.models.nets.tasks import Tasks, learner
+from largesse.models.nets.weights import load_weights, weights_of
 from largesse.models.outcome import Outcome, Response
+from largesse.store import nest, unnest
 
 __all__ = ["MLP", "averaged", "scales_of", "start"]
 
@@ -142,7 +144,7 @@ class MLP(Model):
 
     def state(self) -> State:
         """Returns the networks' weights and what is needed to build them again."""
-        arrays = {f"{k}.{n}": w.numpy() for k, net in enumerate(self.nets_) for n, w in net.state_dict().items()}
+        arrays = nest(**{str(k): weights_of(net) for k, net in enumerate(self.nets_)})
         return {
             "scales": [[net.value_scale, net.cost_scale] for net in self.nets_],
             "plain": self.plain,
@@ -154,9 +156,7 @@ class MLP(Model):
         self.plain, self.hidden, self.nets_ = settings["plain"], tuple(settings["hidden"]), []
         for k, scales in enumerate(settings["scales"]):
             net = self._net(len(self.features_), tuple(scales), 0)
-            mark = f"{k}."
-            net.load_state_dict({n[len(mark) :]: torch.from_numpy(w) for n, w in arrays.items() if n.startswith(mark)})
-            self.nets_.append(net.eval())
+            self.nets_.append(load_weights(net, unnest(str(k), arrays)))
 
 
 def scales_of(rows: Rows) -> tuple[float, float]:

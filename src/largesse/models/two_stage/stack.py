@@ -15,6 +15,7 @@ from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.crossfit import Rows, in_turns, of_others
 from largesse.models.outcome import Outcome, Response
+from largesse.store import nest, unnest
 
 __all__ = ["Stack", "cautious_weights", "stacking_weights"]
 
@@ -157,13 +158,13 @@ class Stack(Model):
     def state(self) -> State:
         """Returns the states of the models, and their weights."""
         settings, arrays = zip(*(model.state() for model in self.models_), strict=True)
-        named = {f"{k}.{name}": array for k, held in enumerate(arrays) for name, array in held.items()}
+        named = nest(**{str(k): part for k, part in enumerate(arrays)})
         return {"models": list(settings), "weights": list(self.weights_)}, named
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
         pairs = enumerate(zip(self.models, settings["models"], strict=True))
-        self.models_ = tuple(self.restored_part(model, saved, arrays, f"{k}.") for k, (model, saved) in pairs)
+        self.models_ = tuple(self.restored_part(model, saved, unnest(str(k), arrays)) for k, (model, saved) in pairs)
         self.weights_ = tuple(settings["weights"])
 
 
