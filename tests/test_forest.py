@@ -38,8 +38,8 @@ def test_every_treatment(leaves, categorical):
     booster = grown(np.column_stack([x, t]), y, categorical=[D] if categorical else "auto", **params)
     forest = Forest(booster, M, treatment=D)
     assert forest._laid is not None
-    assert forest._laid.leaf.shape[1] == (32 if leaves <= 32 else 64)
-    assert (forest._laid.same < np.arange(M)).any(), "treatments that a tree does not tell apart share its work"
+    assert forest._laid.trees.leaf.shape[1] == (32 if leaves <= 32 else 64)
+    assert (forest._laid.trees.same < np.arange(M)).any(), "treatments that a tree does not tell apart share its work"
     want = np.column_stack([asked(booster, x, j, raw_score=True) for j in range(M)])
     assert np.array_equal(forest.raw(x), want)
     assert np.array_equal(forest.raw(x.astype(np.float64)), want)
@@ -89,7 +89,7 @@ def test_a_number_of_each_treatment_s_own():
     booster = grown(np.column_stack([x, taken, t]), y + 2 * np.abs(taken))
     forest = Forest(booster, M, own=D, treatment=D + 1)
     assert forest._laid is not None
-    assert (forest._laid.feature == -1).any()
+    assert (forest._laid.trees.feature == -1).any()
     want = np.column_stack([asked(booster, x, j, own[:, j], raw_score=True) for j in range(M)])
     assert np.array_equal(forest.raw(x, own=own), want)
     assert np.array_equal(forest.raw(x, n_threads=2, own=own), want)
@@ -109,7 +109,7 @@ def test_numbers_at_and_next_to_thresholds():
     x[:, 0] = np.round(x[:, 0], 1)
     booster = grown(np.column_stack([x, t]), y + (x[:, 2] > 0))
     forest = Forest(booster, M, treatment=D)
-    cuts = np.array(sorted({*forest._laid.threshold, 0.0, 1e-35, -1e-35, 2e-35, -2e-35, 1e-40, -1e-40}))
+    cuts = np.array(sorted({*forest._laid.trees.threshold, 0.0, 1e-35, -1e-35, 2e-35, -2e-35, 1e-40, -1e-40}))
     near = np.float32(cuts)
     near = np.unique([near, np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))])
     for column in range(D):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -79,7 +79,7 @@ class Forest:
     def _work(self, x: Array, own: Array | None, out: Floats) -> Callable[[slice], None]:
         laid, double = self._laid, x.dtype == np.float64
         assert laid is not None
-        cuts = laid.threshold if double else laid.single
+        cuts = laid.trees.threshold if double else laid.trees.single
 
         def work(block: slice) -> None:
             columns = np.array(x[block].T, np.float64 if double else np.float32, order="C")  # always a copy: written to
@@ -87,8 +87,7 @@ class Forest:
             beside = np.empty((0, 0)) if own is None else np.array(own[block].T, np.float64, order="C")
             beside[np.abs(beside) <= _ZERO] = 0
             part = np.empty((len(out), columns.shape[1]))
-            _score(columns, beside, laid.feature, cuts, laid.threshold, laid.keep, laid.first, laid.fixed, laid.same,
-                   laid.leaf, laid.column, part)  # fmt: skip
+            _score(columns, beside, laid.trees, cuts, part)
             out[:, block] = part
 
         return work
@@ -107,9 +106,8 @@ class Forest:
         return _laid_out(self.booster.dump_model(), (self.treatment, self.own), self.m)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Laid:
-    """Trees as arrays: T trees with nodes one after another.
+class _Trees(NamedTuple):
+    """T trees as arrays, their nodes one after another.
 
     Attributes:
         feature: Column of each node; -1: the row's own number under the treatment.
@@ -121,8 +119,6 @@ class _Laid:
         same: The first treatment with the same leaves in a tree, (T, M).
         leaf: Value of each leaf, at the place that its bit is hashed to, (T, 32 or 64).
         column: Class of each tree, (T,).
-        width: Columns of the answer.
-        mean: From sums to means; None: not known here.
     """
 
     feature: NDArray[np.int64]
@@ -134,15 +130,28 @@ class _Laid:
     same: NDArray[np.int64]
     leaf: Floats
     column: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Laid:
+    """The trees of a booster.
+
+    Attributes:
+        trees: As arrays.
+        width: Columns of the answer.
+        mean: From sums to means; None: not known here.
+    """
+
+    trees: _Trees
     width: int
     mean: Callable[[Floats], Floats] | None
 
 
-def _laid_out(told: dict[str, Any], apart: tuple[int | None, int | None], m: int) -> _Laid | None:
+def _laid_out(dump: dict[str, Any], apart: tuple[int | None, int | None], m: int) -> _Laid | None:
     """Returns the trees of a dumped model as arrays, or None where a tree has no such form."""
-    trees, classes = told["tree_info"], told["num_tree_per_iteration"]
+    trees, classes = dump["tree_info"], dump["num_tree_per_iteration"]
     most = max((tree["num_leaves"] for tree in trees), default=1)
-    if told.get("average_output") or most > 64 or (classes > 1 and m > 1):
+    if dump.get("average_output") or most > 64 or (classes > 1 and m > 1):
         return None
     bits = 32 if most <= 32 else 64
     walks = [_Walk(apart, m, (1 << bits) - 1) for _ in trees]
@@ -157,13 +166,13 @@ def _laid_out(told: dict[str, Any], apart: tuple[int | None, int | None], m: int
     fixed = np.array([walk.fixed for walk in walks], kind).reshape(-1, m)
     own = np.array([any(f < 0 for f, _, _ in walk.nodes) for walk in walks], bool)
     alike = np.where(own[:, None], np.arange(m), [[row.tolist().index(v) for v in row] for row in fixed])
-    return _Laid(
+    arrays = _Trees(
         feature=np.array([node[0] for node in nodes], np.int64), threshold=threshold,
         single=np.array([below(c) for c in threshold], np.float32), keep=np.array([node[2] for node in nodes], kind),
         first=np.cumsum([0, *(len(walk.nodes) for walk in walks)]), fixed=fixed, same=alike.astype(np.int64).reshape(-1, m),
-        leaf=leaf, column=np.arange(len(trees)) % classes, width=max(classes, m),
-        mean=_MEANS.get(told.get("objective", "")),
+        leaf=leaf, column=np.arange(len(trees)) % classes,
     )  # fmt: skip
+    return _Laid(arrays, width=max(classes, m), mean=_MEANS.get(dump.get("objective", "")))
 
 
 class _Walk:
@@ -225,14 +234,17 @@ def below(threshold: float) -> float:
 
 
 @njit(nogil=True, cache=True)
-def _score(
-    x: Array, own: Array, feature: Array, cut: Array, threshold: Array, keep: Array, first: Array, fixed: Array, same: Array,
-    leaf: Array, column: Array, out: Array,
-) -> None:  # fmt: skip
-    """Sums the trees of one block of rows: columns x (d, n), each treatment's own numbers (M, n) or (0, 0), answers (width, n).
+def _score(x: Array, own: Array, trees: _Trees, cut: Array, out: Array) -> None:
+    """Sums the trees of one block of rows.
 
-    What describes the trees is named as in `_Laid`; `cut` are the thresholds in the precision of x.
+    Args:
+        x: Features (d, n).
+        own: Each treatment's own numbers (M, n), or (0, 0).
+        trees: The trees.
+        cut: Their thresholds in the precision of x.
+        out: Receives the sums (width, n).
     """
+    feature, threshold, _, keep, first, fixed, same, leaf, column = trees
     n, m, bits = x.shape[1], fixed.shape[1], leaf.shape[1]
     left, here, found = np.empty(n, keep.dtype), np.empty(n, keep.dtype), np.empty((m, n))
     magic = keep.dtype.type(_MAGIC32 if bits == 32 else _MAGIC64)

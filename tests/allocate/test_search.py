@@ -106,7 +106,7 @@ def test_everyone_alike_breaks_at_one_price():
 def test_rivals_that_tie_give_way_to_the_cheaper_then_to_the_lower_code():
     value, cost = np.array([[1.0, 1.0, 2.0], [1.0, 1.0, 1.0]]), np.array([[3.0, 1.0, 2.0], [3.0, 3.0, 3.0]])
     state, undecided, sums = np.empty(2, np.int32), np.empty(2, np.int32), np.empty(3)
-    count = kernels.decide(value.T.copy(), cost.T.copy(), 0, 2, 0.5, 1.0, state, undecided, sums)
+    count = kernels.decide(value.T.copy(), cost.T.copy(), (0, 2), (0.5, 1.0), state, undecided, sums)
     assert state.tolist() == [1, 0]  # at price 1 the second and the third treatment of unit 0 tie
     assert undecided[:count].tolist() == [0]
     assert sums.tolist() == [4.0, 2.0, 5.0]

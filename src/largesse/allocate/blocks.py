@@ -305,7 +305,7 @@ class Decide:
     def __call__(self, block: Block) -> Decided:
         """Returns the sums of one block and its increments inside the bracket."""
         state, rows, sums = np.empty(block.n, np.int32), np.empty(block.n, np.int32), np.empty(3)
-        count = kernels.decide(block.value, block.cost, 0, block.n, self.low, self.high, state, rows, sums)
+        count = kernels.decide(block.value, block.cost, (0, block.n), (self.low, self.high), state, rows, sums)
         rows = np.arange(block.n, dtype=np.int32) if self.low == 0 and self.high == inf else rows[:count]
         found, leaving = block.increments(rows, self.low, self.high)
         return Decided(
@@ -368,7 +368,7 @@ class Reach:
 
 def _planned(block: Block, high: float, unit: NDArray[np.int64], treatment: NDArray[np.int32]) -> NDArray[np.int32]:
     state, rows = np.empty(block.n, np.int32), np.empty(block.n, np.int32)
-    kernels.decide(block.value, block.cost, 0, block.n, high, high, state, rows, np.empty(3))
+    kernels.decide(block.value, block.cost, (0, block.n), (high, high), state, rows, np.empty(3))
     a, b = np.searchsorted(unit, [block.first, block.first + block.n])
     state[unit[a:b] - block.first] = treatment[a:b]
     return state

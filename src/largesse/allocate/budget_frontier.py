@@ -71,12 +71,8 @@ def steps_of(
     value: NDArray[Any], cost: NDArray[Any], low: float = 0.0, high: float = inf, ordered: bool = True
 ) -> Steps:
     """Returns the same of values and costs as the kernels take them, (M, N); in the order of the units if not `ordered`."""
-    k = kernels.count_steps(value, cost, low, high)
-    unit, source, target = (np.empty(k, np.int32) for _ in range(3))
-    slope, start = np.empty(k), np.empty(value.shape[1], np.int32)
-    kernels.fill_steps(value, cost, low, high, start, unit, source, target, slope)
-    found = Steps(unit, source, target, slope, start)
-    return found.by_slope() if ordered else found
+    increments = Steps(*kernels.hull_steps(value, cost, low, high))
+    return increments.by_slope() if ordered else increments
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ __all__ = [
     "cumulate",
     "decide",
     "fill",
-    "fill_steps",
+    "hull_steps",
     "interval_of",
     "intervals_of",
     "total",
@@ -74,22 +74,19 @@ def count_steps(value: Array, cost: Array, low: float, high: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def fill_steps(
-    value: Array,
-    cost: Array,
-    low: float,
-    high: float,
-    start: Array,
-    unit: Array,
-    source: Array,
-    target: Array,
-    slope: Array,
-) -> None:
-    """Writes every hull increment with a slope in (low, high], and each unit's treatment before the first of them.
+def hull_steps(
+    value: Array, cost: Array, low: float, high: float
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
+    """Returns every hull increment with a slope in (low, high], and each unit's treatment before the first of them.
 
-    Of an increment: whose it is, from which treatment to which, at which price.
+    Returns:
+        Of each of K increments: its unit (K,), the treatment it leaves (K,), the one it leads to (K,) and its slope (K,);
+        and the treatment before the first (N,).
     """
     m, n = value.shape
+    steps = count_steps(value, cost, low, high)
+    unit, source, target = np.empty(steps, np.int32), np.empty(steps, np.int32), np.empty(steps, np.int32)
+    slope, start = np.empty(steps), np.empty(n, np.int32)
     v, c = np.empty(m), np.empty(m)
     k = 0
     for i in range(n):
@@ -104,6 +101,7 @@ def fill_steps(
                 k += 1
             at = to
             to, s = _next(v, c, at, s)
+    return unit, source, target, slope, start
 
 
 @njit(cache=True, nogil=True)
@@ -198,25 +196,16 @@ def _sum(a: Array) -> float:
 
 @njit(cache=True, nogil=True)
 def decide(
-    value: Array,
-    cost: Array,
-    first: int,
-    stop: int,
-    low: float,
-    high: float,
-    state: Array,
-    undecided: Array,
-    sums: Array,
-) -> int:
+    value: Array, cost: Array, units: tuple[int, int], prices: tuple[float, float],
+    state: Array, undecided: Array, sums: Array,
+) -> int:  # fmt: skip
     """Decides the units whose treatment is the same at two prices, in one pass without divisions.
 
     Args:
         value: (M, N).
         cost: (M, N).
-        first: The first unit to look at.
-        stop: The one after the last.
-        low: The lower price.
-        high: The higher price; at an infinite one everyone gets the cheapest.
+        units: The first unit to look at, and the one after the last.
+        prices: The lower price and the higher; at an infinite one everyone gets the cheapest treatment.
         state: Receives each unit's treatment at the higher price, (N,).
         undecided: Receives the positions of the units that the prices treat differently, (n,) of room for all looked at.
         sums: Receives the spend and the value at the higher price and the spend at the lower one; plain sums of chunks.
@@ -225,6 +214,7 @@ def decide(
         How many units are undecided.
     """
     m, k = value.shape[0], 0
+    (first, stop), (low, high) = units, prices
     high = min(high, _TOP)
     top, end = np.empty(_CHUNK, np.int64), np.empty(_CHUNK, np.int64)
     tv, tc, ev, ec = np.empty(_CHUNK), np.empty(_CHUNK), np.empty(_CHUNK), np.empty(_CHUNK)

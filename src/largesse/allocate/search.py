@@ -156,7 +156,7 @@ def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -
     def work(k: int) -> _Part | None:
         first, stop = blocks[k].start, blocks[k].stop
         undecided = np.empty(stop - first, np.int32)
-        count = kernels.decide(value, cost, first, stop, low, high, state, undecided, sums[k])
+        count = kernels.decide(value, cost, (first, stop), (low, high), state, undecided, sums[k])
         return _part(value, cost, undecided[:count], state, low, high)
 
     parts = threaded(work, len(blocks), n_threads)

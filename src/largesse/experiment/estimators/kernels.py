@@ -6,13 +6,15 @@ A column that is not given is an array without entries. `arm` holds codes, contr
 from __future__ import annotations
 
 from math import log, log1p
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["moments", "student"]
+from largesse.experiment.data.sample import Block
+
+__all__ = ["StudentSums", "TreatedSums", "moments", "student"]
 
 Array = NDArray[Any]
 
@@ -51,36 +53,83 @@ def moments(columns: Array, weight: Array, arm: Array, arms: int, shift: Array) 
     return size, total, product
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def student(
-    y: Array, z: Array, g: Array, w: Array, arm: Array, other: int, scaling: Array, theta: Array, step: int
-) -> Array:
-    """Returns the sums of one pass of the Student-t model over a block, over both arms and over the other arm, (2, 18).
+class StudentSums(NamedTuple):
+    """Sums over rows of one pass of the Student-t model, each row times its weight w.
 
-    With u = (y - ratio z) / scale, v = (g - centre) / spread, T = 1 in the other arm, r = u - b0 - b1 T - b2 v,
-    q = r² / σ², D = 1 / (ν + q), η = (ν + 1) D, the columns are sums of w times:
-    1, ln(1 + q/ν); η, ηv, ηv², ηr, ηrv, ηq; then for the curvature h = η (ν - q) D: h, hv, hv²;
-    η ν D r, η ν D r v, ηqD; (q - 1) D² r, (q - 1) D² r v, (q - 1) D² q; and the number of rows, without w.
-    Of the other arm only what meets T is kept: η, ηv, ηr, h, hv, η ν D r, (q - 1) D² r.
+    With u = (y - ratio z) / scale, v = (g - centre) / spread, T = 1 in the treated arm, r = u - b0 - b1 T - b2 v,
+    q = r² / σ², D = 1 / (ν + q), η = (ν + 1) D, h = η (ν - q) D, m = η ν D r and k = (q - 1) D².
+
+    Attributes:
+        weight: 1.
+        log: ln(1 + q/ν).
+        eta: η, the weight of a row in the EM step.
+        eta_v: η v.
+        eta_vv: η v².
+        eta_r: η r.
+        eta_rv: η r v.
+        eta_q: η q.
+        h: h, the curvature in the coefficients.
+        h_v: h v.
+        h_vv: h v².
+        m: m, the curvature between the coefficients and ln σ².
+        m_v: m v.
+        eta_qd: η q D, the curvature in ln σ².
+        k_r: k r, the curvature between the coefficients and ν.
+        k_rv: k r v.
+        k_q: k q, the curvature between ln σ² and ν.
+        rows: The number of rows, not weighted.
+    """
+
+    weight: float
+    log: float
+    eta: float
+    eta_v: float
+    eta_vv: float
+    eta_r: float
+    eta_rv: float
+    eta_q: float
+    h: float
+    h_v: float
+    h_vv: float
+    m: float
+    m_v: float
+    eta_qd: float
+    k_r: float
+    k_rv: float
+    k_q: float
+    rows: float
+
+
+class TreatedSums(NamedTuple):
+    """The sums that multiply T in the normal equations: those of `StudentSums` over the treated arm alone."""
+
+    eta: float
+    eta_v: float
+    eta_r: float
+    h: float
+    h_v: float
+    m: float
+    k_r: float
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def student(block: Block, other: int, scaling: Array, theta: Array, step: int) -> tuple[StudentSums, TreatedSums]:
+    """Returns the sums of one pass of the Student-t model over a block: of both arms, and of the treated arm.
 
     Args:
-        y: Metric (n,).
-        z: Denominator (n,), or () where it is 1.
-        g: Prediction (n,), or ().
-        w: Weight (n,), or ().
-        arm: Codes (n,); rows of arms other than control and `other` are passed over.
+        block: Rows; those of arms other than control and `other` are passed over.
         other: Code of the arm compared with control.
         scaling: Ratio, scale, centre, spread (4,).
         theta: b0, b1, b2, σ², ν (5,).
         step: Every step-th row counts.
     """
-    out = np.zeros((2, 18))
+    y, arm, z, g, w = block
     b0, b1, b2, s2, nu = theta
     ratio, scale, centre, spread = scaling
-    # Sums over both arms (s) and over the other arm (o), in registers.
+    # Sums over both arms (s) and over the treated arm (t), in registers.
     s_w = s_log = s_e = s_ev = s_evv = s_er = s_erv = s_eq = s_h = s_hv = s_hvv = 0.0
     s_m = s_mv = s_eqd = s_k = s_kv = s_kq = s_n = 0.0
-    o_e = o_ev = o_er = o_h = o_hv = o_m = o_k = 0.0
+    t_e = t_ev = t_er = t_h = t_hv = t_m = t_k = 0.0
     product = 1.0  # of 1 + q/ν: one logarithm serves many rows
     for i in range(0, len(y), step):
         t = arm[i]
@@ -120,16 +169,15 @@ def student(
         s_k += k * r
         s_kv += k * r * v
         s_kq += k * q
-        o_e += a * e
-        o_ev += a * e * v
-        o_er += a * e * r
-        o_h += a * h
-        o_hv += a * h * v
-        o_m += a * m
-        o_k += a * k * r
+        t_e += a * e
+        t_ev += a * e * v
+        t_er += a * e * r
+        t_h += a * h
+        t_hv += a * h * v
+        t_m += a * m
+        t_k += a * k * r
     s_log += log(product)
-    whole = (s_w, s_log, s_e, s_ev, s_evv, s_er, s_erv, s_eq, s_h, s_hv, s_hvv, s_m, s_mv, s_eqd, s_k, s_kv, s_kq, s_n)
-    for c in range(18):
-        out[0, c] = whole[c]
-    out[1, 2], out[1, 3], out[1, 5], out[1, 8], out[1, 9], out[1, 11], out[1, 14] = o_e, o_ev, o_er, o_h, o_hv, o_m, o_k
-    return out
+    both = StudentSums(
+        s_w, s_log, s_e, s_ev, s_evv, s_er, s_erv, s_eq, s_h, s_hv, s_hvv, s_m, s_mv, s_eqd, s_k, s_kv, s_kq, s_n
+    )
+    return both, TreatedSums(t_e, t_ev, t_er, t_h, t_hv, t_m, t_k)

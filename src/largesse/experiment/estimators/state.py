@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from largesse.experiment.data.sample import Floats, Source
-from largesse.experiment.estimators.kernels import student
+from largesse.experiment.estimators.kernels import StudentSums, TreatedSums, student
 
 __all__ = ["NU_BOUNDS", "Scaling", "StudentFit", "fit_student"]
 
@@ -46,7 +46,7 @@ class Scaling(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class StudentFit:
-    """What was found.
+    """The maximum of the likelihood, and how it was reached.
 
     Attributes:
         theta: b0, b1, b2, σ², ν in the units of u and v (5,).
@@ -96,20 +96,20 @@ def _search(
     step: int = 1, near: bool = False,
 ) -> StudentFit:  # fmt: skip
     """Climbs from θ on every step-th row; Newton's steps are tried at once where θ is `near`, else after a few of EM."""
-    seen: list[float] = []
+    likelihood: list[float] = []  # of each θ that was accepted
     here = last = _pass(source, other, scaling, theta, step)
     newton = False
     for passes in range(1, PASSES + 1):
-        if newton and not here.likelihood >= seen[-1] - 1e-12 * abs(seen[-1]):
+        if newton and not here.likelihood >= likelihood[-1] - 1e-12 * abs(likelihood[-1]):
             here, newton, after = last, False, last.em(free)
         else:
-            seen.append(here.likelihood)
+            likelihood.append(here.likelihood)
             after, newton = here.next(free, near or passes > _EM_FIRST)
             if _close(here.theta, after):
-                return here.found("converged", free, seen, passes)
+                return here.fit("converged", free, likelihood, passes)
         last = here
         here = _pass(source, other, scaling, after, step)
-    return here.found("stopped", free, seen, PASSES)
+    return here.fit("stopped", free, likelihood, PASSES)
 
 
 def _close(theta: Floats, after: Floats) -> bool:
@@ -119,51 +119,60 @@ def _close(theta: Floats, after: Floats) -> bool:
 
 
 def _pass(source: Source, other: int, scaling: Scaling, theta: Floats, step: int) -> Sums:
-    place, out = np.array(scaling), np.zeros((2, 18))
-    for b in source.blocks():
-        out += student(b.value, b.denominator, b.prediction, b.weight, b.arm, other, place, theta, step)
-    return Sums(theta, out)
+    place = np.array(scaling)
+    both, treated = np.zeros(len(StudentSums._fields)), np.zeros(len(TreatedSums._fields))
+    for block in source.blocks():
+        of_both, of_treated = student(block, other, place, theta, step)
+        both += of_both
+        treated += of_treated
+    return Sums(theta, StudentSums(*both.tolist()), TreatedSums(*treated.tolist()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sums:
-    """The sums of one pass at θ: see `kernels.student` for the columns."""
+    """The sums of one pass over the rows, and what they say of the likelihood and its derivatives at θ.
+
+    Attributes:
+        theta: b0, b1, b2, σ², ν (5,).
+        both: Sums over control and the treated arm.
+        treated: Sums over the treated arm.
+    """
 
     theta: Floats
-    sums: Floats
+    both: StudentSums
+    treated: TreatedSums
 
     @property
     def likelihood(self) -> float:
         """Log-likelihood at θ."""
         *_, s2, nu = self.theta
-        weight, logs = self.sums[0, :2]
         constant = special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * np.log(nu * np.pi * s2)
-        return float(weight * constant - 0.5 * (nu + 1) * logs)
+        return float(self.both.weight * constant - 0.5 * (nu + 1) * self.both.log)
 
-    def _matrix(self, k: int) -> Floats:
-        """Σ x d dᵀ of d = (1, T, v), from the columns x, xv, xv² that begin at k."""
-        (one, v, v2), (t, tv, _) = self.sums[:, k : k + 3]
-        return np.array([[one, t, v], [t, t, tv], [v, tv, v2]])
+    @property
+    def _normal(self) -> Floats:
+        """Σ η d dᵀ with d = (1, T, v): the matrix of the normal equations of the EM step (3, 3)."""
+        s, t = self.both, self.treated
+        return np.array([[s.eta, t.eta, s.eta_v], [t.eta, t.eta, t.eta_v], [s.eta_v, t.eta_v, s.eta_vv]])
 
-    def _vector(self, k: int) -> Floats:
-        """Σ x d, from the columns x, xv that begin at k."""
-        one, v = self.sums[0, k : k + 2]
-        return np.array([one, self.sums[1, k], v])
+    @property
+    def _left(self) -> Floats:
+        """Σ η r d: their right side, and σ² times the score of the coefficients (3,)."""
+        return np.array([self.both.eta_r, self.treated.eta_r, self.both.eta_rv])
 
     def em(self, free: NDArray[np.bool_]) -> Floats:
         """Returns θ after a step of EM."""
         part, after = free[:3], self.theta.copy()
-        normal, left = self._matrix(2)[np.ix_(part, part)], self._vector(5)[part]
+        normal, left = self._normal[np.ix_(part, part)], self._left[part]
         move = np.linalg.lstsq(normal, left, rcond=None)[0]
-        weight, logs, eta, *_ = self.sums[0]
         after[:3][part] += move
         # σ² = Σ η r² / Σ η, at the new coefficients
-        after[3] = max((self.theta[3] * self.sums[0, 7] - move @ normal @ move) / eta, FLOOR**2)
+        after[3] = max((self.theta[3] * self.both.eta_q - move @ normal @ move) / self.both.eta, FLOOR**2)
         if free[4]:
             nu = self.theta[4]
             # ψ(ν/2) - ln(ν/2) = mean(E ln u) - ln mean(E u), where E u = η
-            mean_log = special.digamma((nu + 1) / 2) - np.log(nu / 2) - logs / weight
-            after[4] = _root(float(mean_log - np.log(eta / weight)))
+            mean_log = special.digamma((nu + 1) / 2) - np.log(nu / 2) - self.both.log / self.both.weight
+            after[4] = _root(float(mean_log - np.log(self.both.eta / self.both.weight)))
         return after
 
     def next(self, free: NDArray[np.bool_], newton: bool) -> tuple[Floats, bool]:
@@ -181,7 +190,7 @@ class Sums:
         return after, True
 
     def _inside(self, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """What is free and not held by a bound."""
+        """Which parameters are estimated and not at a bound that the likelihood pushes against (5,)."""
         inside, score, (*_, s2, nu) = free.copy(), self.score, self.theta
         inside[3] = not (s2 <= FLOOR**2 and score[3] <= 0)
         inside[4] &= NU_BOUNDS[0] < nu < NU_BOUNDS[1] or (score[4] > 0) == (nu <= NU_BOUNDS[0])
@@ -191,33 +200,33 @@ class Sums:
     def score(self) -> Floats:
         """First derivatives of the likelihood in b0, b1, b2, ln σ², ν."""
         *_, s2, nu = self.theta
-        weight, logs, *_ = total = self.sums[0]
-        of_nu = weight * nu_score(nu) + 0.5 * (total[7] / nu - logs)
-        return np.array([*(self._vector(5) / s2), 0.5 * (total[7] - weight), of_nu])
+        s = self.both
+        of_nu = s.weight * nu_score(nu) + 0.5 * (s.eta_q / nu - s.log)
+        return np.array([*(self._left / s2), 0.5 * (s.eta_q - s.weight), of_nu])
 
     @property
     def information(self) -> Floats:
         """Minus the second derivatives."""
         *_, s2, nu = self.theta
-        total = self.sums[0]
+        s, t = self.both, self.treated
         out = np.empty((5, 5))
-        out[:3, :3] = self._matrix(8) / s2
-        out[:3, 3] = out[3, :3] = self._vector(11) / s2
-        out[:3, 4] = out[4, :3] = -self._vector(14) / s2
-        out[3, 3] = 0.5 * nu * total[13]
-        out[3, 4] = out[4, 3] = -0.5 * total[16]
+        out[:3, :3] = np.array([[s.h, t.h, s.h_v], [t.h, t.h, t.h_v], [s.h_v, t.h_v, s.h_vv]]) / s2
+        out[:3, 3] = out[3, :3] = np.array([s.m, t.m, s.m_v]) / s2
+        out[:3, 4] = out[4, :3] = -np.array([s.k_r, t.k_r, s.k_rv]) / s2
+        out[3, 3] = 0.5 * nu * s.eta_qd
+        out[3, 4] = out[4, 3] = -0.5 * s.k_q
         bend = 0.25 * special.polygamma(1, (nu + 1) / 2) - 0.25 * special.polygamma(1, nu / 2) + 0.5 / nu**2
-        rows = (total[7] / (nu + 1) * (1 / nu - 1 / nu**2) - total[13] / nu) / 2
-        out[4, 4] = -(total[0] * bend + rows)
+        rows = (s.eta_q / (nu + 1) * (1 / nu - 1 / nu**2) - s.eta_qd / nu) / 2
+        out[4, 4] = -(s.weight * bend + rows)
         return out
 
-    def found(self, status: Status, free: NDArray[np.bool_], seen: list[float], passes: int) -> StudentFit:
-        """Returns θ with all that is known about it."""
+    def fit(self, status: Status, free: NDArray[np.bool_], likelihood: list[float], passes: int) -> StudentFit:
+        """Returns the fit that ends here."""
         inside = self._inside(free)
-        held = status == "converged" and not inside[3]
+        at_floor = status == "converged" and not inside[3]
         return StudentFit(
-            theta=self.theta, information=self.information, free=inside, passes=passes, likelihood=tuple(seen),
-            status="scale at its floor" if held else status,
+            theta=self.theta, information=self.information, free=inside, passes=passes, likelihood=tuple(likelihood),
+            status="scale at its floor" if at_floor else status,
         )  # fmt: skip
 
 
