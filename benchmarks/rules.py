@@ -96,7 +96,7 @@ def cell(seed: int) -> str:
             continue
         menu, rules = problem(seed, kind)
         start = time.perf_counter()
-        plan = solve_under(menu, rules).plan
+        plan = solve_under(menu, rules)
         seconds, rows = time.perf_counter() - start, rows_of(rules, menu)
         over = max(row.used(menu, plan.treatment) - row.limit for row in rows)
         found = {"gap": plan.gap / plan.value, "obeyed": bool(over <= 0), "seconds": seconds}
@@ -121,7 +121,7 @@ def large() -> None:
         Use(amount=minutes, at_most=0.2 * n),
     ]  # fmt: skip
     start = time.perf_counter()
-    plan = solve_under(menu, rules).plan
+    plan = solve_under(menu, rules)
     seconds = time.perf_counter() - start
     over = max(row.used(menu, plan.treatment) - row.limit for row in rows_of(rules, menu))
     store(LARGE, {"gap": plan.gap / plan.value, "obeyed": bool(over <= 0), "seconds": seconds})

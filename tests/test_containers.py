@@ -248,7 +248,9 @@ def test_a_plan_counts_and_certifies():
     assert plan(treatment=[0, 0]).counts.tolist() == [2, 0]
     with pytest.raises(ValueError, match="read-only"):
         kept.treatment[0] = 1
-    assert all(status.value[0].islower() and len(status.value) > 20 for status in Status)
+    assert all(status.advice[0].isupper() and len(status.advice) > 20 for status in Status)
+    assert kept.totals.mix == kept.mix == {"0": 1, "1": 1}
+    assert (kept.totals.n, kept.totals.gap) == (2, 0.5)
 
 
 def test_seeds_become_generators_once():

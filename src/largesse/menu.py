@@ -1,25 +1,27 @@
-"""What each treatment would bring and cost for each unit (`Menu`), and the decision (`Plan`): frozen, arrays only."""
+"""Predicted value and cost of every treatment for every unit (`Menu`), and the decision (`Plan`): frozen, arrays only."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.logs import frozen, labels
+from largesse.result import Brief, Result, Tabular
 
-__all__ = ["BUDGET_SHARES", "Menu", "Plan", "Status"]
+__all__ = ["BUDGET_SHARES", "Bound", "Menu", "Plan", "PlanTotals", "Status"]
 
 BUDGET_SHARES = (0.1, 0.25, 0.5, 0.75)
 """Budgets that are looked at where none are named: shares of the way from the cheapest arm for everyone to the dearest."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Menu:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Menu(Brief):
     """Value and cost of every treatment for every unit.
 
     Attributes:
@@ -79,18 +81,101 @@ class Menu:
         return Menu(value=self.value[rows], cost=self.cost[rows], treatments=self.treatments, unit=unit)
 
 
-class Status(Enum):
-    """How good a plan is; the value is the advice that goes with it."""
+class Status(StrEnum):
+    """How good a plan is."""
 
-    OPTIMAL = "the plan is optimal: no plan of whole units is worth more"
-    WITHIN_ONE_INCREMENT = "the plan is within one unit's increment of the best fractional plan; `gap` bounds the loss"
-    WITHIN_GAP = "the plan obeys every rule; `gap` bounds what any other plan could be worth beyond it"
-    NON_BINDING = "the budget does not bind: more money would buy nothing more"
-    PRICED = "the plan was decided by a given price, not by a budget"
+    OPTIMAL = "optimal"
+    WITHIN_ONE_INCREMENT = "within one increment"
+    WITHIN_GAP = "within gap"
+    NON_BINDING = "non-binding"
+    PRICED = "priced"
+
+    @property
+    def advice(self) -> str:
+        """The same as a sentence."""
+        return _ADVICE[self]
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Plan:
+_ADVICE = {
+    Status.OPTIMAL: "The plan is optimal: no plan of whole units is worth more.",
+    Status.WITHIN_ONE_INCREMENT: "The plan is within one unit's increment of the best fractional plan; `gap` bounds the loss.",
+    Status.WITHIN_GAP: "The plan obeys every rule; `gap` bounds what any other plan could be worth beyond it.",
+    Status.NON_BINDING: "The budget does not bind: a larger budget would buy nothing more.",
+    Status.PRICED: "The plan was decided at a given price, not by a budget.",
+}
+
+
+class Bound(NamedTuple):
+    """One inequality that a plan obeys.
+
+    Attributes:
+        rule: The inequality in words, e.g. ``"spend at most 500"``.
+        used: What the plan uses, in units of the limit.
+        limit: The most that may be used, or the least that must be.
+        price: Shadow price: value per unit of the limit; 0 where the rule does not bind.
+        binds: Whether it does.
+        of_spend: Whether what it limits is the spend.
+    """
+
+    rule: str
+    used: float
+    limit: float
+    price: float
+    binds: bool
+    of_spend: bool = False
+
+
+class _Planned(Result):
+    """What all plans have in common."""
+
+    __slots__ = ()
+    _computed: ClassVar[tuple[str, ...]] = ("n", "gap", "mix")
+    treatments: tuple[str, ...]
+    counts: NDArray[np.int64]
+    value: float
+    bound: float
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return int(self.counts.sum())
+
+    @property
+    def gap(self) -> float:
+        """The most that a better plan could add, >= 0, in units of value."""
+        return max(0.0, self.bound - self.value)
+
+    @property
+    def mix(self) -> dict[str, int]:
+        """Units per treatment, by name."""
+        return dict(zip(self.treatments, self.counts.tolist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class PlanTotals(_Planned):
+    """What a plan adds up to, where its units are in a file.
+
+    Attributes:
+        treatments: Names of the treatments, control first (M,).
+        counts: Units per treatment (M,).
+        price: Shadow price λ of the budget: value per unit of spend.
+        spend: Σ cost of the plan by the menu.
+        value: Σ value of the plan by the menu.
+        bound: No plan within the budget and the rules is worth more than this.
+        rules: Every inequality that the plan obeys: use, limit and shadow price.
+    """
+
+    treatments: tuple[str, ...]
+    counts: NDArray[np.int64]
+    price: float
+    spend: float
+    value: float
+    bound: float
+    rules: tuple[Bound, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Plan(_Planned, Tabular):
     """One treatment for each unit, and the certificate of how good that is.
 
     Attributes:
@@ -100,9 +185,10 @@ class Plan:
         value: Σ value of the plan by the menu, audited in float64.
         bound: No plan within the budget is worth more than this (Lagrangian dual).
         budget: The budget in money; infinity where there was none.
-        status: How good the plan is, in words.
+        status: How good the plan is.
         treatments: Names of the treatments.
         unit: Unit ids (N,), optional; each may stand only once.
+        rules: Every inequality that the plan obeys: use, limit and shadow price; () where only a budget was given.
     """
 
     treatment: NDArray[np.int32]
@@ -114,6 +200,7 @@ class Plan:
     status: Status
     treatments: tuple[str, ...]
     unit: NDArray[Any] | None = None
+    rules: tuple[Bound, ...] = ()
 
     def __post_init__(self) -> None:
         codes = _check.integers(
@@ -132,11 +219,18 @@ class Plan:
         return len(self.treatment)
 
     @property
-    def gap(self) -> float:
-        """The most that a better plan could add, >= 0, in units of value."""
-        return max(0.0, self.bound - self.value)
+    def counts(self) -> NDArray[np.int64]:  # type: ignore[override]  # computed here, a field of the totals
+        """Units per treatment (M,)."""
+        return np.bincount(self.treatment, minlength=len(self.treatments))
 
     @property
-    def counts(self) -> NDArray[np.int64]:
-        """Units per treatment, (M,)."""
-        return np.bincount(self.treatment, minlength=len(self.treatments))
+    def totals(self) -> PlanTotals:
+        """The plan without its units."""
+        return PlanTotals(
+            treatments=self.treatments, counts=self.counts, price=self.price, spend=self.spend, value=self.value,
+            bound=self.bound, rules=self.rules,
+        )  # fmt: skip
+
+    def _columns(self) -> Mapping[str, Any]:
+        key = {"row": np.arange(self.n)} if self.unit is None else {"unit": self.unit}
+        return {**key, "treatment": np.array(self.treatments)[self.treatment]}

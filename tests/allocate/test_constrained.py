@@ -92,28 +92,28 @@ def test_a_plan_is_near_the_linear_programme_and_within_every_limit(kind: str, s
     menu, rng = problem(seed)
     rules = RULES[kind](menu, rng)
     found, best = solve_under(menu, rules), optimum(menu, rules)
-    taken = np.arange(menu.n), found.plan.treatment
-    assert found.plan.value == pytest.approx(menu.value[taken].sum(), rel=1e-12)
-    assert found.plan.spend == pytest.approx(menu.cost[taken].sum(), rel=1e-12)
+    taken = np.arange(menu.n), found.treatment
+    assert found.value == pytest.approx(menu.value[taken].sum(), rel=1e-12)
+    assert found.spend == pytest.approx(menu.cost[taken].sum(), rel=1e-12)
     for row in rows_of(rules, menu):
         assert row.amounts(menu, np.arange(menu.n))[taken][about(row, menu.n)].sum() <= row.limit + 1e-9
-    assert found.plan.bound >= best * (1 - 1e-9)
-    assert found.plan.bound == pytest.approx(best, rel=2e-7)
-    assert found.plan.value >= best * (1 - 1e-3), "500 units: one of them is two parts in a thousand"
-    assert found.plan.status in (Status.WITHIN_GAP, Status.OPTIMAL)
+    assert found.bound >= best * (1 - 1e-9)
+    assert found.bound == pytest.approx(best, rel=2e-7)
+    assert found.value >= best * (1 - 1e-3), "500 units: one of them is two parts in a thousand"
+    assert found.status in (Status.WITHIN_GAP, Status.OPTIMAL)
 
 
 def test_more_units_leave_a_smaller_gap():
     menu, rng = problem(3, 10_000)
     for kind in ("cap", "contacts", "must spend"):
-        plan = solve_under(menu, RULES[kind](menu, rng)).plan
+        plan = solve_under(menu, RULES[kind](menu, rng))
         assert plan.gap < 2e-6 * plan.value
 
 
 def test_a_budget_alone_is_the_plan_of_solve():
     menu, _ = problem()
     budget = 0.3 * full(menu)
-    found, plain = solve_under(menu, [Spend(at_most=budget)]).plan, solve(menu, budget)
+    found, plain = solve_under(menu, [Spend(at_most=budget)]), solve(menu, budget)
     assert found.value == pytest.approx(plain.bound, abs=plain.gap + 1e-3)
     assert found.bound == pytest.approx(plain.bound, rel=1e-5)
     assert found.price == pytest.approx(plain.price, rel=0.02)
@@ -140,11 +140,11 @@ def test_eligible_and_kept_treatments_are_obeyed():
     rules = [Spend(at_most=0.35 * full(menu))]
     found = solve_under(menu, rules, eligible=eligible, keep=keep)
     fixed = keep >= 0
-    np.testing.assert_array_equal(found.plan.treatment[fixed], keep[fixed])
-    assert eligible[np.arange(N), found.plan.treatment][~fixed].all()
+    np.testing.assert_array_equal(found.treatment[fixed], keep[fixed])
+    assert eligible[np.arange(N), found.treatment][~fixed].all()
     allowed = eligible.copy()
     allowed[fixed] = np.eye(5, dtype=bool)[keep[fixed]]
-    assert found.plan.value >= optimum(menu, rules, allowed) * (1 - 1e-3)
+    assert found.value >= optimum(menu, rules, allowed) * (1 - 1e-3)
 
 
 CONFLICTS: dict[str, Any] = {
@@ -226,8 +226,8 @@ def test_amounts_may_be_tiny_or_huge():
         scaled = Menu(value=menu.value, cost=menu.cost * size, treatments=NAMES)
         found = solve_under(scaled, [Spend(at_most=0.3 * full(scaled)), Count(treatment="d", at_most=25)])
         same = solve_under(menu, [Spend(at_most=0.3 * full(menu)), Count(treatment="d", at_most=25)])
-        assert found.plan.value == pytest.approx(same.plan.value, rel=1e-3)
-        assert found.plan.spend <= 0.3 * full(scaled)
+        assert found.value == pytest.approx(same.value, rel=1e-3)
+        assert found.spend <= 0.3 * full(scaled)
 
 
 def test_the_room_for_whole_units_grows_until_they_fit(monkeypatch):
@@ -236,7 +236,7 @@ def test_the_room_for_whole_units_grows_until_they_fit(monkeypatch):
     found = solve_under(
         menu, [Spend(at_most=0.3 * full(menu), at_least=0.2999 * full(menu)), Count(treatment="a", at_most=7)]
     )
-    assert 0.2999 * full(menu) <= found.plan.spend <= 0.3 * full(menu)
+    assert 0.2999 * full(menu) <= found.spend <= 0.3 * full(menu)
 
 
 def test_a_hundred_groups_are_as_good_as_one_rule():
@@ -244,12 +244,12 @@ def test_a_hundred_groups_are_as_good_as_one_rule():
     city = rng.integers(0, 100, menu.n)
     own = np.bincount(city, menu.cost[:, -1]) * rng.uniform(0.1, 0.5, 100)
     found = solve_under(menu, [Spend(at_most=0.2 * full(menu)), Spend(by=city, at_most=own)])
-    spent = np.bincount(city, menu.cost[np.arange(menu.n), found.plan.treatment], 100)
+    spent = np.bincount(city, menu.cost[np.arange(menu.n), found.treatment], 100)
     assert (spent <= own).all()
-    assert found.plan.spend <= 0.2 * full(menu)
-    assert found.plan.gap < 2e-3 * found.plan.value
-    alone = [solve_under(menu.take(city == g), [Spend(at_most=own[g])]).plan.value for g in range(2)]
-    by_city = np.bincount(city, menu.value[np.arange(menu.n), found.plan.treatment])
+    assert found.spend <= 0.2 * full(menu)
+    assert found.gap < 2e-3 * found.value
+    alone = [solve_under(menu.take(city == g), [Spend(at_most=own[g])]).value for g in range(2)]
+    by_city = np.bincount(city, menu.value[np.arange(menu.n), found.treatment])
     assert (by_city[:2] <= np.array(alone) * (1 + 1e-3)).all()
 
 

@@ -125,7 +125,7 @@ def test_a_plan_by_cluster_gives_each_cluster_one_treatment(clusters: Path, plac
 
 @pytest.mark.parametrize(
     ("how", "epsilon"),
-    [({}, 0.05), ({"safety": 0.8}, 0.2), ({"on_average": True}, None)],
+    [({}, 0.05), ({"safety": 0.8}, 0.2), ({"safety": None}, None)],
     ids=["the run's", "given", "none"],
 )
 def test_export_keeps_the_budgets_as_surely_as_it_is_told(clusters: Path, place: Path, monkeypatch, how, epsilon):

@@ -14,7 +14,8 @@ from largesse import frames
 from largesse.cli.app import app
 from largesse.commands.plan import plan_under, report_plan
 from largesse.errors import ConfigError, DataError, InfeasibleRules, LargesseError, SchemaError, StoreError
-from largesse.report import PlanPage, RuleRow, write_plan
+from largesse.menu import Bound, PlanTotals
+from largesse.report import write_plan
 
 N = 800
 HEAD = """
@@ -112,13 +113,15 @@ def test_the_report_says_what_every_rule_costs(place: Path):
 
 def test_the_report_names_the_rule_that_costs_most(tmp_path: Path):
     rules = (
-        RuleRow("spend at most 9", 9, 9, 5.0),
-        RuleRow("few", 2, 2, 3.0),
-        RuleRow("many", 100, 100, 0.5),
-        RuleRow("idle", 1, 8, 0),
+        Bound("spend at most 9", 9, 9, 5.0, True, of_spend=True),
+        Bound("few", 2, 2, 3.0, True),
+        Bound("many", 100, 100, 0.5, True),
+        Bound("idle", 1, 8, 0, False),
     )
-    page = PlanPage(title="p", mix=(("none", 3), ("5", 1)), spend=9, value=20, gap=0, rules=rules, note="")
-    assert "beside money is “many”" in write_plan(page, tmp_path / "p.html").read_text()
+    plan = PlanTotals(
+        treatments=("none", "5"), counts=np.array([3, 1]), price=5.0, spend=9, value=20, bound=20, rules=rules
+    )
+    assert "beside money is “many”" in write_plan(plan, tmp_path / "p.html", title="p").read_text()
 
 
 REFUSED: dict[str, tuple[str, type[LargesseError], str]] = {

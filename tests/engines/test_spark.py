@@ -187,11 +187,12 @@ def test_a_policy_decides_as_on_one_machine(spark, policy: Policy, tmp_path: Pat
     frame = spark.read.parquet(str(tmp_path / "users.parquet")).repartition(1)
     wanted = policy.allocate(users, 1500.0, safety=safety)
     done = engine.allocate(frame, policy, 1500.0, safety=safety, keep=["who"])
-    assert done.price == wanted.price
-    assert done.spend == pytest.approx(wanted.spend, rel=1e-12)
-    assert done.value == pytest.approx(wanted.value, rel=1e-12)
-    assert done.sums.counts.tolist() == wanted.plan.counts.tolist()
-    assert done.sums.spend == pytest.approx(wanted.planned_spend, rel=1e-12)
+    got = done.allocation
+    assert (got.price, got.safety, got.budget) == (wanted.price, safety, 1500.0)
+    assert got.spend == pytest.approx(wanted.spend, rel=1e-12)
+    assert got.value == pytest.approx(wanted.value, rel=1e-12)
+    assert got.plan.counts.tolist() == wanted.plan.counts.tolist()
+    assert got.planned_spend == pytest.approx(wanted.planned_spend, rel=1e-12)
     found = {row.who: row.treatment for row in done.frame.collect()}
     assert found == dict(zip(wanted.plan.unit.tolist(), [NAMES[code] for code in wanted.plan.treatment], strict=True))
     done.scored.unpersist()

@@ -8,9 +8,8 @@ could be worth, so the gap is a certificate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +22,9 @@ from largesse.allocate.highs import quiet
 from largesse.allocate.rules import Row, Rule, rows_of
 from largesse.allocate.search import audited
 from largesse.errors import InfeasibleRules
-from largesse.menu import Menu, Plan, Status
+from largesse.menu import Bound, Menu, Plan, Status
 
-__all__ = ["Bound", "Constrained", "solve_under"]
+__all__ = ["solve_under"]
 
 Floats = NDArray[np.float64]
 _OPEN = (2_000, 8_000, 32_000)  # units given to the linear programme; more where they do not suffice
@@ -36,45 +35,17 @@ _NODES = 500  # of a search for whole units: the same plan on every machine, how
 _FEW_RULES = 12  # conflicting rules of which the needless are sought one by one
 
 
-class Bound(NamedTuple):
-    """One inequality of a plan.
-
-    Attributes:
-        rule: What it says.
-        used: What the plan uses.
-        limit: How much it may, or must.
-        price: Shadow price: value per unit of the limit; 0 where the rule does not bind.
-        binds: Whether it does.
-    """
-
-    rule: str
-    used: float
-    limit: float
-    price: float
-    binds: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Constrained:
-    """A plan that obeys rules.
-
-    Attributes:
-        plan: The plan; its price is that of the first limit of money, its bound the dual.
-        rules: Every inequality: use, limit and shadow price.
-    """
-
-    plan: Plan
-    rules: tuple[Bound, ...]
-
-
 def solve_under(
     menu: Menu,
     rules: Sequence[Rule],
     *,
     eligible: NDArray[Any] | None = None,
     keep: NDArray[Any] | None = None,
-) -> Constrained:
+) -> Plan:
     """Returns a plan of whole units that obeys every rule, with a certificate of how good it is.
+
+    Its price is that of the first limit on the spend of everybody, its bound the Lagrangian dual; `rules` holds the use, the
+    limit and the shadow price of every inequality.
 
     Args:
         menu: Value and cost of N units and M treatments.
@@ -92,8 +63,8 @@ def solve_under(
 
     >>> from largesse.allocate import Count, Spend
     >>> menu = Menu(value=[[0.0, 3.0], [0.0, 1.0], [0.0, 2.0]], cost=[[0.0, 1.0]] * 3, treatments=("none", "coupon"))
-    >>> found = solve_under(menu, [Spend(at_most=3.0), Count(treatment="coupon", at_most=2)])
-    >>> found.plan.treatment.tolist(), [bound.binds for bound in found.rules]
+    >>> plan = solve_under(menu, [Spend(at_most=3.0), Count(treatment="coupon", at_most=2)])
+    >>> plan.treatment.tolist(), [bound.binds for bound in plan.rules]
     ([1, 0, 1], [False, True])
     """
     rows = rows_of(rules, menu)
@@ -108,7 +79,7 @@ def solve_under(
     found = None if below else _finished(dual, best)
     if found is None:
         raise _conflict(menu, rows, allowed)
-    return _told(menu, rows, prices, best, found)
+    return _plan(menu, rows, prices, best, found)
 
 
 def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:
@@ -200,19 +171,18 @@ def _conflict(menu: Menu, rows: list[Row], allowed: NDArray[np.bool_] | None) ->
     return InfeasibleRules(tuple(row.name for row in held))
 
 
-def _told(menu: Menu, rows: list[Row], prices: Floats, best: Answer, treatment: NDArray[np.int32]) -> Constrained:
-    spend, worth, _ = audited(menu, treatment)
-    money = next((k for k, row in enumerate(rows) if row.spend == 1 and row.sign > 0 and row.codes is None), None)
+def _plan(menu: Menu, rows: list[Row], prices: Floats, best: Answer, treatment: NDArray[np.int32]) -> Plan:
+    spend, value, _ = audited(menu, treatment)
+    budget = next((k for k, row in enumerate(rows) if row.spend == 1 and row.sign > 0 and row.codes is None), None)
     binding = prices > 1e-9 * max(float(prices.max(initial=0.0)), 1e-300)
-    gap = max(0.0, best.bound - worth)
+    gap = max(0.0, best.bound - value)
     status = Status.OPTIMAL if gap <= 1e-12 * max(1.0, abs(best.bound)) else Status.WITHIN_GAP
-    plan = Plan(
-        treatment=treatment, price=0.0 if money is None else float(prices[money]), spend=spend, value=worth,
-        bound=max(best.bound, worth), budget=inf if money is None else rows[money].limit, status=status,
-        treatments=menu.treatments, unit=menu.unit,
-    )  # fmt: skip
-    told = [
-        Bound(row.name, row.sign * row.used(menu, treatment), row.sign * row.limit, float(price), bool(on))
+    bounds = [
+        Bound(row.name, row.sign * row.used(menu, treatment), row.sign * row.limit, float(price), bool(on), row.spend == 1)
         for row, price, on in zip(rows, prices, binding, strict=True)
     ]
-    return Constrained(plan, tuple(told))
+    return Plan(
+        treatment=treatment, price=0.0 if budget is None else float(prices[budget]), spend=spend, value=value,
+        bound=max(best.bound, value), budget=inf if budget is None else rows[budget].limit, status=status,
+        treatments=menu.treatments, unit=menu.unit, rules=tuple(bounds),
+    )  # fmt: skip

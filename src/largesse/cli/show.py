@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from largesse.result import json_text
 
 if TYPE_CHECKING:  # a terminal needs no learners
     from largesse.checks.finding import Finding
@@ -30,7 +31,6 @@ __all__ = [
     "err",
     "findings",
     "out",
-    "plain",
     "print_json",
     "progress",
     "replayed",
@@ -43,20 +43,9 @@ err = Console(stderr=True)
 _COLOUR = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-def plain(value: Any) -> Any:
-    """Returns a value as JSON knows it: numpy numbers as numbers, nan and infinity as null."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def print_json(value: Any) -> None:
     """Prints one JSON document on standard output."""
-    out.print(json.dumps(plain(value), indent=1), soft_wrap=True, markup=False, highlight=False)
+    out.print(json_text(value), soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager

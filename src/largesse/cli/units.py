@@ -13,7 +13,8 @@ from rich.markup import escape
 from largesse.cli.options import Json, RunFolder
 
 if TYPE_CHECKING:
-    from largesse.allocate.constrained import Bound
+    from largesse.commands.run_folder import Safety
+    from largesse.menu import Bound
 
 __all__ = ["allocate", "export", "plan"]
 
@@ -54,19 +55,19 @@ def allocate(
         raise _check.refuse("--eligible", eligible, "only with --by-cluster", "For single units give --rules.")
     with show.progress(as_json) as say:
         done = allocate_run(
-            run_folder, users, budget, output, safety=safety, on_average=on_average, rules=rules, say=say, n_threads=_threads()
+            run_folder, users, budget, output, safety=_safety(safety, on_average), rules=rules, say=say, n_threads=_threads()
         )  # fmt: skip
+    plan = done.plan
     if as_json:
-        spend, value = done.spend._asdict(), done.value._asdict()
         show.print_json(
-            {"output": str(output), "units": done.n, "budget": done.budget, "price": done.price, "spend": spend, "value": value,
-             "planned_spend": done.planned_spend, "safety": done.safety, "mix": done.mix,
-             "rules": [bound._asdict() for bound in done.rules]}
+            {"output": output, "units": done.n, "budget": done.budget, "price": done.price, "spend": done.spend,
+             "value": done.value, "planned_spend": done.planned_spend, "safety": done.safety, "mix": plan.mix,
+             "rules": plan.rules}
         )  # fmt: skip
         return
-    _mix(done.mix, done.n)
-    if done.rules:
-        _rules(done.rules)
+    _mix(plan.mix, plan.n)
+    if plan.rules:
+        _rules(plan.rules)
     show.out.print(
         f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
         f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"
@@ -84,19 +85,19 @@ def _by_cluster(
 
     with show.progress(as_json) as say:
         done = allocate_by_cluster(
-            run_folder, users, budget, output, safety=safety, on_average=on_average, eligible=eligible, say=say
+            run_folder, users, budget, output, safety=_safety(safety, on_average), eligible=eligible, say=say
         )  # fmt: skip
-    told = done.plan
+    plan, groups = done.plan, len(done.cluster)
     if as_json:
         show.print_json(
-            {"output": str(output), "units": done.n, "groups": done.groups, "budget": told.budget, "spend": told.spend,
-             "value": told.value, "gap": told.gap, "overspends": told.overspends, "safety": done.safety, "mix": done.mix}
+            {"output": output, "units": done.n, "groups": groups, "budget": plan.budget, "spend": plan.spend,
+             "value": plan.value, "gap": plan.gap, "overspends": plan.overspends, "safety": done.safety, "mix": done.mix}
         )  # fmt: skip
         return
     _mix(done.mix, done.n)
     show.out.print(
-        f"{done.groups} groups; budget {told.budget:.6g}; spend expected {told.spend:.6g}, above the budget with probability "
-        f"{told.overspends:.2g}; value expected {told.value:.6g}; no plan of these groups is worth more than {told.gap:.3g} "
+        f"{groups} groups; budget {plan.budget:.6g}; spend expected {plan.spend:.6g}, above the budget with probability "
+        f"{plan.overspends:.2g}; value expected {plan.value:.6g}; no plan of these groups is worth more than {plan.gap:.3g} "
         f"beyond it\nwritten: {escape(str(output))}",
         highlight=False,
     )
@@ -121,8 +122,8 @@ def plan(
         report_plan(done, output, report)
     if as_json:
         show.print_json(
-            {"output": str(output), "units": done.n, "spend": done.spend, "value": done.value, "gap": done.gap, "mix": done.mix,
-             "rules": [bound._asdict() for bound in done.rules]}
+            {"output": output, "units": done.n, "spend": done.spend, "value": done.value, "gap": done.gap, "mix": done.mix,
+             "rules": done.rules}
         )  # fmt: skip
         return
     _mix(done.mix, done.n)
@@ -156,7 +157,7 @@ def export(
     from largesse.commands.export import export_run
 
     done = export_run(
-        run_folder, users, tuple(budget), output, form=form, safety=safety, on_average=on_average, replace=replace
+        run_folder, users, tuple(budget), output, form=form, safety=_safety(safety, on_average), replace=replace
     )  # fmt: skip
     rows = [
         {"budget": p.budget, "spend": p.spend, "value": p.value, "overspends": p.overspends, "mix": mix}
@@ -195,3 +196,8 @@ def _threads() -> int:
     """Threads for passes over units: as many as this process may use, eight at most; they change no answer."""
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     return int(allowed) if allowed.isdigit() and int(allowed) > 0 else min(os.cpu_count() or 1, 8)
+
+
+def _safety(safety: float | None, on_average: bool) -> Safety:
+    """Returns what the two options ask for together."""
+    return None if on_average else "configured" if safety is None else safety

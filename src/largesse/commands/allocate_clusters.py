@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from largesse import _check, frames
-from largesse.allocate.cluster_plan import Chance, ClusterPlan, Risk
-from largesse.commands.run_folder import open_run, safety_of
+from largesse.allocate.cluster_plan import Chance, Risk
+from largesse.commands.run_folder import Safety, open_run, safety_of
 from largesse.config import Config
-from largesse.engines.cluster_stream import Clustered, allocate_clusters, cluster_table
+from largesse.engines.cluster_stream import Clustered, Grouped, allocate_clusters, cluster_table
 from largesse.engines.parquet import Say, silent, streams
 from largesse.errors import DataError
 from largesse.models.base import Model
 from largesse.models.clusters.hrc import HRC
 from largesse.policy.deployed import Policy
 
-__all__ = ["ByCluster", "allocate_by_cluster", "open_clusters", "risk_of"]
-
-
-class ByCluster(NamedTuple):
-    """A plan of clusters that was written.
-
-    Attributes:
-        n: Number of units.
-        groups: Number of clusters with units; units of a cluster that may get different treatments count apart.
-        mix: Units per treatment, by name.
-        plan: The treatment of each group, what the plan spends and brings, and how often it overspends.
-        safety: Probability of staying within the budget that was asked for; None: within it on average.
-    """
-
-    n: int
-    groups: int
-    mix: dict[str, int]
-    plan: ClusterPlan
-    safety: float | None
+__all__ = ["allocate_by_cluster", "open_clusters", "risk_of"]
 
 
 def allocate_by_cluster(
@@ -45,11 +24,10 @@ def allocate_by_cluster(
     budget: float,
     output: Path,
     *,
-    safety: float | None = None,
-    on_average: bool = False,
+    safety: Safety = "configured",
     eligible: str | None = None,
     say: Say = silent,
-) -> ByCluster:
+) -> Grouped:
     """Gives every unit its cluster's treatment and writes it, whole or not at all.
 
     From Parquet to Parquet the units never are in memory all at once, and the same call goes on where an interrupted one
@@ -60,8 +38,7 @@ def allocate_by_cluster(
         users: The units, with the features of the run: a file, or a folder of Parquet files.
         budget: Money for all units together.
         output: Where the plan goes: .parquet, .csv or .feather.
-        safety: Probability of staying within the budget; None: that of the run's configuration.
-        on_average: Whether the budget is to be kept on average only.
+        safety: Probability of staying within the budget; ``"configured"``: that of the run; None: within it on average.
         eligible: Columns of truth values that say what a unit may get, ``"may_{}"`` with the treatment for {}. None: all.
         say: Told what is being done and how far it is.
 
@@ -74,19 +51,18 @@ def allocate_by_cluster(
     model, encoder = policy.model, policy.encoder
     assert isinstance(model, HRC)
     assert encoder is not None
-    safety = safety_of(config, safety, on_average)
-    risk, money = risk_of(safety), _check.number("budget", budget, low=0, remedy="Give money for all units together.")
+    risk, money = (
+        risk_of(safety_of(config, safety)),
+        _check.number("budget", budget, low=0, remedy="Give money for all units together."),
+    )
     frames.writable(output, users)
     unit = None if policy.roles is None else policy.roles.unit
     units = Clustered(path=users, model=model, encoder=encoder, unit=unit, eligible=eligible)
     if streams(users, output):
-        done = allocate_clusters(units, output, money, risk=risk, say=say)
-    else:
-        done, told = cluster_table(units, frames.read(users), money, risk=risk)
-        frames.write(told, output)
-    counts = np.bincount(done.plan.treatment, done.cells.size, len(model.treatments_)).astype(int)
-    mix = dict(zip(model.treatments_, counts.tolist(), strict=True))
-    return ByCluster(done.n, len(done.cells.size), mix, done.plan, safety)
+        return allocate_clusters(units, output, money, risk=risk, say=say)
+    done, table = cluster_table(units, frames.read(users), money, risk=risk)
+    frames.write(table, output)
+    return done
 
 
 def open_clusters(folder: Path, *kinds: type[Model]) -> tuple[Config, Policy]:

@@ -11,7 +11,7 @@ from largesse import frames
 from largesse._files import may_write
 from largesse.allocate.cluster_plan import ClusterPlan
 from largesse.commands.allocate_clusters import open_clusters, risk_of
-from largesse.commands.run_folder import safety_of
+from largesse.commands.run_folder import Safety, safety_of
 from largesse.models.clusters.hrc import HRC
 from largesse.models.clusters.student import Fidelity, Form, Student
 from largesse.serving.export import export
@@ -42,8 +42,7 @@ def export_run(
     output: Path,
     *,
     form: Form = "folded",
-    safety: float | None = None,
-    on_average: bool = False,
+    safety: Safety = "configured",
     replace: bool = False,
 ) -> Exported:
     """Writes a run's clusters as a folder that `largesse.serving.runtime` reads, whole or not at all.
@@ -54,8 +53,7 @@ def export_run(
         budgets: Money for these units together.
         output: The folder to make.
         form: Of the classifier, see `Student`.
-        safety: Probability of staying within each budget; None: that of the run's configuration.
-        on_average: Whether the budgets are to be kept on average only.
+        safety: Probability of staying within each budget; ``"configured"``: that of the run; None: within it on average.
         replace: Whether an older export of that name gives way.
 
     Raises:
@@ -66,7 +64,7 @@ def export_run(
     model, encoder = policy.model, policy.encoder
     assert isinstance(model, HRC | Student)
     assert encoder is not None
-    risk = risk_of(safety_of(config, safety, on_average))
+    risk = risk_of(safety_of(config, safety))
     may_write(output, replace=replace, marker="table.json")
     x = encoder.transform(frames.read(users))
     student = model if isinstance(model, Student) else Student(form=form, seed=config.run.seed).distil(model, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,40 +12,20 @@ from numpy.typing import NDArray
 
 from largesse import _check, frames
 from largesse.allocate.blocks import BlockPlan, solve_blocks
-from largesse.allocate.constrained import Bound, Constrained, solve_under
+from largesse.allocate.constrained import solve_under
 from largesse.allocate.rules import Count, Return, Rule, Spend, Use
 from largesse.allocate.solver import solve
 from largesse.config.rules import Bounds, RulesFile
 from largesse.engines.parquet import Say, Units, silent, stream, streams
 from largesse.errors import ConfigError, SchemaError, StoreError
 from largesse.frames.columns import coded
-from largesse.menu import Menu
+from largesse.menu import Bound, Menu, Plan, PlanTotals
 from largesse.roles import nearest
 
-__all__ = ["Ruling", "plan_under", "report_plan", "under"]
+__all__ = ["plan_under", "report_plan", "under"]
 
 
-class Ruling(NamedTuple):
-    """A plan that was written.
-
-    Attributes:
-        n: Number of units.
-        mix: Units per treatment, by name.
-        spend: Money, by the table.
-        value: Value, by the table.
-        gap: No plan within the rules is worth more than so much beyond `value`.
-        rules: Every inequality: use, limit and shadow price.
-    """
-
-    n: int
-    mix: dict[str, int]
-    spend: float
-    value: float
-    gap: float
-    rules: tuple[Bound, ...]
-
-
-def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_threads: int = 1) -> Ruling:
+def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_threads: int = 1) -> PlanTotals:
     """Plans within rules, and writes who gets what: whole or not at all.
 
     Where the only rule is a budget and both files are Parquet, the units never are in memory all at once, and the same
@@ -74,36 +54,30 @@ def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_th
     held = _menu(said, table)
     if budget is not None:
         plan = solve(held, budget, n_threads=n_threads)
-        told: tuple[Bound, ...] = (_bound(budget, plan.spend, plan.price),)
+        plan = replace(plan, rules=(_bound(budget, plan.spend, plan.price),))
     else:
-        found = under(said, held, table)
-        plan, told = found.plan, found.rules
+        plan = under(said, held, table)
     frames.write(frames.plan_table(plan, held), output)
-    mix = dict(zip(plan.treatments, plan.counts.tolist(), strict=True))
-    return Ruling(plan.n, mix, plan.spend, plan.value, plan.gap, told)
+    return plan.totals
 
 
-def report_plan(done: Ruling, output: Path, path: Path) -> None:
+def report_plan(plan: PlanTotals, output: Path, path: Path) -> None:
     """Writes a web page about a plan: who gets what, what every rule uses, and what one more of it would be worth.
 
     Raises:
         StoreError: The page cannot be written.
     """
-    from largesse.report.plans import PlanPage, RuleRow, write_plan
+    from largesse.report.plans import write_plan
 
-    page = PlanPage(
-        title=f"Plan {output.name}", mix=tuple(done.mix.items()), spend=done.spend, value=done.value, gap=done.gap,
-        rules=tuple(RuleRow(bound.rule, bound.used, bound.limit, bound.price) for bound in done.rules),
-        note="Money and value are those of the table that was given; nothing here says how far they can be trusted.",
-    )  # fmt: skip
+    note = "Spend and value are those of the table that was given; nothing here says how far they can be trusted."
     try:
-        write_plan(page, path)
+        write_plan(plan, path, title=f"Plan {output.name}", note=note)
     except StoreError as error:
         error.add_note(f"The plan is in {output}.")
         raise
 
 
-def under(said: RulesFile, menu: Menu, table: pa.Table, *more: Rule) -> Constrained:
+def under(said: RulesFile, menu: Menu, table: pa.Table, *more: Rule) -> Plan:
     """Returns the plan of a menu under the rules of a file, about the columns of a table, and others.
 
     Raises:
@@ -124,10 +98,10 @@ def _budget(said: RulesFile) -> float | None:
 
 
 def _bound(budget: float, spend: float, price: float) -> Bound:
-    return Bound(f"spend at most {budget:g}", spend, budget, price, price > 0)
+    return Bound(f"spend at most {budget:g}", spend, budget, price, price > 0, of_spend=True)
 
 
-def _streamed(said: RulesFile, menu: Path, budget: float, output: Path, say: Say, n_threads: int) -> Ruling:
+def _streamed(said: RulesFile, menu: Path, budget: float, output: Path, say: Say, n_threads: int) -> PlanTotals:
     columns = tuple(name for part in ("value", "cost") for name in _names(said, getattr(said, part), part))
     units = Units(
         path=menu, columns=columns, unit=said.unit, menu=lambda table: _cells(said, table), treatments=said.treatments,
@@ -135,9 +109,11 @@ def _streamed(said: RulesFile, menu: Path, budget: float, output: Path, say: Say
     )  # fmt: skip
     done = stream(units, output, lambda run: solve_blocks(run, budget), say=say, n_threads=n_threads)
     plan: BlockPlan = done.decision
-    n, counts, spend, value = done.sums
-    mix = dict(zip(said.treatments, counts.tolist(), strict=True))
-    return Ruling(n, mix, spend, value, plan.gap, (_bound(budget, spend, plan.price),))
+    sums = done.sums
+    return PlanTotals(
+        treatments=said.treatments, counts=sums.counts, price=plan.price, spend=sums.spend, value=sums.value,
+        bound=max(plan.bound, sums.value), rules=(_bound(budget, sums.spend, plan.price),),
+    )  # fmt: skip
 
 
 def _column(table: pa.Table, name: str, field: str) -> pa.ChunkedArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from largesse import frames
 from largesse._files import PathLike
@@ -30,11 +31,13 @@ def open_run(folder: PathLike) -> tuple[Config, Policy]:
     return load(place / "config.toml"), Policy.load(place / "policy")
 
 
-def safety_of(config: Config, safety: float | None, on_average: bool) -> float | None:
+Safety = float | Literal["configured"] | None
+"""Probability of staying within a budget: a number, the run's own, or None: within it on average."""
+
+
+def safety_of(config: Config, safety: Safety) -> float | None:
     """Returns the probability of staying within a budget: as asked for, or the run's own; None: within it on average."""
-    if on_average:
-        return None
-    return config.budget.safety if safety is None else safety
+    return config.budget.safety if safety == "configured" else safety
 
 
 def budgets_of_run(folder: PathLike) -> tuple[float, ...]:

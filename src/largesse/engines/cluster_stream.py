@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from largesse import _check, frames
 from largesse.allocate.blocks import BLOCK
-from largesse.allocate.cluster_plan import ClusterCells, ClusterPlan, Risk, plan_clusters
+from largesse.allocate.cluster_plan import Chance, ClusterCells, ClusterPlan, Risk, plan_clusters
 from largesse.engines.parquet import Say, columns_of, fill, job_of, keys, put_out, silent
 from largesse.engines.spill import Scratch
 from largesse.frames import Encoder
@@ -28,6 +28,7 @@ from largesse.frames.tables import pick
 from largesse.models.clusters.hrc import HRC
 from largesse.models.nets.checkpoint import digest
 from largesse.policy.saved import model_state
+from largesse.result import Result
 
 __all__ = ["Clustered", "Grouped", "allocate_clusters", "cluster_table"]
 
@@ -53,22 +54,42 @@ class Clustered:
     eligible: str | None = None
 
 
-class Grouped(NamedTuple):
-    """A plan that was written.
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Grouped(Result):
+    """A plan that gives every unit its group's treatment.
 
     Attributes:
         plan: One treatment for each group.
-        cells: What treatments bring and cost in each group; `plan_clusters` plans other budgets with them.
-        cluster: The cluster of each group, (G,); without `eligible` a group is a cluster that has units.
-        code: A number for each group, (G,), rising: the cluster, and beyond that a bit for each treatment that is allowed.
-        n: Number of units.
+        cells: Value and cost of the treatments in each group; `plan_clusters` plans other budgets with them.
+        cluster: The cluster of each group (G,); without `eligible` a group is a cluster that has units.
+        code: A number for each group (G,), rising: the cluster, and beyond that a bit for each treatment that is allowed.
+        risk: How the spend was held against the budget; None: its expectation.
     """
 
+    _hidden: ClassVar[tuple[str, ...]] = ("cells", "code")
+    _computed: ClassVar[tuple[str, ...]] = ("n", "mix")
     plan: ClusterPlan
     cells: ClusterCells
     cluster: NDArray[np.int64]
     code: NDArray[np.int64]
-    n: int
+    risk: Risk | None
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return int(self.cells.size.sum())
+
+    @property
+    def safety(self) -> float | None:
+        """Probability of staying within the budget that was asked for; None where the spend was held otherwise."""
+        return round(1 - self.risk.epsilon, 12) if isinstance(self.risk, Chance) else None
+
+    @property
+    def mix(self) -> dict[str, int]:
+        """Units per treatment, by name."""
+        names = self.cells.treatments
+        counts = np.bincount(self.plan.treatment, self.cells.size, len(names)).astype(int)
+        return dict(zip(names, counts.tolist(), strict=True))
 
 
 def allocate_clusters(
@@ -141,7 +162,7 @@ def _planned(
     every = units.model.cells_of(np.bincount(cluster, count, minlength=units.model.n_clusters))
     cells = every.parted(cluster, count, allowed)
     (plan,) = plan_clusters(cells, [budget], risk=risk)
-    return Grouped(plan, cells, cluster, code, int(count.sum()))
+    return Grouped(plan, cells, cluster, code, risk)
 
 
 def _told(units: Clustered, done: Grouped, key: dict[str, Any], code: NDArray[np.int64]) -> pa.Table:

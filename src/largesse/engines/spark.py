@@ -25,9 +25,9 @@ from largesse.engines.rows import Batches, Columns, DataFrame, Passes, collected
 from largesse.errors import DataError, SchemaError
 from largesse.evaluate.curve import OutcomeCurve, interval_curve
 from largesse.frames.columns import coded, texts
-from largesse.menu import Menu
-from largesse.policy.curve import LEVEL, Estimate, amount, normal_quantile
-from largesse.policy.deployed import Policy
+from largesse.menu import Menu, PlanTotals
+from largesse.policy.curve import amount
+from largesse.policy.deployed import Allocation, Policy, allocated
 from largesse.policy.descent import Priced, descend
 from largesse.roles import Roles
 
@@ -94,23 +94,17 @@ def solve(frame: DataFrame, budget: float, columns: Columns) -> Solved:
 
 
 class Allocated(NamedTuple):
-    """A policy's plan at a budget, and what it will truly spend and bring; see `policy.Allocation`.
+    """A policy's plan at a budget, and what it is expected to spend and bring.
 
     Attributes:
         frame: The plan as a DataFrame.
         scored: The menus, persisted on the executors' disks; `scored.unpersist()` once the plan is written.
-        sums: What the plan adds up to by the menus.
-        price: The price of money it was decided at.
-        spend: Money expected, with its interval.
-        value: Value expected, with its interval.
+        allocation: Its totals, the expected spend and the expected value.
     """
 
     frame: DataFrame
     scored: DataFrame
-    sums: Sums
-    price: float
-    spend: Estimate
-    value: Estimate
+    allocation: Allocation[PlanTotals]
 
 
 def allocate(
@@ -131,7 +125,7 @@ def allocate(
     """
     from pyspark import StorageLevel
 
-    money, level = amount(budget), LEVEL if safety is None else safety
+    money = amount(budget)
     scored = score(frame, policy, keep=keep).persist(StorageLevel.DISK_ONLY)
     passes = Passes.over(scored, Columns(policy.curve.treatments))
     try:
@@ -141,10 +135,7 @@ def allocate(
     except Exception:
         scored.unpersist()
         raise
-    return Allocated(
-        passes.plan(decision, keep), scored, sums, found.price, found.ladder.at(found.price, normal_quantile(level)),
-        policy.curve.value_of(found.price, sums.value, sums.n, level=level),
-    )  # fmt: skip
+    return Allocated(passes.plan(decision, keep), scored, allocated(policy.curve, found, sums, money, safety))
 
 
 def curve(frame: DataFrame, policy: Policy, roles: Roles, *, propensity: Any = None) -> OutcomeCurve:

@@ -1,31 +1,8 @@
-from .curve import (
-    Estimate as Estimate,
-)
-from .curve import (
-    PriceCurve as PriceCurve,
-)
-from .deployed import (
-    Allocation as Allocation,
-)
-from .deployed import (
-    Policy as Policy,
-)
-from .held_out import (
-    Realised as Realised,
-)
-from .held_out import (
-    realised as realised,
-)
-from .saved import (
-    SAVED_MODELS as SAVED_MODELS,
-)
+from .curve import Estimate, PriceCurve
+from .deployed import Allocation, Policy
+from .held_out import Realised, realised
+from .saved import SAVED_MODELS
 
 __all__ = [
-    "SAVED_MODELS",
-    "Allocation",
-    "Estimate",
-    "Policy",
-    "PriceCurve",
-    "Realised",
-    "realised",
-]
+    "SAVED_MODELS", "Allocation", "Estimate", "Policy", "PriceCurve", "Realised", "realised",
+]  # fmt: skip

@@ -4,63 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from largesse import store
 from largesse._files import PathLike
-from largesse.allocate.blocks import in_blocks
+from largesse.allocate.blocks import Sums, in_blocks
 from largesse.allocate.price_intervals import assign
 from largesse.allocate.solver import price_plan
 from largesse.errors import DataError, StoreError
 from largesse.frames import Encoder, read, units
 from largesse.logs import Logs
-from largesse.menu import Menu, Plan
+from largesse.menu import Menu, Plan, PlanTotals
 from largesse.models.base import Model
 from largesse.policy.calibration import Track
 from largesse.policy.curve import LEVEL, Estimate, PriceCurve, amount, normal_quantile, same_treatments
-from largesse.policy.descent import descend
+from largesse.policy.descent import Descent, descend
 from largesse.policy.held_out import Realised, realised
 from largesse.policy.saved import model_state, restored
+from largesse.result import Brief, Result
 from largesse.roles import Roles
 
-__all__ = ["Allocation", "Policy"]
+__all__ = ["Allocation", "Policy", "allocated"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Allocation:
-    """A plan for new units, and what it will truly spend and bring.
+P = TypeVar("P", Plan, PlanTotals)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Allocation(Result, Generic[P]):
+    """A plan for new units, and what it is expected to spend and bring.
 
     Attributes:
-        plan: The treatment of each unit: argmax value - price · cost.
-        price: The price of money it was decided at.
-        planned_spend: Money by the menu, uncorrected.
-        spend: Money expected, with its interval; with a safety, `spend.high` is the bound that fits the budget.
-        value: Value expected, with its interval.
-        budget: Money for all units.
+        plan: The treatment of each unit, argmax value - price · cost; or its totals where the units are in a file.
+        planned_spend: Spend by the menu, not corrected by the price curve.
+        spend: Expected spend, with its interval; with a safety, `spend.high` is the bound that fits the budget.
+        value: Expected value, with its interval.
+        budget: Budget for all units.
         safety: Probability of staying within the budget that was asked for; None: within it on average.
-        n: Number of units.
     """
 
-    plan: Plan
-    price: float
+    _computed: ClassVar[tuple[str, ...]] = ("n", "price")
+    plan: P
     planned_spend: float
     spend: Estimate
     value: Estimate
     budget: float
     safety: float | None
-    n: int
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return self.plan.n
+
+    @property
+    def price(self) -> float:
+        """Shadow price λ that the units were decided at: value per unit of spend."""
+        return self.plan.price
 
     @property
     def binding(self) -> bool:
-        """Whether more money would have bought more."""
+        """Whether a larger budget would have bought more."""
         return self.price > 0
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Policy:
+def allocated(
+    curve: PriceCurve, decision: Descent, sums: Sums, budget: float, safety: float | None
+) -> Allocation[PlanTotals]:
+    """Returns the allocation of units that are in a file.
+
+    Args:
+        curve: The price curve of the model.
+        decision: The price of the budget.
+        sums: What the plan at this price adds up to by the menus.
+        budget: Budget for all units.
+        safety: As for `Policy.allocate`.
+    """
+    level = LEVEL if safety is None else safety
+    plan = PlanTotals(
+        treatments=curve.treatments, counts=sums.counts, price=decision.price, spend=sums.spend, value=sums.value,
+        bound=sums.value,
+    )  # fmt: skip
+    return Allocation(
+        plan=plan, planned_spend=sums.spend, spend=decision.ladder.at(decision.price, normal_quantile(level)),
+        value=curve.value_of(decision.price, sums.value, sums.n, level=level), budget=budget, safety=safety,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Policy(Brief):
     """A model in use.
 
     Attributes:
@@ -103,7 +137,7 @@ class Policy:
             unit = units(table, self.roles) if unit is None and self.roles is not None else unit
         return found if unit is None else replace(found, unit=np.asarray(unit))
 
-    def allocate(self, data: Any, budget: float, *, safety: float | None = None, unit: Any = None) -> Allocation:
+    def allocate(self, data: Any, budget: float, *, safety: float | None = None, unit: Any = None) -> Allocation[Plan]:
         """Returns who gets what under a budget, and what that will truly spend and bring.
 
         Args:
@@ -121,8 +155,8 @@ class Policy:
         found = descend(self.curve, in_blocks(menu), money, safety)
         plan, level = price_plan(menu, found.price), LEVEL if safety is None else safety
         return Allocation(
-            plan=plan, price=plan.price, planned_spend=plan.spend, spend=found.ladder.at(plan.price, normal_quantile(level)),
-            value=self.curve.value_at(plan, level=level), budget=money, safety=safety, n=plan.n,
+            plan=plan, planned_spend=plan.spend, spend=found.ladder.at(plan.price, normal_quantile(level)),
+            value=self.curve.value_at(plan, level=level), budget=money, safety=safety,
         )  # fmt: skip
 
     def decide(self, data: Any, price: float) -> NDArray[np.int32]:

@@ -1,11 +1,6 @@
-from .export import (
-    export as export,
-)
-from .runtime import (
-    Served as Served,
-)
+from .export import export
+from .runtime import Served
 
 __all__ = [
-    "Served",
-    "export",
-]
+    "Served", "export",
+]  # fmt: skip

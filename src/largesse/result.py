@@ -1,0 +1,202 @@
+"""The form that every result has: plain JSON values, a dataframe, a text that fits a screen, and a notebook's page.
+
+`Brief` gives a class a short `repr`; `Result` adds `to_dict`; `Tabular` adds `to_frame`. JSON is written by `json_text` and
+nowhere else, so that NaN and infinity become null in one place.
+
+>>> print(json_text({"price": float("nan"), "counts": np.array([1, 2])}, indent=None))
+{"price": null, "counts": [1, 2]}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from enum import Enum
+from html import escape
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse.errors import MissingDependency
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Brief", "Result", "Tabular", "columns_of", "json_text", "plain"]
+
+_LINES = 20  # of a table in a repr
+_WIDTH = 88  # of one field in a repr
+_CELL = 28  # of one cell of a table in a repr
+_FEW = 6  # entries of an array or a tuple that are shown
+
+
+def plain(value: Any) -> Any:
+    """Returns a value made of dictionaries, lists, strings, finite numbers, booleans and None.
+
+    NaN and infinity become None, arrays become lists, enums their values, dataclasses and named tuples dictionaries.
+
+    Raises:
+        TypeError: The value has no such form.
+    """
+    if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
+        return value
+    if isinstance(value, Result):
+        return value.to_dict()
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, int | float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(cell) for key, cell in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, Sequence | frozenset | set):
+        return [plain(cell) for cell in value]
+    if isinstance(value, PurePath | date):
+        return str(value)
+    raise TypeError(f"{type(value).__name__}: has no form in JSON")
+
+
+def json_text(value: Any, *, indent: int | None = 1) -> str:
+    """Returns a value as a JSON document; see `plain`."""
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+
+class Brief:
+    """A dataclass whose `repr` fits a screen, however large its arrays are."""
+
+    __slots__ = ()
+    _hidden: ClassVar[tuple[str, ...]] = ()
+    """Fields that are working material, not part of the result: left out of every form."""
+
+    def _fields(self) -> dict[str, Any]:
+        """Returns name → value of what is shown."""
+        names = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in names if name not in self._hidden}
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={_short(value)}" for name, value in self._fields().items()]
+        line = f"{type(self).__name__}({', '.join(shown)})"
+        return line if len(line) <= _WIDTH else "\n".join([f"{type(self).__name__}(", *(f"  {s}," for s in shown), ")"])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+
+class Result(Brief):
+    """What a function or a command found."""
+
+    __slots__ = ()
+    _computed: ClassVar[tuple[str, ...]] = ()
+    """Properties that belong to the result beside its fields."""
+
+    def _fields(self) -> dict[str, Any]:
+        return {**super()._fields(), **{name: getattr(self, name) for name in self._computed}}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the result as plain JSON values: NaN and infinity are None, arrays are lists."""
+        return {name: plain(value) for name, value in self._fields().items()}
+
+
+class Tabular(Result):
+    """A result that is a table."""
+
+    __slots__ = ()
+
+    def _columns(self) -> Mapping[str, Sequence[Any] | NDArray[Any]]:
+        """Returns the columns of the table by name, all of one length."""
+        raise NotImplementedError
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns the table as a pandas DataFrame.
+
+        Raises:
+            MissingDependency: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingDependency("pandas", "pandas", "to_frame()") from error
+        return pd.DataFrame(dict(self._columns()))
+
+    def __repr__(self) -> str:
+        title, head, body, more = self._screen()
+        table = [head, *body]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(
+                c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in table
+        ]
+        return "\n".join([title, *lines, *([more] if more else [])])
+
+    def _repr_html_(self) -> str:
+        title, head, body, more = self._screen()
+        cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in body)
+        names = "".join(f"<th>{escape(name)}</th>" for name in head)
+        return (
+            f"<p>{escape(title)}</p><table><thead><tr>{names}</tr></thead><tbody>{cells}</tbody></table>"
+            f"{f'<p>{escape(more)}</p>' if more else ''}"
+        )
+
+    def _screen(self) -> tuple[str, list[str], list[list[str]], str]:
+        """Returns the line above the table, its head, its first rows, and how many more there are."""
+        columns = self._columns()
+        rows = len(next(iter(columns.values()), ()))
+        facts = {k: v for k, v in self._fields().items() if isinstance(v, bool | int | float | str)}
+        shown = ", ".join(f"{name}={_short(value)}" for name, value in facts.items())
+        title = _cut(f"{type(self).__name__} of {rows:,} rows{f' ({shown})' if shown else ''}", 2 * _WIDTH)
+        cut = [[_cell(cell) for cell in _cells(column[:_LINES])] for column in columns.values()]
+        more = f"... {rows - _LINES:,} more rows" if rows > _LINES else ""
+        return title, list(columns), [list(row) for row in zip(*cut, strict=True)], more
+
+
+def columns_of(rows: Iterable[NamedTuple], names: Sequence[str]) -> dict[str, list[Any]]:
+    """Returns rows as columns by name.
+
+    Args:
+        rows: The rows.
+        names: The columns wanted.
+    """
+    every = list(rows)
+    return {name: [getattr(row, name) for row in every] for name in names}
+
+
+def _cells(column: Sequence[Any] | NDArray[Any]) -> Sequence[Any]:
+    """Returns the cells of a column as Python's own."""
+    return column.tolist() if isinstance(column, np.ndarray) else column
+
+
+def _short(value: Any) -> str:
+    """Returns a value on one line of bounded length."""
+    if isinstance(value, np.ndarray):
+        small = value.size <= _FEW and value.dtype.kind in "biuf"
+        return _cut(np.array2string(value, precision=4, separator=", ")) if small else f"<{value.dtype} {value.shape}>"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Brief) and not isinstance(value, Tabular):
+        return _cut(repr(value))
+    if isinstance(value, Tabular) or (isinstance(value, tuple | list | dict) and len(value) > _FEW):
+        return f"<{type(value).__name__}>" if isinstance(value, Tabular) else f"<{len(value):,} entries>"
+    return _cut(value.name if isinstance(value, Enum) else repr(value))
+
+
+def _cut(text: str, most: int = _WIDTH) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else "–"
+    return _cut("–" if value is None else str(value.value) if isinstance(value, Enum) else str(value), _CELL)
