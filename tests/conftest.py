@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+os.environ["COLUMNS"] = "200"  # the terminal that commands print on: read once, when they are first imported
 
 
 class OneSpark(LoadScopeScheduling):

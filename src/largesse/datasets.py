@@ -30,14 +30,15 @@ import pyarrow.parquet
 
 from largesse import _check
 from largesse.errors import DataError, MissingDependency, SchemaError
+from largesse.result import Brief
 
 __all__ = ["Dataset", "charitable", "criteo", "ecoupon", "hillstrom", "thornton"]
 
 _VARIABLE = "LARGESSE_DATA"
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Dataset:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Dataset(Brief):
     """A randomised trial as a table, and what its columns are.
 
     Attributes:

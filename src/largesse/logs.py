@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse._random import Seed, generator
 from largesse.errors import DataError
+from largesse.result import Brief
 
 __all__ = ["Assignment", "Design", "Logs", "labels"]
 
@@ -43,8 +44,8 @@ def frozen(values: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Logs:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Logs(Brief):
     """Rows (x, treatment, value, cost), and how the treatments were assigned.
 
     Attributes:

@@ -81,7 +81,7 @@ class Brief:
     def _fields(self) -> dict[str, Any]:
         """Returns name → value of what is shown."""
         names = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
-        return {name: getattr(self, name) for name in names if name not in self._hidden}
+        return {name: getattr(self, name) for name in names if name not in self._hidden and not name.startswith("_")}
 
     def __repr__(self) -> str:
         shown = [f"{name}={_short(value)}" for name, value in self._fields().items()]
@@ -115,6 +115,11 @@ class Tabular(Result):
     def _columns(self) -> Mapping[str, Sequence[Any] | NDArray[Any]]:
         """Returns the columns of the table by name, all of one length."""
         raise NotImplementedError
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Returns the rows of the table as plain JSON values."""
+        columns = self._columns()
+        return [dict(zip(columns, cells, strict=True)) for cells in zip(*map(plain, columns.values()), strict=True)]
 
     def to_frame(self) -> pd.DataFrame:
         """Returns the table as a pandas DataFrame.

@@ -38,8 +38,8 @@ def test_a_real_trial_with_a_slight_mismatch_is_a_warning():
     result = sample_ratio(counts(44_700, 45_489, propensity="uniform"))
     assert result.p_value == pytest.approx(0.0086, abs=5e-5)
     assert (result.status, result.ok) == ("warn", True)
-    assert "p = 0.0086" in result.verdict
-    assert "planned 45,094" in result.verdict
+    assert "p = 0.0086" in result.sentence
+    assert "planned 45,094" in result.sentence
 
 
 def test_a_gross_mismatch_fails_and_a_match_does_not():
@@ -54,7 +54,7 @@ def test_without_planned_shares_there_is_nothing_to_test_unless_asked():
     assert result.status == "ok"
     assert result.planned is None
     assert np.isnan(result.p_value)
-    assert "not given" in result.verdict
+    assert "not given" in result.sentence
     assert sample_ratio(logs, planned="uniform").status == "fail"
     assert sample_ratio(logs, planned={"0": 40 / 86, "1": 46 / 86}).p_value == pytest.approx(1)
 
@@ -64,7 +64,7 @@ def test_shares_per_row_of_a_trial_must_sum_to_one():
     logs = Logs(x=np.zeros((1000, 1)), treatment=t, value=t, cost=t, propensity=np.where(t == 1, 0.5, 0.7))
     result = sample_ratio(logs)
     assert result.status == "fail"
-    assert "sum to 1.2" in result.verdict
+    assert "sum to 1.2" in result.sentence
 
 
 def test_planned_shares_must_name_every_arm():
@@ -113,8 +113,8 @@ def test_one_broken_feature_among_many_is_found_and_named():
     assert result.status == "fail"
     assert result.worst[0].feature == "x17"
     assert result.worst[0].treatment == "high"
-    assert "'x17'" in result.verdict
-    assert "Randomisation is suspicious" in result.verdict
+    assert "'x17'" in result.sentence
+    assert "Randomisation is suspicious" in result.sentence
 
 
 def test_many_small_shifts_are_found_together():
@@ -132,7 +132,7 @@ def test_imbalance_of_a_past_policy_is_no_fault():
     )
     result = balance(obs)
     assert result.status == "ok"
-    assert "as expected of a past policy" in result.verdict
+    assert "as expected of a past policy" in result.sentence
 
 
 def test_standardised_differences_are_those_of_the_textbook():
@@ -203,7 +203,7 @@ def test_overlap_tells_chance_from_rules():
     assert random.auc < mild.auc < strict.auc
     assert random.ess_share.min() > 0.9
     assert strict.status == "fail"
-    assert "trial" in strict.verdict
+    assert "trial" in strict.sentence
     assert random.rare_share == 0 < strict.rare_share
 
 
@@ -213,7 +213,7 @@ def test_right_propensities_pass_and_wrong_ones_fail():
     assert 0.85 < z.std() < 1.15
     result = overlap(policy(0.7, known=True, wrong=0.8))
     assert result.status == "fail"
-    assert "propensities are wrong" in result.verdict
+    assert "propensities are wrong" in result.sentence
     assert np.isnan(overlap(policy(0.7)).p_known)
 
 
@@ -244,7 +244,7 @@ def test_outcome_bias_holds_its_level_and_finds_the_lying_arm():
     result = outcome_bias(rct, lie)
     assert result.status == "fail"
     assert result.value[1] == pytest.approx(0.2, abs=0.03)
-    assert "mean value of 'low' is +0." in result.verdict
+    assert "mean value of 'low' is +0." in result.sentence
 
 
 def test_outcome_bias_is_the_difference_of_means():
@@ -318,7 +318,7 @@ def test_a_sound_trial_is_sound():
     result = check(trial(6000, m=3, unit=np.arange(6000), timestamp=np.arange(6000)), policy_like(6000))
     assert set(status(result).values()) == {"ok"}, status(result)
     assert result.ok
-    assert result.verdict == "These rows look sound. Go on."
+    assert result.sentence == "These rows look sound. Go on."
 
 
 def policy_like(n):
@@ -356,7 +356,7 @@ def test_each_trap_is_named_with_the_next_step(name):
     logs, want, words = spoilt()[name]
     finding = check(logs)[name.strip()]
     assert finding.status == want
-    assert re.search(words, finding.verdict), finding.verdict
+    assert re.search(words, finding.sentence), finding.sentence
 
 
 def test_rows_that_repeat_a_unit_within_its_arm_are_a_warning():
@@ -367,7 +367,7 @@ def test_rows_that_repeat_a_unit_within_its_arm_are_a_warning():
     )
     finding = check(twice)["repeated units"]
     assert finding.status == "warn"
-    assert finding.verdict.startswith("50 rows repeat a unit")
+    assert finding.sentence.startswith("50 rows repeat a unit")
 
 
 def test_tiny_arms_fail_and_tiny_observational_arms_are_not_judged():
@@ -375,8 +375,8 @@ def test_tiny_arms_fail_and_tiny_observational_arms_are_not_judged():
     result = check(counts(3000, 50), obs)
     assert result["arm sizes"].status == "fail"
     assert result["overlap"].status == "warn"
-    assert "5 rows only" in result["overlap"].verdict
-    assert result.verdict.startswith("Do not rely on these rows yet. Explain first: arm sizes")
+    assert "5 rows only" in result["overlap"].sentence
+    assert result.sentence.startswith("Do not rely on these rows yet. Explain first: arm sizes")
 
 
 def test_strings_and_missing_times_are_passed_over():
@@ -387,8 +387,8 @@ def test_strings_and_missing_times_are_passed_over():
 
 
 def test_the_verdict_follows_the_worst_finding():
-    ok, warn = (Finding(name=s, status=s, verdict="") for s in ("ok", "warn"))
-    assert Soundness(findings=(ok, warn)).verdict == "These rows can be used with care. Look at: warn."
+    ok, warn = (Finding(name=s, status=s, sentence="") for s in ("ok", "warn"))
+    assert Soundness(findings=(ok, warn)).sentence == "These rows can be used with care. Look at: warn."
     assert Soundness(findings=()).status == "ok"
     with pytest.raises(KeyError, match=r"no finding 'x'; there are: ok, warn"):
         Soundness(findings=(ok, warn))["x"]
@@ -396,5 +396,5 @@ def test_the_verdict_follows_the_worst_finding():
 
 def test_every_finding_says_what_to_do_next():
     for finding in check(trial(500, m=3, unit=np.arange(500)), policy_like(500)):
-        assert finding.verdict.endswith(".")
-        assert len(finding.verdict.split(". ")) >= 2, finding
+        assert finding.sentence.endswith(".")
+        assert len(finding.sentence.split(". ")) >= 2, finding

@@ -23,6 +23,7 @@ from largesse.errors import DataError
 from largesse.evaluate.curve import outcome_curve
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.progress import Note
 from tests.common.campaigns import TEXT, table
 
 SPREAD = 0.1  # of a standard deviation over 200 or 400 trials; its own error is 5 or 3.5 %
@@ -202,20 +203,20 @@ def test_the_advice_grows_with_the_trial():
 
 
 def test_the_verdict_says_it_in_words():
-    few, some, many = (power(trial(n, seed=1)).verdict for n in (500, 20_000, 1_000_000))
+    few, some, many = (power(trial(n, seed=1)).sentence for n in (500, 20_000, 1_000_000))
     assert "cannot be seen at this size: rely on the likelihood models" in few
     assert "may pay: only large gains would show" in some
     assert "20,000 rows give a policy's value to ±" in some
     assert "On the 6,000 rows of the proof it is" in some
     assert "rows would show a gain of 5 %." in some
     assert many.endswith("Decision-focused tuning can pay.")
-    assert "rows of the proof" not in power(trial(), proof_share=1).verdict
+    assert "rows of the proof" not in power(trial(), proof_share=1).sentence
 
 
 def test_the_budget_in_the_middle_speaks():
     logs = trial(20_000)
     found = power(logs, [0.01, 0.3, 9.0])
-    assert found.verdict == power(logs, [0.3]).verdict
+    assert found.sentence == power(logs, [0.3]).sentence
     assert found.advice == power(logs, 0.3).advice
     assert len(found.table()) == 3
 
@@ -230,7 +231,7 @@ def test_without_costs_the_price_is_zero():
     assert free.differing[0] == 0.2
     assert free.error[0] > 0
     assert free.relative[0] > 0
-    assert "money no longer binds" in free.verdict
+    assert "money no longer binds" in free.sentence
 
 
 def test_budgets_out_of_reach():
@@ -242,7 +243,7 @@ def test_budgets_out_of_reach():
     assert (much.differing, much.price) == (0.2, 0)
     nothing = power(logs, 0.0)
     assert (nothing.advice, nothing.status) == ("cannot be seen", "warn")
-    assert "everyone gets the cheapest arm" in nothing.verdict
+    assert "everyone gets the cheapest arm" in nothing.sentence
 
 
 def test_where_control_costs_money_a_budget_below_it_is_the_cheapest_arm():
@@ -257,15 +258,15 @@ def test_an_incentive_that_brings_nothing_has_no_scale():
     assert found.detectable[0] > 0
     assert np.isnan([found.relative[0], found.rows_needed[0]]).all()
     assert found.status == "warn"
-    assert "No mix of arms brings more than control" in found.verdict
-    assert found.numbers()["budgets"][0]["relative"] is None
+    assert "No mix of arms brings more than control" in found.sentence
+    assert found.to_dict()["budgets"][0]["relative"] is None
 
 
 def test_no_value_at_all():
     logs = trial(m=3)
     found = power(replace(logs, propensity="uniform", value=0 * logs.value))
     assert (found.error[0], found.detectable[0], found.status) == (0, 0, "warn")
-    assert "no row has a value" in found.verdict
+    assert "no row has a value" in found.sentence
 
 
 def test_a_trial_of_one_row_an_arm():
@@ -299,7 +300,7 @@ def test_the_checks_hold_it():
     assert isinstance(found["power"], Power)
     assert found.power.budgets.tolist() == [0.2]
     assert found.power.proof_share == 0.5
-    assert check(logs).power.verdict == power(logs).verdict
+    assert check(logs).power.sentence == power(logs).sentence
     unknown = check(replace(logs, design="obs", propensity=None))
     assert "power" not in [f.name for f in unknown]
 
@@ -351,5 +352,5 @@ def test_a_finding_is_printed_whole_above_the_bar(terminal: bool, monkeypatch: p
     monkeypatch.setattr(show, "err", console)
     with show.progress(quiet=False) as say:
         say("reading", 0.1)
-        say("At 1 per head, [b] rows do.", 0.2)
+        say(Note("At 1 per head, [b] rows do."), 0.2)
     assert "At 1 per head, [b] rows do." in console.export_text()

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from largesse import frames
 from largesse.cli import app as application
+from largesse.cli import show
 from largesse.cli.app import app
 from largesse.commands import export
 from largesse.commands.load import load_rows
@@ -206,7 +207,7 @@ def test_allocate_writes_the_plan(run: Path, place: Path):
     assert plan.column_names == ["unit", "treatment", "value", "cost"]
 
 
-def test_evaluate_and_compare(run: Path, place: Path):
+def test_evaluate_and_compare(run: Path, place: Path, monkeypatch: pytest.MonkeyPatch):
     said = json.loads(
         RUNNER.invoke(app, ["evaluate", str(run), str(place / "later.csv"), "--draws", "30", "--json"]).stdout
     )
@@ -217,7 +218,11 @@ def test_evaluate_and_compare(run: Path, place: Path):
     assert "Planned against realised" in text.output
     both = RUNNER.invoke(app, ["compare", str(run), str(run), str(place / "later.csv"), "--draws", "30"])
     assert both.exit_code == 0
-    assert "against A" in both.output
+    assert "Against A" in both.output
+    monkeypatch.setattr(show, "out", show.Console(width=80))
+    narrow = RUNNER.invoke(app, ["compare", str(run), str(run), str(place / "later.csv"), "--draws", "30"])
+    assert max(map(len, narrow.output.splitlines())) <= 80
+    assert "…" not in narrow.output, "cells are wrapped, not cut"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 
 from largesse import frames
 from largesse.checks.soundness import Soundness
+from largesse.checks.trial_power import TuningAdvice
 from largesse.commands import fit as fit_module
 from largesse.commands.allocate import allocate_run
 from largesse.commands.compare import compare_runs
@@ -137,7 +138,7 @@ def test_held_out_rows_and_a_log_of_the_past(place: Path):
     assert done.metrics["chosen_by_fold"] == ["lightgbm"]
     assert dict(done.results.provenance.rows) == {"trial": 1500, "proof": 800, "log of the past policy": 3000}
     assert any(f["name"] == "overlap" for f in done.metrics["findings"])
-    assert [row["left"] for row in done.metrics["trust_in_the_log"]] == [None] * 3
+    assert [row["residual_bias"] for row in done.metrics["trust_in_the_log"]] == [None] * 3
 
 
 def test_a_report_says_how_far_the_log_can_be_trusted(place: Path):
@@ -150,10 +151,10 @@ def test_a_report_says_how_far_the_log_can_be_trusted(place: Path):
     trial = orders(1500, seed=1)
     for j, row in enumerate(told):
         assert row["rows"] == int((past.treatment == j).sum())
-        assert 100 < row["worth"] <= row["rows"]
+        assert 100 < row["effective_rows"] <= row["rows"]
         gap = past.value[past.treatment == j].mean() - trial.value[trial.treatment == j].mean()
-        assert row["gap"] == pytest.approx(gap)
-        assert row["left_low"] < row["left"] < row["left_high"]
+        assert row["raw_bias"] == pytest.approx(gap)
+        assert row["residual_bias_low"] < row["residual_bias"] < row["residual_bias_high"]
         assert 0 < row["gate_low"] <= row["gate"] <= row["gate_high"] < 1
     assert "How far the log can be trusted" in (done.folder / "report.html").read_text()
     assert "Gate (90 % of units)" in (done.folder / "summary.md").read_text()
@@ -342,9 +343,9 @@ def test_a_model_that_learns_from_decisions_is_judged_and_named_in_the_report(pl
         assert "the two-stage model is kept" in done.metrics["reason"]
     else:
         assert "it is adopted" in done.metrics["reason"]
-    league = {row.name: row.note for row in done.results.league.rows}
-    assert league["mlp-rct"] == ""
-    assert "decision loss" in league["dfcl"] or "two stages" in league["dfcl"]
+    notes = {row.name: row.note for row in done.results.leaderboard.rows}
+    assert notes["mlp-rct"] == ""
+    assert notes["dfcl"].startswith("shrinkage weight ")
     assert done.metrics["reason"].split(":")[0] in (done.folder / "summary.md").read_text()
 
 
@@ -357,7 +358,9 @@ def test_default_candidates_follow_the_power_of_the_trial(
 
     def told(cfg: Config, rows: Any, task: Any) -> Soundness:
         found = real(cfg, rows, task)
-        return Soundness(findings=tuple(replace(f, advice=advice) if f.name == "power" else f for f in found))
+        return Soundness(
+            findings=tuple(replace(f, advice=TuningAdvice(advice)) if f.name == "power" else f for f in found)
+        )
 
     def stop(cfg: Config, rows: Any, task: Any, say: Any) -> None:
         raise Told(task.candidates)
@@ -450,7 +453,7 @@ def test_clusters_stand_in_the_report(place: Path):
     assert [card.share for card in found.cards] == sorted((card.share for card in found.cards), reverse=True)
     assert any(card.traits for card in found.cards)
     assert f"Cluster {found.cards[0].name}: " in (done.folder / "report.html").read_text()
-    assert "Who they are" in (done.folder / "summary.md").read_text()
+    assert "Units differ in" in (done.folder / "summary.md").read_text()
     assert len(done.metrics["clusters"]["cards"]) == len(found.cards)
     users, plan = place / "users.parquet", place / "clusters.parquet"
     told = allocate_run(done.folder, users, 60.0, plan, safety=None)
@@ -489,6 +492,6 @@ def test_traits_are_means_in_standard_deviations():
     everywhere = np.average(x[:, 2], weights=w)
     sd = np.sqrt(np.average((x[:, 2] - everywhere) ** 2, weights=w))
     assert by["c"].inside == pytest.approx(inside, rel=1e-5)
-    assert by["c"].apart == pytest.approx((inside - everywhere) / sd, rel=1e-4)
+    assert by["c"].difference == pytest.approx((inside - everywhere) / sd, rel=1e-4)
     assert not by["c"].share
-    assert all(abs(trait.apart) >= 0.2 for trait in (*first, *second))
+    assert all(abs(trait.difference) >= 0.2 for trait in (*first, *second))

@@ -271,7 +271,7 @@ class TestFolder:
         assert clear.document["sentence"] in text
         assert clear.document["proof_sentence"] in text
         assert "luck alone" in text
-        assert text.count("\n| ") == 6  # the head and five trials
+        assert text.count("\n| ") == 7  # the head and five trials
 
     def test_fit_uses_the_settings(self, clear, place: Path):
         config = load(clear.folder / "tuned.toml")

@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(learned, source: Pa
     allocate_clusters(units(source, learned), output, 300.0, size=200, say=lambda stage, share: said.append(stage))
     assert output.read_bytes() == wanted
     assert len(calls) - 10 == 10 - 3, "only the blocks that were missing are scored"
-    assert said[0].startswith("going on from unit 600")
+    assert said[0].startswith("Continuing from unit 600")
 
 
 def test_another_model_starts_anew(learned, source: Path, monkeypatch: pytest.MonkeyPatch):
@@ -99,7 +99,7 @@ def test_another_model_starts_anew(learned, source: Path, monkeypatch: pytest.Mo
     other = HRC(NET, sizes=(3,), seed=1).fit(orders(2000, seed=4)), learned[1]
     said: list[str] = []
     done = allocate_clusters(units(source, other), output, 300.0, say=lambda stage, share: said.append(stage))
-    assert not any("going on" in stage for stage in said)
+    assert not any("Continuing" in stage for stage in said)
     np.testing.assert_array_equal(
         frames.read(output)["cluster"].to_numpy(), other[0].clusters(other[1].transform(table()))
     )

@@ -22,6 +22,7 @@ from largesse.engines.pipeline import ahead, behind
 from largesse.errors import DataError, InfeasibleBudget, SchemaError, StoreError
 from largesse.frames.batches import Batches
 from largesse.menu import Menu
+from largesse.progress import silent
 
 N, M, SIZE = 2_300, 3, 250
 NAMES = ("none", "small", "large")
@@ -50,7 +51,7 @@ def units(path: Path, read: Any = menu, **changes: Any) -> Units:
 
 
 def run(source: Path, output: Path, read: Any = menu, budget: float = 500.0, size: int = SIZE, **changes: Any) -> Any:
-    quiet = engine.silent
+    quiet = silent
     return stream(
         units(source, read, **changes), output, lambda passes: solve_blocks(passes, budget), say=quiet, size=size,
         n_threads=2,
@@ -144,7 +145,7 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(source: Path, outpu
         say=lambda stage, share: said.append(stage),
     )  # fmt: skip
     assert rest.calls == -(-N // SIZE) - 4
-    assert said[0] == "going on from unit 1,000: an interrupted run got that far."
+    assert said[0] == "Continuing from unit 1,000, where an interrupted run stopped."
     assert output.read_bytes() == wanted
     assert left_behind(output) == []
 
@@ -154,13 +155,13 @@ def test_a_run_interrupted_at_the_price_says_that_all_units_are_there(source: Pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        engine.stream(units(source), output, stop, size=SIZE, say=engine.silent)
+        engine.stream(units(source), output, stop, size=SIZE, say=silent)
     said: list[str] = []
     engine.stream(
         units(source), output, lambda passes: solve_blocks(passes, 500.0), size=SIZE,
         say=lambda stage, share: said.append(stage),
     )  # fmt: skip
-    assert said[0] == f"going on from unit {N:,}: an interrupted run got that far."
+    assert said[0] == f"Continuing from unit {N:,}, where an interrupted run stopped."
 
 
 def test_what_the_threads_of_the_files_raise_comes_out():
@@ -406,7 +407,7 @@ def test_a_plan_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ruled, "_cells", lambda *given: pytest.fail("scored again"))
         plan_under(*words, say=lambda stage, share: said.append(stage))
-    assert said[0].startswith("going on from unit")
+    assert said[0].startswith("Continuing from unit")
     assert words[2].read_bytes() == wanted
 
 

@@ -164,7 +164,7 @@ def test_weights_and_clusters_go_all_the_way():
 
 
 def test_the_numbers_are_plain():
-    found = measure(shop(600, arms=3), SPEND, LINEAR).numbers()
+    found = measure(shop(600, arms=3), SPEND, LINEAR).to_dict()
     assert found["metrics"][0]["guards"][1]["arm"] == "newer"
     assert json.loads(json.dumps(found))["findings"][0]["name"] == "sample ratio"
 
@@ -268,7 +268,7 @@ def test_arm_sizes_are_tested_as_tea_tasting_does():
     ratio = soundness(rows, SPEND)[0]
     theirs = tt.Experiment(srm=tt.SampleRatio(correction=False), variant="group").analyze(pa.table(part), "control")
     assert ratio.p_value == pytest.approx(theirs["srm"].pvalue, rel=1e-9)  # type: ignore[attr-defined]
-    assert ratio.verdict.endswith("Equal shares were taken as planned: name others if they were.")
+    assert ratio.sentence.endswith("Equal shares were taken as planned: name others if they were.")
     shares = {"control": 1.0, "new": 0.9}
     assert soundness(rows, SPEND, planned=shares)[0].status == "ok"
     with pytest.raises(DataError, match="must name the arms"):
@@ -288,8 +288,8 @@ def test_a_covariate_that_the_arm_has_changed_is_named():
     data["age"] = data["age"] + 4.0 * (data["group"] == "new")
     found = measure(data, SPEND, LINEAR)
     assert [(f.name, f.status) for f in found.findings] == [("sample ratio", "ok"), ("covariates", "fail")]
-    assert "'age' differs by arm: 'new' is +0.2" in found.findings[1].verdict
-    assert "leave it out" in found.findings[1].verdict
+    assert "'age' differs by arm: 'new' is +0.2" in found.findings[1].sentence
+    assert "leave it out" in found.findings[1].sentence
     assert not found.ok
     assert measure(shop(), SPEND, LINEAR).ok
 

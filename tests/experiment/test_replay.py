@@ -110,7 +110,7 @@ def test_the_command(tmp_path: Path):
     done = CliRunner().invoke(app, [*words, "--draws", "30", "--lift", "0.1"], env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output
     told = " ".join(done.output.split())  # whatever the width of the terminal
-    for said in ("false positives", "power at +10.0%", "CUPED", "STATE", "The guard warned"):
+    for said in ("False positives", "Power at +10 %", "CUPED", "STATE", "The guard warned"):
         assert said in told, said
     found = json.loads(CliRunner().invoke(app, [*words, "--draws", "30", "--json"]).stdout)
     assert (found["units"], found["lifts"]) == (500, [0.01, 0.02, 0.05])

@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 from largesse.checks.log_benefit import benefit_of_the_log
 from largesse.commands import procedure
-from largesse.commands.findings.fit import _league
+from largesse.commands.findings.fit import _leaderboard
 from largesse.commands.procedure import Learned, Task, learn
 from largesse.errors import DataError
 from largesse.logs import Logs
@@ -173,7 +173,7 @@ def test_a_run_learns_the_parts_of_a_mean_once(monkeypatch):
     found = learned.models["stack-rct"]
     assert isinstance(found, Stack)
     assert found.models_ == (learned.models["lightgbm-rct"], learned.models["mlp-rct"])
-    assert learned.league.names[:3] == task.candidates, "in the order of trust"
+    assert learned.leaderboard.names[:3] == task.candidates, "in the order of trust"
     asked: list[str] = []
     own = Boosting.respond
     monkeypatch.setattr(Boosting, "respond", lambda self, x: asked.append("once") or own(self, x))
@@ -291,13 +291,14 @@ def test_the_luckiest_of_many_candidates_is_seldom_chosen(monkeypatch):
     assert sum(first) > 5  # 95 % are to be expected
 
 
-def test_a_league_after_a_log_that_misleads_shows_every_candidate_with_its_own_score(monkeypatch):
+def test_a_leaderboard_after_a_log_that_misleads_shows_every_candidate_with_its_own_score(monkeypatch):
     right = {"lightgbm-rct": lambda x: x[:, 0], "mlp-rct": lambda x: 0 * x[:, 0]}
     final = said(monkeypatch, worth_giving(2000, 1.0, 0), {"lightgbm": lambda x: -x[:, 0], **right})
     assert final.choice.reason.startswith("The log misleads")
-    rows = {row.name: row for row in _league(final, half(tuple(final.models))).rows}
+    rows = {row.name: row for row in _leaderboard(final, half(tuple(final.models))).rows}
     assert {name: row.score for name, row in rows.items()} == {
-        name: final.league.value[final.league.index(name)].mean() for name in ("lightgbm", "lightgbm-rct", "mlp-rct")
+        name: final.leaderboard.value[final.leaderboard.index(name)].mean()
+        for name in ("lightgbm", "lightgbm-rct", "mlp-rct")
     }
     assert rows["lightgbm"].score < rows["mlp-rct"].score < rows["lightgbm-rct"].score
     assert all(row.low < row.score < row.high for row in rows.values())

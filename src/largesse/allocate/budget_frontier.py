@@ -13,6 +13,7 @@ from largesse import _check
 from largesse.allocate import kernels
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu
+from largesse.result import Result
 
 __all__ = ["Frontier", "Steps", "falling", "frontier", "steps", "steps_of"]
 
@@ -75,8 +76,8 @@ def steps_of(
     return increments.by_slope() if ordered else increments
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frontier:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Frontier(Result):
     """The optimum of the linear programme as a concave function of the budget.
 
     Attributes:

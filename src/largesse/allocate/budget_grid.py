@@ -6,6 +6,7 @@ second sorts the increments of those bins.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import fsum
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from largesse.allocate import kernels, search
 from largesse.allocate.budget_frontier import Frontier, falling, frontier, steps
 from largesse.allocate.search import blocks_of, threaded
 from largesse.menu import Menu
+from largesse.result import Tabular
 
 __all__ = ["Grid", "grid"]
 
@@ -24,7 +26,8 @@ Floats = NDArray[np.float64]
 _BINS = 4096
 
 
-class Grid(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Grid(Tabular):
     """The best fractional plans at some budgets.
 
     Attributes:
@@ -36,6 +39,9 @@ class Grid(NamedTuple):
     budget: Floats
     price: Floats
     value: Floats
+
+    def _columns(self) -> dict[str, Floats]:
+        return self._fields()
 
 
 def grid(menu: Menu, budgets: Any, *, n_threads: int = 1) -> Grid:

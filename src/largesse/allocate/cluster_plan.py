@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from largesse.allocate.cluster_programme import CLOSED, Found, More, Totals, qua
 from largesse.errors import DataError, InfeasibleBudget
 from largesse.logs import frozen, labels
 from largesse.menu import Status
+from largesse.result import Brief, Result
 
 __all__ = ["Chance", "ClusterCells", "ClusterPlan", "Expected", "Split", "Tail", "plan_clusters"]
 
@@ -83,8 +84,8 @@ class Tail:
 Risk = Expected | Chance | Tail
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class ClusterCells:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class ClusterCells(Brief):
     """What each treatment brings and costs per unit of each cluster, and how sure that is.
 
     Attributes:
@@ -208,8 +209,8 @@ class Split(NamedTuple):
     share: float
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class ClusterPlan:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class ClusterPlan(Result):
     """One treatment for each cluster at one budget.
 
     Attributes:
@@ -233,6 +234,7 @@ class ClusterPlan:
     bound: float
     status: Status
     split: Split | None = None
+    _computed: ClassVar[tuple[str, ...]] = ("gap",)
 
     @property
     def gap(self) -> float:

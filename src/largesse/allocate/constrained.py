@@ -178,7 +178,9 @@ def _plan(menu: Menu, rows: list[Row], prices: Floats, best: Answer, treatment: 
     gap = max(0.0, best.bound - value)
     status = Status.OPTIMAL if gap <= 1e-12 * max(1.0, abs(best.bound)) else Status.WITHIN_GAP
     bounds = [
-        Bound(row.name, row.sign * row.used(menu, treatment), row.sign * row.limit, float(price), bool(on), row.spend == 1)
+        Bound(
+            row.name, row.sign * row.used(menu, treatment), row.sign * row.limit, float(price), bool(on), row.spend == 1
+        )
         for row, price, on in zip(rows, prices, binding, strict=True)
     ]
     return Plan(

@@ -2,45 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from largesse import _check
 from largesse._random import child
 from largesse.logs import Logs
+from largesse.result import Result
 
-__all__ = ["FAIL", "WARN", "Finding", "Floats", "Status", "arm_means", "grade", "over", "sample"]
+__all__ = ["P_FAIL", "P_WARN", "Finding", "Floats", "Grade", "arm_means", "grade", "over", "sample"]
 
 Floats = NDArray[np.float64]
-Status = Literal["ok", "warn", "fail"]
-FAIL, WARN = 0.001, 0.01  # p-values below these
+P_FAIL, P_WARN = 0.001, 0.01  # p-values below these
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Finding:
-    """One question about the rows, and its answer.
+class Grade(StrEnum):
+    """The outcome of a check, from good to bad."""
+
+    OK = "ok"
+    WARN = "warn"
+    """Look at it."""
+    FAIL = "fail"
+    """Do not rely on these rows before it is explained."""
+
+    @classmethod
+    def worst(cls, grades: Iterable[Grade]) -> Grade:
+        """Returns the worst of some grades; ``OK`` where there are none."""
+        return max(grades, key=tuple(cls).index, default=cls.OK)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Finding(Result):
+    """One check of the rows, and its answer.
 
     Attributes:
-        name: What was asked, e.g. ``"sample ratio"``.
-        status: ``"ok"``, ``"warn"`` (look at it) or ``"fail"`` (do not rely on these rows before it is explained).
-        verdict: The answer and the next step, in plain words.
+        name: The check, e.g. ``"sample ratio"``.
+        status: Its outcome; the texts ``"ok"``, ``"warn"`` and ``"fail"`` are taken too.
+        sentence: The answer and the next step, in plain words.
+
+    Raises:
+        DataError: There is no such status.
     """
 
     name: str
-    status: Status
-    verdict: str
+    status: Grade
+    sentence: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", Grade(_check.choice("status", self.status, tuple(Grade))))
 
     @property
     def ok(self) -> bool:
         """Whether the check did not fail."""
-        return self.status != "fail"
+        return self.status is not Grade.FAIL
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Name, status and sentence alone."""
+        return {"name": self.name, "status": self.status.value, "sentence": self.sentence}
 
 
-def grade(p: float) -> Status:
+def grade(p: float) -> Grade:
     """Returns the status that goes with a p-value."""
-    return "fail" if p < FAIL else "warn" if p < WARN else "ok"
+    return Grade.FAIL if p < P_FAIL else Grade.WARN if p < P_WARN else Grade.OK
 
 
 def sample(logs: Logs, rows: int, seed: int) -> Logs:

@@ -6,13 +6,14 @@ What a policy is worth tells this apart only on large trials; how well the value
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.result import Result
 
 __all__ = ["Benefit", "benefit_of_the_log"]
 
@@ -20,7 +21,8 @@ _PAIRS = (("lightgbm", "lightgbm-rct"), ("mlp", "mlp-rct"))
 _SURE = 2.0  # standard errors
 
 
-class Benefit(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class Benefit(Result):
     """By how much the log lowers the error of the foreseen values.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,10 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from largesse import _check
-from largesse.checks.finding import WARN, Finding, Floats, Status, arm_means, grade, over, sample
+from largesse.checks.finding import P_WARN, Finding, Floats, Grade, arm_means, grade, over, sample
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.result import Result
 
 __all__ = ["FEWEST_ROWS", "MenuBias", "OutcomeBias", "Overlap", "menu_bias", "outcome_bias", "overlap"]
 
@@ -24,7 +24,7 @@ RARE = 0.01  # a treatment less likely than this for a unit is out of its reach
 FEWEST_ROWS = 20  # per arm, to fit propensities
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Overlap(Finding):
     """Whether every kind of unit may have got every treatment.
 
@@ -48,7 +48,7 @@ class Overlap(Finding):
     p_known: float
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class OutcomeBias(Finding):
     """Plain arm means of the observational rows, less those of the trial.
 
@@ -71,7 +71,8 @@ class OutcomeBias(Finding):
     p_value: float
 
 
-class MenuBias(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MenuBias(Result):
     """How far a menu is off on average, by arm: positive where it promises too much. NaN for an arm without rows.
 
     Attributes:
@@ -105,7 +106,7 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
     >>> x = rng.normal(size=(2000, 1))
     >>> t = rng.random(2000) < 1 / (1 + np.exp(-4 * x[:, 0]))
     >>> result = overlap(Logs(x=x, treatment=t, value=np.zeros(2000), cost=np.zeros(2000), design="obs"))
-    >>> result.status, result.auc > 0.85
+    >>> result.status.value, result.auc > 0.85
     ('warn', True)
     """
     for name, count in zip(logs.treatments, logs.arm_rows, strict=True):
@@ -122,9 +123,9 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
     rare = float(w @ (p.min(axis=1) < RARE) / w.sum())
     ess = (w @ (arms / p)) ** 2 / (w @ (arms / p**2))  # (Σ 1/p)² / Σ 1/p² within each arm
     ess_share = ess / (w @ arms)
-    status, verdict = _overlap_verdict(auc, rare, ess_share, z_known, p_known, logs.treatments)
+    status, sentence = _overlap_verdict(auc, rare, ess_share, z_known, p_known, logs.treatments)
     return Overlap(
-        name="overlap", status=status, verdict=verdict, auc=auc, pseudo_r2=pseudo_r2, rare_share=rare, ess=ess,
+        name="overlap", status=status, sentence=sentence, auc=auc, pseudo_r2=pseudo_r2, rare_share=rare, ess=ess,
         ess_share=ess_share, z_known=z_known, p_known=p_known,
     )  # fmt: skip
 
@@ -157,14 +158,14 @@ def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
         f"the trial's, {gaps[column][2][arm]:+.1f} standard errors"
     )
     words = {
-        "ok": f"Arm means of the observational rows agree with the trial's ({off}). They may be pooled.",
-        "warn": f"Arm means of the observational rows are a little off the trial's ({off}). Adjust for features first.",
-        "fail": f"The observational rows mislead: {off}. Do not read effects off them; let trial rows correct any "
+        Grade.OK: f"Arm means of the observational rows agree with the trial's ({off}). They may be pooled.",
+        Grade.WARN: f"Arm means of the observational rows are a little off the trial's ({off}). Adjust for features first.",
+        Grade.FAIL: f"The observational rows mislead: {off}. Do not read effects off them; let trial rows correct any "
         "model that learns from them.",
     }
     (value, value_error, value_z), (cost, cost_error, cost_z) = gaps
     return OutcomeBias(
-        name="outcome bias", status=grade(p), verdict=words[grade(p)], p_value=p, value=value, value_z=value_z,
+        name="outcome bias", status=grade(p), sentence=words[grade(p)], p_value=p, value=value, value_z=value_z,
         value_error=value_error, cost=cost, cost_error=cost_error, cost_z=cost_z,
     )  # fmt: skip
 
@@ -236,8 +237,8 @@ def _calibration(logs: Logs) -> Floats:
 
 def _overlap_verdict(
     auc: float, rare: float, ess_share: Floats, z: Floats, p_known: float, names: tuple[str, ...]
-) -> tuple[Status, str]:
-    if p_known < WARN:
+) -> tuple[Grade, str]:
+    if p_known < P_WARN:
         arm = int(np.argmax(np.abs(z)))
         off = f"inverse propensities of {names[arm]!r} are {z[arm]:+.1f} standard errors off the rows of the log"
         return grade(
@@ -249,13 +250,16 @@ def _overlap_verdict(
         f"of the rows of {names[thin]!r}"
     )
     if rare > 0.5:
-        return "fail", f"The past policy left most units without alternatives ({seen}). Learn effects from trial rows."
+        return (
+            Grade.FAIL,
+            f"The past policy left most units without alternatives ({seen}). Learn effects from trial rows.",
+        )
     if rare > 0.05 or ess_share[thin] < 0.2 or auc > 0.9:
         return (
-            "warn",
+            Grade.WARN,
             f"The past policy chose by these features ({seen}). Do not weight by propensity alone; lean on the trial.",
         )
-    return "ok", f"Every kind of unit got every treatment ({seen}). Nothing to do."
+    return Grade.OK, f"Every kind of unit got every treatment ({seen}). Nothing to do."
 
 
 def _gap(rct: Logs, obs: Logs, column: str) -> tuple[Floats, Floats, Floats]:

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from largesse.checks.finding import Finding, Floats, arm_means, grade, over, sample
+from largesse.checks.finding import Finding, Floats, Grade, arm_means, grade, over, sample
 from largesse.logs import Logs
 
 __all__ = ["Balance", "Imbalance", "SampleRatio", "balance", "count_ratio", "sample_ratio"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class SampleRatio(Finding):
     """Arm sizes against the planned shares.
 
@@ -42,7 +42,7 @@ class Imbalance(NamedTuple):
     p_value: float
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Balance(Finding):
     """Features of each arm against control's.
 
@@ -79,7 +79,7 @@ def sample_ratio(logs: Logs, *, planned: Literal["uniform"] | Mapping[str, float
 
     >>> logs = Logs(x=[[0.0]] * 100, treatment=[0] * 30 + [1] * 70, value=[0] * 100, cost=[0] * 100)
     >>> result = sample_ratio(logs, planned="uniform")
-    >>> result.status, round(result.chi2, 2)
+    >>> result.status.value, round(result.chi2, 2)
     ('fail', 16.0)
     """
     if planned is not None:
@@ -87,8 +87,8 @@ def sample_ratio(logs: Logs, *, planned: Literal["uniform"] | Mapping[str, float
     observed = np.bincount(logs.treatment, logs.weights, minlength=logs.n_treatments).astype(np.float64)
     if logs.assignment not in ("uniform", "shares") and not (logs.assignment == "rows" and logs.design == "rct"):
         return SampleRatio(
-            name="sample ratio", status="ok", observed=observed, planned=None, chi2=np.nan, p_value=np.nan,
-            verdict="Planned shares were not given, so there is nothing to test. Name them: design.rct_propensity, or planned=.",
+            name="sample ratio", status=Grade.OK, observed=observed, planned=None, chi2=np.nan, p_value=np.nan,
+            sentence="Planned shares were not given, so there is nothing to test. Name them: design.rct_propensity, or planned=.",
         )  # fmt: skip
     shares = np.array([logs.propensity[np.argmax(logs.treatment == j)] for j in range(logs.n_treatments)])
     return count_ratio(observed, shares, logs.treatments)
@@ -102,7 +102,7 @@ def count_ratio(observed: Floats, shares: Floats, names: tuple[str, ...]) -> Sam
         shares: Planned shares (M,), which should sum to 1.
         names: Of the arms (M,).
 
-    >>> count_ratio(np.array([44_700.0, 45_489.0]), np.array([0.5, 0.5]), ("gate 30", "gate 40")).status
+    >>> count_ratio(np.array([44_700.0, 45_489.0]), np.array([0.5, 0.5]), ("gate 30", "gate 40")).status.value
     'warn'
     """
     expected = shares / shares.sum() * observed.sum()
@@ -111,16 +111,19 @@ def count_ratio(observed: Floats, shares: Floats, names: tuple[str, ...]) -> Sam
     worst = int(np.argmax((observed - expected) ** 2 / expected))
     off = f"p = {p:.2g}; {names[worst]!r} has {observed[worst]:,.0f} rows, planned {expected[worst]:,.0f}"
     words = {
-        "ok": f"Arm sizes agree with the planned shares (p = {p:.2g}). Nothing to do.",
-        "warn": f"Arm sizes are a little off the planned shares ({off}). Check how units were assigned and logged.",
-        "fail": f"Arm sizes contradict the planned shares ({off}). Before you use this trial, find the rows that were "
+        Grade.OK: f"Arm sizes agree with the planned shares (p = {p:.2g}). Nothing to do.",
+        Grade.WARN: f"Arm sizes are a little off the planned shares ({off}). Check how units were assigned and logged.",
+        Grade.FAIL: f"Arm sizes contradict the planned shares ({off}). Before you use this trial, find the rows that were "
         "lost or misassigned: filters after assignment, joins, bots, repeated assignment.",
     }
     status = grade(p)
     if abs(shares.sum() - 1) > 0.01:
-        status, words["fail"] = "fail", f"The arms' propensities sum to {shares.sum():.3g}, not 1. Correct the column."
+        status, words[Grade.FAIL] = (
+            Grade.FAIL,
+            f"The arms' propensities sum to {shares.sum():.3g}, not 1. Correct the column.",
+        )
     return SampleRatio(
-        name="sample ratio", status=status, verdict=words[status], observed=observed, planned=expected, chi2=chi2,
+        name="sample ratio", status=status, sentence=words[status], observed=observed, planned=expected, chi2=chi2,
         p_value=p,
     )  # fmt: skip
 
@@ -143,7 +146,7 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
 
     >>> x = np.random.default_rng(0).lognormal(size=(1000, 3))
     >>> logs = Logs(x=x, treatment=np.arange(1000) % 2, value=np.zeros(1000), cost=np.zeros(1000))
-    >>> balance(logs).status
+    >>> balance(logs).status.value
     'ok'
     """
     part = sample(logs, rows, seed)
@@ -160,16 +163,19 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
         f"p = {p:.2g}; most in {top.feature!r}: arm {top.treatment!r} is {top.smd:+.2f} standard deviations off control"
     )
     words = {
-        "ok": f"Features are balanced across arms (p = {p:.2g}). Nothing to do.",
-        "warn": f"Features differ a little more between arms than chance explains ({off}). Check the assignment.",
-        "fail": f"Features differ between arms more than chance explains ({off}). Randomisation is suspicious: check "
+        Grade.OK: f"Features are balanced across arms (p = {p:.2g}). Nothing to do.",
+        Grade.WARN: f"Features differ a little more between arms than chance explains ({off}). Check the assignment.",
+        Grade.FAIL: f"Features differ between arms more than chance explains ({off}). Randomisation is suspicious: check "
         "the assignment, and whether these features were recorded after it.",
     }
-    status, verdict = grade(p), words[grade(p)]
-    if logs.design == "obs" and status != "ok":
-        status, verdict = "ok", f"Features differ between arms, as expected of a past policy ({off}). See the overlap."
+    status, sentence = grade(p), words[grade(p)]
+    if logs.design == "obs" and status != Grade.OK:
+        status, sentence = (
+            Grade.OK,
+            f"Features differ between arms, as expected of a past policy ({off}). See the overlap.",
+        )
     return Balance(
-        name="balance", status=status, verdict=verdict, smd=smd, p_features=p_features, p_joint=p_joint, p_value=p,
+        name="balance", status=status, sentence=sentence, smd=smd, p_features=p_features, p_joint=p_joint, p_value=p,
         worst=worst,
     )  # fmt: skip
 

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from largesse.checks.finding import FAIL, Finding, Status
+from largesse.checks.finding import P_FAIL, Finding, Grade
 from largesse.checks.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
 from largesse.checks.randomisation import Balance, Imbalance, SampleRatio, balance, sample_ratio
 from largesse.checks.trial_power import PROOF, Power, power
 from largesse.logs import Logs
+from largesse.result import Tabular
 
-__all__ = ["Balance", "Finding", "Imbalance", "MenuBias", "OutcomeBias", "Overlap", "Power", "SampleRatio", "Soundness",
+__all__ = ["Balance", "Finding", "Grade", "Imbalance", "MenuBias", "OutcomeBias", "Overlap", "Power", "SampleRatio", "Soundness",
            "balance", "check", "menu_bias", "outcome_bias", "overlap", "power", "sample_ratio"]  # fmt: skip
 
-_WORSE = {"ok": 0, "warn": 1, "fail": 2}
 
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Soundness:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Soundness(Tabular):
     """The findings about a trial and, if given, an observational log.
 
     Attributes:
@@ -33,6 +33,9 @@ class Soundness:
     """
 
     findings: tuple[Finding, ...]
+
+    def _columns(self) -> dict[str, list[Any]]:
+        return {name: [f.row[name] for f in self.findings] for name in ("name", "status", "sentence")}
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
@@ -55,23 +58,23 @@ class Soundness:
         return found
 
     @property
-    def status(self) -> Status:
+    def status(self) -> Grade:
         """The worst status among the findings."""
-        return max((f.status for f in self.findings), key=_WORSE.__getitem__, default="ok")
+        return Grade.worst(f.status for f in self.findings)
 
     @property
     def ok(self) -> bool:
         """Whether no check failed."""
-        return self.status != "fail"
+        return self.status is not Grade.FAIL
 
     @property
-    def verdict(self) -> str:
+    def sentence(self) -> str:
         """One sentence: whether to go on, and what to look at."""
-        names = {s: ", ".join(f.name for f in self.findings if f.status == s) for s in ("fail", "warn")}
+        names = {s: ", ".join(f.name for f in self.findings if f.status is s) for s in Grade}
         if not self.ok:
-            return f"Do not rely on these rows yet. Explain first: {names['fail']}."
-        if self.status == "warn":
-            return f"These rows can be used with care. Look at: {names['warn']}."
+            return f"Do not rely on these rows yet. Explain first: {names[Grade.FAIL]}."
+        if self.status is Grade.WARN:
+            return f"These rows can be used with care. Look at: {names[Grade.WARN]}."
         return "These rows look sound. Go on."
 
 
@@ -92,7 +95,7 @@ def check(
     >>> rng = np.random.default_rng(0)
     >>> t = np.arange(4000) % 2
     >>> logs = Logs(x=rng.normal(size=(4000, 3)), treatment=t, value=t + rng.random(4000), cost=t, propensity="uniform")
-    >>> check(logs).verdict
+    >>> check(logs).sentence
     'These rows look sound. Go on.'
     """
     features = balance(rct)
@@ -110,7 +113,7 @@ def check(
 
 
 def _post_treatment(features: Balance) -> Finding:
-    found = [w for w in features.worst if abs(w.smd) > 1 and w.p_value < FAIL]
+    found = [w for w in features.worst if abs(w.smd) > 1 and w.p_value < P_FAIL]
     words = "No feature is determined by the arm. Nothing to do."
     if found:
         top = found[0]
@@ -118,22 +121,22 @@ def _post_treatment(features: Balance) -> Finding:
             f"{', '.join(repr(w.feature) for w in found)} looks post-treatment: it tells the arm ({top.smd:+.1f} "
             f"standard deviations in {top.treatment!r}). Drop what was recorded after assignment."
         )
-    return Finding(name="post-treatment features", status="fail" if found else "ok", verdict=words)
+    return Finding(name="post-treatment features", status=Grade.FAIL if found else Grade.OK, sentence=words)
 
 
 def _arm_sizes(logs: Logs) -> Finding:
     arm = int(np.argmin(logs.arm_rows))
     rows = int(logs.arm_rows[arm])
-    status: Status = "fail" if rows < 100 else "warn" if rows < 1000 else "ok"
+    status = Grade.FAIL if rows < 100 else Grade.WARN if rows < 1000 else Grade.OK
     advice = {
-        "ok": "Nothing to do.",
-        "warn": "Effects of that arm will be rough; collect more rows or merge it with a similar one.",
-        "fail": "That is too few to learn or measure anything; leave it out or collect more rows.",
+        Grade.OK: "Nothing to do.",
+        Grade.WARN: "Effects of that arm will be rough; collect more rows or merge it with a similar one.",
+        Grade.FAIL: "That is too few to learn or measure anything; leave it out or collect more rows.",
     }[status]
     return Finding(
         name="arm sizes",
         status=status,
-        verdict=f"The smallest arm, {logs.treatments[arm]!r}, has {rows:,} rows. {advice}",
+        sentence=f"The smallest arm, {logs.treatments[arm]!r}, has {rows:,} rows. {advice}",
     )
 
 
@@ -146,8 +149,8 @@ def _responses(logs: Logs) -> Finding:
     if some[arm] < 100:
         few = f"{seen}, and {logs.treatments[arm]!r} has only {some[arm]} such rows."
         words = f"{few} Use an outcome that is less rare, or more rows."
-        return Finding(name="outcome rates", status="warn", verdict=words)
-    return Finding(name="outcome rates", status="ok", verdict=f"{seen}. Nothing to do.")
+        return Finding(name="outcome rates", status=Grade.WARN, sentence=words)
+    return Finding(name="outcome rates", status=Grade.OK, sentence=f"{seen}. Nothing to do.")
 
 
 def _heavy_tail(logs: Logs) -> Finding:
@@ -159,7 +162,9 @@ def _heavy_tail(logs: Logs) -> Finding:
     heavy = share > 0.2 and logs.n >= 1000
     advice = "Means will be noisy: use a revenue outcome family, and read intervals, not point estimates."
     return Finding(
-        name="heavy tail", status="warn" if heavy else "ok", verdict=words + (advice if heavy else "Nothing to do.")
+        name="heavy tail",
+        status=Grade.WARN if heavy else Grade.OK,
+        sentence=words + (advice if heavy else "Nothing to do."),
     )
 
 
@@ -171,14 +176,14 @@ def _repeats(logs: Logs, name: str) -> list[Finding]:
     arms = len(np.unique(place.astype(np.int64) * logs.n_treatments + logs.treatment)) - len(kinds)
     if arms and logs.design == "rct":
         words = f"Some units stand in several arms ({arms:,} times). Keep the first assignment of each, or drop them."
-        return [Finding(name=name, status="fail", verdict=words)]
+        return [Finding(name=name, status=Grade.FAIL, sentence=words)]
     if extra:
         words = (
             f"{extra:,} rows repeat a unit. Splits and intervals keep the rows of a unit together, but the checks of balance, "
             "sample ratio and power count rows, so they are too sure. Aggregate to one row per unit if you can."
         )
-        return [Finding(name=name, status="warn", verdict=words)]
-    return [Finding(name=name, status="ok", verdict="Each unit stands once. Nothing to do.")]
+        return [Finding(name=name, status=Grade.WARN, sentence=words)]
+    return [Finding(name=name, status=Grade.OK, sentence="Each unit stands once. Nothing to do.")]
 
 
 def _timing(logs: Logs) -> list[Finding]:
@@ -195,8 +200,8 @@ def _timing(logs: Logs) -> list[Finding]:
             f"{logs.treatments[arm]!r} and control ran at different times: only {common[arm]:.0%} of rows fall in the "
             "time of both. Keep the common period, or differences over time will pass for effects."
         )
-        return [Finding(name="timing of arms", status="warn", verdict=words)]
-    return [Finding(name="timing of arms", status="ok", verdict="All arms ran at the same time. Nothing to do.")]
+        return [Finding(name="timing of arms", status=Grade.WARN, sentence=words)]
+    return [Finding(name="timing of arms", status=Grade.OK, sentence="All arms ran at the same time. Nothing to do.")]
 
 
 def _within(inner: NDArray[np.generic], outer: NDArray[np.generic]) -> float:
@@ -209,4 +214,4 @@ def _no_overlap(logs: Logs) -> Finding:
         f"The past policy gave {logs.treatments[arm]!r} to {logs.arm_rows[arm]} rows only: overlap cannot be judged. "
         "Learn that arm from trial rows."
     )
-    return Finding(name="overlap", status="warn", verdict=words)
+    return Finding(name="overlap", status=Grade.WARN, sentence=words)

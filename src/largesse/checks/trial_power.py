@@ -30,25 +30,35 @@ Reference:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
 
 from largesse import _check
-from largesse.checks.finding import Finding, Floats
+from largesse.checks.finding import Finding, Floats, Grade
 from largesse.evaluate.bootstrap import BestMix, arm_means
 from largesse.logs import Logs
+from largesse.result import Tabular, columns_of, plain
 
-__all__ = ["PROOF", "Advice", "Power", "PowerRow", "power"]
+__all__ = ["PROOF", "Power", "PowerRow", "TuningAdvice", "power"]
 
-Advice = Literal["can pay", "may pay", "cannot be seen"]
+
+class TuningAdvice(StrEnum):
+    """Whether the gain of a decision loss could be seen on a trial of this size."""
+
+    CAN_PAY = "can pay"
+    MAY_PAY = "may pay"
+    CANNOT_BE_SEEN = "cannot be seen"
+
+
 PROOF = 0.3  # rows of the proof, as a share of the trial
 _FACTOR = float(ndtri(0.975) + ndtri(0.8))
-_WORDS: dict[Advice, str] = {
-    "can pay": "Decision-focused tuning can pay.",
-    "may pay": "Decision-focused tuning may pay: only large gains would show.",
-    "cannot be seen": "Gains of decision-focused tuning cannot be seen at this size: rely on the likelihood models.",
+_WORDS: dict[TuningAdvice, str] = {
+    TuningAdvice.CAN_PAY: "Decision-focused tuning can pay.",
+    TuningAdvice.MAY_PAY: "Decision-focused tuning may pay: only large gains would show.",
+    TuningAdvice.CANNOT_BE_SEEN: "Gains of decision-focused tuning cannot be seen at this size: rely on the likelihood models.",
 }
 
 
@@ -70,8 +80,8 @@ class PowerRow(NamedTuple):
     rows_needed: float
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Power(Finding):
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Power(Finding, Tabular):
     """What can be told apart on the rows of a trial, at budgets per head (B of them).
 
     Attributes:
@@ -100,7 +110,7 @@ class Power(Finding):
     error_difference: Floats
     detectable: Floats
     gains: tuple[float, float]
-    advice: Advice
+    advice: TuningAdvice
 
     @property
     def relative(self) -> Floats:
@@ -121,12 +131,14 @@ class Power(Finding):
         columns = [self.budgets, self.price, self.bought, self.differing, *errors, *proof, self.rows_needed]
         return [PowerRow._make(map(float, cells)) for cells in zip(*columns, strict=True)]
 
-    def numbers(self) -> dict[str, Any]:
-        """Returns all numbers as JSON knows them; what cannot be said is None."""
-        table = [{k: v if np.isfinite(v) else None for k, v in row._asdict().items()} for row in self.table()]
+    def _columns(self) -> dict[str, list[Any]]:
+        return columns_of(self.table(), PowerRow._fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all numbers as plain JSON values; what is unknown is None."""
         return {
-            "advice": self.advice, "rows": self.rows, "proof_rows": round(self.rows * self.proof_share),
-            "gains": list(self.gains), "budgets": table,
+            "advice": self.advice.value, "rows": self.rows, "proof_rows": round(self.rows * self.proof_share),
+            "gains": list(self.gains), "budgets": plain(self.table()),
         }  # fmt: skip
 
 
@@ -161,7 +173,7 @@ def power(
     >>> t = np.arange(4000) % 2
     >>> value = (rng.random(4000) < 0.1 + 0.1 * t) * 1.0
     >>> found = power(Logs(x=rng.random((4000, 1)), treatment=t, value=value, cost=2.0 * t, propensity="uniform"))
-    >>> found.budgets.tolist(), found.error.round(4).tolist(), found.detectable.round(4).tolist(), found.advice
+    >>> found.budgets.tolist(), found.error.round(4).tolist(), found.detectable.round(4).tolist(), found.advice.value
     ([1.0], [0.0083], [0.015], 'cannot be seen')
     """
     value, cost = arm_means(rct)
@@ -176,15 +188,21 @@ def power(
     errors = np.array([_errors(rct, p, q, y) for p, q, y in zip(best.price, best.share, net, strict=True)])
     paired = np.sqrt(room) * errors[:, 1]
     found = Power(
-        name="power", status="ok", verdict="", rows=rct.n, proof_share=float(proof_share), budgets=money, mix=best.share,
+        name="power", status=Grade.OK, sentence="", rows=rct.n, proof_share=float(proof_share), budgets=money, mix=best.share,
         price=best.price, bought=best.share @ value - value[0], differing=room, error=errors[:, 0],
-        error_difference=paired, detectable=_FACTOR * paired, gains=(usual, large), advice="cannot be seen",
+        error_difference=paired, detectable=_FACTOR * paired, gains=(usual, large), advice=TuningAdvice.CANNOT_BE_SEEN,
     )  # fmt: skip
     k = len(money) // 2
     share = found.relative[k]
-    advice: Advice = "can pay" if share <= usual else "may pay" if share <= large else "cannot be seen"
-    found = replace(found, advice=advice, status="warn" if advice == "cannot be seen" else "ok")
-    return replace(found, verdict=_verdict(found, k))
+    advice = (
+        TuningAdvice.CAN_PAY
+        if share <= usual
+        else TuningAdvice.MAY_PAY
+        if share <= large
+        else TuningAdvice.CANNOT_BE_SEEN
+    )
+    found = replace(found, advice=advice, status=Grade.WARN if advice is TuningAdvice.CANNOT_BE_SEEN else Grade.OK)
+    return replace(found, sentence=_sentence(found, k))
 
 
 def _budgets(budgets: Any, cost: Floats) -> Floats:
@@ -217,7 +235,7 @@ def _errors(rct: Logs, price: float, mix: Floats, net: Floats) -> tuple[float, f
     return float(np.sqrt(max(single, 0.0))) / total, float(np.sqrt(double)) / total
 
 
-def _verdict(found: Power, k: int) -> str:
+def _sentence(found: Power, k: int) -> str:
     row, bought = found.table()[k], bool(found.bought[k] > 0)
     start = f"At {_number(row.budget)} per head"
     if row.differing == 0:
@@ -239,7 +257,7 @@ def _verdict(found: Power, k: int) -> str:
 
 def _more(row: PowerRow, found: Power) -> str:
     """How many rows would show a usual gain, in words."""
-    if found.advice == "can pay" or not np.isfinite(row.rows_needed):
+    if found.advice is TuningAdvice.CAN_PAY or not np.isfinite(row.rows_needed):
         return ""
     rows = float(f"{row.rows_needed:.1e}")
     return f" About {rows:,.0f} rows would show a gain of {_percent(found.gains[0])}."

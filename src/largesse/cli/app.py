@@ -83,14 +83,13 @@ def check(config: ConfigFile, as_json: Json = False) -> None:
     rows = load_rows(said)
     sound = soundness(said, rows, task_of(said, rows))  # what `fit` would refuse, `check` refuses
     if as_json:
-        found = [{"name": f.name, "status": f.status, "sentence": f.verdict} for f in sound]
         show.print_json(
-            {"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "findings": found,
-             "power": sound.power.numbers()}
+            {"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "findings": [f.row for f in sound],
+             "power": sound.power}
         )  # fmt: skip
     else:
         show.out.print(escape(rows.outcome.describe()), highlight=False)
-        show.findings(sound)
+        show.findings(sound, sound.sentence)
     if not sound.ok:
         raise typer.Exit(1)
 
@@ -136,7 +135,7 @@ def tune(
             load(config), trials=trials, minutes=minutes, model=model, folder=folder, replace=replace, say=say
         )
     if as_json:
-        show.print_json({"folder": str(done.folder), **done.document})
+        show.print_json({"folder": done.folder, **done.document})
     else:
         show.tuning(done.document, done.folder)
 
@@ -152,25 +151,14 @@ def evaluate(
     """What a run's policy is worth on further trial rows: value at budgets with intervals, planned against realised."""
     from largesse.cli import show
     from largesse.commands.evaluate import evaluate_run
+    from largesse.report.table import realised_table
 
     table, planned, rank = evaluate_run(run_folder, test, budgets=tuple(budget or ()), draws=draws)
-    names = ("budget", "price", "planned_cost", "cost", "cost_low", "cost_high", "value", "value_low", "value_high")
-    rows = [
-        dict(zip(names, cells, strict=True))
-        for cells in zip(*(getattr(planned, n).tolist() for n in names), strict=True)
-    ]
     if as_json:
-        show.print_json({"rows": [r._asdict() for r in table.rows()], "spend": rows, "ranking": rank})
+        show.print_json({"rows": table.rows(), "spend": planned.to_records(), "ranking": rank})
         return
     show.comparison(table)
-    show.table(
-        "Planned against realised, per head",
-        ("budget", "price", "planned by model", "realised", "interval"),
-        [
-            (r["budget"], r["price"], r["planned_cost"], r["cost"], f"{r['cost_low']:.4g} to {r['cost_high']:.4g}")
-            for r in rows
-        ],
-    )
+    show.table(realised_table(planned), "Planned against realised spend, per unit")
     for name, area in rank.items():
         show.out.print(f"{name}: {area:.4f}", highlight=False)
 
@@ -195,9 +183,7 @@ def compare(
 
     table = compare_runs(run_a, run_b, test, budgets=tuple(budget or ()), draws=draws)
     if as_json:
-        show.print_json(
-            {"reference": table.reference, "rows": [r._asdict() for r in table.rows()], "notes": list(table.notes)}
-        )
+        show.print_json({"reference": table.reference, "rows": table.rows(), "notes": table.notes})
         return
     show.comparison(table)
 
@@ -213,7 +199,7 @@ def _finished(done: object, as_json: bool) -> None:
 
     assert isinstance(done, Run)
     if as_json:
-        show.print_json({"folder": str(done.folder), **done.metrics})
+        show.print_json({"folder": done.folder, **done.metrics})
         return
     head = done.results.headline
     show.out.print(f"\n[bold]{escape(head.sentence)}[/]", highlight=False)

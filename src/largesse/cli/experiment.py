@@ -29,14 +29,13 @@ def assign(
     """Who is in which arm of an experiment: by a hash of the id, the same on any machine at any time."""
     from largesse.cli import show
     from largesse.commands.assign import assign_users
+    from largesse.report.table import treatment_table
 
     counts = assign_users(users, unit, _shares(shares, "shares") or {}, output, salt=salt)
     if as_json:
-        show.print_json({"output": str(output), "arms": counts})
+        show.print_json({"output": output, "arms": counts})
         return
-    n = sum(counts.values())
-    rows = [(arm, f"{k:,}", f"{k / n:.2%}") for arm, k in counts.items()]
-    show.table(f"Arms of {salt}, in {output}", ("", "rows", "share"), rows)
+    show.table(treatment_table(counts, name="Arm", of="Rows"), f"Arms of {salt}, in {output}")
 
 
 def experiment(
@@ -71,7 +70,6 @@ def experiment(
     """What an online experiment has brought: STATE beside CUPAC, MLRATE, CUPED and the plain difference; do they agree?"""
     from largesse.cli import show
     from largesse.commands.experiment import experiment as measure
-    from largesse.commands.experiment import kept
     from largesse.experiment.data.columns import Columns, Metric
     from largesse.experiment.data.crossfit import CrossFit
     from largesse.experiment.measurement import Settings
@@ -86,10 +84,10 @@ def experiment(
         data, columns, settings, planned=_shares(planned, "planned"), methods=shown, folder=folder, replace=replace
     )  # fmt: skip
     if as_json:
-        show.print_json({"folder": folder and str(folder), "ok": done.measurement.ok, **done.measurement.numbers()})
+        show.print_json({"folder": folder, "ok": done.measurement.ok, **done.measurement.to_dict()})
     else:
         for one in done.measurement.metrics:
-            show.effects(one, kept(one, shown), level)
+            show.effects(one, shown, level)
         show.findings(done.measurement.findings)
         if folder is not None:
             show.out.print(f"\nReport: {escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
@@ -128,7 +126,7 @@ def replay(
     if as_json:
         show.print_json(
             {"units": found.units, "draws": found.draws, "share": found.share, "lifts": list(found.lifts), "level": found.level,
-             "warned": found.warned, "rows": [row._asdict() for row in found.rows], "plan": test and test.numbers()}
+             "warned": found.warned, "rows": found.rows, "plan": test and test.to_dict()}
         )  # fmt: skip
         return
     show.replayed(columns.metrics[0].name, found)

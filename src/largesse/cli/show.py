@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Table as Grid
 
+from largesse.progress import Note
 from largesse.result import json_text
 
 if TYPE_CHECKING:  # a terminal needs no learners
     from largesse.checks.finding import Finding
-    from largesse.checks.soundness import Soundness
-    from largesse.commands.procedure import Say
     from largesse.evaluate.comparison import Comparison
     from largesse.experiment.design.plan import TestPlan
     from largesse.experiment.design.replay import Replay
-    from largesse.experiment.estimators.effect import Effect
     from largesse.experiment.measurement import Measured
+    from largesse.progress import Say
+    from largesse.report.blocks import Cell, Table
 
 __all__ = [
     "comparison",
@@ -40,7 +39,7 @@ __all__ = [
 
 out = Console()
 err = Console(stderr=True)
-_COLOUR = {"ok": "green", "warn": "yellow", "fail": "red"}
+_COLOUR = {"good": "green", "mind": "yellow", "bad": "red", "none": "default"}
 
 
 def print_json(value: Any) -> None:
@@ -67,7 +66,7 @@ def progress(quiet: bool) -> Iterator[Say]:
         job = bar.add_task("", total=1.0)
 
         def show(stage: str, share: float) -> None:
-            if stage.endswith("."):  # a finding stays on the screen
+            if isinstance(stage, Note):
                 bar.console.print(escape(stage), highlight=False)
             else:
                 bar.update(job, description=stage, completed=share)
@@ -75,116 +74,94 @@ def progress(quiet: bool) -> Iterator[Say]:
         yield show
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints a table; every column but the first is aligned right."""
-    shown = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for k, name in enumerate(columns):
-        shown.add_column(escape(name), justify="left" if k == 0 else "right", no_wrap=k > 0)
+def table(shown: Table, title: str = "") -> None:
+    """Prints a table of a report; columns of words are set to the left, numbers to the right."""
+    columns, rows = shown.flat()
+    grid = Grid(title=title or shown.title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        grid.add_column(escape(column.name), justify="left" if column.words else "right", overflow="fold")
     for row in rows:
-        shown.add_row(*(escape(_text(cell)) for cell in row))
-    out.print(shown)
+        grid.add_row(*(_cell(cell) for cell in row))
+    out.print(grid)
 
 
-def _text(cell: object) -> str:
-    if isinstance(cell, float):
-        return "out of reach" if math.isnan(cell) else f"{cell:.4g}"
-    return str(cell)
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return escape(cell)
+    return f"[{_COLOUR[cell.tone.value]}]{escape(cell.text)}[/]"
 
 
-def effects(one: Measured, shown: Sequence[Effect], level: float) -> None:
-    """Prints one metric of an experiment: every arm by every estimator, what the guard says, the tails."""
-    rows = [
-        (f"{e.arm}: {e.method}", e.effect, f"{e.low:.4g} to {e.high:.4g}",
-         "" if math.isnan(e.lift) else f"{e.lift:+.2%} ({e.lift_low:+.2%} to {e.lift_high:+.2%})", f"{e.p_adjusted:.2g}")
-        for e in shown
-    ]  # fmt: skip
+def effects(one: Measured, methods: Sequence[str], level: float) -> None:
+    """Prints one metric of an experiment: every arm by every estimator, whether STATE is the mean effect, the tails."""
+    from largesse.commands.experiment import rows_of
+    from largesse.report.effects import effect_table
+
     size = ", ".join(f"{arm} {n:,}" for arm, n in zip(one.arms, one.rows, strict=True))
-    table(
-        f"{one.metric} against {one.arms[0]} ({size} rows), {level:.0%} intervals",
-        ("", "effect", "interval", "lift", "p"), rows,
-    )  # fmt: skip
+    table(effect_table(rows_of(one, methods), level), f"{one.metric} against {one.arms[0]} ({size} rows)")
     for arm, guard in zip(one.arms[1:], one.guards, strict=True):
-        colour = "yellow" if guard.warns else "default"
-        out.print(
-            f"[{colour}]{escape(f'{arm}: ' if len(one.guards) > 1 else '')}{escape(guard.sentence)}[/]", highlight=False
-        )
+        name = f"{arm}: " if len(one.guards) > 1 else ""
+        out.print(f"[{'yellow' if guard.warns else 'default'}]{escape(name + guard.sentence)}[/]", highlight=False)
     out.print(f"{escape(one.tails.sentence)}\n", highlight=False)
 
 
-def replayed(metric: str, found: Replay) -> None:
-    """Prints what a replay of history says of each estimator."""
-    rows = [
-        (r.method, f"{r.false_positives:.1%} ({r.low:.1%} to {r.high:.1%})", r.sd, r.se, f"{r.relative:.1%}",
-         *(f"{p:.0%}" for p in r.power))
-        for r in found.rows
-    ]  # fmt: skip
-    table(
-        f"{metric}, level {found.level:.4g}: {found.units:,} units of the past in {found.draws:,} experiments without an effect",
-        ("", "false positives", "error", "error as stated", "variance", *(f"power at {lift:+.1%}" for lift in found.lifts)),
-        rows,
-    )  # fmt: skip
+def replayed(metric: str, replay: Replay) -> None:
+    """Prints how often each estimator errs on a replay of history, and what it would detect."""
+    from largesse.report.tests import replay_table
+
+    units = f"{replay.units:,} units of the past in {replay.draws:,} experiments without an effect"
+    table(replay_table(replay), f"{metric}, level {replay.level:.4g}: {units}")
     out.print(
-        f"Tests at {found.alpha:.0%}. Variance: as a share of that of the difference in means. The guard warned of STATE in "
-        f"{found.warned:.1%} of the experiments; it may in {found.alpha:.0%}.",
+        f"Tests at {replay.alpha:.0%}. Relative variance: as a share of that of the difference in means. The guard warned of "
+        f"STATE in {replay.warned:.1%} of the experiments; it may in {replay.alpha:.0%}.",
         highlight=False,
     )
 
 
 def test_plan(plan: TestPlan) -> None:
     """Prints how many units and days a test needs by each estimator."""
+    from largesse.report.tests import plan_table
+
     (a, _), (b, _) = plan.shares[:2]
     arms = ", ".join(f"{name} {share:.0%}" for name, share in plan.shares)
     table(
-        f"To see {plan.effect:+.4g} {plan.metric} of {b} over {a} with {plan.power:.0%} probability ({arms})",
-        ("", f"{plan.unit}s", "days", "95 % interval"),
-        [
-            (r.method, f"{r.units:,}", "" if math.isnan(r.days) else f"{r.days:.1f}", f"± {r.half_width:.4g}")
-            for r in plan.rows
-        ],
+        plan_table(plan),
+        f"To detect {plan.effect:+.4g} {plan.metric} of {b} over {a} with {plan.power:.0%} power ({arms})",
     )
     if plan.looks:
         looks = ", ".join(f"{share:.0%}: {z:.3f}" for share, z in zip(plan.looks, plan.z, strict=True))
         out.print(f"Looks at shares of the units, and the |z| that ends the test: {looks}.", highlight=False)
 
 
-def findings(sound: Soundness | Sequence[Finding]) -> None:
-    """Prints what the checks found."""
-    for f in sound:
+def findings(found: Iterable[Finding], conclusion: str = "") -> None:
+    """Prints the checks of the data, and the conclusion of all."""
+    for f in found:
+        colour = {"ok": "good", "warn": "mind", "fail": "bad"}[f.status.value]
         out.print(
-            f"[{_COLOUR[f.status]}]{f.status:4}[/] [bold]{escape(f.name)}[/]: {escape(f.verdict)}", highlight=False
+            f"[{_COLOUR[colour]}]{f.status.value:4}[/] [bold]{escape(f.name)}[/]: {escape(f.sentence)}", highlight=False
         )
-    if hasattr(sound, "verdict"):
-        out.print(f"\n{escape(sound.verdict)}", highlight=False)
+    if conclusion:
+        out.print(f"\n{escape(conclusion)}", highlight=False)
 
 
-def comparison(found: Comparison) -> None:
-    """Prints a comparison: value per head with interval, and the paired difference from the reference."""
-    rows = [
-        (r.name, r.budget, r.value, f"{r.low:.4g} to {r.high:.4g}", r.spend,
-         "" if r.name == found.reference else f"{r.difference:+.4g} ({r.difference_low:+.4g} to {r.difference_high:+.4g})")
-        for r in found.rows()
-    ]  # fmt: skip
-    table(
-        f"Value per head on trial rows, {found.level:.0%} intervals",
-        ("policy", "budget", "value", "interval", "spend", f"against {found.reference}"),
-        rows,
+def comparison(shown: Comparison) -> None:
+    """Prints a comparison: value per unit with interval, and the paired difference from the reference."""
+    from largesse.report.table import budget_table, comparison_rows
+
+    roles = dict.fromkeys(shown.names, "policy")
+    rows = comparison_rows(shown, [f"{budget:g}" for budget in shown.budgets], roles)
+    grid = budget_table(
+        rows, value="Value", money="", level=shown.level, reference=shown.reference, ours=shown.names[0]
     )
-    for note in found.notes:
+    table(grid, "Value per unit on trial rows")
+    for note in shown.notes:
         out.print(f"note: {escape(note)}", highlight=False)
 
 
 def tuning(found: dict[str, Any], folder: Path) -> None:
-    """Prints what a tuning found: the best trials, the choice, its proof."""
-    from largesse.commands.findings.tune import MARKER, best_first, in_words
+    """Prints the result of a tuning: the best trials, the choice, its evaluation."""
+    from largesse.commands.findings.tune import MARKER, trial_table
 
-    rows = [
-        (in_words(t["settings"]), t["model"], t["number"], t["value"], f"{t['error']:.2g}",
-         "chosen" if t["number"] == found["chosen"]["trial"] else "")
-        for t in best_first(found)
-    ]  # fmt: skip
-    table(
-        "Best trials, by value per head on validation rows", ("settings", "model", "trial", "score", "error", ""), rows
-    )
+    table(trial_table(found), "Best trials, by value per unit on validation rows")
     for name in ("sentence", "caution", "stopped", "proof_sentence", "action"):
         if found[name]:
             out.print(f"{'[bold]' if name == 'sentence' else ''}{escape(found[name])}", highlight=False)

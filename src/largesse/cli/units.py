@@ -65,9 +65,7 @@ def allocate(
              "rules": plan.rules}
         )  # fmt: skip
         return
-    _mix(plan.mix, plan.n)
-    if plan.rules:
-        _rules(plan.rules)
+    _print_plan(plan.mix, plan.rules)
     show.out.print(
         f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
         f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"
@@ -94,7 +92,7 @@ def _by_cluster(
              "value": plan.value, "gap": plan.gap, "overspends": plan.overspends, "safety": done.safety, "mix": done.mix}
         )  # fmt: skip
         return
-    _mix(done.mix, done.n)
+    _print_plan(done.mix)
     show.out.print(
         f"{groups} groups; budget {plan.budget:.6g}; spend expected {plan.spend:.6g}, above the budget with probability "
         f"{plan.overspends:.2g}; value expected {plan.value:.6g}; no plan of these groups is worth more than {plan.gap:.3g} "
@@ -126,8 +124,7 @@ def plan(
              "rules": done.rules}
         )  # fmt: skip
         return
-    _mix(done.mix, done.n)
-    _rules(done.rules)
+    _print_plan(done.mix, done.rules)
     show.out.print(
         f"spend {done.spend:.6g}; value {done.value:.6g}; no plan within the rules is worth more than {done.gap:.3g} beyond it\n"
         f"written: {escape(str(output))}",
@@ -155,6 +152,8 @@ def export(
     """Clusters of a run (model hrc) for a server: one classifier in ONNX, and what each class gets at every budget."""
     from largesse.cli import show
     from largesse.commands.export import export_run
+    from largesse.report.table import export_table
+    from largesse.result import plain
 
     done = export_run(
         run_folder, users, tuple(budget), output, form=form, safety=_safety(safety, on_average), replace=replace
@@ -164,32 +163,22 @@ def export(
         for p, mix in zip(done.plans, done.mixes, strict=True)
     ]
     if as_json:
-        show.print_json({"output": str(output), "units": done.units, **done.fidelity._asdict(), "plans": rows})
+        show.print_json({"output": output, "units": done.units, **plain(done.fidelity), "plans": rows})
         return
-    show.table(
-        f"Plans for {done.units} units",
-        ("budget", "spend expected", "value expected", "overspends", "units"),
-        [
-            (p.budget, p.spend, p.value, f"{p.overspends:.1%}", ", ".join(f"{n} {k}" for k, n in mix.items()))
-            for p, mix in zip(done.plans, done.mixes, strict=True)
-        ],
-    )
+    show.table(export_table(done.plans, done.mixes), f"Plans for {done.units:,} units")
     show.out.print(
         f"{done.fidelity.agreement:.2%} of the units are in the run's own cluster\nwritten: {escape(str(output))}",
         highlight=False,
     )
 
 
-def _mix(mix: dict[str, int], n: int) -> None:
+def _print_plan(mix: dict[str, int], rules: Sequence[Bound] = ()) -> None:
     from largesse.cli import show
+    from largesse.report.table import rule_table, treatment_table
 
-    show.table("Plan", ("treatment", "units", "share"), [(k, v, f"{v / n:.1%}") for k, v in mix.items()])
-
-
-def _rules(rules: Sequence[Bound]) -> None:
-    from largesse.cli import show
-
-    show.table("Rules", ("rule", "used", "one more is worth"), [(b.rule, b.used, b.price) for b in rules])
+    show.table(treatment_table(mix), "Plan")
+    if rules:
+        show.table(rule_table(rules), "Rules")
 
 
 def _threads() -> int:

@@ -9,11 +9,12 @@ from largesse.allocate.cluster_plan import Chance, Risk
 from largesse.commands.run_folder import Safety, open_run, safety_of
 from largesse.config import Config
 from largesse.engines.cluster_stream import Clustered, Grouped, allocate_clusters, cluster_table
-from largesse.engines.parquet import Say, silent, streams
+from largesse.engines.parquet import streams
 from largesse.errors import DataError
 from largesse.models.base import Model
 from largesse.models.clusters.hrc import HRC
 from largesse.policy.deployed import Policy
+from largesse.progress import Say, silent
 
 __all__ = ["allocate_by_cluster", "open_clusters", "risk_of"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from largesse import datasets, frames
 from largesse.commands.fit import Run, fit
-from largesse.commands.procedure import Say
 from largesse.config import Config
+from largesse.progress import Say
 
 __all__ = ["CAUTION", "STORY", "make"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,20 +15,19 @@ from largesse import __version__, report
 from largesse._files import atomic_folder, may_write
 from largesse.experiment.data.columns import Columns
 from largesse.experiment.estimators.effect import METHODS, Effect
-from largesse.experiment.estimators.guard import Guard
 from largesse.experiment.measurement import Measured, Measurement, Settings, measure
 from largesse.report.numbers import interval, percent, percent_interval, places
+from largesse.result import Brief, json_text
 
-__all__ = ["MARKER", "Experimented", "experiment", "kept"]
+__all__ = ["MARKER", "Experimented", "experiment", "rows_of"]
 
 MARKER = "effects.json"
 _PACKAGES = ("numpy", "numba", "scipy", "lightgbm", "tea-tasting", "pyarrow")
-_WORDS = {"agree": "agree", "too little data to tell": "too little data"}
 _ROWS = 3  # of the rows that count most, for each arm
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Experimented:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Experimented(Brief):
     """A measured experiment: its numbers, what the report says, and where it lies (None if nothing was written)."""
 
     measurement: Measurement
@@ -63,15 +61,14 @@ def experiment(
     if folder is None:
         return Experimented(found, shown, None)
     with atomic_folder(folder, replace=replace, marker=MARKER) as place:
-        text = json.dumps(_plain(found.numbers()), indent=1, allow_nan=False)
-        (place / MARKER).write_text(text, encoding="utf-8")
+        (place / MARKER).write_text(json_text(found), encoding="utf-8")
         report.write_effects(shown, place)
     return Experimented(found, shown, Path(folder))
 
 
-def kept(found: Measured, methods: Sequence[str]) -> tuple[Effect, ...]:
-    """Returns the effects by these estimators."""
-    return tuple(effect for effect in found.effects if effect.method in methods)
+def rows_of(one: Measured, methods: Sequence[str]) -> tuple[report.EffectRow, ...]:
+    """Returns the effects on a metric by these estimators, as reports show them."""
+    return tuple(_row(one, effect) for effect in one.effects if effect.method in methods)
 
 
 def _shown(
@@ -80,9 +77,12 @@ def _shown(
     return report.Effects(
         headline=_headline(found),
         level=found.level,
-        findings=tuple(report.Finding(name=f.name, status=f.status, sentence=f.verdict) for f in found.findings),
-        effects=tuple(_row(one, effect) for one in found.metrics for effect in kept(one, methods)),
-        verdicts=tuple(_verdict(one, k, g) for one in found.metrics for k, g in enumerate(one.guards)),
+        findings=found.findings,
+        effects=tuple(row for one in found.metrics for row in rows_of(one, methods)),
+        verdicts=tuple(
+            report.VerdictRow(one.metric, arm, guard.verdict, guard.sentence)
+            for one in found.metrics for arm, guard in zip(one.arms[1:], one.guards, strict=True)
+        ),
         tails=tuple((one.metric, one.tails.sentence) for one in found.metrics),
         influence=tuple(
             report.InfluenceRow(one.metric, c.arm, row.row, row.value, row.mlrate, row.state)
@@ -125,14 +125,9 @@ def _row(one: Measured, effect: Effect) -> report.EffectRow:
     return report.EffectRow(
         metric=one.metric, arm=effect.arm, method=effect.method, effect=effect.effect, low=effect.low, high=effect.high,
         lift=effect.lift, lift_low=effect.lift_low, lift_high=effect.lift_high, p_value=effect.p_adjusted,
-        error=effect.se / plain.se if plain.se > 0 else float("nan"),
+        relative_error=effect.se / plain.se if plain.se > 0 else float("nan"),
         reading=effect.method == one.reading(effect.arm).method,
     )  # fmt: skip
-
-
-def _verdict(one: Measured, k: int, found: Guard) -> report.VerdictRow:
-    word = _WORDS.get(found.verdict, "the bulk, not the mean")
-    return report.VerdictRow(metric=one.metric, arm=one.arms[k + 1], verdict=word, sentence=found.sentence)  # type: ignore[arg-type]
 
 
 def _about(found: Measurement, columns: Columns, settings: Settings, seconds: float) -> report.Provenance:
@@ -165,14 +160,3 @@ def _cautions(found: Measurement, columns: Columns) -> tuple[str, ...]:
         "Choose the estimator before you see the effects; the one in bold follows from the guard, not from them."
     )
     return tuple(out)
-
-
-def _plain(value: Any) -> Any:
-    """Returns a value as JSON knows it: nan and infinity as null."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not isfinite(value) else value

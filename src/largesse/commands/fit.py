@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from dataclasses import replace as changed
 from datetime import datetime
 from importlib.metadata import version
@@ -15,27 +14,30 @@ import numpy as np
 
 from largesse import __version__, report
 from largesse._files import atomic_folder, may_write
+from largesse.checks.trial_power import TuningAdvice
 from largesse.commands.campaign import parted, proof_turns, refuse_thin_arms, task_of
 from largesse.commands.check import soundness
 from largesse.commands.findings.clusters import clusters
-from largesse.commands.findings.fit import Evidence, evidence, results
+from largesse.commands.findings.fit import Evidence, Proven, evidence, results
 from largesse.commands.findings.trust import trust
 from largesse.commands.load import Rows, load_rows
-from largesse.commands.procedure import Learned, Proof, Say, Task, learn, prove
+from largesse.commands.procedure import Learned, Proof, Task, learn, prove
 from largesse.config import Config, dump
 from largesse.logs import Logs
 from largesse.models.crossfit import of_others
 from largesse.models.nets.checkpoint import kept_until_done
 from largesse.models.registry import default_names
 from largesse.policy.deployed import Policy
+from largesse.progress import Note, Say, silent
+from largesse.result import Brief, json_text, plain
 
 __all__ = ["Run", "fit"]
 
 _PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "lightgbm", "torch", "pyarrow")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Run(Brief):
     """A finished run: where it lies and what it says."""
 
     folder: Path
@@ -49,7 +51,7 @@ def fit(
     folder: str | Path | None = None,
     replace: bool = False,
     cautions: tuple[str, ...] = (),
-    say: Say = lambda stage, done: None,
+    say: Say = silent,
 ) -> Run:
     """Learns, chooses, proves and reports; returns the run, whose folder is written whole or not at all.
 
@@ -80,9 +82,9 @@ def _fit(
     task = task_of(config, rows)
     say("checking the data", 0.05)
     sound = soundness(config, rows, task)
-    say(sound.power.verdict, 0.1)
+    say(Note(sound.power.sentence), 0.1)
     if not task.candidates:
-        task = changed(task, candidates=default_names(rows.obs is not None, sound.power.advice == "can pay"))
+        task = changed(task, candidates=default_names(rows.obs is not None, sound.power.advice is TuningAdvice.CAN_PAY))
     final, proof = _learn_and_prove(config, rows, task, say)
     say("proving", 0.9)
     found = evidence(proof, task)
@@ -90,13 +92,13 @@ def _fit(
     about = _about(config, rows, final, proof, time.perf_counter() - began)
     trusted = trust(rows.rct, rows.obs, sound, final.models)
     groups = clusters(rows.rct, final.models, final.name)
-    shown = results(config, sound, proof, found, final, task, about, trusted, groups)
+    shown = results(config, task, Proven(sound, proof, found, final, about, trusted, groups))
     shown = changed(shown, cautions=(*cautions, *_units_in_both(rows), *shown.cautions))
     say("writing", 0.95)
-    metrics = _metrics(shown, found, proof, final, task) | {"power": sound.power.numbers()}
+    metrics = _metrics(shown, found, proof, final, task) | {"power": sound.power.to_dict()}
     with atomic_folder(target, replace=replace, marker="config.toml") as place:
         (place / "config.toml").write_text(dump(config), encoding="utf-8")
-        (place / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+        (place / "metrics.json").write_text(json_text(metrics), encoding="utf-8")
         report.write(shown, place)
         policy.save(place / "policy")
     return shown, metrics
@@ -152,32 +154,23 @@ def _about(config: Config, rows: Rows, final: Learned, proof: Proof, seconds: fl
 
 def _metrics(shown: report.Results, found: Evidence, proof: Proof, final: Learned, task: Task) -> dict[str, Any]:
     """Returns the numbers of the report, for machines."""
-    return {
+    return plain({
         "headline": shown.headline.sentence,
         "chosen": final.name,
         "chosen_by_fold": list(proof.chosen),
         "reason": final.choice.reason,
         "budgets_per_head": list(task.budgets),
-        "effect_share": found.share._asdict(),
-        "rows": [row._asdict() for row in found.table.rows()],
-        "arms": [arm._asdict() for arm in found.table.arms],
+        "effect_share": found.share,
+        "rows": found.table.rows(),
+        "arms": found.table.arms,
         "spend": [
-            {
-                "budget": b,
-                "planned_by_model": m if m == m else None,
-                "planned_by_curve": c,
-                "realised": r,
-                "low": lo,
-                "high": hi,
-            }
-            for b, m, c, (r, lo, hi) in zip(
-                task.budgets, proof.by_model.tolist(), proof.by_curve.tolist(), found.spend.tolist(), strict=True
-            )
+            {"budget": b, "planned_by_model": m, "planned_by_curve": c, "realised": r, "low": lo, "high": hi}
+            for b, m, c, (r, lo, hi) in zip(task.budgets, proof.by_model, proof.by_curve, found.spend, strict=True)
         ],
         "seconds_to_learn": final.seconds,
-        "trust_in_the_log": [{name: None if x != x else x for name, x in asdict(row).items()} for row in shown.trust],
-        "clusters": None if shown.clusters is None else asdict(shown.clusters),
-        "findings": [{"name": f.name, "status": f.status, "sentence": f.sentence} for f in shown.findings],
+        "trust_in_the_log": shown.trust,
+        "clusters": shown.clusters,
+        "findings": [f.row for f in shown.findings],
         "versions": dict(shown.provenance.versions) if shown.provenance else {},
         "seed": task.settings.seed,
-    }
+    })  # fmt: skip

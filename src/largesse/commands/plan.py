@@ -16,10 +16,11 @@ from largesse.allocate.constrained import solve_under
 from largesse.allocate.rules import Count, Return, Rule, Spend, Use
 from largesse.allocate.solver import solve
 from largesse.config.rules import Bounds, RulesFile
-from largesse.engines.parquet import Say, Units, silent, stream, streams
+from largesse.engines.parquet import Units, stream, streams
 from largesse.errors import ConfigError, SchemaError, StoreError
 from largesse.frames.columns import coded
 from largesse.menu import Bound, Menu, Plan, PlanTotals
+from largesse.progress import Say, silent
 from largesse.roles import nearest
 
 __all__ = ["plan_under", "report_plan", "under"]

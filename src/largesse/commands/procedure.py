@@ -6,7 +6,6 @@ Its proof is of the whole procedure, choice included: on rows that took no part 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,12 +28,12 @@ from largesse.models.registry import ALONE, DECIDES, PARTS, Settings, default_na
 from largesse.models.selection import Choice, choose
 from largesse.models.two_stage.stack import Stack, cautious_weights
 from largesse.policy.curve import PriceCurve
+from largesse.progress import Say
 
-__all__ = ["Learned", "Proof", "Say", "Task", "budgets_of", "learn", "prove"]
+__all__ = ["Learned", "Proof", "Task", "budgets_of", "learn", "prove"]
 
 _MOST = 2.0  # a budget beyond so many times the dearest arm is a mistake of units
 Answers = dict[int, Response]
-Say = Callable[[str, float], None]
 """Told the stage and the share of the work that is done; a full sentence is a finding, to be shown and kept."""
 
 
@@ -63,14 +62,14 @@ class Task:
 class Learned:
     """A chosen model with its prices, how it was chosen, and which candidates refused these rows, and why.
 
-    `models` and `league` are in the order of trust; `choice` is among those that a misleading log does not rule out.
+    `models` and `leaderboard` are in the order of trust; `choice` is among those that a misleading log does not rule out.
     """
 
     name: str
     model: Model
     curve: PriceCurve
     choice: Choice
-    league: Comparison
+    leaderboard: Comparison
     models: dict[str, Model]
     seconds: dict[str, float]
     left_out: dict[str, str]
@@ -150,14 +149,16 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
     order = tuple(models)
     menus = _menus(models, hold.x, answers)
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
-    league = compare(hold, menus, task.budgets, bootstrap=bootstrap)
+    leaderboard = compare(hold, menus, task.budgets, bootstrap=bootstrap)
     told = benefit_of_the_log(hold, menus)
     left = [k for k, name in enumerate(order) if not (told and told.harmful) or name in ALONE]
-    choice = choose([order[k] for k in left], league.value[left], league.draws[:, left], errors=None, decides=DECIDES)
+    choice = choose(
+        [order[k] for k in left], leaderboard.value[left], leaderboard.draws[:, left], errors=None, decides=DECIDES
+    )
     if told and told.sentence:
         choice = replace(choice, reason=f"{told.sentence} {choice.reason}")
     curve = PriceCurve.calibrate(menus[choice.name], hold, draws=task.draws, seed=task.settings.seed)
-    return Learned(choice.name, models[choice.name], curve, choice, league, models, seconds, left_out)
+    return Learned(choice.name, models[choice.name], curve, choice, leaderboard, models, seconds, left_out)
 
 
 def _stacked(name: str, models: dict[str, Model], hold: Logs, answers: Answers) -> Model | None:

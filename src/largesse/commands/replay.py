@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from largesse.experiment.data.columns import Columns, history_of
 from largesse.experiment.data.crossfit import CrossFit
 from largesse.experiment.design.plan import TestPlan, check_test, plan_test
 from largesse.experiment.design.replay import Replay, replay
+from largesse.progress import Say, silent
 
 __all__ = ["Replayed", "Wanted", "replay_history"]
 
@@ -47,7 +48,7 @@ def replay_history(
     share: float = 0.5,
     lifts: Sequence[float] = (0.01, 0.02, 0.05),
     seed: int = 0,
-    say: Callable[[str, float], None] = lambda stage, done: None,
+    say: Say = silent,
 ) -> Replayed:
     """Returns each estimator's false positives, error and power on replays of history, and the plan of a test.
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from largesse._files import atomic_folder, may_write
-from largesse.checks.trial_power import power
+from largesse.checks.trial_power import TuningAdvice, power
 from largesse.commands.campaign import SMALL, parted, refuse_thin_arms, task_of
 from largesse.commands.findings.tune import MARKER, TUNED, UNTOUCHED, document, write
 from largesse.commands.findings.tune_result import Chosen, Found, Proven, chosen
 from largesse.commands.load import load_rows
-from largesse.commands.procedure import Say, Task
+from largesse.commands.procedure import Task
 from largesse.commands.tune_search import Search, limits, optuna_quietly, with_settings
 from largesse.config import Config
 from largesse.errors import ConfigError
@@ -29,13 +29,15 @@ from largesse.evaluate.comparison import Bootstrap, compare
 from largesse.logs import Logs
 from largesse.models.nets.checkpoint import kept_until_done
 from largesse.models.registry import NAMES, default_names, make
+from largesse.progress import Note, Say, silent
+from largesse.result import Brief
 from largesse.roles import nearest
 
 __all__ = ["Tuning", "tune"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tuning:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Tuning(Brief):
     """A finished tuning: where it lies, what it says, and the configuration to fit."""
 
     folder: Path
@@ -51,7 +53,7 @@ def tune(
     model: str = "auto",
     folder: str | Path | None = None,
     replace: bool = False,
-    say: Say = lambda stage, done: None,
+    say: Say = silent,
 ) -> Tuning:
     """Searches settings, chooses under noise, proves the choice; the folder is written whole or not at all.
 
@@ -89,8 +91,8 @@ def _tune(
     if rows.test is not None:
         refuse_thin_arms(learning)
     told = power(rows.rct, task.budgets, proof.n / rows.rct.n)
-    names = _models(model, task, default_names(rows.obs is not None, told.advice == "can pay"))
-    say(told.verdict, 0.05)
+    names = _models(model, task, default_names(rows.obs is not None, told.advice is TuningAdvice.CAN_PAY))
+    say(Note(told.sentence), 0.05)
     search = Search(learning, obs, task, names, few=learning.n < SMALL)
     search.run(*limit, say, (0.05, 0.9))
     picked = chosen(search.trials, search.counted)
@@ -126,10 +128,10 @@ def _prove(picked: Chosen, learning: Logs, obs: Logs | None, proof: Logs, task: 
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
     table = compare(proof, menus, task.budgets, reference=UNTOUCHED, bootstrap=bootstrap)
     if TUNED not in menus:
-        return Proven(table, 0.0, 0.0, 0.0)
+        return Proven(table, 0.0, 0.0, 0.0, changed=False)
     a, b = table.index(TUNED), table.index(UNTOUCHED)
     seen = np.isfinite(table.value[[a, b]]).all(0)
     if not seen.any():
-        return Proven(table, float("nan"), float("nan"), float("nan"))
+        return Proven(table, float("nan"), float("nan"), float("nan"), changed=True)
     low, high = interval((table.draws[:, a] - table.draws[:, b])[:, seen].mean(1), 0.95)
-    return Proven(table, float((table.value[a] - table.value[b])[seen].mean()), float(low), float(high))
+    return Proven(table, float((table.value[a] - table.value[b])[seen].mean()), float(low), float(high), changed=True)

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._random import child
-from largesse.commands.procedure import Say, Task, stacked, together
+from largesse.commands.procedure import Task, stacked, together
 from largesse.errors import DataError, LargesseError, MissingDependency
 from largesse.evaluate.comparison import Bootstrap, compare
 from largesse.logs import Logs
 from largesse.models.crossfit import of_others
 from largesse.models.hyperparameters import SPACES, Number, OneOf, Value, Widths, applicable, current, distance
 from largesse.models.registry import DECIDES, make
+from largesse.progress import Say
 
 __all__ = ["Search", "Trial", "label", "limits", "optuna_quietly", "with_settings"]
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from largesse import _check, frames
 from largesse.allocate.blocks import BLOCK
 from largesse.allocate.cluster_plan import Chance, ClusterCells, ClusterPlan, Risk, plan_clusters
-from largesse.engines.parquet import Say, columns_of, fill, job_of, keys, put_out, silent
+from largesse.engines.parquet import columns_of, fill, job_of, keys, put_out
 from largesse.engines.spill import Scratch
 from largesse.frames import Encoder
 from largesse.frames.batches import Batches
@@ -28,6 +28,7 @@ from largesse.frames.tables import pick
 from largesse.models.clusters.hrc import HRC
 from largesse.models.nets.checkpoint import digest
 from largesse.policy.saved import model_state
+from largesse.progress import Say, silent
 from largesse.result import Result
 
 __all__ = ["Clustered", "Grouped", "allocate_clusters", "cluster_table"]

@@ -27,14 +27,9 @@ from largesse.errors import DataError
 from largesse.frames import ids
 from largesse.frames.batches import Batches
 from largesse.menu import Menu
+from largesse.progress import Note, Say
 
-__all__ = ["Say", "Streamed", "Units", "columns_of", "fill", "job_of", "keys", "put_out", "silent", "stream", "streams"]
-
-Say = Callable[[str, float], None]
-
-
-def silent(stage: str, share: float) -> None:
-    """Tells nobody what is being done."""
+__all__ = ["Streamed", "Units", "columns_of", "fill", "job_of", "keys", "put_out", "stream", "streams"]
 
 
 def streams(path: Path, output: Path) -> bool:
@@ -135,7 +130,7 @@ def fill(
     total = -(-batches.n // scratch.size)
     if scratch.done:
         reached = min(scratch.done * scratch.size, batches.n)
-        say(f"going on from unit {reached:,}: an interrupted run got that far.", 0.0)
+        say(Note(f"Continuing from unit {reached:,}, where an interrupted run stopped."), 0.0)
     for table in ahead(batches.tables(columns, scratch.size, scratch.done * scratch.size)):
         say(f"{what} of {batches.n:,} units", 0.7 * scratch.done / total)
         with _counted_from(scratch.done * scratch.size):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,9 +28,10 @@ from largesse.evaluate.bootstrap import Arms, BestMix, Grid, decided_shares, int
 from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve, split
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.result import Result, Tabular, columns_of, plain
 
 __all__ = [
-    "BEST_MIX", "NO_ONE", "RANDOM_MIX", "ArmRow", "Bootstrap", "Comparison", "EffectShare", "Row",
+    "BEST_MIX", "NO_ONE", "RANDOM_MIX", "ArmRow", "Bootstrap", "Comparison", "EffectShare", "Row", "Verdict",
     "compare", "effect_share",
 ]  # fmt: skip
 
@@ -65,6 +67,27 @@ class Bootstrap:
         _check.number("level", self.level, low=0.5, high=0.9999)
 
 
+class Verdict(StrEnum):
+    """One policy against another, by the interval of their paired difference."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    UNCLEAR = "no clear difference"
+    REFERENCE = "reference"
+    """The policy that others are compared with."""
+    OUT_OF_REACH = "out of reach"
+    """One of the two never spends as little as the budget."""
+
+    @classmethod
+    def of(cls, low: float, high: float) -> Verdict:
+        """Returns the verdict of an interval of the difference in value; unclear where an end is unknown.
+
+        >>> Verdict.of(0.1, 0.3), Verdict.of(-0.1, 0.3)
+        (<Verdict.BETTER: 'better'>, <Verdict.UNCLEAR: 'no clear difference'>)
+        """
+        return cls.BETTER if low > 0 else cls.WORSE if high < 0 else cls.UNCLEAR
+
+
 class Row(NamedTuple):
     """One policy at one budget; money and value per head."""
 
@@ -92,7 +115,8 @@ class ArmRow(NamedTuple):
     cost_high: float
 
 
-class EffectShare(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class EffectShare(Result):
     """What part of a treatment's full effect a policy keeps, and for what part of the money.
 
     `effect` is (V_policy - V_no_one) / (V_everyone - V_no_one); `low` and `high` its paired interval, infinite where
@@ -117,8 +141,8 @@ class EffectShare(NamedTuple):
         return f"{start} ({self.level:.0%} interval {self.low:.0%} to {self.high:.0%})."
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Comparison(Tabular):
     """Policies and baselines (P of them) at budgets per head (B of them).
 
     Attributes:
@@ -158,6 +182,21 @@ class Comparison:
     draws: Floats
     arm_draws: Floats
     notes: tuple[str, ...]
+
+    def _columns(self) -> dict[str, list[Any]]:
+        return columns_of(self.rows(), Row._fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns every policy at every budget and every arm as plain JSON values."""
+        return plain(
+            {
+                "reference": self.reference,
+                "level": self.level,
+                "rows": self.rows(),
+                "arms": self.arms,
+                "notes": self.notes,
+            }
+        )
 
     def index(self, name: str) -> int:
         """Returns the position of a policy or baseline in `names`, or refuses."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from largesse.allocate.price_intervals import taken_interval
 from largesse.evaluate import kernels
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.result import Tabular
 
 __all__ = ["Estimator", "Events", "OutcomeCurve", "interval_curve", "outcome_curve", "split"]
 
@@ -45,8 +46,8 @@ class Events:
     step: NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class OutcomeCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class OutcomeCurve(Tabular):
     """Value and cost per head of one policy at every price.
 
     Attributes:
@@ -66,6 +67,10 @@ class OutcomeCurve:
     estimator: Estimator
     logs: Logs
     events: Events
+    _hidden: ClassVar[tuple[str, ...]] = ("logs", "events")
+
+    def _columns(self) -> dict[str, NDArray[np.float64]]:
+        return {"price": self.price, "value": self.value, "cost": self.cost, "share": self.share}
 
     @cached_property
     def _pools(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

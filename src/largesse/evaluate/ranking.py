@@ -19,6 +19,7 @@ from largesse import _check
 from largesse.errors import DataError
 from largesse.logs import Logs, frozen
 from largesse.menu import Menu
+from largesse.result import Tabular
 
 __all__ = ["CostCurve", "aucc", "auuc", "cost_curve", "marginal_roi", "mt_aucc", "mt_cost_curve", "qini", "roi_score"]
 
@@ -27,8 +28,8 @@ Form = Literal["normalised", "published"]
 SMALLEST_STEP = 1e-6  # a cost difference nearer to zero than this counts as this
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class CostCurve:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class CostCurve(Tabular):
     """Value bought against money spent, as ever more units are treated in the order of a score.
 
     Attributes:
@@ -40,6 +41,9 @@ class CostCurve:
     cost: Floats
     value: Floats
     share: Floats
+
+    def _columns(self) -> dict[str, Floats]:
+        return {"cost": self.cost, "value": self.value, "share": self.share}
 
     def __post_init__(self) -> None:
         for name in ("cost", "value", "share"):

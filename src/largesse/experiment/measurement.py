@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import tea_tasting as tt
@@ -18,10 +18,11 @@ from largesse.experiment.data.sample import Sample
 from largesse.experiment.data.soundness import soundness
 from largesse.experiment.estimators.contrast import Contrast, contrast
 from largesse.experiment.estimators.effect import METHODS, Effect
-from largesse.experiment.estimators.guard import RELEVANT, Guard, guard
+from largesse.experiment.estimators.guard import RELEVANT, Agreement, Guard, guard
 from largesse.experiment.estimators.means import means
 from largesse.experiment.estimators.tails import Tails, tails
 from largesse.experiment.estimators.totals import Totals, totals, unit_totals
+from largesse.result import Tabular, columns_of, plain
 
 __all__ = ["Measured", "Measurement", "Settings", "measure", "measure_sample"]
 
@@ -52,8 +53,8 @@ class Settings:
         _check.number("relevant", self.relevant, low=0, high=10)
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Measured:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Measured(Tabular):
     """One metric.
 
     Attributes:
@@ -76,6 +77,23 @@ class Measured:
     tails: Tails
     explained: float
 
+    def _columns(self) -> dict[str, list[Any]]:
+        return columns_of(self.effects, Effect._fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all numbers as plain JSON values; what lies behind STATE stands with its guard."""
+        behind = ("difference", "difference_se", "units", "nu", "scale", "status", "passes", "largest", "influential")
+        pairs = zip(self.guards, self.contrasts, strict=True)
+        return plain(
+            {
+                "metric": self.metric, "rows": dict(zip(self.arms, self.rows, strict=True)), "effects": self.effects,
+                "guards": [
+                    {"arm": c.arm, **g.to_dict(), **{name: getattr(c, name) for name in behind}} for g, c in pairs
+                ],
+                "tails": self.tails, "explained": self.explained,
+            }
+        )  # fmt: skip
+
     def effect(self, method: str, arm: str | None = None) -> Effect:
         """Returns an arm's effect by an estimator; of the first arm beside control where none is named.
 
@@ -93,14 +111,14 @@ class Measured:
             DataError: There is no such arm.
         """
         arm = self.arms[1] if arm is None else _check.choice("arm", arm, self.arms[1:])
-        if self.guards[self.arms.index(arm) - 1].verdict == "agree":
+        if self.guards[self.arms.index(arm) - 1].verdict is Agreement.AGREE:
             return self.effect("STATE", arm)
         found = {effect.method: effect for effect in self.effects if effect.arm == arm}
         return next(found[method] for method in ("CUPAC", "CUPED", "difference in means") if method in found)
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Measurement:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Measurement(Tabular):
     """One experiment.
 
     Attributes:
@@ -123,13 +141,13 @@ class Measurement:
         found = {one.metric: one for one in self.metrics}
         return found[_check.choice("metric", name, tuple(found))]
 
-    def numbers(self) -> dict[str, Any]:
-        """Returns all numbers as plain values."""
-        return {
-            "level": self.level,
-            "findings": [{"name": f.name, "status": f.status, "sentence": f.verdict} for f in self.findings],
-            "metrics": [_numbers(one) for one in self.metrics],
-        }
+    def _columns(self) -> dict[str, list[Any]]:
+        every = [(one.metric, effect) for one in self.metrics for effect in one.effects]
+        return {"metric": [metric for metric, _ in every], **columns_of([e for _, e in every], Effect._fields)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all numbers as plain JSON values."""
+        return plain({"level": self.level, "findings": [f.row for f in self.findings], "metrics": self.metrics})
 
 
 def measure(
@@ -153,7 +171,7 @@ def measure(
     >>> before, group = rng.normal(size=2000), rng.choice(["control", "new"], 2000)
     >>> data = {"group": group, "before": before, "spend": 10 + before + 0.3 * (group == "new") + rng.normal(size=2000)}
     >>> found = measure(data, Columns(arm="group", metrics=(Metric("spend", covariate="before"),)))
-    >>> [effect.method for effect in found["spend"].effects], found["spend"].guards[0].verdict
+    >>> [effect.method for effect in found["spend"].effects], found["spend"].guards[0].verdict.value
     (['difference in means', 'CUPED', 'STATE'], 'agree')
     """
     rows = rows_of(table, columns)
@@ -231,19 +249,3 @@ def _together(measured: list[Measured]) -> tuple[Measured, ...]:
 
 def _filled(one: Measured, adjusted: dict[tuple[str, str, str], float]) -> tuple[Effect, ...]:
     return tuple(e._replace(p_adjusted=adjusted[one.metric, e.arm, e.method]) for e in one.effects)
-
-
-def _numbers(one: Measured) -> dict[str, Any]:
-    behind = ("difference", "difference_se", "units", "nu", "scale", "status", "passes", "largest")
-    return {
-        "metric": one.metric,
-        "rows": dict(zip(one.arms, one.rows, strict=True)),
-        "effects": [effect._asdict() for effect in one.effects],
-        "guards": [
-            {"arm": c.arm, **asdict(g), **{name: getattr(c, name) for name in behind},
-             "influential": [row._asdict() for row in c.influential]}
-            for g, c in zip(one.guards, one.contrasts, strict=True)
-        ],
-        "tails": one.tails._asdict() | {"sentence": one.tails.sentence},
-        "explained": one.explained,
-    }  # fmt: skip

@@ -15,6 +15,7 @@ from largesse.errors import DataError
 from largesse.evaluate import kernels
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.result import Brief
 
 __all__ = ["Sums", "Track", "falling", "over"]
 
@@ -24,8 +25,8 @@ _ROUNDING = 1e-11
 _ENOUGH = 4.0  # from this many rows with a cost on, κ is what they say
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Track:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Track(Brief):
     """How far a menu's cost (or value) was off on trial rows, at each price of the grid.
 
     The total of new units is base · planned + size · residual, its variance (size · error)² + size · noise. For cost,

@@ -34,6 +34,7 @@ from largesse.evaluate.bootstrap import row_weights
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan
 from largesse.policy.calibration import Sums, Track, falling, over
+from largesse.result import Brief
 
 __all__ = ["LEVEL", "Estimate", "Ladder", "PriceCurve", "amount", "normal_quantile", "same_rows", "same_treatments"]
 
@@ -57,8 +58,8 @@ class Estimate(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ladder:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Ladder(Brief):
     """Spend of given units at every price that changes their plan.
 
     Attributes:
@@ -94,8 +95,8 @@ class Ladder:
         return Estimate(float(self.mean[k]), float(low), float(self.bound(z)[k]))
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class PriceCurve:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class PriceCurve(Brief):
     """Price → money, calibrated on trial rows that the model has not seen.
 
     Attributes:

@@ -16,14 +16,15 @@ from largesse.evaluate.bootstrap import interval, row_weights
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.policy.curve import PriceCurve, amount, same_rows
+from largesse.result import Tabular
 
 __all__ = ["Realised", "realised"]
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Realised:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Realised(Tabular):
     """Planned against realised on held-out trial rows, one entry per budget; money and value per head.
 
     Attributes:
@@ -47,6 +48,9 @@ class Realised:
     value: Floats
     value_low: Floats
     value_high: Floats
+
+    def _columns(self) -> dict[str, Floats]:
+        return self._fields()
 
 
 def realised(

@@ -1,24 +1,25 @@
+from .advice import Advice, advise
 from .cluster_cards import ClusterCard, Clusters, Trait
 from .content import (
     ArmPoint,
     BudgetRow,
     CurveLine,
-    Finding,
     Headline,
-    League,
-    LeagueRow,
+    Leaderboard,
+    LeaderboardRow,
     MixTable,
     Provenance,
     Results,
     SpendRow,
+    SpendVerdict,
     TrustRow,
 )
 from .effects import EffectRow, Effects, InfluenceRow, VerdictRow, write_effects
-from .files import Written, picture, write
+from .files import picture, write
 from .plans import write_plan
 
 __all__ = [
-    "ArmPoint", "BudgetRow", "ClusterCard", "Clusters", "CurveLine", "EffectRow", "Effects", "Finding", "Headline",
-    "InfluenceRow", "League", "LeagueRow", "MixTable", "Provenance", "Results", "SpendRow", "Trait", "TrustRow",
-    "VerdictRow", "Written", "picture", "write", "write_effects", "write_plan",
+    "Advice", "ArmPoint", "BudgetRow", "ClusterCard", "Clusters", "CurveLine", "EffectRow", "Effects", "Headline",
+    "InfluenceRow", "Leaderboard", "LeaderboardRow", "MixTable", "Provenance", "Results", "SpendRow", "SpendVerdict",
+    "Trait", "TrustRow", "VerdictRow", "advise", "picture", "write", "write_effects", "write_plan",
 ]  # fmt: skip

@@ -9,7 +9,16 @@ from typing import Any
 from largesse import _check
 from largesse.report.numbers import between, count, interval, number, percent, places
 
-__all__ = ["ClusterCard", "Clusters", "Trait", "card_title", "cluster_note", "cluster_table", "response_rows", "who"]
+__all__ = [
+    "ClusterCard",
+    "Clusters",
+    "Trait",
+    "card_title",
+    "cluster_note",
+    "cluster_rows",
+    "response_rows",
+    "traits_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +29,14 @@ class Trait:
         feature: Its name.
         inside: Its mean in the cluster; a share, where the feature is a yes or no.
         everywhere: Its mean over all units.
-        apart: The difference in standard deviations of all units.
+        difference: `inside` less `everywhere`, in standard deviations of all units.
         share: Whether the feature is a yes or no.
     """
 
     feature: str
     inside: float
     everywhere: float
-    apart: float
+    difference: float
     share: bool = False
 
 
@@ -89,16 +98,16 @@ def card_title(card: ClusterCard) -> str:
     return f"Cluster {card.name}: {percent(card.share)} of the units"
 
 
-def who(card: ClusterCard) -> str:
+def traits_of(card: ClusterCard) -> str:
     """Returns in words what the units of a cluster differ in."""
-    return "; ".join(map(_said, card.traits)) if card.traits else "Much like everyone."
+    return "; ".join(map(_trait, card.traits)) if card.traits else "Much like all units."
 
 
-def _said(trait: Trait) -> str:
+def _trait(trait: Trait) -> str:
     if trait.share:
         return f"{trait.feature}: {percent(trait.inside)} (all: {percent(trait.everywhere)})"
-    apart = number(trait.apart, decimals=1, sign=True)
-    return f"{trait.feature}: {number(trait.inside)} (all: {number(trait.everywhere)}, {apart} sd)"
+    difference = number(trait.difference, decimals=1, sign=True)
+    return f"{trait.feature}: {number(trait.inside)} (all: {number(trait.everywhere)}, {difference} sd)"
 
 
 def cluster_note(clusters: Clusters, level: float) -> str:
@@ -108,7 +117,7 @@ def cluster_note(clusters: Clusters, level: float) -> str:
     chosen = "" if clusters.chosen else ", which was not chosen"
     return (
         f"{most} of {clusters.model}{chosen}. Sizes and features are those of the trial. Value and cost are means of trial rows, "
-        f"drawn to what the network says of the cluster, each with its own {percent(level)} interval."
+        f"shrunk towards the network's prediction for the cluster, each with its own {percent(level)} interval."
     )
 
 
@@ -122,18 +131,15 @@ def response_rows(clusters: Clusters, card: ClusterCard) -> Iterable[tuple[str, 
         )  # fmt: skip
 
 
-def cluster_table(clusters: Clusters, level: float) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Returns the head and the rows of all clusters in one table."""
-    head = ("Cluster", "Units", "Trial rows", "Who they are", *clusters.treatments)
-    body = []
+def cluster_rows(clusters: Clusters) -> Iterable[tuple[str, ...]]:
+    """Returns a row for each cluster: name, share of units, trial rows, traits, and value and cost of each treatment."""
     for card in clusters.cards:
-        shown, paid = _decimals(card.value), _decimals(card.cost)
+        value, cost = _decimals(card.value), _decimals(card.cost)
         cells = [
-            f"{interval(*value, decimals=shown)} for {number(cost[0], decimals=paid)}"
-            for value, cost in zip(card.value, card.cost, strict=True)
+            f"{interval(*v, decimals=value)} for {number(c[0], decimals=cost)}"
+            for v, c in zip(card.value, card.cost, strict=True)
         ]
-        body.append((card.name, percent(card.share), count(card.rows), who(card), *cells))
-    return head, body
+        yield card.name, percent(card.share), count(card.rows), traits_of(card), *cells
 
 
 def _decimals(ends: Iterable[tuple[Any, Any, Any]]) -> int:

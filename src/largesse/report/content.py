@@ -8,31 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from math import isnan, nan
 from typing import Any, Literal
 
 from largesse import _check
+from largesse.checks.finding import Finding
+from largesse.evaluate.comparison import Verdict
 from largesse.report.cluster_cards import Clusters
 
 __all__ = [
     "ArmPoint",
     "BudgetRow",
     "CurveLine",
-    "Finding",
     "Headline",
-    "League",
-    "LeagueRow",
+    "Leaderboard",
+    "LeaderboardRow",
     "MixTable",
     "Provenance",
     "Results",
     "Role",
     "SpendRow",
-    "Status",
+    "SpendVerdict",
     "TrustRow",
 ]
 
 Role = Literal["policy", "baseline", "candidate"]
-Status = Literal["ok", "warn", "fail"]
 _ROLES = ("policy", "baseline", "candidate")
 _SUM = 0.01  # shares may miss one by rounding
 
@@ -64,18 +65,6 @@ class Headline:
 
     def __post_init__(self) -> None:
         _put(self, summary=tuple(self.summary))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One check of the data: its name, ``"ok"``, ``"warn"`` or ``"fail"``, and a sentence."""
-
-    name: str
-    status: Status
-    sentence: str
-
-    def __post_init__(self) -> None:
-        _check.choice("status", self.status, ("ok", "warn", "fail"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,19 +145,17 @@ class BudgetRow:
         _check.choice("role", self.role, _ROLES)
 
     @property
-    def verdict(self) -> str:
-        """``"better"``, ``"worse"``, ``"no clear difference"``, ``"reference"`` or ``"out of reach"``."""
+    def verdict(self) -> Verdict:
+        """The policy against the reference."""
         if isnan(self.value) or isnan(self.difference or 0.0):  # its own, or the reference's
-            return "out of reach"
+            return Verdict.OUT_OF_REACH
         if self.difference is None:
-            return "reference"
-        if self.difference_low > 0:
-            return "better"
-        return "worse" if self.difference_high < 0 else "no clear difference"
+            return Verdict.REFERENCE
+        return Verdict.of(self.difference_low, self.difference_high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeagueRow:
+class LeaderboardRow:
     """One candidate model: its score on validation rows, the interval, and the seconds it took to learn."""
 
     name: str
@@ -181,10 +168,10 @@ class LeagueRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class League:
+class Leaderboard:
     """The candidates, best first; what the score is; and why one was chosen."""
 
-    rows: tuple[LeagueRow, ...]
+    rows: tuple[LeaderboardRow, ...]
     score: str
     reason: str = ""
 
@@ -227,9 +214,18 @@ class MixTable:
                 )
 
 
+class SpendVerdict(StrEnum):
+    """Realised spend against the budget, by its interval."""
+
+    ON_BUDGET = "on budget"
+    OVER_BUDGET = "over budget"
+    UNDER_BUDGET = "under budget"
+    OUT_OF_REACH = "out of reach"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendRow:
-    """Spend per head at one budget: what the plan said and what the held-out rows show.
+    """Spend per unit at one budget: what was planned and what the held-out rows show.
 
     Attributes:
         budget: Money per head that may be spent.
@@ -250,13 +246,13 @@ class SpendRow:
     high: float = nan
 
     @property
-    def verdict(self) -> str:
-        """``"on budget"``, ``"over budget"``, ``"under budget"`` or ``"out of reach"``."""
+    def verdict(self) -> SpendVerdict:
+        """The realised spend against the budget."""
         if isnan(self.realised):
-            return "out of reach"
+            return SpendVerdict.OUT_OF_REACH
         if self.low > self.budget:
-            return "over budget"
-        return "under budget" if self.high < self.budget else "on budget"
+            return SpendVerdict.OVER_BUDGET
+        return SpendVerdict.UNDER_BUDGET if self.high < self.budget else SpendVerdict.ON_BUDGET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,27 +262,28 @@ class TrustRow:
     Attributes:
         treatment: Its name.
         rows: Rows of the log with it.
-        worth: Rows of a trial that they are worth, once weighted to stand for everyone.
-        gap: Mean value in the log less that in the trial.
-        gap_low: Lower end of its interval.
-        gap_high: Upper end.
-        left: Mean value that a model of the log alone promises the units of the trial, less what they brought.
-        left_low: Lower end of its interval.
-        left_high: Upper end.
-        gate: How far a bi-level model follows its teacher where the log is silent, mean over units, 0 to 1.
+        effective_rows: Rows of a trial that they count for, once weighted to represent everyone.
+        raw_bias: Mean value in the log less that in the trial.
+        raw_bias_low: Lower end of its interval.
+        raw_bias_high: Upper end.
+        residual_bias: Mean value that a model of the log alone predicts for the units of the trial, less what was observed.
+        residual_bias_low: Lower end of its interval.
+        residual_bias_high: Upper end.
+        gate: How much of its teacher's prediction a bi-level model uses for treatments that were not given; mean over
+            units, 0 to 1.
         gate_low: 5 % of the units are below this.
         gate_high: 5 % of the units are above this.
     """
 
     treatment: str
     rows: int
-    worth: float = nan
-    gap: float = nan
-    gap_low: float = nan
-    gap_high: float = nan
-    left: float = nan
-    left_low: float = nan
-    left_high: float = nan
+    effective_rows: float = nan
+    raw_bias: float = nan
+    raw_bias_low: float = nan
+    raw_bias_high: float = nan
+    residual_bias: float = nan
+    residual_bias_low: float = nan
+    residual_bias_high: float = nan
     gate: float = nan
     gate_low: float = nan
     gate_high: float = nan
@@ -337,7 +334,7 @@ class Results:
         curves: The cost curves; the policy to ship has the role ``"policy"``.
         arms: Everyone gets one treatment; no one gets anything.
         budgets: Values at budgets, in the order to print them.
-        league: The candidates on validation rows.
+        leaderboard: The candidates on validation rows.
         trust: How far the log of the past policy can be trusted, one row per treatment.
         mix: Who gets what by budget.
         feature_mixes: Who gets what by group of a feature, at one budget.
@@ -357,7 +354,7 @@ class Results:
     curves: tuple[CurveLine, ...] = ()
     arms: tuple[ArmPoint, ...] = ()
     budgets: tuple[BudgetRow, ...] = ()
-    league: League | None = None
+    leaderboard: Leaderboard | None = None
     trust: tuple[TrustRow, ...] = ()
     mix: MixTable | None = None
     feature_mixes: tuple[MixTable, ...] = ()
@@ -394,6 +391,6 @@ class Results:
         return tuple(dict.fromkeys(row.budget_label for row in self.budgets))
 
     @property
-    def verdicts(self) -> tuple[str, ...]:
+    def verdicts(self) -> tuple[Verdict, ...]:
         """The verdict on the policy to ship at each budget."""
         return tuple(row.verdict for row in self.budgets if row.policy == self.policy)

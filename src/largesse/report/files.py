@@ -2,51 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from largesse._files import atomic_bytes
-from largesse.report import pictures
-from largesse.report.content import Results
+from largesse._files import PathLike, atomic_bytes
+from largesse.report.blocks import Section
+from largesse.report.content import Headline, Results
 from largesse.report.markdown import markdown
-from largesse.report.page import page
+from largesse.report.page import document
+from largesse.report.sections import sections
 
-__all__ = ["Written", "picture", "write"]
-
-
-class Written(NamedTuple):
-    """The files of a report; None where there was nothing to draw."""
-
-    html: Path
-    summary: Path
-    cost_curve: Path | None
-    value_at_budgets: Path | None
-    mix: Path | None
+__all__ = ["picture", "write", "write_report"]
 
 
-def write(results: Results, folder: str | Path) -> Written:
-    """Writes report.html, summary.md and the pictures into a folder (made if it is missing), and returns their paths.
+def write(results: Results, folder: PathLike) -> dict[str, Path]:
+    """Writes report.html, summary.md and the pictures into a folder, which is made if it is missing.
 
     A picture of an earlier report that this one does not have is removed.
+
+    Returns:
+        File name → path of every file that was written.
+
+    Raises:
+        StoreError: A file cannot be written.
     """
-    folder = Path(folder)
+    from largesse.report import pictures
+
     drawn = {
         "cost_curve.png": pictures.cost_curve_png(results) if results.curves or results.arms else None,
         "value_at_budgets.png": pictures.budgets_png(results) if results.budgets else None,
         "mix.png": pictures.mix_png(results.mix) if results.mix else None,
     }
-    titles = dict(zip(drawn, ("Cost curve", "Value at budgets", "Who gets what"), strict=True))
-    summary = markdown(results, [(titles[name], name) for name, data in drawn.items() if data])
-    files = {"report.html": page(results).encode(), "summary.md": summary.encode(), **drawn}
-    folder.mkdir(parents=True, exist_ok=True)
-    paths: list[Path | None] = []
-    for name, data in files.items():
-        if data is None:
-            (folder / name).unlink(missing_ok=True)
-        paths.append(None if data is None else atomic_bytes(folder / name, data))
-    return Written(*paths)  # type: ignore[arg-type]  # the first two are always written
+    return write_report(results.headline, sections(results), drawn, folder)
 
 
-def picture(results: Results, path: str | Path) -> Path:
+def write_report(
+    headline: Headline, parts: Sequence[Section], pictures: Mapping[str, bytes | None], folder: PathLike
+) -> dict[str, Path]:
+    """Writes a report of any kind: report.html, summary.md and pictures.
+
+    Args:
+        headline: The first paragraph.
+        parts: The sections.
+        pictures: File name → picture; None: there is none, and an older one is removed.
+        folder: Made if it is missing.
+    """
+    place = Path(folder)
+    drawn = {name: data for name, data in pictures.items() if data}
+    files = {
+        "report.html": document(headline, parts).encode(), "summary.md": markdown(headline, parts, drawn).encode(), **drawn
+    }  # fmt: skip
+    place.mkdir(parents=True, exist_ok=True)
+    for name in set(pictures) - set(drawn):
+        (place / name).unlink(missing_ok=True)
+    return {name: atomic_bytes(place / name, data) for name, data in files.items()}
+
+
+def picture(results: Results, path: PathLike) -> Path:
     """Writes the cost curve as a PNG, readable 800 pixels wide, and returns its path."""
+    from largesse.report import pictures
+
     return atomic_bytes(Path(path), pictures.cost_curve_png(results))

@@ -32,7 +32,7 @@ class EffectRow:
         lift_low: Lower end of its interval.
         lift_high: Upper end.
         p_value: Raised for the number of arms and metrics.
-        error: Standard error as a share of that of the difference in means.
+        relative_error: Standard error as a share of that of the difference in means.
         reading: Whether this is the estimate to read.
     """
 
@@ -46,7 +46,7 @@ class EffectRow:
     lift_low: float = nan
     lift_high: float = nan
     p_value: float = nan
-    error: float = nan
+    relative_error: float = nan
     reading: bool = False
 
     @property

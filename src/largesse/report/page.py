@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
-from plotly.offline import get_plotlyjs
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from largesse.report.blocks import Badge, Block, Cards, Chart, Section, Where
 from largesse.report.content import Headline, Results
-from largesse.report.html import Safe, join, raw, tag
-from largesse.report.sections import Section, sections
+from largesse.report.sections import sections
 
 __all__ = ["document", "page"]
 
@@ -22,45 +26,45 @@ def page(results: Results) -> str:
     return document(results.headline, sections(results))
 
 
-def document(words: Headline, parts: list[Section]) -> str:
+def document(headline: Headline, parts: Sequence[Section]) -> str:
     """Returns a page of sections under a headline."""
-    plots = any("data-figure" in body for _, _, body in parts)
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", words.title),
-        tag("style", _asset("report.css")),
-    )
-    without = "The charts need JavaScript. The tables and the pictures beside this page hold the same numbers."
-    scripts = [tag("script", raw(get_plotlyjs())), tag("script", _asset("report.js"))] if plots else []
-    note = tag("noscript", tag("p", without)) if plots else Safe()
-    body = tag("body", tag("main", _top(words), note, _contents(parts), *map(_section, parts)), *scripts)
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    plots = any(_has_chart(block) for part in parts for block in part.blocks)
+    return _templates().get_template("page.html").render(
+        headline=headline, sections=parts, policy=_POLICY, style=_asset("report.css"),
+        scripts=[_plotly(), _asset("report.js")] if plots else [],
+    )  # fmt: skip
+
+
+def _has_chart(block: Block) -> bool:
+    inner = [b for card in block.cards for b in card.blocks] if isinstance(block, Cards) else []
+    return isinstance(block, Chart) or any(map(_has_chart, inner))
 
 
 @cache
-def _asset(name: str) -> Safe:
-    return raw(resources.files("largesse.report").joinpath(name).read_text("utf-8"))
+def _templates() -> Environment:
+    found = Environment(
+        loader=PackageLoader("largesse.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    found.filters["figure"] = _figure
+    found.tests["badge"] = lambda cell: isinstance(cell, Badge)
+    found.tests["on_page"] = lambda block: block.where is not Where.TEXT
+    return found
 
 
-def _top(words: Headline) -> Safe:
-    action = tag("p", tag("b", "What to do: "), words.action, class_="action") if words.action else Safe()
-    more = tag("p", " ".join(words.summary)) if words.summary else Safe()
-    return tag(
-        "header",
-        tag("h1", words.title),
-        tag("div", tag("p", words.sentence, class_="lead"), more, action, class_="headline"),
-    )
+def _figure(chart: Chart) -> dict[str, Any]:
+    """Returns a chart as plain JSON values."""
+    figure: dict[str, Any] = json.loads(chart.figure().to_json(engine="json"))
+    return figure
 
 
-def _contents(parts: list[Section]) -> Safe:
-    links = [tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title, _ in parts]
-    return tag("nav", tag("ol", *links), aria_label="Contents") if parts else Safe()
+@cache
+def _asset(name: str) -> Markup:
+    return Markup(resources.files("largesse.report").joinpath(name).read_text("utf-8"))  # our own file
 
 
-def _section(part: Section) -> Safe:
-    anchor, title, body = part
-    return tag("section", tag("h2", title), join([body]), id=anchor)
+@cache
+def _plotly() -> Markup:
+    from plotly.offline import get_plotlyjs
+
+    return Markup(get_plotlyjs())

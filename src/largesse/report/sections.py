@@ -1,242 +1,247 @@
-"""The sections of the page, one function each; a section without content is empty."""
+"""The sections of the report of a run, one function each; a section without blocks is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isnan
+from typing import Any
 
-from largesse.report import charts
-from largesse.report.cluster_cards import card_title, cluster_note, response_rows, who
-from largesse.report.content import BudgetRow, MixTable, Results
-from largesse.report.html import Safe, join, tag
-from largesse.report.numbers import between, duration, number, percent, places
-from largesse.report.parts import Section, cautions_body, findings_body, made_body
-from largesse.report.parts import badge as _badge
-from largesse.report.parts import plot as _plot
-from largesse.report.parts import table as _table
-from largesse.report.parts import words as _words
+from largesse.checks.finding import Finding, Grade
+from largesse.report.blocks import (
+    Block,
+    Bullets,
+    Card,
+    Cards,
+    Chart,
+    Code,
+    Column,
+    Facts,
+    Key,
+    Row,
+    Section,
+    Table,
+    Text,
+    Where,
+)
+from largesse.report.cluster_cards import Clusters, card_title, cluster_note, response_rows, traits_of
+from largesse.report.content import MixTable, Provenance, Results
+from largesse.report.numbers import count, duration, percent
 from largesse.report.style import treatment_colours
-from largesse.report.trust import TRUST_NOTE, trust_table
+from largesse.report.table import (
+    budget_table,
+    cluster_table,
+    finding_table,
+    leaderboard_table,
+    mix_table,
+    spend_table,
+    trust_table,
+)
 
-__all__ = ["Section", "sections"]
+__all__ = ["closing", "kept", "sections", "soundness_blocks"]
 
 
 def sections(results: Results) -> list[Section]:
     """Returns the sections that have something to say, in reading order."""
-    parts = (
-        ("data", "Is the data sound?", lambda r: findings_body(r.findings)),
-        ("curve", "What each amount of money buys", _curve),
-        ("budgets", "Value at budgets", _budgets),
-        ("league", "Which model, and why", _league),
-        ("trust", "How far the log can be trusted", _trust),
-        ("mix", "Who gets what", _mix),
-        ("clusters", "The clusters", _clusters),
-        ("spend", "Planned and realised spend", _spend),
-        ("made", "How it was made", lambda r: made_body(r.provenance)),
-        ("cautions", "What to mind", lambda r: cautions_body(r.cautions)),
-    )
-    found = [(anchor, title, body(results)) for anchor, title, body in parts]
-    return [section for section in found if section[2]]
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _curve(results: Results) -> Safe:
-    if not (results.curves or results.arms):
-        return Safe()
-    what = f"{results.value_label} against {results.money_label}"
-    caption = (
-        "How to read it: further up is worth more, further left is cheaper. Follow the thick line from left to right "
-        f"to see what more money buys; the shaded band is its {percent(results.level)} interval at each amount. "
-        f"Grey marks show what happens when everyone gets the same treatment, with {percent(results.level)} intervals. "
-        + ("Dotted verticals are the budgets of the next section. " if results.budgets else "")
-        + "Lines whose bands overlap may still differ: the paired differences at budgets decide."
-    )
-    return _plot("curve", charts.cost_chart(results), f"Cost curve: {what}", caption)
-
-
-def _budgets(results: Results) -> Safe:
-    rows = results.budgets
-    if not rows:
-        return Safe()
-    caption = (
-        f"How to read it: dots are estimates on held-out rows, bars their {percent(results.level)} intervals. "
-        f"On the right, a bar wholly to the right of zero means better than the {results.reference}, and a bar that "
-        "crosses zero means that these rows cannot tell them apart."
-    )
-    chart = _plot("budgets", charts.budget_chart(results), f"{results.value_label} at each budget", caption)
-    level = f"{percent(results.level)} interval"
-    head = ("Policy", _capital(results.value_label), level, f"Against {results.reference}", level, "Verdict")
-    shown = places((row.high - row.low) / 2 for row in rows)
-    apart = places((row.difference_high - row.difference_low) / 2 for row in rows)
-    groups = [
-        [
-            _budget_head(label, results),
-            *(_budget_row(row, shown, apart, results) for row in rows if row.budget_label == label),
-        ]
-        for label in results.budget_labels
-    ]
-    return join([chart, _table(head, *groups, text=(0, 5))])
-
-
-def _budget_head(label: str, results: Results) -> Safe:
-    budget = next(row.budget for row in results.budgets if row.budget_label == label)
-    money = tag("span", f"  {number(budget)} {results.money_label}", class_="quiet")
-    return tag("tr", tag("th", tag("b", label), money, scope="rowgroup", colspan="6", class_="text"), class_="group")
-
-
-def _budget_row(row: BudgetRow, shown: int, apart: int, results: Results) -> Safe:
-    known = row.difference is not None and not isnan(row.value)
-    difference = number(row.difference or 0.0, decimals=apart, sign=True) if known else "–"
-    ends = between(row.difference_low, row.difference_high, decimals=apart, sign=True) if known else "–"
-    return tag(
-        "tr",
-        tag("th", row.policy, scope="row", class_="text"),
-        tag("td", number(row.value, decimals=shown)),
-        tag("td", between(row.low, row.high, decimals=shown), class_="quiet"),
-        tag("td", difference),
-        tag("td", ends, class_="quiet"),
-        _words(_badge(row.verdict)),
-        class_="ours" if row.policy == results.policy else None,
-    )
-
-
-def _league(results: Results) -> Safe:
-    league = results.league
-    if league is None or not league.rows:
-        return Safe()
-    shown = places((row.high - row.low) / 2 for row in league.rows)
-    notes = any(row.note for row in league.rows)
-    body = [
-        tag(
-            "tr",
-            tag("th", row.name, scope="row", class_="text"),
-            tag("td", number(row.score, decimals=shown)),
-            tag("td", between(row.low, row.high, decimals=shown), class_="quiet"),
-            tag("td", duration(row.seconds)),
-            _words(tag("span", "chosen", class_="badge good") if row.chosen else ""),
-            *([_words(row.note)] if notes else []),
-            class_="ours" if row.chosen else None,
+    return kept(
+        (
+            Section("data", "Is the data sound?", soundness_blocks(results.findings)),
+            Section("curve", "What each budget buys", _curve(results)),
+            Section("budgets", "Value at budgets", _budgets(results)),
+            Section("models", "Which model, and why", _leaderboard(results)),
+            Section("trust", "How far the log can be trusted", _trust(results)),
+            Section("mix", "Who gets what", _mix(results)),
+            Section("clusters", "The clusters", _clusters(results)),
+            Section("spend", "Planned and realised spend", _spend(results)),
+            *closing(results.provenance, results.cautions),
         )
-        for row in league.rows
-    ]
-    head = (
-        "Model",
-        _capital(league.score),
-        f"{percent(results.level)} interval",
-        "Time to learn",
-        "",
-        *(["Note"] if notes else []),
     )
-    reason = tag("p", league.reason) if league.reason else Safe()
-    note = tag(
-        "p",
-        "Scores are from validation rows: they chose the model, so they flatter it. The rows of the sections "
-        "above were not used to choose.",
-        class_="note",
+
+
+def kept(parts: Iterable[Section]) -> list[Section]:
+    """Returns the sections that have blocks."""
+    return [part for part in parts if part.blocks]
+
+
+def soundness_blocks(findings: Sequence[Finding]) -> list[Block]:
+    """Returns whether the data is sound, in a sentence, and every check."""
+    if not findings:
+        return []
+    failed, doubtful = ([f.name for f in findings if f.status is s] for s in (Grade.FAIL, Grade.WARN))
+    if failed:
+        answer = f"Not yet. Explain {_and(failed)} before you rely on any number below."
+    elif doubtful:
+        answer = f"Yes, but look at {_and(doubtful)}."
+    else:
+        answer = f"Yes. All {len(findings)} checks passed." if len(findings) > 1 else "Yes. The check passed."
+    return [Text(answer), finding_table(findings)]
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def closing(made: Provenance | None, cautions: Sequence[str]) -> tuple[Section, Section]:
+    """Returns the sections that end every report: how it was made, and its limitations."""
+    return (
+        Section("made", "How it was made", [] if made is None else _made(made)),
+        Section("cautions", "Limitations", [Bullets(tuple(cautions))] if cautions else []),
     )
-    return join([reason, _table(head, body, text=(0, 4, 5)), note])
 
 
-def _trust(results: Results) -> Safe:
-    if not results.trust:
-        return Safe()
-    head, rows = trust_table(results)
-    body = [
-        tag("tr", tag("th", row[0], scope="row", class_="text"), *(tag("td", cell) for cell in row[1:])) for row in rows
+def _made(made: Provenance) -> list[Block]:
+    facts = (
+        ("Model", made.model), ("Outcome", made.outcome), ("Made", made.made),
+        ("Rows", ", ".join(f"{count(n)} {what}" for what, n in made.rows)),
+        ("Run time", "" if isnan(made.seconds) else duration(made.seconds)),
+        ("Seed", "" if made.seed is None else str(made.seed)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in made.versions)),
+    )  # fmt: skip
+    known = Facts(tuple(fact for fact in facts if fact[1]))
+    return [known, Code("Configuration", made.config)] if made.config else [known]
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _chart(draw: Callable[[Any], Any]) -> Callable[[], Any]:
+    """Returns what makes a figure: `draw` is given the module of the charts, so that Plotly is loaded for pages only."""
+
+    def make() -> Any:
+        from largesse.report import charts
+
+        return draw(charts)
+
+    return make
+
+
+def _curve(results: Results) -> list[Block]:
+    if not (results.curves or results.arms):
+        return []
+    level = percent(results.level)
+    caption = (
+        "How to read it: higher is more valuable, further left is cheaper. The thick line shows what more budget buys; the "
+        f"band is its {level} interval at each budget. Grey marks: everyone gets the same treatment, with {level} intervals. "
+        + ("Dotted lines are the budgets of the next section. " if results.budgets else "")
+        + "Lines whose bands overlap may still differ: the paired differences of the next section decide."
+    )
+    what = f"Cost curve: {results.value_label} against {results.money_label}"
+    return [
+        Chart(name="curve", label=what, figure=_chart(lambda c: c.cost_chart(results)), caption=caption, title="Cost curve",
+              picture="cost_curve.png")
+    ]  # fmt: skip
+
+
+def _budgets(results: Results) -> list[Block]:
+    if not results.budgets:
+        return []
+    caption = (
+        f"How to read it: dots are estimates on held-out rows, bars their {percent(results.level)} intervals. On the right, a "
+        f"bar wholly right of zero means better than the {results.reference}; a bar that crosses zero means that these rows "
+        "do not show which is better."
+    )
+    chart = Chart(
+        name="budgets", label=f"{results.value_label} at each budget", figure=_chart(lambda c: c.budget_chart(results)),
+        caption=caption, title="Value at budgets", picture="value_at_budgets.png",
+    )  # fmt: skip
+    table = budget_table(
+        results.budgets, value=_capital(results.value_label), money=results.money_label, level=results.level,
+        reference=results.reference, ours=results.policy,
+    )  # fmt: skip
+    return [chart, table]
+
+
+def _leaderboard(results: Results) -> list[Block]:
+    board = results.leaderboard
+    if board is None or not board.rows:
+        return []
+    note = "Scores are from the validation rows that chose the model, so they are optimistic. The sections above use other rows."
+    return [
+        *([Text(board.reason)] if board.reason else []),
+        leaderboard_table(board, results.level),
+        Text(note, quiet=True),
     ]
-    return join([_table(head, body), tag("p", TRUST_NOTE, class_="note")])
 
 
-def _mix(results: Results) -> Safe:
+_TRUST = (
+    "Effective sample size: rows of a trial that the rows of the log would count for once weighted to represent everyone. Raw "
+    "bias: difference of the means without features. Residual bias: what a model of the log alone predicts for the units of the "
+    "trial, less what was observed; features do not explain it. A bias that all treatments share changes no decision. Gate: how "
+    "much of its teacher's prediction the bi-level model uses for treatments that were not given; mean over units, and the range "
+    "of nine units in ten."
+)
+
+
+def _trust(results: Results) -> list[Block]:
+    return [trust_table(results.trust, results.level), Text(_TRUST, quiet=True)] if results.trust else []
+
+
+def _mix(results: Results) -> list[Block]:
     tables = ([results.mix] if results.mix else []) + list(results.feature_mixes)
     if not tables:
-        return Safe()
-    parts = [_key(tables[0].treatments)]
+        return []
+    blocks: list[Block] = [_key(tables[0])]
     if results.mix:
-        caption = results.mix.caption or "How to read it: each bar is everyone at one budget, cut by what they get."
-        parts.append(_plot("mix", charts.mix_chart(results.mix), f"Who gets what by {results.mix.title}", caption))
-        parts.append(_numbers(results.mix))
+        blocks += [_mix_chart(results.mix, "mix", picture="mix.png"), mix_table(results.mix)]
     cards = []
     for k, table in enumerate(results.feature_mixes):
-        key = _key(table.treatments) if table.treatments != tables[0].treatments else Safe()
-        plot = _plot(f"feature-{k}", charts.mix_chart(table), f"Who gets what by {table.title}", table.caption)
-        cards.append(tag("div", tag("h3", f"By {table.title}"), key, plot, _numbers(table), class_="card"))
-    return join([*parts, tag("div", *cards, class_="cards") if cards else Safe()])
+        key = [_key(table)] if table.treatments != tables[0].treatments else []
+        cards.append(Card(f"By {table.title}", (*key, _mix_chart(table, f"feature-{k}"), mix_table(table))))
+    return [*blocks, Cards(tuple(cards))] if cards else blocks
 
 
-def _key(treatments: Sequence[str]) -> Safe:
-    items = [
-        tag("li", tag("span", class_="swatch", style=f"background:{colour}"), name)
-        for name, colour in zip(treatments, treatment_colours(len(treatments)), strict=True)
-    ]
-    return tag("ul", *items, class_="key")
+def _mix_chart(table: MixTable, name: str, picture: str = "") -> Chart:
+    caption = table.caption or (
+        "How to read it: each bar is everyone at one budget, cut by treatment." if picture else ""
+    )
+    return Chart(
+        name=name, label=f"Who gets what by {table.title}", figure=_chart(lambda c: c.mix_chart(table)), caption=caption,
+        title="Who gets what", picture=picture,
+    )  # fmt: skip
 
 
-def _numbers(table: MixTable) -> Safe:
-    rows = [
-        tag(
-            "tr",
-            tag("th", label, scope="row", class_="text"),
-            *(tag("td", percent(share, decimals=1)) for share in row),
-        )
-        for label, row in zip(table.labels, table.shares, strict=True)
-    ]
-    inner = _table((table.title, *table.treatments), rows)
-    return tag("details", tag("summary", "The numbers"), inner)
+def _key(table: MixTable) -> Key:
+    return Key(tuple(zip(table.treatments, treatment_colours(len(table.treatments)), strict=True)))
 
 
-def _clusters(results: Results) -> Safe:
+def _clusters(results: Results) -> list[Block]:
     found = results.clusters
     if found is None:
-        return Safe()
-    level = f"{percent(results.level)} interval"
-    head = ("Treatment", _capital(results.value_label), level, _capital(results.money_label), level)
-    cards = []
-    for k, card in enumerate(found.cards):
-        title = card_title(card)
-        plot = _plot(f"cluster-{k}", charts.cluster_chart(found, card), f"{title}: {results.value_label} by treatment")
-        rows = [
-            tag("tr", tag("th", name, scope="row", class_="text"), *(tag("td", cell) for cell in cells))
-            for name, *cells in response_rows(found, card)
-        ]
-        numbers = tag("details", tag("summary", "The numbers"), _table(head, rows))
-        cards.append(tag("div", tag("h3", title), tag("p", who(card)), plot, numbers, class_="card"))
-    return join([tag("p", cluster_note(found, results.level), class_="note"), tag("div", *cards, class_="cards")])
-
-
-def _spend(results: Results) -> Safe:
-    rows = results.spend
-    if not rows:
-        return Safe()
-    caption = (
-        "How to read it: the grey rule is the budget. The realised bar should cover it. The price curve was calibrated "
-        "on trial rows; the model's own plan shows how far its costs could be trusted without that."
-    )
-    chart = _plot("spend", charts.spend_chart(results), "Spend as a share of the budget", caption)
-    shown = places((row.high - row.low) / 2 for row in rows)
+        return []
+    ends = f"{percent(results.level)} interval"
     head = (
-        "Budget",
-        results.money_label,
-        "Planned by the model",
-        "Planned by the price curve",
-        "Realised",
-        f"{percent(results.level)} interval",
-        "Verdict",
-    )
-    body = [
-        tag(
-            "tr",
-            tag("th", row.budget_label, scope="row", class_="text"),
-            *(
-                tag("td", number(x, decimals=shown))
-                for x in (row.budget, row.planned_by_model, row.planned_by_curve, row.realised)
-            ),
-            tag("td", between(row.low, row.high, decimals=shown), class_="quiet"),
-            _words(_badge(row.verdict)),
-        )
-        for row in rows
+        Column("Treatment", words=True), Column(_capital(results.value_label)), Column(ends, quiet=True),
+        Column(_capital(results.money_label)), Column(ends, quiet=True),
+    )  # fmt: skip
+    cards = [_cluster_card(found, k, head, results.value_label) for k in range(len(found.cards))]
+    return [
+        Text(cluster_note(found, results.level), quiet=True),
+        Cards(tuple(cards)),
+        cluster_table(found, results.level),
     ]
-    return join([chart, _table(head, body, text=(0, 6))])
+
+
+def _cluster_card(found: Clusters, k: int, head: tuple[Column, ...], value: str) -> Card:
+    card = found.cards[k]
+    title = card_title(card)
+    chart = Chart(
+        name=f"cluster-{k}",
+        label=f"{title}: {value} by treatment",
+        figure=_chart(lambda c: c.cluster_chart(found, card)),
+    )
+    numbers = Table(columns=head, rows=tuple(map(Row, response_rows(found, card))), folded=True)
+    return Card(title, (Text(traits_of(card)), chart, numbers))
+
+
+def _spend(results: Results) -> list[Block]:
+    if not results.spend:
+        return []
+    caption = (
+        "How to read it: the grey line is the budget. The bar of the realised spend should cover it. The price curve was "
+        "calibrated on trial rows; the model's own plan shows how far its costs are off without that."
+    )
+    chart = Chart(
+        name="spend", label="Spend as a share of the budget", figure=_chart(lambda c: c.spend_chart(results)),
+        caption=caption, where=Where.PAGE,
+    )  # fmt: skip
+    return [chart, spend_table(results)]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.errors import MissingDependency, SchemaError, StoreError
+from largesse.result import Brief
 
 __all__ = ["FORMAT", "MODEL", "TABLE", "Served"]
 
@@ -27,8 +28,8 @@ MODEL, TABLE = "model.onnx", "table.json"
 _CHUNK = 1024  # units scored at once: stays in cache
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Served:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Served(Brief):
     """A classifier and its table of treatments. Safe to share between threads.
 
     Attributes:

@@ -13,6 +13,7 @@ from largesse import _check
 from largesse._random import Seed, child, generator
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.result import Brief
 from largesse.simulate.population import Population
 from largesse.simulate.responses import Appetite, Baskets, Conversions, Orders, Response
 from largesse.simulate.surface import Surface
@@ -92,8 +93,8 @@ class Targeting:
         return knobs.overlap * self.shares + (1 - knobs.overlap) * p
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class World:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class World(Brief):
     """A population, its response to every treatment, and a past policy. Immutable; every draw is keyed by its seed.
 
     Attributes:

@@ -17,7 +17,7 @@ __all__ = ["clusters", "traits"]
 
 _ROWS = 200_000  # more tell nothing new
 _CARDS, _TRAITS = 12, 4
-_APART = 0.2  # standard deviations: less is no difference to speak of
+_LEAST = 0.2  # standard deviations: a smaller difference is not shown
 _Z = normal_quantile(0.975)
 Table = NDArray[np.float64]
 
@@ -37,12 +37,12 @@ def clusters(rct: Logs, models: dict[str, Model], chosen: str) -> Clusters | Non
     some = sample(rct, _ROWS, seed=0)
     of = model.clusters(some.x)
     size = np.bincount(of, some.weights, model.n_clusters)
-    cells, apart = model.cells_of(size), traits(some, of, model.n_clusters)
+    cells, shown = model.cells_of(size), traits(some, of, model.n_clusters)
     rows = np.bincount(model.clusters(rct.x), minlength=model.n_clusters) if some is not rct else np.bincount(of)
     largest = np.argsort(-size, kind="stable")[:_CARDS]
     cards = [
         ClusterCard(
-            name=str(k), share=float(size[k] / size.sum()), rows=int(rows[k]), traits=apart[k],
+            name=str(k), share=float(size[k] / size.sum()), rows=int(rows[k]), traits=shown[k],
             value=_ends(cells.value[k], cells.error[k, :, 0, 0]), cost=_ends(cells.cost[k], cells.error[k, :, 1, 1]),
         )
         for k in largest.tolist() if size[k] > 0
@@ -74,14 +74,14 @@ def traits(logs: Logs, of: NDArray[np.int64], k: int) -> tuple[tuple[Trait, ...]
     inside = np.column_stack([np.bincount(of, w * column, k) / size for column in logs.x.T])  # (K, d)
     mean = np.average(logs.x.astype(np.float64), axis=0, weights=w)
     sd = np.sqrt(np.average((logs.x - mean) ** 2, axis=0, weights=w))
-    apart = np.divide(inside - mean, sd, out=np.zeros_like(inside), where=sd > 1e-9 * np.abs(mean))
+    difference = np.divide(inside - mean, sd, out=np.zeros_like(inside), where=sd > 1e-9 * np.abs(mean))
     yes_no = np.array([bool(np.isin(column, (0.0, 1.0)).all()) for column in logs.x.T])
-    order = np.argsort(-np.abs(apart), axis=1, kind="stable")[:, :_TRAITS]
+    order = np.argsort(-np.abs(difference), axis=1, kind="stable")[:, :_TRAITS]
     return tuple(
         tuple(
-            Trait(feature=logs.features[f], inside=float(inside[c, f]), everywhere=float(mean[f]), apart=float(apart[c, f]),
-                  share=bool(yes_no[f]))
-            for f in order[c].tolist() if abs(apart[c, f]) >= _APART
+            Trait(feature=logs.features[f], inside=float(inside[c, f]), everywhere=float(mean[f]),
+                  difference=float(difference[c, f]), share=bool(yes_no[f]))
+            for f in order[c].tolist() if abs(difference[c, f]) >= _LEAST
         )
         for c in range(k)
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,17 @@ from largesse.evaluate.comparison import (
     Bootstrap,
     Comparison,
     EffectShare,
+    Verdict,
     compare,
     effect_share,
 )
 from largesse.logs import Logs
 from largesse.models.base import Model
+from largesse.report.advice import advise
 from largesse.report.numbers import percent
+from largesse.report.table import comparison_rows
 
-__all__ = ["Evidence", "evidence", "results"]
+__all__ = ["Evidence", "Proven", "evidence", "headline_verdict", "results"]
 
 _CURVE = 25  # budgets along the drawn curve
 _GROUPS, _FEATURES = 4, 4
@@ -76,90 +79,99 @@ def _realised(proof: Proof, task: Task) -> NDArray[np.float64]:
     return np.column_stack([paid.sum(1) / logs.total_weight, interval(draws, 0.95)])
 
 
-def results(
-    config: Config,
-    sound: Soundness,
-    proof: Proof,
-    found: Evidence,
-    final: Learned,
-    task: Task,
-    about: report.Provenance,
-    trust: tuple[report.TrustRow, ...] = (),
-    groups: report.Clusters | None = None,
-) -> report.Results:
+class Proven(NamedTuple):
+    """Everything that a fit found.
+
+    Attributes:
+        sound: The checks of the data.
+        proof: The proof rows with the policy's decisions.
+        evidence: What they show.
+        final: The models learned from all rows.
+        about: How it was made.
+        trust: How far the log of the past policy can be trusted, one row per treatment.
+        clusters: The clusters of a candidate that has any.
+    """
+
+    sound: Soundness
+    proof: Proof
+    evidence: Evidence
+    final: Learned
+    about: report.Provenance
+    trust: tuple[report.TrustRow, ...] = ()
+    clusters: report.Clusters | None = None
+
+
+def results(config: Config, task: Task, found: Proven) -> report.Results:
     """Returns everything the report shows."""
+    proof, evidence = found.proof, found.evidence
     names = [n for n in proof.menus if n != POLICY and set(proof.chosen) != {n}]  # one that always won is the policy
     labels = list(task.labels)
-    roles = {
-        POLICY: "policy",
-        BEST_MIX: "baseline",
-        NO_ONE: "baseline",
-        RANDOM_MIX: "baseline",
-        **dict.fromkeys(set(proof.menus) - {POLICY}, "candidate"),
-    }
+    roles = {POLICY: "policy", BEST_MIX: "baseline", NO_ONE: "baseline", RANDOM_MIX: "baseline"}
+    candidates = dict.fromkeys(names, "candidate")
     return report.Results(
-        headline=_headline(config, sound, proof, found, task, final),
+        headline=_headline(config, task, found),
         value_unit=config.report.value_unit, money_unit=config.report.money_unit, head=config.report.head,
-        findings=tuple(report.Finding(name=f.name, status=f.status, sentence=f.verdict) for f in sound),
-        curves=tuple(_line(found.line, name, roles[name]) for name in (POLICY, BEST_MIX, *names)),
+        findings=tuple(found.sound),
+        curves=tuple(_line(evidence.line, name, (roles | candidates)[name]) for name in (POLICY, BEST_MIX, *names)),
         arms=tuple(
             report.ArmPoint(name=a.name, cost=a.cost, value=a.value, low=a.value_low, high=a.value_high, control=j == 0)
-            for j, a in enumerate(found.table.arms)
+            for j, a in enumerate(evidence.table.arms)
         ),
-        budgets=tuple(_budget_rows(found, labels, roles)),
-        league=_league(final, task), trust=trust,
+        budgets=tuple(comparison_rows(evidence.table, labels, roles)),
+        leaderboard=_leaderboard(found.final, task), trust=found.trust,
         mix=_mix("Budget", labels, proof.decided, proof.logs),
-        feature_mixes=tuple(_feature_mixes(proof, found.head, labels[found.head])), clusters=groups,
+        feature_mixes=tuple(_feature_mixes(proof, evidence.head, labels[evidence.head])), clusters=found.clusters,
         spend=tuple(
             report.SpendRow(budget=b, budget_label=labels[k], planned_by_model=float(proof.by_model[k]),
-                            planned_by_curve=float(proof.by_curve[k]), realised=float(found.spend[k, 0]),
-                            low=float(found.spend[k, 1]), high=float(found.spend[k, 2]))
+                            planned_by_curve=float(proof.by_curve[k]), realised=float(evidence.spend[k, 0]),
+                            low=float(evidence.spend[k, 1]), high=float(evidence.spend[k, 2]))
             for k, b in enumerate(task.budgets)
         ),
-        provenance=about, cautions=(*_left_out(final), *_cautions(proof, found, task)),
+        provenance=found.about, cautions=(*_left_out(found.final), *_cautions(proof, evidence, task)),
     )  # fmt: skip
 
 
-def _headline(
-    config: Config, sound: Soundness, proof: Proof, found: Evidence, task: Task, final: Learned
-) -> report.Headline:
-    k, table, share = found.head, found.table, found.share
-    at = table.index(POLICY)
-    verdict = _verdict(table.difference_low[at, k], table.difference_high[at, k])
-    unit = config.report.value_unit
-    head = config.report.head
-    way = (
-        f"in turns over {len(proof.chosen)} parts of the trial"
-        if len(proof.chosen) > 1
-        else "on rows kept apart for it"
-    )
-    summary = (
-        f"That is {table.spend[at, k]:.3g} {config.report.money_unit} per {head} of the {task.budgets[k]:.3g} allowed; "
-        f"all of the cash, and the full effect, is giving {share.arm!r} to everyone.",
-        f"Against the best mix of arms for the same money, the policy brings {table.difference[at, k]:+.3g} {unit} per "
-        f"{head} (95 % interval {table.difference_low[at, k]:+.3g} to {table.difference_high[at, k]:+.3g}): {verdict}.",
-        f"Proven {way}: {proof.logs.n:,} rows whose outcomes took no part in learning the policy that is judged on them.",
-        sound.verdict,
-    )
-    sentence = (
-        f"With {percent(share.cash)} of the cash, {percent(share.effect)} of the effect "
-        f"(95 % interval {percent(share.low)} to {percent(share.high)})."
-    )
+def _headline(config: Config, task: Task, found: Proven) -> report.Headline:
+    verdict = headline_verdict(found.evidence)
+    return report.Headline(
+        title=config.report.title, sentence=_share_of_effect(found.evidence.share),
+        summary=(*_summary(config, task, found, verdict), found.sound.sentence),
+        action=advise(verdict, sound=found.sound.ok).sentence,
+    )  # fmt: skip
+
+
+def headline_verdict(evidence: Evidence) -> Verdict:
+    """Returns the policy against the best mix of arms at the headline budget."""
+    at, k = evidence.table.index(POLICY), evidence.head
+    return Verdict.of(evidence.table.difference_low[at, k], evidence.table.difference_high[at, k])
+
+
+def _share_of_effect(share: EffectShare) -> str:
     if not np.isfinite([share.low, share.high]).all():
-        sentence = "These rows cannot tell the best arm from no one, so no share of an effect is given."
-    action = {
-        "better": "Ship the policy, and confirm it with an experiment against the best mix of arms.",
-        "no clear difference": "The rows do not show that targeting pays more than the best mix of arms: "
-        "run a larger trial, or ship the mix.",
-        "worse": "Do not ship this policy: the best mix of arms does better.",
-    }[verdict]
-    if not sound.ok:
-        action = "First explain what the checks of the data found; until then nothing below can be relied on."
-    return report.Headline(title=config.report.title, sentence=sentence, summary=summary, action=action)
+        return (
+            "These rows do not show that the most expensive treatment has an effect, so no share of an effect is given."
+        )
+    return (
+        f"At {percent(share.cash)} of the cost of giving everyone {share.arm!r}, the policy keeps {percent(share.effect)} of "
+        f"that treatment's total effect (95 % interval {percent(share.low)} to {percent(share.high)})."
+    )
 
 
-def _verdict(low: float, high: float) -> str:
-    return "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+def _summary(config: Config, task: Task, found: Proven, verdict: Verdict) -> tuple[str, ...]:
+    table, k, proof = found.evidence.table, found.evidence.head, found.proof
+    at, unit, head = table.index(POLICY), config.report.value_unit, config.report.head
+    gain, low, high = (float(a[at, k]) for a in (table.difference, table.difference_low, table.difference_high))
+    how = (
+        f"by cross-validation in {len(proof.chosen)} parts of the trial"
+        if len(proof.chosen) > 1
+        else "on held-out rows"
+    )
+    return (
+        f"It spends {table.spend[at, k]:.3g} {config.report.money_unit} per {head}; the budget is {task.budgets[k]:.3g}.",
+        f"Against the best mix of arms for the same budget (the best that can be done without looking at features), it brings "
+        f"{gain:+.3g} {unit} per {head} (95 % interval {low:+.3g} to {high:+.3g}): {verdict.value}.",
+        f"Evaluated {how}: {proof.logs.n:,} rows whose outcomes were not used to learn the policy that is judged on them.",
+    )
 
 
 def _line(table: Comparison, name: str, role: Any) -> report.CurveLine:
@@ -168,44 +180,29 @@ def _line(table: Comparison, name: str, role: Any) -> report.CurveLine:
     return report.CurveLine(name=name, cost=tuple(table.budgets), value=tuple(table.value[p]), role=role, **band)
 
 
-def _budget_rows(found: Evidence, labels: list[str], roles: dict[str, Any]) -> list[report.BudgetRow]:
-    shown = [n for n in found.table.names if roles[n] != "candidate"]
-    return [
-        report.BudgetRow(
-            policy=r.name, budget=r.budget, budget_label=labels[int(np.argmin(np.abs(found.table.budgets - r.budget)))],
-            value=r.value, low=r.low, high=r.high, role=roles[r.name],
-            difference=None if r.name == BEST_MIX else r.difference, difference_low=r.difference_low,
-            difference_high=r.difference_high,
-        )
-        for r in found.table.rows() if r.name in shown
-    ]  # fmt: skip
-
-
-def _league(final: Learned, task: Task) -> report.League:
+def _leaderboard(final: Learned, task: Task) -> report.Leaderboard:
     names = list(final.models)
     seen = final.choice.seen
     score, ends = np.full(len(names), np.nan), np.full((len(names), 2), np.nan)  # where no budget is within reach
     if seen.any():
-        score = final.league.value[: len(names)][:, seen].mean(1)
-        ends = interval(final.league.draws[:, : len(names)][:, :, seen].mean(2), 0.95)
+        score = final.leaderboard.value[: len(names)][:, seen].mean(1)
+        ends = interval(final.leaderboard.draws[:, : len(names)][:, :, seen].mean(2), 0.95)
     rows = [
-        report.LeagueRow(name=n, score=float(score[k]), low=float(ends[k, 0]), high=float(ends[k, 1]),
-                         chosen=n == final.name, seconds=final.seconds[n], note=_strength(final.models[n]))
+        report.LeaderboardRow(name=n, score=float(score[k]), low=float(ends[k, 0]), high=float(ends[k, 1]),
+                         chosen=n == final.name, seconds=final.seconds[n], note=_shrinkage(final.models[n]))
         for k, n in enumerate(names)
     ]  # fmt: skip
     rows.sort(key=lambda row: -row.score)
-    return report.League(
-        rows=tuple(rows), score="value per head on validation rows, mean over the budgets", reason=final.choice.reason
+    return report.Leaderboard(
+        rows=tuple(rows), score="value per unit on validation rows, mean over the budgets", reason=final.choice.reason
     )
 
 
-def _strength(model: Model) -> str:
-    """Says how far a model went from its two stages towards its decision loss, and why."""
+def _shrinkage(model: Model) -> str:
+    """Returns how much of its decision-focused part a model kept, and how that was chosen."""
     if getattr(model, "choice_", None) is None:
         return ""
-    share = float(getattr(model, "strength_", 0.0))
-    said = "kept at its two stages" if share == 0 else f"went {percent(share)} of the way to its decision loss"
-    return f"{said}, by rows in turns"
+    return f"shrinkage weight {float(getattr(model, 'strength_', 0.0)):g}, chosen by cross-fitting"
 
 
 def _mix(title: str, labels: list[str], decided: NDArray[np.int32], logs: Logs, caption: str = "") -> report.MixTable:
@@ -255,19 +252,19 @@ def _left_out(final: Learned) -> tuple[str, ...]:
 
 
 def _cautions(proof: Proof, found: Evidence, task: Task) -> tuple[str, ...]:
-    said = [
-        "Values are per unit and decision period of the trial; another season or population may differ. Confirm online.",
+    sentences = [
+        "Values are per unit and decision period of the trial. Another season or population may differ: confirm by experiment.",
         "The best mix of arms is chosen on the rows that judge it, which favours it slightly.",
         *found.table.notes,
     ]
     for budget, label, (_, low, high) in zip(task.budgets, task.labels, found.spend, strict=True):
         if low > budget:
-            said.append(
-                f"At {label} the realised spend is above the budget ({low:.3g} to {high:.3g} against {budget:.3g}): "
-                "the price curve had too few rows. Allocate with a safety, or with more trial rows."
+            sentences.append(
+                f"At {label} the realised spend is above the budget ({low:.3g} to {high:.3g} against {budget:.3g}): the price "
+                "curve was calibrated on too few rows. Allocate with a safety, or calibrate on more trial rows."
             )
     if len(set(proof.chosen)) > 1:
-        said.append(
+        sentences.append(
             f"The parts of the trial chose different models ({', '.join(proof.chosen)}): the choice is not stable."
         )
-    return tuple(said)
+    return tuple(sentences)

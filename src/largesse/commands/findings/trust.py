@@ -32,34 +32,34 @@ def trust(rct: Logs, obs: Logs | None, sound: Soundness, models: dict[str, Model
     """
     if obs is None:
         return ()
-    gap, worth = sound["outcome bias"], sound["overlap"]
-    assert isinstance(gap, OutcomeBias)
+    bias, overlap = sound["outcome bias"], sound["overlap"]
+    assert isinstance(bias, OutcomeBias)
     some = sample(rct, _ROWS, seed=0)
-    apart = _between(gap.value, gap.value_error)
-    apart[(rct.arm_rows == 0) | (obs.arm_rows == 0)] = np.nan
-    left, gates = _left(some, models), _gates(some, models)
-    counts = worth.ess_share * obs.arm_rows if isinstance(worth, Overlap) else np.full(obs.n_treatments, np.nan)
+    raw = _with_interval(bias.value, bias.value_error)
+    raw[(rct.arm_rows == 0) | (obs.arm_rows == 0)] = np.nan
+    residual, gates = _residual_bias(some, models), _gates(some, models)
+    counts = overlap.ess_share * obs.arm_rows if isinstance(overlap, Overlap) else np.full(obs.n_treatments, np.nan)
     return tuple(
         TrustRow(
-            treatment=name, rows=int(obs.arm_rows[j]), worth=float(counts[j]), gap=apart[j, 0], gap_low=apart[j, 1],
-            gap_high=apart[j, 2], left=left[j, 0], left_low=left[j, 1], left_high=left[j, 2], gate=gates[j, 0],
-            gate_low=gates[j, 1], gate_high=gates[j, 2],
+            treatment=name, rows=int(obs.arm_rows[j]), effective_rows=float(counts[j]), raw_bias=raw[j, 0],
+            raw_bias_low=raw[j, 1], raw_bias_high=raw[j, 2], residual_bias=residual[j, 0], residual_bias_low=residual[j, 1],
+            residual_bias_high=residual[j, 2], gate=gates[j, 0], gate_low=gates[j, 1], gate_high=gates[j, 2],
         )
         for j, name in enumerate(rct.treatments)
     )  # fmt: skip
 
 
-def _between(mean: Table, error: Table) -> Table:
+def _with_interval(mean: Table, error: Table) -> Table:
     return np.column_stack([mean, mean - _Z * error, mean + _Z * error])
 
 
-def _left(rct: Logs, models: dict[str, Model]) -> Table:
-    """Mean value promised by a model of the log alone less the true one, with its interval, (M, 3)."""
+def _residual_bias(rct: Logs, models: dict[str, Model]) -> Table:
+    """Mean value predicted by a model of the log alone less the observed one, with its interval (M, 3)."""
     corrected: Any = models.get("logs-then-correction")
     if corrected is None:
         return np.full((rct.n_treatments, 3), np.nan)
     found = menu_bias(rct, corrected.base_.predict(rct.x))
-    return _between(found.value, found.value_error)
+    return _with_interval(found.value, found.value_error)
 
 
 def _gates(rct: Logs, models: dict[str, Model]) -> Table:

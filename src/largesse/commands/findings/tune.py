@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from importlib.metadata import version
 from pathlib import Path
@@ -10,15 +9,29 @@ from typing import Any
 
 from largesse import __version__
 from largesse.commands.campaign import proof_turns
-from largesse.commands.findings.tune_result import Found, Proven
+from largesse.commands.findings.tune_result import Found, Outcome, Proven
 from largesse.commands.load import Rows
 from largesse.commands.procedure import Task
 from largesse.commands.tune_search import Trial, label
 from largesse.config import Config, dump
 from largesse.evaluate.comparison import BEST_MIX
-from largesse.models.hyperparameters import Value
+from largesse.report.blocks import Badge, Bullets, Cell, Column, Row, Section, Table, Text, Tone
+from largesse.report.content import Headline
+from largesse.report.markdown import markdown
+from largesse.result import json_text, plain
 
-__all__ = ["MARKER", "TUNED", "UNTOUCHED", "best_first", "document", "in_words", "summary", "tuned_config", "write"]
+__all__ = [
+    "MARKER",
+    "TUNED",
+    "UNTOUCHED",
+    "best_first",
+    "document",
+    "in_words",
+    "summary",
+    "trial_table",
+    "tuned_config",
+    "write",
+]
 
 MARKER = "tuned.toml"
 UNTOUCHED, TUNED = "untouched", "tuned"
@@ -30,9 +43,9 @@ def document(config: Config, found: Found, task: Task) -> dict[str, Any]:
     """Returns everything that was found, as JSON knows it."""
     picked, search = found.chosen, found.search
     at = {t.number: k for k, t in enumerate(picked.trials)}
-    return {
+    return plain({
         "chosen": {"trial": picked.trial.number, "model": picked.trial.model,
-                   "settings": _json(picked.trial.settings), "default": picked.trial.default},
+                   "settings": picked.trial.settings, "default": picked.trial.default},
         "sentence": _sentence(found), "caution": _caution(found), "proof_sentence": _proof(found), "action": _action(found),
         "stopped": search.stopped, "rule": _RULE, "standard_errors": picked.errors, "best": picked.best.number,
         "untouched": picked.untouched.number, "lead_of_best": picked.lead, "lead_by_luck": picked.luck,
@@ -42,14 +55,14 @@ def document(config: Config, found: Found, task: Task) -> dict[str, Any]:
         "proof": _proven(found.proven),
         "seed": config.run.seed,
         "versions": {"largesse": __version__, "optuna": version("optuna")},
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def _trial(found: Found, trial: Trial, k: int | None) -> dict[str, Any]:
     score, error = (None, None) if k is None else (found.chosen.choice.score[k], found.chosen.choice.error[k])
     return {
-        "number": trial.number, "model": trial.model, "settings": _json(trial.settings), "default": trial.default,
-        "distance": trial.distance, "value": _finite(score), "error": _finite(error), "state": trial.state,
+        "number": trial.number, "model": trial.model, "settings": trial.settings, "default": trial.default,
+        "distance": trial.distance, "value": score, "error": error, "state": trial.state,
         "message": trial.message, "seconds": round(trial.seconds, 3),
     }  # fmt: skip
 
@@ -58,16 +71,9 @@ def _proven(proven: Proven) -> dict[str, Any]:
     names = ("name", "budget", "value", "low", "high", "spend", "difference", "difference_low", "difference_high")
     rows = [r for r in proven.table.rows() if r.name in (UNTOUCHED, TUNED, BEST_MIX)]
     return {
-        "reference": UNTOUCHED, "difference": _finite(proven.difference), "low": _finite(proven.low),
-        "high": _finite(proven.high), "verdict": _verdict(proven),
-        "rows": [{n: r.name if n == "name" else _finite(getattr(r, n)) for n in names} for r in rows],
+        "reference": UNTOUCHED, "difference": proven.difference, "low": proven.low, "high": proven.high,
+        "verdict": proven.outcome, "rows": [{n: getattr(r, n) for n in names} for r in rows],
     }  # fmt: skip
-
-
-def _verdict(proven: Proven) -> str:
-    if TUNED not in proven.table.names:
-        return "nothing changed"
-    return "better" if proven.low > 0 else "worse" if proven.high < 0 else "no clear difference"
 
 
 def _sentence(found: Found) -> str:
@@ -88,26 +94,25 @@ def _caution(found: Found) -> str:
 
 def _proof(found: Found) -> str:
     proven, picked = found.proven, found.chosen
-    verdict = _verdict(proven)
-    if verdict == "nothing changed":
+    if proven.outcome is Outcome.UNCHANGED:
         return "The models' defaults stay as they are, so there is no difference to prove."
     if not math.isfinite(proven.difference):
         return "On the rows of the proof no budget is within reach of both, so they cannot be compared."
     return (
         f"On {found.proof.n:,} rows that no trial has seen, {label(picked.trial)} brings {proven.difference:+.3g} per head "
         f"against {label(picked.untouched)}, mean over the budgets "
-        f"(paired 95 % interval {proven.low:+.3g} to {proven.high:+.3g}): {verdict}."
+        f"(paired 95 % interval {proven.low:+.3g} to {proven.high:+.3g}): {proven.outcome.value}."
     )
 
 
 def _action(found: Found) -> str:
     return {
-        "nothing changed": f"Fit {MARKER}: it names the model and leaves its settings as they were.",
-        "better": f"Fit {MARKER}.",
-        "no clear difference": "Not shown to pay. Keep the campaign as it is, or fit both and "
+        Outcome.UNCHANGED: f"Fit {MARKER}: it names the model and leaves its settings as they were.",
+        Outcome.BETTER: f"Fit {MARKER}.",
+        Outcome.UNCLEAR: "Not shown to pay. Keep the campaign as it is, or fit both and "
         "`largesse compare` the runs on a later trial.",
-        "worse": "Do not use these settings: keep the campaign as it is.",
-    }[_verdict(found.proven)]  # fmt: skip
+        Outcome.WORSE: "Do not use these settings: keep the campaign as it is.",
+    }[found.proven.outcome]  # fmt: skip
 
 
 def tuned_config(config: Config, rows: Rows, trial: Trial) -> Config:
@@ -132,7 +137,7 @@ def write(place: Path, config: Config, rows: Rows, found: Found, paper: dict[str
             "rows that chose the settings would prove them."
         )
     (place / MARKER).write_text("\n".join([*head, "", dump(tuned)]), encoding="utf-8")
-    (place / "trials.json").write_text(json.dumps(paper, indent=1, allow_nan=False), encoding="utf-8")
+    (place / "trials.json").write_text(json_text(paper), encoding="utf-8")
     (place / "summary.md").write_text(summary(paper, config.report.title), encoding="utf-8")
     return tuned
 
@@ -145,36 +150,41 @@ def best_first(paper: dict[str, Any]) -> list[dict[str, Any]]:
 
 def in_words(settings: dict[str, Any]) -> str:
     """Returns settings on one line."""
-    told = [f"{name} {'-'.join(map(str, v)) if isinstance(v, list) else v}" for name, v in settings.items()]
-    return ", ".join(told) or "untouched"
+    shown = [f"{name} {'-'.join(map(str, v)) if isinstance(v, list) else v}" for name, v in settings.items()]
+    return ", ".join(shown) or "untouched"
+
+
+def trial_table(paper: dict[str, Any]) -> Table:
+    """Returns the best trials."""
+    head = ("Settings", "Model", "Trial", "Score", "Standard error", "")
+    rows = []
+    for t in best_first(paper):
+        chosen: Cell = Badge("chosen", Tone.GOOD) if t["number"] == paper["chosen"]["trial"] else ""
+        cells = (
+            in_words(t["settings"]),
+            t["model"],
+            str(t["number"]),
+            f"{t['value']:.4g}",
+            f"{t['error']:.2g}",
+            chosen,
+        )
+        rows.append(Row(cells))
+    return Table(columns=tuple(Column(name, words=k in (0, 1, 5)) for k, name in enumerate(head)), rows=tuple(rows))
 
 
 def summary(paper: dict[str, Any], title: str) -> str:
-    """Returns the tuning in Markdown: the choice, its proof, and the best ten trials."""
-    lines = [f"# {title}: tuning", "", f"**{paper['sentence']}**", "", paper["proof_sentence"], paper["action"], ""]
-    lines += [paper["caution"], *([paper["stopped"]] if paper["stopped"] else []), ""]
-    lines += ["| trial | model | score | error | settings |", "|---:|---|---:|---:|---|"]
-    for t in best_first(paper):
-        mark = " **chosen**" if t["number"] == paper["chosen"]["trial"] else ""
-        cells = (t["number"], t["model"] + mark, f"{t['value']:.4g}", f"{t['error']:.2g}", in_words(t["settings"]))
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+    """Returns the tuning in Markdown: the choice, its evaluation, and the best ten trials."""
+    headline = Headline(
+        title=f"{title}: tuning", sentence=paper["sentence"], action=paper["action"],
+        summary=(paper["proof_sentence"], paper["caution"], *([paper["stopped"]] if paper["stopped"] else [])),
+    )  # fmt: skip
     missing = [t for t in paper["trials"] if t["value"] is None]
-    if missing:
-        lines += ["", f"Without a score: {len(missing)}.", ""]
-        lines += [f"- trial {t['number']}, {t['model']}: {' '.join(t['message'].split())}" for t in missing]
-    lines += [
-        "",
-        f"Score: value per head, mean over the budgets, on {paper['rows']['scoring']:,} rows the trial did not learn from. "
-        f"Error: standard error of its difference from the best. Rule: {paper['rule']} "
-        f"(here {paper['standard_errors']:.2g} standard errors). Every trial: `trials.json`.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _json(settings: dict[str, Value]) -> dict[str, Any]:
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()}
-
-
-def _finite(x: Any) -> float | None:
-    return None if x is None or not math.isfinite(x) else float(x)
+    note = (
+        f"Score: value per unit, mean over the budgets, on {paper['rows']['scoring']:,} rows that the trial did not learn from. "
+        f"Standard error: of its difference from the best. Rule: {paper['rule']} (here {paper['standard_errors']:.2g} standard "
+        "errors). Every trial: trials.json."
+    )
+    failed = Bullets(tuple(f"trial {t['number']}, {t['model']}: {t['message']}" for t in missing))
+    parts = [Section("trials", "Best trials", [trial_table(paper), Text(note)])]
+    parts += [Section("failed", f"Without a score: {len(missing)}", [failed])] if missing else []
+    return markdown(headline, parts)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from largesse.commands.tune_search import Search, Trial, label
-from largesse.evaluate.comparison import Comparison
+from largesse.evaluate.comparison import Comparison, Verdict
 from largesse.logs import Logs
 from largesse.models.registry import DECIDES
 from largesse.models.selection import Choice, allowance, choose
 
-__all__ = ["Chosen", "Found", "Proven", "chosen"]
+__all__ = ["Chosen", "Found", "Outcome", "Proven", "chosen"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +42,15 @@ class Chosen:
     luck: float
 
 
+class Outcome(StrEnum):
+    """The chosen settings against the untouched ones."""
+
+    UNCHANGED = "nothing changed"
+    BETTER = "better"
+    WORSE = "worse"
+    UNCLEAR = "no clear difference"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Proven:
     """The chosen settings against the untouched ones on the rows of the proof.
@@ -50,12 +60,19 @@ class Proven:
         difference: Mean over the budgets of the difference, nan where none is within reach; 0 if nothing was changed.
         low: Lower end of its paired 95 % interval.
         high: Upper end.
+        changed: Whether the chosen settings are other ones.
     """
 
     table: Comparison
     difference: float
     low: float
     high: float
+    changed: bool
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the interval shows."""
+        return Outcome(Verdict.of(self.low, self.high).value) if self.changed else Outcome.UNCHANGED
 
 
 @dataclass(frozen=True, slots=True, eq=False)

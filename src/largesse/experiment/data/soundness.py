@@ -11,7 +11,7 @@ import pyarrow as pa
 from largesse import _check
 from largesse._random import child
 from largesse.checks.randomisation import count_ratio
-from largesse.checks.soundness import Finding, balance
+from largesse.checks.soundness import Finding, Grade, balance
 from largesse.experiment.data.columns import Columns, Rows
 from largesse.experiment.data.sample import Floats
 from largesse.frames import Encoder
@@ -39,12 +39,14 @@ def soundness(
     >>> from largesse.experiment.data.columns import Metric, rows_of
     >>> columns = Columns(arm="group", metrics=(Metric("y"),), control="A")
     >>> rows = rows_of({"group": ["A"] * 30 + ["B"] * 70, "y": np.arange(100)}, columns)
-    >>> [(f.name, f.status) for f in soundness(rows, columns)]
+    >>> [(f.name, f.status.value) for f in soundness(rows, columns)]
     [('sample ratio', 'fail')]
     """
     ratio = count_ratio(_units(rows), _shares(rows.arms, planned), rows.arms)
-    if planned is None and ratio.status != "ok":
-        ratio = replace(ratio, verdict=f"{ratio.verdict} Equal shares were taken as planned: name others if they were.")
+    if planned is None and ratio.status is not Grade.OK:
+        ratio = replace(
+            ratio, sentence=f"{ratio.sentence} Equal shares were taken as planned: name others if they were."
+        )
     found: list[Finding] = [ratio]
     if columns.known_before:
         found.append(_covariates(rows, columns, seed))
@@ -82,12 +84,12 @@ def _covariates(rows: Rows, columns: Columns, seed: int) -> Finding:
         arm = rows.arm[first]
     zero = np.zeros(len(arm))
     found = balance(Logs(x=x, treatment=arm, value=zero, cost=zero, treatments=rows.arms, features=encoder.names))
-    if found.status == "ok":
-        return Finding(name="covariates", status="ok", verdict=found.verdict)
+    if found.status is Grade.OK:
+        return Finding(name="covariates", status=Grade.OK, sentence=found.sentence)
     worst = found.worst[0]
     words = (
         f"The covariate {worst.feature!r} differs by arm: {worst.treatment!r} is {worst.smd:+.2f} standard deviations off "
         f"{rows.arms[0]!r} (p = {found.p_value:.2g}). A covariate that the arm has changed takes its effect out of CUPED, CUPAC, "
         "MLRATE and STATE. Was it recorded after the assignment? Then leave it out; if not, suspect the randomisation."
     )
-    return Finding(name="covariates", status=found.status, verdict=words)
+    return Finding(name="covariates", status=found.status, sentence=words)

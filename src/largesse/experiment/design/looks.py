@@ -7,13 +7,15 @@ whenever one looks, and is wider for it (Robbins 1970; Johari et al. 2017).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from largesse import _check
+from largesse.result import Result
 
 __all__ = ["AlwaysValid", "Spending", "always_valid", "boundaries", "crossing", "inflation"]
 
@@ -98,7 +100,8 @@ def inflation(
     return float(optimize.brentq(over, 0.5 * plain, 3 * plain, xtol=1e-6) / plain) ** 2
 
 
-class AlwaysValid(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class AlwaysValid(Result):
     """An interval and a p-value that hold at every look."""
 
     low: float

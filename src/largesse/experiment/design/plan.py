@@ -17,6 +17,7 @@ from largesse import _check
 from largesse.evaluate.comparison import Comparison
 from largesse.experiment.design.looks import boundaries, inflation
 from largesse.experiment.design.replay import Replay
+from largesse.result import Result, Tabular, columns_of
 
 __all__ = ["PlanRow", "Promise", "TestPlan", "check_test", "plan_test", "promise"]
 
@@ -37,7 +38,8 @@ class PlanRow(NamedTuple):
     half_width: float
 
 
-class Promise(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Promise(Result):
     """What a comparison on trial rows promises of one policy over another, per unit, with its interval."""
 
     policy: str
@@ -47,8 +49,8 @@ class Promise(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class TestPlan:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class TestPlan(Tabular):
     """A test to be made.
 
     Attributes:
@@ -80,13 +82,12 @@ class TestPlan:
         found = {row.method: row for row in self.rows}
         return found[_check.choice("method", method, tuple(found))]
 
-    def numbers(self) -> dict[str, Any]:
-        """Returns everything as plain numbers and words, NaN as None."""
-        rows = [{k: None if v != v else v for k, v in row._asdict().items()} for row in self.rows]
-        return {
-            "metric": self.metric, "unit": self.unit, "shares": dict(self.shares), "effect": self.effect, "power": self.power,
-            "alpha": self.alpha, "rows": rows, "looks": list(self.looks), "z": list(self.z),
-        }  # fmt: skip
+    def _columns(self) -> dict[str, list[Any]]:
+        return columns_of(self.rows, PlanRow._fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain JSON values."""
+        return {**Result.to_dict(self), "shares": dict(self.shares)}
 
 
 def plan_test(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,10 @@ from largesse.experiment.estimators.contrast import contrast
 from largesse.experiment.estimators.effect import Effect
 from largesse.experiment.estimators.guard import guard
 from largesse.experiment.estimators.means import means
+from largesse.progress import Say, silent
+from largesse.result import Tabular, columns_of
 
 __all__ = ["Replay", "ReplayRow", "randomised", "replay"]
-
-Say = Callable[[str, float], None]
 
 
 class ReplayRow(NamedTuple):
@@ -53,8 +53,8 @@ class ReplayRow(NamedTuple):
     power: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Replay:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Replay(Tabular):
     """What the replay of a history says.
 
     Attributes:
@@ -77,6 +77,9 @@ class Replay:
     warned: float
     alpha: float
 
+    def _columns(self) -> dict[str, list[Any]]:
+        return columns_of(self.rows, ReplayRow._fields)
+
     def __getitem__(self, method: str) -> ReplayRow:
         """Returns an estimator's row, or refuses."""
         found = {row.method: row for row in self.rows}
@@ -85,7 +88,7 @@ class Replay:
 
 def replay(
     history: Sample, *, draws: int = 2000, share: float = 0.5, lifts: Sequence[float] = (), nu: float | None = 10.0,
-    alpha: float = 0.05, seed: int = 0, say: Say = lambda stage, done: None,
+    alpha: float = 0.05, seed: int = 0, say: Say = silent,
 ) -> Replay:  # fmt: skip
     """Returns what each estimator would have said of experiments in which nothing happened, and of small effects.
 

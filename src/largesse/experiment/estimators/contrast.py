@@ -26,14 +26,15 @@ from largesse.errors import DataError
 from largesse.experiment.data.sample import Block, Floats, Source
 from largesse.experiment.estimators.effect import Effect, of_error
 from largesse.experiment.estimators.influence import Errors, Influential, Parts
-from largesse.experiment.estimators.state import Scaling, StudentFit, fit_student, nu_score
+from largesse.experiment.estimators.state import Convergence, Scaling, StudentFit, fit_student, nu_score
 from largesse.experiment.estimators.totals import Totals, totals
+from largesse.result import Result
 
 __all__ = ["Contrast", "Influential", "contrast"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Contrast:
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Contrast(Result):
     """One arm against control by MLRATE and STATE.
 
     Attributes:
@@ -60,7 +61,7 @@ class Contrast:
     units: float
     nu: float
     scale: float
-    status: str
+    status: Convergence
     passes: int
     largest: float
     influential: tuple[Influential, ...]

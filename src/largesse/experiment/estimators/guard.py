@@ -12,37 +12,46 @@ is standard normal where both estimate the same thing (Hausman 1978).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 import numpy as np
 from scipy import stats
 
 from largesse import _check
 from largesse.experiment.estimators.contrast import Contrast
+from largesse.experiment.estimators.state import Convergence
+from largesse.result import Result
 
-__all__ = ["Guard", "Verdict", "guard"]
+__all__ = ["Agreement", "Guard", "guard"]
 
-Verdict = Literal["agree", "STATE measures the bulk, not the mean: use CUPAC", "too little data to tell"]
 RELEVANT = 0.01  # of control's level
 FEW_UNITS = 8.0  # below this one or two rows may decide the sign of the difference
 _POWER = 2.8016  # 1.96 + 0.84: found with 80 % probability by a two-sided test at 5 %
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
+class Agreement(StrEnum):
+    """STATE against the regression-adjusted mean."""
+
+    AGREE = "agree"
+    BULK = "STATE measures the bulk, not the mean: use CUPAC"
+    TOO_LITTLE_DATA = "too little data to tell"
+
+
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class Guard(Result):
     """Whether STATE and the mean agree.
 
     Attributes:
-        verdict: ``"agree"``, ``"STATE measures the bulk, not the mean: use CUPAC"``, or ``"too little data to tell"``.
+        verdict: Whether they do.
         sentence: The same with its numbers.
         statistic: H.
         p_value: Of H, two-sided.
         difference: STATE less MLRATE.
         detectable: The smallest disagreement that these rows would show with 80 % probability.
-        relevant: The disagreement that must be detectable for the verdict to be ``"agree"``.
+        relevant: The disagreement that must be detectable for the verdict to be ``AGREE``.
     """
 
-    verdict: Verdict
+    verdict: Agreement
     sentence: str
     statistic: float
     p_value: float
@@ -53,7 +62,7 @@ class Guard:
     @property
     def warns(self) -> bool:
         """Whether STATE must not be read as the mean effect."""
-        return self.verdict.startswith("STATE")
+        return self.verdict is Agreement.BULK
 
 
 def guard(found: Contrast, *, relevant: float = RELEVANT, alpha: float = 0.05) -> Guard:
@@ -73,8 +82,8 @@ def guard(found: Contrast, *, relevant: float = RELEVANT, alpha: float = 0.05) -
     >>> arm = np.arange(20_000) % 2
     >>> few = (arm == 1) & (rng.random(20_000) < 0.1)
     >>> value = 100 + 50 * few + 10 * rng.normal(size=20_000)
-    >>> guard(contrast(Sample(value=value, arm=arm, arms=("A", "B")), 1)).verdict
-    'STATE measures the bulk, not the mean: use CUPAC'
+    >>> guard(contrast(Sample(value=value, arm=arm, arms=("A", "B")), 1)).verdict.name
+    'BULK'
     """
     _check.number("relevant", relevant, low=0, high=10)
     _check.number("alpha", alpha, low=1e-6, high=0.5)
@@ -89,24 +98,24 @@ def guard(found: Contrast, *, relevant: float = RELEVANT, alpha: float = 0.05) -
     )  # fmt: skip
 
 
-def _verdict(found: Contrast, apart: bool, seen: bool) -> Verdict:
+def _verdict(found: Contrast, apart: bool, seen: bool) -> Agreement:
     if apart:
-        return "STATE measures the bulk, not the mean: use CUPAC"
-    if found.units < FEW_UNITS or not seen or found.status == "stopped":
-        return "too little data to tell"
-    return "agree"
+        return Agreement.BULK
+    if found.units < FEW_UNITS or not seen or found.status is Convergence.STOPPED:
+        return Agreement.TOO_LITTLE_DATA
+    return Agreement.AGREE
 
 
-def _sentence(found: Contrast, verdict: Verdict, p: float, detectable: float, matters: float) -> str:
+def _sentence(found: Contrast, verdict: Agreement, p: float, detectable: float, matters: float) -> str:
     both = f"STATE {found.state.effect:+.4g}, adjusted mean {found.mlrate.effect:+.4g} (p = {p:.2g})"
-    if verdict == "agree":
+    if verdict is Agreement.AGREE:
         return f"STATE and the adjusted mean agree: {both}. A disagreement of {detectable:.3g} would have been seen."
-    if verdict != "too little data to tell":
+    if verdict is Agreement.BULK:
         return (
             f"STATE measures the bulk, not the mean: {both}. They differ by more than chance explains, as where few units "
             "react or where the arms are spread differently. Use CUPAC for the mean effect."
         )
-    if found.status == "stopped":
+    if found.status is Convergence.STOPPED:
         why = "the Student-t fit did not settle"
     elif found.units < FEW_UNITS:
         why = f"a few rows decide the difference (as much as {found.units:.0f} equal rows)"

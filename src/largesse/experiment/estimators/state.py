@@ -11,7 +11,8 @@ and needs fewer passes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from scipy import optimize, special
 from largesse.experiment.data.sample import Floats, Source
 from largesse.experiment.estimators.kernels import StudentSums, TreatedSums, student
 
-__all__ = ["NU_BOUNDS", "Scaling", "StudentFit", "fit_student"]
+__all__ = ["NU_BOUNDS", "Convergence", "Scaling", "StudentFit", "fit_student"]
 
 NU_BOUNDS = (0.3, 500.0)
 FLOOR = 1e-4  # of the pooled standard deviation: where most rows are the same the likelihood has no highest point
@@ -29,7 +30,15 @@ _TOLERANCE = 1e-10
 _SAMPLE = 200_000  # rows on which a longer search begins
 _EM_FIRST = 3
 
-Status = Literal["converged", "scale at its floor", "stopped"]
+
+class Convergence(StrEnum):
+    """How a Student-t fit ended."""
+
+    CONVERGED = "converged"
+    SCALE_AT_FLOOR = "scale at its floor"
+    """Most rows are all but the same."""
+    STOPPED = "stopped"
+    """After the last pass allowed."""
 
 
 class Scaling(NamedTuple):
@@ -52,8 +61,7 @@ class StudentFit:
         theta: b0, b1, b2, σ², ν in the units of u and v (5,).
         information: Minus the second derivatives of the likelihood in b0, b1, b2, ln σ², ν (5, 5).
         free: Which of these five were estimated (5,): b2 needs a prediction, ν may be fixed or at a bound.
-        status: ``"converged"``; ``"scale at its floor"`` where most rows are all but the same; ``"stopped"`` after
-            the last pass allowed.
+        status: How the search ended.
         likelihood: Log-likelihood at each θ that was accepted, never falling.
         passes: Over all rows.
     """
@@ -61,7 +69,7 @@ class StudentFit:
     theta: Floats
     information: Floats
     free: NDArray[np.bool_]
-    status: Status
+    status: Convergence
     likelihood: tuple[float, ...]
     passes: int
 
@@ -106,10 +114,10 @@ def _search(
             likelihood.append(here.likelihood)
             after, newton = here.next(free, near or passes > _EM_FIRST)
             if _close(here.theta, after):
-                return here.fit("converged", free, likelihood, passes)
+                return here.fit(Convergence.CONVERGED, free, likelihood, passes)
         last = here
         here = _pass(source, other, scaling, after, step)
-    return here.fit("stopped", free, likelihood, PASSES)
+    return here.fit(Convergence.STOPPED, free, likelihood, PASSES)
 
 
 def _close(theta: Floats, after: Floats) -> bool:
@@ -220,13 +228,13 @@ class Sums:
         out[4, 4] = -(s.weight * bend + rows)
         return out
 
-    def fit(self, status: Status, free: NDArray[np.bool_], likelihood: list[float], passes: int) -> StudentFit:
+    def fit(self, status: Convergence, free: NDArray[np.bool_], likelihood: list[float], passes: int) -> StudentFit:
         """Returns the fit that ends here."""
         inside = self._inside(free)
-        at_floor = status == "converged" and not inside[3]
+        at_floor = status is Convergence.CONVERGED and not inside[3]
         return StudentFit(
             theta=self.theta, information=self.information, free=inside, passes=passes, likelihood=tuple(likelihood),
-            status="scale at its floor" if at_floor else status,
+            status=Convergence.SCALE_AT_FLOOR if at_floor else status,
         )  # fmt: skip
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from largesse import _check
 from largesse.experiment.data.sample import Floats
+from largesse.result import Result
 
 __all__ = ["Tails", "hill", "tails"]
 
 _SHARE, _LEAST = 0.005, 20
 
 
-class Tails(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class Tails(Result):
     """What the largest rows are like.
 
     Attributes:
@@ -34,6 +37,7 @@ class Tails(NamedTuple):
     top_share: float
     largest: float
     mode_share: float
+    _computed: ClassVar[tuple[str, ...]] = ("sentence",)
 
     @property
     def sentence(self) -> str:

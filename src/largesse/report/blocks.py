@@ -1,0 +1,196 @@
+"""What a page is made of: sections of text, tables, charts and cards. HTML, Markdown and the terminal render the same blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+__all__ = ["Badge", "Block", "Bullets", "Card", "Cards", "Cell", "Chart", "Code", "Column", "Facts", "Key", "Row", "Section",
+           "Table", "Text", "Tone", "Where"]  # fmt: skip
+
+
+class Tone(StrEnum):
+    """The colour of a badge."""
+
+    GOOD = "good"
+    MIND = "mind"
+    BAD = "bad"
+    NONE = "none"
+
+
+class Where(StrEnum):
+    """Which forms of a report show a block."""
+
+    EVERYWHERE = "everywhere"
+    PAGE = "page"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A verdict in a word, with its colour."""
+
+    text: str
+    tone: Tone
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Cell = str | Badge
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Head of a column: `words` are set to the left, numbers to the right; `quiet` ones are printed fainter."""
+
+    name: str
+    words: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Cells of a row, one for each column; the group it belongs to; whether it is the one to look at."""
+
+    cells: tuple[Cell, ...]
+    group: str = ""
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Head and rows.
+
+    Attributes:
+        columns: The head.
+        rows: The rows.
+        title: Printed above the table where a section does not name it.
+        grouped: Name of what the rows are grouped by, e.g. ``"Budget"``; ``""`` where they are not.
+        notes: Group → what its heading says beside its name.
+        folded: On a page, opened by a click.
+        where: Which forms of the report show it.
+    """
+
+    template: ClassVar[str] = "table"
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    title: str = ""
+    grouped: str = ""
+    notes: dict[str, str] | None = None
+    folded: bool = False
+    where: Where = Where.EVERYWHERE
+
+    @property
+    def groups(self) -> list[tuple[str, list[Row]]]:
+        """The rows by group, in order."""
+        names = dict.fromkeys(row.group for row in self.rows)
+        return [(name, [row for row in self.rows if row.group == name]) for name in names]
+
+    def flat(self) -> tuple[list[Column], list[tuple[Cell, ...]]]:
+        """Returns head and rows with the group in a column of its own, for forms without group headings."""
+        if not self.grouped:
+            return list(self.columns), [row.cells for row in self.rows]
+        return [Column(self.grouped, words=True), *self.columns], [(row.group, *row.cells) for row in self.rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph; `lead` is the bold word that it begins with, `quiet` one is a note."""
+
+    template: ClassVar[str] = "text"
+    words: str
+    lead: str = ""
+    quiet: bool = False
+    where: Where = Where.EVERYWHERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A chart on a page, a picture elsewhere.
+
+    Attributes:
+        name: Unique on the page.
+        label: What it shows, for those who cannot see it.
+        figure: Makes the Plotly figure.
+        caption: How to read it.
+        title: Of the picture.
+        picture: File name of the picture that lies beside the summary; ``""`` where there is none.
+    """
+
+    template: ClassVar[str] = "chart"
+    name: str
+    label: str
+    figure: Callable[[], Any]
+    caption: str = ""
+    title: str = ""
+    picture: str = ""
+    where: Where = Where.EVERYWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Names with their colours."""
+
+    template: ClassVar[str] = "key"
+    entries: tuple[tuple[str, str], ...]
+    where: Where = Where.PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and what they are."""
+
+    template: ClassVar[str] = "facts"
+    entries: tuple[tuple[str, str], ...]
+    where: Where = Where.EVERYWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Bullets:
+    """Sentences in a list."""
+
+    template: ClassVar[str] = "bullets"
+    sentences: tuple[str, ...]
+    where: Where = Where.EVERYWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A text as it is, opened by a click."""
+
+    template: ClassVar[str] = "code"
+    title: str
+    text: str
+    where: Where = Where.PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Blocks under a title of their own."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """Cards side by side."""
+
+    template: ClassVar[str] = "cards"
+    cards: tuple[Card, ...]
+    where: Where = Where.PAGE
+
+
+Block = Table | Text | Chart | Key | Facts | Bullets | Code | Cards
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a report under a heading; `anchor` is its address on the page."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]

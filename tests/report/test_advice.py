@@ -1,0 +1,42 @@
+"""The sentence that says what to do: every condition of it, swapped, fails here."""
+
+from __future__ import annotations
+
+import pytest
+
+from largesse.evaluate.comparison import Verdict
+from largesse.report.advice import Advice, advise
+
+UNSOUND = "First explain the checks of the data that failed"
+WORDS = {
+    (Verdict.BETTER, True): (Advice.SHIP, "Ship the policy, and confirm it with an experiment"),
+    (Verdict.WORSE, True): (Advice.DO_NOT_SHIP, "Do not ship this policy"),
+    (Verdict.UNCLEAR, True): (Advice.LARGER_TRIAL, "run a larger trial, or ship the mix"),
+    (Verdict.OUT_OF_REACH, True): (Advice.LARGER_TRIAL, "run a larger trial, or ship the mix"),
+    (Verdict.BETTER, False): (Advice.EXPLAIN_FIRST, UNSOUND),
+    (Verdict.WORSE, False): (Advice.EXPLAIN_FIRST, UNSOUND),
+    (Verdict.UNCLEAR, False): (Advice.EXPLAIN_FIRST, UNSOUND),
+}
+
+
+@pytest.mark.parametrize(("verdict", "sound"), WORDS)
+def test_advice(verdict: Verdict, sound: bool):
+    wanted, words = WORDS[verdict, sound]
+    found = advise(verdict, sound=sound)
+    assert found is wanted
+    assert words in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [
+        (0.1, 0.3, Verdict.BETTER),
+        (-0.3, -0.1, Verdict.WORSE),
+        (-0.1, 0.3, Verdict.UNCLEAR),
+        (0.0, 0.3, Verdict.UNCLEAR),
+        (-0.3, 0.0, Verdict.UNCLEAR),
+        (float("nan"), float("nan"), Verdict.UNCLEAR),
+    ],
+)
+def test_a_verdict_is_where_zero_lies(low: float, high: float, wanted: Verdict):
+    assert Verdict.of(low, high) is wanted
