@@ -150,7 +150,7 @@ def _stack(s: Settings, name: str) -> Model:
 def _dhcl(s: Settings, kind: str) -> Model:
     from largesse.models.factors import dhcl
 
-    model: Model = getattr(dhcl, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
+    model: Any = getattr(dhcl, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
     # Every step sees all rows: epochs are steps.
     return model if s.epochs is None else model.set_params(training=replace(model.training, steps=s.epochs))
 
