@@ -12,7 +12,9 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
 from largesse import models
-from largesse.models import MLP, Boosting, Model, Regressors, Stack
+from largesse.models import HRC, MLP, Boosting, Calibrated, Model, Outcome, Regressors, Schedule, Stack
+from largesse.models.registry import NAMES, Settings, make
+from tests.common.worlds import orders
 
 KINDS = [
     kind
@@ -21,6 +23,8 @@ KINDS = [
 ]
 NEEDED: dict[type[Model], object] = {Regressors: Ridge(), Stack: (Boosting(rounds=5), MLP(members=1))}
 POSITIONAL = {"BiDFCL", "Calibrated", "Corrected", "DFCL", "HRC", "Regressors", "Stack", "Steered", "Student"}
+LONGEST = 25  # lines of a model's text
+OUTCOME = Outcome(family="zero_inflated_lognormal", cost_rule="per_redemption", amounts=(0.0, 1.0, 2.5))
 
 
 def made(kind: type[Model]) -> Model:
@@ -60,3 +64,35 @@ class TestParameters:
         model = made(kind)
         inside = ", ".join(f"{f.name}={getattr(model, f.name)!r}" for f in fields(kind) if f.default is MISSING)
         assert " ".join(repr(model).split()) == " ".join(f"{kind.__name__}({inside})".split())
+
+
+class TestPrinted:
+    SETTINGS = Settings(outcome=OUTCOME, epochs=3, checkpoint="/mnt/a/folder/of/some/depth", budgets=(0.1, 0.2, 0.3))
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_every_named_model_is_short(self, name: str):
+        text = repr(make(name, self.SETTINGS))
+        assert 1 < len(text.splitlines()) <= LONGEST
+        assert max(map(len, text.splitlines())) <= 100
+
+    @pytest.mark.parametrize("name", ["lightgbm", "mlp", "logs-then-correction", "stack-rct", "dfcl", "hrc", "ips"])
+    def test_what_was_learned_is_not_printed(self, name: str):
+        logs = orders(600)
+        model = make(name, Settings(outcome=Outcome.infer(logs), members=1, epochs=1, seed=3))
+        before = repr(model)
+        assert repr(model.fit(logs, logs)) == before
+        assert len(before.splitlines()) <= LONGEST
+
+    def test_only_what_was_changed(self):
+        assert repr(Boosting(rounds=5)) == "Boosting(rounds=5)"
+        assert repr(Calibrated(Boosting(params={"max_bin": 7}))) == "Calibrated(base=Boosting(params={'max_bin': 7}))"
+        assert repr(HRC()) == str(HRC()) == "HRC()"
+
+    def test_the_middle_of_a_long_text_is_left_out(self):
+        model: Model = MLP(outcome=OUTCOME, schedule=Schedule(epochs=7))
+        for seed in range(1, 40):
+            model = Calibrated(model, outcome=OUTCOME, seed=seed)
+        assert len(repr(model).splitlines()) <= LONGEST
+        assert repr(model).startswith("Calibrated(base=Calibrated(")
+        assert "..." in repr(model)
+        assert repr(model).endswith("seed=39)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
         def set_params(self, **params: Any) -> Self: ...
+        def __repr__(self, N_CHAR_MAX: int = 700) -> str: ...
 
 else:
     from sklearn.base import BaseEstimator
@@ -51,6 +53,14 @@ class Model(ABC, BaseEstimator):
     outcome_: Outcome
     treatments_: tuple[str, ...]
     features_: tuple[str, ...]
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """Returns what scikit-learn prints of an estimator, wrapped as text; the middle of a long one is left out.
+
+        scikit-learn alone starts a line for every parameter of a model inside a model.
+        """
+        text = " ".join(super().__repr__(N_CHAR_MAX).split())
+        return textwrap.fill(text, 80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
     def fit(self, rct: Logs, obs: Logs | None = None, *, validation: Logs | None = None) -> Self:
         """Learns from the rows of a trial and, if given, of an observational log; returns self.
