@@ -169,6 +169,13 @@ class TestTrials:
         assert [t["model"] for t in one.document["trials"]] == ["mlp-rct"]
         assert "nothing was searched" in one.document["caution"]
 
+    def test_a_model_without_settings_has_its_default_tried(self, place: Path):
+        cfg = campaign(place, "null", models="stack-rct lightgbm-rct", more="epochs = 1", cost="learned")
+        tried = tune(cfg, trials=4, folder=place / "stack").document["trials"]
+        assert [t["model"] for t in tried[:2]] == ["stack-rct", "lightgbm-rct"]
+        assert all(t["default"] for t in tried if t["model"] == "stack-rct")
+        assert not all(t["default"] for t in tried)
+
     def test_no_trial_sees_the_rows_of_the_proof(self, place: Path, monkeypatch: pytest.MonkeyPatch):
         """The search is given no row that `fit` proves tuned.toml on."""
         seen = []

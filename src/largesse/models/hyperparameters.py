@@ -275,7 +275,7 @@ def checked(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Va
 
 def applicable(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings of a model without those that another of them rules out."""
-    unless = {knob: getattr(entry, "unless", None) for knob, entry in SPACES[name].items()}
+    unless = {knob: getattr(entry, "unless", None) for knob, entry in SPACES.get(name, {}).items()}
     return {k: v for k, v in settings.items() if (rule := unless[k]) is None or settings.get(rule[0]) != rule[1]}
 
 
