@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from typer.testing import CliRunner
 
 from largesse import frames
@@ -17,11 +18,11 @@ from largesse.commands.findings.tune_result import chosen
 from largesse.commands.fit import fit
 from largesse.commands.load import load_rows
 from largesse.commands.tune import tune
-from largesse.commands.tune_search import Search, Trial
+from largesse.commands.tune_search import Search, Trial, distance
 from largesse.config import Config, load, parse
 from largesse.errors import ConfigError, DataError, LargesseError, MissingDependency, StoreError
 from largesse.models import MLP, Boosting
-from largesse.models.hyperparameters import SPACES, Number, checked, current, distance
+from largesse.models.hyperparameters import SPACES, Number, Value, checked, current
 from largesse.models.outcome import Outcome
 from largesse.models.registry import DECIDES, NAMES, Settings, make
 from largesse.models.selection import allowance, choose
@@ -168,6 +169,13 @@ class TestTrials:
         one = tune(cfg, trials=1, model="mlp-rct", folder=place / "one")
         assert [t["model"] for t in one.document["trials"]] == ["mlp-rct"]
         assert "nothing was searched" in one.document["caution"]
+
+    def test_a_model_without_settings_has_its_default_tried(self, place: Path):
+        cfg = campaign(place, "null", models="stack-rct lightgbm-rct", more="epochs = 1", cost="learned")
+        tried = tune(cfg, trials=4, folder=place / "stack").document["trials"]
+        assert [t["model"] for t in tried[:2]] == ["stack-rct", "lightgbm-rct"]
+        assert all(t["default"] for t in tried if t["model"] == "stack-rct")
+        assert not all(t["default"] for t in tried)
 
     def test_no_trial_sees_the_rows_of_the_proof(self, place: Path, monkeypatch: pytest.MonkeyPatch):
         """The search is given no row that `fit` proves tuned.toml on."""
@@ -317,6 +325,8 @@ class TestRefusals:
         monkeypatch.setitem(sys.modules, "optuna", None)
         with pytest.raises(MissingDependency, match=r"pip install 'largesse\[tune\]'"):
             tune(campaign(place), trials=1, folder=place / "without")
+        more = "settings.lightgbm-rct = {rounds = 3}\nepochs = 1"
+        assert fit(campaign(place, more=more), folder=place / "set").folder.is_dir(), "setting them needs no search"
 
     @pytest.mark.parametrize(
         ("settings", "wording"),
@@ -347,21 +357,54 @@ class TestRefusals:
 class TestSpaces:
     OUTCOME = Outcome(family="bernoulli", cost_rule="per_redemption", amounts=(0.0, 1.0))
 
-    def test_every_knob_moves_the_model(self):
+    def test_every_hyperparameter_moves_the_model(self):
         for name, space in SPACES.items():
             assert name in NAMES
             before = current(make(name, Settings(outcome=self.OUTCOME)), name, 1000, 500)
-            for knob, entry in space.items():
+            ranges = {key: entry.distribution(before[key]) for key, entry in space.items()}
+            for key, entry in space.items():
                 value = entry.least + 3 if isinstance(entry, Number) and entry.whole else (
                     entry.low * 1.1 + 0.01 if isinstance(entry, Number) else entry.options[1]
                 )  # fmt: skip
-                (given,) = checked({name: {knob: value}}).values()
-                model = make(name, Settings(outcome=self.OUTCOME, knobs={name: given}))
+                (given,) = checked({name: {key: value}}).values()
+                model = make(name, Settings(outcome=self.OUTCOME, hyperparameters={name: given}))
                 after = current(model, name, 1000, 500)
-                assert after[knob] == given[knob] != before[knob], (name, knob)
-                assert {k for k in before if before[k] != after[k]} == {knob}, (name, knob)
-                assert distance(name, given, before, before) > 0
+                assert after[key] == given[key] != before[key], (name, key)
+                assert {k for k in before if before[k] != after[k]} == {key}, (name, key)
+                assert distance(ranges, given, before) > 0
         assert set(SPACES) >= DECIDES
+
+    def test_ranges_are_distributions_of_optuna_within_what_is_allowed(self):
+        for name, space in SPACES.items():
+            own = current(make(name, Settings(outcome=self.OUTCOME)), name, 1000, 500)
+            for key, entry in space.items():
+                where = entry.distribution(own[key])
+                if not isinstance(entry, Number):
+                    assert where == CategoricalDistribution(range(len(entry.options)))
+                    assert all(entry.value(option) == option for option in entry.options)
+                    continue
+                assert type(where) is (IntDistribution if entry.whole else FloatDistribution)
+                assert where.log == entry.log
+                assert entry.least <= where.low < where.high <= entry.most
+                if not entry.relative:
+                    assert (where.low, where.high) == (entry.low, entry.high)
+
+    def test_relative_ranges_lie_around_the_number_of_the_model(self):
+        epochs = SPACES["mlp"]["epochs"]
+        assert epochs.distribution(20) == IntDistribution(5, 80, log=True)
+        assert epochs.distribution(1) == IntDistribution(1, 4, log=True)
+
+    def test_a_move_across_the_range_is_one(self):
+        space = {"rate": FloatDistribution(0.01, 1, log=True), "share": FloatDistribution(0, 0.5)} | {
+            key: SPACES["hrc"][key].distribution(1) for key in ("hidden", "task_weights")
+        }
+        own: dict[str, Value] = {"rate": 0.01, "share": 0.0, "hidden": (64, 32), "task_weights": "fixed"}
+        moved: list[tuple[dict[str, Value], float]] = [
+            ({}, 0), ({"rate": 1.0}, 1 / 4), ({"rate": 0.1}, 1 / 8), ({"share": 0.25}, 1 / 8), ({"hidden": (9, 9)}, 1 / 4),
+            ({"hidden": (64, 32)}, 0), ({"task_weights": "learned", "share": 0.5}, 1 / 2),
+        ]  # fmt: skip
+        for settings, far in moved:
+            assert distance(space, settings, own) == pytest.approx(far)
 
     def test_defaults_that_parameters_leave_out_are_those_of_the_code(self):
         places = [(_DEFAULTS, SPACES["lightgbm-rct"]), (_PARAMS, {k: v for k, v in SPACES["logs-then-correction"].items()
@@ -380,7 +423,8 @@ class TestSpaces:
 
     def test_nought_has_a_distance(self):
         own = current(make("lightgbm", Settings(outcome=self.OUTCOME)), "lightgbm", 100)
-        assert 0 < distance("lightgbm", {"l2": 0.0}, own, own) < 1
+        ranges = {key: entry.distribution(own[key]) for key, entry in SPACES["lightgbm"].items()}
+        assert 0 < distance(ranges, {"l2": 0.0}, own) < 1
 
     def test_a_decision_focused_policy_is_saved(self, place: Path):
         more = 'epochs = 1\nsettings.dfcl = {decision = "dpl", alpha = 2}'

@@ -157,7 +157,9 @@ class TestContract:
         assert set(BASELINES) == {s.name for s in SPECS}
 
     def test_named_ones_take_what_the_run_says(self, pair: tuple[Logs, Logs]):
-        settings = Settings(outcome=Outcome.infer(pair[0]), epochs=3, seed=5, knobs={"cfr-mmd": {"balance": 2.0}})
+        settings = Settings(
+            outcome=Outcome.infer(pair[0]), epochs=3, seed=5, hyperparameters={"cfr-mmd": {"balance": 2.0}}
+        )
         model = make("cfr-mmd", settings)
         assert (model.distance, model.balance, model.seed, model.schedule.epochs) == ("mmd", 2.0, 5, 3)
         assert make("ltd-ips", settings).loss == "ips"

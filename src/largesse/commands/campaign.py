@@ -57,7 +57,7 @@ def task_of(config: Config, rows: Rows) -> Task:
     settings = Settings(
         outcome=rows.outcome, members=config.model.members, epochs=config.model.epochs, seed=config.run.seed,
         n_threads=config.run.threads, checkpoint=None if config.run.checkpoints is None else str(config.run.checkpoints),
-        knobs=checked(config.model.settings), budgets=budgets,
+        hyperparameters=checked(config.model.settings), budgets=budgets,
     )  # fmt: skip
     names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
     labels = [f"{b:g} {config.report.money_unit} per {config.report.head}" for b in said.per_head]

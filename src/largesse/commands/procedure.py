@@ -177,8 +177,10 @@ def _menus(models: dict[str, Model], x: NDArray[np.float32], answers: Answers) -
 def _answer(model: Model, x: NDArray[np.float32], answers: Answers) -> Response:
     """Returns a model's responses to some rows, kept in `answers`, which is of these rows only."""
     if id(model) not in answers:
-        mean = isinstance(model, Stack)
-        own = model.combined([_answer(part, x, answers) for part in model.models_]) if mean else model.respond(x)
+        if isinstance(model, Stack):
+            own = model.combined([_answer(part, x, answers) for part in model.models_])
+        else:
+            own = model.respond(x)
         answers[id(model)] = own
     return answers[id(model)]
 

@@ -6,12 +6,13 @@ are Optuna's; the final choice is not (`largesse.commands.tune`).
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,14 @@ from largesse.errors import DataError, LargesseError, MissingDependency
 from largesse.evaluate.comparison import Bootstrap, compare
 from largesse.logs import Logs
 from largesse.models.crossfit import of_others
-from largesse.models.hyperparameters import SPACES, Number, OneOf, Value, Widths, applicable, current, distance
+from largesse.models.hyperparameters import SPACES, Hyperparameter, OneOf, Value, applicable, current
 from largesse.models.registry import DECIDES, make
 from largesse.progress import Say
 
-__all__ = ["Search", "Trial", "label", "limits", "optuna_quietly", "with_settings"]
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+__all__ = ["Search", "Trial", "distance", "label", "limits", "optuna_quietly", "with_settings"]
 
 _TURNS = 3  # parts that take turns as the rows that score, where rows are few
 _KEY = 11  # of the sampler's seed
@@ -41,8 +45,8 @@ class Trial:
     Attributes:
         number: In the order tried; 0 is the default of the simplest model.
         model: Its name.
-        settings: Knob → value; {} for the untouched default.
-        distance: How far the settings are from the defaults, see `spaces.distance`.
+        settings: Hyper-parameter → value; {} for the untouched default.
+        distance: How far the settings are from the defaults, see `distance`.
         state: ``"complete"``, ``"failed"`` or ``"out of reach"`` (it cannot spend as little as the budgets ask).
         seconds: What it took.
         message: Why it is not complete.
@@ -97,10 +101,11 @@ class Search:
         ]
         self.obs = [of_others(obs, hold) for _, hold in self.turns]
         self.rows = together([hold for _, hold in self.turns])
-        bare = replace(task.settings, epochs=None, knobs={})
+        bare = replace(task.settings, epochs=None, hyperparameters={})
         sizes = self.turns[0][0].n, 0 if obs is None else obs.n
-        self.own = {name: current(make(name, bare), name, *sizes) for name in models}
         self.before = {name: current(make(name, task.settings), name, *sizes) for name in models}
+        with optuna_quietly():  # search ranges are laid out around what a model has by itself
+            self.spaces = {name: _space(name, current(make(name, bare), name, *sizes)) for name in models}
         self.counted: NDArray[np.bool_] | None = None  # budgets within the reach of the first default that finishes
         self.trials: list[Trial] = []
         self.stopped = ""
@@ -146,21 +151,10 @@ class Search:
         seed = int(child(self.task.settings.seed, _KEY).integers(2**31))
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
         for name in self.models[:trials]:
-            study.enqueue_trial({"model": name} | self._told(name))
+            before, space = self.before[name], self.spaces[name]
+            near = {f"{name}.{key}": _nearest(SPACES[name][key], before[key], space[key]) for key in space}
+            study.enqueue_trial({"model": name} | near)
         return study
-
-    def _told(self, name: str) -> dict[str, Value]:
-        """Returns a model's defaults as Optuna shall know them: within the search, where they may lie outside of it."""
-        told: dict[str, Value] = {}
-        for knob, entry in SPACES.get(name, {}).items():
-            value = self.before[name][knob]
-            if isinstance(entry, Number):
-                low, high = entry.span(self.own[name][knob])
-                told[f"{name}.{knob}"] = min(max(value, low), high)
-            else:
-                options = [_text(option) for option in entry.options]
-                told[f"{name}.{knob}"] = _text(value) if _text(value) in options else options[0]
-        return told
 
     def _try(self, study: Any, number: int, trials: int, say: Say, span: tuple[float, float]) -> None:
         asked = study.ask()
@@ -177,15 +171,15 @@ class Search:
 
     def _proposed(self, asked: Any, name: str) -> dict[str, Value]:
         found: dict[str, Value] = {}
-        for knob, entry in SPACES.get(name, {}).items():
-            label = f"{name}.{knob}"
-            if isinstance(entry, Number):
-                low, high = entry.span(self.own[name][knob])
-                ask = asked.suggest_int if entry.whole else asked.suggest_float
-                got = ask(label, low, high, log=entry.log)
-                found[knob] = got if entry.whole else float(f"{got:.{_DIGITS}g}")
+        for key, where in self.spaces[name].items():
+            entry, label = SPACES[name][key], f"{name}.{key}"
+            if isinstance(entry, OneOf):
+                found[key] = entry.options[asked.suggest_categorical(label, where.choices)]
+            elif entry.whole:
+                found[key] = asked.suggest_int(label, where.low, where.high, log=where.log)
             else:
-                found[knob] = _chosen(entry, asked.suggest_categorical(label, [_text(o) for o in entry.options]))
+                got = asked.suggest_float(label, where.low, where.high, log=where.log)
+                found[key] = float(f"{got:.{_DIGITS}g}")
         return applicable(name, found)
 
     def _scored(self, number: int, name: str, settings: dict[str, Value]) -> Trial:
@@ -199,7 +193,7 @@ class Search:
                 state, message = "out of reach", "It cannot spend as little as the budgets ask."
         except LargesseError as error:
             state, message = "failed", str(error)
-        moved = distance(name, settings, self.before[name], self.own[name])
+        moved = distance(self.spaces[name], settings, self.before[name])
         return Trial(
             number, name, settings, moved, state, time.perf_counter() - began, message, value=value, draws=draws
         )
@@ -220,10 +214,44 @@ class Search:
 
 
 def with_settings(task: Task, name: str, settings: dict[str, Value]) -> Task:
-    """Returns the task with some knobs of a model set, on top of what the run sets."""
-    before = task.settings.knobs
-    knobs = {**before, name: {**before.get(name, {}), **settings}}
-    return replace(task, settings=replace(task.settings, knobs=knobs))
+    """Returns the task with some hyper-parameters of a model set, on top of what the run sets."""
+    before = task.settings.hyperparameters
+    both = {**before, name: {**before.get(name, {}), **settings}}
+    return replace(task, settings=replace(task.settings, hyperparameters=both))
+
+
+def distance(
+    space: Mapping[str, BaseDistribution], settings: Mapping[str, Value], default: Mapping[str, Value]
+) -> float:
+    """Returns how far settings are from the defaults: the mean move of the hyper-parameters, in widths of their ranges.
+
+    Args:
+        space: The search range of every hyper-parameter of the model.
+        settings: Hyper-parameter → value; one left out has not moved.
+        default: What the run gives the model untouched.
+    """
+    moves = [_move(value, default[key], space[key]) for key, value in settings.items()]
+    return sum(moves) / len(space) if moves else 0.0
+
+
+def _move(a: Any, b: Any, where: Any) -> float:
+    """Returns how far apart two values are in widths of a range, ratios where it is logarithmic; 1 for another option."""
+    if hasattr(where, "choices"):
+        return float(a != b)
+    scale = (lambda v: math.log(max(float(v), where.low / 1000))) if where.log else float  # a log needs more than 0
+    return abs(scale(a) - scale(b)) / (scale(where.high) - scale(where.low))
+
+
+def _space(name: str, own: Mapping[str, Value]) -> dict[str, BaseDistribution]:
+    """Returns the search range of every hyper-parameter of a model that has these values by itself."""
+    return {key: entry.distribution(own[key]) for key, entry in SPACES.get(name, {}).items()}
+
+
+def _nearest(entry: Hyperparameter, value: Any, where: Any) -> Any:
+    """Returns the value within the search that is nearest to a default: the number of an option, 0 where the default is none."""
+    if isinstance(entry, OneOf):
+        return entry.options.index(value) if value in entry.options else 0
+    return min(max(value, where.low), where.high)
 
 
 def label(trial: Trial) -> str:
@@ -256,15 +284,6 @@ def _failed() -> Any:
     import optuna
 
     return optuna.trial.TrialState.FAIL
-
-
-def _text(value: object) -> str:
-    """Returns an option as text, the only kind of option that Optuna keeps as it is."""
-    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _chosen(entry: OneOf | Widths, text: str) -> Value:
-    return next(option for option in entry.options if _text(option) == text)
 
 
 def limits(trials: int, minutes: float | None) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 
 from largesse import _check
 from largesse.errors import DataError, NotFittedError, SchemaError
@@ -16,16 +17,30 @@ from largesse.menu import Menu
 from largesse.models.outcome import Outcome, Response
 from largesse.store import unnest
 
+if TYPE_CHECKING:
+
+    class BaseEstimator:
+        """What a model takes from scikit-learn's class of this name, which has no types."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Self: ...
+        def __repr__(self, N_CHAR_MAX: int = 700) -> str: ...
+
+else:
+    from sklearn.base import BaseEstimator
+
 __all__ = ["Data", "Model", "State"]
 
 Data = Literal["both", "rct", "obs"]
 State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
+M = TypeVar("M", bound="Model")
 
 
-class Model(ABC, BaseEstimator):  # type: ignore[misc]
+class Model(ABC, BaseEstimator):
     """A learner of menus.
 
-    Subclasses store their parameters in `__init__` and implement `_learn` and `_respond`; learned state ends in ``_``.
+    Subclasses are dataclasses whose fields are their parameters: ``@dataclass(kw_only=True, eq=False, repr=False)``, so that
+    scikit-learn's `clone`, `get_params` and `repr` work. They implement `_learn` and `_respond`; learned state ends in ``_``.
 
     Attributes:
         outcome_: The family of the value and the rule of the cost that the model uses.
@@ -38,6 +53,14 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
     outcome_: Outcome
     treatments_: tuple[str, ...]
     features_: tuple[str, ...]
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """Returns what scikit-learn prints of an estimator, wrapped as text; the middle of a long one is left out.
+
+        scikit-learn alone starts a line for every parameter of a model inside a model.
+        """
+        text = " ".join(super().__repr__(N_CHAR_MAX).split())
+        return textwrap.fill(text, 80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
     def fit(self, rct: Logs, obs: Logs | None = None, *, validation: Logs | None = None) -> Self:
         """Learns from the rows of a trial and, if given, of an observational log; returns self.
@@ -124,7 +147,7 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
             field="model",
         )
 
-    def configured(self, base: Model) -> Model:
+    def configured(self, base: M) -> M:
         """Returns a clone of the base of a wrapper, told the wrapper's outcome.
 
         Raises:
@@ -135,16 +158,16 @@ class Model(ABC, BaseEstimator):  # type: ignore[misc]
                 "base", type(base).__name__, f"{type(self).__name__} works on values and costs, this model gives neither",
                 "Use MLP or Boosting.",
             )  # fmt: skip
-        told: Model = clone(base).set_params(outcome=self.outcome_)
+        told: M = clone(base).set_params(outcome=self.outcome_)
         return told
 
-    def restored_base(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
+    def restored_base(self, base: M, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> M:
         """Returns the fitted base of a wrapper from the wrapper's saved state."""
-        return self.restored_part(self.base, settings["settings"], unnest("base", arrays))
+        return self.restored_part(base, settings["settings"], unnest("base", arrays))
 
-    def restored_part(self, model: Model, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
+    def restored_part(self, model: M, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> M:
         """Returns a fitted clone of a wrapped model from its own saved state."""
-        part: Model = clone(model)
+        part: M = clone(model)
         part.outcome_, part.treatments_, part.features_ = self.outcome_, self.treatments_, self.features_
         part.restore(settings, arrays)
         return part

@@ -1,7 +1,8 @@
-"""What can be set on each named model: where a knob stands, what it may be, and where a search looks.
+"""The hyper-parameters of each named model: where each stands in the model, which values it may have, where a search looks.
 
-A campaign sets knobs in ``model.settings``; `largesse.commands.tune` searches them. A knob's default is read off the model
-itself, so it cannot drift from the code.
+A campaign sets them in ``model.settings``; `largesse.commands.tune` searches them. Defaults are read off the model itself, so
+they cannot drift from the code. A search range is an Optuna distribution, built when a search runs: checking settings does
+not need Optuna.
 
 >>> sorted(SPACES["lightgbm-rct"])
 ['l2', 'leaf_rows', 'leaves', 'rate', 'rounds']
@@ -11,18 +12,20 @@ itself, so it cannot drift from the code.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from largesse.errors import ConfigError
 from largesse.models.base import Model
 from largesse.roles import nearest
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
 __all__ = [
-    "SPACES", "Knob", "Knobs", "Number", "OneOf", "Value", "Widths", "applied", "checked", "current", "distance",
+    "SPACES", "Hyperparameter", "Number", "OneOf", "Space", "Value", "Widths", "applicable", "applied", "checked", "current",
 ]  # fmt: skip
 
 Value = int | float | str | tuple[int, ...]
@@ -70,26 +73,30 @@ class Number:
             return None
         return int(got) if self.whole else float(got)
 
-    def span(self, own: Value) -> tuple[float, float]:
-        """Returns where a search looks, for a model whose own number is `own`."""
+    def distribution(self, own: Value) -> BaseDistribution:
+        """Returns the search range as an Optuna distribution, for a model whose own number is `own`."""
+        from optuna.distributions import FloatDistribution, IntDistribution
+
         times = float(own) if self.relative else 1.0  # type: ignore[arg-type]
         low, high = max(self.least, self.low * times), min(self.most, self.high * times)
-        return (max(1, round(low)), max(2, round(high))) if self.whole else (low, high)
-
-    def move(self, a: Value, b: Value, own: Value) -> float:
-        """Returns how far apart two values are, in widths of the search."""
-        low, high = self.span(own)
-        scale = (lambda v: math.log(max(float(v), low / 1000))) if self.log else float  # a log needs more than 0
-        return abs(scale(a) - scale(b)) / (scale(high) - scale(low))  # type: ignore[arg-type]
+        if self.whole:
+            return IntDistribution(max(1, round(low)), max(2, round(high)), log=self.log)
+        return FloatDistribution(low, high, log=self.log)
 
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of a few words."""
+    """One of a few words.
+
+    Attributes:
+        at: Where it stands in the model, as for `Number`.
+        meaning: In words.
+        options: The words.
+    """
 
     at: tuple[str, ...]
     meaning: str
-    options: tuple[str, ...]
+    options: tuple[Value, ...]
 
     @property
     def rule(self) -> str:
@@ -100,19 +107,22 @@ class OneOf:
         """Returns the value as the model takes it; None where it breaks the rule."""
         return got if isinstance(got, str) and got in self.options else None
 
-    def move(self, a: Value, b: Value, own: Value) -> float:
-        """Returns 0 for the same word, 1 for another."""
-        return float(a != b)
+    def distribution(self, own: Value) -> BaseDistribution:
+        """Returns the search range as an Optuna distribution of the numbers of the options, from 0."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(range(len(self.options)))
 
 
-@dataclass(frozen=True, slots=True)
-class Widths:
-    """Widths of a network's layers, or other rows of whole numbers; a search picks among `options`."""
+class Widths(OneOf):
+    """Widths of a network's layers, or other rows of whole numbers: any that keep the rule; a search picks among `options`."""
 
-    at: tuple[str, ...]
-    meaning: str
-    options: tuple[tuple[int, ...], ...]
-    rule: str = "must be a list of one to six whole numbers in [1, 4096]"
+    __slots__ = ()
+
+    @property
+    def rule(self) -> str:
+        """What a value must be."""
+        return "must be a list of one to six whole numbers in [1, 4096]"
 
     def value(self, got: Any) -> Value | None:
         """Returns the value as the model takes it; None where it breaks the rule."""
@@ -121,17 +131,13 @@ class Widths:
         fine = all(isinstance(w, int) and not isinstance(w, bool) and 1 <= w <= 4096 for w in got)
         return tuple(got) if fine else None
 
-    def move(self, a: Value, b: Value, own: Value) -> float:
-        """Returns 0 for the same widths, 1 for others."""
-        return float(tuple(a) != tuple(b))  # type: ignore[arg-type]
 
-
-Knob = Number | OneOf | Widths
-Knobs = dict[str, Knob]
+Hyperparameter = Number | OneOf
+Space = dict[str, Hyperparameter]
 _WIDTHS = ((32, 16), (64, 32), (128, 64, 32), (256, 128, 64))
 
 
-def _trees(*inside: str, of: str = "params") -> Knobs:
+def _trees(*inside: str, of: str = "params") -> Space:
     at = partial(lambda *names: (*inside, *names))
     return {
         "leaves": Number(at(of, "num_leaves"), "leaves of a tree", 4, 127, 2, 4096, whole=True, default=31),
@@ -144,7 +150,7 @@ def _trees(*inside: str, of: str = "params") -> Knobs:
     }
 
 
-def _schedule(*inside: str, rate: tuple[float, float]) -> Knobs:
+def _schedule(*inside: str, rate: tuple[float, float]) -> Space:
     at = (*inside, "schedule")
     return {
         "epochs": Number((*at, "epochs"), "passes over the rows", 0.25, 4, 1, 10_000, whole=True, relative=True),
@@ -152,7 +158,7 @@ def _schedule(*inside: str, rate: tuple[float, float]) -> Knobs:
     }
 
 
-def _network(*inside: str) -> Knobs:
+def _network(*inside: str) -> Space:
     return {
         **_schedule(*inside, rate=(3e-4, 2e-2)),
         "decay": Number((*inside, "schedule", "decay"), "weight decay", 1e-3, 3, 0, 100),
@@ -163,7 +169,7 @@ def _network(*inside: str) -> Knobs:
     }  # fmt: skip
 
 
-_DECISION: Knobs = {
+_DECISION: Space = {
     "decision": OneOf(("decision", "kind"), "which decision loss", ("ppl", "pifd", "dpl", "difd")),
     "temperature": Number(
         ("decision", "temperature"),
@@ -178,7 +184,7 @@ _DECISION: Knobs = {
 }
 
 
-def _focused() -> Knobs:
+def _focused() -> Space:
     return {
         **_DECISION,
         "alpha": Number(("alpha",), "weight of the prediction loss", 0.01, 10, 0, 1e6),
@@ -186,7 +192,7 @@ def _focused() -> Knobs:
     }  # fmt: skip
 
 
-_CORRECTION: Knobs = {
+_CORRECTION: Space = {
     "correction_leaves": Number(
         ("params", "num_leaves"), "leaves of a correcting tree", 3, 32, 2, 4096, whole=True, default=8
     ),
@@ -198,24 +204,24 @@ _CORRECTION: Knobs = {
     ),
 }  # fmt: skip
 
-_GATES: Knobs = {
+_GATES: Space = {
     "gate_start": Number(("gates", "start"), "gates before any learning", 0.1, 0.9, 1e-6, 1 - 1e-6, log=False),
     "gate_rate": Number(("gates", "rate"), "learning rate of the gates", 1e-4, 1e-2, 0, 1),
 }
-_FACTOR: Knobs = {"l2": Number(("l2",), "penalty, in sizes of the gradient of noise alone", 0.05, 5, 0, 1e6)}
+_FACTOR: Space = {"l2": Number(("l2",), "penalty, in sizes of the gradient of noise alone", 0.05, 5, 0, 1e6)}
 
-_CLIP: Knobs = {"clip": Number(("clip",), "smallest propensity", 0.002, 0.1, 1e-9, 1)}
-_BALANCE: Knobs = {"balance": Number(("balance",), "weight of the arms' distance", 0.01, 10, 0, 1e6)}
-_DRAGON: Knobs = {
+_CLIP: Space = {"clip": Number(("clip",), "smallest propensity", 0.002, 0.1, 1e-9, 1)}
+_BALANCE: Space = {"balance": Number(("balance",), "weight of the arms' distance", 0.01, 10, 0, 1e6)}
+_DRAGON: Space = {
     "propensity": Number(("propensity",), "weight of the propensity's loss", 0.1, 10, 0, 1e6),
     "targeted": Number(("targeted",), "weight of the targeted term", 0.01, 10, 0, 1e6),
 }
-_DISTIL: Knobs = {"distil": Number(("distil",), "weight of the distance to the teacher", 0.05, 20, 0, 1e6)}
-_PENALTY: Knobs = {"penalty": Number(("penalty",), "weight of the distance of the networks", 1e-3, 10, 0, 1e6)}
-_UPPER: Knobs = {"upper_rate": Number(("upper_rate",), "learning rate of the upper level", 1e-5, 1e-1, 1e-12, 10)}
-_IMPUTED: Knobs = {"imputation": Number(("imputation",), "weight of the pseudo-labels", 0.005, 1, 0, 1e6)}
+_DISTIL: Space = {"distil": Number(("distil",), "weight of the distance to the teacher", 0.05, 20, 0, 1e6)}
+_PENALTY: Space = {"penalty": Number(("penalty",), "weight of the distance of the networks", 1e-3, 10, 0, 1e6)}
+_UPPER: Space = {"upper_rate": Number(("upper_rate",), "learning rate of the upper level", 1e-5, 1e-1, 1e-12, 10)}
+_IMPUTED: Space = {"imputation": Number(("imputation",), "weight of the pseudo-labels", 0.005, 1, 0, 1e6)}
 
-_CLUSTERS: Knobs = {
+_CLUSTERS: Space = {
     "hidden": Widths(
         ("base", "hidden"), "widths of the body, the representation first", ((64, 32), (32, 16), (128, 32), (128, 64, 32))
     ),
@@ -225,7 +231,7 @@ _CLUSTERS: Knobs = {
     "balance": Number(("base", "tasks", "balance"), "weight of the arms' distance", 0, 2, 0, 1e6, log=False),
 }  # fmt: skip
 
-SPACES: dict[str, Knobs] = {
+SPACES: dict[str, Space] = {
     "lightgbm": _trees("base"),
     "mlp": _network("base"),
     "logs-then-correction": _trees("base") | _CORRECTION,
@@ -249,14 +255,14 @@ SPACES: dict[str, Knobs] = {
     **dict.fromkeys(("ltd-ips", "ltd-dr"), _network() | _CLIP | _UPPER),
     "autodebias": _network() | _UPPER | _IMPUTED,
 }
-"""The knobs of each named model. A model without an entry has none: only its default is tried."""
+"""The hyper-parameters of each named model. A model without an entry has none: only its default is tried."""
 
 
 def checked(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Value]]:
     """Returns the settings as the models take them.
 
     Raises:
-        ConfigError: There is no such model or knob, or a value is out of its range.
+        ConfigError: There is no such model or hyper-parameter, or a value is out of its range.
     """
     found: dict[str, dict[str, Value]] = {}
     for name, given in settings.items():
@@ -265,36 +271,36 @@ def checked(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Va
             raise ConfigError(
                 f"{place}: unknown model. {nearest(name, tuple(SPACES))}Models with settings are {', '.join(SPACES)}."
             )
-        for knob, got in given.items():
-            found.setdefault(name, {})[knob] = _value(place, SPACES[name], knob, got)
-        for knob in set(given) - set(applicable(name, given)):
-            other, word = getattr(SPACES[name][knob], "unless")  # noqa: B009
-            raise ConfigError(f"{place}.{knob}: does not exist where {other} is {word!r}. Leave it out.")
+        for key, got in given.items():
+            found.setdefault(name, {})[key] = _value(place, SPACES[name], key, got)
+        for key in set(given) - set(applicable(name, given)):
+            other, word = getattr(SPACES[name][key], "unless")  # noqa: B009
+            raise ConfigError(f"{place}.{key}: does not exist where {other} is {word!r}. Leave it out.")
     return found
 
 
 def applicable(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings of a model without those that another of them rules out."""
-    unless = {knob: getattr(entry, "unless", None) for knob, entry in SPACES[name].items()}
+    unless = {key: getattr(entry, "unless", None) for key, entry in SPACES.get(name, {}).items()}
     return {k: v for k, v in settings.items() if (rule := unless[k]) is None or settings.get(rule[0]) != rule[1]}
 
 
-def _value(place: str, space: Knobs, knob: str, got: Any) -> Value:
-    if knob not in space:
+def _value(place: str, space: Space, key: str, got: Any) -> Value:
+    if key not in space:
         raise ConfigError(
-            f"{place}.{knob} == {got!r}: unknown setting. {nearest(knob, tuple(space))}There are {', '.join(space)}."
+            f"{place}.{key} == {got!r}: unknown setting. {nearest(key, tuple(space))}There are {', '.join(space)}."
         )
-    value = space[knob].value(got)
+    value = space[key].value(got)
     if value is None:
-        raise ConfigError(f"{place}.{knob} == {got!r}: {space[knob].rule}. Meaning: {space[knob].meaning}.")
+        raise ConfigError(f"{place}.{key} == {got!r}: {space[key].rule}. Meaning: {space[key].meaning}.")
     return value
 
 
 def applied(model: Model, name: str, settings: Mapping[str, Value]) -> Model:
-    """Returns an unfitted model with its knobs set; the others are left as they are."""
-    for knob in SPACES.get(name, {}):  # in this order: which loss it is comes before the settings of the loss
-        if knob in settings:
-            model = _put(model, SPACES[name][knob].at, settings[knob])
+    """Returns an unfitted model with its hyper-parameters set; the others are left as they are."""
+    for key in SPACES.get(name, {}):  # in this order: which loss it is comes before the settings of the loss
+        if key in settings:
+            model = _put(model, SPACES[name][key].at, settings[key])
     return model
 
 
@@ -314,40 +320,27 @@ def _put(holder: Any, at: tuple[str, ...], value: Any) -> Any:
 
 
 def current(model: Model, name: str, rct_rows: int, obs_rows: int = 0) -> dict[str, Value]:
-    """Returns what an unfitted model has at each knob; passes over the rows are those that so many rows would get."""
-    return {knob: _read(model, entry, rct_rows, obs_rows) for knob, entry in SPACES.get(name, {}).items()}
+    """Returns the hyper-parameters of an unfitted model; passes over the rows are those that so many rows would get."""
+    return {key: _read(model, entry, rct_rows, obs_rows) for key, entry in SPACES.get(name, {}).items()}
 
 
-def distance(name: str, settings: Mapping[str, Value], default: Mapping[str, Value], own: Mapping[str, Value]) -> float:
-    """Returns how far settings are from the defaults: the mean move of the model's knobs, in widths of the search.
-
-    Args:
-        name: The model.
-        settings: Knob → value; a knob left out has not moved.
-        default: What the run gives the model untouched.
-        own: What the model has by itself; searches are laid out around it.
-    """
-    moves = [SPACES[name][knob].move(value, default[knob], own[knob]) for knob, value in settings.items()]
-    return sum(moves) / len(SPACES[name]) if moves else 0.0
-
-
-def _read(model: Model, knob: Knob, rct_rows: int, obs_rows: int) -> Value:
+def _read(model: Model, entry: Hyperparameter, rct_rows: int, obs_rows: int) -> Value:
     owner: Any = model
     held: Any = model
-    for name in knob.at[:-1]:
+    for name in entry.at[:-1]:
         owner, held = held, getattr(held, name)
-    last = knob.at[-1]
+    last = entry.at[-1]
     if last == "epochs":
         # The holder of a schedule knows which rows it passes over; what has no `data` learns from the trial.
         data = getattr(owner, "data", "rct")
         return held.passes((rct_rows if data != "obs" else 0) + (obs_rows if data != "rct" else 0))
     if isinstance(held, dict) or held is None:
-        assert isinstance(knob, Number)
-        assert knob.default is not None
-        return (held or {}).get(last, knob.default)
+        assert isinstance(entry, Number)
+        assert entry.default is not None
+        return (held or {}).get(last, entry.default)
     own: Value | None = getattr(held, last, None)
-    if own is None:  # the model finds its own, or has none: a search begins at the knob's
-        assert isinstance(knob, Number)
-        assert knob.default is not None
-        return knob.default
+    if own is None:  # the model finds its own, or has none: a search begins at the default given here
+        assert isinstance(entry, Number)
+        assert entry.default is not None
+        return entry.default
     return own

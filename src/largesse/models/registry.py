@@ -42,7 +42,7 @@ class Settings:
         n_threads: Threads.
         checkpoint: Folder that keeps unfinished trainings of networks; None: a killed run starts anew.
         budgets: Target budgets of decision losses, money per head; (): their own.
-        knobs: Model → knob → value, as `largesse.models.hyperparameters` knows them; they count more than `epochs`.
+        hyperparameters: Model → hyper-parameter → value, see `largesse.models.hyperparameters`; they count more than `epochs`.
     """
 
     outcome: Outcome
@@ -52,7 +52,7 @@ class Settings:
     n_threads: int = 1
     checkpoint: str | None = None
     budgets: tuple[float, ...] = ()
-    knobs: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    hyperparameters: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
 # Each maker imports its learner, so that naming the models loads neither torch nor LightGBM.
@@ -150,7 +150,7 @@ def _stack(s: Settings, name: str) -> Model:
 def _dhcl(s: Settings, kind: str) -> Model:
     from largesse.models.factors import dhcl
 
-    model: Model = getattr(dhcl, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
+    model: Any = getattr(dhcl, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
     # Every step sees all rows: epochs are steps.
     return model if s.epochs is None else model.set_params(training=replace(model.training, steps=s.epochs))
 
@@ -234,4 +234,4 @@ def make(name: str, settings: Settings) -> Model:
         raise ConfigError(
             f"model.candidates == {name!r}: must be among {', '.join(map(repr, NAMES))}. {nearest(name, NAMES)}Choose from these."
         )
-    return applied(_MAKE[name](settings), name, settings.knobs.get(name, {}))
+    return applied(_MAKE[name](settings), name, settings.hyperparameters.get(name, {}))

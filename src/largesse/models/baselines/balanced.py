@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ __all__ = ["CFR", "DragonNet", "targeted"]
 _LEAST = 0.01  # a propensity g is read as (g + .01) / (1 + .01 M)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CFR(Baseline):
     """Counterfactual regression: the treated and control must look alike in the last hidden layer Φ.
 
@@ -31,29 +33,21 @@ class CFR(Baseline):
     are taken in units of the batch's root mean square length of Φ, for a smaller Φ would look better balanced (the
     authors' code may normalise Φ). Heads are linear in Φ: the network is that of all baselines here.
 
+    The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
+
     Args:
         data: Which rows to learn from: ``"obs"`` as published, ``"both"`` or ``"rct"``.
         distance: ``"wasserstein"`` (CFR-WASS, entropic, 10 Sinkhorn iterations) or ``"mmd"`` (CFR-MMD, Gaussian kernel).
         balance: Weight of the distance, α in the paper.
-        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Reference:
         Shalit, Johansson and Sontag, ICML 2017, Estimating individual treatment effect: generalization bounds and
         algorithms, equation 3 and Algorithm 1; Wasserstein gradient: their appendix, after Cuturi and Doucet 2014.
     """
 
-    def __init__(
-        self,
-        *,
-        data: Data = "obs",
-        distance: Literal["wasserstein", "mmd"] = "wasserstein",
-        balance: float = 0.1,
-        **shared: Any,
-    ) -> None:
-        super().__init__(**shared)
-        self.data = data
-        self.distance = distance
-        self.balance = balance
+    data: Data = "obs"
+    distance: Literal["wasserstein", "mmd"] = "wasserstein"
+    balance: float = 0.1
 
     def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
         _check.choice("distance", self.distance, ("wasserstein", "mmd"))
@@ -71,6 +65,7 @@ class CFR(Baseline):
         return Plan(net, net, loss, logs.n)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class DragonNet(Baseline):
     """The representation must also tell the propensity, and a targeted term ties outcome and propensity together.
 
@@ -81,22 +76,21 @@ class DragonNet(Baseline):
     value and for cost. The targeted term has no arm weights: they would move the average effect it aims at. The menu is
     Q, as in public packages: ε corrects average effects.
 
+    The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
+
     Args:
         data: Which rows to learn from: ``"obs"`` as published, ``"both"`` or ``"rct"``.
         propensity: Weight of the cross-entropy, α in the paper.
         targeted: Weight of the targeted term, β in the paper.
-        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Reference:
         Shi, Blei and Veitch, NeurIPS 2019, Adapting neural networks for the estimation of treatment effects, sections 2
         and 3; g is kept off 0 as in the authors' code.
     """
 
-    def __init__(self, *, data: Data = "obs", propensity: float = 1.0, targeted: float = 1.0, **shared: Any) -> None:
-        super().__init__(**shared)
-        self.data = data
-        self.propensity = propensity
-        self.targeted = targeted
+    data: Data = "obs"
+    propensity: float = 1.0
+    targeted: float = 1.0
 
     def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
         for name in ("propensity", "targeted"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from inspect import signature
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from largesse import _check
 from largesse._random import number
 from largesse.logs import Logs
-from largesse.models.base import Data, Model, State
+from largesse.models.base import Model, State
 from largesse.models.nets.checkpoint import keeper
 from largesse.models.nets.minibatch import Remembers, Schedule, Step, threads, train, weights_from
 from largesse.models.nets.response import ResponseNet
@@ -81,6 +81,7 @@ class Plan(NamedTuple):
     memory: Remembers | None = None
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Baseline(Model):
     """A published learner with the network of `MLP.published`.
 
@@ -95,35 +96,15 @@ class Baseline(Model):
         checkpoint: Folder that keeps unfinished trainings: the same fit, begun again after a kill, goes on from there.
     """
 
-    data: Data = "obs"  # the rows that the passes of the schedule go over
-    net_: ResponseNet
-
-    def __init__(
-        self,
-        *,
-        outcome: Outcome | None = None,
-        hidden: tuple[int, ...] = (128, 64, 32),
-        schedule: Schedule = Schedule(),  # noqa: B008  (frozen)
-        dropout: float = 0.0,
-        seed: int = 0,
-        n_threads: int = 1,
-        on_step: Step | None = None,
-        checkpoint: str | None = None,
-    ) -> None:
-        self.outcome = outcome
-        self.hidden = hidden
-        self.schedule = schedule
-        self.dropout = dropout
-        self.seed = seed
-        self.n_threads = n_threads
-        self.on_step = on_step
-        self.checkpoint = checkpoint
-
-    @classmethod
-    def _get_param_names(cls) -> list[str]:
-        """Returns the names of a class's own parameters and of those above, for scikit-learn."""
-        kinds = [kind for kind in cls.__mro__ if issubclass(kind, Baseline)]
-        return sorted({name for kind in kinds for name in signature(kind.__init__).parameters} - {"self", "shared"})
+    outcome: Outcome | None = None
+    hidden: tuple[int, ...] = (128, 64, 32)
+    schedule: Schedule = Schedule()
+    dropout: float = 0.0
+    seed: int = 0
+    n_threads: int = 1
+    on_step: Step | None = None
+    checkpoint: str | None = None
+    data = "obs"  # the rows that the passes of the schedule go over; some learners make it a parameter
 
     @abstractmethod
     def _plan(self, rct: Logs, obs: Logs | None) -> Plan: ...
@@ -134,7 +115,7 @@ class Baseline(Model):
             net, module, loss, rows, memory = self._plan(rct, obs)
             kept = keeper(self.checkpoint, *self._depends(rct, obs))
             train(module, loss, rows, self.schedule, self._seed(0), self.on_step, kept, memory)
-        self.net_ = net.eval()
+        self.net_: ResponseNet = net.eval()
 
     def _depends(self, *given: Logs | None) -> list[Any]:
         """Returns all that a training depends on."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,12 @@ __all__ = ["LTD", "AutoDebias", "Debias"]
 _SOFT = 5.0  # weights are exp(score / 5), as in the authors' code
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class _TwoLevels(Baseline):
     """What both share: the upper level."""
 
-    def __init__(self, *, upper_rate: float = 1e-4, step: float = 0.01, **shared: Any) -> None:
-        super().__init__(**shared)
-        self.upper_rate = upper_rate
-        self.step = step
+    upper_rate: float = 1e-4
+    step: float = 0.01
 
     def _upper(self, net: ResponseNet, phi: nn.Module, trial: Rows) -> Upper:
         rate = _check.number("upper_rate", self.upper_rate, low=1e-12, high=1e3)
@@ -35,6 +35,7 @@ class _TwoLevels(Baseline):
         return Upper(net, phi, trial, how, self._seed(4))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LTD(_TwoLevels):
     """Learning to debias: propensities of the log are those under which a step on the log helps on the trial.
 
@@ -45,12 +46,13 @@ class LTD(_TwoLevels):
     ê and the imputation network as in `DRJT`. p_φ is a multinomial logit of x, begun at the one of greatest likelihood.
     Weights are divided by their mean: otherwise larger weights alone would look better, being a longer step.
 
+    The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
+
     Args:
         loss: ``"dr"`` (LTD-DR) or ``"ips"`` (LTD-IPS).
         clip: Smallest propensity.
         upper_rate: Learning rate of φ.
         step: Size of the assumed step.
-        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Reference:
         Wang et al., WSDM 2021, Combating selection biases in recommender systems with a few unbiased ratings, as described
@@ -58,10 +60,8 @@ class LTD(_TwoLevels):
         that learns as in `DRJT` and the lack of a penalty on the variance of the propensities are this library's.
     """
 
-    def __init__(self, *, loss: Literal["ips", "dr"] = "dr", clip: float = 0.01, **shared: Any) -> None:
-        super().__init__(**shared)
-        self.loss = loss
-        self.clip = clip
+    loss: Literal["ips", "dr"] = "dr"
+    clip: float = 0.01
 
     def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
         _check.choice("loss", self.loss, ("ips", "dr"))
@@ -104,6 +104,7 @@ def debiased(found: Tensor, residual: Tensor | None, rows: Rows, weight: Tensor)
     return mean(rows.share, each.mean(1)) + mean(weight, correction)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AutoDebias(_TwoLevels):
     """Weights of the rows, pseudo-labels of all treatments and their weights, all learned on the trial.
 
@@ -115,20 +116,19 @@ class AutoDebias(_TwoLevels):
     replaced by features and treatments. a are the arm weights; w is divided by its mean, for larger weights alone would be
     a longer step. Training starts at w = v = 1, m at the trial's arm means and at the logged outcome.
 
+    The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
+
     Args:
         imputation: Weight of the pseudo-labels, λ in the authors' code.
         upper_rate: Learning rate of φ.
         step: Size of the assumed step.
-        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Reference:
         Chen et al., SIGIR 2021, AutoDebias: learning to debias for recommendation, the meta-model and its bi-level
         training; the division of scores by 5, and labels that depend on the outcome only, are as in the authors' code.
     """
 
-    def __init__(self, *, imputation: float = 0.05, **shared: Any) -> None:
-        super().__init__(**shared)
-        self.imputation = imputation
+    imputation: float = 0.05
 
     def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
         _check.number("imputation", self.imputation, low=0)

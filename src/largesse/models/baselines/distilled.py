@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from largesse.models.two_stage.mlp import MLP
 __all__ = ["CausE", "KDFeature", "KDLabel", "apart"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CausE(Baseline):
     """Two networks that must not be far apart: one learns from the trial, one from the log.
 
@@ -26,11 +28,12 @@ class CausE(Baseline):
     The paper embeds users and items twice, once for each kind of data; here the whole network is doubled. Both start alike.
     With penalty 0 neither learns from the other's rows; a very large one makes them one network.
 
+    The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
+
     Args:
         penalty: Weight of the squared distance between the parameters; None: one network, what a large weight tends to.
         deployed: Which network predicts: the ``"trial"``'s, which is what the paper is after, or the ``"log"``'s, as in
             public code of the method.
-        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Reference:
         Bonner and Vasile, RecSys 2018, Causal embeddings for recommendation, the CausE objective; the kind of distance is
@@ -39,12 +42,8 @@ class CausE(Baseline):
 
     data = "both"
 
-    def __init__(
-        self, *, penalty: float | None = 0.1, deployed: Literal["trial", "log"] = "trial", **shared: Any
-    ) -> None:
-        super().__init__(**shared)
-        self.penalty = penalty
-        self.deployed = deployed
+    penalty: float | None = 0.1
+    deployed: Literal["trial", "log"] = "trial"
 
     def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
         _check.choice("deployed", self.deployed, ("trial", "log"))
@@ -70,6 +69,7 @@ def apart(a: nn.Module, b: nn.Module) -> Tensor:
     return torch.stack([(u - v).square().sum() for u, v in zip(a.parameters(), b.parameters(), strict=True)]).sum()
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class KDLabel(Baseline):
     """A network of the log that must agree with a teacher of the trial, whatever treatment was taken.
 
@@ -80,18 +80,17 @@ class KDLabel(Baseline):
     in the authors' code. (Their other label strategy adds a rescaled teacher's prediction to each label: that moves the
     scale of values and costs, and is no menu.)
 
+    The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
+
     Args:
         distil: Weight of the distance to the teacher.
-        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Reference:
         Liu et al., SIGIR 2020, A general knowledge distillation framework for counterfactual recommendation via uniform
         data, label-based module.
     """
 
-    def __init__(self, *, distil: float = 1.0, **shared: Any) -> None:
-        super().__init__(**shared)
-        self.distil = distil
+    distil: float = 1.0
 
     def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
         _check.number("distil", self.distil, low=0)
@@ -117,8 +116,7 @@ class KDFeature(Baseline):
     The feature strategy with concatenated embeddings: the paper's code puts those learned on uniform data beside
     those being learned, and freezes them. Here the embedding is the last hidden layer of `MLP.published` on the trial.
 
-    Args:
-        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
+    The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Reference:
         Liu et al., SIGIR 2020, A general knowledge distillation framework for counterfactual recommendation via uniform

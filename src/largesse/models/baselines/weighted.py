@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +17,13 @@ from largesse.models.nets.rows import Rows
 __all__ = ["DRJT", "IPS", "doubly_robust", "imputed"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class _Weighted(Baseline):
     """What both share: whose rows, and how likely each row's treatment was."""
 
-    def __init__(
-        self, *, data: Data = "obs", propensity: Propensity = "fitted", clip: float = 0.01, **shared: Any
-    ) -> None:
-        super().__init__(**shared)
-        self.data = data
-        self.propensity = propensity
-        self.clip = clip
+    data: Data = "obs"
+    propensity: Propensity = "fitted"
+    clip: float = 0.01
 
     def _given(self, rct: Logs, obs: Logs | None) -> tuple[ResponseNet, Rows, Tensor]:
         """Returns the network, the rows, and the inverse propensity of each, (N,)."""
@@ -43,11 +40,12 @@ class IPS(_Weighted):
     The recommender's "rating observed" is here "treatment taken": of M outcomes of a unit the log shows one. The weights
     are scaled to mean 1 over the log; they take the place of arm weights.
 
+    The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
+
     Args:
         data: Which rows to learn from: ``"obs"`` as published, ``"both"`` or ``"rct"``.
         propensity: ``"fitted"``: a multinomial logit on these rows; ``"known"``: what the log says.
         clip: Smallest propensity.
-        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Reference:
         Schnabel et al., ICML 2016, Recommendations as treatments, the propensity-scored empirical risk; clipping is common
@@ -75,11 +73,12 @@ class DRJT(_Weighted):
     treatments. Prediction and imputation network take a step on every batch, each with what the other last said. That the
     imputation network gives the residual g (not the outcome) is as in public code of the method.
 
+    The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
+
     Args:
         data: Which rows to learn from: ``"obs"`` as published, ``"both"`` or ``"rct"``.
         propensity: ``"fitted"``: a multinomial logit on these rows; ``"known"``: what the log says.
         clip: Smallest propensity.
-        shared: Parameters of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Reference:
         Wang et al., ICML 2019, Doubly robust joint learning for recommendation on data missing not at random, the DR

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -54,6 +54,7 @@ class GateMap(NamedTuple):
     logged: NDArray[np.float32]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class BiDFCL(Model):
     """A network that learns from the log and from a teacher's opinion of the treatments that were not given.
 
@@ -103,40 +104,21 @@ class BiDFCL(Model):
     (1, 2)
     """
 
-    def __init__(
-        self,
-        base: MLP,
-        *,
-        teacher: Model | None = None,
-        decision: DecisionLoss = PPL(),  # noqa: B008  (frozen)
-        gates: Gates = Gates(),  # noqa: B008  (frozen)
-        hypergradient: Hypergradient = Hypergradient(),  # noqa: B008  (frozen)
-        alpha: float = 0.1,
-        tune: bool = False,
-        strength: float = 1.0,
-        outcome: Outcome | None = None,
-        schedule: Schedule = BILEVEL,
-        tuning: Schedule = TUNING,
-        seed: int = 0,
-        n_threads: int = 1,
-        on_step: Step | None = None,
-        checkpoint: str | None = None,
-    ) -> None:
-        self.base = base
-        self.teacher = teacher
-        self.decision = decision
-        self.gates = gates
-        self.hypergradient = hypergradient
-        self.alpha = alpha
-        self.tune = tune
-        self.strength = strength
-        self.outcome = outcome
-        self.schedule = schedule
-        self.tuning = tuning
-        self.seed = seed
-        self.n_threads = n_threads
-        self.on_step = on_step
-        self.checkpoint = checkpoint
+    base: MLP = field(kw_only=False)
+    teacher: Model | None = None
+    decision: DecisionLoss = PPL()
+    gates: Gates = Gates()
+    hypergradient: Hypergradient = Hypergradient()
+    alpha: float = 0.1
+    tune: bool = False
+    strength: float = 1.0
+    outcome: Outcome | None = None
+    schedule: Schedule = BILEVEL
+    tuning: Schedule = TUNING
+    seed: int = 0
+    n_threads: int = 1
+    on_step: Step | None = None
+    checkpoint: str | None = None
 
     @classmethod
     def published(cls, kind: str = "ppl", **changes: Any) -> Self:
@@ -273,13 +255,12 @@ class BiDFCL(Model):
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        target = self.restored_part(self.base, settings["target"], unnest("target", arrays))
-        assert isinstance(target, MLP)
-        self.target_, self.budgets_ = target, tuple(settings["budgets"])
+        self.target_ = self.restored_part(self.base, settings["target"], unnest("target", arrays))
+        self.budgets_ = tuple(settings["budgets"])
         if "teacher" in settings:
             taught = Stack(self._learners(None)) if self.teacher is None else self.teacher
             self.teacher_ = self.restored_part(taught, settings["teacher"], unnest("teacher", arrays))
         self.bridges_, self.solves_ = [], []
-        for k in range(len(target.nets_)):
+        for k in range(len(self.target_.nets_)):
             bridge = Bridge(self.gates, len(self.features_), len(self.treatments_))
             self.bridges_.append(load_weights(bridge, unnest(f"bridge.{k}", arrays)))

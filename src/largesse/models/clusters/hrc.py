@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -41,6 +42,7 @@ _RIDGE = 1e-3  # entries of a representation may be copies of each other
 _DRAWS = 100
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class HRC(Model):
     """Units clustered by what a network has learned of them; each cluster's response is measured on the trial.
 
@@ -76,22 +78,12 @@ class HRC(Model):
     (True, True)
     """
 
-    def __init__(
-        self,
-        base: MLP | DFCL | BiDFCL | None = None,
-        *,
-        sizes: tuple[int, ...] = (32, 64, 128),
-        least: int = 50,
-        folds: int = 2,
-        outcome: Outcome | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.base = base
-        self.sizes = sizes
-        self.least = least
-        self.folds = folds
-        self.outcome = outcome
-        self.seed = seed
+    base: MLP | DFCL | BiDFCL | None = field(default=None, kw_only=False)
+    sizes: tuple[int, ...] = (32, 64, 128)
+    least: int = 50
+    folds: int = 2
+    outcome: Outcome | None = None
+    seed: int = 0
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         self._check()

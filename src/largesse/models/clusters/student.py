@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -57,6 +58,7 @@ class Fidelity(NamedTuple):
     raw_ece: float
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Student(Model):
     """A classifier of features that answers as an `HRC` does: each class is a cluster, with the cluster's response.
 
@@ -96,32 +98,17 @@ class Student(Model):
     True
     """
 
-    def __init__(
-        self,
-        base: HRC | None = None,
-        *,
-        form: Form = "folded",
-        hidden: tuple[int, ...] = (64, 32),
-        schedule: Schedule = LEARNING,
-        rounds: int = 10,
-        params: dict[str, Any] | None = None,
-        softness: float = 0.5,
-        rows: int = 200_000,
-        outcome: Outcome | None = None,
-        seed: int = 0,
-        n_threads: int = 1,
-    ) -> None:
-        self.base = base
-        self.form = form
-        self.hidden = hidden
-        self.schedule = schedule
-        self.rounds = rounds
-        self.params = params
-        self.softness = softness
-        self.rows = rows
-        self.outcome = outcome
-        self.seed = seed
-        self.n_threads = n_threads
+    base: HRC | None = field(default=None, kw_only=False)
+    form: Form = "folded"
+    hidden: tuple[int, ...] = (64, 32)
+    schedule: Schedule = LEARNING
+    rounds: int = 10
+    params: dict[str, Any] | None = None
+    softness: float = 0.5
+    rows: int = 200_000
+    outcome: Outcome | None = None
+    seed: int = 0
+    n_threads: int = 1
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         self._check()
@@ -249,7 +236,7 @@ class Student(Model):
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        self.base_ = self.restored_part(HRC(), settings["settings"], unnest("base", arrays))
+        self.base_ = self.restored_base(HRC(), settings, arrays)
         kind = ClassTrees if self.form == "lightgbm" else ClassNet
         self.classifier_ = kind.restored(settings["classifier"], unnest("classifier", arrays))
         self.temperature_ = settings["temperature"]

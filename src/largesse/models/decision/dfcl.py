@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -40,6 +40,7 @@ class Start:
     folds: tuple[MLP, ...]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class DFCL(Model):
     """A network learned by likelihood, then by joint loss on the trial: decision loss + alpha * prediction loss.
 
@@ -77,32 +78,17 @@ class DFCL(Model):
     (0.5, 0.0)
     """
 
-    def __init__(
-        self,
-        base: MLP,
-        *,
-        decision: DecisionLoss = PPL(),  # noqa: B008  (frozen)
-        alpha: float = 0.1,
-        strength: float | Literal["cross-fit"] = "cross-fit",
-        folds: int = 2,
-        outcome: Outcome | None = None,
-        schedule: Schedule = TUNING,
-        seed: int = 0,
-        n_threads: int = 1,
-        on_step: Step | None = None,
-        checkpoint: str | None = None,
-    ) -> None:
-        self.base = base
-        self.decision = decision
-        self.alpha = alpha
-        self.strength = strength
-        self.folds = folds
-        self.outcome = outcome
-        self.schedule = schedule
-        self.seed = seed
-        self.n_threads = n_threads
-        self.on_step = on_step
-        self.checkpoint = checkpoint
+    base: MLP = field(kw_only=False)
+    decision: DecisionLoss = PPL()
+    alpha: float = 0.1
+    strength: float | Literal["cross-fit"] = "cross-fit"
+    folds: int = 2
+    outcome: Outcome | None = None
+    schedule: Schedule = TUNING
+    seed: int = 0
+    n_threads: int = 1
+    on_step: Step | None = None
+    checkpoint: str | None = None
 
     @classmethod
     def published(cls, kind: str = "dpl", **changes: Any) -> Self:
@@ -189,10 +175,8 @@ class DFCL(Model):
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        base = self.restored_base(settings, arrays)
+        base = self.restored_base(self.base, settings, arrays)
         tuned = copy.deepcopy(base)
         tuned.restore(settings["tuned"], unnest("tuned", arrays))
-        assert isinstance(base, MLP)
-        assert isinstance(tuned, MLP)
         self.base_, self.tuned_, self.strength_ = base, tuned, float(settings["strength"])
         self.budgets_, self.choice_ = tuple(settings["budgets"]), None

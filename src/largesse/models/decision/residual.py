@@ -6,7 +6,7 @@ control and all costs as they are, and so keeps every budget within reach that t
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import lightgbm as lgb
@@ -42,6 +42,7 @@ _PARAMS: dict[str, Any] = {
 _LEAF = 50  # no leaf holds less than this part of the rows
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Steered(Model):
     """Any base, steered by a decision loss.
 
@@ -72,30 +73,16 @@ class Steered(Model):
     0.0
     """
 
-    def __init__(
-        self,
-        base: Model,
-        *,
-        by: By = "arms",
-        decision: DecisionLoss = PPL(),  # noqa: B008  (frozen)
-        strength: float | Literal["cross-fit"] = "cross-fit",
-        folds: int = 2,
-        outcome: Outcome | None = None,
-        schedule: Schedule = STEERING,
-        seed: int = 0,
-        n_threads: int = 1,
-        on_step: Step | None = None,
-    ) -> None:
-        self.base = base
-        self.by = by
-        self.decision = decision
-        self.strength = strength
-        self.folds = folds
-        self.outcome = outcome
-        self.schedule = schedule
-        self.seed = seed
-        self.n_threads = n_threads
-        self.on_step = on_step
+    base: Model = field(kw_only=False)
+    by: By = "arms"
+    decision: DecisionLoss = PPL()
+    strength: float | Literal["cross-fit"] = "cross-fit"
+    folds: int = 2
+    outcome: Outcome | None = None
+    schedule: Schedule = STEERING
+    seed: int = 0
+    n_threads: int = 1
+    on_step: Step | None = None
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         _check.choice("by", self.by, By.__args__)  # type: ignore[attr-defined]
@@ -164,7 +151,7 @@ class Steered(Model):
         inner: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["inner"].items()}
         self.inner_ = Outcome(**inner)
         outer, self.outcome_ = self.outcome_, self.inner_
-        self.base_ = self.restored_base(settings, arrays)
+        self.base_ = self.restored_base(self.base, settings, arrays)
         self.outcome_, self.scale_ = outer, float(settings["scale"])
         self.strength_, self.choice_, self.budgets_ = float(settings["strength"]), None, tuple(settings["budgets"])
         own = unnest("own", arrays)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -44,31 +45,19 @@ class Steps(NamedTuple):
     error: Floats
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class FactorModel(Model):
     """What the four models share: their parameters, their training, their state."""
 
+    hidden: tuple[int, ...] = (64,)
+    members: int = 3
+    l2: float = 0.5
+    training: FullBatch = FullBatch()
+    seed: int = 0
+    n_threads: int = 1
+    on_step: Step | None = None
+    checkpoint: str | None = None
     menu_in_money = False
-
-    def __init__(
-        self,
-        *,
-        hidden: tuple[int, ...] = (64,),
-        members: int = 3,
-        l2: float = 0.5,
-        training: FullBatch = FullBatch(),  # noqa: B008  (frozen)
-        seed: int = 0,
-        n_threads: int = 1,
-        on_step: Step | None = None,
-        checkpoint: str | None = None,
-    ) -> None:
-        self.hidden = hidden
-        self.members = members
-        self.l2 = l2
-        self.training = training
-        self.seed = seed
-        self.n_threads = n_threads
-        self.on_step = on_step
-        self.checkpoint = checkpoint
 
     @classmethod
     def published(cls, **changes: Any) -> Self:
@@ -87,7 +76,7 @@ class FactorModel(Model):
     def _factor(self, score: torch.Tensor) -> torch.Tensor:
         """Returns the decision factor of scores (n, M - 1), >= 0, before its unit."""
 
-    _needs: tuple[str, ...] = ("value", "cost")  # means that treatment must raise
+    _needs: ClassVar[tuple[str, ...]] = ("value", "cost")  # means that treatment must raise
     _binary = True
 
     def _first_unit(self, steps: Steps) -> float:

@@ -9,6 +9,7 @@ What arms show is drawn to what they share, and that to (0, 1), the model as it 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -172,6 +173,7 @@ def shrunk(found: Floats, covariance: Floats) -> Floats:
     return answer
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Calibrated(Model):
     """A model whose value (and learned cost) is recalibrated per arm on the rows of the trial.
 
@@ -181,10 +183,9 @@ class Calibrated(Model):
         seed: Draws the two halves of the trial that are scored by a base that has not seen them.
     """
 
-    def __init__(self, base: Model, *, outcome: Outcome | None = None, seed: int = 0) -> None:
-        self.base = base
-        self.outcome = outcome
-        self.seed = seed
+    base: Model = field(kw_only=False)
+    outcome: Outcome | None = None
+    seed: int = 0
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         self.base_ = self.configured(self.base).fit(rct, obs, validation=validation)
@@ -256,6 +257,6 @@ class Calibrated(Model):
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        self.base_ = self.restored_base(settings, arrays)
+        self.base_ = self.restored_base(self.base, settings, arrays)
         self.lines_ = {k: np.array(v) for k, v in settings["lines"].items()}
         self.scale_ = settings["scale"]

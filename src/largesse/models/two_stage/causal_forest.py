@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,7 @@ from largesse.models.outcome import Outcome, Response
 __all__ = ["CausalForest"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CausalForest(Model):
     """A generalised random forest per quantity (value, and the cost where no rule gives it).
 
@@ -34,20 +36,11 @@ class CausalForest(Model):
         MissingDependency: On `fit`, when econml is not installed.
     """
 
-    def __init__(
-        self,
-        *,
-        outcome: Outcome | None = None,
-        data: Data = "both",
-        trees: int = 200,
-        seed: int = 0,
-        n_threads: int = 1,
-    ) -> None:
-        self.outcome = outcome
-        self.data = data
-        self.trees = trees
-        self.seed = seed
-        self.n_threads = n_threads
+    outcome: Outcome | None = None
+    data: Data = "both"
+    trees: int = 200
+    seed: int = 0
+    n_threads: int = 1
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         try:

@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightgbm as lgb
@@ -32,6 +33,7 @@ _PARAMS: dict[str, Any] = {
 _FOLDS, _PATIENCE = 2, 15
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Corrected(Model):
     """A base model fitted on the observational log (on the trial if there is none), corrected on the trial.
 
@@ -44,22 +46,12 @@ class Corrected(Model):
         n_threads: LightGBM's threads.
     """
 
-    def __init__(
-        self,
-        base: Model,
-        *,
-        outcome: Outcome | None = None,
-        rounds: int = 200,
-        params: dict[str, Any] | None = None,
-        seed: int = 0,
-        n_threads: int = 1,
-    ) -> None:
-        self.base = base
-        self.outcome = outcome
-        self.rounds = rounds
-        self.params = params
-        self.seed = seed
-        self.n_threads = n_threads
+    base: Model = field(kw_only=False)
+    outcome: Outcome | None = None
+    rounds: int = 200
+    params: dict[str, Any] | None = None
+    seed: int = 0
+    n_threads: int = 1
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         if "data" not in self.base.get_params(deep=False):
@@ -155,6 +147,6 @@ class Corrected(Model):
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
-        self.base_ = self.restored_base(settings, arrays)
+        self.base_ = self.restored_base(self.base, settings, arrays)
         told = settings["trees"].items()
         self.trees_ = {name: None if text is None else self._forest(lgb.Booster(model_str=text)) for name, text in told}

@@ -6,6 +6,7 @@ error; a zero-inflated amount is a classifier for "bought" times a gamma regress
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightgbm as lgb
@@ -133,6 +134,7 @@ def _stopped(params: dict[str, Any], data: lgb.Dataset, n: int, groups: NDArray[
     return lgb.train(params, data, len(next(iter(trace.values()))))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Boosting(Model):
     """Two-stage LightGBM: an S- or T-learner for the value, a rule or a second learner for the cost.
 
@@ -155,26 +157,14 @@ class Boosting(Model):
     (400, 2)
     """
 
-    def __init__(
-        self,
-        *,
-        outcome: Outcome | None = None,
-        data: Data = "both",
-        strategy: Literal["S", "T"] = "S",
-        rounds: int | None = None,
-        monotone: bool | None = None,
-        params: dict[str, Any] | None = None,
-        seed: int = 0,
-        n_threads: int = 1,
-    ) -> None:
-        self.outcome = outcome
-        self.data = data
-        self.strategy = strategy
-        self.rounds = rounds
-        self.monotone = monotone
-        self.params = params
-        self.seed = seed
-        self.n_threads = n_threads
+    outcome: Outcome | None = None
+    data: Data = "both"
+    strategy: Literal["S", "T"] = "S"
+    rounds: int | None = None
+    monotone: bool | None = None
+    params: dict[str, Any] | None = None
+    seed: int = 0
+    n_threads: int = 1
 
     def _trees(self, family: Family, arms: range, monotone: bool = False) -> Trees:
         given = {"seed": self.seed, "num_threads": self.n_threads, **(self.params or {})}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = ["MLP", "averaged", "scales_of", "start"]
 _CHUNK = 4096  # rows scored at once: stays in cache
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class MLP(Model):
     """A multi-head network, or the mean of several.
 
@@ -61,38 +62,20 @@ class MLP(Model):
     ('per_redemption', 0.0)
     """
 
-    def __init__(
-        self,
-        *,
-        outcome: Outcome | None = None,
-        data: Data = "both",
-        hidden: tuple[int, ...] = (128, 64, 32),
-        members: int = 3,
-        schedule: Schedule = Schedule(),  # noqa: B008  (frozen)
-        lengths: tuple[float, ...] = (1, 2, 3),
-        dropout: float = 0.0,
-        arm_weighted: bool = False,
-        plain: bool = False,
-        tasks: Tasks = Tasks(),  # noqa: B008  (frozen)
-        seed: int = 0,
-        n_threads: int = 1,
-        on_step: Step | None = None,
-        checkpoint: str | None = None,
-    ) -> None:
-        self.outcome = outcome
-        self.data = data
-        self.hidden = hidden
-        self.members = members
-        self.schedule = schedule
-        self.lengths = lengths
-        self.dropout = dropout
-        self.arm_weighted = arm_weighted
-        self.plain = plain
-        self.tasks = tasks
-        self.seed = seed
-        self.n_threads = n_threads
-        self.on_step = on_step
-        self.checkpoint = checkpoint
+    outcome: Outcome | None = None
+    data: Data = "both"
+    hidden: tuple[int, ...] = (128, 64, 32)
+    members: int = 3
+    schedule: Schedule = Schedule()
+    lengths: tuple[float, ...] = (1, 2, 3)
+    dropout: float = 0.0
+    arm_weighted: bool = False
+    plain: bool = False
+    tasks: Tasks = Tasks()
+    seed: int = 0
+    n_threads: int = 1
+    on_step: Step | None = None
+    checkpoint: str | None = None
 
     @classmethod
     def published(cls, **changes: Any) -> Self:

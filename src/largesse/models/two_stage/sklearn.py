@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from largesse.models.outcome import Outcome, Response
 __all__ = ["Regressors"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Regressors(Model):
     """Two-stage learner around a scikit-learn estimator.
 
@@ -36,20 +38,11 @@ class Regressors(Model):
     [0.0, 1.0]
     """
 
-    def __init__(
-        self,
-        estimator: Any,
-        *,
-        cost_estimator: Any = None,
-        outcome: Outcome | None = None,
-        data: Data = "both",
-        strategy: Literal["S", "T"] = "T",
-    ) -> None:
-        self.estimator = estimator
-        self.cost_estimator = cost_estimator
-        self.outcome = outcome
-        self.data = data
-        self.strategy = strategy
+    estimator: Any = field(kw_only=False)
+    cost_estimator: Any = None
+    outcome: Outcome | None = None
+    data: Data = "both"
+    strategy: Literal["S", "T"] = "T"
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         _check.choice("strategy", self.strategy, ("S", "T"))

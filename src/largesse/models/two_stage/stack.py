@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ _SHARP = 1e4  # likelihoods of models differ little: the search for weights sees
 _SUM = 1e3  # how hard the weights are held to the sum 1, in sizes of the rows
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Stack(Model):
     """A convex combination of models: their responses are averaged, then priced as one menu.
 
@@ -58,20 +60,11 @@ class Stack(Model):
     (0.25, 0.75)
     """
 
-    def __init__(
-        self,
-        models: tuple[Model, ...],
-        *,
-        weights: Sequence[float] | Literal["even", "fit"] = "fit",
-        folds: int = 2,
-        outcome: Outcome | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.models = models
-        self.weights = weights
-        self.folds = folds
-        self.outcome = outcome
-        self.seed = seed
+    models: tuple[Model, ...] = field(kw_only=False)
+    weights: Sequence[float] | Literal["even", "fit"] = "fit"
+    folds: int = 2
+    outcome: Outcome | None = None
+    seed: int = 0
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         self._check()
