@@ -29,7 +29,8 @@ from sklearn.linear_model import LinearRegression
 
 from benchmarks.cells import PAGES, load, store
 from largesse import datasets
-from largesse.experiment import Columns, CrossFit, Metric, Sample, Settings, crossfit, measure, measure_sample, replay
+from largesse.experiment import Columns, CrossFit, Metric, Sample, Settings, measure, measure_sample, replay
+from largesse.experiment.data import crossfit
 from largesse.experiment.data.crossfit import cross_fit
 
 CELLS = PAGES / "experiment"

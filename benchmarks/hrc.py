@@ -152,7 +152,8 @@ class Cell:
 
 def plain(raw: bool):
     """Returns an HRC to which every entry counts as much as any: of the representation, or of the features as they are."""
-    from largesse.models import HRC, hrc
+    from largesse.models import HRC
+    from largesse.models.clusters import hrc
 
     class Plain(HRC):
         def _hidden(self, body, x):

@@ -47,21 +47,22 @@ def cell(task: tuple[str, int]) -> str:
 def keep(name: str, seed: int, given, train, answers) -> None:
     """Draws the lines, and writes what the menus of one world gain."""
     from benchmarks.suite.problems import MAIN
-    from largesse.models import Calibrated, calibrate
+    from largesse.models import Calibrated
+    from largesse.models.two_stage import calibrated
 
     gains = {}
-    drawn = calibrate.shrunk
+    drawn = calibrated.shrunk
     for base, (model, told, halves) in answers.items():
         for form in FORMS:
             made = told
             if form != FORMS[0]:
-                calibrate.shrunk = drawn if form == FORMS[2] else lambda found, covariance: found
+                calibrated.shrunk = drawn if form == FORMS[2] else lambda found, covariance: found
                 lined = Calibrated(model)
                 lined.outcome_, lined.base_ = model.outcome_, model
                 lined._draw_lines(train, halves)
                 made = lined._apply_lines(told)
             gains[f"{base}, {form}"] = given.judge(model.menu(made)).gain[list(MAIN)].tolist()
-    calibrate.shrunk = drawn
+    calibrated.shrunk = drawn
     store(PAGES / "recalibration" / f"{name}-{seed}.json", {"world": name, "seed": seed, "gains": gains})
 
 

@@ -6,8 +6,8 @@ decision; the budget sets the price; rows of a trial tell what the decisions are
 Names are loaded on first use, so that `import largesse` is fast and needs neither torch nor a browser.
 """
 
-import lazy_loader
+from largesse._extras import attach
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse.errors import MissingDependency
+from largesse._extras import needed_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,10 +127,8 @@ class Tabular(Result):
         Raises:
             MissingDependency: pandas is not installed.
         """
-        try:
+        with needed_for("to_frame()"):
             import pandas as pd
-        except ImportError as error:
-            raise MissingDependency("pandas", "pandas", "to_frame()") from error
         return pd.DataFrame(dict(self._columns()))
 
     def __repr__(self) -> str:

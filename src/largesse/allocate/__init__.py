@@ -1,5 +1,5 @@
 """Exact budget allocation: price intervals, the frontier of all budgets, the plan at one budget."""
 
-import lazy_loader
+from largesse._extras import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -1,5 +1,5 @@
 """Is a log sound, and how much can it tell: sample ratio, balance, overlap, what a past policy's log gets wrong, power."""
 
-import lazy_loader
+from largesse._extras import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

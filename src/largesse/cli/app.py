@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
+from largesse._extras import missing
 from largesse.cli.experiment import assign, experiment, replay
 from largesse.cli.options import ConfigFile, Json, RunFolder
 from largesse.cli.units import allocate, export, plan
@@ -222,6 +223,14 @@ def run() -> NoReturn:
         show.err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         for note in notes:
             show.err.print(escape(note), highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        refusal = missing(error, "This command")
+        if refusal is None:
+            raise
+        if as_json:
+            show.print_json({"error": str(refusal), "kind": type(refusal).__name__, "notes": []})
+        show.err.print(f"[red]error:[/] {escape(str(refusal))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except OSError as error:  # ours are refusals: this one is the terminal's or the pipe's
         show.err.print(f"[red]error:[/] cannot write the output ({escape(str(error))})", highlight=False)

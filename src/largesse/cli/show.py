@@ -145,10 +145,11 @@ def findings(found: Iterable[Finding], conclusion: str = "") -> None:
 
 def comparison(shown: Comparison) -> None:
     """Prints a comparison: value per unit with interval, and the paired difference from the reference."""
+    from largesse.report.numbers import number
     from largesse.report.table import budget_table, comparison_rows
 
     roles = dict.fromkeys(shown.names, "policy")
-    rows = comparison_rows(shown, [f"{budget:g}" for budget in shown.budgets], roles)
+    rows = comparison_rows(shown, [number(float(budget)) for budget in shown.budgets], roles)
     grid = budget_table(
         rows, value="Value", money="", level=shown.level, reference=shown.reference, ours=shown.names[0]
     )

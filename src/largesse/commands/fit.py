@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from largesse import __version__, report
+from largesse._extras import installed
 from largesse._files import atomic_folder, may_write
 from largesse.checks.trial_power import TuningAdvice
 from largesse.commands.campaign import parted, proof_turns, refuse_thin_arms, task_of
@@ -26,7 +27,7 @@ from largesse.config import Config, dump
 from largesse.logs import Logs
 from largesse.models.crossfit import of_others
 from largesse.models.nets.checkpoint import kept_until_done
-from largesse.models.registry import default_names
+from largesse.models.registry import default_names, left_out
 from largesse.policy.deployed import Policy
 from largesse.progress import Note, Say, silent
 from largesse.result import Brief, json_text, plain
@@ -84,7 +85,9 @@ def _fit(
     sound = soundness(config, rows, task)
     say(Note(sound.power.sentence), 0.1)
     if not task.candidates:
-        task = changed(task, candidates=default_names(rows.obs is not None, sound.power.advice is TuningAdvice.CAN_PAY))
+        how = (rows.obs is not None, sound.power.advice is TuningAdvice.CAN_PAY)
+        task, missing = changed(task, candidates=default_names(*how)), left_out(*how)
+        cautions = (missing, *cautions) if missing else cautions
     final, proof = _learn_and_prove(config, rows, task, say)
     say("proving", 0.9)
     found = evidence(proof, task)
@@ -144,7 +147,10 @@ def _about(config: Config, rows: Rows, final: Learned, proof: Proof, seconds: fl
     counts = {"trial": rows.rct.n, "proof": proof.logs.n}
     if rows.obs is not None:
         counts["log of the past policy"] = rows.obs.n
-    versions = (("largesse", __version__), *((name, version(name)) for name in _PACKAGES))
+    versions = (
+        ("largesse", __version__),
+        *((name, version(name)) for name in _PACKAGES if installed(name.replace("scikit-learn", "sklearn"))),
+    )
     return report.Provenance(
         model=f"{final.name}: {type(final.model).__name__}", outcome=rows.outcome.describe(), config=dump(config),
         seed=config.run.seed, versions=versions, rows=tuple(counts.items()), seconds=seconds,

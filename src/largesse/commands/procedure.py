@@ -24,7 +24,7 @@ from largesse.menu import Menu
 from largesse.models.base import Model
 from largesse.models.decision.shrinkage import target_budgets
 from largesse.models.outcome import Response
-from largesse.models.registry import ALONE, DECIDES, PARTS, Settings, default_names, make
+from largesse.models.registry import ALONE, DECIDES, Settings, default_names, make, parts_of
 from largesse.models.selection import Choice, choose
 from largesse.models.two_stage.stack import Stack, cautious_weights
 from largesse.policy.curve import PriceCurve
@@ -128,7 +128,7 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
     train, hold = rct.split(1 - task.validation_share, task.validation_share, seed=task.settings.seed)
     obs = None if obs is None else obs.without_units_of(hold)
     wanted = task.candidates or default_names(obs is not None, can_pay=False)
-    names = sorted(wanted, key=lambda name: name in PARTS)  # a mean comes after what it is a mean of
+    names = sorted(wanted, key=lambda name: bool(parts_of(name)))  # a mean comes after what it is a mean of
     models: dict[str, Model] = {}
     seconds: dict[str, float] = {}
     left_out: dict[str, str] = {}
@@ -163,8 +163,8 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
 
 def _stacked(name: str, models: dict[str, Model], hold: Logs, answers: Answers) -> Model | None:
     """Returns the mean of models that are learned already, if all of its parts are; `hold` sets their weights."""
-    parts = [models[part] for part in PARTS.get(name, ()) if part in models]
-    if not parts or len(parts) < len(PARTS[name]):
+    parts = [models[part] for part in parts_of(name) if part in models]
+    if not parts or len(parts) < len(parts_of(name)):
         return None
     return Stack.of(parts, weights=cautious_weights(hold, [_answer(part, hold.x, answers) for part in parts]))
 

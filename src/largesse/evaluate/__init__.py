@@ -1,5 +1,5 @@
 """What a policy is worth, from rows assigned at random: outcome curves, comparisons with intervals, rankings."""
 
-import lazy_loader
+from largesse._extras import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

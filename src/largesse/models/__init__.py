@@ -1,5 +1,5 @@
 """Learners of menus. Each name is loaded on first use: only what is asked for imports torch or LightGBM."""
 
-import lazy_loader
+from largesse._extras import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from largesse.errors import ConfigError
+from largesse._extras import installed, needed_for
+from largesse.errors import ConfigError, MissingDependency
 from largesse.models.base import Model
 from largesse.models.hyperparameters import Value, applied
 from largesse.models.outcome import Outcome
@@ -23,10 +24,13 @@ __all__ = [
     "DECIDES",
     "NAMES",
     "PARTS",
+    "TREES",
     "TUNED",
     "Settings",
     "default_names",
+    "left_out",
     "make",
+    "parts_of",
 ]
 
 
@@ -144,7 +148,7 @@ def _common(s: Settings) -> dict[str, Any]:
 def _stack(s: Settings, name: str) -> Model:
     from largesse.models.two_stage.stack import Stack
 
-    return Stack(tuple(make(part, s) for part in PARTS[name]), outcome=s.outcome, seed=s.seed)
+    return Stack(tuple(make(part, s) for part in parts_of(name)), outcome=s.outcome, seed=s.seed)
 
 
 def _dhcl(s: Settings, kind: str) -> Model:
@@ -219,9 +223,33 @@ TUNED = {True: ("pool-then-tune", "bi-dfcl"), False: ("dfcl",)}
 """What ``"auto"`` adds where the power of the trial says that a decision loss can pay."""
 
 
+TREES = frozenset({"lightgbm", "lightgbm-t", "lightgbm-rct", "logs-then-correction", "stack"})
+"""Candidates that do without networks, and so without torch; the mean of several leaves out its networks."""
+
+
 def default_names(both: bool, can_pay: bool) -> tuple[str, ...]:
-    """Returns the candidates of ``"auto"``: those that learn from decisions join where the power says that it can pay."""
-    return AUTO[both] + (TUNED[both] if can_pay else ())
+    """Returns the candidates of ``"auto"``: those that learn from decisions join where the power says that it can pay.
+
+    Without torch, networks are left out: see `left_out`.
+    """
+    names = AUTO[both] + (TUNED[both] if can_pay else ())
+    return names if installed("torch") else tuple(name for name in names if name in TREES)
+
+
+def left_out(both: bool, can_pay: bool) -> str:
+    """Returns which candidates of ``"auto"`` are left out since torch is not installed, and what installs it; ``""``: none."""
+    names = AUTO[both] + (TUNED[both] if can_pay else ())
+    lost = [name for name in names if name not in default_names(both, can_pay)]
+    return (
+        f"Left out: {', '.join(lost)}. They are networks: {MissingDependency('torch', 'learn', 'a network')}."
+        if lost
+        else ""
+    )
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """Returns the candidates that a mean is of; () for any other. Without torch, networks are left out."""
+    return tuple(part for part in PARTS.get(name, ()) if installed("torch") or part in TREES)
 
 
 def make(name: str, settings: Settings) -> Model:
@@ -229,9 +257,11 @@ def make(name: str, settings: Settings) -> Model:
 
     Raises:
         ConfigError: There is no model of that name.
+        MissingDependency: It is a network, and torch is not installed.
     """
     if name not in _MAKE:
         raise ConfigError(
             f"model.candidates == {name!r}: must be among {', '.join(map(repr, NAMES))}. {nearest(name, NAMES)}Choose from these."
         )
-    return applied(_MAKE[name](settings), name, settings.hyperparameters.get(name, {}))
+    with needed_for(f"the model {name!r}"):
+        return applied(_MAKE[name](settings), name, settings.hyperparameters.get(name, {}))

@@ -14,7 +14,7 @@ from largesse._files import PathLike
 from largesse.allocate.blocks import Sums, in_blocks
 from largesse.allocate.price_intervals import assign
 from largesse.allocate.solver import price_plan
-from largesse.errors import DataError, StoreError
+from largesse.errors import DataError, MissingDependency, StoreError
 from largesse.frames import Encoder, read, units
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan, PlanTotals
@@ -201,6 +201,7 @@ class Policy(Brief):
 
         Raises:
             StoreError: The folder is missing, damaged, of a newer version, or holds something else.
+            MissingDependency: The policy is a network, and torch is not installed.
         """
         kind, settings, arrays = store.load(path)
         if kind != "policy":
@@ -212,7 +213,7 @@ class Policy(Brief):
                 encoder=None if settings["encoder"] is None else Encoder.from_state(settings["encoder"]),
                 roles=None if settings["roles"] is None else Roles(**settings["roles"]),
             )
-        except StoreError:
+        except (StoreError, MissingDependency):
             raise
         except Exception as error:
             # torch, LightGBM and the containers each refuse a damaged state in their own words.

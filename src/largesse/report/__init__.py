@@ -7,6 +7,6 @@ The caller fills the frozen parts of `Results` with numbers and words; `write` l
 'orders per head'
 """
 
-import lazy_loader
+from largesse._extras import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

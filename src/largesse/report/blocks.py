@@ -93,7 +93,8 @@ class Table:
         """Returns head and rows with the group in a column of its own, for forms without group headings."""
         if not self.grouped:
             return list(self.columns), [row.cells for row in self.rows]
-        return [Column(self.grouped, words=True), *self.columns], [(row.group, *row.cells) for row in self.rows]
+        rows = [(name, *row.cells) for name, some in self.groups for row in some]
+        return [Column(self.grouped, words=True), *self.columns], rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def realised_table(planned: Realised) -> Table:
     return Table(
         columns=(Column("Budget", words=True), *map(Column, ("Price", "Planned by the model", "Realised", "95 % interval"))),
         rows=tuple(
-            Row((f"{r['budget']:g}", number(r["price"]), number(r["planned_cost"]), number(r["cost"]),
+            Row((number(r["budget"]), number(r["price"]), number(r["planned_cost"]), number(r["cost"]),
                  between(r["cost_low"], r["cost_high"])))
             for r in planned.to_records()
         ),

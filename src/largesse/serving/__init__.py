@@ -1,5 +1,5 @@
 """Decisions on a server: a student and its plans as an ONNX file and a table (`export`), and what reads them (`Served`)."""
 
-import lazy_loader
+from largesse._extras import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

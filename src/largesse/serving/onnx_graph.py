@@ -55,7 +55,7 @@ def _onnx() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise MissingDependency("onnx", "onnx", "Export") from error
+        raise MissingDependency("onnx", "serve", "Export") from error
     return onnx
 
 

@@ -122,7 +122,7 @@ def _runtime(model: bytes, threads: int) -> dict[str, Any]:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingDependency("onnxruntime", "onnx", "Serving") from error
+        raise MissingDependency("onnxruntime", "serve", "Serving") from error
     how = onnxruntime.SessionOptions()
     how.intra_op_num_threads = int(_check.number("threads", threads, low=1, high=4096))
     how.inter_op_num_threads, how.log_severity_level = 1, 3
