@@ -260,7 +260,7 @@ def test_what_is_missing_is_named(
     package: str, students: dict[str, Student], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingDependency, match=rf"'{package}'. Install it with: pip install 'largesse\[onnx\]'"):
+    with pytest.raises(MissingDependency, match=rf"'{package}'. Install it with: pip install 'largesse\[serve\]'"):
         export(students["folded"], FRESH.x, [300.0], tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
