@@ -15,9 +15,9 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# What the demo needs and no more: no torch.
+# What the demo uses: its trial, and networks beside trees (torch: 2.7 GB from the plain registry on Linux).
 $(VENV)/.demo: $(VENV)/.runtime
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,learn]'
 	touch $@
 
 demo: $(VENV)/.demo

@@ -61,7 +61,7 @@ def cell(task: tuple[str, int]) -> str:
             label = f"{words} · {option}"
             if label in cached["gains"]:
                 continue
-            model = DFCL(base, decision=PPL().changed(**decision), strength=1.0, seed=seed, **how)
+            model = DFCL(base, decision=PPL().changed(**decision), shrinkage_weight=1.0, seed=seed, **how)
             start = start or model.prepare(rct, obs)
             two = f"{words} · two stages"
             cached["gains"].setdefault(two, attainable_gain(start.base.predict(x), truth, budgets).tolist())

@@ -88,7 +88,7 @@ def noise() -> list[str]:
         world = simulate.money_off(seed=seed, n_features=40)
         rct, x = world.rct(TRIAL, seed=1), world.rct(UNITS, seed=3).x
         truth = world.truth(x)
-        model = DFCL(MLP(members=1, hidden=(), seed=seed), strength=1.0, seed=seed)
+        model = DFCL(MLP(members=1, hidden=(), seed=seed), shrinkage_weight=1.0, seed=seed)
         start = model.prepare(rct)
 
         def worth(menu_of, rct=rct, x=x, truth=truth):
@@ -137,7 +137,7 @@ def _without_noise(base: MLP, seed: int) -> list[float]:
         rct, x=np.repeat(units, m, axis=0), treatment=np.tile(np.arange(m), n), value=np.ravel(means.value).astype(float),
         cost=np.ravel(means.cost).astype(float), propensity=np.full(n * m, 1 / m),
     )  # fmt: skip
-    model = DFCL(base, strength=1.0, seed=seed)
+    model = DFCL(base, shrinkage_weight=1.0, seed=seed)
     start = model.prepare(rct)
     tuned = [start.base.predict(x), model.learn_from(start, rct).predict(x)]
     for decision in (PPL(), PPL.published()):

@@ -42,10 +42,10 @@ def methods(seed: int) -> dict[str, object]:
     for kind in ("dpl", "difd", "ppl", "pifd"):
         base = MLP.published(data="rct", **published)
         found[f"DFCL-{kind.upper()}, our objective, same network"] = DFCL(
-            base, decision=PPL().changed(kind=kind), strength=1.0, seed=seed
+            base, decision=PPL().changed(kind=kind), shrinkage_weight=1.0, seed=seed
         )
     both = MLP.published(data="both", **published)
-    found["pool-then-tune, same network"] = DFCL(both, strength=1.0, seed=seed)
+    found["pool-then-tune, same network"] = DFCL(both, shrinkage_weight=1.0, seed=seed)
     found["likelihood network, RCT"] = ours.set_params(data="rct")
     found["likelihood network, RCT + OBS"] = MLP(members=1, hidden=HIDDEN, seed=seed)
     found["DFCL, likelihood network, cross-fitted"] = DFCL(

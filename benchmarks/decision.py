@@ -63,7 +63,7 @@ def cell(task: tuple[str, str, int]) -> str:
     """Fits what one world has not got yet and writes its gains after each method."""
     from largesse import simulate
     from largesse.evaluate.truth import attainable_gain
-    from largesse.models import DFCL, MLP, PPL, Boosting, Outcome, Steered
+    from largesse.models import DFCL, MLP, PPL, Boosting, DecisionResidual, Outcome
 
     scale, name, seed = task
     n_rct, n_obs = SCALES[scale]
@@ -104,26 +104,28 @@ def cell(task: tuple[str, str, int]) -> str:
             continue
         base = MLP.published(data=data, seed=seed) if net == "published" else MLP(members=1, data=data, seed=seed)
         whole = options.get("net_of") == "nothing"
-        model = DFCL(base, decision=PPL().changed(**options), seed=seed, strength="cross-fit")
+        model = DFCL(base, decision=PPL().changed(**options), seed=seed, shrinkage_weight="cross-fit")
         two = start_of(net, data, model)
         start = time.perf_counter()
         if not options:
             record(label, two.base, 0.0)
         elif whole:
-            record(label, model.set_params(strength=1.0).learn_from(two, rct), start)
+            record(label, model.set_params(shrinkage_weight=1.0).learn_from(two, rct), start)
         else:
             model.learn_from(two, rct)
-            record(label, model, start, model.strength_)
+            record(label, model, start, model.shrinkage_weight_)
             for strength in (0.5, 1.0):
-                model.strength_ = strength
+                model.shrinkage_weight_ = strength
                 record(f"{label}, strength {strength:g}", model, 0.0)
     if LIGHT not in cached["gains"]:
         start = time.perf_counter()
         record(LIGHT, Boosting(outcome=outcome, rounds=TREES, seed=seed).fit(rct, obs()), start)
     if STEERED in set(labels(scale, seed)) - set(cached["gains"]):
         start = time.perf_counter()
-        model = Steered(Boosting(outcome=outcome, rounds=TREES, seed=seed), by="trees", seed=seed).fit(rct, obs())
-        record(STEERED, model, start, model.strength_)
+        model = DecisionResidual(Boosting(outcome=outcome, rounds=TREES, seed=seed), by="trees", seed=seed).fit(
+            rct, obs()
+        )
+        record(STEERED, model, start, model.shrinkage_weight_)
     return f"{scale} {name} {seed}"
 
 

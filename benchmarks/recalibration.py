@@ -39,7 +39,7 @@ def cell(task: tuple[str, int]) -> str:
     answers = {}
     for base, model in zip(BASES, (Boosting(**how), MLP(members=MEMBERS, **how)), strict=True):
         model.fit(train, given.obs, validation=hold)
-        answers[base] = model, model.respond(given.x), cross_fitted(model, train, given.obs, seed)
+        answers[base] = model, model.predict_response(given.x), cross_fitted(model, train, given.obs, seed)
     keep(name, seed, given, train, answers)
     return f"{name} {seed}"
 

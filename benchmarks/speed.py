@@ -68,12 +68,12 @@ def scoring() -> tuple[float, float]:
     drawn = simulate.money_off(seed=0, n_features=FEATURES)
     model = Boosting(rounds=TREES).fit(drawn.rct(LEARNED, seed=1))
     x, booster = drawn.rct(N, seed=2).x, model.trees_["value"].boosters[0]
-    model.respond(x[:1000])
+    model.predict_response(x[:1000])
 
     def asked() -> list[np.ndarray]:
         return [booster.predict(np.column_stack([x, np.full(N, j, x.dtype)]), num_threads=1) for j in range(M)]
 
-    return timed(lambda: model.respond(x)), timed(asked, 1)
+    return timed(lambda: model.predict_response(x)), timed(asked, 1)
 
 
 def main() -> None:

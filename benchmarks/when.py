@@ -56,15 +56,15 @@ def cell(task: tuple[str, float, int, int]) -> str:
     model.outcome_ = Outcome.infer(train)
     start = model.prepare(train)
     gains = {METHODS[0]: gain(start.base)}
-    published = DFCL(base, decision=PPL.published(), strength=1.0, seed=seed)
+    published = DFCL(base, decision=PPL.published(), shrinkage_weight=1.0, seed=seed)
     gains[METHODS[1]] = gain(published.learn_from(start, train))
     model.learn_from(start, train)
-    gains[METHODS[3]], strength = gain(model), model.strength_
+    gains[METHODS[3]], strength = gain(model), model.shrinkage_weight_
     menus = {"mlp-rct": start.base.predict(hold.x), "dfcl": model.predict(hold.x)}
     league = compare(hold, menus, budgets, bootstrap=Bootstrap(draws=200, seed=seed))
     choice = choose(tuple(menus), league.value[:2], league.draws[:, :2], decides={"dfcl"})
     gains[METHODS[4]] = gains[METHODS[3] if choice.name == "dfcl" else METHODS[0]]
-    model.strength_ = 1.0
+    model.shrinkage_weight_ = 1.0
     gains[METHODS[2]] = gain(model)
     told = power(train, budgets)
     store(

@@ -151,7 +151,7 @@ class Recorder:
 def record(monkeypatch):
     """Every `fit` of a small LightGBM is recorded with those it is asked about next."""
     found = Recorder()
-    fit, respond = Boosting.fit, Boosting.respond
+    fit, predict_response = Boosting.fit, Boosting.predict_response
 
     def recorded(self, rct, obs=None, *, validation=None):
         self.learned_ = users_of(rct) | (set() if obs is None or self.data == "rct" else users_of(obs))
@@ -159,10 +159,10 @@ def record(monkeypatch):
 
     def asked(self, x):
         found.pairs.append((self.learned_, set(x[:, 0].astype(int).tolist())))
-        return respond(self, x)
+        return predict_response(self, x)
 
     monkeypatch.setattr(Boosting, "fit", recorded)
-    monkeypatch.setattr(Boosting, "respond", asked)
+    monkeypatch.setattr(Boosting, "predict_response", asked)
     return found
 
 

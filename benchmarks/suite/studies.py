@@ -125,7 +125,7 @@ def _rows(b: Bench, of: str) -> Logs:
 
 def _tuned(net: Callable[[Bench], MLP], of: str) -> Method:
     return Method(
-        lambda b, base: DFCL(net(b), strength=1.0, seed=b.seed).learn_from(Start(base, ()), _rows(b, of)), (of,)
+        lambda b, base: DFCL(net(b), shrinkage_weight=1.0, seed=b.seed).learn_from(Start(base, ()), _rows(b, of)), (of,)
     )
 
 
@@ -146,7 +146,7 @@ def _seen(model: Callable[[Bench], Model]) -> Method:
 def _weighed(*of: str) -> Method:
     def make(b: Bench, *models: Model) -> Model:
         held = b.parts[1]
-        return Stack.of(models, weights=cautious_weights(held, [model.respond(held.x) for model in models]))
+        return Stack.of(models, weights=cautious_weights(held, [model.predict_response(held.x) for model in models]))
 
     return Method(make, of)
 

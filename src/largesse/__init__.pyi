@@ -10,7 +10,7 @@ from .menu import Menu, Plan
 from .models.bilevel.bidfcl import BiDFCL
 from .models.decision.dfcl import DFCL
 from .models.decision.losses import DIFD, DPL, PIFD, PPL
-from .models.decision.residual import Steered
+from .models.decision.residual import DecisionResidual
 from .models.factors.dhcl import DPM, DRM, DRP, DUM
 from .models.outcome import Outcome
 from .models.two_stage.calibrated import Calibrated
@@ -24,7 +24,34 @@ from .roles import Roles
 
 __version__: str
 __all__ = [
-    "DFCL", "DIFD", "DPL", "DPM", "DRM", "DRP", "DUM", "MLP", "PIFD", "PPL", "BiDFCL", "Boosting", "Calibrated",
-    "Corrected", "Encoder", "Logs", "Menu", "Outcome", "Plan", "Policy", "Regressors", "Roles", "Stack", "Steered",
-    "check", "compare", "frontier", "intervals", "outcome_curve", "solve",
+    "DFCL",
+    "DIFD",
+    "DPL",
+    "DPM",
+    "DRM",
+    "DRP",
+    "DUM",
+    "MLP",
+    "PIFD",
+    "PPL",
+    "BiDFCL",
+    "Boosting",
+    "Calibrated",
+    "Corrected",
+    "DecisionResidual",
+    "Encoder",
+    "Logs",
+    "Menu",
+    "Outcome",
+    "Plan",
+    "Policy",
+    "Regressors",
+    "Roles",
+    "Stack",
+    "check",
+    "compare",
+    "frontier",
+    "intervals",
+    "outcome_curve",
+    "solve",
 ]  # fmt: skip

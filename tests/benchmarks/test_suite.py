@@ -176,7 +176,7 @@ class TestCells:
         alone = BiDFCL.published("ppl", seed=0).set_params(base=clone(base), teacher=clone(teacher)).fit(rct, obs)
         np.testing.assert_array_equal(found.predict(rct.x).value, alone.predict(rct.x).value)
         served = studies.METHODS[studies.BI_SERVED].make(bench, alone)
-        half = clone(alone).set_params(strength=0.5).fit(rct, obs)
+        half = clone(alone).set_params(shrinkage_weight=0.5).fit(rct, obs)
         np.testing.assert_allclose(served.predict(rct.x).value, half.predict(rct.x).value, rtol=1e-6)
 
     def test_another_file_in_the_place_of_a_cell_is_refused(self, tmp_path):

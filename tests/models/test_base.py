@@ -22,7 +22,7 @@ KINDS = [
     if isinstance(kind := getattr(models, name), type) and issubclass(kind, Model) and kind is not Model
 ]
 NEEDED: dict[type[Model], object] = {Regressors: Ridge(), Stack: (Boosting(rounds=5), MLP(members=1))}
-POSITIONAL = {"BiDFCL", "Calibrated", "Corrected", "DFCL", "HRC", "Regressors", "Stack", "Steered", "Student"}
+POSITIONAL = {"BiDFCL", "Calibrated", "Corrected", "DFCL", "HRC", "Regressors", "Stack", "DecisionResidual", "Student"}
 LONGEST = 25  # lines of a model's text
 OUTCOME = Outcome(family="zero_inflated_lognormal", cost_rule="per_redemption", amounts=(0.0, 1.0, 2.5))
 

@@ -37,7 +37,7 @@ from largesse.models.baselines.lookahead import Upper
 from largesse.models.baselines.propensity import Assignment, propensities
 from largesse.models.baselines.weighted import doubly_robust
 from largesse.models.nets.balance import imbalance, mmd, wasserstein
-from largesse.models.nets.checkpoint import Keeper, keeper
+from largesse.models.nets.checkpoint import Checkpointer, checkpointer
 from largesse.models.nets.minibatch import train
 from largesse.models.nets.rows import Rows
 from largesse.models.outcome import Outcome
@@ -119,13 +119,13 @@ class TestContract:
     def test_killed_and_begun_again_it_learns_the_same(
         self, spec: Spec, pair: tuple[Logs, Logs], tmp_path, monkeypatch
     ):
-        def eager(*given: object) -> Keeper | None:
-            found = keeper(*given)
+        def eager(*given: object) -> Checkpointer | None:
+            found = checkpointer(*given)
             if found is not None:
                 found.every = 0.0
             return found
 
-        monkeypatch.setattr("largesse.models.baselines.base.keeper", eager)
+        monkeypatch.setattr("largesse.models.baselines.base.checkpointer", eager)
         whole = spec.make().fit(*pair).predict(pair[0].x)
 
         class KilledError(Exception):
@@ -445,10 +445,12 @@ class TestDistilled:
         rct, obs = pair
         plans = [planned(KDLabel(distil=distil, **SMALL), rct, obs) for distil in (0.0, 2.0)]
         i = torch.tensor([0, 7, 500])
-        teacher = MLP.published(data="rct", seed=KDLabel()._seed(2), **SMALL).fit(rct).respond(obs.x[i.numpy()])
+        teacher = (
+            MLP.published(data="rct", seed=KDLabel()._seed(2), **SMALL).fit(rct).predict_response(obs.x[i.numpy()])
+        )
         net = plans[1].net
         value, _, cost = (
-            None if q is None else q.detach().numpy() for q in net.respond(torch.tensor(obs.x[i.numpy()]))
+            None if q is None else q.detach().numpy() for q in net.predict_response(torch.tensor(obs.x[i.numpy()]))
         )
         gap = ((value - teacher.value) / net.value_scale) ** 2 + ((cost - teacher.cost) / net.cost_scale) ** 2
         extra = number(plans[1].loss(i) - plans[0].loss(i))

@@ -134,8 +134,8 @@ class TestLowerLevel:
         torch.manual_seed(0)
         net = ResponseNet(4, 3, outcome, (8,), plain=False, scales=(2.0, 1.0))
         raw = (torch.randn(6, net.parts, 3, requires_grad=True), None)
-        value, redeem, _ = (None if a is None else a.detach() for a in net.expected(raw))
-        far, _ = net.divergence(raw, (value, redeem, None))
+        value, conversion, _ = (None if a is None else a.detach() for a in net.expected(raw))
+        far, _ = net.divergence(raw, (value, conversion, None))
         (slope,) = torch.autograd.grad(far.sum(), raw[0])
         torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=2e-5)
 
@@ -144,10 +144,10 @@ class TestLowerLevel:
         outcome = Outcome(family=family, cost_rule="per_redemption", amounts=(0.0, 1.0, 2.0))  # type: ignore[arg-type]
         net = ResponseNet(4, 3, outcome, (8,), plain=False, scales=(2.0, 1.0))
         raw = (torch.zeros(5, 2, 3, requires_grad=True), None)
-        redeem = torch.tensor([[0.1, 0.5, 0.9]]).expand(5, -1)
-        far, _ = net.divergence(raw, (torch.ones(5, 3), redeem, None))
+        conversion = torch.tensor([[0.1, 0.5, 0.9]]).expand(5, -1)
+        far, _ = net.divergence(raw, (torch.ones(5, 3), conversion, None))
         (slope,) = torch.autograd.grad(far.sum(), raw[0])
-        torch.testing.assert_close(slope[:, 1], 0.5 - redeem)  # of cross-entropy: p - told
+        torch.testing.assert_close(slope[:, 1], 0.5 - conversion)  # of cross-entropy: p - told
 
     @pytest.mark.parametrize("binary", [False, True])
     def test_a_cost_head_that_says_what_the_teacher_says_is_not_moved(self, binary: bool):
@@ -334,7 +334,7 @@ class TestModel:
         assert (form.decision.kind, form.decision.net_of, form.decision.variance) == ("pifd", "nothing", "plain")
         assert (form.hypergradient.form, form.hypergradient.every) == ("implicit", 5)
         assert form.hypergradient.solver.iterations == 50
-        assert (form.gates.by, form.gates.factual, form.tune, form.alpha, form.strength) == (
+        assert (form.gates.by, form.gates.factual, form.tune, form.alpha, form.shrinkage_weight) == (
             "unit",
             False,
             False,
@@ -370,11 +370,11 @@ class TestModel:
 
     def test_strength_is_between_the_teacher_and_the_target(self):
         rct, obs = orders(800), orders(1200, seed=2, design="obs")
-        one = model(teacher=Boosting(rounds=10), strength=0.25, tune=False).fit(rct, obs)
+        one = model(teacher=Boosting(rounds=10), shrinkage_weight=0.25, tune=False).fit(rct, obs)
         own, told = one.target_.predict(rct.x).value, one.teacher_.predict(rct.x).value
         np.testing.assert_allclose(one.predict(rct.x).value, 0.75 * told + 0.25 * own, rtol=1e-5)
 
-    @pytest.mark.parametrize("how", [{"tune": True}, {"strength": 0.5, "gates": Gates(factual=True)}])
+    @pytest.mark.parametrize("how", [{"tune": True}, {"shrinkage_weight": 0.5, "gates": Gates(factual=True)}])
     def test_it_is_saved_with_its_gates(self, how: dict[str, Any]):
         rct, obs = orders(600), orders(900, seed=2, design="obs")
         one = model(**how).fit(rct, obs)
@@ -388,7 +388,7 @@ class TestModel:
 
     def test_it_goes_on_after_a_kill(self, tmp_path, monkeypatch):
         rct, obs = orders(600), orders(900, seed=2, design="obs")
-        how = {"teacher": DFCL(base(), strength=1.0, schedule=SHORT), "tune": True}
+        how = {"teacher": DFCL(base(), shrinkage_weight=1.0, schedule=SHORT), "tune": True}
         whole = model(**how).fit(rct, obs)
         steps: list[int] = []
 
@@ -416,8 +416,8 @@ class TestModel:
             model(base=base(data="rct")).fit(rct, obs)
         with pytest.raises(DataError, match=r"teacher.*counts treatments"):
             model(teacher=DPM()).fit(rct, obs)
-        with pytest.raises(DataError, match=r"strength == 0\.5.*Set strength=1"):
-            model(teacher=MLP.published(data="rct", hidden=(8,), schedule=FAST), strength=0.5).fit(rct, obs)
+        with pytest.raises(DataError, match=r"shrinkage_weight == 0\.5.*Set shrinkage_weight=1"):
+            model(teacher=MLP.published(data="rct", hidden=(8,), schedule=FAST), shrinkage_weight=0.5).fit(rct, obs)
         for name in ("by", "start", "rate"):
             with pytest.raises(DataError, match=f"gates.{name}"):
                 Gates(**{name: -1.0})  # type: ignore[arg-type]
@@ -430,5 +430,5 @@ class TestModel:
         raw, tuned = (model(tune=t).fit(rct, obs) for t in (False, True))
         from largesse.models.decision.dfcl import Start
 
-        by_hand = DFCL(base(), strength=1.0, schedule=SHORT).learn_from(Start(raw.target_, ()), rct)
+        by_hand = DFCL(base(), shrinkage_weight=1.0, schedule=SHORT).learn_from(Start(raw.target_, ()), rct)
         same(by_hand.predict(rct.x), tuned.predict(rct.x))

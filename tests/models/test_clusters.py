@@ -187,7 +187,7 @@ def test_cells_are_the_networks_while_the_trial_is_small(rows: int, nearer: str)
         model = HRC(sizes=(6,), least=1).learn_from(net, rct)
         of, arm = model.clusters(rct.x), rct.treatment
         cells = model.groups_.value.mean
-        told = np.array([net.respond(rct.x).value[of == k].mean(0) for k in range(len(cells))])
+        told = np.array([net.predict_response(rct.x).value[of == k].mean(0) for k in range(len(cells))])
         seen = np.array([[rct.value[(of == k) & (arm == j)].mean() for j in range(3)] for k in range(len(cells))])
         effect = [table[:, 2] - table[:, 0] for table in (cells, told, seen)]
         away.append([np.abs(effect[0] - other).mean() for other in effect[1:]])
@@ -203,11 +203,11 @@ def test_guesses_are_the_weighted_means_of_the_networks_answers(monkeypatch: pyt
     told = Response(*rng.normal(size=(3, 600, rct.n_treatments)))
     h = rng.normal(size=(600, 2))
     view = hrc.View(h.mean(0), np.eye(2))
-    groups, alike = (hrc._grouped(h, view, answer, rct, 4, 1, 0) for answer in (told, replace(told, redeem=None)))
+    groups, alike = (hrc._grouped(h, view, answer, rct, 4, 1, 0) for answer in (told, replace(told, conversion=None)))
     assert len(groups.value.mean) > 1
-    assert not np.ptp(alike.redeem.mean, axis=0).any(), "of what the network does not tell, all clusters are alike"
+    assert not np.ptp(alike.conversion.mean, axis=0).any(), "of what the network does not tell, all clusters are alike"
     cluster = groups.number(h)
-    for name in ("value", "redeem", "cost"):
+    for name in ("value", "conversion", "cost"):
         table = getattr(told, name)
         for k in range(len(groups.value.mean)):
             some = cluster == k
@@ -283,7 +283,7 @@ def test_the_body_is_that_of_the_network():
 
 
 STEERED = (
-    pytest.param(DFCL(NET, strength=1.0, schedule=FAST), id="DFCL"),
+    pytest.param(DFCL(NET, shrinkage_weight=1.0, schedule=FAST), id="DFCL"),
     pytest.param(BiDFCL(NET, teacher=NET, schedule=FAST), id="BiDFCL"),
 )
 

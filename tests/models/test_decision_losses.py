@@ -37,7 +37,7 @@ from largesse.models.decision.losses import (
     soft_value,
     spend_price,
 )
-from largesse.models.nets.checkpoint import Keeper, digest
+from largesse.models.nets.checkpoint import Checkpointer, digest
 from largesse.models.nets.minibatch import train
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
@@ -820,7 +820,7 @@ def weights(net: nn.Module) -> Tensor:
 
 
 def learned(
-    job: Callable[[], Any], keeper: Keeper | None = None, kill: int | None = None, seed: int = 3, **how: Any
+    job: Callable[[], Any], checkpointer: Checkpointer | None = None, kill: int | None = None, seed: int = 3, **how: Any
 ) -> Tensor:
     net, loss, memory = job()
 
@@ -828,7 +828,7 @@ def learned(
         if step == kill:
             raise Killed
 
-    train(net, loss, ROWS, replace(SHORT, **how), seed, on_step, keeper, memory)
+    train(net, loss, ROWS, replace(SHORT, **how), seed, on_step, checkpointer, memory)
     return weights(net)
 
 
@@ -836,30 +836,30 @@ class TestTraining:
     @pytest.mark.parametrize("kept", [1, 3, 5, 6, 7, 12, 17, 20, 23])
     def test_a_killed_run_goes_on_to_the_same_weights(self, kept: int, tmp_path: Path):
         """Epochs end at 6, 12, 18 and 24; the last 8 steps are averaged; the step that is killed is not kept."""
-        keeper = Keeper(tmp_path / "state", "job", every=0)
+        checkpointer = Checkpointer(tmp_path / "state", "job", every=0)
         with pytest.raises(Killed):
-            learned(plain_job, keeper, kill=kept + 1)
-        assert int(keeper.found()["step"]) == kept
-        assert torch.equal(learned(plain_job, keeper), learned(plain_job))
+            learned(plain_job, checkpointer, kill=kept + 1)
+        assert int(checkpointer.found()["step"]) == kept
+        assert torch.equal(learned(plain_job, checkpointer), learned(plain_job))
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("kept", [4, 6, 20])
     def test_a_killed_run_remembers_what_its_loss_knew(self, kept: int, kind: str, tmp_path: Path):
-        keeper = Keeper(tmp_path / "state", "job", every=0)
+        checkpointer = Checkpointer(tmp_path / "state", "job", every=0)
         with pytest.raises(Killed):
-            learned(lambda: decision_job(kind), keeper, kill=kept + 1)
-        assert torch.equal(learned(lambda: decision_job(kind), keeper), learned(lambda: decision_job(kind)))
+            learned(lambda: decision_job(kind), checkpointer, kill=kept + 1)
+        assert torch.equal(learned(lambda: decision_job(kind), checkpointer), learned(lambda: decision_job(kind)))
 
     def test_killed_again_and_again(self, tmp_path: Path):
-        keeper = Keeper(tmp_path / "state", "job", every=0)
+        checkpointer = Checkpointer(tmp_path / "state", "job", every=0)
         for kill in (3, 5, 9, 10, 16):
             with pytest.raises(Killed):
-                learned(plain_job, keeper, kill=kill)
-        assert torch.equal(learned(plain_job, keeper), learned(plain_job))
+                learned(plain_job, checkpointer, kill=kill)
+        assert torch.equal(learned(plain_job, checkpointer), learned(plain_job))
 
     def test_one_step_per_epoch(self, tmp_path: Path):
         """Every step ends an epoch: the smallest batch is all rows."""
-        schedule, keeper = replace(SHORT, epochs=12), Keeper(tmp_path / "state", "job", every=0)
+        schedule, checkpointer = replace(SHORT, epochs=12), Checkpointer(tmp_path / "state", "job", every=0)
 
         def stop(step: int, steps: int, value: float) -> None:
             if step == 6:
@@ -867,24 +867,24 @@ class TestTraining:
 
         net, loss, _ = plain_job()
         with pytest.raises(Killed):
-            train(net, loss, 64, schedule, 3, stop, keeper)
+            train(net, loss, 64, schedule, 3, stop, checkpointer)
         results = []
-        for kept in (keeper, None):
+        for kept in (checkpointer, None):
             net, loss, _ = plain_job()
             train(net, loss, 64, schedule, 3, None, kept)
             results.append(weights(net))
         assert torch.equal(*results)
 
     def test_a_finished_run_is_not_run_again(self, tmp_path: Path):
-        keeper = Keeper(tmp_path / "state", "job", every=1e9)
-        first = learned(plain_job, keeper)
-        assert torch.equal(learned(plain_job, keeper, kill=1), first), "no step is taken, so none is killed"
+        checkpointer = Checkpointer(tmp_path / "state", "job", every=1e9)
+        first = learned(plain_job, checkpointer)
+        assert torch.equal(learned(plain_job, checkpointer, kill=1), first), "no step is taken, so none is killed"
 
     def test_a_state_of_another_job_is_ignored(self, tmp_path: Path):
         place = tmp_path / "state"
         with pytest.raises(Killed):
-            learned(plain_job, Keeper(place, digest([1.0]), every=0), kill=10, seed=99)
-        other = Keeper(place, digest([2.0]), every=0)
+            learned(plain_job, Checkpointer(place, digest([1.0]), every=0), kill=10, seed=99)
+        other = Checkpointer(place, digest([2.0]), every=0)
         assert other.found() is None
         assert torch.equal(learned(plain_job, other), learned(plain_job))
         assert int(other.found()["step"]) == 24, "and it takes its place"
@@ -892,32 +892,32 @@ class TestTraining:
     @pytest.mark.parametrize("file", ["arrays.safetensors", "manifest.json"])
     @pytest.mark.parametrize("harm", ["cut", "garbled"])
     def test_a_damaged_folder_is_ignored(self, file: str, harm: str, tmp_path: Path):
-        keeper = Keeper(tmp_path / "state", "job", every=0)
+        checkpointer = Checkpointer(tmp_path / "state", "job", every=0)
         with pytest.raises(Killed):
-            learned(plain_job, keeper, kill=10, seed=99)
-        place = keeper.folder / file
+            learned(plain_job, checkpointer, kill=10, seed=99)
+        place = checkpointer.folder / file
         good = place.read_bytes()
         place.write_bytes(good[: len(good) // 2] if harm == "cut" else good[:-9] + bytes(255 - b for b in good[-9:]))
-        assert keeper.found() is None
-        assert torch.equal(learned(plain_job, keeper), learned(plain_job))
+        assert checkpointer.found() is None
+        assert torch.equal(learned(plain_job, checkpointer), learned(plain_job))
 
     @pytest.mark.parametrize("key", ["format", "kind", "settings", "arrays_sha256", "settings_sha256"])
     def test_a_manifest_that_lost_an_entry_is_ignored(self, key: str, tmp_path: Path):
-        keeper = Keeper(tmp_path / "state", "job", every=0)
-        keeper.keep(lambda: {"step": np.array(3)})
-        assert keeper.found() is not None
-        place = keeper.folder / "manifest.json"
+        checkpointer = Checkpointer(tmp_path / "state", "job", every=0)
+        checkpointer.keep(lambda: {"step": np.array(3)})
+        assert checkpointer.found() is not None
+        place = checkpointer.folder / "manifest.json"
         manifest = json.loads(place.read_text())
         del manifest[key]
         place.write_text(json.dumps(manifest))
-        assert keeper.found() is None
+        assert checkpointer.found() is None
 
     def test_states_are_kept_in_time(self, tmp_path: Path):
-        keeper = Keeper(tmp_path / "state", "job", every=1e9)
-        keeper.keep(dict)
-        assert keeper.found() is None
-        keeper.keep(lambda: {"a": np.ones(2)}, now=True)
-        assert keeper.found()["a"].tolist() == [1, 1]
+        checkpointer = Checkpointer(tmp_path / "state", "job", every=1e9)
+        checkpointer.keep(dict)
+        assert checkpointer.found() is None
+        checkpointer.keep(lambda: {"a": np.ones(2)}, now=True)
+        assert checkpointer.found()["a"].tolist() == [1, 1]
 
     @pytest.mark.parametrize("dropout", [0.0, 0.5])
     def test_the_seed_decides(self, dropout: float):
@@ -968,9 +968,9 @@ class TestMenuOfTheNetwork:
         net = MLP(outcome=outcome, members=1, hidden=(16,), schedule=replace(SHORT, rate=0.05)).fit(logs).nets_[0]
         x = torch.tensor(logs.x)
         with torch.no_grad():
-            value, redeem, cost = (None if a is None else a.numpy() for a in net.respond(x))
+            value, conversion, cost = (None if a is None else a.numpy() for a in net.predict_response(x))
             found = [a.numpy() for a in net.menu(net(x))]
-        menu = outcome.menu(Response(value, redeem, cost), logs.treatments)
+        menu = outcome.menu(Response(value, conversion, cost), logs.treatments)
         np.testing.assert_allclose(found[0], menu.value, rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(found[1], menu.cost, rtol=1e-6, atol=1e-7)
         assert (np.diff(value, axis=1) < -1e-4).any(), "some response falls with the level"
@@ -983,9 +983,9 @@ class TestMenuOfTheNetwork:
         assert outcome.cost_rule == "per_redemption"
         net = MLP(outcome=outcome, members=1, hidden=(16,), schedule=SHORT).fit(logs).nets_[0]
         with torch.no_grad():
-            value, redeem, _ = net.respond(torch.tensor(logs.x))
+            value, conversion, _ = net.predict_response(torch.tensor(logs.x))
             found = net.menu(net(torch.tensor(logs.x)))
-        menu = outcome.menu(Response(value.numpy(), redeem.numpy()), logs.treatments)
+        menu = outcome.menu(Response(value.numpy(), conversion.numpy()), logs.treatments)
         np.testing.assert_allclose(found[0], menu.value, rtol=1e-6)
         np.testing.assert_allclose(found[1], menu.cost, rtol=1e-6)
 

@@ -33,7 +33,7 @@ def base(**how: Any) -> MLP:
 
 
 def dfcl(kind: str = "ppl", *, decision: dict[str, Any] | None = None, **how: Any) -> DFCL:
-    given = {"base": base(), "schedule": TUNE, "strength": 1.0, **how}
+    given = {"base": base(), "schedule": TUNE, "shrinkage_weight": 1.0, **how}
     return DFCL(given.pop("base"), decision=LOSSES[kind](**(decision or {})), **given)
 
 
@@ -71,17 +71,17 @@ class TestContract:
     def test_fitting_again_and_a_clone_give_the_same(self):
         logs, obs = orders(800, seed=1), orders(800, seed=2, design="obs")
         before = [a.copy() for a in (logs.x, logs.value, logs.cost, obs.x, obs.value)]
-        model = dfcl(strength="cross-fit")
+        model = dfcl(shrinkage_weight="cross-fit")
         params = repr(model.get_params())
         with pytest.raises(NotFittedError, match="Call fit"):
             model.predict(logs.x)
         first = model.fit(logs, obs).predict(logs.x)
-        strength = model.strength_
+        shrinkage_weight = model.shrinkage_weight_
         same(first, model.fit(logs, obs).predict(logs.x))
         copy = clone(model)
         assert not hasattr(copy, "tuned_")
         same(first, copy.fit(logs, obs).predict(logs.x))
-        assert copy.strength_ == strength
+        assert copy.shrinkage_weight_ == shrinkage_weight
         assert repr(model.get_params()) == params
         assert not hasattr(model.base, "nets_"), "the base that was given stays unfitted"
         for a, b in zip(before, (logs.x, logs.value, logs.cost, obs.x, obs.value), strict=True):
@@ -116,8 +116,8 @@ class TestContract:
     @pytest.mark.parametrize(
         ("how", "says"),
         [
-            ({"base": Boosting()}, r"base == .*must be an MLP"), ({"strength": 1.5}, r"strength == 1.5"),
-            ({"strength": "some"}, r"strength == 'some'"), ({"alpha": -1.0}, r"alpha == -1.0"),
+            ({"base": Boosting()}, r"base == .*must be an MLP"), ({"shrinkage_weight": 1.5}, r"shrinkage_weight == 1.5"),
+            ({"shrinkage_weight": "some"}, r"shrinkage_weight == 'some'"), ({"alpha": -1.0}, r"alpha == -1.0"),
             ({"alpha": float("nan")}, r"alpha == nan"),
         ],
     )  # fmt: skip
@@ -171,21 +171,23 @@ class TestUnits:
 
 class TestStrength:
     def test_it_is_chosen_on_rows_that_neither_has_seen(self):
-        model = dfcl(strength="cross-fit").fit(orders(1500))
-        assert model.strength_ in STRENGTHS
-        assert model.choice_.name == f"{model.strength_:g}"
+        model = dfcl(shrinkage_weight="cross-fit").fit(orders(1500))
+        assert model.shrinkage_weight_ in STRENGTHS
+        assert model.choice_.name == f"{model.shrinkage_weight_:g}"
         assert len(model.choice_.score) == len(STRENGTHS)
         assert model.choice_.reason.endswith(".")
 
     def test_noise_moves_nothing(self):
-        """By luck some strength is more than a standard error better than none in about every fifth trial, not in most."""
+        """By luck some weight is more than a standard error better than none in about every fifth trial, not in most."""
         found = []
         small = base(hidden=(8,), schedule=replace(FAST, epochs=1, least=20))
         for seed in range(12):
             logs = orders(400, effect=0.0, seed=seed)
-            model = dfcl(strength="cross-fit", seed=seed, base=small, schedule=replace(TUNE, least=10)).fit(logs)
-            found.append(model.strength_)
-            if model.strength_ == 0:
+            model = dfcl(shrinkage_weight="cross-fit", seed=seed, base=small, schedule=replace(TUNE, least=10)).fit(
+                logs
+            )
+            found.append(model.shrinkage_weight_)
+            if model.shrinkage_weight_ == 0:
                 same(model.predict(logs.x), model.base_.predict(logs.x))
         assert np.count_nonzero(found) < 6, found
         assert 0 in found
@@ -197,27 +199,32 @@ class TestStrength:
         wrong = replace(obs, value=np.where(obs.treatment == 2, 0.0, obs.value), cost=np.zeros(obs.n), propensity=None)
         outcome = Outcome("bernoulli", "per_redemption", (0.0, 1.0, 2.0), ordered=True)
         model = dfcl(
-            strength="cross-fit", base=base(data="obs"), outcome=outcome, schedule=replace(TUNE, least=150, rate=1e-2)
+            shrinkage_weight="cross-fit",
+            base=base(data="obs"),
+            outcome=outcome,
+            schedule=replace(TUNE, least=150, rate=1e-2),
         )
-        assert model.fit(logs, wrong).strength_ > 0
+        assert model.fit(logs, wrong).shrinkage_weight_ > 0
         best = model.choice_.score.max()
         assert model.choice_.score[0] < best - model.choice_.error[0]
 
-    @pytest.mark.parametrize("strength", [0.0, 0.25])
-    def test_a_given_strength_is_a_mean_of_the_responses(self, strength: float):
+    @pytest.mark.parametrize("shrinkage_weight", [0.0, 0.25])
+    def test_a_given_strength_is_a_mean_of_the_responses(self, shrinkage_weight: float):
         logs = orders(700)
-        model = dfcl(strength=strength).fit(logs)
-        assert (model.strength_, model.choice_) == (strength, None)
+        model = dfcl(shrinkage_weight=shrinkage_weight).fit(logs)
+        assert (model.shrinkage_weight_, model.choice_) == (shrinkage_weight, None)
         a, b = (m.predict(logs.x).value for m in (model.base_, model.tuned_))
-        np.testing.assert_allclose(model.predict(logs.x).value, (1 - strength) * a + strength * b, rtol=1e-5)
-        if strength == 0:
+        np.testing.assert_allclose(
+            model.predict(logs.x).value, (1 - shrinkage_weight) * a + shrinkage_weight * b, rtol=1e-5
+        )
+        if shrinkage_weight == 0:
             same(model.predict(logs.x), model.base_.predict(logs.x))
 
     def test_between_two_responses(self):
         rng = np.random.default_rng(0)
         a, b = (Response(*rng.random((3, 5, 2))) for _ in range(2))
         assert between(a, b, 0) is a
-        for name in ("value", "redeem", "cost"):
+        for name in ("value", "conversion", "cost"):
             np.testing.assert_allclose(getattr(between(a, b, 1), name), getattr(b, name))
             half = (getattr(a, name) + getattr(b, name)) / 2
             np.testing.assert_allclose(getattr(between(a, b, 0.5), name), half)
@@ -255,7 +262,7 @@ class TestPublished:
         model = DFCL.published(kind, alpha=0.25, schedule=TUNE)
         how = model.decision
         assert (how.kind, getattr(how, "net_of", "nothing"), how.variance) == (kind, "nothing", "plain")
-        assert (model.alpha, model.schedule, model.strength) == (0.25, TUNE, 1.0)
+        assert (model.alpha, model.schedule, model.shrinkage_weight) == (0.25, TUNE, 1.0)
         assert (model.base.plain, model.base.arm_weighted, model.base.members, model.base.data) == (
             True,
             True,
@@ -265,14 +272,14 @@ class TestPublished:
 
     def test_its_parts_can_be_changed(self):
         how = DPL(prices=(0.1,), temperature=0.2)
-        model = DFCL.published(decision=how, base=base(plain=True), strength=0.5)
-        assert (model.decision, model.strength, model.base.hidden) == (how, 0.5, (16, 8))
+        model = DFCL.published(decision=how, base=base(plain=True), shrinkage_weight=0.5)
+        assert (model.decision, model.shrinkage_weight, model.base.hidden) == (how, 0.5, (16, 8))
 
     def test_it_fits(self):
         logs = profits(900)
         model = DFCL.published("ppl", base=base(plain=True, data="rct"), schedule=TUNE).fit(logs)
         assert model.outcome_.cost_rule == "learned"
-        assert model.strength_ == 1
+        assert model.shrinkage_weight_ == 1
         assert moved(model, logs.x) > 1e-3
         assert (model.predict(logs.x).cost >= 0).all()
 
@@ -281,7 +288,7 @@ class TestSaved:
     @pytest.mark.parametrize(("world", "plain"), [("orders", False), ("profits", True), ("visits", False)])
     def test_a_state_gives_the_model_back(self, world: str, plain: bool):
         logs = WORLDS[world](700)
-        model = dfcl(base=base(members=2, plain=plain), strength=0.5).fit(logs)
+        model = dfcl(base=base(members=2, plain=plain), shrinkage_weight=0.5).fit(logs)
         settings, arrays = model.state()
         settings = json.loads(json.dumps(settings))
         copy = clone(model)
@@ -290,7 +297,7 @@ class TestSaved:
         same(copy.predict(logs.x), model.predict(logs.x))
         same(copy.base_.predict(logs.x), model.base_.predict(logs.x))
         same(copy.tuned_.predict(logs.x), model.tuned_.predict(logs.x))
-        assert (copy.strength_, copy.budgets_) == (0.5, model.budgets_)
+        assert (copy.shrinkage_weight_, copy.budgets_) == (0.5, model.budgets_)
         assert np.abs(model.predict(logs.x).value - model.base_.predict(logs.x).value).max() > 0
 
 

@@ -24,7 +24,7 @@ from largesse.models.base import Model
 from largesse.models.factors import base as factor_base
 from largesse.models.factors.dhcl import falling_steps
 from largesse.models.factors.losses import DPMLoss, DRMLoss, DRPLoss, DUMLoss, ScoreNet, gradient_error
-from largesse.models.nets.checkpoint import Keeper
+from largesse.models.nets.checkpoint import Checkpointer
 from largesse.models.nets.full_batch import send_back, train_full_batch
 from largesse.models.nets.rows import Rows
 from largesse.policy.saved import model_state, restored
@@ -475,8 +475,8 @@ Told = list[tuple[int, int, float]]
 @pytest.fixture
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings are kept after every step, not every twenty seconds."""
-    real = factor_base.keeper
-    monkeypatch.setattr(factor_base, "keeper", lambda *parts: (kept := real(*parts)) and replace(kept, every=0.0))
+    real = factor_base.checkpointer
+    monkeypatch.setattr(factor_base, "checkpointer", lambda *parts: (kept := real(*parts)) and replace(kept, every=0.0))
 
 
 def told_by(model: Model, logs: Logs, kill: int | None = None, **how: Any) -> tuple[Model, Told]:
@@ -597,15 +597,15 @@ def test_where_the_tape_and_the_descent_part_passes_are_made_again(tmp_path: Pat
     model = clone(MODELS["DRP"]).set_params(members=1)
     straight, told = told_by(model, logs, checkpoint=str(tmp_path / "kept"))
     (folder,) = (tmp_path / "kept").iterdir()
-    keeper = Keeper(folder, folder.name)
-    tape = {name: column.copy() for name, column in keeper.found().items()}
+    checkpointer = Checkpointer(folder, folder.name)
+    tape = {name: column.copy() for name, column in checkpointer.found().items()}
     assert len(tape["point"]) == len(tape["loss"]) == len(tape["gradient"]) == straight.finish_[0].passes
     for column in tape.values():
         column[7:] = column[7:] // 2
-    keeper.keep(lambda: tape, now=True)
+    checkpointer.keep(lambda: tape, now=True)
     again, seen = told_by(model, logs, checkpoint=str(tmp_path / "kept"))
     assert 0 < len(seen) < len(told)
     assert seen == told[-len(seen) :]
     assert same(again, straight)
-    for name, column in keeper.found().items():
+    for name, column in checkpointer.found().items():
         assert len(column) == straight.finish_[0].passes, name

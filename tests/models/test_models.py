@@ -28,12 +28,12 @@ from largesse.models import (
     Calibrated,
     CausalForest,
     Corrected,
+    DecisionResidual,
     FullBatch,
     Model,
     Outcome,
     Regressors,
     Schedule,
-    Steered,
     Student,
 )
 from largesse.models.crossfit import cross_fitted, in_turns
@@ -75,10 +75,10 @@ SPECS = (
         "Ridge S", lambda: Regressors(Ridge(), strategy="S"), ("orders", "baskets", "counts", "profits", "visits"), True
     ),
     Spec("DFCL", lambda: DFCL(TINY, schedule=FAST)),
-    Spec("DFCL, PIFD", lambda: DFCL(TINY, decision=PIFD(), strength=1.0, schedule=FAST), factor=True),
-    Spec("Steered trees", lambda: Steered(Boosting(rounds=10), by="trees", strength=0.5)),
-    Spec("Steered network", lambda: Steered(Boosting(rounds=10), by="network", schedule=FAST)),
-    Spec("Steered arms", lambda: Steered(TINY, by="arms", strength=1.0, schedule=FAST)),
+    Spec("DFCL, PIFD", lambda: DFCL(TINY, decision=PIFD(), shrinkage_weight=1.0, schedule=FAST), factor=True),
+    Spec("DecisionResidual trees", lambda: DecisionResidual(Boosting(rounds=10), by="trees", shrinkage_weight=0.5)),
+    Spec("DecisionResidual network", lambda: DecisionResidual(Boosting(rounds=10), by="network", schedule=FAST)),
+    Spec("DecisionResidual arms", lambda: DecisionResidual(TINY, by="arms", shrinkage_weight=1.0, schedule=FAST)),
     Spec("HRC", lambda: HRC(TWO, sizes=(6,))),
     Spec("Student folded", lambda: Student(HRC(TWO, sizes=(8,)))),
     Spec("Student mlp", lambda: Student(HRC(TWO, sizes=(8,)), form="mlp", schedule=FAST), ("orders",)),
@@ -493,32 +493,36 @@ def test_steering_keeps_the_declared_order():
     logs = orders(3000)
     outcome = replace(Outcome.infer(logs), ordered=True, monotone=True)
     for by in ("trees", "arms", "network"):
-        model = Steered(Boosting(rounds=10, outcome=outcome), by=by, strength=1.0, schedule=FAST, outcome=outcome)
+        model = DecisionResidual(
+            Boosting(rounds=10, outcome=outcome), by=by, shrinkage_weight=1.0, schedule=FAST, outcome=outcome
+        )
         assert (np.diff(model.fit(logs).predict(logs.x).value, axis=1) >= -1e-12).all()
 
 
 def test_wrappers_refuse_decision_factors_and_bad_folds():
     logs = orders(600)
-    for wrap in (Calibrated(DPM()), Steered(DPM())):
+    for wrap in (Calibrated(DPM()), DecisionResidual(DPM())):
         with pytest.raises(DataError, match="works on values and costs"):
             wrap.fit(logs)
     for folds in (0, 1, 2.5):
         with pytest.raises(DataError, match="folds"):
             DFCL(TINY, folds=folds).fit(logs)
         with pytest.raises(DataError, match="folds"):
-            Steered(TINY, folds=folds).fit(logs)
+            DecisionResidual(TINY, folds=folds).fit(logs)
 
 
 def test_steering_by_trees_where_rows_are_few_or_money_is_large():
     few = orders(36)
-    menu = Steered(Regressors(Ridge()), by="trees", strength=1.0).fit(few).predict(few.x)
+    menu = DecisionResidual(Regressors(Ridge()), by="trees", shrinkage_weight=1.0).fit(few).predict(few.x)
     assert np.isfinite(menu.value).all()
     logs = orders(3000)
     menus = []
     for scale in (1.0, 2.0**30):
         rows = replace(logs, value=logs.value * scale, cost=logs.cost * scale)
         plain = Outcome(family="gaussian")
-        model = Steered(Regressors(Ridge(), outcome=plain), by="trees", strength=1.0, outcome=plain).fit(rows)
+        model = DecisionResidual(
+            Regressors(Ridge(), outcome=plain), by="trees", shrinkage_weight=1.0, outcome=plain
+        ).fit(rows)
         menus.append(model.predict(logs.x).value / scale)
     np.testing.assert_allclose(menus[0], menus[1], atol=2e-3)
 
@@ -526,7 +530,7 @@ def test_steering_by_trees_where_rows_are_few_or_money_is_large():
 def test_a_checkpoint_of_another_task_is_not_taken_over(tmp_path):
     logs = orders(900)
     outcomes = [replace(Outcome.infer(logs), amounts=amounts) for amounts in ((0.0, 1.0, 2.0), (0.0, 3.0, 1.0))]
-    how = {"decision": PPL(budgets=(0.2,)), "strength": 1.0, "schedule": FAST}
+    how = {"decision": PPL(budgets=(0.2,)), "shrinkage_weight": 1.0, "schedule": FAST}
     kept = [DFCL(TINY, outcome=o, checkpoint=str(tmp_path / "kept"), **how).fit(logs).predict(logs.x) for o in outcomes]
     anew = DFCL(TINY, outcome=outcomes[1], **how).fit(logs).predict(logs.x)
     np.testing.assert_array_equal(kept[1].value, anew.value)
@@ -585,7 +589,7 @@ def test_the_strength_of_a_steering_is_judged_on_other_parts_than_those_of_its_m
     )
     monkeypatch.setattr(residual, "in_turns", lambda r, f, seed, a: (seeds.append(seed), in_turns(r, f, seed, a))[1])
     logs = orders(600)
-    Steered(Boosting(rounds=3), by="trees", seed=4).fit(logs)
+    DecisionResidual(Boosting(rounds=3), by="trees", seed=4).fit(logs)
     menu, judged = (logs.parts(1.0, 1.0, seed=s) for s in seeds)
     assert 0.4 < (menu == judged).mean() < 0.6
 

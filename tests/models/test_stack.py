@@ -38,8 +38,8 @@ def stack(**how: Any) -> Stack:
 def test_it_is_the_mean_of_its_models_in_every_world(world: str):
     logs = WORLDS[world](1200)
     model = stack().fit(logs)
-    for name in ("value", "redeem", "cost"):
-        mean, *parts = (getattr(m.respond(logs.x), name) for m in (model, *model.models_))
+    for name in ("value", "conversion", "cost"):
+        mean, *parts = (getattr(m.predict_response(logs.x), name) for m in (model, *model.models_))
         if mean is None:
             assert any(part is None for part in parts)
         else:
@@ -64,7 +64,7 @@ def test_fitted_models_are_taken_as_they_are():
     models = [m.fit(rct) for m in (Boosting(rounds=10), Boosting(rounds=20))]
     model = Stack.of(models, weights=(1, 3))
     assert model.weights_ == (0.25, 0.75)
-    a, b = (m.respond(rct.x).value for m in models)
+    a, b = (m.predict_response(rct.x).value for m in models)
     np.testing.assert_allclose(model.predict(rct.x).value, 0.25 * a + 0.75 * b, rtol=1e-12)
 
 
@@ -110,7 +110,7 @@ def test_weights_of_models_that_tell_who_buys_are_the_most_likely(apart):
     assert weights.sum() == pytest.approx(1)
 
     def likelihood(w):
-        q = sum(a * r.redeem[np.arange(n), t] for a, r in zip(w, told, strict=True))
+        q = sum(a * r.conversion[np.arange(n), t] for a, r in zip(w, told, strict=True))
         return logs.weights @ np.where(bought, np.log(q), np.log(1 - q))
 
     best = likelihood(weights)
@@ -124,7 +124,7 @@ def test_validation_rows_set_the_weights_if_there_are_any():
     rct, hold = orders(800, seed=1, effect=2.0), orders(4000, seed=2, effect=2.0)
     eager = Boosting(rounds=60, params={"min_data_in_leaf": 5, "lambda_l2": 0.0})
     model = Stack((Boosting(rounds=8), eager)).fit(rct, validation=hold)
-    told = [m.respond(hold.x) for m in model.models_]
+    told = [m.predict_response(hold.x) for m in model.models_]
     assert model.weights_ == cautious_weights(hold, told)
     assert model.weights_ != cautious_weights(hold, [Response(r.value) for r in told])
     assert abs(model.weights_[0] - 0.5) > 0.01
@@ -175,8 +175,8 @@ def test_a_run_learns_the_parts_of_a_mean_once(monkeypatch):
     assert found.models_ == (learned.models["lightgbm-rct"], learned.models["mlp-rct"])
     assert learned.leaderboard.names[:3] == task.candidates, "in the order of trust"
     asked: list[str] = []
-    own = Boosting.respond
-    monkeypatch.setattr(Boosting, "respond", lambda self, x: asked.append("once") or own(self, x))
+    own = Boosting.predict_response
+    monkeypatch.setattr(Boosting, "predict_response", lambda self, x: asked.append("once") or own(self, x))
     menus = procedure._menus(learned.models, rct.x, {})
     assert asked == ["once"], "a part is asked once, for itself and for the mean"
     for name, model in learned.models.items():
@@ -261,7 +261,7 @@ class Says(Model):
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         pass
 
-    def _respond(self, x: np.ndarray) -> Response:
+    def _predict_response(self, x: np.ndarray) -> Response:
         worth = self.worth(x)
         return Response(np.column_stack([0 * worth, worth]), None, np.tile([0.0, 1.0], (len(x), 1)))
 

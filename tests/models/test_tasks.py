@@ -155,8 +155,8 @@ def test_rows_of_the_trial_do_not_count_in_the_balance():
 
 
 def test_a_network_with_learned_weights_is_saved_and_goes_on_after_a_kill(tmp_path, monkeypatch):
-    logs, real = profits(900), mlp.keeper
-    monkeypatch.setattr(mlp, "keeper", lambda *parts: (kept := real(*parts)) and replace(kept, every=0.0))
+    logs, real = profits(900), mlp.checkpointer
+    monkeypatch.setattr(mlp, "checkpointer", lambda *parts: (kept := real(*parts)) and replace(kept, every=0.0))
     how = {"members": 1, "hidden": (8, 4), "schedule": FAST, "tasks": LEARNED}
     model = MLP(**how).fit(logs)
     again = restored(*model_state(model))

@@ -16,7 +16,7 @@ from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models.decision.dfcl import DFCL
 from largesse.models.decision.losses import PPL
-from largesse.models.decision.residual import Steered
+from largesse.models.decision.residual import DecisionResidual
 from largesse.models.factors.dhcl import DPM
 from largesse.models.nets.full_batch import FullBatch
 from largesse.models.nets.minibatch import Schedule
@@ -86,19 +86,19 @@ def large():
 def test_the_price_in_blocks_is_near_that_of_every_corner(large, make, share, safety):
     curves, (x, p) = large
     menu, budget = make(x, p), share * len(x)
-    every = curves[make].ladder(menu)
+    every = curves[make].spend_curve(menu)
     found = descend(curves[make], in_blocks(menu), budget, safety)
     price = every.price_for(budget, safety)
     assert found.n == len(x)
-    wanted, got = every.at(price, 1.6), found.ladder.at(found.price, 1.6)
+    wanted, got = every.at(price, 1.6), found.spend_curve.at(found.price, 1.6)
     assert got.mean == pytest.approx(wanted.mean, rel=2e-3)
     assert got.high == pytest.approx(wanted.high, rel=2e-3)
     spends = price_plan(menu, found.price).spend
     assert spends == pytest.approx(price_plan(menu, price).spend, rel=2e-3)
-    limit = found.ladder.mean if safety is None else found.ladder.bound(1.6448536269514722)
-    assert limit[np.searchsorted(found.ladder.price, found.price)] <= budget
-    assert (np.diff(found.ladder.mean) <= 1e-9).all()
-    assert (np.diff(found.ladder.price) > 0).all()
+    limit = found.spend_curve.mean if safety is None else found.spend_curve.bound(1.6448536269514722)
+    assert limit[np.searchsorted(found.spend_curve.price, found.price)] <= budget
+    assert (np.diff(found.spend_curve.mean) <= 1e-9).all()
+    assert (np.diff(found.spend_curve.price) > 0).all()
 
 
 def test_the_price_does_not_depend_on_the_blocks(large, monkeypatch):
@@ -124,7 +124,7 @@ def test_few_units_have_every_corner_looked_at(large):
     curves, _ = large
     x, p = people(np.random.default_rng(5), 300)
     menu = cursed(x, p)
-    every = curves[cursed].ladder(menu)
+    every = curves[cursed].spend_curve(menu)
     for share in (0.0, 0.01, 0.1, 0.5, 5.0):
         found = descend(curves[cursed], in_blocks(menu), share * 300, None)
         assert (
@@ -156,10 +156,10 @@ def test_safety_is_kept_and_without_it_every_second_campaign_overspends():
         curve = PriceCurve.calibrate(cursed(x, p), logs, draws=40, seed=k)
         x, p = people(rng, new)
         menu, budget = cursed(x, p), head * new
-        ladder = curve.ladder(menu)
-        free, safe = price_plan(menu, ladder.price_for(budget, None)), ladder.price_for(budget, 0.95)
+        spend_curve = curve.spend_curve(menu)
+        free, safe = price_plan(menu, spend_curve.price_for(budget, None)), spend_curve.price_for(budget, 0.95)
         spent, orders = campaign(rng, p, free.treatment)
-        spend, value = ladder.at(free.price, 1.645), curve.value_at(free)
+        spend, value = spend_curve.at(free.price, 1.645), curve.value_at(free)
         plain[k], intervals[k] = spent <= budget, (spend.low <= spent <= spend.high, value.low <= orders <= value.high)
         safe_spent, _ = campaign(rng, p, assign(menu, safe))
         kept[k], used[k] = safe_spent <= budget, safe_spent / budget
@@ -249,10 +249,10 @@ def test_spend_and_prices_are_monotone():
         x, p, logs = trial(rng, 400)
         curve = PriceCurve.calibrate(cursed(x, p), logs, draws=20)
         menu = cursed(*people(rng, 300))
-        ladder = curve.ladder(menu)
-        assert (np.diff(ladder.price) > 0).all()
-        assert (np.diff(ladder.mean) <= 0).all()
-        budgets = np.linspace(0, 2 * ladder.mean[0], 60)
+        spend_curve = curve.spend_curve(menu)
+        assert (np.diff(spend_curve.price) > 0).all()
+        assert (np.diff(spend_curve.mean) <= 0).all()
+        budgets = np.linspace(0, 2 * spend_curve.mean[0], 60)
         for safety in (None, 0.5, 0.8, 0.95):
             prices = [curve.price_for(menu, b, safety=safety) for b in budgets]
             assert (np.diff(prices) <= 0).all()
@@ -411,9 +411,11 @@ def learners():
         "calibrated mlp": Calibrated(MLP(hidden=(8,), members=1, schedule=quick)),
         "calibrated boosting": Calibrated(boost),
         "steps": DPM(hidden=(8,), members=2, training=FullBatch(steps=15), on_step=lambda *a: None),
-        "tuned": DFCL(mlp, decision=PPL(budgets=(0.2,)), strength=0.5, schedule=quick),
-        "steered by trees": Steered(boost, by="trees", strength=1.0),
-        "steered by a network": Steered(Calibrated(boost), by="network", strength=0.25, schedule=quick),
+        "tuned": DFCL(mlp, decision=PPL(budgets=(0.2,)), shrinkage_weight=0.5, schedule=quick),
+        "steered by trees": DecisionResidual(boost, by="trees", shrinkage_weight=1.0),
+        "steered by a network": DecisionResidual(
+            Calibrated(boost), by="network", shrinkage_weight=0.25, schedule=quick
+        ),
         "calibrated corrected": Calibrated(Corrected(Boosting(rounds=3), rounds=8)),
     }
 

@@ -26,7 +26,7 @@ from largesse.commands.procedure import Learned, Proof, Task, learn, prove
 from largesse.config import Config, dump
 from largesse.logs import Logs
 from largesse.models.crossfit import of_others
-from largesse.models.nets.checkpoint import kept_until_done
+from largesse.models.nets.checkpoint import checkpoints_until_done
 from largesse.models.registry import default_names, left_out
 from largesse.policy.deployed import Policy
 from largesse.progress import Note, Say, silent
@@ -68,7 +68,7 @@ def fit(
     """
     target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("%Y%m%d-%H%M%S")
     may_write(target, replace=replace)
-    with kept_until_done(config.run.checkpoints):
+    with checkpoints_until_done(config.run.checkpoints):
         shown, metrics = _fit(config, target, replace, cautions, say)
     say("done", 1.0)
     return Run(target, shown, metrics)

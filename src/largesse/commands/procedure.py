@@ -180,7 +180,7 @@ def _answer(model: Model, x: NDArray[np.float32], answers: Answers) -> Response:
         if isinstance(model, Stack):
             own = model.combined([_answer(part, x, answers) for part in model.models_])
         else:
-            own = model.respond(x)
+            own = model.predict_response(x)
         answers[id(model)] = own
     return answers[id(model)]
 
@@ -219,18 +219,18 @@ def _decide(one: Learned, rows: Logs, menu: Menu, task: Task) -> tuple[NDArray[n
     standing, weight = menu, rows.weights / rows.total_weight
     if rows.weight is not None:  # the units that the rows stand for
         standing = menu.take(child(task.settings.seed, 1).choice(rows.n, rows.n, p=weight))
-    ladder = one.curve.ladder(standing)
+    spend_curve = one.curve.spend_curve(standing)
     decided, by_model, by_curve = [], [], []
     for budget in task.budgets:
         try:
-            price = ladder.price_for(budget * standing.n, None)
+            price = spend_curve.price_for(budget * standing.n, None)
         except InfeasibleBudget:  # out of this menu's reach: as near as it comes
             price = float("inf")
         treatment = assign(menu, price)
         decided.append(treatment)
         planned = float(weight @ menu.cost[np.arange(menu.n), treatment])
         by_model.append(planned if one.model.menu_in_money else float("nan"))
-        by_curve.append(ladder.at(price, 0.0).mean / standing.n)
+        by_curve.append(spend_curve.at(price, 0.0).mean / standing.n)
     return np.stack(decided), by_model, by_curve
 
 

@@ -27,7 +27,7 @@ from largesse.errors import ConfigError
 from largesse.evaluate.bootstrap import interval
 from largesse.evaluate.comparison import Bootstrap, compare
 from largesse.logs import Logs
-from largesse.models.nets.checkpoint import kept_until_done
+from largesse.models.nets.checkpoint import checkpoints_until_done
 from largesse.models.registry import NAMES, default_names, make
 from largesse.progress import Note, Say, silent
 from largesse.result import Brief
@@ -74,7 +74,7 @@ def tune(
     target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("tuned-%Y%m%d-%H%M%S")
     with optuna_quietly():  # is it installed?
         may_write(target, replace=replace, marker=MARKER)
-    with kept_until_done(config.run.checkpoints):
+    with checkpoints_until_done(config.run.checkpoints):
         paper, tuned = _tune(config, (trials, seconds), model, target, replace, say)
     say("done", 1.0)
     return Tuning(target, paper, tuned)

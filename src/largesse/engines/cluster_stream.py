@@ -21,7 +21,7 @@ from largesse import _check, frames
 from largesse.allocate.blocks import BLOCK
 from largesse.allocate.cluster_plan import Chance, ClusterCells, ClusterPlan, Risk, plan_clusters
 from largesse.engines.parquet import columns_of, fill, job_of, keys, put_out
-from largesse.engines.spill import Scratch
+from largesse.engines.spill import SpillFolder
 from largesse.frames import Encoder
 from largesse.frames.batches import Batches
 from largesse.frames.tables import pick
@@ -115,7 +115,7 @@ def allocate_clusters(
     """
     batches, wanted = Batches(units.path), _columns(units)
     job = job_of(batches, wanted, units.unit, {"clusters": _sign(units), "eligible": units.eligible}, size)
-    with Scratch.beside(output, job, size, 1) as scratch:
+    with SpillFolder.beside(output, job, size, 1) as scratch:
         fill(scratch, batches, wanted, units.unit, lambda table: _codes(units, table), say, "clusters")
         say("the plan", 0.7)
         done = _planned(units, *_counted(scratch), budget, risk)
@@ -216,7 +216,7 @@ def _codes(units: Clustered, table: pa.Table) -> NDArray[np.int64]:
     return code + model.n_clusters * bits
 
 
-def _counted(scratch: Scratch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _counted(scratch: SpillFolder) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns the numbers of all groups, rising, and how many units each has."""
     seen: Counter[int] = Counter()
     for k in range(scratch.done):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse.allocate.blocks import BLOCK, Decision, Run, Sums
 from largesse.engines.pipeline import ahead, behind
-from largesse.engines.spill import Scratch
+from largesse.engines.spill import SpillFolder
 from largesse.errors import DataError
 from largesse.frames import ids
 from largesse.frames.batches import Batches
@@ -91,7 +91,7 @@ def stream(
     """
     batches = Batches(units.path)
     wanted = columns_of(units.columns, units.unit)
-    with Scratch.beside(output, job_of(batches, wanted, units.unit, units.key, size), size, n_threads) as scratch:
+    with SpillFolder.beside(output, job_of(batches, wanted, units.unit, units.key, size), size, n_threads) as scratch:
         fill(scratch, batches, wanted, units.unit, lambda table: _both(units.menu(table)), say)
         say("the price", 0.7)
         decision = decide(scratch)
@@ -113,7 +113,7 @@ def job_of(
 
 
 def fill(
-    scratch: Scratch, batches: Batches, columns: Sequence[str], unit: str | None, score: Callable[[pa.Table], NDArray[Any]],
+    scratch: SpillFolder, batches: Batches, columns: Sequence[str], unit: str | None, score: Callable[[pa.Table], NDArray[Any]],
     say: Say, what: str = "values and costs",
 ) -> None:  # fmt: skip
     """Scores the blocks that are missing, and refuses units that stand there twice.
@@ -150,7 +150,7 @@ def _signs(batches: Batches) -> list[list[Any]]:
     return [[str(file.resolve()), (found := file.stat()).st_size, found.st_mtime_ns] for file in batches.files]
 
 
-def _written(units: Units, batches: Batches, scratch: Scratch, decision: Decision, say: Say) -> Streamed:
+def _written(units: Units, batches: Batches, scratch: SpillFolder, decision: Decision, say: Say) -> Streamed:
     """Writes the plan into the folder of the job."""
     names, sums = pa.array(list(units.treatments), pa.string()), []
 
@@ -173,7 +173,7 @@ def _written(units: Units, batches: Batches, scratch: Scratch, decision: Decisio
     return Streamed(decision, Sums.over(sums))
 
 
-def keys(batches: Batches, scratch: Scratch, unit: str | None) -> Iterator[dict[str, Any]]:
+def keys(batches: Batches, scratch: SpillFolder, unit: str | None) -> Iterator[dict[str, Any]]:
     """Yields the first column of the plan, block by block: the ids, or the numbers of the rows."""
     if unit is None:
         for first in range(0, batches.n, scratch.size):
@@ -183,7 +183,7 @@ def keys(batches: Batches, scratch: Scratch, unit: str | None) -> Iterator[dict[
             yield {"unit": table[unit]}
 
 
-def put_out(scratch: Scratch, tables: Iterable[pa.Table]) -> Path:
+def put_out(scratch: SpillFolder, tables: Iterable[pa.Table]) -> Path:
     """Writes tables as one Parquet file into the folder of the job; returns where it is."""
     writer: list[pa_parquet.ParquetWriter] = []
     path = scratch.folder / _OUT
@@ -222,7 +222,7 @@ def _numbers(table: pa.Table, unit: str) -> NDArray[np.uint64]:
     return pl.Series(pl.from_arrow(table[unit])).hash().to_numpy()
 
 
-def _refuse_twins(scratch: Scratch, batches: Batches, unit: str) -> None:
+def _refuse_twins(scratch: SpillFolder, batches: Batches, unit: str) -> None:
     """Refuses units that stand there twice."""
     every = scratch.ids(batches.n)
     every.sort()

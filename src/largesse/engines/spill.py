@@ -18,13 +18,13 @@ from largesse._files import atomic_file, atomic_text
 from largesse.allocate.blocks import Block
 from largesse.errors import DataError, LargesseError, StoreError
 
-__all__ = ["Scratch"]
+__all__ = ["SpillFolder"]
 
 Found = TypeVar("Found")
 _JOB = "job.json"
 
 
-class Scratch:
+class SpillFolder:
     """A folder beside the output, for one job only.
 
     Attributes:
@@ -81,7 +81,7 @@ class Scratch:
 
     @classmethod
     @contextmanager
-    def beside(cls, output: Path, job: dict[str, Any], size: int, n_threads: int) -> Iterator[Scratch]:
+    def beside(cls, output: Path, job: dict[str, Any], size: int, n_threads: int) -> Iterator[SpillFolder]:
         """Yields the folder of a job that ends in an output: what an interrupted run of the same job has left, or an empty one.
 
         It goes when the job is done, or when its data are refused; it stays when the job is interrupted or the disk full.

@@ -10,7 +10,7 @@ from .clusters.hrc import HRC
 from .clusters.student import Student
 from .decision.dfcl import DFCL
 from .decision.losses import DIFD, DPL, PIFD, PPL, DecisionLoss
-from .decision.residual import Steered
+from .decision.residual import DecisionResidual
 from .factors.dhcl import DPM, DRM, DRP, DUM
 from .nets.full_batch import FullBatch
 from .nets.hypergradient import Solver
@@ -26,8 +26,43 @@ from .two_stage.sklearn import Regressors
 from .two_stage.stack import Stack
 
 __all__ = [
-    "CFR", "DFCL", "DIFD", "DPL", "DPM", "DRJT", "DRM", "DRP", "DUM", "HRC", "IPS", "LTD", "MLP", "PIFD", "PPL",
-    "AutoDebias", "BiDFCL", "Boosting", "Calibrated", "CausE", "CausalForest", "Corrected", "DecisionLoss",
-    "DragonNet", "FullBatch", "Gates", "Hypergradient", "KDFeature", "KDLabel", "Model", "Outcome", "Regressors",
-    "Response", "Schedule", "Solver", "Stack", "Steered", "Student", "Tasks",
+    "CFR",
+    "DFCL",
+    "DIFD",
+    "DPL",
+    "DPM",
+    "DRJT",
+    "DRM",
+    "DRP",
+    "DUM",
+    "HRC",
+    "IPS",
+    "LTD",
+    "MLP",
+    "PIFD",
+    "PPL",
+    "AutoDebias",
+    "BiDFCL",
+    "Boosting",
+    "Calibrated",
+    "CausE",
+    "CausalForest",
+    "Corrected",
+    "DecisionLoss",
+    "DecisionResidual",
+    "DragonNet",
+    "FullBatch",
+    "Gates",
+    "Hypergradient",
+    "KDFeature",
+    "KDLabel",
+    "Model",
+    "Outcome",
+    "Regressors",
+    "Response",
+    "Schedule",
+    "Solver",
+    "Stack",
+    "Student",
+    "Tasks",
 ]  # fmt: skip

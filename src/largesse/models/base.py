@@ -40,7 +40,8 @@ class Model(ABC, BaseEstimator):
     """A learner of menus.
 
     Subclasses are dataclasses whose fields are their parameters: ``@dataclass(kw_only=True, eq=False, repr=False)``, so that
-    scikit-learn's `clone`, `get_params` and `repr` work. They implement `_learn` and `_respond`; learned state ends in ``_``.
+    scikit-learn's `clone`, `get_params` and `repr` work. They implement `_learn` and
+    `_predict_response`; learned state ends in ``_``.
 
     Attributes:
         outcome_: The family of the value and the rule of the cost that the model uses.
@@ -100,15 +101,15 @@ class Model(ABC, BaseEstimator):
             NotFittedError: Before `fit`.
             SchemaError: Another number of features than at `fit`.
         """
-        return self.menu(self.respond(x))
+        return self.menu(self.predict_response(x))
 
     def menu(self, answer: Response) -> Menu:
         """Returns the menu of a response: its values, and the costs that were learned or that the rule gives."""
         return self.outcome_.menu(answer, self.treatments_)
 
-    def respond(self, x: NDArray[Any]) -> Response:
+    def predict_response(self, x: NDArray[Any]) -> Response:
         """Returns what `predict` builds the menu from: E value, P(value > 0), E cost, each (N, M)."""
-        return self._respond(self.readable(x))
+        return self._predict_response(self.readable(x))
 
     def readable(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Returns features as the model reads them, (N, d); refuses what `predict` refuses."""
@@ -138,7 +139,7 @@ class Model(ABC, BaseEstimator):
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None: ...
 
     @abstractmethod
-    def _respond(self, x: NDArray[np.float32]) -> Response: ...
+    def _predict_response(self, x: NDArray[np.float32]) -> Response: ...
 
     def state(self) -> State:
         """Returns the learned state as JSON-able settings and named arrays, for `largesse.store`."""

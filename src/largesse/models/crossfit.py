@@ -46,17 +46,17 @@ def in_turns(
         found = answer(seen, held, k)
         tables = tables or [{} for _ in found]
         for into, response in zip(tables, found, strict=True):
-            for name in ("value", "redeem", "cost"):
+            for name in ("value", "conversion", "cost"):
                 table = getattr(response, name)
                 if table is not None:
                     into.setdefault(name, np.empty((rct.n, rct.n_treatments)))[held] = table
-    return tuple(Response(into["value"], into.get("redeem"), into.get("cost")) for into in tables)
+    return tuple(Response(into["value"], into.get("conversion"), into.get("cost")) for into in tables)
 
 
 def cross_fitted(model: Model, rct: Logs, obs: Logs | None, seed: int = 0) -> Response:
     """Returns what clones of a fitted model say of each half of the trial, learned from the other half and the log."""
 
     def answer(seen: Rows, held: Rows, fold: int) -> tuple[Response]:
-        return (clone(model).fit(rct.take(seen), of_others(obs, rct.take(held))).respond(rct.x[held]),)
+        return (clone(model).fit(rct.take(seen), of_others(obs, rct.take(held))).predict_response(rct.x[held]),)
 
     return in_turns(rct, 2, seed, answer)[0]

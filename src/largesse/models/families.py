@@ -81,7 +81,7 @@ class Family(ABC):
             conversion: Whether P(value > 0) is needed beside the mean.
         """
         asked = conversion and not self.value_is_conversion
-        return {"value": self} | ({"redeem": BERNOULLI} if asked else {})
+        return {"value": self} | ({"conversion": BERNOULLI} if asked else {})
 
 
 class _Bernoulli(Family):

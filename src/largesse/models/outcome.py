@@ -35,12 +35,12 @@ class Response:
 
     Attributes:
         value: E value, (N, M).
-        redeem: P(value > 0), (N, M), or None if the learner does not say.
+        conversion: P(value > 0), (N, M), or None if the learner does not say.
         cost: E cost, (N, M), or None where a rule gives it.
     """
 
     value: NDArray[Any]
-    redeem: NDArray[Any] | None = None
+    conversion: NDArray[Any] | None = None
     cost: NDArray[Any] | None = None
 
 
@@ -128,18 +128,18 @@ class Outcome:
 
     def menu(self, response: Response, treatments: tuple[str, ...]) -> Menu:
         """Returns the menu of a response: the rule's cost, or the learned one."""
-        value, redeem = np.asarray(response.value), response.redeem
+        value, conversion = np.asarray(response.value), response.conversion
         if self.monotone:
-            value, redeem = rising(value), None if redeem is None else rising(redeem)
+            value, conversion = rising(value), None if conversion is None else rising(conversion)
         if self.rule is None:
             if response.cost is None:
                 raise DataError("cost: learned, but the learner gave none.", field="cost")
             cost = np.maximum(np.asarray(response.cost), 0)
             cost = rising(cost) if self.ordered else cost
             return Menu(value=value, cost=cost, treatments=treatments)
-        conversion = self.likelihood.clip(value) if self.likelihood.value_is_conversion else redeem
+        conversion = self.likelihood.clip(value) if self.likelihood.value_is_conversion else conversion
         if self.rule.needs_conversion and conversion is None:
-            raise DataError("redeem: the cost rule 'per_redemption' needs P(value > 0).", field="redeem")
+            raise DataError("conversion: the cost rule 'per_redemption' needs P(value > 0).", field="conversion")
         cost = np.broadcast_to(np.asarray(self.amounts, value.dtype) * self.rule.base(value, conversion), value.shape)
         return Menu(value=value, cost=cost, treatments=treatments)
 

@@ -112,10 +112,12 @@ def _focused(s: Settings, **how: Any) -> Model:
 
 def _steered(s: Settings) -> Model:
     from largesse.models.decision.losses import PPL
-    from largesse.models.decision.residual import Steered
+    from largesse.models.decision.residual import DecisionResidual
 
     how = PPL(budgets=s.budgets)
-    return Steered(_boosting(s), by="trees", decision=how, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
+    return DecisionResidual(
+        _boosting(s), by="trees", decision=how, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads
+    )
 
 
 def _bilevel(s: Settings) -> Model:
@@ -123,7 +125,7 @@ def _bilevel(s: Settings) -> Model:
     from largesse.models.decision.losses import PPL
 
     decision = PPL(budgets=s.budgets)
-    model = BiDFCL(_mlp(s, members=s.members), decision=decision, strength=0.5, **_common(s))
+    model = BiDFCL(_mlp(s, members=s.members), decision=decision, shrinkage_weight=0.5, **_common(s))
     return _shortened(model, s)
 
 

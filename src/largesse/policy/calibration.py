@@ -17,7 +17,7 @@ from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.result import Brief
 
-__all__ = ["Sums", "Track", "falling", "over"]
+__all__ = ["CalibrationCurve", "Sums", "falling", "over"]
 
 Floats = NDArray[np.float64]
 _PRICES = 256
@@ -26,7 +26,7 @@ _ENOUGH = 4.0  # from this many rows with a cost on, κ is what they say
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Track(Brief):
+class CalibrationCurve(Brief):
     """How far a menu's cost (or value) was off on trial rows, at each price of the grid.
 
     The total of new units is base · planned + size · residual, its variance (size · error)² + size · noise. For cost,
@@ -102,7 +102,7 @@ class Sums:
         cells = len(self.grid)
         return self.residual.at(multiplier, cells) / self.total, self.planned.at(multiplier, cells) / self.total
 
-    def tracks(self, draws: Iterable[Floats], n: int) -> tuple[Track, Track]:
+    def tracks(self, draws: Iterable[Floats], n: int) -> tuple[CalibrationCurve, CalibrationCurve]:
         """Returns the tracks of cost and value; the draws of row multipliers (n,) give the standard errors."""
         base_v, base_c = map(float, self.base)
         off, planned = self.at(np.ones(n))
@@ -113,11 +113,11 @@ class Sums:
         kappa = over(spent + one, weight, base_c)  # c / p, and one row more at the reference
         drawn = [(r[:, 0], r[:, 1] + (base_c - kappa) * p[:, 1]) for r, p in map(self.at, draws)]
         error_v, error_c = np.std(drawn, axis=0, ddof=1)
-        cost = Track(
+        cost = CalibrationCurve(
             base=base_c, planned=plan.copy(), residual=kappa - base_c, error=over(np.hypot(error_c, one), weight),
             noise=over(square[:, 1] + one * self.event, weight), margin=over(np.full_like(plan, one), weight),
         )  # fmt: skip
-        value = Track(
+        value = CalibrationCurve(
             base=base_v, planned=planned[:, 0].copy(), residual=off[:, 0].copy(), error=error_v,
             noise=square[:, 0].copy(), margin=np.zeros_like(plan),
         )  # fmt: skip

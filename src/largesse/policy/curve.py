@@ -33,10 +33,10 @@ from largesse.errors import InfeasibleBudget
 from largesse.evaluate.bootstrap import row_weights
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan
-from largesse.policy.calibration import Sums, Track, falling, over
+from largesse.policy.calibration import CalibrationCurve, Sums, falling, over
 from largesse.result import Brief
 
-__all__ = ["LEVEL", "Estimate", "Ladder", "PriceCurve", "amount", "normal_quantile", "same_rows", "same_treatments"]
+__all__ = ["LEVEL", "Estimate", "PriceCurve", "SpendCurve", "amount", "normal_quantile", "same_rows", "same_treatments"]
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class Estimate(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Ladder(Brief):
+class SpendCurve(Brief):
     """Spend of given units at every price that changes their plan.
 
     Attributes:
@@ -117,8 +117,8 @@ class PriceCurve(Brief):
     """
 
     price: Floats
-    cost: Track
-    value: Track
+    cost: CalibrationCurve
+    value: CalibrationCurve
     treatments: tuple[str, ...]
     units: float
 
@@ -164,7 +164,7 @@ class PriceCurve(Brief):
         Raises:
             InfeasibleBudget: Even the cheapest treatment for everybody is expected (or bound) to spend more.
         """
-        return self.ladder(menu).price_for(amount(budget), safety)
+        return self.spend_curve(menu).price_for(amount(budget), safety)
 
     def price_per_head(self, budget: float, *, safety: float | None = None, n: int | None = None) -> float:
         """Returns the price of a budget per head for units like those of the calibration rows, none of them known yet.
@@ -175,13 +175,13 @@ class PriceCurve(Brief):
             n: How many units there will be; None: as many as the calibration rows stand for.
         """
         size = float(self.units if n is None else n)
-        return self.rungs(self.price, self.cost.planned * size).price_for(amount(budget) * size, safety)
+        return self.spend_curve_at(self.price, self.cost.planned * size).price_for(amount(budget) * size, safety)
 
     def spend_at(self, menu: Menu, price: float, *, level: float = LEVEL) -> Estimate:
         """Returns the money that the units of a menu will spend at a price; each end holds with probability `level`."""
         if not price >= 0:
             raise _check.refuse("price", price, "must be >= 0", "A price of 0 means that money is free.")
-        return self.ladder(menu).at(price, normal_quantile(level))
+        return self.spend_curve(menu).at(price, normal_quantile(level))
 
     def value_at(self, plan: Plan, *, level: float = LEVEL) -> Estimate:
         """Returns the value of a plan made at `plan.price`; each end holds with probability `level`."""
@@ -192,15 +192,15 @@ class PriceCurve(Brief):
         mean, sd = (float(q) for q in self.value.total(self.price, price, planned, n))
         return Estimate(mean, mean - normal_quantile(level) * sd, mean + normal_quantile(level) * sd)
 
-    def ladder(self, menu: Menu) -> Ladder:
+    def spend_curve(self, menu: Menu) -> SpendCurve:
         """Returns the spend of a menu's units at every price that changes their plan."""
         same_treatments(self, menu.treatments)
-        return self.rungs(*_corners(frontier(menu)))
+        return self.spend_curve_at(*_corners(frontier(menu)))
 
-    def rungs(self, price: Floats, planned: Floats) -> Ladder:
-        """Returns the ladder of units whose plan spends, by the menu, `planned` at each price, rising, (K,)."""
+    def spend_curve_at(self, price: Floats, planned: Floats) -> SpendCurve:
+        """Returns the spend_curve of units whose plan spends, by the menu, `planned` at each price, rising, (K,)."""
         mean, sd = self.cost.total(self.price, price, planned, planned)
-        return Ladder(price, falling(mean), planned * np.interp(price, self.price, self.cost.margin), sd)
+        return SpendCurve(price, falling(mean), planned * np.interp(price, self.price, self.cost.margin), sd)
 
 
 def same_rows(menu: Menu, logs: Logs) -> None:

@@ -19,7 +19,7 @@ from largesse.frames import Encoder, read, units
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan, PlanTotals
 from largesse.models.base import Model
-from largesse.policy.calibration import Track
+from largesse.policy.calibration import CalibrationCurve
 from largesse.policy.curve import LEVEL, Estimate, PriceCurve, amount, normal_quantile, same_treatments
 from largesse.policy.descent import Descent, descend
 from largesse.policy.held_out import Realised, realised
@@ -88,7 +88,7 @@ def allocated(
         bound=sums.value,
     )  # fmt: skip
     return Allocation(
-        plan=plan, planned_spend=sums.spend, spend=decision.ladder.at(decision.price, normal_quantile(level)),
+        plan=plan, planned_spend=sums.spend, spend=decision.spend_curve.at(decision.price, normal_quantile(level)),
         value=curve.value_of(decision.price, sums.value, sums.n, level=level), budget=budget, safety=safety,
     )  # fmt: skip
 
@@ -155,7 +155,7 @@ class Policy(Brief):
         found = descend(self.curve, in_blocks(menu), money, safety)
         plan, level = price_plan(menu, found.price), LEVEL if safety is None else safety
         return Allocation(
-            plan=plan, planned_spend=plan.spend, spend=found.ladder.at(plan.price, normal_quantile(level)),
+            plan=plan, planned_spend=plan.spend, spend=found.spend_curve.at(plan.price, normal_quantile(level)),
             value=self.curve.value_at(plan, level=level), budget=money, safety=safety,
         )  # fmt: skip
 
@@ -225,7 +225,8 @@ _PARTS = ("planned", "residual", "error", "noise", "margin")
 
 def _curve(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> PriceCurve:
     cost, value = (
-        Track(saved["base"][name], *(arrays[f"{name}.{part}"] for part in _PARTS)) for name in ("cost", "value")
+        CalibrationCurve(saved["base"][name], *(arrays[f"{name}.{part}"] for part in _PARTS))
+        for name in ("cost", "value")
     )
     return PriceCurve(
         price=arrays["price"], cost=cost, value=value, treatments=tuple(saved["treatments"]), units=saved["units"]

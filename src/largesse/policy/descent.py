@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from largesse.allocate import kernels
 from largesse.allocate.blocks import Block, Decide, Draw, Run, drawn
 from largesse.allocate.ledger import Increments
-from largesse.policy.curve import Ladder, PriceCurve
+from largesse.policy.curve import PriceCurve, SpendCurve
 
 __all__ = ["Bin", "Descent", "Priced", "descend"]
 
@@ -30,12 +30,12 @@ class Descent(NamedTuple):
 
     Attributes:
         price: Of money.
-        ladder: Spend at the prices that were looked at.
+        spend_curve: Spend at the prices that were looked at.
         n: Number of units.
     """
 
     price: float
-    ladder: Ladder
+    spend_curve: SpendCurve
     n: int
 
     def of(self, block: Block) -> NDArray[np.int32]:
@@ -62,7 +62,7 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
     edges = np.nextafter(some, inf)[::-1].copy()  # falling; beside the units' own prices, which tie
     spends = kernels.cumulate(*_binned(run, edges))
     price, planned = np.concatenate([[0.0], edges[::-1], [inf]]), spends[::-1]
-    coarse = curve.rungs(price, planned)
+    coarse = curve.spend_curve_at(price, planned)
     at = coarse.price_for(budget, safety)
     k = int(np.searchsorted(price, at))
     if k > 0:
@@ -72,16 +72,16 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
     return Descent(at, coarse, n)
 
 
-def _refined(curve: PriceCurve, coarse: Ladder, planned: Floats, k: int, inside: Increments) -> Ladder:
-    """Returns the ladder with every price between two of its rungs that changes a plan."""
+def _refined(curve: PriceCurve, coarse: SpendCurve, planned: Floats, k: int, inside: Increments) -> SpendCurve:
+    """Returns the spend_curve with every price between two of its spend_curve_at that changes a plan."""
     spent = kernels.cumulate(float(planned[k]), np.diff(inside.cost, axis=0)[0])[:-1]  # before each increment
     new = np.append(True, inside.slope[1:] != inside.slope[:-1])[: len(inside.slope)]
     price, spent = inside.slope[new][::-1], spent[new][::-1]
     low, high = planned[k], planned[k - 1]
     share = np.clip((spent - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(spent)
-    between = curve.rungs(price, spent)
+    between = curve.spend_curve_at(price, spent)
     mean = coarse.mean[k] + share * (coarse.mean[k - 1] - coarse.mean[k])
-    return Ladder(
+    return SpendCurve(
         *(
             np.concatenate([ours[:k], found, ours[k:]])
             for ours, found in (

@@ -78,8 +78,8 @@ def realised(
     units = menu
     if logs.weight is not None:  # the units that the rows stand for
         units = menu.take(child(seed, 1).choice(menu.n, menu.n, p=logs.weights / logs.total_weight))
-    ladder = curve.ladder(units)
-    price = np.array([ladder.price_for(amount(b) * units.n, safety) for b in wanted])
+    spend_curve = curve.spend_curve(units)
+    price = np.array([spend_curve.price_for(amount(b) * units.n, safety) for b in wanted])
     lo, hi = taken_interval(menu, logs.treatment)
     w = logs.inverse_propensity / logs.total_weight
     # A row shows what a price would have done iff it got the treatment that the price gives it.

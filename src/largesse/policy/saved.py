@@ -16,7 +16,7 @@ from largesse.models.base import Model
 __all__ = ["SAVED_MODELS", "model_state", "restored"]
 
 SAVED_MODELS = (
-    "MLP", "Boosting", "Calibrated", "Corrected", "DFCL", "BiDFCL", "Stack", "Steered", "HRC", "Student",
+    "MLP", "Boosting", "Calibrated", "Corrected", "DFCL", "BiDFCL", "Stack", "DecisionResidual", "HRC", "Student",
     "DUM", "DRP", "DRM", "DPM", "IPS", "DRJT", "CFR", "DragonNet", "CausE", "KDLabel", "KDFeature", "LTD", "AutoDebias",
 )  # fmt: skip
 """Names of the models that have a saved form: a class is loaded when one of them is saved or read."""
@@ -28,6 +28,18 @@ _GONE = {
 _PARTS = ("Outcome", "Schedule", "FullBatch", "PPL", "PIFD", "DPL", "DIFD", "Gates", "Hypergradient", "Solver", "Tasks")
 
 
+_ON_DISK = {"DecisionResidual": "Steered", "conversion": "redeem", "shrinkage_weight": "strength"}
+"""Names that saved policies use for what the code calls otherwise: the format stays as it is."""
+_IN_CODE = {there: here for here, there in _ON_DISK.items()}
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Returns a saved value with other names in its keys, part by part of a path like ``"value.mean"``."""
+    if isinstance(value, dict):
+        return {".".join(names.get(part, part) for part in k.split(".")): _renamed(v, names) for k, v in value.items()}
+    return [_renamed(v, names) for v in value] if isinstance(value, list) else value
+
+
 def model_state(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Returns a fitted model as what JSON can hold, and its arrays."""
     recipe = _plain(model)
@@ -35,17 +47,17 @@ def model_state(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         raise NotFittedError(f"{type(model).__name__}: not fitted. Call fit(rct, obs) first.")
     settings, arrays = model.state()
     return {
-        "recipe": recipe, "outcome": asdict(model.outcome_), "treatments": list(model.treatments_),
-        "features": list(model.features_), "state": settings,
-    }, arrays  # fmt: skip
+        "recipe": _renamed(recipe, _ON_DISK), "outcome": asdict(model.outcome_), "treatments": list(model.treatments_),
+        "features": list(model.features_), "state": _renamed(settings, _ON_DISK),
+    }, _renamed(arrays, _ON_DISK)  # fmt: skip
 
 
 def restored(saved: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> Model:
     """Returns the fitted model that gave this state."""
-    model: Model = _live(saved["recipe"])
+    model: Model = _live(_renamed(saved["recipe"], _IN_CODE))
     model.outcome_ = _live({"Outcome": saved["outcome"]})
     model.treatments_, model.features_ = tuple(saved["treatments"]), tuple(saved["features"])
-    model.restore(saved["state"], arrays)
+    model.restore(_renamed(saved["state"], _IN_CODE), _renamed(arrays, _IN_CODE))
     return model
 
 

@@ -338,7 +338,7 @@ class Results:
         trust: How far the log of the past policy can be trusted, one row per treatment.
         mix: Who gets what by budget.
         feature_mixes: Who gets what by group of a feature, at one budget.
-        clusters: Who the units of each cluster are, and how they respond.
+        clusters: Who the units of each cluster are, and how they predict_response.
         spend: Planned against realised.
         provenance: How it was made.
         cautions: What was not shown, and what to mind.

@@ -239,11 +239,11 @@ def money_off(*, seed: int = 0, n_features: int = 180, rate: float = 0.2, sharp:
     amounts = np.arange(8.0)
     _check.number("rate", rate, low=0.005, high=0.8)
 
-    def respond(rng: np.random.Generator, r: F32, appetite: Appetite, k: Knobs) -> Response:
+    def predict_response(rng: np.random.Generator, r: F32, appetite: Appetite, k: Knobs) -> Response:
         return Orders(appetite, amounts, k.noise, k.confounding).calibrated(r, rate)
 
     names = tuple(str(int(a)) for a in amounts)
-    return _world("money_off", seed, (n_features, 32), names, amounts, respond, Knobs(**knobs), sharp)
+    return _world("money_off", seed, (n_features, 32), names, amounts, predict_response, Knobs(**knobs), sharp)
 
 
 def discount(*, seed: int = 0, n_features: int = 192, **knobs: float) -> World:
@@ -261,13 +261,13 @@ def discount(*, seed: int = 0, n_features: int = 192, **knobs: float) -> World:
     """
     amounts = np.array([0.0, 0.05, 0.10, 0.15, 0.20])
 
-    def respond(rng: np.random.Generator, r: F32, appetite: Appetite, k: Knobs) -> Response:
+    def predict_response(rng: np.random.Generator, r: F32, appetite: Appetite, k: Knobs) -> Response:
         orders = Orders(appetite, amounts, k.noise, k.confounding).calibrated(r, 0.2)
         size, swell = Surface.random(rng, r, 8), Surface.random(rng, r, 5)
         return Baskets(orders, size, swell, 3.0, 0.8 * k.noise, 0.3 * k.confounding).calibrated(r, 40.0)
 
     names = ("0%", "5%", "10%", "15%", "20%")
-    return _world("discount", seed, (n_features, 32), names, amounts, respond, Knobs(**knobs))
+    return _world("discount", seed, (n_features, 32), names, amounts, predict_response, Knobs(**knobs))
 
 
 def criteo_twin(*, seed: int = 0, **knobs: float) -> World:
@@ -285,12 +285,12 @@ def criteo_twin(*, seed: int = 0, **knobs: float) -> World:
     """
     amounts = np.array([0.0, 1.0])
 
-    def respond(rng: np.random.Generator, r: F32, appetite: Appetite, k: Knobs) -> Response:
+    def predict_response(rng: np.random.Generator, r: F32, appetite: Appetite, k: Knobs) -> Response:
         visits = Orders(appetite, amounts, k.noise, k.confounding)
         loyal, won = Surface.random(rng, r, 6), Surface.random(rng, r, 8)
         return Conversions(visits, loyal, won, -1.6, -1.5).calibrated(r, (0.0382, 0.0485), (0.00194, 0.00309))
 
-    return _world("criteo_twin", seed, (12, 12), ("control", "treated"), amounts, respond, Knobs(**knobs))
+    return _world("criteo_twin", seed, (12, 12), ("control", "treated"), amounts, predict_response, Knobs(**knobs))
 
 
 _Respond = Callable[[np.random.Generator, F32, Appetite, Knobs], Response]
@@ -307,7 +307,7 @@ def _world(
     size: tuple[int, int],
     treatments: tuple[str, ...],
     amounts: F64,
-    respond: _Respond,
+    predict_response: _Respond,
     knobs: Knobs,
     sharp: bool = False,
 ) -> World:
@@ -318,7 +318,7 @@ def _world(
     population = Population.random(rng, n_features, n_active)
     r = population.readings(population.draw(rng, 20_000))  # the calibration sample
     appetite = Appetite.random(rng, r, sharp=sharp, **_APPETITES[name])
-    response = respond(rng, r, appetite, knobs)
+    response = predict_response(rng, r, appetite, knobs)
     binary = name == "criteo_twin"
     shares = np.array([0.15, 0.85]) if binary else np.full(len(amounts), 1 / len(amounts))
     targeting = Targeting.old(rng, r, appetite, knobs, shares)

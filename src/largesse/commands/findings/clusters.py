@@ -1,4 +1,4 @@
-"""Who the units of each cluster are, and how they respond: what the report says of a model of clusters."""
+"""Who the units of each cluster are, and how they predict_response: what the report says of a model of clusters."""
 
 from __future__ import annotations
 

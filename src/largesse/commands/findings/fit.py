@@ -202,7 +202,7 @@ def _shrinkage(model: Model) -> str:
     """Returns how much of its decision-focused part a model kept, and how that was chosen."""
     if getattr(model, "choice_", None) is None:
         return ""
-    return f"shrinkage weight {float(getattr(model, 'strength_', 0.0)):g}, chosen by cross-fitting"
+    return f"shrinkage weight {float(getattr(model, 'shrinkage_weight_', 0.0)):g}, chosen by cross-fitting"
 
 
 def _mix(title: str, labels: list[str], decided: NDArray[np.int32], logs: Logs, caption: str = "") -> report.MixTable:

@@ -20,7 +20,7 @@ from largesse import _check
 from largesse._random import number
 from largesse.logs import Logs
 from largesse.models.base import Model, State
-from largesse.models.nets.checkpoint import keeper
+from largesse.models.nets.checkpoint import checkpointer
 from largesse.models.nets.minibatch import Remembers, Schedule, Step, threads, train, weights_from
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
@@ -113,7 +113,7 @@ class Baseline(Model):
         self.outcome_ = Outcome(family="gaussian", cost_rule="learned", control_cost=self.outcome_.control_cost)
         with threads(self.n_threads):
             net, module, loss, rows, memory = self._plan(rct, obs)
-            kept = keeper(self.checkpoint, *self._depends(rct, obs))
+            kept = checkpointer(self.checkpoint, *self._depends(rct, obs))
             train(module, loss, rows, self.schedule, self._seed(0), self.on_step, kept, memory)
         self.net_: ResponseNet = net.eval()
 
@@ -149,7 +149,7 @@ class Baseline(Model):
         m = len(self.treatments_)
         return ResponseNet(len(self.features_), m, self.outcome_, tuple(self.hidden), True, scales, self.dropout)
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
         with threads(self.n_threads):
             return averaged([self.net_], x)
 

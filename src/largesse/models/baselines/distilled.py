@@ -97,7 +97,7 @@ class KDLabel(Baseline):
         logs = log_rows(self, obs)
         net, rows = self._started(logs)
         units = torch.tensor([net.value_scale, net.cost_scale])[:, None]
-        answer = _teacher(self, rct).respond(logs.x)
+        answer = _teacher(self, rct).predict_response(logs.x)
         assert answer.cost is not None, "published networks learn the cost"
         told = torch.tensor(np.stack([answer.value, answer.cost], 1)) / units  # (N, 2, M)
 

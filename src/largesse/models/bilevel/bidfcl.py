@@ -21,7 +21,7 @@ from largesse.models.decision.dfcl import DFCL, TUNING, Start
 from largesse.models.decision.joint import Joint, trial_rows
 from largesse.models.decision.losses import LOSSES, PPL, DecisionLoss
 from largesse.models.decision.shrinkage import between, target_budgets
-from largesse.models.nets.checkpoint import keeper
+from largesse.models.nets.checkpoint import checkpointer
 from largesse.models.nets.hypergradient import Solver
 from largesse.models.nets.minibatch import Schedule, Step, threads, train, weights_from
 from largesse.models.nets.response import ResponseNet
@@ -72,7 +72,7 @@ class BiDFCL(Model):
         hypergradient: How the trial moves the gates.
         alpha: Weight of the prediction loss on the trial beside the decision loss.
         tune: Whether the target is tuned by the decision loss in the end.
-        strength: How far the served menu goes from the teacher's to the target's, in [0, 1].
+        shrinkage_weight: How far the served menu goes from the teacher's to the target's, in [0, 1].
         outcome: Family and cost rule; None: the base's, or inferred from the rows.
         schedule: Epochs, batch, rate and averaging of the two levels.
         tuning: The same for the tuning in the end.
@@ -111,7 +111,7 @@ class BiDFCL(Model):
     hypergradient: Hypergradient = Hypergradient()
     alpha: float = 0.1
     tune: bool = False
-    strength: float = 1.0
+    shrinkage_weight: float = 1.0
     outcome: Outcome | None = None
     schedule: Schedule = BILEVEL
     tuning: Schedule = TUNING
@@ -151,7 +151,7 @@ class BiDFCL(Model):
             raise _check.refuse("base", self.base, "must be an MLP", "Another model can be the teacher.")
         _check.choice("base.data", self.base.data, ("both", "obs"))
         _check.number("alpha", self.alpha, low=0)
-        _check.number("strength", self.strength, low=0, high=1)
+        _check.number("shrinkage_weight", self.shrinkage_weight, low=0, high=1)
         self.learn_from(self._tuner().prepare(rct, obs), rct, obs)
 
     def learn_from(self, start: Start, rct: Logs, obs: Logs, teacher: Model | None = None) -> Self:
@@ -159,9 +159,14 @@ class BiDFCL(Model):
         self.treatments_, self.features_, self.outcome_ = rct.treatments, rct.features, start.base.outcome_
         self.budgets_ = target_budgets(rct, self.decision.budgets)
         self.teacher_ = teacher or self._taught(start, rct, obs)
-        if self.strength < 1 and self.teacher_.outcome_ != self.outcome_:
+        if self.shrinkage_weight < 1 and self.teacher_.outcome_ != self.outcome_:
             rule = f"the teacher takes the outcome as {self.teacher_.outcome_.describe()} The target: {self.outcome_.describe()}"
-            raise _check.refuse("strength", self.strength, rule, "Set strength=1, or give both the same outcome.")
+            raise _check.refuse(
+                "shrinkage_weight",
+                self.shrinkage_weight,
+                rule,
+                "Set shrinkage_weight=1, or give both the same outcome.",
+            )
         target, rows = copy.deepcopy(start.base), self._lower_rows(rct, obs)
         self.bridges_: list[Bridge] = []
         self.solves_: list[Solves] = []
@@ -173,7 +178,7 @@ class BiDFCL(Model):
 
     def _tuner(self) -> DFCL:
         return DFCL(
-            self.base, decision=self.decision, alpha=self.alpha, strength=1.0, outcome=self.outcome, schedule=self.tuning,
+            self.base, decision=self.decision, alpha=self.alpha, shrinkage_weight=1.0, outcome=self.outcome, schedule=self.tuning,
             seed=self.seed, n_threads=self.n_threads, on_step=self.on_step, checkpoint=self.checkpoint,
         )  # fmt: skip
 
@@ -201,11 +206,11 @@ class BiDFCL(Model):
         observed = torch.ones(logs.n)
         observed[: logs.n - obs.n] = 0.0
         rows = Rows.of(logs, observed=observed)
-        answer = self.teacher_.respond(logs.x)
+        answer = self.teacher_.predict_response(logs.x)
         paid = self.teacher_.menu(answer).cost if answer.cost is None else answer.cost
         value, conversion, cost = (
             None if a is None else torch.tensor(np.asarray(a), dtype=torch.float32)
-            for a in (answer.value, answer.redeem, paid)
+            for a in (answer.value, answer.conversion, paid)
         )
         assert value is not None
         return replace(rows, weight=rows.weight / rows.weight.mean()), (value, conversion, cost)
@@ -223,7 +228,7 @@ class BiDFCL(Model):
             *rows.columns, *(a for a in teacher if a is not None), *upper.columns, *net.state_dict().values(),
             self.base.dropout, net.plain, net.outcome, how,
         )  # fmt: skip
-        kept = keeper(self.checkpoint, *depends)
+        kept = checkpointer(self.checkpoint, *depends)
         train(net, levels, len(rows), self.schedule, seed, self.on_step, kept, levels)
         self.bridges_.append(bridge.eval())
         self.solves_.append(levels.solves())
@@ -239,16 +244,20 @@ class BiDFCL(Model):
             ]
         return GateMap(*mean)
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
-        own = self.target_.respond(x)
-        return own if self.strength == 1 else between(self.teacher_.respond(x), own, self.strength)
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
+        own = self.target_.predict_response(x)
+        return (
+            own
+            if self.shrinkage_weight == 1
+            else between(self.teacher_.predict_response(x), own, self.shrinkage_weight)
+        )
 
     def state(self) -> State:
         """Returns the target's state, the bridges' and, where it is served too, the teacher's."""
         settings, arrays = self.target_.state()
         parts = {"target": arrays} | {f"bridge.{k}": weights_of(bridge) for k, bridge in enumerate(self.bridges_)}
         found: dict[str, Any] = {"target": settings, "budgets": list(self.budgets_)}
-        if self.strength < 1:
+        if self.shrinkage_weight < 1:
             taught, parts["teacher"] = self.teacher_.state()
             found |= {"teacher": taught}
         return found, nest(**parts)

@@ -131,7 +131,7 @@ class HRC(Model):
 
     def _grouped(self, fitted: Model, rct: Logs, sizes: Sequence[int]) -> list[_Groups]:
         """Returns clusters of trial rows and their cells, for each number of clusters."""
-        h, told = self._hidden(Body.of(fitted), rct.x), fitted.respond(rct.x)
+        h, told = self._hidden(Body.of(fitted), rct.x), fitted.predict_response(rct.x)
         view = self._view(h, fitted.menu(told), rct.weights)
         return [_grouped(h, view, told, rct, k, self.least, self.seed) for k in sizes]
 
@@ -158,7 +158,7 @@ class HRC(Model):
             judge, found = validation, answers(fitted, rct, validation.x)
         return self.sizes[_simplest(judge, [self.menu(answer) for answer in found], self.sizes, self.seed)]
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
         return answer_of(self.groups_, self._numbers(x), self.outcome_)
 
     @property
@@ -200,7 +200,7 @@ class HRC(Model):
         menu = self.menu(answer_of(g, np.arange(self.n_clusters), outcome))
         paid = g.cost.error
         if outcome.rule is not None:
-            conversion = g.value if outcome.likelihood.value_is_conversion else g.redeem
+            conversion = g.value if outcome.likelihood.value_is_conversion else g.conversion
             paid = outcome.rule.variance(g.value.error, conversion.error)
         paid = paid * (np.square(outcome.amounts) if outcome.amounts else 1.0)
         error, s = np.empty_like(g.spread), g.spread
@@ -221,18 +221,18 @@ class HRC(Model):
         """Returns the two layers, the clusters and their cells."""
         g = self.groups_
         mine = {"centre": g.view.centre, "turn": g.view.turn, "centres": g.centres, "into": g.into, "spread": g.spread}
-        for name in ("value", "redeem", "cost"):
+        for name in ("value", "conversion", "cost"):
             mine |= {f"{name}.mean": getattr(g, name).mean, f"{name}.error": getattr(g, name).error}
         return {}, nest(body=weights_of(self.body_)) | mine
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
         self.body_ = Body.restored(unnest("body", arrays))
-        value, redeem, cost = (
-            Means(arrays[f"{name}.mean"], arrays[f"{name}.error"]) for name in ("value", "redeem", "cost")
+        value, conversion, cost = (
+            Means(arrays[f"{name}.mean"], arrays[f"{name}.error"]) for name in ("value", "conversion", "cost")
         )
         view = View(arrays["centre"], arrays["turn"])
-        self.groups_ = _Groups(view, arrays["centres"], arrays["into"], value, redeem, cost, arrays["spread"])
+        self.groups_ = _Groups(view, arrays["centres"], arrays["into"], value, conversion, cost, arrays["spread"])
 
 
 class View(NamedTuple):
@@ -283,14 +283,14 @@ class _Groups(NamedTuple):
     """Clusters of a representation and their cells.
 
     `view` is how the representation is looked at; `centres` (K, d) are points there; `into` (K,) says which cluster each is
-    part of; value, redeem and cost are (k, M), `spread` is (k, M, 2, 2).
+    part of; value, conversion and cost are (k, M), `spread` is (k, M, 2, 2).
     """
 
     view: View
     centres: NDArray[np.float64]
     into: NDArray[np.int64]
     value: Means
-    redeem: Means
+    conversion: Means
     cost: Means
     spread: NDArray[np.float64]
 
@@ -335,16 +335,16 @@ def _grouped(h: NDArray[np.float64], view: View, told: Response, rct: Logs, k: i
         return shrunk(found, guess, levels=levels)
 
     value = cells(rct.value, told.value, True)
-    redeem = cells((rct.value > 0).astype(np.float64), told.redeem, True)
+    conversion = cells((rct.value > 0).astype(np.float64), told.conversion, True)
     cost = cells(rct.cost, told.cost, False)
-    return _Groups(view, centres, into, value, redeem, cost, spreads(rct, cluster, count))
+    return _Groups(view, centres, into, value, conversion, cost, spreads(rct, cluster, count))
 
 
 def answer_of(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> Response:
     """Returns the response of each row's cluster, within what the outcome can be."""
     value = outcome.likelihood.clip(groups.value.mean)
     cost = groups.cost.mean[cluster] if outcome.rule is None else None
-    return Response(value[cluster], BERNOULLI.clip(groups.redeem.mean)[cluster], cost)
+    return Response(value[cluster], BERNOULLI.clip(groups.conversion.mean)[cluster], cost)
 
 
 def _simplest(judge: Logs, menus: list[Menu], sizes: Sequence[int], seed: int) -> int:

@@ -180,7 +180,7 @@ class Student(Model):
             return learned_net(x, target, tuple(self.hidden), self.schedule, seed, self.n_threads)
         return learned_trees(x, target, self.rounds, self.params or {}, seed, self.n_threads)
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
         return answer_of(self.base_.groups_, self._classes(x), self.outcome_)
 
     def _classes(self, x: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from largesse.models.crossfit import in_turns, of_others, others
 from largesse.models.decision.joint import Joint, trial_rows
 from largesse.models.decision.losses import LOSSES, PPL, DecisionLoss
 from largesse.models.decision.shrinkage import between, choose_strength, may_shrink, target_budgets
-from largesse.models.nets.checkpoint import keeper
+from largesse.models.nets.checkpoint import checkpointer
 from largesse.models.nets.minibatch import Schedule, Step, threads, train
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
@@ -51,7 +51,7 @@ class DFCL(Model):
         base: The two-stage network; a clone of it is fitted.
         decision: Which decision loss, with its options.
         alpha: Weight of the prediction loss on the trial.
-        strength: How far to go from the base to the tuned network, in [0, 1]; ``"cross-fit"``: chosen on rows that
+        shrinkage_weight: How far to go from the base to the tuned network, in [0, 1]; ``"cross-fit"``: chosen on rows that
             neither has seen, see `largesse.models.decision.shrinkage`.
         folds: Parts of the trial that take turns in that choice.
         outcome: Family and cost rule; None: the base's, or inferred from the rows.
@@ -64,8 +64,8 @@ class DFCL(Model):
 
     Attributes:
         budgets_: Target budgets, money per head.
-        strength_: How far the menu goes towards the tuned network.
-        choice_: Why, or None where the strength was given.
+        shrinkage_weight_: How far the menu goes towards the tuned network.
+        choice_: Why, or None where the shrinkage_weight was given.
 
     Reference:
         Zhou et al., KDD 2024 (DFCL); the primal losses: Bi-DFCL, NeurIPS 2025.
@@ -73,15 +73,15 @@ class DFCL(Model):
     >>> rng = np.random.default_rng(0)
     >>> x, t = rng.normal(size=(600, 2)), rng.integers(0, 2, 600)
     >>> order = (rng.random(600) < 0.3 + 0.3 * t * (x[:, 0] > 0)).astype(float)
-    >>> model = DFCL(MLP(members=1), strength=0.5).fit(Logs(x=x, treatment=t, value=order, cost=2.0 * t * order))
-    >>> model.strength_, model.predict(x).cost[:, 0].max().item()
+    >>> model = DFCL(MLP(members=1), shrinkage_weight=0.5).fit(Logs(x=x, treatment=t, value=order, cost=2.0 * t * order))
+    >>> model.shrinkage_weight_, model.predict(x).cost[:, 0].max().item()
     (0.5, 0.0)
     """
 
     base: MLP = field(kw_only=False)
     decision: DecisionLoss = PPL()
     alpha: float = 0.1
-    strength: float | Literal["cross-fit"] = "cross-fit"
+    shrinkage_weight: float | Literal["cross-fit"] = "cross-fit"
     folds: int = 2
     outcome: Outcome | None = None
     schedule: Schedule = TUNING
@@ -100,7 +100,11 @@ class DFCL(Model):
             kind: ``"dpl"``, ``"difd"``, ``"ppl"`` or ``"pifd"``.
             changes: Other parameters.
         """
-        given = {"decision": LOSSES[_check.choice("kind", kind, tuple(LOSSES))].published(), "strength": 1.0, **changes}
+        given = {
+            "decision": LOSSES[_check.choice("kind", kind, tuple(LOSSES))].published(),
+            "shrinkage_weight": 1.0,
+            **changes,
+        }
         return cls(given.pop("base", MLP.published(data="rct")), **given)
 
     @property
@@ -110,15 +114,15 @@ class DFCL(Model):
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         if not isinstance(self.base, MLP):
-            raise _check.refuse("base", self.base, "must be an MLP", "For any other base there is Steered.")
+            raise _check.refuse("base", self.base, "must be an MLP", "For any other base there is DecisionResidual.")
         _check.number("alpha", self.alpha, low=0)
-        may_shrink(self.strength, self.folds)
+        may_shrink(self.shrinkage_weight, self.folds)
         self.learn_from(self.prepare(rct, obs), rct)
 
     def prepare(self, rct: Logs, obs: Logs | None = None) -> Start:
         """Returns the two-stage networks that a tuning starts from: several tunings of one base can share them."""
         outcome = self._told(rct, obs)
-        turns = others(rct, self.folds, self.seed) if self.strength == "cross-fit" else []
+        turns = others(rct, self.folds, self.seed) if self.shrinkage_weight == "cross-fit" else []
         folds = tuple(self._two_stage(rct.take(seen), of_others(obs, rct.take(held)), outcome) for seen, held in turns)
         return Start(self._two_stage(rct, obs, outcome), folds)
 
@@ -134,16 +138,16 @@ class DFCL(Model):
         self.budgets_ = target_budgets(rct, self.decision.budgets)
         self.base_, self.tuned_ = start.base, self._tuned(start.base, rct)
         self.choice_: Choice | None = None
-        if self.strength != "cross-fit":
-            self.strength_ = float(self.strength)
+        if self.shrinkage_weight != "cross-fit":
+            self.shrinkage_weight_ = float(self.shrinkage_weight)
             return self
 
         def answer(seen: NDArray[Any], held: NDArray[Any], fold: int) -> tuple[Response, Response]:
             base = start.folds[fold]
-            return base.respond(rct.x[held]), self._tuned(base, rct.take(seen)).respond(rct.x[held])
+            return base.predict_response(rct.x[held]), self._tuned(base, rct.take(seen)).predict_response(rct.x[held])
 
         pair = in_turns(rct, self.folds, self.seed, answer)
-        self.strength_, self.choice_ = choose_strength(rct, pair, self.menu, self.budgets_, self.seed)
+        self.shrinkage_weight_, self.choice_ = choose_strength(rct, pair, self.menu, self.budgets_, self.seed)
         return self
 
     def _tuned(self, base: MLP, rct: Logs) -> MLP:
@@ -158,19 +162,23 @@ class DFCL(Model):
         joint = Joint(net, rows, self.decision, self.alpha, self.budgets_)
         loss = lambda i: joint(net(rows.features[i]), i)  # noqa: E731
         how = (self.decision, self.alpha, self.budgets_, self.schedule, seed, dropout, net.outcome, net.plain)
-        kept = keeper(self.checkpoint, *rows.columns, *joint.menu, *net.state_dict().values(), how)
+        kept = checkpointer(self.checkpoint, *rows.columns, *joint.menu, *net.state_dict().values(), how)
         train(net, loss, len(rows), self.schedule, seed, self.on_step, kept, joint.objective)
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
-        trusted = self.base_.respond(x)
-        return trusted if self.strength_ == 0 else between(trusted, self.tuned_.respond(x), self.strength_)
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
+        trusted = self.base_.predict_response(x)
+        return (
+            trusted
+            if self.shrinkage_weight_ == 0
+            else between(trusted, self.tuned_.predict_response(x), self.shrinkage_weight_)
+        )
 
     def state(self) -> State:
-        """Returns both networks' states and the strength."""
+        """Returns both networks' states and the shrinkage_weight."""
         settings, arrays = self.base_.state()
         tuned, moved = self.tuned_.state()
         return {
-            "settings": settings, "tuned": tuned, "strength": self.strength_, "budgets": list(self.budgets_),
+            "settings": settings, "tuned": tuned, "shrinkage_weight": self.shrinkage_weight_, "budgets": list(self.budgets_),
         }, nest(base=arrays, tuned=moved)  # fmt: skip
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
@@ -178,5 +186,5 @@ class DFCL(Model):
         base = self.restored_base(self.base, settings, arrays)
         tuned = copy.deepcopy(base)
         tuned.restore(settings["tuned"], unnest("tuned", arrays))
-        self.base_, self.tuned_, self.strength_ = base, tuned, float(settings["strength"])
+        self.base_, self.tuned_, self.shrinkage_weight_ = base, tuned, float(settings["shrinkage_weight"])
         self.budgets_, self.choice_ = tuple(settings["budgets"]), None

@@ -30,7 +30,7 @@ from largesse.models.outcome import Outcome, Response
 from largesse.models.selection import Choice
 from largesse.store import nest, unnest
 
-__all__ = ["Steered"]
+__all__ = ["DecisionResidual"]
 
 By = Literal["arms", "network", "trees"]
 STEERING = Schedule(epochs=4, batch=8192, rate=3e-3, decay=0.1, average=0.5, least=100)
@@ -43,7 +43,7 @@ _LEAF = 50  # no leaf holds less than this part of the rows
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Steered(Model):
+class DecisionResidual(Model):
     """Any base, steered by a decision loss.
 
     Args:
@@ -51,7 +51,7 @@ class Steered(Model):
         by: What corrects the values: ``"arms"`` (a level and a slope for each arm: the least that noise can misuse),
             ``"network"`` (a small network of features and menu), ``"trees"`` (boosting along the loss's gradient).
         decision: Which decision loss, with its options.
-        strength: How much of the correction is taken, in [0, 1]; ``"cross-fit"``: chosen on rows that it has not seen.
+        shrinkage_weight: How much of the correction is taken, in [0, 1]; ``"cross-fit"``: chosen on rows that it has not seen.
         folds: Parts of the trial that take turns in that choice.
         outcome: Family and cost rule; None: the base's, or inferred from the rows.
         schedule: Epochs, batch, rate and averaging of ``"arms"`` and ``"network"``.
@@ -61,22 +61,22 @@ class Steered(Model):
 
     Attributes:
         budgets_: Target budgets, money per head.
-        strength_: How much of the correction is taken.
-        choice_: Why, or None where the strength was given.
+        shrinkage_weight_: How much of the correction is taken.
+        choice_: Why, or None where the shrinkage_weight was given.
 
     >>> from largesse.models import Boosting
     >>> rng = np.random.default_rng(0)
     >>> x, t = rng.normal(size=(600, 2)), rng.integers(0, 2, 600)
     >>> order = (rng.random(600) < 0.3 + 0.3 * t * (x[:, 0] > 0)).astype(float)
     >>> logs = Logs(x=x, treatment=t, value=order, cost=2.0 * t * order)
-    >>> Steered(Boosting(rounds=5), strength=1.0).fit(logs).predict(x).cost[:, 0].max().item()
+    >>> DecisionResidual(Boosting(rounds=5), shrinkage_weight=1.0).fit(logs).predict(x).cost[:, 0].max().item()
     0.0
     """
 
     base: Model = field(kw_only=False)
     by: By = "arms"
     decision: DecisionLoss = PPL()
-    strength: float | Literal["cross-fit"] = "cross-fit"
+    shrinkage_weight: float | Literal["cross-fit"] = "cross-fit"
     folds: int = 2
     outcome: Outcome | None = None
     schedule: Schedule = STEERING
@@ -86,7 +86,7 @@ class Steered(Model):
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         _check.choice("by", self.by, By.__args__)  # type: ignore[attr-defined]
-        may_shrink(self.strength, self.folds)
+        may_shrink(self.shrinkage_weight, self.folds)
         self.budgets_ = target_budgets(rct, self.decision.budgets)
         self.base_ = self.configured(self.base).fit(rct, obs, validation=validation)
         self.inner_ = self.base_.outcome_
@@ -95,8 +95,8 @@ class Steered(Model):
         self.scale_ = float(rct.value.std()) or 1.0
         self.correction_ = self._correct(rct, frozen)
         self.choice_: Choice | None = None
-        if self.strength != "cross-fit":
-            self.strength_ = float(self.strength)
+        if self.shrinkage_weight != "cross-fit":
+            self.shrinkage_weight_ = float(self.shrinkage_weight)
             return
 
         def answer(seen: NDArray[Any], held: NDArray[Any], fold: int) -> tuple[Response, Response]:
@@ -104,7 +104,7 @@ class Steered(Model):
             return kept, self._steer(learned, rct.x[held], kept)
 
         pair = in_turns(rct, self.folds, self.seed + 1, answer)  # not the halves of the frozen menu
-        self.strength_, self.choice_ = choose_strength(rct, pair, self.menu, self.budgets_, self.seed)
+        self.shrinkage_weight_, self.choice_ = choose_strength(rct, pair, self.menu, self.budgets_, self.seed)
 
     def _frozen(self, answer: Response) -> Response:
         """Returns the base's menu as a response: values and costs as they are."""
@@ -132,17 +132,21 @@ class Steered(Model):
             value = correction.apply(torch.tensor(x), _tensor(frozen.value))
         return Response(value.numpy().astype(np.float64), None, frozen.cost)
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
-        frozen = self._frozen(self.base_.respond(x))
-        return between(frozen, self._steer(self.correction_, x, frozen), self.strength_) if self.strength_ else frozen
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
+        frozen = self._frozen(self.base_.predict_response(x))
+        return (
+            between(frozen, self._steer(self.correction_, x, frozen), self.shrinkage_weight_)
+            if self.shrinkage_weight_
+            else frozen
+        )
 
     def state(self) -> State:
-        """Returns the base's state, the correction and its strength."""
+        """Returns the base's state, the correction and its shrinkage_weight."""
         settings, arrays = self.base_.state()
         text, own = self.correction_.state()
         mine = {
-            "settings": settings, "inner": asdict(self.inner_), "strength": self.strength_, "scale": self.scale_, "trees": text,
-            "budgets": list(self.budgets_),
+            "settings": settings, "inner": asdict(self.inner_), "shrinkage_weight": self.shrinkage_weight_,
+            "scale": self.scale_, "trees": text, "budgets": list(self.budgets_),
         }  # fmt: skip
         return mine, nest(base=arrays, own=own)
 
@@ -153,7 +157,11 @@ class Steered(Model):
         outer, self.outcome_ = self.outcome_, self.inner_
         self.base_ = self.restored_base(self.base, settings, arrays)
         self.outcome_, self.scale_ = outer, float(settings["scale"])
-        self.strength_, self.choice_, self.budgets_ = float(settings["strength"]), None, tuple(settings["budgets"])
+        self.shrinkage_weight_, self.choice_, self.budgets_ = (
+            float(settings["shrinkage_weight"]),
+            None,
+            tuple(settings["budgets"]),
+        )
         own = unnest("own", arrays)
         if self.by == "trees":
             text = settings["trees"]

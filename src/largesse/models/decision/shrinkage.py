@@ -26,21 +26,21 @@ STRENGTHS = (0.0, 0.25, 0.5, 1.0)
 _DRAWS = 200
 
 
-def may_shrink(strength: float | str, folds: int) -> None:
-    """Refuses a strength outside [0, 1] that is not ``"cross-fit"``, and fewer than two folds."""
-    if strength != "cross-fit":
-        _check.number("strength", strength, low=0, high=1, remedy="Or give 'cross-fit'.")
+def may_shrink(shrinkage_weight: float | str, folds: int) -> None:
+    """Refuses a shrinkage_weight outside [0, 1] that is not ``"cross-fit"``, and fewer than two folds."""
+    if shrinkage_weight != "cross-fit":
+        _check.number("shrinkage_weight", shrinkage_weight, low=0, high=1, remedy="Or give 'cross-fit'.")
     _check.integers("folds", [folds], low=2, high=1000, rule="must be a whole number >= 2", remedy="Rows take turns.")
 
 
-def between(trusted: Response, other: Response, strength: float) -> Response:
-    """Returns trusted + strength (other - trusted), table by table; the trusted one, untouched, at 0."""
-    if strength == 0:
+def between(trusted: Response, other: Response, shrinkage_weight: float) -> Response:
+    """Returns trusted + shrinkage_weight (other - trusted), table by table; the trusted one, untouched, at 0."""
+    if shrinkage_weight == 0:
         return trusted
     tables: list[NDArray[Any] | None] = []
-    for name in ("value", "redeem", "cost"):
+    for name in ("value", "conversion", "cost"):
         a, b = getattr(trusted, name), getattr(other, name)
-        tables.append(None if a is None or b is None else a + strength * (b - a))
+        tables.append(None if a is None or b is None else a + shrinkage_weight * (b - a))
     assert tables[0] is not None
     return Response(tables[0], tables[1], tables[2])
 
@@ -57,7 +57,7 @@ def target_budgets(
 def choose_strength(
     rct: Logs, pair: tuple[Response, ...], menu: Callable[[Response], Menu], budgets: Sequence[float], seed: int
 ) -> tuple[float, Choice]:
-    """Returns the smallest strength within one paired standard error of the best, and why.
+    """Returns the smallest shrinkage_weight within one paired standard error of the best, and why.
 
     Args:
         rct: The trial.

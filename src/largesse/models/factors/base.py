@@ -15,7 +15,7 @@ from largesse._random import number
 from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.factors.losses import ScoreNet, gradient_error
-from largesse.models.nets.checkpoint import keeper
+from largesse.models.nets.checkpoint import checkpointer
 from largesse.models.nets.full_batch import Finish, FullBatch, Loss, train_full_batch
 from largesse.models.nets.minibatch import Step, threads
 from largesse.models.nets.rows import Rows
@@ -150,7 +150,7 @@ class FactorModel(Model):
         loss = self._loss(rows)
         penalty = self.l2 * gradient_error(loss, x, rows.weight, 1 if level is None else 2)
         how = (type(loss).__name__, self.unit_, self.training, penalty)
-        kept = keeper(self.checkpoint, x, *rows.columns, *net.state_dict().values(), how)
+        kept = checkpointer(self.checkpoint, x, *rows.columns, *net.state_dict().values(), how)
         return train_full_batch(net, score, loss, len(x), self.training, penalty, self.on_step, kept)
 
     def _factors(self, x: NDArray[np.float32]) -> Floats:
@@ -162,7 +162,7 @@ class FactorModel(Model):
                 mean += self.unit_ * self._factor(score - net.offset).numpy() / len(self.nets_)
         return mean
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
         factor = self._factors(x)
         zero = np.zeros(len(x))
         return Response(np.column_stack([zero, factor]), None, np.column_stack([zero, zero + 1]))

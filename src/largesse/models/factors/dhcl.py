@@ -212,7 +212,7 @@ class DPM(ReturnModel):
     def _loss(self, rows: Rows) -> Loss:
         return DPMLoss(rows)
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
         roi = 2 * falling_steps(self._factors(x))
         zero = np.zeros((len(x), 1))
         level = np.broadcast_to(np.arange(roi.shape[1] + 1.0), (len(x), roi.shape[1] + 1))

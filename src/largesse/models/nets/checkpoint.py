@@ -19,7 +19,7 @@ from largesse._files import MANIFEST, may_write
 from largesse.errors import StoreError
 from largesse.store import load, save
 
-__all__ = ["Keeper", "digest", "keeper", "kept_until_done"]
+__all__ = ["Checkpointer", "checkpointer", "checkpoints_until_done", "digest"]
 
 Arrays = dict[str, NDArray[Any]]
 _KIND, _DIGITS = "training", 32
@@ -39,7 +39,7 @@ def digest(parts: Iterable[Any]) -> str:
     return seen.hexdigest()
 
 
-def keeper(root: str | None, *parts: Any) -> Keeper | None:
+def checkpointer(root: str | None, *parts: Any) -> Checkpointer | None:
     """Returns what keeps one training under a root folder, in a folder named after what it depends on; None without a root.
 
     Raises:
@@ -49,11 +49,11 @@ def keeper(root: str | None, *parts: Any) -> Keeper | None:
         return None
     job = digest((__version__, *parts))
     may_write(Path(root) / job, replace=True, marker=MANIFEST)
-    return Keeper(Path(root) / job, job)
+    return Checkpointer(Path(root) / job, job)
 
 
 @contextmanager
-def kept_until_done(root: str | Path | None) -> Iterator[None]:
+def checkpoints_until_done(root: str | Path | None) -> Iterator[None]:
     """Refuses a root folder that cannot be written before any work; once the work is done, removes the trainings there.
 
     A failure or a kill leaves them. The folder goes too if it held nothing else; what cannot go stays.
@@ -75,7 +75,7 @@ def kept_until_done(root: str | Path | None) -> Iterator[None]:
 
 
 @dataclass
-class Keeper:
+class Checkpointer:
     """Keeps the state of one training loop in a folder.
 
     Attributes:

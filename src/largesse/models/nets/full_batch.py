@@ -8,7 +8,7 @@ Let s = (s_1, ..., s_N) be the scores and L(s) the loss. By the chain rule dL/d�
 
 Beyond the scores themselves, memory is that of one chunk.
 
-With a `Keeper` a training can be killed at any step and goes on to the same weights, bit for bit.
+With a `Checkpointer` a training can be killed at any step and goes on to the same weights, bit for bit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from largesse import _check
-from largesse.models.nets.checkpoint import Arrays, Keeper
+from largesse.models.nets.checkpoint import Arrays, Checkpointer
 from largesse.models.nets.minibatch import Step, packed, unpack
 
 __all__ = ["Finish", "FullBatch", "Loss", "send_back", "train_full_batch"]
@@ -138,7 +138,7 @@ def train_full_batch(
     settings: FullBatch,
     penalty: float = 0.0,
     on_step: Step | None = None,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Finish:
     """Minimises loss + penalty/2 Σ weight² over the parameters of a network, in place.
 
@@ -151,7 +151,7 @@ def train_full_batch(
         settings: Optimiser, steps, chunk.
         penalty: Strength of the L2 penalty, >= 0.
         on_step: Called as on_step(step, steps, loss) after each step.
-        keeper: Keeps the state on disk, and gives back that of a killed run. L-BFGS keeps the gradient of every pass.
+        checkpointer: Keeps the state on disk, and gives back that of a killed run. L-BFGS keeps the gradient of every pass.
     """
     shrunk = [p for name, p in net.named_parameters() if name.endswith("weight")]
 
@@ -166,16 +166,20 @@ def train_full_batch(
 
     net.train()
     descend = _lbfgs if settings.optimiser == "lbfgs" else _adam
-    finish = descend(net, evaluate, settings, on_step, keeper)
+    finish = descend(net, evaluate, settings, on_step, checkpointer)
     net.eval()
     log.debug("%s: %s", settings.optimiser, finish)
     return finish
 
 
 def _lbfgs(
-    net: nn.Module, evaluate: Callable[[], float], settings: FullBatch, on_step: Step | None, keeper: Keeper | None
+    net: nn.Module,
+    evaluate: Callable[[], float],
+    settings: FullBatch,
+    on_step: Step | None,
+    checkpointer: Checkpointer | None,
 ) -> Finish:
-    parameters, tape, step = list(net.parameters()), _Tape(keeper), 0
+    parameters, tape, step = list(net.parameters()), _Tape(checkpointer), 0
 
     def at(flat: Floats) -> tuple[float, NDArray[Any]]:
         _put(flat, parameters)
@@ -207,9 +211,9 @@ class _Tape:
     asks otherwise (other libraries, another processor), the rest of the tape is dropped, and passes are made again.
     """
 
-    def __init__(self, keeper: Keeper | None) -> None:
-        self.keeper = keeper
-        found = None if keeper is None else keeper.found()
+    def __init__(self, checkpointer: Checkpointer | None) -> None:
+        self.checkpointer = checkpointer
+        found = None if checkpointer is None else checkpointer.found()
         columns = [] if found is None else [found[name] for name in _COLUMNS]
         self.told: list[tuple[Any, ...]] = list(zip(*columns, strict=True))
         self.asked, self.known = 0, len(self.told)
@@ -226,15 +230,15 @@ class _Tape:
             del self.told[self.asked :]
             self.known = self.asked
         told = self.told[self.asked] if self.asked < self.known else (point, *at(flat))
-        if self.asked >= self.known and self.keeper is not None:
+        if self.asked >= self.known and self.checkpointer is not None:
             self.told.append(told)
         self.asked += 1
         return float(told[1]), told[2].astype(np.float64)
 
     def keep(self, *, now: bool = False) -> None:
         """Writes the tape if it is time to and there is anything new on it."""
-        if self.keeper is not None and self.fresh:
-            self.keeper.keep(self._state, now=now)
+        if self.checkpointer is not None and self.fresh:
+            self.checkpointer.keep(self._state, now=now)
 
     def _state(self) -> Arrays:
         return {name: np.stack(column) for name, column in zip(_COLUMNS, zip(*self.told, strict=True), strict=True)}
@@ -245,11 +249,15 @@ def _put(flat: Floats, parameters: list[nn.Parameter]) -> None:
 
 
 def _adam(
-    net: nn.Module, evaluate: Callable[[], float], settings: FullBatch, on_step: Step | None, keeper: Keeper | None
+    net: nn.Module,
+    evaluate: Callable[[], float],
+    settings: FullBatch,
+    on_step: Step | None,
+    checkpointer: Checkpointer | None,
 ) -> Finish:
     optimiser = torch.optim.Adam(net.parameters(), lr=settings.rate)
     step, steps, value = 0, int(settings.steps), 0.0
-    found = None if keeper is None else keeper.found()
+    found = None if checkpointer is None else checkpointer.found()
     if found is not None:
         unpack(found, net, optimiser)
         step, value = int(found["step"]), float(found["loss"])
@@ -263,6 +271,6 @@ def _adam(
         step += 1
         if on_step is not None:
             on_step(step, steps, value)
-        if keeper is not None:
-            keeper.keep(state, now=step == steps)
+        if checkpointer is not None:
+            checkpointer.keep(state, now=step == steps)
     return Finish(steps, steps, value, True)

@@ -1,6 +1,6 @@
 """The training loop of every network but decision factors: mini-batches, AdamW, averaged last weights, explicit seeds.
 
-A two-stage fit starts from a drawn network, a decision loss from a fitted one: the loop is the same. With a `Keeper` it
+A two-stage fit starts from a drawn network, a decision loss from a fitted one: the loop is the same. With a `Checkpointer` it
 can be killed at any step and goes on to the same weights, bit for bit.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from largesse import _check
-from largesse.models.nets.checkpoint import Arrays, Keeper
+from largesse.models.nets.checkpoint import Arrays, Checkpointer
 from largesse.store import nest, unnest
 
 __all__ = ["Remembers", "Schedule", "Step", "packed", "threads", "train", "unpack", "weights_from"]
@@ -102,7 +102,7 @@ def train(
     schedule: Schedule,
     seed: int,
     on_step: Step | None = None,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
     memory: Remembers | None = None,
 ) -> None:
     """Minimises `loss(rows of a batch)` and leaves the averaged last weights in the network.
@@ -114,11 +114,11 @@ def train(
         schedule: How long and how fast.
         seed: Orders the rows, and draws what the network drops.
         on_step: Called as on_step(step, steps, loss) after each step.
-        keeper: Keeps the state on disk, and gives back that of a killed run.
+        checkpointer: Keeps the state on disk, and gives back that of a killed run.
         memory: What the loss keeps from batch to batch, to be kept with it.
     """
     loop = _Loop(net, rows, schedule, seed, memory)
-    found = None if keeper is None else keeper.found()
+    found = None if checkpointer is None else checkpointer.found()
     if found is not None:
         loop.restore(found)
     net.train()
@@ -128,8 +128,8 @@ def train(
             value = loop.advance(loss)
             if on_step is not None:
                 on_step(loop.step, loop.steps, value)
-            if keeper is not None:
-                keeper.keep(loop.state, now=loop.step == loop.steps)
+            if checkpointer is not None:
+                checkpointer.keep(loop.state, now=loop.step == loop.steps)
     net.load_state_dict(loop.mean.module.state_dict())
     net.eval()
 

@@ -120,7 +120,8 @@ class ResponseNet(Standardised):
     ) -> tuple[Tensor, Tensor | None]:
         """Returns how far each head is from a teacher, in the head's own likelihood: value, cost, each (N, M).
 
-        `teacher` are means as `respond` gives them: of the value, of P(value > 0) and of the cost. Constants are dropped.
+        `teacher` are means as `predict_response` gives them: of the value, of P(value > 0) and of the cost. Constants are
+        dropped.
         """
         heads, costs = raw
         value, conversion, cost = teacher
@@ -129,7 +130,7 @@ class ResponseNet(Standardised):
             return far, None
         return far, self.cost_heads.divergence(costs, cost)
 
-    def respond(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def predict_response(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Returns E value, P(value > 0) and E cost, each (N, M); None where not known."""
         return self.expected(self(x))
 

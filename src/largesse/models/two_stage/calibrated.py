@@ -1,6 +1,6 @@
 """Recalibration per arm on trial rows: two numbers an arm, fitted by the outcome's own likelihood.
 
-Observational rows teach which units respond; the trial tells how much. For each treatment j
+Observational rows teach which units predict_response; the trial tells how much. For each treatment j
 
     link(E value_j) = a_j + b_j * link(model_j),   link = logit (bernoulli), log (poisson, revenue), identity (gaussian)
 
@@ -198,44 +198,47 @@ class Calibrated(Model):
         self.lines_, self.scale_ = {}, 1.0
         bought = (rct.value > 0).astype(np.float64)
         if family.two_parts:
-            self.lines_["redeem"] = fit_lines(BERNOULLI, self._redeem(answer), rct, bought)
+            self.lines_["conversion"] = fit_lines(BERNOULLI, self._redeem(answer), rct, bought)
             # Who buys is recalibrated per arm; baskets are too heavy-tailed for that and get one factor for all arms.
             taken = self._buyers(answer)[np.arange(rct.n), rct.treatment]
             w = rct.inverse_propensity
             self.scale_ = float(w @ rct.value) / max(float(w @ taken), _EDGE)
         else:
             self.lines_["value"] = fit_lines(family, answer.value, rct, rct.value)
-            if answer.redeem is not None and not family.value_is_conversion:
-                self.lines_["redeem"] = fit_lines(BERNOULLI, answer.redeem, rct, bought)
+            if answer.conversion is not None and not family.value_is_conversion:
+                self.lines_["conversion"] = fit_lines(BERNOULLI, answer.conversion, rct, bought)
         if answer.cost is not None:
             self.lines_["cost"] = fit_lines(self.outcome_.cost_likelihood, answer.cost, rct, rct.cost)
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
-        return self._apply_lines(self.base_.respond(x))
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
+        return self._apply_lines(self.base_.predict_response(x))
 
     def _apply_lines(self, answer: Response) -> Response:
         family = self.outcome_.likelihood
-        redeem: NDArray[Any] | None
+        conversion: NDArray[Any] | None
         if family.two_parts:
-            value, redeem = self.scale_ * self._buyers(answer), self._apply(BERNOULLI, self._redeem(answer), "redeem")
+            value, conversion = (
+                self.scale_ * self._buyers(answer),
+                self._apply(BERNOULLI, self._redeem(answer), "conversion"),
+            )
         else:
             value = self._apply(family, answer.value, "value")
-            redeem = value if family.value_is_conversion else answer.redeem
-            if "redeem" in self.lines_ and answer.redeem is not None:
-                redeem = self._apply(BERNOULLI, answer.redeem, "redeem")
+            conversion = value if family.value_is_conversion else answer.conversion
+            if "conversion" in self.lines_ and answer.conversion is not None:
+                conversion = self._apply(BERNOULLI, answer.conversion, "conversion")
         cost = None if answer.cost is None else self._apply(self.outcome_.cost_likelihood, answer.cost, "cost")
-        return Response(value, redeem, cost)
+        return Response(value, conversion, cost)
 
     @staticmethod
     def _redeem(answer: Response) -> NDArray[Any]:
-        if answer.redeem is None:
-            raise DataError("redeem: the base model does not say P(value > 0). Use Boosting or MLP.", field="base")
-        return answer.redeem
+        if answer.conversion is None:
+            raise DataError("conversion: the base model does not say P(value > 0). Use Boosting or MLP.", field="base")
+        return answer.conversion
 
     def _buyers(self, answer: Response) -> NDArray[np.float64]:
         """Returns the value with P(value > 0) recalibrated and the basket as it was, (N, M)."""
         before = self._redeem(answer)
-        return answer.value * (self._apply(BERNOULLI, before, "redeem") / np.maximum(before, _EDGE))
+        return answer.value * (self._apply(BERNOULLI, before, "conversion") / np.maximum(before, _EDGE))
 
     def _apply(self, family: Family, table: NDArray[Any], name: str) -> NDArray[np.float64]:
         lines = self.lines_[name]

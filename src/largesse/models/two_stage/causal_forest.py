@@ -63,7 +63,7 @@ class CausalForest(Model):
             base = RandomForestRegressor(100, min_samples_leaf=50, n_jobs=self.n_threads, random_state=self.seed)
             self.base_[name] = base.fit(rows.x[control], y[control], sample_weight=rows.weights[control])
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
         found = {}
         for name, forest in self.effect_.items():
             base = self.base_[name].predict(x)[:, None]

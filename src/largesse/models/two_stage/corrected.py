@@ -58,9 +58,9 @@ class Corrected(Model):
             raise _check.refuse("base", self.base, "must be a model with the parameter data", "Use MLP or Boosting.")
         base = clone(self.base).set_params(outcome=self.outcome_, data="rct" if obs is None else "obs")
         self.base_ = base.fit(rct, obs, validation=validation)
-        answer = self.base_.respond(rct.x) if obs is not None else cross_fitted(base, rct, None)
+        answer = self.base_.predict_response(rct.x) if obs is not None else cross_fitted(base, rct, None)
         self.trees_: dict[str, Forest | None] = {}
-        logged = {"value": rct.value, "cost": rct.cost, "redeem": (rct.value > 0).astype(np.float64)}
+        logged = {"value": rct.value, "cost": rct.cost, "conversion": (rct.value > 0).astype(np.float64)}
         for name, family in self._families().items():
             table = getattr(answer, name)
             if table is not None:
@@ -77,7 +77,7 @@ class Corrected(Model):
         if outcome.rule is None:
             families["cost"] = outcome.cost_likelihood
         if outcome.needs_conversion:
-            families["redeem"] = BERNOULLI
+            families["conversion"] = BERNOULLI
         return families
 
     def _correct(
@@ -119,15 +119,15 @@ class Corrected(Model):
         d = len(self.features_)  # then each treatment's own score, then its code
         return Forest(booster, len(self.treatments_), own=d, treatment=d + 1)
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
-        answer = self.base_.respond(x)
-        tables = {name: getattr(answer, name) for name in ("value", "redeem", "cost")}
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
+        answer = self.base_.predict_response(x)
+        tables = {name: getattr(answer, name) for name in ("value", "conversion", "cost")}
         families = self._families()
         for name, forest in self.trees_.items():
             if forest is not None:
                 tables[name] = self._move(x, name, families[name], tables[name], forest)
         if self.outcome_.likelihood.value_is_conversion:
-            tables["redeem"] = tables["value"]
+            tables["conversion"] = tables["value"]
         return Response(**tables)
 
     def _move(

@@ -195,18 +195,18 @@ class Boosting(Model):
         rows = training_rows(self.data, rct, obs)
         self.trees_ = self._plan()
         bought = (rows.value > 0).astype(np.float64)
-        target = {"value": rows.value, "redeem": bought, "bought": bought, "basket": rows.value, "cost": rows.cost}
+        target = {"value": rows.value, "conversion": bought, "bought": bought, "basket": rows.value, "cost": rows.cost}
         for name, trees in self.trees_.items():
             use = np.isin(rows.treatment, list(trees.arms)) & ((bought > 0) if name == "basket" else True)
             trees.fit(rows, target[name], use, self.outcome_.ordered)
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
         m = len(self.treatments_)
         found = {name: trees.predict(x, m) for name, trees in self.trees_.items()}
         if "bought" in found:
             return Response(found["bought"] * found["basket"], found["bought"], found.get("cost"))
-        redeem = found["value"] if self.outcome_.likelihood.value_is_conversion else found.get("redeem")
-        return Response(found["value"], redeem, found.get("cost"))
+        conversion = found["value"] if self.outcome_.likelihood.value_is_conversion else found.get("conversion")
+        return Response(found["value"], conversion, found.get("cost"))
 
     def state(self) -> State:
         """Returns the boosters in LightGBM's text form."""

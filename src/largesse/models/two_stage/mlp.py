@@ -14,7 +14,7 @@ from largesse import _check
 from largesse._random import number
 from largesse.logs import Logs
 from largesse.models.base import Data, Model, State, training_rows
-from largesse.models.nets.checkpoint import keeper
+from largesse.models.nets.checkpoint import checkpointer
 from largesse.models.nets.minibatch import Schedule, Step, threads, train, weights_from
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
@@ -103,7 +103,7 @@ class MLP(Model):
                 net = self._net(len(rows.features), scales_of(tensors), seed)
                 start(net, rows, tensors.features)
                 how = (schedule, seed, self.hidden, self.dropout, self.plain, self.tasks, self.outcome_)
-                kept = keeper(self.checkpoint, *tensors.columns, how)
+                kept = checkpointer(self.checkpoint, *tensors.columns, how)
                 whole, loss = learner(self.tasks, net, tensors)
                 train(whole, loss, len(tensors), schedule, seed, self.on_step, kept)
                 self.nets_.append(net)
@@ -121,7 +121,7 @@ class MLP(Model):
                 features, len(self.treatments_), self.outcome_, tuple(self.hidden), self.plain, scales, self.dropout
             )
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
         with threads(self.n_threads):
             return averaged(self.nets_, x)
 
@@ -152,14 +152,14 @@ def averaged(nets: Sequence[ResponseNet], x: NDArray[np.float32]) -> Response:
     tables: list[NDArray[Any] | None] = [None, None, None]
     with torch.inference_mode():
         for k, net in enumerate(nets):
-            parts = [net.respond(torch.tensor(x[i : i + _CHUNK])) for i in range(0, len(x), _CHUNK)]
+            parts = [net.predict_response(torch.tensor(x[i : i + _CHUNK])) for i in range(0, len(x), _CHUNK)]
             for q, pieces in enumerate(zip(*parts, strict=True)):
                 if pieces[0] is not None:
                     table = torch.cat(pieces).numpy()
                     tables[q] = table if k == 0 else tables[q] + (table - tables[q]) / (k + 1)
-    value, redeem, cost = tables
+    value, conversion, cost = tables
     assert value is not None
-    return Response(value, redeem, cost)
+    return Response(value, conversion, cost)
 
 
 def start(net: ResponseNet, rows: Logs, x: torch.Tensor) -> None:

@@ -83,7 +83,7 @@ class Regressors(Model):
     def _wide(self, x: NDArray[Any], treatment: NDArray[Any]) -> NDArray[Any]:
         return np.column_stack([x, np.eye(len(self.treatments_), dtype=x.dtype)[treatment]])
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
         value = self._table(self.value_, x)
         if self.outcome_.rule is not None:
             return Response(value, value if self.outcome_.likelihood.value_is_conversion else None, None)

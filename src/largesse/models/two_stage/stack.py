@@ -127,21 +127,21 @@ class Stack(Model):
     def _fitted(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> tuple[float, ...]:
         _check.integers("folds", [self.folds], low=2, high=1000, rule="must be >= 2", remedy="Rows take turns.")
         if validation is not None:
-            return cautious_weights(validation, [model.respond(validation.x) for model in self.models_])
+            return cautious_weights(validation, [model.predict_response(validation.x) for model in self.models_])
 
         def answer(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
             rows, log = rct.take(seen), of_others(obs, rct.take(held))
-            return tuple(clone(model).fit(rows, log).respond(rct.x[held]) for model in self.models_)
+            return tuple(clone(model).fit(rows, log).predict_response(rct.x[held]) for model in self.models_)
 
         return cautious_weights(rct, in_turns(rct, self.folds, self.seed, answer))
 
-    def _respond(self, x: NDArray[np.float32]) -> Response:
-        return self.combined([model.respond(x) for model in self.models_])
+    def _predict_response(self, x: NDArray[np.float32]) -> Response:
+        return self.combined([model.predict_response(x) for model in self.models_])
 
     def combined(self, responses: Sequence[Response]) -> Response:
         """Returns the weighted mean of the models' responses, table by table; None where one of them has none."""
         tables: list[NDArray[Any] | None] = []
-        for name in ("value", "redeem", "cost"):
+        for name in ("value", "conversion", "cost"):
             parts = [getattr(response, name) for response in responses]
             known = all(part is not None for part in parts)
             tables.append(sum(w * part for w, part in zip(self.weights_, parts, strict=True)) if known else None)
@@ -173,7 +173,7 @@ def stacking_weights(logs: Logs, responses: Sequence[Response]) -> tuple[float, 
         responses: One per model, of these rows.
     """
     share = logs.weights / logs.total_weight
-    tables = [r.redeem for r in responses if r.redeem is not None]
+    tables = [r.conversion for r in responses if r.conversion is not None]
     told = len(tables) == len(responses)
     taken = np.column_stack(
         [a[np.arange(logs.n), logs.treatment] for a in (tables if told else [r.value for r in responses])]
