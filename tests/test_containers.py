@@ -66,7 +66,7 @@ REFUSED = {
         lambda: logs(treatment=[0] * 6, cost=[0] * 6, treatments=("a",)),
         r"treatments == .*at least two are needed",
     ),
-    "empty arm": (lambda: logs(treatments="abcd"), "rows of treatment 'd' == 0: every arm needs rows"),
+    "empty arm": (lambda: logs(treatments="abcd"), "treatment: no row has 'd', every arm needs rows"),
     "same names": (lambda: logs(treatments="aab"), "treatments == .*names must differ"),
     "features": (lambda: logs(features=["one"]), r"len\(features\) == 1: x has 2 columns"),
     "design": (lambda: logs(design="ab"), "design == 'ab': must be one of 'rct', 'obs'"),

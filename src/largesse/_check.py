@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,12 @@ __all__ = [
 Floats = NDArray[np.floating[Any]]
 
 
-def refuse(field: str, got: object, rule: str, remedy: str) -> DataError:
+Refusal = TypeVar("Refusal", bound=DataError)
+
+
+def refuse(field: str, got: object, rule: str, remedy: str, kind: type[Refusal] = DataError) -> Refusal:  # type: ignore[assignment]
     """Returns the error for one value; the caller raises it."""
-    return DataError(f"{field} == {got!r}: {rule}. {remedy}", field=field)
+    return kind.at(field, f" == {got!r}: {rule}. {remedy}")
 
 
 def refuse_cells(field: str, values: NDArray[Any], bad: NDArray[np.bool_], rule: str, remedy: str) -> DataError:
@@ -38,7 +41,7 @@ def refuse_cells(field: str, values: NDArray[Any], bad: NDArray[np.bool_], rule:
     count = int(np.count_nonzero(bad))
     noun = "row" if values.ndim == 1 else "cell"
     many = f"{count} such {noun}{'s' if count > 1 else ''} of {bad.size}"
-    return DataError(f"{field}[{place}] == {values[first]}: {rule} ({many}). {remedy}", field=field)
+    return DataError.at(field, f"[{place}] == {values[first]}: {rule} ({many}). {remedy}")
 
 
 def array(field: str, data: object, *, ndim: int, dtype: Any = None, empty: bool = False) -> NDArray[Any]:
@@ -49,10 +52,8 @@ def array(field: str, data: object, *, ndim: int, dtype: Any = None, empty: bool
             raise TypeError(f"its kind is {out.dtype}")
         out = out if dtype is None else out.astype(dtype, copy=False)
     except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{field}: must be an array of numbers ({error}). Encode text columns first (largesse.frames does).",
-            field=field,
-        ) from error
+        rest = f": must be an array of numbers ({error}). Encode text columns first (largesse.frames does)."
+        raise DataError.at(field, rest) from error
     if out.ndim != ndim:
         raise refuse(
             f"{field}.ndim", out.ndim, f"{field} must have {ndim} axes, its shape is {out.shape}", "Reshape it."

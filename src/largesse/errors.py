@@ -15,6 +15,8 @@ Every message names the field, the value got, the rule and the next step.
 
 from __future__ import annotations
 
+from typing import Self
+
 __all__ = [
     "ConfigError",
     "DataError",
@@ -37,11 +39,30 @@ class DataError(LargesseError, ValueError):
 
     Attributes:
         field: The name of the offending argument or column, e.g. ``"cost"``.
+        rest: What the message says after that name; None where it does not begin with it.
     """
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
         self.field = field
+        self.rest: str | None = None
+
+    @classmethod
+    def at(cls, field: str, rest: str) -> Self:
+        """Returns the error whose message is the name of a field and the rest of the sentence."""
+        error = cls(f"{field}{rest}", field=field)
+        error.rest = rest
+        return error
+
+    def about(self, name: str, note: str = "") -> Self:
+        """Returns the same error under the caller's own name of the field, with a note at its end.
+
+        >>> str(DataError.at("cost", "[3] == -1.0: must be >= 0.").about("spent"))
+        'spent[3] == -1.0: must be >= 0.'
+        """
+        if self.rest is None:
+            return type(self)(f"{self}{note}", field=name)
+        return type(self).at(name, f"{self.rest}{note}")
 
 
 class SchemaError(DataError):

@@ -133,9 +133,9 @@ class Logs(Brief):
             )  # fmt: skip
         for j, rows in enumerate(self.arm_rows):
             if rows == 0 and self.design == "rct":  # a past policy may never have used an arm
-                raise _check.refuse(
-                    f"rows of treatment {self.treatments[j]!r}", 0, "every arm needs rows",
-                    "Drop the name from `treatments`, or add its rows.",
+                raise DataError(
+                    f"treatment: no row has {self.treatments[j]!r}, every arm needs rows. "
+                    "Drop the name from `treatments`, or add its rows.", field="treatment",
                 )  # fmt: skip
 
     def _propensities(self) -> NDArray[np.float64] | None:

@@ -156,4 +156,4 @@ def _names(field: str, names: Any) -> tuple[str, ...]:
 
 
 def _schema(field: str, got: object, rule: str, remedy: str) -> SchemaError:
-    return SchemaError(str(_check.refuse(field, got, rule, remedy)), field=field)
+    return _check.refuse(field, got, rule, remedy, SchemaError)

@@ -487,7 +487,7 @@ REFUSED = {
     "arm without rows": (
         trial(),
         {"treatments": ("control", "five", "ten", "20")},
-        r"^column 'arm': rows of treatment '20' == 0: every arm needs rows",
+        r"^treatment: no row has '20', every arm needs rows. .*Column 'arm' is the treatment",
     ),
     "too many arms": (trial(300, arm=range(300)), {}, r"^arm == '300 distinct labels': at most 256 .*Is this an id"),
     "gap in unit": (

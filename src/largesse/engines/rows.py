@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ __all__ = ["Batches", "Columns", "DataFrame", "Passes", "collected", "mapped", "
 Found = TypeVar("Found")
 DataFrame = Any  # pyspark.sql.DataFrame: to import this module takes no Spark
 Batches = Iterable[pa.RecordBatch]
+_REFUSED = -1  # in place of the number of a first unit
 _PART = 40  # bits of a row's number that count within its partition
 
 
@@ -184,15 +184,15 @@ def collected(
     """
 
     def sending(batches: Batches) -> Iterator[pa.RecordBatch]:
-        for found in work(batches):
-            yield pa.RecordBatch.from_pydict({"first": [found[0]], "found": [pickle.dumps(found)]})
+        try:
+            for found in work(batches):
+                yield pa.RecordBatch.from_pydict({"first": [found[0]], "found": [pickle.dumps(found)]})
+        except DataError as error:  # travels as a row: Spark would bury it in its own words
+            refused = pickle.dumps((isinstance(error, SchemaError), str(error)))
+            yield pa.RecordBatch.from_pydict({"first": [_REFUSED], "found": [refused]})
 
-    try:
-        rows = mapped(frame, sending, "first long, found binary").collect()
-    except Exception as error:  # Spark's own, around the text of what an executor's Python raised
-        refused = re.search(r"largesse\.errors\.(\w+): (.+)", str(error))
-        if refused is None:
-            raise
-        kind = SchemaError if refused[1] == "SchemaError" else DataError
-        raise kind(f"frame: {refused[2]}", field="frame") from error
-    return [pickle.loads(row.found) for row in sorted(rows, key=lambda row: row.first)]
+    rows = sorted(mapped(frame, sending, "first long, found binary").collect(), key=lambda row: row.first)
+    if rows and rows[0].first == _REFUSED:
+        schema, text = pickle.loads(rows[0].found)
+        raise (SchemaError if schema else DataError)(f"frame: {text}", field="frame")
+    return [pickle.loads(row.found) for row in rows]

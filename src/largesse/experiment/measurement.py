@@ -192,10 +192,9 @@ def measure_sample(sample: Sample, settings: Settings = Settings(), *, name: str
     try:
         return _measured(sample, settings, name)
     except DataError as error:
-        text = str(error)
-        if name == "value" or error.field != "value" or not text.startswith("value"):
+        if error.field != "value":
             raise
-        raise DataError(name + text.removeprefix("value"), field=name) from error
+        raise error.about(name) from error
 
 
 def _measured(sample: Sample, settings: Settings, name: str) -> Measured:

@@ -324,14 +324,9 @@ def _rows(bad: NDArray[np.bool_]) -> str:
 
 def _in_columns(error: DataError, roles: Roles) -> DataError:
     """Returns the refusal with the caller's column in place of the name of the array."""
-    column, text = roles.parts.get(error.field), str(error)
-    if column is None:
-        column = roles.treatment if error.field.startswith("rows of treatment") else error.field
-        return type(error)(f"column {column!r}: {text}" if column != error.field else text, field=column)
-    if text.startswith(error.field):
-        text = column + text[len(error.field) :]
-    return type(error)(f"{text} (Column {column!r} is the {error.field}.)", field=column)
+    column = roles.parts.get(error.field)
+    return error if column is None else error.about(column, f" (Column {column!r} is the {error.field}.)")
 
 
 def _schema(field: str, got: object, rule: str, remedy: str) -> SchemaError:
-    return SchemaError(str(_check.refuse(field, got, rule, remedy)), field=field)
+    return _check.refuse(field, got, rule, remedy, SchemaError)

@@ -236,7 +236,4 @@ def _in_columns(error: DataError, columns: Columns, metric: Metric) -> DataError
         "value": metric.value, "denominator": metric.denominator, "weight": columns.weight,
     }  # fmt: skip
     column = names.get(error.field)
-    text = str(error)
-    if column is None or not text.startswith(error.field):
-        return error
-    return type(error)(column + text[len(error.field) :], field=column)
+    return error if column is None or error.rest is None else error.about(column)

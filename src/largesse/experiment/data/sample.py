@@ -214,10 +214,8 @@ def _positive_arms(denominator: Floats, arm: Codes, arms: tuple[str, ...]) -> No
     sums = np.bincount(arm, denominator, minlength=len(arms))
     if (sums <= 0).any():
         name = arms[int(np.argmin(sums))]
-        raise DataError(
-            f"denominator: its sum is 0 in arm {name!r}, so the ratio has no value. Is the column the right one?",
-            field="denominator",
-        )
+        rest = f": its sum is 0 in arm {name!r}, so the ratio has no value. Is the column the right one?"
+        raise DataError.at("denominator", rest)
 
 
 def sound_clusters(field: str, cluster: NDArray[np.int64], arm: Codes, arms: tuple[str, ...]) -> None:
@@ -232,9 +230,9 @@ def sound_clusters(field: str, cluster: NDArray[np.int64], arm: Codes, arms: tup
     if bad.any():
         k = int(np.argmax(bad))
         many = f"{int(bad.sum())} such row{'s' if bad.sum() > 1 else ''}"
-        raise DataError(
-            f"{field}[{k}]: the unit has rows in the arms {arms[int(first[cluster[k]])]!r} and {arms[int(arm[k])]!r}, "
-            f"a randomised unit has one arm ({many}). Drop these units, and find out how it came.",
-            field=field,
-        )
+        both = f"{arms[int(first[cluster[k]])]!r} and {arms[int(arm[k])]!r}"
+        raise DataError.at(
+            field, f"[{k}]: the unit has rows in the arms {both}, a randomised unit has one arm ({many}). Drop these units, and "
+            "find out how it came.",
+        )  # fmt: skip
     _full_arms(np.bincount(first[first >= 0], minlength=len(arms)), arms)

@@ -121,10 +121,9 @@ def _least_squares(sums: Totals, arms: tuple[str, ...], other: int) -> tuple[Sca
     squares = sum(_squares(sums, arm, ratio) for arm in (0, other))
     scale = np.sqrt(max(squares, 0.0) / both.weight[0])
     if not scale > 1e-12 * abs(ratio):
-        raise DataError(
-            f"value: is the same in every row of the arms {arms[0]!r} and {arms[other]!r}, so there is nothing to compare. "
-            "Is the column the right one?",
-            field="value",
+        where = f"in every row of the arms {arms[0]!r} and {arms[other]!r}"
+        raise DataError.at(
+            "value", f": is the same {where}, so there is nothing to compare. Is the column the right one?"
         )
     spread = np.sqrt(max(both.spread(0, "prediction", "prediction"), 0.0) / both.weight[0])
     centre = both.mean(0, "prediction") if "prediction" in sums.names else 0.0
@@ -295,11 +294,8 @@ def _row(fit: StudentFit, scaling: Scaling, arm: str) -> Floats:
     try:
         row[free] = np.linalg.solve(part / np.outer(size, size), unit) / size
     except np.linalg.LinAlgError as error:
-        raise DataError(
-            f"value: the Student-t likelihood of arm {arm!r} against control has no single highest point. "
-            "Use CUPAC or MLRATE for this metric.",
-            field="value",
-        ) from error
+        why = f": the Student-t likelihood of arm {arm!r} against control has no single highest point."
+        raise DataError.at("value", f"{why} Use CUPAC or MLRATE for this metric.") from error
     return row
 
 
