@@ -69,7 +69,7 @@ def luck() -> list[str]:
             score, drawn = rows.mean(0), weight @ rows / weight.sum(1, keepdims=True)
             names = [str(k) for k in range(many)]
             for k, errors in enumerate((1.0, allowance(score, drawn))):
-                kept[k] += choose(names, score[:, None], drawn[:, :, None], errors=errors).name == "0"
+                kept[k] += choose(names, score[:, None], drawn[:, :, None], standard_errors=errors).name == "0"
         lines.append(f"| {many} | {100 * kept[0] / TRIES:.0f} | {100 * kept[1] / TRIES:.0f} |")
     return lines
 

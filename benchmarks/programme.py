@@ -38,7 +38,7 @@ def drawn(k: int, seed: int) -> ClusterCells:
     error[..., 1, 1], error[..., 0, 0] = (0.1 * cost * rng.uniform(0.5, 2, (k, M))) ** 2, 0.01
     spread[..., 1, 1], spread[..., 0, 0] = cost**2, 1.0
     return ClusterCells(
-        size=rng.integers(200, 3000, k).astype(float), value=value, cost=cost, error=error, spread=spread
+        size=rng.integers(200, 3000, k).astype(float), value=value, cost=cost, covariance=error, spread=spread
     )
 
 

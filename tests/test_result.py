@@ -111,7 +111,7 @@ def results() -> dict[str, Brief]:
     sound = check(logs, orders(2000, seed=3, design="obs"))
     cells = ClusterCells(
         size=np.full(40, 30.0), value=np.tile([0.0, 1.0], (40, 1)), cost=np.tile([0.0, 1.0], (40, 1)),
-        error=np.full((40, 2, 2, 2), 0.01), treatments=("none", "some"),
+        covariance=np.full((40, 2, 2, 2), 0.01), treatments=("none", "some"),
     )  # fmt: skip
     data = shop(1500, arms=3)
     experiment = measure(data, Columns(arm="group", metrics=(Metric("spend", covariate="before"), Metric("visits"))))

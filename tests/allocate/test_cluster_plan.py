@@ -37,7 +37,7 @@ def cells(seed: int = 0, k: int = K, m: int = M, *, control: float = 0.0) -> Clu
     error[..., 0, 1] = error[..., 1, 0] = 0.5 * np.sqrt(error[..., 0, 0] * error[..., 1, 1])
     spread[..., 0, 0], spread[..., 1, 1] = 1.0, cost**2
     value = np.sort(rng.gamma(2.0, 1.0, (k, m)), 1) * rng.random((k, 1))
-    return ClusterCells(size=rng.integers(50, 500, k), value=value, cost=cost, error=error, spread=spread)
+    return ClusterCells(size=rng.integers(50, 500, k), value=value, cost=cost, covariance=error, spread=spread)
 
 
 def full(held: ClusterCells) -> float:
@@ -53,7 +53,7 @@ def charge(held: ClusterCells, plan: Any, risk: Any) -> float:
         spend = np.sort(cost[:, k, plan].sum(1))
         worst = round(risk.share * len(spend))
         return float(spend[-worst:].mean())
-    sd = np.sqrt((held.size**2 * held.error[k, plan, 1, 1] + held.size * held.spread[k, plan, 1, 1]).sum())
+    sd = np.sqrt((held.size**2 * held.covariance[k, plan, 1, 1] + held.size * held.spread[k, plan, 1, 1]).sum())
     return mean + (ndtri(1 - risk.epsilon) * sd if isinstance(risk, Chance) else 0.0)
 
 
@@ -108,7 +108,7 @@ def overspent(held: ClusterCells, plan: ClusterPlan, periods: int = 1000) -> flo
     """The share of periods in which the spend of a plan, its true means drawn anew, exceeds the budget."""
     k, rng = np.arange(len(held.size)), np.random.default_rng(9)
     mean = held.cost[k, plan.treatment] + rng.normal(size=(periods, len(k))) * np.sqrt(
-        held.error[k, plan.treatment, 1, 1]
+        held.covariance[k, plan.treatment, 1, 1]
     )
     noise = rng.normal(size=mean.shape) * np.sqrt(held.spread[k, plan.treatment, 1, 1] / held.size)
     return float((((mean + noise) * held.size).sum(1) > plan.budget).mean())
@@ -178,7 +178,11 @@ def test_money_in_other_units_gives_the_same_plans():
     held = cells(9)
     scale = np.array([[1.0, 1e4], [1e4, 1e8]])
     other = ClusterCells(
-        size=held.size, value=held.value, cost=1e4 * held.cost, error=scale * held.error, spread=scale * held.spread
+        size=held.size,
+        value=held.value,
+        cost=1e4 * held.cost,
+        covariance=scale * held.covariance,
+        spread=scale * held.spread,
     )
     budgets = np.array([0.2, 0.5]) * full(held)
     for a, b in zip(
@@ -203,8 +207,8 @@ def test_what_makes_no_sense_is_refused():
         ({"size": [-1.0, *[1.0] * (K - 1)]}, r"size\[0\] == -1.0: must be >= 0"),
         ({"cost": -held.cost}, "must be >= 0"),
         ({"value": held.value[:, :2]}, r"cost.shape"),
-        ({"error": held.error[:, :2]}, r"error.shape"),
-        ({"error": -held.error}, "is no covariance"),
+        ({"covariance": held.covariance[:, :2]}, r"covariance.shape"),
+        ({"covariance": -held.covariance}, "is no covariance"),
     ):
         with pytest.raises(DataError, match=words):
             ClusterCells(**{"size": held.size, "value": held.value, "cost": held.cost, **change})
@@ -261,7 +265,7 @@ def test_groups_of_a_cluster_never_vary_more_than_is_counted():
         counted = parts.variance[group, plan, 1, 1].sum()
         together = np.zeros((K, M))
         np.add.at(together, (cluster, plan), size)
-        true = (together**2 * held.error[..., 1, 1] + together * held.spread[..., 1, 1]).sum()
+        true = (together**2 * held.covariance[..., 1, 1] + together * held.spread[..., 1, 1]).sum()
         assert true <= counted * (1 + 1e-12)
     same = np.repeat(rng.integers(0, M, K), 3)
     whole = replace(held, size=np.bincount(cluster, size))

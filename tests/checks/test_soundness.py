@@ -253,7 +253,7 @@ def test_outcome_bias_is_the_difference_of_means():
     for j in range(3):
         a, b = rct.value[rct.treatment == j], obs.value[obs.treatment == j]
         assert result.value[j] == pytest.approx(b.mean() - a.mean())
-        assert result.value_error[j] == pytest.approx(np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)))
+        assert result.value_standard_error[j] == pytest.approx(np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)))
     np.testing.assert_allclose(shuffled.value_z, result.value_z, rtol=1e-8)
     assert (result.cost_z == 0).all()  # cost is the arm's number in both
 
@@ -289,20 +289,20 @@ def test_the_bias_of_a_menu_is_unbiased_and_its_error_right():
         )  # fmt: skip
         promised = mean + off * (1 + np.tanh(x))[:, None]
         got = menu_bias(rct, Menu(value=promised, cost=np.tile([0.0, 1.5], (600, 1))))
-        found.append((got.value, got.value_error))
+        found.append((got.value, got.value_standard_error))
     mean, error = np.array(found).transpose(1, 0, 2)
     assert (np.abs(mean.mean(0) - off) < 3 * mean.std(0) / 20).all()
     np.testing.assert_allclose(error.mean(0), mean.std(0), rtol=0.12)
     inside = (np.abs(mean - off) < 1.96 * error).mean(0)
     assert ((inside > 0.91) & (inside < 0.98)).all()
-    np.testing.assert_allclose((got.cost, got.cost_error), [[0, -0.5], [0, 0]], atol=1e-12)
+    np.testing.assert_allclose((got.cost, got.cost_standard_error), [[0, -0.5], [0, 0]], atol=1e-12)
 
 
 def test_the_bias_of_an_arm_without_rows_is_unknown_and_a_menu_of_other_rows_is_refused():
     rct = counts(3, 0, 2, propensity="uniform", design="obs")
     got = menu_bias(rct, Menu(value=np.ones((5, 3)), cost=np.ones((5, 3))))
     np.testing.assert_array_equal(got.value, [1, np.nan, 1])
-    assert np.isnan(got.cost_error[1])
+    assert np.isnan(got.cost_standard_error[1])
     with pytest.raises(DataError, match=r"menu.value.shape == \(4, 3\).*trial"):
         menu_bias(rct, Menu(value=np.ones((4, 3)), cost=np.ones((4, 3))))
 

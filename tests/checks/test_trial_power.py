@@ -74,7 +74,7 @@ def net(logs: Logs, price: float) -> Floats:
 def test_the_errors_are_those_of_repeated_trials(name: str):
     make, n, large = TRIALS[name], 4000, 160_000
     planned = power(make(large, 10_000))
-    error, difference = (e[0] * np.sqrt(large / n) for e in (planned.error, planned.error_difference))
+    error, difference = (e[0] * np.sqrt(large / n) for e in (planned.standard_error, planned.standard_error_difference))
     price, mix = planned.price[0], planned.mix[0]
     a, b = np.flatnonzero(mix)
     single, paired = [], []
@@ -96,7 +96,7 @@ def test_the_errors_are_those_of_repeated_trials(name: str):
 def test_a_small_trial_says_it_too(name: str):
     planned = power(TRIALS[name](160_000, 10_000))
     said = [power(TRIALS[name](4000, k), planned.budgets) for k in range(50)]
-    for field in ("error", "error_difference"):
+    for field in ("standard_error", "standard_error_difference"):
         mean = np.mean([getattr(f, field)[0] for f in said])
         assert mean == pytest.approx(getattr(planned, field)[0] * np.sqrt(40), rel=0.05)
 
@@ -109,7 +109,7 @@ def test_at_a_budget_the_value_of_a_curve_has_that_error():
         score = np.random.default_rng([k, 1]).random((2, logs.n))
         found = power(logs, [0.3], disagreement=0.42)
         s = found.mix[0, 1]
-        errors.append([found.error[0], found.error_difference[0] * np.sqrt(2 * s * (1 - s) / 0.42)])
+        errors.append([found.standard_error[0], found.standard_error_difference[0] * np.sqrt(2 * s * (1 - s) / 0.42)])
         menus = [Menu(value=np.column_stack([0 * u, u]), cost=np.tile([0.0, 1.0], (logs.n, 1))) for u in score]
         pair = [float(outcome_curve(logs, menu).value_at(0.3)) for menu in menus]
         values.append(pair[0])
@@ -143,7 +143,7 @@ def test_a_true_improvement_of_that_size_is_found_four_times_in_five():
 def test_twice_the_rows_divide_every_error_by_the_square_root_of_two():
     logs = trial(m=3, propensity={"0": 0.5, "1": 0.3, "2": 0.2})
     one, two = power(logs), power(logs.take(np.tile(np.arange(logs.n), 2)))
-    for name in ("error", "error_difference", "detectable", "relative"):
+    for name in ("standard_error", "standard_error_difference", "detectable", "relative"):
         np.testing.assert_allclose(getattr(two, name), getattr(one, name) / np.sqrt(2), rtol=1e-9)
     np.testing.assert_allclose(two.rows_needed, one.rows_needed, rtol=1e-9)
 
@@ -152,10 +152,10 @@ def test_a_weight_is_so_many_units_but_one_draw():
     logs = trial(m=3, propensity="uniform")
     plain, heavy = power(logs), power(replace(logs, propensity="uniform", weight=np.full(logs.n, 2.0)))
     twice = power(logs.take(np.repeat(np.arange(logs.n), 2)))
-    for name in ("error", "error_difference", "detectable", "price", "bought"):
+    for name in ("standard_error", "standard_error_difference", "detectable", "price", "bought"):
         np.testing.assert_allclose(getattr(heavy, name), getattr(plain, name), rtol=1e-9)
     np.testing.assert_allclose(heavy.bought, twice.bought, rtol=1e-9)
-    np.testing.assert_allclose(twice.error, heavy.error / np.sqrt(2), rtol=1e-9)
+    np.testing.assert_allclose(twice.standard_error, heavy.standard_error / np.sqrt(2), rtol=1e-9)
 
 
 @pytest.mark.parametrize(("value", "money"), [(8.0, 1.0), (1.0, 8.0), (0.125, 8.0)])
@@ -164,7 +164,7 @@ def test_units_of_value_and_money_change_the_numbers_and_not_the_advice(value: f
     scaled = replace(logs, propensity="uniform", value=logs.value * value, cost=logs.cost * money)
     budgets = np.array([0.2, 0.6, 9.0])
     one, two = power(logs, budgets), power(scaled, budgets * money)
-    for name in ("error", "error_difference", "detectable", "bought"):
+    for name in ("standard_error", "standard_error_difference", "detectable", "bought"):
         assert (getattr(two, name) == getattr(one, name) * value).all(), name
     assert (two.price == one.price * value / money).all()
     for name in ("relative", "differing", "rows_needed", "mix"):
@@ -178,15 +178,15 @@ def test_errors_go_with_the_square_root_of_the_share_that_differs_and_of_the_pro
     np.testing.assert_allclose(half.detectable, one.detectable / 2)
     row = one.table()[0]
     assert row.proof_detectable == pytest.approx(2 * row.detectable)
-    assert row.proof_error == pytest.approx(2 * row.error)
-    assert row.detectable == pytest.approx(2.8016 * row.error_difference, rel=1e-4)
+    assert row.proof_standard_error == pytest.approx(2 * row.standard_error)
+    assert row.detectable == pytest.approx(2.8016 * row.standard_error_difference, rel=1e-4)
 
 
 def test_the_shares_of_the_arms_as_propensities_are_more_exact():
     logs = trial(effect=0.5)
     own, planned = (power(replace(logs, propensity=p), 9.0) for p in ("observed", "uniform"))
-    assert own.error[0] < 0.9 * planned.error[0]
-    assert own.error_difference[0] == pytest.approx(planned.error_difference[0], rel=0.05)
+    assert own.standard_error[0] < 0.9 * planned.standard_error[0]
+    assert own.standard_error_difference[0] == pytest.approx(planned.standard_error_difference[0], rel=0.05)
 
 
 # ---- the advice
@@ -229,7 +229,7 @@ def test_without_costs_the_price_is_zero():
     free = power(replace(logs, propensity="uniform", cost=0 * logs.cost))
     assert free.price[0] == 0
     assert free.differing[0] == 0.2
-    assert free.error[0] > 0
+    assert free.standard_error[0] > 0
     assert free.relative[0] > 0
     assert "money no longer binds" in free.sentence
 
@@ -265,7 +265,7 @@ def test_an_incentive_that_brings_nothing_has_no_scale():
 def test_no_value_at_all():
     logs = trial(m=3)
     found = power(replace(logs, propensity="uniform", value=0 * logs.value))
-    assert (found.error[0], found.detectable[0], found.status) == (0, 0, "warn")
+    assert (found.standard_error[0], found.detectable[0], found.status) == (0, 0, "warn")
     assert "no row has a value" in found.sentence
 
 
@@ -341,7 +341,7 @@ def test_fit_says_it_before_it_learns_and_reports_it(place: Path):
     assert stages.index(verdict) < learning
     metrics = json.loads((done.folder / "metrics.json").read_text())
     assert metrics["power"]["advice"] == "cannot be seen"
-    assert metrics["power"]["budgets"][0]["error"] > 0
+    assert metrics["power"]["budgets"][0]["standard_error"] > 0
     assert "rely on the likelihood models" in (done.folder / "report.html").read_text()
     assert "rely on the likelihood models" in (done.folder / "summary.md").read_text()
 

@@ -474,7 +474,7 @@ def test_a_candidate_that_lost_shows_its_clusters_too(run):
     k = int(found.cards[0].name)
     mean, low, high = found.cards[0].value[2]
     assert mean == pytest.approx(cells.value[k, 2])
-    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(cells.error[k, 2, 0, 0]), rel=1e-3)
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(cells.covariance[k, 2, 0, 0]), rel=1e-3)
 
 
 def test_traits_are_means_in_standard_deviations():

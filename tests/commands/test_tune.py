@@ -119,7 +119,7 @@ class TestChoice:
             drawn = score + rng.poisson(1, size=(200, 200)) @ (rows - score) / 200
             names, value, draws = [str(k) for k in range(21)], score[:, None], drawn[:, :, None]
             plain += choose(names, value, draws).name == "0"
-            allowed += choose(names, value, draws, errors=allowance(score, drawn)).name == "0"
+            allowed += choose(names, value, draws, standard_errors=allowance(score, drawn)).name == "0"
         assert plain / worlds < 0.5
         assert 0.76 < allowed / worlds < 0.92  # 84 %, as for two
 

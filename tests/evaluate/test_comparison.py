@@ -189,11 +189,11 @@ def test_effect_share_is_the_paired_ratio(table):
     share = effect_share(table, "good", 2, full="ten")
     none, ten = table.arms[0], table.arms[2]
     assert share.effect == pytest.approx((table.value[0, 2] - none.value) / (ten.value - none.value))
-    assert share.cash == pytest.approx(0.5 / ten.cost)
+    assert share.cost == pytest.approx(0.5 / ten.cost)
     ratio = (table.draws[:, 0, 2] - table.arm_draws[:, 0]) / (table.arm_draws[:, 2] - table.arm_draws[:, 0])
     assert (share.low, share.high) == pytest.approx(np.quantile(ratio, [0.025, 0.975]), abs=0.03)
     assert str(share) == (
-        f"good: with {share.cash:.0%} of the cash of 'ten' for everyone, {share.effect:.0%} of its effect "
+        f"good: with {share.cost:.0%} of the cash of 'ten' for everyone, {share.effect:.0%} of its effect "
         f"(95% interval {share.low:.0%} to {share.high:.0%})."
     )
     assert effect_share(table, "good", 2) == share

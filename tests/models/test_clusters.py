@@ -50,10 +50,10 @@ def test_clusters_tell_who_responds():
 def test_every_outcome_has_cells(world: str):
     logs = WORLDS[world]()
     cells = HRC(NET, sizes=(6,)).fit(logs).cells(logs.x[:500])
-    assert (cells.error[..., 1, 1] >= 0).all()
+    assert (cells.covariance[..., 1, 1] >= 0).all()
     if not logs.control_cost:
         assert not cells.variance[:, 0, 1, 1].any(), "what control costs is known: nothing"
-    assert cells.error[:, 1, 0, 0].min() > 0
+    assert cells.covariance[:, 1, 0, 0].min() > 0
 
 
 def test_it_is_saved_without_pickle():
@@ -61,7 +61,7 @@ def test_it_is_saved_without_pickle():
     model = HRC(NET, sizes=(8,)).fit(logs)
     again = restored(*model_state(model))
     np.testing.assert_array_equal(model.predict(logs.x).value, again.predict(logs.x).value)
-    np.testing.assert_array_equal(model.cells(logs.x).error, again.cells(logs.x).error)
+    np.testing.assert_array_equal(model.cells(logs.x).covariance, again.cells(logs.x).covariance)
 
 
 def test_the_fewest_clusters_that_will_do_are_taken():
@@ -87,7 +87,7 @@ def test_cell_means_are_those_of_the_rows():
         for j in range(3):
             some = logs.value[(cluster == k) & (logs.treatment == j)]
             assert found.mean[k, j] == pytest.approx(some.mean())
-            assert found.error[k, j] == pytest.approx(some.var() / len(some), rel=0.2)
+            assert found.variance[k, j] == pytest.approx(some.var() / len(some), rel=0.2)
 
 
 @pytest.mark.parametrize("levels", [True, False])
@@ -101,7 +101,7 @@ def test_shrunk_means_are_nearer_the_truth_and_their_errors_honest(levels: bool)
     off = (found.mean - truth) ** 2
     assert off.mean() < (0.8 if levels else 0.95) * ((raw - truth) ** 2).mean()
     assert off.mean() < 0.2 * ((guess - truth) ** 2).mean()
-    assert found.error.mean() == pytest.approx(off.mean(), rel=0.2)
+    assert found.variance.mean() == pytest.approx(off.mean(), rel=0.2)
 
 
 @pytest.mark.parametrize("levels", [True, False])
@@ -111,8 +111,8 @@ def test_a_guess_that_only_noise_contradicts_is_kept_and_not_taken_as_known(leve
     found = shrunk(Means(guess + noise, np.full((200, 2), 0.3)), guess, levels=levels)
     off = (found.mean - guess) ** 2
     assert off.mean() < 0.02 * (noise**2).mean()
-    assert (off.mean() < found.error).all()
-    assert found.error.max() < 0.3 / 4
+    assert (off.mean() < found.variance).all()
+    assert found.variance.max() < 0.3 / 4
 
 
 @pytest.mark.parametrize("arms", [2, 5])
@@ -124,7 +124,7 @@ def test_intervals_of_shrunk_cells_hold_the_truth(arms: int, between: float):
         truth = 2 * rng.normal(size=(8, 1)) + between * rng.normal(size=(8, arms))
         error = rng.uniform(0.5, 1.5, truth.shape)
         found = shrunk(Means(truth + np.sqrt(error) * rng.normal(size=truth.shape), error), 0 * truth, levels=True)
-        inside.append((np.abs(found.mean - truth) < 1.96 * np.sqrt(found.error)).mean())
+        inside.append((np.abs(found.mean - truth) < 1.96 * np.sqrt(found.variance)).mean())
     assert 0.92 < np.mean(inside) < 0.99
 
 
@@ -142,8 +142,8 @@ def test_what_is_known_exactly_is_not_drawn_to_a_guess():
     mean = np.column_stack([np.zeros(5), np.arange(5.0)])
     found = shrunk(Means(mean, np.array([0.0, 1.0]) * np.ones((5, 2))), np.full((5, 2), 2.0), levels=False)
     assert not found.mean[:, 0].any()
-    assert not found.error[:, 0].any()
-    assert found.error[:, 1].min() > 0
+    assert not found.variance[:, 0].any()
+    assert found.variance[:, 1].min() > 0
 
 
 def test_what_cannot_be_clustered_is_refused():
@@ -172,7 +172,7 @@ def test_what_shrinkage_leaves_of_the_error():
     at = (weight * kept).sum(0) * off
     left = (weight * (kept * e + (kept * off - at) ** 2)).sum(0)
     np.testing.assert_allclose(found.mean[:, 0], 5 + at, rtol=1e-4)
-    np.testing.assert_allclose(found.error[:, 0], left, rtol=1e-3)
+    np.testing.assert_allclose(found.variance[:, 0], left, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("rows", "nearer"), [(100, "network"), (30_000, "trial")])
@@ -197,7 +197,7 @@ def test_cells_are_the_networks_while_the_trial_is_small(rows: int, nearer: str)
 
 
 def test_guesses_are_the_weighted_means_of_the_networks_answers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hrc, "shrunk", lambda cells, guess, levels: Means(guess, cells.error))
+    monkeypatch.setattr(hrc, "shrunk", lambda cells, guess, levels: Means(guess, cells.variance))
     rng = np.random.default_rng(0)
     rct = replace(orders(600), weight=rng.uniform(0.2, 3, 600))
     told = Response(*rng.normal(size=(3, 600, rct.n_treatments)))

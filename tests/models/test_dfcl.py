@@ -16,10 +16,10 @@ from largesse.errors import DataError, NotFittedError, SchemaError
 from largesse.evaluate.bootstrap import arm_means
 from largesse.menu import BUDGET_SHARES, Menu
 from largesse.models import DFCL, DPL, MLP, Boosting, Outcome, Schedule
-from largesse.models.crossfit import in_turns
+from largesse.models.crossfit import out_of_fold
 from largesse.models.decision.joint import trial_rows
 from largesse.models.decision.losses import LOSSES
-from largesse.models.decision.shrinkage import STRENGTHS, between, target_budgets
+from largesse.models.decision.shrinkage import SHRINKAGE_WEIGHTS, between, target_budgets
 from largesse.models.outcome import Response
 from tests.common.worlds import WORLDS, counts, orders, profits
 
@@ -172,9 +172,9 @@ class TestUnits:
 class TestStrength:
     def test_it_is_chosen_on_rows_that_neither_has_seen(self):
         model = dfcl(shrinkage_weight="cross-fit").fit(orders(1500))
-        assert model.shrinkage_weight_ in STRENGTHS
+        assert model.shrinkage_weight_ in SHRINKAGE_WEIGHTS
         assert model.choice_.name == f"{model.shrinkage_weight_:g}"
-        assert len(model.choice_.score) == len(STRENGTHS)
+        assert len(model.choice_.score) == len(SHRINKAGE_WEIGHTS)
         assert model.choice_.reason.endswith(".")
 
     def test_noise_moves_nothing(self):
@@ -206,7 +206,7 @@ class TestStrength:
         )
         assert model.fit(logs, wrong).shrinkage_weight_ > 0
         best = model.choice_.score.max()
-        assert model.choice_.score[0] < best - model.choice_.error[0]
+        assert model.choice_.score[0] < best - model.choice_.standard_error[0]
 
     @pytest.mark.parametrize("shrinkage_weight", [0.0, 0.25])
     def test_a_given_strength_is_a_mean_of_the_responses(self, shrinkage_weight: float):
@@ -241,7 +241,7 @@ class TestStrength:
             x = marked.x[held]
             return Response(np.repeat(x[:, :1], 3, 1)), Response(np.full((len(x), 3), float(fold)))
 
-        first, second = in_turns(marked, 3, 0, answer)
+        first, second = out_of_fold(marked, 3, 0, answer)
         np.testing.assert_array_equal(first.value[:, 0], np.arange(300))
         assert [np.count_nonzero(second.value[:, 0] == k) for k in range(3)] == [300 - len(s) for s in learned]
         assert first.cost is None

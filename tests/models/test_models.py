@@ -36,7 +36,7 @@ from largesse.models import (
     Schedule,
     Student,
 )
-from largesse.models.crossfit import cross_fitted, in_turns
+from largesse.models.crossfit import cross_fitted, out_of_fold
 from largesse.models.decision import residual
 from largesse.models.families import FAMILIES
 from largesse.models.nets.minibatch import train
@@ -401,24 +401,24 @@ class TestChoice:
         for _ in range(500):
             value = rng.normal(size=(others + 1, 1))
             draws = value + rng.normal(size=(300, others + 1, 1))
-            left += choose(names, value, draws, errors=None, decides=()).name != "a"
+            left += choose(names, value, draws, standard_errors=None, decides=()).name != "a"
         assert 0.02 < left / 500 < 0.08
 
     def test_the_first_of_many_gives_way_to_one_that_is_surely_better(self):
         rng = np.random.default_rng(2)
         value = np.array([0.0, 0.1, 4.0, 0.2, 0.1])[:, None]
         draws = value + rng.normal(size=(300, 5, 1))
-        assert choose(tuple("abcde"), value, draws, errors=None).name == "c"
+        assert choose(tuple("abcde"), value, draws, standard_errors=None).name == "c"
 
     def test_the_first_makes_room_only_for_one_that_surely_beats_it(self):
         """c surely beats a; b is so noisy that c does not surely beat it, but nor does b beat a."""
         rng = np.random.default_rng(3)
         value = np.array([0.0, 0.1, 3.5])[:, None]
         draws = value + rng.normal(size=(1000, 3, 1)) * np.array([0.7, 2.6, 0.7])[:, None]
-        chosen = choose(("a", "b", "c"), value, draws, errors=None)
+        chosen = choose(("a", "b", "c"), value, draws, standard_errors=None)
         assert chosen.name == "c"
         assert "of those that surely beat the first, none before it comes within" in chosen.reason
-        assert choose(("a", "b", "c"), value, draws, errors=2.0).name == "b"
+        assert choose(("a", "b", "c"), value, draws, standard_errors=2.0).name == "b"
 
     def test_many_simple_candidates_do_not_raise_the_bar_for_one_that_learns_from_decisions(self):
         rng, adopted = np.random.default_rng(4), 0
@@ -426,7 +426,10 @@ class TestChoice:
             gain = rng.normal()
             value = np.append(np.zeros(7), gain)[:, None]
             noise = np.concatenate([1e-3 * rng.normal(size=(300, 7, 1)), rng.normal(size=(300, 1, 1))], 1)
-            adopted += choose((*"abcdefg", "dfcl"), value, value + noise, errors=None, decides={"dfcl"}).name == "dfcl"
+            adopted += (
+                choose((*"abcdefg", "dfcl"), value, value + noise, standard_errors=None, decides={"dfcl"}).name
+                == "dfcl"
+            )
         assert 0.025 < adopted / 500 < 0.08
 
     def test_a_budget_out_of_everyones_reach_does_not_count(self):
@@ -465,7 +468,7 @@ def test_who_cannot_meet_the_budgets_is_not_considered():
     choice = choose(("lightgbm", "mlp-published"), value, np.repeat(value[None], 50, 0))
     assert choice.name == "lightgbm"
     assert choice.reason.startswith("mlp-published: cannot meet every budget")
-    assert choice.seen.all()
+    assert choice.counted.all()
 
 
 def test_several_that_learn_from_decisions_are_not_adopted_by_luck():
@@ -587,7 +590,9 @@ def test_the_strength_of_a_steering_is_judged_on_other_parts_than_those_of_its_m
     monkeypatch.setattr(
         residual, "cross_fitted", lambda m, rct, obs, seed: (seeds.append(seed), cross_fitted(m, rct, obs, seed))[1]
     )
-    monkeypatch.setattr(residual, "in_turns", lambda r, f, seed, a: (seeds.append(seed), in_turns(r, f, seed, a))[1])
+    monkeypatch.setattr(
+        residual, "out_of_fold", lambda r, f, seed, a: (seeds.append(seed), out_of_fold(r, f, seed, a))[1]
+    )
     logs = orders(600)
     DecisionResidual(Boosting(rounds=3), by="trees", seed=4).fit(logs)
     menu, judged = (logs.parts(1.0, 1.0, seed=s) for s in seeds)

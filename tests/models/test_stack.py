@@ -249,7 +249,7 @@ def test_the_benefit_of_a_log_counts_every_arm_by_its_inverse_propensity():
     assert told is not None
     # Shares 1/6, 1/6, 1/6, 1/2; errors 1/4 without the log, 0, 0, 0, 1/4 with it; variance 1/4.
     assert told.gain == pytest.approx(0.125 / 0.25)
-    assert told.error == pytest.approx(0.125 * (3 / 36 + 1 / 4) ** 0.5 / 0.25)
+    assert told.standard_error == pytest.approx(0.125 * (3 / 36 + 1 / 4) ** 0.5 / 0.25)
 
 
 class Says(Model):

@@ -3,9 +3,9 @@
 All units of a cluster get one treatment. How much that costs is known only as far as the cell of cluster k and treatment j
 was measured: with n_k units, the total of a cell has the variance
 
-    n_k² error_kj + n_k spread_kj
+    n_k² covariance_kj + n_k spread_kj
 
-where error is the variance of the estimated mean, which all units share, and spread that between units. The program can
+where covariance is that of the estimated mean, which all units share, and spread that between units. The program can
 hold the expected spend against the budget, a normal quantile of the spend, or its mean in the worst scenarios.
 """
 
@@ -92,7 +92,7 @@ class ClusterCells(Brief):
         size: Units of each cluster that are to be treated, (K,), >= 0.
         value: Mean value per unit of each cell, (K, M).
         cost: Mean cost per unit of each cell, (K, M), money, >= 0.
-        error: Covariance of the two estimated means, (K, M, 2, 2): value first, then cost; None: they are known.
+        covariance: Covariance of the two estimated means, (K, M, 2, 2): value first, then cost; None: they are known.
         spread: Covariance of a unit's own value and cost in its cell, (K, M, 2, 2); None: all units are the mean.
         allowed: What a cluster's units may get, (K, M), at least one treatment each; None: everything.
         treatments: Names of the M treatments, control first.
@@ -108,7 +108,7 @@ class ClusterCells(Brief):
     size: Floats
     value: Floats
     cost: Floats
-    error: Any = None
+    covariance: Any = None
     spread: Any = None
     allowed: Any = None
     treatments: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ class ClusterCells(Brief):
         _check.lengths(size=self.size, value=self.value, cost=self.cost)
         if self.value.shape != self.cost.shape:
             raise _check.refuse("cost.shape", self.cost.shape, f"must be {self.value.shape}", "One cost per value.")
-        for name in ("error", "spread"):
+        for name in ("covariance", "spread"):
             object.__setattr__(self, name, frozen(self._covariance(name)))
         object.__setattr__(self, "allowed", frozen(self._may_get()))
         object.__setattr__(self, "treatments", labels(self.treatments, self.value.shape[1]))
@@ -158,8 +158,8 @@ class ClusterCells(Brief):
     def parted(self, cluster: NDArray[Any], size: NDArray[Any], allowed: NDArray[Any]) -> ClusterCells:
         """Returns the cells of groups within the clusters: of units that may get different treatments.
 
-        Groups of a cluster share the error of its means. The variance of a group is n N error + n spread, N being the units of
-        its cluster: as if all of the cluster's groups got the same, which no other plan exceeds.
+        All groups of a cluster share the error of its means. A group of n units in a cluster of N gets the covariance
+        n N covariance + n spread: that of one treatment for the whole cluster, which no other allocation exceeds.
 
         Args:
             cluster: The cluster of each group, (G,).
@@ -170,14 +170,14 @@ class ClusterCells(Brief):
         whole = np.bincount(cluster, size, minlength=len(self.size))[cluster]
         return ClusterCells(
             size=size, value=self.value[cluster], cost=self.cost[cluster], spread=self.spread[cluster], allowed=allowed,
-            error=self.error[cluster] * (whole / size)[:, None, None, None], treatments=self.treatments,
+            covariance=self.covariance[cluster] * (whole / size)[:, None, None, None], treatments=self.treatments,
         )  # fmt: skip
 
     @property
     def variance(self) -> Floats:
         """Covariance of a cell's total value and total cost, (K, M, 2, 2)."""
         n = self.size[:, None, None, None]
-        total: Floats = n**2 * self.error + n * self.spread
+        total: Floats = n**2 * self.covariance + n * self.spread
         return total
 
     def draw(self, draws: int, seed: Seed = 0) -> tuple[Floats, Floats]:

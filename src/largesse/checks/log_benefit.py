@@ -27,16 +27,16 @@ class Benefit(Result):
 
     Attributes:
         gain: Mean squared error without the log less that with it, over the variance of the value.
-        error: Its standard error.
+        standard_error: Its standard error.
     """
 
     gain: float
-    error: float
+    standard_error: float
 
     @property
     def harmful(self) -> bool:
         """Whether the trial alone is surely better."""
-        return self.gain < -_SURE * self.error
+        return self.gain < -_SURE * self.standard_error
 
     @property
     def sentence(self) -> str:
@@ -44,9 +44,9 @@ class Benefit(Result):
         if self.harmful:
             return (
                 f"The log misleads: with it the values of trial rows are foreseen worse ({-self.gain:.2%} of their variance, "
-                f"standard error {self.error:.2%}), so only models of the trial alone are considered."
+                f"standard error {self.standard_error:.2%}), so only models of the trial alone are considered."
             )
-        if self.gain <= _SURE * self.error:
+        if self.gain <= _SURE * self.standard_error:
             return "The log does not surely help: the values of trial rows are foreseen as well without it."
         return ""
 

@@ -54,19 +54,19 @@ class OutcomeBias(Finding):
 
     Attributes:
         value: Difference of mean value, float64 (M,).
-        value_error: Its standard error.
+        value_standard_error: Its standard error.
         value_z: Difference / error; infinite where both logs are constant and differ.
         cost: Difference of mean cost, float64 (M,).
-        cost_error: Its standard error.
+        cost_standard_error: Its standard error.
         cost_z: Difference / error.
         p_value: p-value of the largest of the 2M statistics (Bonferroni).
     """
 
     value: Floats
-    value_error: Floats
+    value_standard_error: Floats
     value_z: Floats
     cost: Floats
-    cost_error: Floats
+    cost_standard_error: Floats
     cost_z: Floats
     p_value: float
 
@@ -77,15 +77,15 @@ class MenuBias(Result):
 
     Attributes:
         value: Mean over the units of the trial of the menu's value less the true one, float64 (M,).
-        value_error: Its standard error.
+        value_standard_error: Its standard error.
         cost: The same of the cost.
-        cost_error: Its standard error.
+        cost_standard_error: Its standard error.
     """
 
     value: Floats
-    value_error: Floats
+    value_standard_error: Floats
     cost: Floats
-    cost_error: Floats
+    cost_standard_error: Floats
 
 
 def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
@@ -163,10 +163,10 @@ def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
         Grade.FAIL: f"The observational rows mislead: {off}. Do not read effects off them; let trial rows correct any "
         "model that learns from them.",
     }
-    (value, value_error, value_z), (cost, cost_error, cost_z) = gaps
+    (value, value_standard_error, value_z), (cost, cost_standard_error, cost_z) = gaps
     return OutcomeBias(
         name="outcome bias", status=grade(p), sentence=words[grade(p)], p_value=p, value=value, value_z=value_z,
-        value_error=value_error, cost=cost, cost_error=cost_error, cost_z=cost_z,
+        value_standard_error=value_standard_error, cost=cost, cost_standard_error=cost_standard_error, cost_z=cost_z,
     )  # fmt: skip
 
 

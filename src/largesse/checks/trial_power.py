@@ -69,12 +69,12 @@ class PowerRow(NamedTuple):
     price: float
     bought: float
     differing: float
-    error: float
-    error_difference: float
+    standard_error: float
+    standard_error_difference: float
     detectable: float
     relative: float
-    proof_error: float
-    proof_error_difference: float
+    proof_standard_error: float
+    proof_standard_error_difference: float
     proof_detectable: float
     proof_relative: float
     rows_needed: float
@@ -92,8 +92,8 @@ class Power(Finding, Tabular):
         price: Value per money at the budget, (B,); 0 where it does not bind.
         bought: Value per head of that mix less that of control: what the money buys without looking at units, (B,).
         differing: Share of the units on which two policies differ, (B,): as asked, or what the budget leaves room for.
-        error: Standard error of a policy's value per head, (B,).
-        error_difference: Standard error of the paired difference of two policies, (B,).
+        standard_error: Standard error of a policy's value per head, (B,).
+        standard_error_difference: Standard error of the paired difference of two policies, (B,).
         detectable: Smallest difference found with 80 % power by a two-sided test at 5 %, (B,).
         gains: Shares of `bought`: a usual and a large gain of targeting.
         advice: Whether learning by a decision loss can pay, at the budget in the middle of the list.
@@ -106,8 +106,8 @@ class Power(Finding, Tabular):
     price: Floats
     bought: Floats
     differing: Floats
-    error: Floats
-    error_difference: Floats
+    standard_error: Floats
+    standard_error_difference: Floats
     detectable: Floats
     gains: tuple[float, float]
     advice: TuningAdvice
@@ -126,7 +126,7 @@ class Power(Finding, Tabular):
 
     def table(self) -> list[PowerRow]:
         """Returns one row for each budget."""
-        errors = [self.error, self.error_difference, self.detectable, self.relative]
+        errors = [self.standard_error, self.standard_error_difference, self.detectable, self.relative]
         proof = [e / np.sqrt(self.proof_share) for e in errors]
         columns = [self.budgets, self.price, self.bought, self.differing, *errors, *proof, self.rows_needed]
         return [PowerRow._make(map(float, cells)) for cells in zip(*columns, strict=True)]
@@ -173,7 +173,7 @@ def power(
     >>> t = np.arange(4000) % 2
     >>> value = (rng.random(4000) < 0.1 + 0.1 * t) * 1.0
     >>> found = power(Logs(x=rng.random((4000, 1)), treatment=t, value=value, cost=2.0 * t, propensity="uniform"))
-    >>> found.budgets.tolist(), found.error.round(4).tolist(), found.detectable.round(4).tolist(), found.advice.value
+    >>> found.budgets.tolist(), found.standard_error.round(4).tolist(), found.detectable.round(4).tolist(), found.advice.value
     ([1.0], [0.0083], [0.015], 'cannot be seen')
     """
     value, cost = arm_means(rct)
@@ -189,8 +189,8 @@ def power(
     paired = np.sqrt(room) * errors[:, 1]
     found = Power(
         name="power", status=Grade.OK, sentence="", rows=rct.n, proof_share=float(proof_share), budgets=money, mix=best.share,
-        price=best.price, bought=best.share @ value - value[0], differing=room, error=errors[:, 0],
-        error_difference=paired, detectable=_FACTOR * paired, gains=(usual, large), advice=TuningAdvice.CANNOT_BE_SEEN,
+        price=best.price, bought=best.share @ value - value[0], differing=room, standard_error=errors[:, 0],
+        standard_error_difference=paired, detectable=_FACTOR * paired, gains=(usual, large), advice=TuningAdvice.CANNOT_BE_SEEN,
     )  # fmt: skip
     k = len(money) // 2
     share = found.relative[k]
@@ -245,7 +245,7 @@ def _sentence(found: Power, k: int) -> str:
     loose = ", where money no longer binds" if bought and row.price == 0 else ""
     shares = f", {_percent(row.relative)} of what the money buys without targeting" if bought else ""
     size = (
-        f"{start}{loose}, {found.rows:,} rows give a policy's value to ±{_number(row.error)} (one standard error); the "
+        f"{start}{loose}, {found.rows:,} rows give a policy's value to ±{_number(row.standard_error)} (one standard error); the "
         f"smallest difference they show between two policies that decide {_percent(row.differing)} of the units differently "
         f"is {_number(row.detectable)} (80 % power){shares}."
     )

@@ -15,7 +15,7 @@ from largesse.models.hyperparameters import checked
 from largesse.models.registry import Settings
 from largesse.report.numbers import percent
 
-__all__ = ["SMALL", "Parted", "parted", "proof_turns", "refuse_thin_arms", "task_of"]
+__all__ = ["SMALL", "Parted", "parted", "proof_folds", "refuse_thin_arms", "task_of"]
 
 SMALL = 20_000  # below this many trial rows the proof takes turns over all of them
 _FOLDS = 5
@@ -68,7 +68,7 @@ def task_of(config: Config, rows: Rows) -> Task:
     )  # fmt: skip
 
 
-def proof_turns(config: Config, rows: Rows) -> int:
+def proof_folds(config: Config, rows: Rows) -> int:
     """Returns how many parts of the trial take turns as the rows of the proof; below 2: a share is held out."""
     return config.data.folds or (_FOLDS if rows.rct.n < SMALL else 0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from largesse.checks.soundness import Soundness, check
-from largesse.commands.campaign import proof_turns
+from largesse.commands.campaign import proof_folds
 from largesse.commands.load import Rows
 from largesse.commands.procedure import Task
 from largesse.config import Config
@@ -13,6 +13,6 @@ __all__ = ["soundness"]
 
 def soundness(config: Config, rows: Rows, task: Task) -> Soundness:
     """Returns what the checks find, the power of the trial at the budgets of the run and on the rows of its proof."""
-    share = 1.0 if proof_turns(config, rows) > 1 else config.data.test_share
+    share = 1.0 if proof_folds(config, rows) > 1 else config.data.test_share
     share = share if rows.test is None else rows.test.n / rows.rct.n
     return check(rows.rct, rows.obs, budgets=task.budgets, proof_share=share)

@@ -16,7 +16,7 @@ from largesse import __version__, report
 from largesse._extras import installed
 from largesse._files import atomic_folder, may_write
 from largesse.checks.trial_power import TuningAdvice
-from largesse.commands.campaign import parted, proof_turns, refuse_thin_arms, task_of
+from largesse.commands.campaign import parted, proof_folds, refuse_thin_arms, task_of
 from largesse.commands.check import soundness
 from largesse.commands.findings.clusters import clusters
 from largesse.commands.findings.fit import Evidence, Proven, evidence, results
@@ -122,7 +122,7 @@ def _units_in_both(rows: Rows) -> tuple[str, ...]:
 
 def _learn_and_prove(config: Config, rows: Rows, task: Task, say: Say) -> tuple[Learned, Proof]:
     refuse_thin_arms(rows.rct)
-    folds = proof_turns(config, rows)
+    folds = proof_folds(config, rows)
     if rows.test is not None or folds < 2:
         train, obs, proof = parted(config, rows)
         if rows.test is not None:  # without the units that the test file holds too

@@ -153,7 +153,11 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
     told = benefit_of_the_log(hold, menus)
     left = [k for k, name in enumerate(order) if not (told and told.harmful) or name in ALONE]
     choice = choose(
-        [order[k] for k in left], leaderboard.value[left], leaderboard.draws[:, left], errors=None, decides=DECIDES
+        [order[k] for k in left],
+        leaderboard.value[left],
+        leaderboard.draws[:, left],
+        standard_errors=None,
+        decides=DECIDES,
     )
     if told and told.sentence:
         choice = replace(choice, reason=f"{told.sentence} {choice.reason}")
@@ -229,7 +233,7 @@ def _decide(one: Learned, rows: Logs, menu: Menu, task: Task) -> tuple[NDArray[n
         treatment = assign(menu, price)
         decided.append(treatment)
         planned = float(weight @ menu.cost[np.arange(menu.n), treatment])
-        by_model.append(planned if one.model.menu_in_money else float("nan"))
+        by_model.append(planned if one.model.menu_in_currency else float("nan"))
         by_curve.append(spend_curve.at(price, 0.0).mean / standing.n)
     return np.stack(decided), by_model, by_curve
 

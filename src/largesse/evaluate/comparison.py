@@ -120,12 +120,12 @@ class EffectShare(Result):
     """What part of a treatment's full effect a policy keeps, and for what part of the money.
 
     `effect` is (V_policy - V_no_one) / (V_everyone - V_no_one); `low` and `high` its paired interval, infinite where
-    the rows cannot tell V_everyone from V_no_one. `cash` is the same ratio of the spends.
+    the rows cannot tell V_everyone from V_no_one. `cost` is the same ratio of the spends.
     """
 
     policy: str
     arm: str
-    cash: float
+    cost: float
     effect: float
     low: float
     high: float
@@ -134,7 +134,7 @@ class EffectShare(Result):
     def __str__(self) -> str:
         if not np.isfinite(self.effect):
             return f"{self.policy}: no share of the effect of {self.arm!r} can be given on these rows."
-        money = f"{self.policy}: with {self.cash:.0%} of the cash of {self.arm!r} for everyone"
+        money = f"{self.policy}: with {self.cost:.0%} of the cash of {self.arm!r} for everyone"
         start = f"{money}, {self.effect:.0%} of its effect"
         if not (np.isfinite(self.low) and np.isfinite(self.high)):
             return f"{start}; these rows cannot tell {self.arm!r} for everyone from no one, so there is no interval."
@@ -314,14 +314,14 @@ def effect_share(comparison: Comparison, policy: str, budget_index: int = 0, *, 
     base, top = comparison.arm_draws[:, 0], comparison.arm_draws[:, j] - comparison.arm_draws[:, 0]
     part, whole = comparison.value[p, b] - none.value, all_.value - none.value
     effect = float(part / whole) if whole > 0 else np.nan
-    cash = (comparison.spend[p, b] - none.cost) / (all_.cost - none.cost) if all_.cost > none.cost else np.nan
+    cost = (comparison.spend[p, b] - none.cost) / (all_.cost - none.cost) if all_.cost > none.cost else np.nan
     low, high = (np.nan, np.nan) if np.isnan(effect) else (-np.inf, np.inf)
     if not np.isnan(effect) and np.quantile(top, (1 - comparison.level) / 2) > 0:
         # The few draws that have no effect to divide by count as unbounded; no interpolation towards them.
         ratio = np.divide(comparison.draws[:, p, b] - base, top, out=np.full(len(top), np.inf), where=top > 0)
         low = np.quantile(ratio, (1 - comparison.level) / 2, method="lower")
         high = np.quantile(ratio, (1 + comparison.level) / 2, method="higher")
-    return EffectShare(policy, treatments[j], float(cash), effect, float(low), float(high), comparison.level)
+    return EffectShare(policy, treatments[j], float(cost), effect, float(low), float(high), comparison.level)
 
 
 def _names(menus: Mapping[str, Menu]) -> tuple[str, ...]:

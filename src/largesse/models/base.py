@@ -49,7 +49,7 @@ class Model(ABC, BaseEstimator):
         features_: Names of the features.
     """
 
-    menu_in_money: ClassVar[bool] = True  # False: costs of the menu count treatments
+    menu_in_currency: ClassVar[bool] = True  # False: costs of the menu count treatments
     outcome: Outcome | None
     outcome_: Outcome
     treatments_: tuple[str, ...]

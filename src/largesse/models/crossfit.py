@@ -13,7 +13,7 @@ from largesse.logs import Logs
 from largesse.models.base import Model
 from largesse.models.outcome import Response
 
-__all__ = ["cross_fitted", "in_turns", "of_others", "others"]
+__all__ = ["cross_fitted", "of_others", "others", "out_of_fold"]
 
 Rows = NDArray[np.int64]
 
@@ -29,7 +29,7 @@ def others(rct: Logs, folds: int, seed: int) -> list[tuple[Rows, Rows]]:
     return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(folds)]
 
 
-def in_turns(
+def out_of_fold(
     rct: Logs, folds: int, seed: int, answer: Callable[[Rows, Rows, int], tuple[Response, ...]]
 ) -> tuple[Response, ...]:
     """Returns responses to every row of the trial from models that learned from the other folds.
@@ -59,4 +59,4 @@ def cross_fitted(model: Model, rct: Logs, obs: Logs | None, seed: int = 0) -> Re
     def answer(seen: Rows, held: Rows, fold: int) -> tuple[Response]:
         return (clone(model).fit(rct.take(seen), of_others(obs, rct.take(held))).predict_response(rct.x[held]),)
 
-    return in_turns(rct, 2, seed, answer)[0]
+    return out_of_fold(rct, 2, seed, answer)[0]

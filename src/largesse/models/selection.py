@@ -21,15 +21,15 @@ class Choice:
     Attributes:
         name: The winner.
         score: Mean value per head over the budgets, one per candidate, (P,).
-        error: Standard error of each score's difference to the best, (P,).
-        seen: Budgets that count, (B,): those that every candidate in question meets.
+        standard_error: Standard error of each score's difference to the best, (P,).
+        counted: Budgets that count, (B,): those that every candidate in question meets.
         reason: One plain sentence.
     """
 
     name: str
     score: NDArray[np.float64]
-    error: NDArray[np.float64]
-    seen: NDArray[np.bool_]
+    standard_error: NDArray[np.float64]
+    counted: NDArray[np.bool_]
     reason: str
 
 
@@ -38,7 +38,7 @@ def choose(
     value: NDArray[np.float64],
     draws: NDArray[np.float64],
     *,
-    errors: float | None = 1.0,
+    standard_errors: float | None = 1.0,
     decides: Collection[str] = (),
 ) -> Choice:
     """Returns the first candidate that noise cannot tell from the best: within so many paired standard errors of it.
@@ -51,28 +51,28 @@ def choose(
         value: Value per head at each budget, (P, B); nan where it is out of reach: who meets fewer budgets than others is
             not considered, and a budget that none of the rest meets does not count.
         draws: The same in each bootstrap draw, (D, P, B), drawn with the same row weights.
-        errors: How many standard errors count as noise; None: as many as the luckiest of so many candidates, all alike, leads
-            one of them by with a probability of 5 % at most, see `allowance`; and the first makes room only for a candidate
-            that beats it by more.
+        standard_errors: Differences of so many standard errors count as noise. None: as many as the best of equally good
+            candidates leads the first by in 95 % of trials (`allowance`); another candidate is then chosen only if its lead
+            over the first is larger.
         decides: Names of the candidates that learn from decisions.
     """
     met = np.isfinite(value)
     able = met.sum(1) == met.sum(1).max()  # who cannot meet a budget is not excused from it
-    seen = met[able].all(0)
-    if not seen.any():
+    counted = met[able].all(0)
+    if not counted.any():
         unknown = np.full(len(names), np.nan)
-        return Choice(names[0], unknown, unknown, seen, "No budget is within every candidate's reach.")
-    score, drawn = value[:, seen].mean(1), draws[:, :, seen].mean(2)
+        return Choice(names[0], unknown, unknown, counted, "No budget is within every candidate's reach.")
+    score, drawn = value[:, counted].mean(1), draws[:, :, counted].mean(2)
     plain, bold = ([k for k, n in enumerate(names) if able[k] and (n in decides) == d] for d in (False, True))
     among = plain or bold
-    first, reason = _simplest(names, score, drawn, among, errors)
+    first, reason = _simplest(names, score, drawn, among, standard_errors)
     if plain and bold:
         first, reason = _adopted(names, score, drawn, (plain, bold), (first, reason))
     error = (drawn - drawn[:, [int(np.nanargmax(np.where(able, score, np.nan)))]]).std(0)
     lost = [n for n, fine in zip(names, able, strict=True) if not fine]
     if lost:
         reason = f"{', '.join(lost)}: cannot meet every budget at any price, so not considered. {reason}"
-    return Choice(names[first], score, error, seen, reason)
+    return Choice(names[first], score, error, counted, reason)
 
 
 def _adopted(
@@ -102,7 +102,7 @@ def _simplest(
     score: NDArray[np.float64],
     drawn: NDArray[np.float64],
     among: list[int],
-    errors: float | None,
+    standard_errors: float | None,
 ) -> tuple[int, str]:
     """Returns the first candidate within so many paired standard errors of the best among some, and why."""
     if len(among) == 1:
@@ -113,13 +113,13 @@ def _simplest(
     def count(k: int) -> float:
         """Returns how many standard errors of a difference to k count as noise."""
         some = [k, *(other for other in among if other != k)]
-        return allowance(score[some], drawn[:, some], _SURE) if errors is None else errors
+        return allowance(score[some], drawn[:, some], _SURE) if standard_errors is None else standard_errors
 
     def error(k: int, rival: int) -> float:
         return float((drawn[:, k] - drawn[:, rival]).std())
 
     trusted, left, before = among[0], among, "none before it comes within"
-    if errors is None:  # it makes room only for those that surely beat it
+    if standard_errors is None:  # it makes room only for those that surely beat it
         noise = count(trusted)
         left = [trusted, *(k for k in among if score[k] - score[trusted] > noise * error(trusted, k))]
         before = "of those that surely beat the first, none before it comes within"
@@ -151,5 +151,5 @@ def allowance(score: NDArray[np.float64], drawn: NDArray[np.float64], sure: floa
     """
     gap = drawn - drawn[:, :1] - (score - score[0])
     error = gap.std(0)
-    seen = error > 0
-    return max(1.0, float(np.quantile((gap[:, seen] / error[seen]).max(1), sure))) if seen.any() else 1.0
+    apart = error > 0
+    return max(1.0, float(np.quantile((gap[:, apart] / error[apart]).max(1), sure))) if apart.any() else 1.0

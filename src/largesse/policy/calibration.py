@@ -29,14 +29,14 @@ _ENOUGH = 4.0  # from this many rows with a cost on, κ is what they say
 class CalibrationCurve(Brief):
     """How far a menu's cost (or value) was off on trial rows, at each price of the grid.
 
-    The total of new units is base · planned + size · residual, its variance (size · error)² + size · noise. For cost,
+    The total of new units is base · planned + size · residual, its variance (size · standard_error)² + size · noise. For cost,
     `size` is the planned spend (so base + residual = κ); for value it is the number of units.
 
     Attributes:
         base: One factor for all prices, κ₀.
         planned: Per head by the menu, on the calibration rows (G,).
         residual: What the factor leaves over (G,).
-        error: Standard error of the residual (G,).
+        standard_error: Standard error of the residual (G,).
         noise: Variance of what the units add, per unit of `size` (G,).
         margin: What an upper bound adds to the residual (G,): one row that costs something, as if seen once more.
     """
@@ -44,13 +44,13 @@ class CalibrationCurve(Brief):
     base: float
     planned: Floats
     residual: Floats
-    error: Floats
+    standard_error: Floats
     noise: Floats
     margin: Floats
 
     def total(self, grid: Floats, price: Any, planned: Any, size: Any) -> tuple[Any, Any]:
         """Returns the expected total and its standard deviation at each price."""
-        residual, error, noise = (np.interp(price, grid, y) for y in (self.residual, self.error, self.noise))
+        residual, error, noise = (np.interp(price, grid, y) for y in (self.residual, self.standard_error, self.noise))
         return self.base * planned + size * residual, np.sqrt((size * error) ** 2 + size * noise)
 
 
@@ -114,11 +114,11 @@ class Sums:
         drawn = [(r[:, 0], r[:, 1] + (base_c - kappa) * p[:, 1]) for r, p in map(self.at, draws)]
         error_v, error_c = np.std(drawn, axis=0, ddof=1)
         cost = CalibrationCurve(
-            base=base_c, planned=plan.copy(), residual=kappa - base_c, error=over(np.hypot(error_c, one), weight),
+            base=base_c, planned=plan.copy(), residual=kappa - base_c, standard_error=over(np.hypot(error_c, one), weight),
             noise=over(square[:, 1] + one * self.event, weight), margin=over(np.full_like(plan, one), weight),
         )  # fmt: skip
         value = CalibrationCurve(
-            base=base_v, planned=planned[:, 0].copy(), residual=off[:, 0].copy(), error=error_v,
+            base=base_v, planned=planned[:, 0].copy(), residual=off[:, 0].copy(), standard_error=error_v,
             noise=square[:, 0].copy(), margin=np.zeros_like(plan),
         )  # fmt: skip
         return cost, value

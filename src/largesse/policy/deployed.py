@@ -192,7 +192,7 @@ class Policy(Brief):
         }
         arrays = store.nest(model=arrays) | {"curve.price": curve.price}
         for name, track in tracks.items():
-            arrays |= {f"curve.{name}.{part}": getattr(track, part) for part in _PARTS}
+            arrays |= {f"curve.{name}.{there}": getattr(track, here) for there, here in _PARTS.items()}
         store.save(path, "policy", settings, arrays, replace=replace)
 
     @classmethod
@@ -220,7 +220,8 @@ class Policy(Brief):
             raise StoreError(f"{path}: is damaged ({type(error).__name__}: {error}). Save the policy again.") from error
 
 
-_PARTS = ("planned", "residual", "error", "noise", "margin")
+# Array of a saved curve, and its field.
+_PARTS = {"planned": "planned", "residual": "residual", "error": "standard_error", "noise": "noise", "margin": "margin"}
 
 
 def _curve(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> PriceCurve:

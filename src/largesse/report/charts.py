@@ -95,7 +95,7 @@ def cost_chart(results: Results) -> go.Figure:
             font={"size": 11},
             opacity=0.75,
         )
-    figure.update_xaxes(title_text=f"{plain(results.money_label)} spent", rangemode="tozero")
+    figure.update_xaxes(title_text=f"{plain(results.spend_label)} spent", rangemode="tozero")
     figure.update_yaxes(title_text=plain(results.value_label))
     figure.update_layout(dragmode="zoom")
     return figure
@@ -124,7 +124,7 @@ def _curve(line: CurveLine, colour: str, results: Results) -> go.Scatter:
     blank = (float("nan"),) * len(line.cost)
     ends = zip(line.cost, line.value, line.low or blank, line.high or blank, strict=True)
     hover = [
-        f"{_bold(line.name)}<br>{number(cost)} {plain(results.money_label)}<br>"
+        f"{_bold(line.name)}<br>{number(cost)} {plain(results.spend_label)}<br>"
         f"{interval(value, low, high)} {plain(results.value_label)}"
         for cost, value, low, high in ends
     ]
@@ -155,7 +155,7 @@ def _arm(point: ArmPoint, results: Results) -> go.Scatter:
         "visible": known,
     }
     hover = (
-        f"{_bold(point.name)}<br>{number(point.cost)} {plain(results.money_label)}<br>"
+        f"{_bold(point.name)}<br>{number(point.cost)} {plain(results.spend_label)}<br>"
         f"{interval(point.value, point.low, point.high)} {plain(results.value_label)}"
     )
     return go.Scatter(
@@ -375,7 +375,7 @@ def spend_chart(results: Results) -> go.Figure:
 
 
 def _spend_hover(kind: str, ends: list[tuple[float, float, float]], results: Results) -> list[str]:
-    return [f"{_bold(kind)}<br>{interval(*end)} {plain(results.money_label)}" for end in ends]
+    return [f"{_bold(kind)}<br>{interval(*end)} {plain(results.spend_label)}" for end in ends]
 
 
 def forest_chart(effects: Sequence[EffectRow], level: float) -> go.Figure:

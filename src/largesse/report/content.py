@@ -374,7 +374,7 @@ class Results:
         return f"{self.value_unit} per {self.head}"
 
     @property
-    def money_label(self) -> str:
+    def spend_label(self) -> str:
         """E.g. ``"USD per head"``."""
         return f"{self.money_unit} per {self.head}"
 

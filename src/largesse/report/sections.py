@@ -125,7 +125,7 @@ def _curve(results: Results) -> list[Block]:
         + ("Dotted lines are the budgets of the next section. " if results.budgets else "")
         + "Lines whose bands overlap may still differ: the paired differences of the next section decide."
     )
-    what = f"Cost curve: {results.value_label} against {results.money_label}"
+    what = f"Cost curve: {results.value_label} against {results.spend_label}"
     return [
         Chart(name="curve", label=what, figure=_chart(lambda c: c.cost_chart(results)), caption=caption, title="Cost curve",
               picture="cost_curve.png")
@@ -145,7 +145,7 @@ def _budgets(results: Results) -> list[Block]:
         caption=caption, title="Value at budgets", picture="value_at_budgets.png",
     )  # fmt: skip
     table = budget_table(
-        results.budgets, value=_capital(results.value_label), money=results.money_label, level=results.level,
+        results.budgets, value=_capital(results.value_label), money=results.spend_label, level=results.level,
         reference=results.reference, ours=results.policy,
     )  # fmt: skip
     return [chart, table]
@@ -211,7 +211,7 @@ def _clusters(results: Results) -> list[Block]:
     ends = f"{percent(results.level)} interval"
     head = (
         Column("Treatment", words=True), Column(_capital(results.value_label)), Column(ends, quiet=True),
-        Column(_capital(results.money_label)), Column(ends, quiet=True),
+        Column(_capital(results.spend_label)), Column(ends, quiet=True),
     )  # fmt: skip
     cards = [_cluster_card(found, k, head, results.value_label) for k in range(len(found.cards))]
     return [

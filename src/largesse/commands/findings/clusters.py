@@ -43,7 +43,7 @@ def clusters(rct: Logs, models: dict[str, Model], chosen: str) -> Clusters | Non
     cards = [
         ClusterCard(
             name=str(k), share=float(size[k] / size.sum()), rows=int(rows[k]), traits=shown[k],
-            value=_ends(cells.value[k], cells.error[k, :, 0, 0]), cost=_ends(cells.cost[k], cells.error[k, :, 1, 1]),
+            value=_ends(cells.value[k], cells.covariance[k, :, 0, 0]), cost=_ends(cells.cost[k], cells.covariance[k, :, 1, 1]),
         )
         for k in largest.tolist() if size[k] > 0
     ]  # fmt: skip
@@ -56,8 +56,8 @@ def clusters(rct: Logs, models: dict[str, Model], chosen: str) -> Clusters | Non
     )
 
 
-def _ends(mean: Table, error: Table) -> tuple[tuple[float, float, float], ...]:
-    wide = _Z * np.sqrt(error)
+def _ends(mean: Table, variance: Table) -> tuple[tuple[float, float, float], ...]:
+    wide = _Z * np.sqrt(variance)
     return tuple(zip(mean.tolist(), (mean - wide).tolist(), (mean + wide).tolist(), strict=True))
 
 

@@ -152,7 +152,7 @@ def _share_of_effect(share: EffectShare) -> str:
             "These rows do not show that the most expensive treatment has an effect, so no share of an effect is given."
         )
     return (
-        f"At {percent(share.cash)} of the cost of giving everyone {share.arm!r}, the policy keeps {percent(share.effect)} of "
+        f"At {percent(share.cost)} of the cost of giving everyone {share.arm!r}, the policy keeps {percent(share.effect)} of "
         f"that treatment's total effect (95 % interval {percent(share.low)} to {percent(share.high)})."
     )
 
@@ -182,7 +182,7 @@ def _line(table: Comparison, name: str, role: Any) -> report.CurveLine:
 
 def _leaderboard(final: Learned, task: Task) -> report.Leaderboard:
     names = list(final.models)
-    seen = final.choice.seen
+    seen = final.choice.counted
     score, ends = np.full(len(names), np.nan), np.full((len(names), 2), np.nan)  # where no budget is within reach
     if seen.any():
         score = final.leaderboard.value[: len(names)][:, seen].mean(1)

@@ -35,7 +35,7 @@ def trust(rct: Logs, obs: Logs | None, sound: Soundness, models: dict[str, Model
     bias, overlap = sound["outcome bias"], sound["overlap"]
     assert isinstance(bias, OutcomeBias)
     some = sample(rct, _ROWS, seed=0)
-    raw = _with_interval(bias.value, bias.value_error)
+    raw = _with_interval(bias.value, bias.value_standard_error)
     raw[(rct.arm_rows == 0) | (obs.arm_rows == 0)] = np.nan
     residual, gates = _residual_bias(some, models), _gates(some, models)
     counts = overlap.ess_share * obs.arm_rows if isinstance(overlap, Overlap) else np.full(obs.n_treatments, np.nan)
@@ -59,7 +59,7 @@ def _residual_bias(rct: Logs, models: dict[str, Model]) -> Table:
     if corrected is None:
         return np.full((rct.n_treatments, 3), np.nan)
     found = menu_bias(rct, corrected.base_.predict(rct.x))
-    return _with_interval(found.value, found.value_error)
+    return _with_interval(found.value, found.value_standard_error)
 
 
 def _gates(rct: Logs, models: dict[str, Model]) -> Table:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from largesse import __version__
-from largesse.commands.campaign import proof_turns
+from largesse.commands.campaign import proof_folds
 from largesse.commands.findings.tune_result import Found, Outcome, Proven
 from largesse.commands.load import Rows
 from largesse.commands.procedure import Task
@@ -47,7 +47,7 @@ def document(config: Config, found: Found, task: Task) -> dict[str, Any]:
         "chosen": {"trial": picked.trial.number, "model": picked.trial.model,
                    "settings": picked.trial.settings, "default": picked.trial.default},
         "sentence": _sentence(found), "caution": _caution(found), "proof_sentence": _proof(found), "action": _action(found),
-        "stopped": search.stopped, "rule": _RULE, "standard_errors": picked.errors, "best": picked.best.number,
+        "stopped": search.stopped, "rule": _RULE, "standard_errors": picked.standard_errors, "best": picked.best.number,
         "untouched": picked.untouched.number, "lead_of_best": picked.lead, "lead_by_luck": picked.luck,
         "budgets_per_head": list(task.budgets),
         "rows": {"scoring": search.rows.n, "proof": found.proof.n, "turns": len(search.turns)},
@@ -59,7 +59,7 @@ def document(config: Config, found: Found, task: Task) -> dict[str, Any]:
 
 
 def _trial(found: Found, trial: Trial, k: int | None) -> dict[str, Any]:
-    score, error = (None, None) if k is None else (found.chosen.choice.score[k], found.chosen.choice.error[k])
+    score, error = (None, None) if k is None else (found.chosen.choice.score[k], found.chosen.choice.standard_error[k])
     return {
         "number": trial.number, "model": trial.model, "settings": trial.settings, "default": trial.default,
         "distance": trial.distance, "value": score, "error": error, "state": trial.state,
@@ -122,7 +122,7 @@ def tuned_config(config: Config, rows: Rows, trial: Trial) -> Config:
     if not settings[trial.model]:
         del settings[trial.model]
     model = config.model.model_copy(update={"candidates": (trial.model,), "settings": settings})
-    turns = rows.test is None and proof_turns(config, rows) > 1
+    turns = rows.test is None and proof_folds(config, rows) > 1
     data = config.data.model_copy(update={"folds": 1}) if turns else config.data
     return config.model_copy(update={"model": model, "data": data})
 

@@ -27,7 +27,7 @@ class Chosen:
         untouched: The default that the same rows choose: what `fit` would use without tuning.
         best: The one with the highest score.
         choice: Scores, errors of their differences from the best, and the reason.
-        errors: How many standard errors counted as one.
+        standard_errors: How many standard errors counted as one.
         lead: By how much the best leads the first of `trials`.
         luck: By how much it would on average if all were worth the same, through the rows that score alone.
     """
@@ -37,7 +37,7 @@ class Chosen:
     untouched: Trial
     best: Trial
     choice: Choice
-    errors: float
+    standard_errors: float
     lead: float
     luck: float
 
@@ -100,10 +100,10 @@ def chosen(trials: list[Trial], counted: NDArray[np.bool_] | None) -> Chosen:
     errors = allowance(score, drawn)
     labels = [label(t) for t in done]
     decides = {name for name, t in zip(labels, done, strict=True) if t.model in DECIDES}
-    choice = choose(labels, value, draws, errors=errors, decides=decides)
+    choice = choose(labels, value, draws, standard_errors=errors, decides=decides)
     default = [k for k, t in enumerate(done) if t.default]
     names, rows = [labels[k] for k in default], value[default]
-    untouched = choose(names, rows, draws[:, default], errors=None, decides=decides)  # as in `fit`
+    untouched = choose(names, rows, draws[:, default], standard_errors=None, decides=decides)  # as in `fit`
     at = dict(zip(labels, done, strict=True))
     if at[choice.name].default:  # nothing was tuned
         choice = replace(choice, name=untouched.name, reason=untouched.reason)

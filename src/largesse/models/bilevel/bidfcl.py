@@ -186,7 +186,7 @@ class BiDFCL(Model):
         if self.teacher is None:
             _, *others = self._learners(start.base.outcome_)
             return Stack.of([start.base, *(learner.fit(rct, obs) for learner in others)])
-        if not self.teacher.menu_in_money:
+        if not self.teacher.menu_in_currency:
             rule = "its menu counts treatments, and gates mix values and costs"
             raise _check.refuse("teacher", type(self.teacher).__name__, rule, "Use Boosting, MLP or DFCL.")
         teacher: Model = clone(self.teacher)

@@ -27,7 +27,7 @@ class Means(NamedTuple):
     """Means of cells and the variances of their errors, (K, M) each."""
 
     mean: Floats
-    error: Floats
+    variance: Floats
 
 
 def merged(rows: NDArray[np.int64], centres: Floats, least: int) -> NDArray[np.int64]:
@@ -106,15 +106,15 @@ def shrunk(cells: Means, guess: Floats, *, levels: bool) -> Means:
     """
     off = cells.mean - guess
     if not levels:
-        drawn = _to_zero(Means(off, cells.error))
-        return Means(guess + drawn.mean, drawn.error)
+        drawn = _to_zero(Means(off, cells.variance))
+        return Means(guess + drawn.mean, drawn.variance)
     m = off.shape[1]
     level = off.mean(1, keepdims=True)
-    share = cells.error.sum(1, keepdims=True) / m**2  # of the mean of the treatments
+    share = cells.variance.sum(1, keepdims=True) / m**2  # of the mean of the treatments
     height = _to_zero(Means(level, share))
     # Var(x_j - mean of x) = (1 - 2 / M) e_j + Σ e / M²; M of them tell as much as M - 1, since they add up to zero.
-    adds = _to_zero(Means(off - level, (1 - 2 / m) * cells.error + share), 1 - 1 / m)
-    return Means(guess + height.mean + adds.mean, height.error + adds.error)
+    adds = _to_zero(Means(off - level, (1 - 2 / m) * cells.variance + share), 1 - 1 / m)
+    return Means(guess + height.mean + adds.mean, height.variance + adds.variance)
 
 
 def _to_zero(off: Means, worth: float = 1.0) -> Means:
@@ -122,26 +122,26 @@ def _to_zero(off: Means, worth: float = 1.0) -> Means:
 
     `worth` is how many independent numbers an entry stands for.
     """
-    seen = off.error > 0
-    mean, error = off.mean.copy(), np.zeros_like(off.error)
+    seen = off.variance > 0
+    mean, variance = off.mean.copy(), np.zeros_like(off.variance)
     if seen.any():
-        mean[seen], error[seen] = _posterior(off.mean[seen], off.error[seen], worth)
-    return Means(mean, error)
+        mean[seen], variance[seen] = _posterior(off.mean[seen], off.variance[seen], worth)
+    return Means(mean, variance)
 
 
-def _posterior(off: Floats, error: Floats, worth: float) -> Means:
+def _posterior(off: Floats, variance: Floats, worth: float) -> Means:
     """Returns mean and variance of entries ~ N(0, τ²), seen with an error, over the posterior of τ.
 
     τ is uniform up to four times what entries and errors are in size: never surely zero, so that no cell is ever taken to be
     known because too few rows contradict the guess.
     """
-    spread = np.square(np.linspace(0, 1, _POINTS)) * 4 * np.sqrt(np.square(off).mean() + error.mean())
-    like = np.array([-worth * (np.log(t**2 + error) + off**2 / (t**2 + error)).sum() / 2 for t in spread])
+    spread = np.square(np.linspace(0, 1, _POINTS)) * 4 * np.sqrt(np.square(off).mean() + variance.mean())
+    like = np.array([-worth * (np.log(t**2 + variance) + off**2 / (t**2 + variance)).sum() / 2 for t in spread])
     weight = np.exp(like - like.max()) * np.gradient(spread)
     weight /= weight.sum()
     kept, square = np.zeros_like(off), np.zeros_like(off)
     for t, w in zip(spread, weight, strict=True):
-        share = t**2 / (t**2 + error)
+        share = t**2 / (t**2 + variance)
         kept += w * share
         square += w * share**2
-    return Means(kept * off, kept * error + np.maximum(square - kept**2, 0.0) * off**2)
+    return Means(kept * off, kept * variance + np.maximum(square - kept**2, 0.0) * off**2)

@@ -23,7 +23,7 @@ from largesse.menu import BUDGET_SHARES, Menu
 from largesse.models.base import Model, State
 from largesse.models.clusters.cells import Means, cell_means, merged, shrunk, spreads
 from largesse.models.clusters.representation import Body, network_of
-from largesse.models.crossfit import Rows, in_turns, of_others
+from largesse.models.crossfit import Rows, of_others, out_of_fold
 from largesse.models.families import BERNOULLI
 from largesse.models.nets.weights import weights_of
 from largesse.models.outcome import Outcome, Response
@@ -153,7 +153,7 @@ class HRC(Model):
             return answers(self._learned(some, of_others(obs, rct.take(held))), some, rct.x[held])
 
         if validation is None:
-            judge, found = rct, in_turns(rct, self.folds, self.seed, held_back)
+            judge, found = rct, out_of_fold(rct, self.folds, self.seed, held_back)
         else:
             judge, found = validation, answers(fitted, rct, validation.x)
         return self.sizes[_simplest(judge, [self.menu(answer) for answer in found], self.sizes, self.seed)]
@@ -198,21 +198,21 @@ class HRC(Model):
         """Returns the same where it is known how many units each cluster has, (K,)."""
         g, outcome = self.groups_, self.outcome_
         menu = self.menu(answer_of(g, np.arange(self.n_clusters), outcome))
-        paid = g.cost.error
+        paid = g.cost.variance
         if outcome.rule is not None:
             conversion = g.value if outcome.likelihood.value_is_conversion else g.conversion
-            paid = outcome.rule.variance(g.value.error, conversion.error)
+            paid = outcome.rule.variance(g.value.variance, conversion.variance)
         paid = paid * (np.square(outcome.amounts) if outcome.amounts else 1.0)
-        error, s = np.empty_like(g.spread), g.spread
+        covariance, s = np.empty_like(g.spread), g.spread
         sizes = np.sqrt(s[..., 0, 0] * s[..., 1, 1])
         together = np.divide(s[..., 0, 1], sizes, out=np.zeros_like(sizes), where=sizes > 0)
-        error[..., 0, 0], error[..., 1, 1] = g.value.error, paid
-        error[..., 0, 1] = error[..., 1, 0] = np.clip(together, -1, 1) * np.sqrt(g.value.error * paid)
+        covariance[..., 0, 0], covariance[..., 1, 1] = g.value.variance, paid
+        covariance[..., 0, 1] = covariance[..., 1, 0] = np.clip(together, -1, 1) * np.sqrt(g.value.variance * paid)
         return ClusterCells(
             size=np.asarray(size, np.float64),
             value=menu.value,
             cost=menu.cost,
-            error=error,
+            covariance=covariance,
             spread=s,
             treatments=self.treatments_,
         )
@@ -222,7 +222,7 @@ class HRC(Model):
         g = self.groups_
         mine = {"centre": g.view.centre, "turn": g.view.turn, "centres": g.centres, "into": g.into, "spread": g.spread}
         for name in ("value", "conversion", "cost"):
-            mine |= {f"{name}.mean": getattr(g, name).mean, f"{name}.error": getattr(g, name).error}
+            mine |= {f"{name}.mean": getattr(g, name).mean, f"{name}.error": getattr(g, name).variance}
         return {}, nest(body=weights_of(self.body_)) | mine
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:

@@ -14,10 +14,10 @@ from largesse import _check
 from largesse._random import number
 from largesse.logs import Logs
 from largesse.models.base import Model, State
-from largesse.models.crossfit import in_turns, of_others, others
+from largesse.models.crossfit import of_others, others, out_of_fold
 from largesse.models.decision.joint import Joint, trial_rows
 from largesse.models.decision.losses import LOSSES, PPL, DecisionLoss
-from largesse.models.decision.shrinkage import between, choose_strength, may_shrink, target_budgets
+from largesse.models.decision.shrinkage import between, choose_shrinkage, may_shrink, target_budgets
 from largesse.models.nets.checkpoint import checkpointer
 from largesse.models.nets.minibatch import Schedule, Step, threads, train
 from largesse.models.nets.response import ResponseNet
@@ -146,8 +146,8 @@ class DFCL(Model):
             base = start.folds[fold]
             return base.predict_response(rct.x[held]), self._tuned(base, rct.take(seen)).predict_response(rct.x[held])
 
-        pair = in_turns(rct, self.folds, self.seed, answer)
-        self.shrinkage_weight_, self.choice_ = choose_strength(rct, pair, self.menu, self.budgets_, self.seed)
+        pair = out_of_fold(rct, self.folds, self.seed, answer)
+        self.shrinkage_weight_, self.choice_ = choose_shrinkage(rct, pair, self.menu, self.budgets_, self.seed)
         return self
 
     def _tuned(self, base: MLP, rct: Logs) -> MLP:

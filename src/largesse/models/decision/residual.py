@@ -19,10 +19,10 @@ from largesse import _check
 from largesse._forest import Forest
 from largesse.logs import Logs
 from largesse.models.base import Model, State
-from largesse.models.crossfit import cross_fitted, in_turns
+from largesse.models.crossfit import cross_fitted, out_of_fold
 from largesse.models.decision.joint import trial_rows
 from largesse.models.decision.losses import PPL, DecisionLoss, Objective, Trial
-from largesse.models.decision.shrinkage import between, choose_strength, may_shrink, target_budgets
+from largesse.models.decision.shrinkage import between, choose_shrinkage, may_shrink, target_budgets
 from largesse.models.nets.minibatch import Schedule, Step, threads, train, weights_from
 from largesse.models.nets.standardise import Standardised
 from largesse.models.nets.weights import load_weights, weights_of
@@ -103,8 +103,8 @@ class DecisionResidual(Model):
             learned, kept = self._correct(rct.take(seen), _rows(frozen, seen)), _rows(frozen, held)
             return kept, self._steer(learned, rct.x[held], kept)
 
-        pair = in_turns(rct, self.folds, self.seed + 1, answer)  # not the halves of the frozen menu
-        self.shrinkage_weight_, self.choice_ = choose_strength(rct, pair, self.menu, self.budgets_, self.seed)
+        pair = out_of_fold(rct, self.folds, self.seed + 1, answer)  # not the halves of the frozen menu
+        self.shrinkage_weight_, self.choice_ = choose_shrinkage(rct, pair, self.menu, self.budgets_, self.seed)
 
     def _frozen(self, answer: Response) -> Response:
         """Returns the base's menu as a response: values and costs as they are."""

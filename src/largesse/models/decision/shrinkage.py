@@ -20,9 +20,9 @@ from largesse.menu import BUDGET_SHARES, Menu
 from largesse.models.outcome import Response
 from largesse.models.selection import Choice, choose
 
-__all__ = ["STRENGTHS", "between", "choose_strength", "may_shrink", "target_budgets"]
+__all__ = ["SHRINKAGE_WEIGHTS", "between", "choose_shrinkage", "may_shrink", "target_budgets"]
 
-STRENGTHS = (0.0, 0.25, 0.5, 1.0)
+SHRINKAGE_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 _DRAWS = 200
 
 
@@ -54,7 +54,7 @@ def target_budgets(
     return tuple(float(b) for b in given) or tuple(low + share * (high - low) for share in shares)
 
 
-def choose_strength(
+def choose_shrinkage(
     rct: Logs, pair: tuple[Response, ...], menu: Callable[[Response], Menu], budgets: Sequence[float], seed: int
 ) -> tuple[float, Choice]:
     """Returns the smallest shrinkage_weight within one paired standard error of the best, and why.
@@ -66,9 +66,9 @@ def choose_strength(
         budgets: Money per head, (B,).
         seed: Bootstrap draws.
     """
-    names = tuple(f"{s:g}" for s in STRENGTHS)
+    names = tuple(f"{s:g}" for s in SHRINKAGE_WEIGHTS)
     trusted, other = pair
-    menus = {name: menu(between(trusted, other, s)) for name, s in zip(names, STRENGTHS, strict=True)}
+    menus = {name: menu(between(trusted, other, s)) for name, s in zip(names, SHRINKAGE_WEIGHTS, strict=True)}
     table = compare(rct, menus, budgets, bootstrap=Bootstrap(draws=_DRAWS, seed=seed))
     choice = choose(names, table.value[: len(names)], table.draws[:, : len(names)])
     return float(choice.name), choice

@@ -37,12 +37,12 @@ class Steps(NamedTuple):
     Attributes:
         value: Δr.
         cost: Δc.
-        error: Standard error of Δr.
+        standard_error: Standard error of Δr.
     """
 
     value: Floats
     cost: Floats
-    error: Floats
+    standard_error: Floats
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -57,7 +57,7 @@ class FactorModel(Model):
     n_threads: int = 1
     on_step: Step | None = None
     checkpoint: str | None = None
-    menu_in_money = False
+    menu_in_currency = False
 
     @classmethod
     def published(cls, **changes: Any) -> Self:
@@ -192,7 +192,7 @@ class ReturnModel(FactorModel):
 
     def _roi(self, steps: Steps) -> Floats:
         """Returns the mean ROI of each step; where no value shows, the ROI of its standard error."""
-        return np.maximum(steps.value, steps.error) / steps.cost
+        return np.maximum(steps.value, steps.standard_error) / steps.cost
 
     def _first_unit(self, steps: Steps) -> float:
         return float(self._roi(steps).max()) / (_MODEST * self._halves) or 1.0

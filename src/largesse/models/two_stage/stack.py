@@ -14,7 +14,7 @@ from sklearn.base import clone
 from largesse import _check
 from largesse.logs import Logs
 from largesse.models.base import Model, State
-from largesse.models.crossfit import Rows, in_turns, of_others
+from largesse.models.crossfit import Rows, of_others, out_of_fold
 from largesse.models.outcome import Outcome, Response
 from largesse.store import nest, unnest
 
@@ -93,7 +93,7 @@ class Stack(Model):
                 "models", len(self.models), "a mean needs at least two", "Give two, or use the one itself."
             )
         for model in self.models:
-            if not model.menu_in_money:
+            if not model.menu_in_currency:
                 name = type(model).__name__
                 raise _check.refuse("models", name, "its menu counts treatments, others count money", "Leave it out.")
 
@@ -133,7 +133,7 @@ class Stack(Model):
             rows, log = rct.take(seen), of_others(obs, rct.take(held))
             return tuple(clone(model).fit(rows, log).predict_response(rct.x[held]) for model in self.models_)
 
-        return cautious_weights(rct, in_turns(rct, self.folds, self.seed, answer))
+        return cautious_weights(rct, out_of_fold(rct, self.folds, self.seed, answer))
 
     def _predict_response(self, x: NDArray[np.float32]) -> Response:
         return self.combined([model.predict_response(x) for model in self.models_])
