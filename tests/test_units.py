@@ -345,12 +345,12 @@ class TestCampaign:
     def test_a_file_of_its_own_for_the_proof(self, tmp_path):
         config = campaign(tmp_path, panel(400, 3), 'test = "test.parquet"', test=panel(200, 2, seed=1, first=300))
         rows = load.load_rows(config)
-        learning, _, proof = campaign_rows.parted(config, rows)
+        learning, _, proof = campaign_rows.split_rows(config, rows)
         assert users_of(learning) == set(range(300))
         assert proof is rows.test
         shown = fit(config, folder=tmp_path / "run").results
         assert any(
-            text.startswith("300 of 1,200 rows of the trial are of units that data.test holds too")
+            text.startswith("300 of 1,200 rows of the trial are of units that data.test contains too")
             for text in shown.cautions
         )
 
@@ -361,9 +361,9 @@ class TestCampaign:
     def test_a_search_scores_on_other_users(self, tmp_path):
         config = campaign(tmp_path, panel(400, 3), 'obs = "past.parquet"', past=panel(200, 3, seed=1, first=100))
         rows = load.load_rows(config)
-        learning, obs, _ = campaign_rows.parted(config, rows)
+        learning, obs, _ = campaign_rows.split_rows(config, rows)
         tries = search.Search(learning, obs, campaign_rows.task_of(config, rows), ("lightgbm-rct",), few=True)
-        for (train, hold), log in zip(tries.turns, tries.obs, strict=True):
+        for (train, hold), log in zip(tries.folds, tries.obs, strict=True):
             assert not (users_of(train) | users_of(log)) & users_of(hold)
 
     def test_a_treatment_that_does_nothing_is_not_proven_by_remembering_users(self, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.suite.problems import MAIN, REAL, SHARES
 from largesse.checks.trial_power import power
-from largesse.commands.procedure import Learned, Task, budgets_of, learn
+from largesse.commands.procedure import FittedCandidates, Task, budgets_of, fit_candidates
 from largesse.logs import Logs
 from largesse.models.base import Model
 from largesse.models.baselines.balanced import CFR, DragonNet
@@ -56,13 +56,13 @@ class Bench:
         return seen, held
 
     @cached_property
-    def learned(self) -> Learned:
+    def learned(self) -> FittedCandidates:
         """What `fit` learns and chooses with its default candidates, at the budgets of the tables."""
         shares = tuple(SHARES[k] for k in MAIN)
         budgets = budgets_of(self.rct, shares, ())
         names = default_names(True, power(self.rct, budgets).advice == "can pay")
         task = Task(names, Settings(self.outcome, seed=self.seed, budgets=budgets), budgets, tuple(map(str, shares)))
-        return learn(self.rct, self.obs, task, lambda stage, done: None)
+        return fit_candidates(self.rct, self.obs, task, lambda stage, done: None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def test_export_writes_what_a_server_reads(clusters: Path, place: Path):
     assert isinstance(again.exception, StoreError)
     shown = RUNNER.invoke(app, [*words, "--on-average", "--replace"])
     assert shown.exit_code == 0, shown.output
-    assert "in the run's own cluster" in shown.output
+    assert "get the same cluster as in the run" in shown.output
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
@@ -236,7 +236,7 @@ def test_evaluate_and_compare(run: Path, place: Path, monkeypatch: pytest.Monkey
         (("export", "run", "users.csv", "-b", "9", "-o", "served"), "which has no clusters"),
         (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--by-cluster"), "which has no clusters"),
         (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--by-cluster", "-r", "r.toml"), "--eligible"),
-        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--eligible", "may_{}"), "only with --by-cluster"),
+        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--eligible", "may_{}"), "needs --by-cluster"),
         (("evaluate", "nowhere", "later.csv"), "run folder"),
         (("compare", "run", "run", "users.csv"), "arm"),
     ],

@@ -23,7 +23,7 @@ def headline(low: float, high: float, *, sound: bool, share: EffectShare = SHARE
         difference=(ends[0] + ends[1]) / 2, spend=np.full((2, 3), 0.5),
     )  # fmt: skip
     found = SimpleNamespace(
-        evidence=SimpleNamespace(table=table, head=1, share=share), sound=SimpleNamespace(ok=sound, sentence="Sound."),
+        evidence=SimpleNamespace(table=table, at=1, share=share), sound=SimpleNamespace(ok=sound, sentence="Sound."),
         proof=SimpleNamespace(chosen=("a",), logs=SimpleNamespace(n=1000)),
     )  # fmt: skip
     config = Config.model_validate({

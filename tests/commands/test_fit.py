@@ -156,7 +156,7 @@ def test_a_report_says_how_far_the_log_can_be_trusted(place: Path):
         assert row["raw_bias"] == pytest.approx(gap)
         assert row["residual_bias_low"] < row["residual_bias"] < row["residual_bias_high"]
         assert 0 < row["gate_low"] <= row["gate"] <= row["gate_high"] < 1
-    assert "How far the log can be trusted" in (done.folder / "report.html").read_text()
+    assert "How far the past campaign data can be trusted" in (done.folder / "report.html").read_text()
     assert "Gate (90 % of units)" in (done.folder / "summary.md").read_text()
 
 
@@ -315,18 +315,18 @@ def test_a_killed_run_goes_on_from_its_checkpoints(place: Path, tmp_path: Path, 
     class Killed(BaseException):
         pass
 
-    def until_proving(stage: str, done: float) -> None:
-        if stage == "proving":
+    def until_evaluating(stage: str, done: float) -> None:
+        if stage == "evaluating":
             raise Killed
 
     with pytest.raises(Killed):
-        fit(cfg, folder=tmp_path / "killed", say=until_proving)
+        fit(cfg, folder=tmp_path / "killed", say=until_evaluating)
     assert not (tmp_path / "killed").exists()
     kept = {p.name: (p / "manifest.json").stat().st_mtime_ns for p in keep.iterdir()}
     assert len(kept) >= 6, "networks of all candidates, of the folds and of the whole"
     stopped = []
     with pytest.raises(Killed):
-        fit(cfg, folder=tmp_path / "killed", say=lambda s, d: (stopped.append(s), until_proving(s, d)))
+        fit(cfg, folder=tmp_path / "killed", say=lambda s, d: (stopped.append(s), until_evaluating(s, d)))
     assert {p.name: (p / "manifest.json").stat().st_mtime_ns for p in keep.iterdir()} == kept, (
         "nothing is trained again"
     )
@@ -367,7 +367,7 @@ def test_default_candidates_follow_the_power_of_the_trial(
 
     real = fit_module.soundness
     monkeypatch.setattr(fit_module, "soundness", told)
-    monkeypatch.setattr(fit_module, "_learn_and_prove", stop)
+    monkeypatch.setattr(fit_module, "_fit_and_evaluate", stop)
     with pytest.raises(Told) as found:
         fit(config(place, candidates='"auto"'), folder=place / "runs" / "auto")
     (names,) = found.value.args

@@ -103,12 +103,12 @@ def test_the_report_says_what_every_rule_costs(place: Path):
     html = page.read_text()
     assert "What the rules cost" in html
     assert "units with &#39;10&#39; at most 20" in html
-    assert "The rule that costs most beside the budget" in html
+    assert "Apart from the budget, the rule that costs most value" in html
     assert html.count("does not bind") == 1
     assert "http" not in html.split("<body>")[1]
     with pytest.raises(StoreError, match="cannot be written") as error:
         report_plan(planned(place, "spend = [{at_most = 500}]"), place / "plan.parquet", place)
-    assert error.value.__notes__ == [f"The plan is in {place / 'plan.parquet'}."]
+    assert error.value.__notes__ == [f"The allocation is in {place / 'plan.parquet'}."]
 
 
 def test_the_report_names_the_rule_that_costs_most(tmp_path: Path):
@@ -121,7 +121,7 @@ def test_the_report_names_the_rule_that_costs_most(tmp_path: Path):
     plan = PlanTotals(
         treatments=("none", "5"), counts=np.array([3, 1]), price=5.0, spend=9, value=20, bound=20, rules=rules
     )
-    assert "beside the budget is “many”" in write_plan(plan, tmp_path / "p.html", title="p").read_text()
+    assert "costs most value is “many”" in write_plan(plan, tmp_path / "p.html", title="p").read_text()
 
 
 REFUSED: dict[str, tuple[str, type[LargesseError], str]] = {
@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[str, type[LargesseError], str]] = {
     "no bound": ("spend = [{}]", DataError, "bounds nothing"),
     "column": ('eligible = "can {}"\nspend = [{at_most = 1}]', SchemaError, "column 'can none'.*eligible names it"),
     "group column": ('spend = [{by = "town", at_most = 9}]', SchemaError, "column 'town'"),
-    "group": ('spend = [{by = "city", at_most = {west = 9}}]', DataError, "west.*never holds it"),
+    "group": ('spend = [{by = "city", at_most = {west = 9}}]', DataError, "west.*has it"),
     "groups without column": ("spend = [{at_most = {north = 9}}]", DataError, "limits by name need the column"),
     "treatment": ('count = [{treatment = "15", at_most = 9}]', DataError, "treatment == '15'"),
     "amount": ('use = [{amount = {"15" = 1}, at_most = 9}]', DataError, r"use\[0\].amount == '15'"),

@@ -18,7 +18,7 @@ from largesse.commands.findings.tune_result import chosen
 from largesse.commands.fit import fit
 from largesse.commands.load import load_rows
 from largesse.commands.tune import tune
-from largesse.commands.tune_search import Search, Trial, distance
+from largesse.commands.tune_search import Search, Trial, TrialState, distance
 from largesse.config import Config, load, parse
 from largesse.errors import ConfigError, DataError, LargesseError, MissingDependency, StoreError
 from largesse.models import MLP, Boosting
@@ -130,7 +130,9 @@ class TestChoice:
 
     def test_simpler_is_two_stage_then_untouched_then_little_changed(self):
         def trial(number: int, model: str, settings: dict, moved: float) -> Trial:
-            return Trial(number, model, settings, moved, "complete", 0.0, value=np.ones(1), draws=np.ones((30, 1)))
+            return Trial(
+                number, model, settings, moved, TrialState.COMPLETE, 0.0, value=np.ones(1), draws=np.ones((30, 1))
+            )
 
         tried = [
             trial(0, "mlp-rct", {}, 0.0), trial(1, "dfcl", {}, 0.0), trial(2, "mlp-rct", {"rate": 1.0}, 0.9),
@@ -144,8 +146,8 @@ class TestChoice:
     def test_the_untouched_model_is_the_one_that_fit_would_choose(self, lead: float, first: int):
         draws = np.random.default_rng(0).normal(size=(400, 1))
         tried = [
-            Trial(0, "lightgbm-rct", {}, 0.0, "complete", 0.0, value=np.zeros(1), draws=0 * draws),
-            Trial(1, "mlp-rct", {}, 0.0, "complete", 0.0, value=np.full(1, lead), draws=lead + draws),
+            Trial(0, "lightgbm-rct", {}, 0.0, TrialState.COMPLETE, 0.0, value=np.zeros(1), draws=0 * draws),
+            Trial(1, "mlp-rct", {}, 0.0, TrialState.COMPLETE, 0.0, value=np.full(1, lead), draws=lead + draws),
         ]
         picked = chosen(tried, np.array([True]))
         assert picked.untouched.number == first
@@ -168,7 +170,7 @@ class TestTrials:
         assert not tried[2]["default"]
         one = tune(cfg, trials=1, model="mlp-rct", folder=place / "one")
         assert [t["model"] for t in one.document["trials"]] == ["mlp-rct"]
-        assert "nothing was searched" in one.document["caution"]
+        assert "nothing to choose from" in one.document["caution"]
 
     def test_a_model_without_settings_has_its_default_tried(self, place: Path):
         cfg = campaign(place, "null", models="stack-rct lightgbm-rct", more="epochs = 1", cost="learned")
@@ -195,14 +197,14 @@ class TestTrials:
         assert dict(proven.results.provenance.rows)["proof"] == proof.n
 
     def test_a_trial_that_fails_is_kept_and_passed_over(self, place: Path, monkeypatch: pytest.MonkeyPatch):
-        worth = Search._worth
+        values = Search._values
 
         def some(self, name, settings):
             if settings:
                 raise DataError("broken\nhere")
-            return worth(self, name, settings)
+            return values(self, name, settings)
 
-        monkeypatch.setattr(Search, "_worth", some)
+        monkeypatch.setattr(Search, "_values", some)
         done = tune(campaign(place), trials=3, folder=place / "failing")
         assert [t["state"] for t in done.document["trials"]] == ["complete", "failed", "failed"]
         assert done.document["trials"][1]["message"] == "broken\nhere"
@@ -212,19 +214,19 @@ class TestTrials:
         def broken(*_: object) -> None:
             raise DataError("broken")
 
-        monkeypatch.setattr(Search, "_worth", broken)
-        with pytest.raises(DataError, match=r"no default could be learned .* Trial 0, lightgbm-rct: broken"):
+        monkeypatch.setattr(Search, "_values", broken)
+        with pytest.raises(DataError, match=r"no default could be fitted .* Trial 0, lightgbm-rct: broken"):
             tune(campaign(place), trials=2, folder=place / "dead")
         assert not [p for p in place.iterdir() if "dead" in p.name]
 
     def test_a_trial_that_cannot_spend_so_little_is_passed_over(self, place: Path, monkeypatch: pytest.MonkeyPatch):
-        worth = Search._worth
+        values = Search._values
 
         def far(self, name, settings):
-            value, draws = worth(self, name, settings)
+            value, draws = values(self, name, settings)
             return (value * [np.nan, 1.0] if settings else value), draws
 
-        monkeypatch.setattr(Search, "_worth", far)
+        monkeypatch.setattr(Search, "_values", far)
         done = tune(campaign(place), trials=2, folder=place / "far")
         assert [t["state"] for t in done.document["trials"]] == ["complete", "out of reach"]
 
@@ -238,15 +240,15 @@ class TestTrials:
 class TestInterrupt:
     @staticmethod
     def at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        worth, calls = Search._worth, []
+        values, calls = Search._values, []
 
         def interrupted(self, name, settings):
             calls.append(name)
             if len(calls) > call:
                 raise KeyboardInterrupt
-            return worth(self, name, settings)
+            return values(self, name, settings)
 
-        monkeypatch.setattr(Search, "_worth", interrupted)
+        monkeypatch.setattr(Search, "_values", interrupted)
 
     def test_before_the_default_leaves_nothing(self, place: Path, monkeypatch: pytest.MonkeyPatch):
         self.at(0, monkeypatch)
@@ -278,7 +280,7 @@ class TestFolder:
         text = (clear.folder / "summary.md").read_text()
         assert clear.document["sentence"] in text
         assert clear.document["proof_sentence"] in text
-        assert "luck alone" in text
+        assert "chance alone" in text
         assert text.count("\n| ") == 7  # the head and five trials
 
     def test_fit_uses_the_settings(self, clear, place: Path):
@@ -466,7 +468,7 @@ class TestCommand:
         words = ["tune", str(place / "campaign.toml"), "-o", str(place / "told"), "--trials", "3"]
         told = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
         assert told.exit_code == 0, told.output
-        for words in ("Chosen: trial", "luck", "rows that no trial has seen", "tuned.toml"):
+        for words in ("Chosen: trial", "chance alone", "which no trial used", "tuned.toml"):
             assert words in told.output.replace("\n", " ")
 
     def test_refusals_leave_by_two(self, place: Path):

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from largesse.checks.log_benefit import benefit_of_the_log
 from largesse.commands import procedure
 from largesse.commands.findings.fit import _leaderboard
-from largesse.commands.procedure import Learned, Task, learn
+from largesse.commands.procedure import FittedCandidates, Task, fit_candidates
 from largesse.errors import DataError
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -169,7 +169,7 @@ def test_a_run_learns_the_parts_of_a_mean_once(monkeypatch):
         candidates=("stack-rct", "lightgbm-rct", "mlp-rct"), budgets=(0.3, 1.0), labels=("a", "b"), draws=50,
         settings=Settings(outcome=Outcome.infer(rct), members=1, epochs=1),
     )  # fmt: skip
-    learned = learn(rct, None, task, lambda *_: None)
+    learned = fit_candidates(rct, None, task, lambda *_: None)
     found = learned.models["stack-rct"]
     assert isinstance(found, Stack)
     assert found.models_ == (learned.models["lightgbm-rct"], learned.models["mlp-rct"])
@@ -181,7 +181,7 @@ def test_a_run_learns_the_parts_of_a_mean_once(monkeypatch):
     assert asked == ["once"], "a part is asked once, for itself and for the mean"
     for name, model in learned.models.items():
         np.testing.assert_array_equal(menus[name].value, model.predict(rct.x).value)
-    alone = learn(rct, None, Task(("stack-rct",), task.settings, task.budgets, task.labels), lambda *_: None)
+    alone = fit_candidates(rct, None, Task(("stack-rct",), task.settings, task.budgets, task.labels), lambda *_: None)
     np.testing.assert_allclose(alone.model.predict(rct.x).value, found.predict(rct.x).value, rtol=1e-6)
 
 
@@ -206,7 +206,7 @@ def test_a_log_of_noise_is_not_believed(seed: int):
         )
         for both in (True, False)
     )  # fmt: skip
-    learned, safe = learn(rct, obs, both, lambda *_: None), learn(rct, None, alone, lambda *_: None)
+    learned, safe = fit_candidates(rct, obs, both, lambda *_: None), fit_candidates(rct, None, alone, lambda *_: None)
     assert learned.choice.reason.startswith("The log misleads")
     assert learned.name in ALONE
     assert learned.name == safe.name
@@ -219,7 +219,7 @@ def test_a_log_that_helps_is_used_and_one_that_does_not_is_said_to():
     task = Task(
         candidates=("lightgbm", "lightgbm-rct"), budgets=(0.1, 0.3), labels=("a", "b"), draws=50, settings=settings
     )
-    found = learn(rct, replace(more, design="obs", propensity=None), task, lambda *_: None)
+    found = fit_candidates(rct, replace(more, design="obs", propensity=None), task, lambda *_: None)
     assert not found.choice.reason.startswith("The log misleads")
     hold = orders(4000, seed=9, effect=2.0)
     menus = {name: model.predict(hold.x) for name, model in found.models.items()}
@@ -266,10 +266,12 @@ class Says(Model):
         return Response(np.column_stack([0 * worth, worth]), None, np.tile([0.0, 1.0], (len(x), 1)))
 
 
-def said(monkeypatch: pytest.MonkeyPatch, rct: Logs, worths: dict[str, Callable[[np.ndarray], np.ndarray]]) -> Learned:
+def said(
+    monkeypatch: pytest.MonkeyPatch, rct: Logs, worths: dict[str, Callable[[np.ndarray], np.ndarray]]
+) -> FittedCandidates:
     """Returns what a run learns where every candidate says the same whatever it is fitted on."""
     monkeypatch.setattr(procedure, "make", lambda name, settings: Says(worths[name]))
-    return learn(rct, None, half(tuple(worths)), lambda *_: None)
+    return fit_candidates(rct, None, half(tuple(worths)), lambda *_: None)
 
 
 def half(candidates: tuple[str, ...]) -> Task:

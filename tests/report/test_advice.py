@@ -7,12 +7,12 @@ import pytest
 from largesse.evaluate.comparison import Verdict
 from largesse.report.advice import Advice, advise
 
-UNSOUND = "First explain the checks of the data that failed"
+UNSOUND = "First explain the failed checks of the data"
 WORDS = {
     (Verdict.BETTER, True): (Advice.SHIP, "Ship the policy, and confirm it with an experiment"),
     (Verdict.WORSE, True): (Advice.DO_NOT_SHIP, "Do not ship this policy"),
-    (Verdict.UNCLEAR, True): (Advice.LARGER_TRIAL, "run a larger trial, or ship the mix"),
-    (Verdict.OUT_OF_REACH, True): (Advice.LARGER_TRIAL, "run a larger trial, or ship the mix"),
+    (Verdict.UNCLEAR, True): (Advice.LARGER_TRIAL, "run a larger trial, or ship the best mix"),
+    (Verdict.OUT_OF_REACH, True): (Advice.LARGER_TRIAL, "run a larger trial, or ship the best mix"),
     (Verdict.BETTER, False): (Advice.EXPLAIN_FIRST, UNSOUND),
     (Verdict.WORSE, False): (Advice.EXPLAIN_FIRST, UNSOUND),
     (Verdict.UNCLEAR, False): (Advice.EXPLAIN_FIRST, UNSOUND),

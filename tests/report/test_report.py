@@ -29,7 +29,7 @@ SECTIONS = {
     "curve": "What each budget buys",
     "budgets": "Value at budgets",
     "models": "Which model, and why",
-    "trust": "How far the log can be trusted",
+    "trust": "How far the past campaign data can be trusted",
     "mix": "Who gets what",
     "clusters": "The clusters",
     "spend": "Planned and realised spend",

@@ -1,4 +1,4 @@
-"""The commands."""
+"""The command line application: one function per command, and the exit codes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Folder = Annotated[
     Path | None, typer.Option("--folder", "-o", help="The run folder to make; a new one under run.folder if left out.")
 ]
 Budgets = Annotated[
-    list[float] | None, typer.Option("--budget", help="Money per head; repeat for several. The run's own if left out.")
+    list[float] | None, typer.Option("--budget", help="Budget per unit; repeat for several. The run's own if left out.")
 ]
 Draws = Annotated[int | None, typer.Option(help="Bootstrap draws; the run's own if left out.")]
 
@@ -43,7 +43,7 @@ def demo(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """A real randomised trial, end to end: who should be offered how much cash to collect a test result."""
+    """A complete run on a real randomised trial: who should be offered how much cash to collect a test result."""
     from largesse.cli.show import err, progress
     from largesse.commands import demo as trial
 
@@ -59,7 +59,7 @@ def demo(
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("campaign.toml"),
-    data: Annotated[str | None, typer.Option(help="Path of the randomised rows, to be written into it.")] = None,
+    data: Annotated[str | None, typer.Option(help="Path of the trial's rows, to be entered in the file.")] = None,
 ) -> None:
     """Write a commented configuration to fill in."""
     from largesse.cli.show import out
@@ -73,16 +73,16 @@ def init(
 
 @app.command()
 def check(config: ConfigFile, as_json: Json = False) -> None:
-    """Is this log usable? Sample ratio, balance, overlap, tails; what the past policy's log gets wrong. How much can it tell?"""
+    """Check the data: sample ratio, balance, overlap, tails, bias of the past campaign data, and the power of the trial."""
     from largesse.cli import show
     from largesse.commands.campaign import task_of
     from largesse.commands.check import soundness
     from largesse.commands.load import load_rows
     from largesse.config import load
 
-    said = load(config)
-    rows = load_rows(said)
-    sound = soundness(said, rows, task_of(said, rows))  # what `fit` would refuse, `check` refuses
+    campaign = load(config)
+    rows = load_rows(campaign)
+    sound = soundness(campaign, rows, task_of(campaign, rows))  # refuses what `fit` would refuse
     if as_json:
         show.print_json(
             {"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "findings": [f.row for f in sound],
@@ -99,16 +99,16 @@ def check(config: ConfigFile, as_json: Json = False) -> None:
 def fit(
     config: ConfigFile,
     folder: Folder = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Let an older run folder of that name give way.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an older run folder of that name.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Learn, choose, prove on rows that took no part, and write a run folder with report.html."""
+    """Fit the candidates, choose one, evaluate the policy on held-out rows; write a run folder with report.html."""
     from largesse.cli.show import progress
-    from largesse.commands.fit import fit as learn
+    from largesse.commands.fit import fit as run_fit
     from largesse.config import load
 
     with progress(as_json) as say:
-        done = learn(load(config), folder=folder, replace=replace, say=say)
+        done = run_fit(load(config), folder=folder, replace=replace, say=say)
     _finished(done, as_json)
 
 
@@ -118,15 +118,13 @@ def tune(
     folder: Annotated[
         Path | None, typer.Option("--folder", "-o", help="The folder to make; a new one under run.folder if left out.")
     ] = None,
-    trials: Annotated[int, typer.Option(help="How many settings to try; the first are the models' defaults.")] = 20,
-    minutes: Annotated[float | None, typer.Option(help="No trial is begun after so many minutes.")] = None,
-    model: Annotated[
-        str, typer.Option(help="A model's name; 'auto' searches over the campaign's candidates too.")
-    ] = "auto",
-    replace: Annotated[bool, typer.Option("--replace", help="Let an older folder of that name give way.")] = False,
+    trials: Annotated[int, typer.Option(help="Number of settings to try; the first are the models' defaults.")] = 20,
+    minutes: Annotated[float | None, typer.Option(help="Start no trial after so many minutes.")] = None,
+    model: Annotated[str, typer.Option(help="A model's name; 'auto': all candidates of the campaign.")] = "auto",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an older folder of that name.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Search the models' settings under a rule that survives noise, and write a configuration to fit: tuned.toml."""
+    """Search the models' hyper-parameters, choose with allowance for noise, and write a configuration to fit: tuned.toml."""
     from largesse.cli import show
     from largesse.commands.tune import tune as search
     from largesse.config import load
@@ -149,7 +147,7 @@ def evaluate(
     draws: Draws = None,
     as_json: Json = False,
 ) -> None:
-    """What a run's policy is worth on further trial rows: value at budgets with intervals, planned against realised."""
+    """Evaluate a run's policy on further trial rows: value at each budget with intervals, planned and realised spend."""
     from largesse.cli import show
     from largesse.commands.evaluate import evaluate_run
     from largesse.report.table import realised_table
@@ -173,12 +171,12 @@ app.command()(export)
 def compare(
     run_a: RunFolder,
     run_b: Annotated[Path, typer.Argument(help="Another run folder.")],
-    test: Annotated[Path, typer.Argument(help="Trial rows that neither run has seen.")],
+    test: Annotated[Path, typer.Argument(help="Trial rows that neither run has used.")],
     budget: Budgets = None,
     draws: Draws = None,
     as_json: Json = False,
 ) -> None:
-    """Two runs on the same trial rows, with paired intervals of the difference."""
+    """Compare two runs on the same trial rows, with paired intervals of the difference."""
     from largesse.cli import show
     from largesse.commands.compare import compare_runs
 
@@ -210,7 +208,7 @@ def _finished(done: object, as_json: bool) -> None:
 
 
 def run() -> NoReturn:
-    """Runs the command line; our refusals become one line on standard error and exit code 2."""
+    """Runs the command line; an error of ours becomes one line on standard error and exit code 2."""
     from largesse.cli import show
 
     as_json = "--json" in sys.argv
@@ -232,7 +230,7 @@ def run() -> NoReturn:
             show.print_json({"error": str(refusal), "kind": type(refusal).__name__, "notes": []})
         show.err.print(f"[red]error:[/] {escape(str(refusal))}", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except OSError as error:  # ours are refusals: this one is the terminal's or the pipe's
+    except OSError as error:  # of the terminal or the pipe; those of files are LargesseErrors
         show.err.print(f"[red]error:[/] cannot write the output ({escape(str(error))})", highlight=False)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as left:

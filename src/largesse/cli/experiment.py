@@ -1,4 +1,4 @@
-"""The commands of experiments: what one has brought, and what one would show."""
+"""The commands of experiments: assign arms, measure effects, replay past data."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ _METHODS = {
 
 def assign(
     users: Annotated[Path, typer.Argument(help="The units: Parquet, CSV or Feather.")],
-    unit: Annotated[str, typer.Option(help="Column of what is randomised; its rows come into the same arm.")],
+    unit: Annotated[
+        str, typer.Option(help="Column with the id of the randomised unit; all its rows get the same arm.")
+    ],
     shares: Annotated[str, typer.Option(help="Share of each arm, e.g. 'A=45,B=45,holdout=10'.")],
-    salt: Annotated[str, typer.Option(help="Name of the experiment: another one draws anew.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Who is in which arm: .parquet, .csv or .feather.")],
+    salt: Annotated[str, typer.Option(help="Name of the experiment: another name gives another assignment.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The arm of each unit: .parquet, .csv or .feather.")],
     as_json: Json = False,
 ) -> None:
-    """Who is in which arm of an experiment: by a hash of the id, the same on any machine at any time."""
+    """Assign units to the arms of an experiment by a hash of the id: the same on any machine at any time."""
     from largesse.cli import show
     from largesse.commands.assign import assign_users
     from largesse.report.table import treatment_table
@@ -44,13 +46,13 @@ def experiment(
     metric: Annotated[
         list[str], typer.Option(help="value or value/denominator, with ~covariate for CUPED; repeat for several.")
     ],
-    control: Annotated[str | None, typer.Option(help="Label of the control arm, where it is not plain.")] = None,
+    control: Annotated[str | None, typer.Option(help="Label of the control arm, if its name does not show it.")] = None,
     features: Annotated[
-        str, typer.Option(help="Columns known before the experiment, with commas between: for CUPAC, MLRATE and STATE.")
+        str, typer.Option(help="Columns known before the experiment, separated by commas: for CUPAC, MLRATE and STATE.")
     ] = "",
-    prediction: Annotated[str | None, typer.Option(help="A column of predictions, in place of features.")] = None,
-    unit: Annotated[str | None, typer.Option(help="Column of unit ids; each may stand once.")] = None,
-    cluster: Annotated[str | None, typer.Option(help="Column of the randomised units, if rows are parts of them.")] = None,
+    prediction: Annotated[str | None, typer.Option(help="A column of predictions, instead of features.")] = None,
+    unit: Annotated[str | None, typer.Option(help="Column of unit ids; each occurs once.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Column of the randomised units, if they have several rows.")] = None,
     weight: Annotated[str | None, typer.Option(help="Column of row weights.")] = None,
     planned: Annotated[
         str, typer.Option(help="Planned shares, e.g. 'A=50,B=25,C=25'; equal shares if left out.")
@@ -60,14 +62,14 @@ def experiment(
     ] = None,
     nu: Annotated[str, typer.Option(help="Degrees of freedom of STATE, or 'estimate'.")] = "10",
     level: Annotated[float, typer.Option(help="Coverage of the intervals.")] = 0.95,
-    seed: Annotated[int, typer.Option(help="Of the folds and the learner.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the folds and the learner.")] = 0,
     folder: Annotated[
-        Path | None, typer.Option("--folder", "-o", help="A folder to make, with report.html, forest.png and effects.json.")
+        Path | None, typer.Option("--folder", "-o", help="Folder to make: report.html, summary.md, forest.png and effects.json.")
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Let an older folder of that name give way.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an older folder of that name.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """What an online experiment has brought: STATE beside CUPAC, MLRATE, CUPED and the plain difference; do they agree?"""
+    """Measure the effects of an experiment by the difference in means, CUPED, CUPAC, MLRATE and STATE, and compare them."""
     from largesse.cli import show
     from largesse.commands.experiment import experiment as measure
     from largesse.experiment.data.columns import Columns, Metric
@@ -96,22 +98,22 @@ def experiment(
 
 
 def replay(
-    history: Annotated[Path, typer.Argument(help="Rows of the past, one per unit: Parquet, CSV or Feather.")],
+    history: Annotated[Path, typer.Argument(help="Past rows, one per unit: Parquet, CSV or Feather.")],
     metric: Annotated[str, typer.Option(help="value or value/denominator, with ~covariate for CUPED.")],
-    features: Annotated[str, typer.Option(help="Columns known before, with commas between.")] = "",
-    cluster: Annotated[str | None, typer.Option(help="Column of the randomised units, if rows are parts of them.")] = None,
+    features: Annotated[str, typer.Option(help="Columns known before, separated by commas.")] = "",
+    cluster: Annotated[str | None, typer.Option(help="Column of the randomised units, if they have several rows.")] = None,
     share: Annotated[float, typer.Option(help="Share of the units in the other arm.")] = 0.5,
-    lift: Annotated[list[float] | None, typer.Option(help="An effect to look for, as a share of the level; repeat.")] = None,
-    draws: Annotated[int, typer.Option(help="How often arms are drawn.")] = 500,
-    effect: Annotated[float | None, typer.Option(help="Plan a test that sees this effect, in units of the metric.")] = None,
-    shares: Annotated[str, typer.Option(help="Shares of its arms: the first two are compared.")] = "A=50,B=50",
-    power: Annotated[float, typer.Option(help="Probability that the test sees the effect.")] = 0.8,
+    lift: Annotated[list[float] | None, typer.Option(help="An effect to detect, as a share of the mean; repeat.")] = None,
+    draws: Annotated[int, typer.Option(help="Number of simulated experiments.")] = 500,
+    effect: Annotated[float | None, typer.Option(help="Plan a test that detects this effect, in units of the metric.")] = None,
+    shares: Annotated[str, typer.Option(help="Shares of the test's arms: the first two are compared.")] = "A=50,B=50",
+    power: Annotated[float, typer.Option(help="Probability that the test detects the effect.")] = 0.8,
     per_day: Annotated[float | None, typer.Option(help="New units a day, all arms together.")] = None,
-    looks: Annotated[str, typer.Option(help="Share of the units at each planned look, e.g. 0.25,0.5,1; one if left out.")] = "",
-    seed: Annotated[int, typer.Option(help="Of the draws, the folds and the learner.")] = 0,
+    looks: Annotated[str, typer.Option(help="Share of the units at each interim look, e.g. 0.25,0.5,1; one if left out.")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of the draws, the folds and the learner.")] = 0,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """History as experiments: false positives where nothing happened, each estimator's error and power; the plan of a test."""
+    """Simulate experiments on past data: false positives, standard errors and power of each estimator; plan a test."""
     from largesse.cli import show
     from largesse.commands.replay import Wanted, replay_history
     from largesse.experiment.data.columns import Columns, Metric
@@ -120,16 +122,16 @@ def replay(
     lifts, arms, at = tuple(lift or (0.01, 0.02, 0.05)), _shares(shares, "shares") or {}, _numbers(looks, "looks")
     wanted = None if effect is None else Wanted(effect, arms, power, per_day, at)
     with show.progress(as_json) as say:
-        found, test = replay_history(
+        result, test = replay_history(
             history, columns, wanted=wanted, draws=draws, share=share, lifts=lifts, seed=seed, say=say
         )
     if as_json:
         show.print_json(
-            {"units": found.units, "draws": found.draws, "share": found.share, "lifts": list(found.lifts), "level": found.level,
-             "warned": found.warned, "rows": found.rows, "plan": test and test.to_dict()}
+            {"units": result.units, "draws": result.draws, "share": result.share, "lifts": list(result.lifts),
+             "level": result.level, "warned": result.warned, "rows": result.rows, "plan": test and test.to_dict()}
         )  # fmt: skip
         return
-    show.replayed(columns.metrics[0].name, found)
+    show.replayed(columns.metrics[0].name, result)
     if test is not None:
         show.test_plan(test)
 
@@ -162,7 +164,7 @@ def _shares(text: str, field: str) -> dict[str, float] | None:
         return {name.strip(): float(share) for name, _, share in pairs} or None
     except ValueError:
         raise DataError(
-            f"{field} == {text!r}: must read label=share, with commas between. E.g. 'A=50,B=50'.", field=field
+            f"{field} == {text!r}: must be label=share, separated by commas. E.g. 'A=50,B=50'.", field=field
         ) from None
 
 
@@ -171,5 +173,5 @@ def _numbers(text: str, field: str) -> tuple[float, ...]:
         return tuple(float(part) for part in _listed(text))
     except ValueError:
         raise DataError(
-            f"{field} == {text!r}: must be numbers with commas between. E.g. '0.25,0.5,1'.", field=field
+            f"{field} == {text!r}: must be numbers separated by commas. E.g. '0.25,0.5,1'.", field=field
         ) from None

@@ -1,4 +1,4 @@
-"""Results on a terminal: tables, progress, errors; or JSON where asked for."""
+"""Shows results on a terminal: tables, progress, errors, or JSON."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Say]:
-    """Yields the function that is told each stage; the bar goes to standard error."""
+    """Yields the function that shows each stage; the progress bar goes to standard error."""
     if quiet or not err.is_terminal:
         last: list[str] = []
 
@@ -75,7 +75,7 @@ def progress(quiet: bool) -> Iterator[Say]:
 
 
 def table(shown: Table, title: str = "") -> None:
-    """Prints a table of a report; columns of words are set to the left, numbers to the right."""
+    """Prints a table of a report; columns of words are aligned left, numbers right."""
     columns, rows = shown.flat()
     grid = Grid(title=title or shown.title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for column in columns:
@@ -92,7 +92,7 @@ def _cell(cell: Cell) -> str:
 
 
 def effects(one: Measured, methods: Sequence[str], level: float) -> None:
-    """Prints one metric of an experiment: every arm by every estimator, whether STATE is the mean effect, the tails."""
+    """Prints one metric of an experiment: every arm by every estimator, the guard of STATE, the tails."""
     from largesse.commands.experiment import rows_of
     from largesse.report.effects import effect_table
 
@@ -105,20 +105,20 @@ def effects(one: Measured, methods: Sequence[str], level: float) -> None:
 
 
 def replayed(metric: str, replay: Replay) -> None:
-    """Prints how often each estimator errs on a replay of history, and what it would detect."""
+    """Prints the false positives and the power of each estimator on replayed past data."""
     from largesse.report.tests import replay_table
 
-    units = f"{replay.units:,} units of the past in {replay.draws:,} experiments without an effect"
+    units = f"{replay.units:,} past units in {replay.draws:,} simulated experiments without an effect"
     table(replay_table(replay), f"{metric}, level {replay.level:.4g}: {units}")
     out.print(
         f"Tests at {replay.alpha:.0%}. Relative variance: as a share of that of the difference in means. The guard warned of "
-        f"STATE in {replay.warned:.1%} of the experiments; it may in {replay.alpha:.0%}.",
+        f"STATE in {replay.warned:.1%} of the experiments; {replay.alpha:.0%} are expected.",
         highlight=False,
     )
 
 
 def test_plan(plan: TestPlan) -> None:
-    """Prints how many units and days a test needs by each estimator."""
+    """Prints the units and days that a test needs with each estimator."""
     from largesse.report.tests import plan_table
 
     (a, _), (b, _) = plan.shares[:2]
@@ -132,9 +132,9 @@ def test_plan(plan: TestPlan) -> None:
         out.print(f"Looks at shares of the units, and the |z| that ends the test: {looks}.", highlight=False)
 
 
-def findings(found: Iterable[Finding], conclusion: str = "") -> None:
-    """Prints the checks of the data, and the conclusion of all."""
-    for f in found:
+def findings(checks: Iterable[Finding], conclusion: str = "") -> None:
+    """Prints the checks of the data, and the conclusion from all of them."""
+    for f in checks:
         colour = {"ok": "good", "warn": "mind", "fail": "bad"}[f.status.value]
         out.print(
             f"[{_COLOUR[colour]}]{f.status.value:4}[/] [bold]{escape(f.name)}[/]: {escape(f.sentence)}", highlight=False
@@ -151,19 +151,19 @@ def comparison(shown: Comparison) -> None:
     roles = dict.fromkeys(shown.names, "policy")
     rows = comparison_rows(shown, [number(float(budget)) for budget in shown.budgets], roles)
     grid = budget_table(
-        rows, value="Value", money="", level=shown.level, reference=shown.reference, ours=shown.names[0]
+        rows, value="Value", spend="", level=shown.level, reference=shown.reference, ours=shown.names[0]
     )
     table(grid, "Value per unit on trial rows")
     for note in shown.notes:
         out.print(f"note: {escape(note)}", highlight=False)
 
 
-def tuning(found: dict[str, Any], folder: Path) -> None:
+def tuning(content: dict[str, Any], folder: Path) -> None:
     """Prints the result of a tuning: the best trials, the choice, its evaluation."""
     from largesse.commands.findings.tune import MARKER, trial_table
 
-    table(trial_table(found), "Best trials, by value per unit on validation rows")
+    table(trial_table(content), "Best trials, by value per unit on validation rows")
     for name in ("sentence", "caution", "stopped", "proof_sentence", "action"):
-        if found[name]:
-            out.print(f"{'[bold]' if name == 'sentence' else ''}{escape(found[name])}", highlight=False)
+        if content[name]:
+            out.print(f"{'[bold]' if name == 'sentence' else ''}{escape(content[name])}", highlight=False)
     out.print(f"\nConfiguration to fit: {escape(str(folder / MARKER))}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The commands that decide units: by a run, by values and costs of any model, and for a server."""
+"""The commands that decide for units: with a run, with the predictions of any model, and for a server."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ __all__ = ["allocate", "export", "plan"]
 def allocate(
     run_folder: RunFolder,
     users: Annotated[Path, typer.Argument(help="The units: Parquet, CSV or Feather, with the features of the run.")],
-    budget: Annotated[float, typer.Option("--budget", "-b", help="Money for all these units together.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the plan goes: .parquet, .csv or .feather.")],
+    budget: Annotated[float, typer.Option("--budget", "-b", help="Total budget of these units.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The allocation: .parquet, .csv or .feather.")],
     safety: Annotated[
         float | None,
         typer.Option(help="Probability of staying within the budget; budget.safety of the run if left out."),
     ] = None,
     on_average: Annotated[bool, typer.Option("--on-average", help="Stay within the budget on average only.")] = False,
     rules: Annotated[
-        Path | None, typer.Option("--rules", "-r", help="TOML: caps, groups and other rules beside the budget.")
+        Path | None, typer.Option("--rules", "-r", help="TOML file: caps, groups and other rules beside the budget.")
     ] = None,
     by_cluster: Annotated[
         bool, typer.Option("--by-cluster", help="One treatment for each cluster of the run (model hrc).")
     ] = False,
     eligible: Annotated[
         str | None,
-        typer.Option(help="With --by-cluster: columns that say who may get what, may_{} with the treatment for {}."),
+        typer.Option(help="With --by-cluster: boolean columns, may_{} with the treatment for {}: may the unit get it?"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Who gets what, within a budget in money."""
+    """Decide who gets what within a budget, with the policy of a run."""
     from largesse import _check
     from largesse.cli import show
     from largesse.commands.allocate import allocate_run
 
     if by_cluster:
         if rules is not None:
-            raise _check.refuse("--rules", str(rules), "not with --by-cluster", "Who may get what: --eligible.")
+            raise _check.refuse("--rules", str(rules), "cannot be used with --by-cluster", "Use --eligible.")
         _by_cluster(run_folder, users, budget, output, safety, on_average, eligible, as_json)
         return
     if eligible is not None:
-        raise _check.refuse("--eligible", eligible, "only with --by-cluster", "For single units give --rules.")
+        raise _check.refuse("--eligible", eligible, "needs --by-cluster", "Without it, use --rules.")
     with show.progress(as_json) as say:
         done = allocate_run(
             run_folder, users, budget, output, safety=_safety(safety, on_average), rules=rules, say=say, n_threads=_threads()
@@ -95,22 +95,24 @@ def _by_cluster(
     _print_plan(done.mix)
     show.out.print(
         f"{groups} groups; budget {plan.budget:.6g}; spend expected {plan.spend:.6g}, above the budget with probability "
-        f"{plan.overspends:.2g}; value expected {plan.value:.6g}; no plan of these groups is worth more than {plan.gap:.3g} "
-        f"beyond it\nwritten: {escape(str(output))}",
+        f"{plan.overspends:.2g}; value expected {plan.value:.6g}, at most {plan.gap:.3g} below the optimum for these groups\n"
+        f"written: {escape(str(output))}",
         highlight=False,
     )
 
 
 def plan(
-    menu: Annotated[Path, typer.Argument(help="The units: a column of value and one of cost for each treatment.")],
+    menu: Annotated[Path, typer.Argument(help="The units: predicted value and cost of each treatment, a column each.")],
     rules: Annotated[
-        Path, typer.Option("--rules", "-r", help="TOML: the columns, the budget, caps, groups and other rules.")
+        Path, typer.Option("--rules", "-r", help="TOML file: the columns, the budget, caps, groups and other rules.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the plan goes: .parquet, .csv or .feather.")],
-    report: Annotated[Path | None, typer.Option(help="A web page about the plan and its rules: .html.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The allocation: .parquet, .csv or .feather.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a web page about the allocation and its rules: .html.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Who gets what under rules, from values and costs of any model."""
+    """Decide who gets what under rules, with the predicted values and costs of any model."""
     from largesse.cli import show
     from largesse.commands.plan import plan_under, report_plan
 
@@ -126,7 +128,7 @@ def plan(
         return
     _print_plan(done.mix, done.rules)
     show.out.print(
-        f"spend {done.spend:.6g}; value {done.value:.6g}; no plan within the rules is worth more than {done.gap:.3g} beyond it\n"
+        f"spend {done.spend:.6g}; value {done.value:.6g}, at most {done.gap:.3g} below the optimum within the rules\n"
         f"written: {escape(str(output))}",
         highlight=False,
     )
@@ -134,22 +136,24 @@ def plan(
 
 def export(
     run_folder: RunFolder,
-    users: Annotated[Path, typer.Argument(help="Units as they will come: the budgets are for so many.")],
-    budget: Annotated[list[float], typer.Option("--budget", "-b", help="Money for these units; repeat for several.")],
+    users: Annotated[Path, typer.Argument(help="A sample of the units to be served; the budgets are for it.")],
+    budget: Annotated[
+        list[float], typer.Option("--budget", "-b", help="Total budget of these units; repeat for several.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make: model.onnx and table.json.")],
     form: Annotated[
         Literal["folded", "mlp", "lightgbm"],
-        typer.Option(help="The classifier; folded is exactly the run's clusters."),
+        typer.Option(help="The classifier; folded gives exactly the run's clusters."),
     ] = "folded",
     safety: Annotated[
         float | None,
         typer.Option(help="Probability of staying within each budget; budget.safety of the run if left out."),
     ] = None,
     on_average: Annotated[bool, typer.Option("--on-average", help="Stay within the budgets on average only.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Let an older export of that name give way.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an older export of that name.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Clusters of a run (model hrc) for a server: one classifier in ONNX, and what each class gets at every budget."""
+    """Export the clusters of a run (model hrc) for a server: a classifier in ONNX, and the treatment of each class."""
     from largesse.cli import show
     from largesse.commands.export import export_run
     from largesse.report.table import export_table
@@ -167,7 +171,7 @@ def export(
         return
     show.table(export_table(done.plans, done.mixes), f"Plans for {done.units:,} units")
     show.out.print(
-        f"{done.fidelity.agreement:.2%} of the units are in the run's own cluster\nwritten: {escape(str(output))}",
+        f"{done.fidelity.agreement:.2%} of the units get the same cluster as in the run\nwritten: {escape(str(output))}",
         highlight=False,
     )
 
@@ -176,17 +180,17 @@ def _print_plan(mix: dict[str, int], rules: Sequence[Bound] = ()) -> None:
     from largesse.cli import show
     from largesse.report.table import rule_table, treatment_table
 
-    show.table(treatment_table(mix), "Plan")
+    show.table(treatment_table(mix), "Allocation")
     if rules:
         show.table(rule_table(rules), "Rules")
 
 
 def _threads() -> int:
-    """Threads for passes over units: as many as this process may use, eight at most; they change no answer."""
+    """Returns the threads for passes over units: as many as this process may use, eight at most."""
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     return int(allowed) if allowed.isdigit() and int(allowed) > 0 else min(os.cpu_count() or 1, 8)
 
 
 def _safety(safety: float | None, on_average: bool) -> Safety:
-    """Returns what the two options ask for together."""
+    """Returns the safety that the two options mean together."""
     return None if on_average else "configured" if safety is None else safety

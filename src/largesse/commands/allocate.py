@@ -1,4 +1,4 @@
-"""`allocate`: who gets what by a run's policy, within a budget in money, from a file of units to a file of the plan."""
+"""`allocate`: applies the policy of a run to a file of units, within a budget, and writes who gets what."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def allocate_run(
 ) -> Allocation[PlanTotals]:  # fmt: skip
     """Decides who gets what within a budget, and writes it: whole or not at all.
 
-    From Parquet to Parquet the units never are in memory all at once, each is scored once, and the same call goes on where an
-    interrupted one stopped; the plan is the same as of units in memory.
+    From Parquet to Parquet the units are never in memory all at once, each is scored once, and the same call resumes an
+    interrupted one; the allocation is the same as in memory.
 
     Args:
         folder: A run folder.
         users: The units, with the features of the run: a file, or a folder of Parquet files.
-        budget: Money for all units together; infinity for no limit.
-        output: Where the plan goes: .parquet, .csv or .feather.
+        budget: Total budget of these units; infinity for no limit.
+        output: The allocation: .parquet, .csv or .feather.
         safety: Probability of staying within the budget; ``"configured"``: that of the run; None: within it on average.
-        rules: A TOML file of further rules, see `RulesFile`; then the units are in memory.
-        say: Told what is being done and how far it is.
-        n_threads: Threads of the search; the plan is the same for any number.
+        rules: A TOML file of further rules, see `RulesFile`; the units are then read into memory.
+        say: Called with each stage and the share of the work that is done.
+        n_threads: Threads of the search; the allocation is the same for any number.
 
     Raises:
-        InfeasibleBudget: Even the cheapest treatment for everybody spends more.
+        InfeasibleBudget: Even the cheapest treatment for every unit costs more.
         LargesseError: The run or the units cannot be read, or the output cannot be written.
     """
     config, policy = open_run(folder)
@@ -65,24 +65,25 @@ def allocate_run(
 
 
 def _under_rules(
-    policy: Policy, said: RulesFile, users: Path, budget: float, output: Path, safety: float | None
+    policy: Policy, rules_file: RulesFile, users: Path, budget: float, output: Path, safety: float | None
 ) -> Allocation[PlanTotals]:
-    """Plans in corrected money: costs times what the budget's own plan truly spends (with a safety: at most) per money planned.
+    """Allocates under rules, with the predicted costs multiplied by calibrated spend / predicted spend of the plain policy.
 
-    The rules make another plan of that, so what it will spend and bring is an estimate without a promise.
+    With a safety, the upper limit of the calibrated spend is taken. The rules change who is treated, so spend and value
+    are estimates without a guarantee.
     """
     table, level = frames.read(users), LEVEL if safety is None else safety
     menu = policy.menu(table)
-    if said.treatments not in ((), menu.treatments):
-        raise _check.refuse("treatments", said.treatments, f"the run has {menu.treatments}", "Leave them out.")
+    if rules_file.treatments not in ((), menu.treatments):
+        raise _check.refuse("treatments", rules_file.treatments, f"the run has {menu.treatments}", "Leave them out.")
     free = policy.allocate(menu, budget, safety=safety)
-    money = free.spend.mean if safety is None else free.spend.high
-    factor = money / free.planned_spend if free.planned_spend > 0 else 1.0
+    expected = free.spend.mean if safety is None else free.spend.high
+    factor = expected / free.planned_spend if free.planned_spend > 0 else 1.0
     corrected = replace(menu, cost=(menu.cost * factor).astype(menu.cost.dtype))
     limit = Spend(at_most=min(budget, float(np.finfo(float).max)))
-    plan = under(said, corrected, table, limit)
+    plan = under(rules_file, corrected, table, limit)
     frames.write(frames.plan_table(plan, corrected), output)
-    spend = Estimate(*(plan.spend * end / money if money > 0 else plan.spend for end in free.spend))
+    spend = Estimate(*(plan.spend * end / expected if expected > 0 else plan.spend for end in free.spend))
     value = policy.curve.value_of(free.price, plan.value, plan.n, level=level)
     return Allocation(
         plan=plan.totals, planned_spend=plan.spend / factor, spend=spend, value=value, budget=budget, safety=safety
@@ -94,9 +95,9 @@ def _units(policy: Policy, folder: Path, users: Path) -> Units:
     assert encoder is not None
 
     def menu(table: pa.Table) -> Menu:
-        found = model.predict(encoder.transform(table))
-        same_treatments(curve, found.treatments)
-        return found
+        predicted = model.predict(encoder.transform(table))
+        same_treatments(curve, predicted.treatments)
+        return predicted
 
     return Units(
         path=users, columns=encoder.features, unit=None if policy.roles is None else policy.roles.unit, menu=menu,

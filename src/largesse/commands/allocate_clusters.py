@@ -1,4 +1,4 @@
-"""`allocate --by-cluster`: one treatment for each cluster of a run, by an integer programme, written for every unit."""
+"""`allocate --by-cluster`: one treatment for each cluster of a run, chosen by an integer programme."""
 
 from __future__ import annotations
 
@@ -29,39 +29,36 @@ def allocate_by_cluster(
     eligible: str | None = None,
     say: Say = silent,
 ) -> Grouped:
-    """Gives every unit its cluster's treatment and writes it, whole or not at all.
+    """Gives every unit the treatment of its cluster and writes the allocation, whole or not at all.
 
-    From Parquet to Parquet the units never are in memory all at once, and the same call goes on where an interrupted one
-    stopped.
+    From Parquet to Parquet the units are never in memory all at once, and the same call resumes an interrupted one.
 
     Args:
         folder: A run folder whose model is an `HRC`.
         users: The units, with the features of the run: a file, or a folder of Parquet files.
-        budget: Money for all units together.
-        output: Where the plan goes: .parquet, .csv or .feather.
+        budget: Total budget of these units.
+        output: The allocation: .parquet, .csv or .feather.
         safety: Probability of staying within the budget; ``"configured"``: that of the run; None: within it on average.
-        eligible: Columns of truth values that say what a unit may get, ``"may_{}"`` with the treatment for {}. None: all.
-        say: Told what is being done and how far it is.
+        eligible: Names of boolean columns, ``"may_{}"`` with the treatment for {}: may the unit get it? None: all may.
+        say: Called with each stage and the share of the work that is done.
 
     Raises:
         DataError: The run's model has no clusters, a number is out of its range, or the units break a rule.
-        InfeasibleBudget: Even the plan that is charged least exceeds the budget.
+        InfeasibleBudget: Even the cheapest allocation exceeds the budget.
         LargesseError: The run or the units cannot be read, or the output cannot be written.
     """
     config, policy = open_clusters(folder, HRC)
     model, encoder = policy.model, policy.encoder
     assert isinstance(model, HRC)
     assert encoder is not None
-    risk, money = (
-        risk_of(safety_of(config, safety)),
-        _check.number("budget", budget, low=0, remedy="Give money for all units together."),
-    )
+    risk = risk_of(safety_of(config, safety))
+    limit = _check.number("budget", budget, low=0, remedy="Give the total budget of these units.")
     frames.writable(output, users)
     unit = None if policy.roles is None else policy.roles.unit
     units = Clustered(path=users, model=model, encoder=encoder, unit=unit, eligible=eligible)
     if streams(users, output):
-        return allocate_clusters(units, output, money, risk=risk, say=say)
-    done, table = cluster_table(units, frames.read(users), money, risk=risk)
+        return allocate_clusters(units, output, limit, risk=risk, say=say)
+    done, table = cluster_table(units, frames.read(users), limit, risk=risk)
     frames.write(table, output)
     return done
 
@@ -71,7 +68,7 @@ def open_clusters(folder: Path, *kinds: type[Model]) -> tuple[Config, Policy]:
 
     Args:
         folder: The run folder.
-        kinds: The classes of model that will do.
+        kinds: The classes of model that are accepted.
     """
     config, policy = open_run(folder)
     if not isinstance(policy.model, kinds) or policy.encoder is None:
@@ -83,5 +80,5 @@ def open_clusters(folder: Path, *kinds: type[Model]) -> tuple[Config, Policy]:
 
 
 def risk_of(safety: float | None) -> Risk | None:
-    """Returns what a plan of clusters is held against where the budget is to be kept with a probability; None: on average."""
+    """Returns the constraint that keeps the budget with a probability; None: on average."""
     return None if safety is None else Chance(1 - _check.number("safety", safety, low=0.5, high=1 - 1e-9))

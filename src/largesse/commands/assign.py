@@ -1,4 +1,4 @@
-"""`assign`: units of a file into the arms of an experiment, and who is in which."""
+"""`assign`: assigns the units of a file to the arms of an experiment."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["assign_users"]
 
 
 def assign_users(users: Path, unit: str, shares: Mapping[str, float], output: Path, *, salt: str) -> dict[str, int]:
-    """Writes the arm of each unit of a file, and returns how many rows each arm has.
+    """Writes the arm of each unit of a file, and returns the number of rows of each arm.
 
     Args:
-        users: Parquet (a file or a folder), CSV or Feather; rows of the same unit come into the same arm.
-        unit: Column of what is randomised.
-        shares: Share of each arm, divided by their sum.
+        users: Parquet (a file or a folder), CSV or Feather; all rows of a unit get the same arm.
+        unit: Column with the id of the randomised unit.
+        shares: Share of each arm; they are divided by their sum.
         output: Columns ``unit`` and ``arm``: .parquet, .csv or .feather.
         salt: Name of the experiment.
 

@@ -1,4 +1,4 @@
-"""What the configuration of a campaign means for its rows: budgets, models, and which rows learn and which prove."""
+"""What the configuration of a campaign means for its rows: budgets, models, training rows and held-out rows."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from largesse.models.hyperparameters import checked
 from largesse.models.registry import Settings
 from largesse.report.numbers import percent
 
-__all__ = ["SMALL", "Parted", "parted", "proof_folds", "refuse_thin_arms", "task_of"]
+__all__ = ["SMALL", "SplitRows", "proof_folds", "refuse_thin_arms", "split_rows", "task_of"]
 
-SMALL = 20_000  # below this many trial rows the proof takes turns over all of them
+SMALL = 20_000  # a trial with fewer rows is evaluated by cross-fitting
 _FOLDS = 5
-_LEAST = 20  # rows of an arm that can still be parted
+_LEAST = 20  # rows of an arm, at least
 
 
-class Parted(NamedTuple):
-    """Rows to learn from, and rows for the proof; no unit has rows in both.
+class SplitRows(NamedTuple):
+    """Training rows and held-out rows; no unit has rows in both.
 
     Attributes:
-        rct: Rows of the trial to learn from.
-        obs: Rows of the observational log to learn from.
-        proof: Rows of the trial, or of the test file, for the proof.
+        rct: Training rows of the trial.
+        obs: Training rows of the past campaign data.
+        proof: Held-out rows, of the trial or of the test file, on which the policy is evaluated.
     """
 
     rct: Logs
@@ -36,32 +36,32 @@ class Parted(NamedTuple):
     proof: Logs
 
 
-def parted(config: Config, rows: Rows) -> Parted:
-    """Returns the parts of a campaign that is proven on the rows of a file of its own, or on a share of the trial.
+def split_rows(config: Config, rows: Rows) -> SplitRows:
+    """Returns the training rows and the held-out rows: those of the test file, or a share of the trial.
 
     Raises:
-        DataError: All rows to learn from are of units of the proof.
+        DataError: Every training row is of a unit that the held-out rows contain too.
     """
     if rows.test is not None:
         rct, proof = rows.rct.without_units_of(rows.test), rows.test
     else:
         share = config.data.test_share
         rct, proof = rows.rct.split(1 - share, share, seed=config.run.seed)
-    return Parted(rct, None if rows.obs is None else rows.obs.without_units_of(proof), proof)
+    return SplitRows(rct, None if rows.obs is None else rows.obs.without_units_of(proof), proof)
 
 
 def task_of(config: Config, rows: Rows) -> Task:
-    """Returns what the configuration asks for, budgets in money per head."""
-    said = config.budget
-    budgets = budgets_of(rows.rct, said.shares, said.per_head)
+    """Returns what a configuration asks for, with its budgets per unit."""
+    declared = config.budget
+    budgets = budgets_of(rows.rct, declared.shares, declared.per_head)
     settings = Settings(
         outcome=rows.outcome, members=config.model.members, epochs=config.model.epochs, seed=config.run.seed,
         n_threads=config.run.threads, checkpoint=None if config.run.checkpoints is None else str(config.run.checkpoints),
         hyperparameters=checked(config.model.settings), budgets=budgets,
     )  # fmt: skip
     names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
-    labels = [f"{b:g} {config.report.money_unit} per {config.report.head}" for b in said.per_head]
-    labels = labels or [f"{percent(share)} of the cash" for share in said.shares]
+    labels = [f"{b:g} {config.report.money_unit} per {config.report.head}" for b in declared.per_head]
+    labels = labels or [f"{percent(share)} of the full budget" for share in declared.shares]
     return Task(
         candidates=names, settings=settings, labels=tuple(labels), budgets=budgets, validation_share=config.data.validation_share,
         draws=config.run.draws,
@@ -69,20 +69,20 @@ def task_of(config: Config, rows: Rows) -> Task:
 
 
 def proof_folds(config: Config, rows: Rows) -> int:
-    """Returns how many parts of the trial take turns as the rows of the proof; below 2: a share is held out."""
+    """Returns the number of folds of the cross-fitted evaluation; below 2: a share of the trial is held out instead."""
     return config.data.folds or (_FOLDS if rows.rct.n < SMALL else 0)
 
 
 def refuse_thin_arms(rct: Logs) -> None:
-    """Refuses a trial with an arm too thin to be parted."""
+    """Raises DataError where an arm has too few rows to be split."""
     count, what = rct.arm_rows, "rows"
-    if rct.groups is not None:  # rows of a unit are never parted
+    if rct.groups is not None:  # the rows of a unit stay together
         what = "units"
         count = np.array([len(np.unique(rct.groups[rct.treatment == j])) for j in range(rct.n_treatments)])
     least = min(count)
     if least < _LEAST:
         name = rct.treatments[int(np.argmin(count))]
         raise _check.refuse(
-            f"{what} of treatment {name!r} in rct", int(least), f"learning, choosing and proving need {_LEAST} of every arm",
+            f"{what} of treatment {name!r} in rct", int(least), f"training, choice and evaluation need {_LEAST} of every arm",
             "Collect more rows, merge it with a similar arm, or leave it out of columns.treatments and the file.",
         )  # fmt: skip

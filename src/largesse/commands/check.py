@@ -1,4 +1,4 @@
-"""`check`: can the rows of a campaign be trusted, and how much can they tell?"""
+"""`check`: can the rows of a campaign be trusted, and how small an effect can they show?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["soundness"]
 
 
 def soundness(config: Config, rows: Rows, task: Task) -> Soundness:
-    """Returns what the checks find, the power of the trial at the budgets of the run and on the rows of its proof."""
+    """Returns the checks of the data, and the power of the trial and of its held-out rows at the budgets of the run."""
     share = 1.0 if proof_folds(config, rows) > 1 else config.data.test_share
     share = share if rows.test is None else rows.test.n / rows.rct.n
     return check(rows.rct, rows.obs, budgets=task.budgets, proof_share=share)

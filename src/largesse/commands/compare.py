@@ -1,4 +1,4 @@
-"""`compare`: two runs' policies on the same further rows."""
+"""`compare`: the policies of two runs on the same further rows."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["compare_runs"]
 def compare_runs(
     first: PathLike, second: PathLike, test: PathLike, *, budgets: tuple[float, ...] = (), draws: int | None = None
 ) -> Comparison:
-    """Returns two runs' policies on the same rows, with paired differences from the first.
+    """Returns the policies of two runs on the same rows, with paired differences from the first.
 
     Raises:
-        DataError: The runs know different treatments.
+        DataError: The runs have different treatments.
     """
     opened = [open_run(folder) for folder in (first, second)]
     names = [Path(first).name, Path(second).name]
@@ -28,11 +28,11 @@ def compare_runs(
     logs = [trial_rows(c, policy, test) for c, policy in opened]
     if logs[0].treatments != logs[1].treatments:
         raise DataError(
-            f"treatments: {names[0]} knows {logs[0].treatments}, {names[1]} knows {logs[1].treatments}. "
+            f"treatments: {names[0]} has {logs[0].treatments}, {names[1]} has {logs[1].treatments}. "
             "Compare runs of the same treatments.",
             field="treatments",
         )
     menus = {n: policy.model.predict(rows.x) for n, (_, policy), rows in zip(names, opened, logs, strict=True)}
-    money = budgets or budgets_of_run(first)
+    budgets = budgets or budgets_of_run(first)
     bootstrap = Bootstrap(draws=draws or config.run.draws, seed=config.run.seed)
-    return compare(logs[0], menus, money, reference=names[0], bootstrap=bootstrap)
+    return compare(logs[0], menus, budgets, reference=names[0], bootstrap=bootstrap)

@@ -13,15 +13,15 @@ from largesse.progress import Say
 __all__ = ["CAUTION", "STORY", "make"]
 
 CAUTION = (
-    "Offers were drawn within villages, and the shares of the levels differ between them (chi-square p < 1e-14). The proof "
-    "uses the shares of the whole trial; weighting within villages instead moves the arms' means by up to 0.02. The village "
-    "is therefore no feature here."
+    "Offers were drawn within villages, and the shares of the levels differ between them (chi-square p < 1e-14). The "
+    "evaluation uses the shares of the whole trial; weighting within villages instead moves the arms' means by up to 0.02. "
+    "The village is therefore no feature here."
 )
 
 STORY = (
     "Malawi, 2004: 2,834 people were offered between nothing and 3 USD, at random, to collect the result of a test\n"
     "(Thornton 2008). Cash is the treatment, a collected result the value, and the offer is paid on collection.\n"
-    "Who should be offered how much, if there is less cash?"
+    "Who should be offered how much, if the budget is smaller?"
 )
 
 
@@ -51,4 +51,4 @@ def offers(trial: datasets.Dataset) -> dict[str, float]:
     """Returns the mean offer of each level among those who collected: the face value of the level."""
     level, paid, collected = (trial.table[name].to_numpy() for name in (trial.treatment, trial.cost, trial.value))
     sums = {name: (paid[level == name].sum(), collected[level == name].sum()) for name in trial.treatments}
-    return {name: float(money / people) for name, (money, people) in sums.items()}
+    return {name: float(paid / people) for name, (paid, people) in sums.items()}

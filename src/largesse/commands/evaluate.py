@@ -1,4 +1,4 @@
-"""`evaluate`: what a finished run's policy is worth on further trial rows."""
+"""`evaluate`: the value and spend of a run's policy on further trial rows."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["evaluate_run"]
 def evaluate_run(
     folder: PathLike, test: PathLike, *, budgets: tuple[float, ...] = (), draws: int | None = None
 ) -> tuple[Comparison, Realised, dict[str, float]]:
-    """Returns what a run's policy is worth on further trial rows: the comparison, planned against realised, rankings.
+    """Returns the value of a run's policy on further trial rows, its planned and realised spend, and ranking measures.
 
     Args:
         folder: The run folder.
         test: Rows of a randomised trial with the columns of the run.
-        budgets: Money per head; (): as in the run.
+        budgets: Budgets per unit; (): as in the run.
         draws: Bootstrap draws; None: as in the run.
     """
     config, policy = open_run(folder)
     rows = trial_rows(config, policy, test)
-    money = budgets or budgets_of_run(folder)
+    budgets = budgets or budgets_of_run(folder)
     menu = policy.model.predict(rows.x)
     bootstrap = Bootstrap(draws=draws or config.run.draws, seed=config.run.seed)
-    table = compare(rows, {"policy": menu}, money, bootstrap=bootstrap)
-    planned = policy.realised(rows, money, draws=bootstrap.draws, seed=config.run.seed)
+    table = compare(rows, {"policy": menu}, budgets, bootstrap=bootstrap)
+    planned = policy.realised(rows, budgets, draws=bootstrap.draws, seed=config.run.seed)
     return table, planned, _ranking(rows, menu)
 
 
 def _ranking(rows: Logs, menu: Menu) -> dict[str, float]:
-    """Returns the areas under the cost curve, or none where the rows show no positive effect and no cost in total."""
+    """Returns the areas under the cost curve; {} where the rows show no positive effect or no cost in total."""
     if rows.design != "rct":
         return {}
     try:

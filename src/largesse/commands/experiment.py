@@ -1,4 +1,4 @@
-"""`experiment`: from a table of an experiment to its effects, and to a folder with the report, the numbers and a picture."""
+"""`experiment`: measures the effects in a table of an experiment, and writes a report, the numbers and a picture."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["MARKER", "Experimented", "experiment", "rows_of"]
 
 MARKER = "effects.json"
 _PACKAGES = ("numpy", "numba", "scipy", "lightgbm", "tea-tasting", "pyarrow")
-_ROWS = 3  # of the rows that count most, for each arm
+_ROWS = 3  # most influential rows shown for each arm
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Experimented(Brief):
-    """A measured experiment: its numbers, what the report says, and where it lies (None if nothing was written)."""
+    """A measured experiment: its numbers, the content of its report, and its folder (None if nothing was written)."""
 
     measurement: Measurement
     shown: report.Effects
@@ -39,16 +39,16 @@ def experiment(
     table: Any, columns: Columns, settings: Settings, *, planned: Mapping[str, float] | None = None,
     methods: Sequence[str] = METHODS, folder: str | Path | None = None, replace: bool = False,
 ) -> Experimented:  # fmt: skip
-    """Measures an experiment and, where a folder is named, writes report.html, summary.md, forest.png and effects.json.
+    """Measures an experiment; with a folder, writes report.html, summary.md, forest.png and effects.json.
 
     Args:
         table: A file or a dataframe.
         columns: Which column is what.
-        settings: How it is measured.
-        planned: Share of each arm by label.
-        methods: Estimators that are shown; all of them are computed.
+        settings: Options of the measurement.
+        planned: Planned share of each arm by label.
+        methods: Estimators that the report shows; all are computed.
         folder: Written whole or not at all.
-        replace: Whether an older folder of that name gives way.
+        replace: Whether an older folder of that name may be replaced.
 
     Raises:
         LargesseError: The table breaks a rule, or the folder cannot be written.
@@ -56,55 +56,56 @@ def experiment(
     if folder is not None:
         may_write(folder, replace=replace, marker=MARKER)
     began = time.perf_counter()
-    found = measure(table, columns, settings, planned=planned)
-    shown = _shown(found, columns, settings, methods, time.perf_counter() - began)
+    measurement = measure(table, columns, settings, planned=planned)
+    shown = _shown(measurement, columns, settings, methods, time.perf_counter() - began)
     if folder is None:
-        return Experimented(found, shown, None)
+        return Experimented(measurement, shown, None)
     with atomic_folder(folder, replace=replace, marker=MARKER) as place:
-        (place / MARKER).write_text(json_text(found), encoding="utf-8")
+        (place / MARKER).write_text(json_text(measurement), encoding="utf-8")
         report.write_effects(shown, place)
-    return Experimented(found, shown, Path(folder))
+    return Experimented(measurement, shown, Path(folder))
 
 
 def rows_of(one: Measured, methods: Sequence[str]) -> tuple[report.EffectRow, ...]:
-    """Returns the effects on a metric by these estimators, as reports show them."""
+    """Returns the effects on a metric by these estimators, as rows of a report."""
     return tuple(_row(one, effect) for effect in one.effects if effect.method in methods)
 
 
 def _shown(
-    found: Measurement, columns: Columns, settings: Settings, methods: Sequence[str], seconds: float
+    measurement: Measurement, columns: Columns, settings: Settings, methods: Sequence[str], seconds: float
 ) -> report.Effects:
     return report.Effects(
-        headline=_headline(found),
-        level=found.level,
-        findings=found.findings,
-        effects=tuple(row for one in found.metrics for row in rows_of(one, methods)),
+        headline=_headline(measurement),
+        level=measurement.level,
+        findings=measurement.findings,
+        effects=tuple(row for one in measurement.metrics for row in rows_of(one, methods)),
         verdicts=tuple(
             report.VerdictRow(one.metric, arm, guard.verdict, guard.sentence)
-            for one in found.metrics for arm, guard in zip(one.arms[1:], one.guards, strict=True)
+            for one in measurement.metrics for arm, guard in zip(one.arms[1:], one.guards, strict=True)
         ),
-        tails=tuple((one.metric, one.tails.sentence) for one in found.metrics),
+        tails=tuple((one.metric, one.tails.sentence) for one in measurement.metrics),
         influence=tuple(
             report.InfluenceRow(one.metric, c.arm, row.row, row.value, row.mlrate, row.state)
-            for one in found.metrics for c in one.contrasts for row in c.influential[:_ROWS]
+            for one in measurement.metrics for c in one.contrasts for row in c.influential[:_ROWS]
         ),
-        provenance=_about(found, columns, settings, seconds),
-        cautions=_cautions(found, columns),
+        provenance=_about(measurement, columns, settings, seconds),
+        cautions=_cautions(measurement, columns),
     )  # fmt: skip
 
 
-def _headline(found: Measurement) -> report.Headline:
-    first = found.metrics[0]
-    sentences = [_sentence(one, arm, found.level) for one in found.metrics for arm in one.arms[1:]]
-    warned = [(one, g) for one in found.metrics for g in one.guards if g.warns]
+def _headline(measurement: Measurement) -> report.Headline:
+    first = measurement.metrics[0]
+    sentences = [_sentence(one, arm, measurement.level) for one in measurement.metrics for arm in one.arms[1:]]
+    warned = [(one, g) for one in measurement.metrics for g in one.guards if g.warns]
     action = "Read the effects in bold."
-    if not found.ok:
-        bad = " and ".join(f.name for f in found.findings if not f.ok)
+    if not measurement.ok:
+        bad = " and ".join(f.name for f in measurement.findings if not f.ok)
         action = f"Explain the failed check ({bad}) before you rely on any effect."
     elif warned:
-        action = "Where STATE measures the bulk, use CUPAC or MLRATE for the mean effect: they stand in bold."
+        action = "Where the guard warns of STATE, use CUPAC or MLRATE for the mean effect: they stand in bold."
+    metrics = ", ".join(one.metric for one in measurement.metrics)
     return report.Headline(
-        title=f"Experiment: {', '.join(one.metric for one in found.metrics)} by {first.arms[0]} and {', '.join(first.arms[1:])}",
+        title=f"Experiment: {metrics} by {first.arms[0]} and {', '.join(first.arms[1:])}",
         sentence=sentences[0], summary=tuple(sentences[1:4]), action=action,
     )  # fmt: skip
 
@@ -130,8 +131,8 @@ def _row(one: Measured, effect: Effect) -> report.EffectRow:
     )  # fmt: skip
 
 
-def _about(found: Measurement, columns: Columns, settings: Settings, seconds: float) -> report.Provenance:
-    one, how = found.metrics[0], settings.cross_fit
+def _about(measurement: Measurement, columns: Columns, settings: Settings, seconds: float) -> report.Provenance:
+    one, how = measurement.metrics[0], settings.cross_fit
     learner = "LightGBM" if how.learner is None else type(how.learner).__name__
     made = f"{learner}, cross-fitted in {how.folds} parts, on {len(columns.features)} features: {', '.join(columns.features)}"
     nu = "estimated" if settings.nu is None else f"{settings.nu:g}"
@@ -139,24 +140,26 @@ def _about(found: Measurement, columns: Columns, settings: Settings, seconds: fl
     unit = f"; randomised unit: {columns.cluster}" if columns.cluster else ""
     return report.Provenance(
         model=f"Predictions: {made if columns.features else given}.",
-        outcome=f"Student-t with ν {nu}; intervals at {percent(found.level)}{unit}.", seed=how.seed,
+        outcome=f"Student-t with ν {nu}; intervals at {percent(measurement.level)}{unit}.", seed=how.seed,
         versions=(("largesse", __version__), *((name, version(name)) for name in _PACKAGES)),
         rows=tuple(zip(one.arms, one.rows, strict=True)), seconds=seconds, made=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )  # fmt: skip
 
 
-def _cautions(found: Measurement, columns: Columns) -> tuple[str, ...]:
+def _cautions(measurement: Measurement, columns: Columns) -> tuple[str, ...]:
     out = []
-    for one in found.metrics:
+    for one in measurement.metrics:
         if any(c.largest > 0.1 for c in one.contrasts):
             share = max(c.largest for c in one.contrasts)
             out.append(
                 f"{one.metric}: one row makes up {percent(share)} of the variance of the mean, so no interval of a mean is "
-                "exact here. Look at the row; cap the metric if such values are no part of the question."
+                "exact here. Look at the row; cap the metric if such values do not belong to the question."
             )
     if not columns.features and not columns.prediction:
-        out.append("No features were named, so nothing is known about the units: CUPAC and MLRATE are left out.")
+        out.append(
+            "CUPAC and MLRATE are left out: they need features, or a column with a prediction, and none is named."
+        )
     out.append(
-        "Choose the estimator before you see the effects; the one in bold follows from the guard, not from them."
+        "Choose the estimator before you see the effects. The one in bold follows from the guard, not from the effects."
     )
     return tuple(out)

@@ -1,4 +1,4 @@
-"""`export`: the clusters of a run as a folder for a server: one classifier, and what each class gets at every budget."""
+"""`export`: writes the clusters of a run for a server: one classifier, and the treatment of each class at every budget."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Exported(NamedTuple):
     Attributes:
         plans: One for each budget, the smallest first.
         mixes: Units per treatment by name, for each plan.
-        units: Units that the budgets are for.
-        fidelity: How far the classifier's classes are the run's clusters, on these units.
+        units: Number of units that the budgets are for.
+        fidelity: Agreement of the classifier's classes with the run's clusters on these units.
     """
 
     plans: tuple[ClusterPlan, ...]
@@ -49,16 +49,16 @@ def export_run(
 
     Args:
         folder: A run folder whose model is an `HRC`, or a `Student` of one.
-        users: Units as they will come, with the features of the run; the budgets are for so many.
-        budgets: Money for these units together.
+        users: A sample of the units to be served, with the features of the run.
+        budgets: Total budgets of these units.
         output: The folder to make.
-        form: Of the classifier, see `Student`.
+        form: Form of the classifier, see `Student`.
         safety: Probability of staying within each budget; ``"configured"``: that of the run; None: within it on average.
-        replace: Whether an older export of that name gives way.
+        replace: Whether an older export of that name may be replaced.
 
     Raises:
         DataError: The run's model has no clusters, or a number is out of its range.
-        LargesseError: The run or the units cannot be read, a budget is below every plan, or the output cannot be written.
+        LargesseError: The run or the units cannot be read, a budget is too small, or the output cannot be written.
     """
     config, policy = open_clusters(folder, HRC, Student)
     model, encoder = policy.model, policy.encoder

@@ -16,13 +16,13 @@ from largesse import __version__, report
 from largesse._extras import installed
 from largesse._files import atomic_folder, may_write
 from largesse.checks.trial_power import TuningAdvice
-from largesse.commands.campaign import parted, proof_folds, refuse_thin_arms, task_of
+from largesse.commands.campaign import proof_folds, refuse_thin_arms, split_rows, task_of
 from largesse.commands.check import soundness
 from largesse.commands.findings.clusters import clusters
 from largesse.commands.findings.fit import Evidence, Proven, evidence, results
 from largesse.commands.findings.trust import trust
 from largesse.commands.load import Rows, load_rows
-from largesse.commands.procedure import Learned, Proof, Task, learn, prove
+from largesse.commands.procedure import FittedCandidates, Proof, Task, fit_candidates, prove
 from largesse.config import Config, dump
 from largesse.logs import Logs
 from largesse.models.crossfit import of_others
@@ -39,7 +39,7 @@ _PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "lightgbm", "torch", "py
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Run(Brief):
-    """A finished run: where it lies and what it says."""
+    """A finished run: its folder, its results and the content of its metrics.json."""
 
     folder: Path
     results: report.Results
@@ -54,14 +54,14 @@ def fit(
     cautions: tuple[str, ...] = (),
     say: Say = silent,
 ) -> Run:
-    """Learns, chooses, proves and reports; returns the run, whose folder is written whole or not at all.
+    """Fits the candidates, chooses one, evaluates the policy and writes the run folder, whole or not at all.
 
     Args:
         config: The campaign.
         folder: The run folder; None: a new one under `run.folder`, named by the time.
-        replace: Whether an older run folder of that name gives way, once the new one is complete.
-        cautions: What else the report shall warn of.
-        say: Told each stage and the share of the work that is done.
+        replace: Whether a complete new run may replace an older one of that name.
+        cautions: Further warnings for the report.
+        say: Called with each stage and the share of the work that is done.
 
     Raises:
         LargesseError: Files, columns, rows or the configuration break a rule.
@@ -88,17 +88,17 @@ def _fit(
         how = (rows.obs is not None, sound.power.advice is TuningAdvice.CAN_PAY)
         task, missing = changed(task, candidates=default_names(*how)), left_out(*how)
         cautions = (missing, *cautions) if missing else cautions
-    final, proof = _learn_and_prove(config, rows, task, say)
-    say("proving", 0.9)
-    found = evidence(proof, task)
+    final, proof = _fit_and_evaluate(config, rows, task, say)
+    say("evaluating", 0.9)
+    evidence_ = evidence(proof, task)
     policy = Policy(model=final.model, curve=final.curve, encoder=rows.encoder, roles=config.roles("rct"))
     about = _about(config, rows, final, proof, time.perf_counter() - began)
     trusted = trust(rows.rct, rows.obs, sound, final.models)
     groups = clusters(rows.rct, final.models, final.name)
-    shown = results(config, task, Proven(sound, proof, found, final, about, trusted, groups))
+    shown = results(config, task, Proven(sound, proof, evidence_, final, about, trusted, groups))
     shown = changed(shown, cautions=(*cautions, *_units_in_both(rows), *shown.cautions))
     say("writing", 0.95)
-    metrics = _metrics(shown, found, proof, final, task) | {"power": sound.power.to_dict()}
+    metrics = _metrics(shown, evidence_, proof, final, task) | {"power": sound.power.to_dict()}
     with atomic_folder(target, replace=replace, marker="config.toml") as place:
         (place / "config.toml").write_text(dump(config), encoding="utf-8")
         (place / "metrics.json").write_text(json_text(metrics), encoding="utf-8")
@@ -108,42 +108,40 @@ def _fit(
 
 
 def _units_in_both(rows: Rows) -> tuple[str, ...]:
-    """Says how many rows of the trial were left out of learning, since the file of the proof holds their units too."""
+    """Returns a warning about training rows left out because the test file contains their units, if there are any."""
     if rows.test is None:
         return ()
     left_out = rows.rct.n - rows.rct.without_units_of(rows.test).n
     if not left_out:
         return ()
     return (
-        f"{left_out:,} of {rows.rct.n:,} rows of the trial are of units that data.test holds too. The policy was learned without "
-        "them: on rows of a unit that a model remembers, nothing can be proven.",
+        f"{left_out:,} of {rows.rct.n:,} rows of the trial are of units that data.test contains too. The policy was trained "
+        "without them: held-out rows of a unit that the model has trained on would prove nothing.",
     )
 
 
-def _learn_and_prove(config: Config, rows: Rows, task: Task, say: Say) -> tuple[Learned, Proof]:
+def _fit_and_evaluate(config: Config, rows: Rows, task: Task, say: Say) -> tuple[FittedCandidates, Proof]:
     refuse_thin_arms(rows.rct)
     folds = proof_folds(config, rows)
     if rows.test is not None or folds < 2:
-        train, obs, proof = parted(config, rows)
-        if rows.test is not None:  # without the units that the test file holds too
+        train, obs, proof = split_rows(config, rows)
+        if rows.test is not None:  # the units of the test file were left out
             refuse_thin_arms(train)
-        final = learn(train, obs, task, say, (0.1, 0.9))
+        final = fit_candidates(train, obs, task, say, (0.1, 0.9))
         return final, prove([final], [proof], task)
     part = rows.rct.parts(*[1.0] * folds, seed=task.settings.seed)
-    learned: list[Learned] = []
+    fitted: list[FittedCandidates] = []
     parts: list[Logs] = []
     cuts = np.linspace(0.1, 0.9, folds + 2)
     for k in range(folds):
-        train, test = (
-            rows.rct.take(np.flatnonzero(part == k) if held else np.flatnonzero(part != k)) for held in (0, 1)
-        )
-        learned.append(learn(train, of_others(rows.obs, test), task, say, (cuts[k], cuts[k + 1])))
+        train, test = rows.rct.take(np.flatnonzero(part != k)), rows.rct.take(np.flatnonzero(part == k))
+        fitted.append(fit_candidates(train, of_others(rows.obs, test), task, say, (cuts[k], cuts[k + 1])))
         parts.append(test)
-    final = learn(rows.rct, rows.obs, task, say, (cuts[folds], cuts[folds + 1]))
-    return final, prove(learned, parts, task)
+    final = fit_candidates(rows.rct, rows.obs, task, say, (cuts[folds], cuts[folds + 1]))
+    return final, prove(fitted, parts, task)
 
 
-def _about(config: Config, rows: Rows, final: Learned, proof: Proof, seconds: float) -> report.Provenance:
+def _about(config: Config, rows: Rows, final: FittedCandidates, proof: Proof, seconds: float) -> report.Provenance:
     counts = {"trial": rows.rct.n, "proof": proof.logs.n}
     if rows.obs is not None:
         counts["log of the past policy"] = rows.obs.n
@@ -158,20 +156,22 @@ def _about(config: Config, rows: Rows, final: Learned, proof: Proof, seconds: fl
     )  # fmt: skip
 
 
-def _metrics(shown: report.Results, found: Evidence, proof: Proof, final: Learned, task: Task) -> dict[str, Any]:
-    """Returns the numbers of the report, for machines."""
+def _metrics(
+    shown: report.Results, evidence_: Evidence, proof: Proof, final: FittedCandidates, task: Task
+) -> dict[str, Any]:
+    """Returns the content of metrics.json."""
     return plain({
         "headline": shown.headline.sentence,
         "chosen": final.name,
         "chosen_by_fold": list(proof.chosen),
         "reason": final.choice.reason,
         "budgets_per_head": list(task.budgets),
-        "effect_share": found.share,
-        "rows": found.table.rows(),
-        "arms": found.table.arms,
+        "effect_share": evidence_.share,
+        "rows": evidence_.table.rows(),
+        "arms": evidence_.table.arms,
         "spend": [
             {"budget": b, "planned_by_model": m, "planned_by_curve": c, "realised": r, "low": lo, "high": hi}
-            for b, m, c, (r, lo, hi) in zip(task.budgets, proof.by_model, proof.by_curve, found.spend, strict=True)
+            for b, m, c, (r, lo, hi) in zip(task.budgets, proof.by_model, proof.by_curve, evidence_.spend, strict=True)
         ],
         "seconds_to_learn": final.seconds,
         "trust_in_the_log": shown.trust,

@@ -15,8 +15,8 @@ def write_template(path: Path, data: str | None = None) -> None:
     """Writes a commented configuration, whole or not at all.
 
     Args:
-        path: The file to make.
-        data: Path of the randomised rows, to be written into it; None: a placeholder.
+        path: The file to write.
+        data: Path of the trial's rows, to be entered there; None: a placeholder.
 
     Raises:
         StoreError: The file exists already, or cannot be written.

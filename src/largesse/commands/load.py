@@ -1,4 +1,4 @@
-"""Files and columns of a configuration into logs, the trial's encoder shared by all."""
+"""Reads the files of a configuration into logs that share one encoder of the features."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Rows", "load_rows", "outcome_of", "trial_design"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """What a configuration names: the trial, the log of a past policy, separate rows for the proof, and the encoder."""
+    """The data of a campaign: the trial, the past campaign data, a separate test file, the encoder and the outcome."""
 
     rct: Logs
     obs: Logs | None
@@ -34,7 +34,7 @@ class Rows:
 def load_rows(config: Config) -> Rows:
     """Returns the logs of a configuration, encoded alike.
 
-    The encoder learns from the features of rct and obs (never from outcomes, never from a separate test file).
+    The encoder is fitted on the features of rct and obs (never on outcomes, never on a separate test file).
 
     Raises:
         LargesseError: A file, a column or a row breaks a rule; the message names it.
@@ -64,7 +64,7 @@ def load_rows(config: Config) -> Rows:
 
 @contextmanager
 def _reading(field: str, path: object) -> Iterator[None]:
-    """Adds to a refusal which file of the configuration it is about."""
+    """Adds a note to an error: which file of the configuration it is about."""
     try:
         yield
     except LargesseError as error:
@@ -73,25 +73,24 @@ def _reading(field: str, path: object) -> Iterator[None]:
 
 
 def outcome_of(config: Config, rct: Logs, obs: Logs | None) -> Outcome:
-    """Returns the outcome that is declared, or that the rows show."""
-    said = config.outcome
+    """Returns the outcome as declared; what is not declared is inferred from the rows."""
+    declared = config.outcome
     rows = rct if obs is None else rct | obs
     if config.columns.cost is None:
-        amounts = declared_amounts(rows.treatments, said.amounts)
-        family = Outcome.infer(rows, value=said.value, cost="learned").family
-        rising = bool((np.diff(amounts) > 0).all()) if said.ordered == "auto" else bool(said.ordered)
+        amounts = declared_amounts(rows.treatments, declared.amounts)
+        family = Outcome.infer(rows, value=declared.value, cost="learned").family
+        rising = bool((np.diff(amounts) > 0).all()) if declared.ordered == "auto" else bool(declared.ordered)
+        rule: Any = declared.cost  # without a column of costs, the configuration asks for a rule
         return Outcome(
-            family=family,
-            cost_rule=said.cost,  # type: ignore[arg-type]  # a rule: the configuration makes sure
-            amounts=amounts,
-            ordered=rising,
-            monotone=said.ordered is True,
+            family=family, cost_rule=rule, amounts=amounts, ordered=rising, monotone=declared.ordered is True
         )
-    return Outcome.infer(rows, value=said.value, cost=said.cost, amounts=said.amounts or None, ordered=said.ordered)
+    return Outcome.infer(
+        rows, value=declared.value, cost=declared.cost, amounts=declared.amounts or None, ordered=declared.ordered
+    )
 
 
 def trial_design(config: Config) -> dict[str, Any]:
-    """Returns how the trial was assigned: by arm, or by unit with known probabilities (then it is read as such a log)."""
+    """Returns the design of the trial as arguments of `frames.logs`: shares by arm, or a known propensity per unit."""
     design = "obs" if config.design.stratified else "rct"
     return {"design": design, "propensity": config.design.rct_propensity if design == "rct" else None,
             "control_cost": config.design.control_cost}  # fmt: skip

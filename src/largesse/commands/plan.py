@@ -1,4 +1,4 @@
-"""`plan`: a table of values and costs, whatever model they come from, and a file of rules; out comes who gets what."""
+"""`plan`: allocates treatments from a table of predicted values and costs (of any model) under a file of rules."""
 
 from __future__ import annotations
 
@@ -27,74 +27,75 @@ __all__ = ["plan_under", "report_plan", "under"]
 
 
 def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_threads: int = 1) -> PlanTotals:
-    """Plans within rules, and writes who gets what: whole or not at all.
+    """Computes the best allocation under rules and writes it, whole or not at all.
 
-    Where the only rule is a budget and both files are Parquet, the units never are in memory all at once, and the same
-    call goes on where an interrupted one stopped.
+    Where the only rule is a budget and both files are Parquet, the units are never in memory all at once, and the same
+    call resumes an interrupted one.
 
     Args:
         menu: A table of units with a column of value and one of cost for each treatment: Parquet, CSV or Feather.
         rules: A TOML file, see `RulesFile`.
-        output: Where the plan goes: .parquet, .csv or .feather.
-        say: Told what is being done and how far it is.
-        n_threads: Threads; the plan is the same for any number.
+        output: The allocation: .parquet, .csv or .feather.
+        say: Called with each stage and the share of the work that is done.
+        n_threads: Threads; the allocation is the same for any number.
 
     Raises:
         InfeasibleRules: The rules conflict; the error names them.
-        InfeasibleBudget: The only rule is a budget, and the cheapest plan costs more.
+        InfeasibleBudget: The only rule is a budget, and the cheapest allocation costs more.
         LargesseError: The table or the file breaks a rule, or the output cannot be written.
     """
     frames.writable(output, menu, rules)
-    said = RulesFile.load(rules)
-    if not said.treatments:
+    rules_file = RulesFile.load(rules)
+    if not rules_file.treatments:
         raise ConfigError(f"{rules}: treatments: must name them, control first. Write treatments = [...].")
-    budget = _budget(said)
+    budget = _budget(rules_file)
     if budget is not None and streams(menu, output):
-        return _streamed(said, menu, budget, output, say, n_threads)
+        return _streamed(rules_file, menu, budget, output, say, n_threads)
     table = frames.read(menu)
-    held = _menu(said, table)
+    menu_rows = _menu(rules_file, table)
     if budget is not None:
-        plan = solve(held, budget, n_threads=n_threads)
+        plan = solve(menu_rows, budget, n_threads=n_threads)
         plan = replace(plan, rules=(_bound(budget, plan.spend, plan.price),))
     else:
-        plan = under(said, held, table)
-    frames.write(frames.plan_table(plan, held), output)
+        plan = under(rules_file, menu_rows, table)
+    frames.write(frames.plan_table(plan, menu_rows), output)
     return plan.totals
 
 
 def report_plan(plan: PlanTotals, output: Path, path: Path) -> None:
-    """Writes a web page about a plan: who gets what, what every rule uses, and what one more of it would be worth.
+    """Writes a web page about an allocation: who gets what, and use, limit and shadow price of every rule.
 
     Raises:
         StoreError: The page cannot be written.
     """
     from largesse.report.plans import write_plan
 
-    note = "Spend and value are those of the table that was given; nothing here says how far they can be trusted."
+    note = "Spend and value are sums of the predictions in the given table; this page does not check those predictions."
     try:
         write_plan(plan, path, title=f"Plan {output.name}", note=note)
     except StoreError as error:
-        error.add_note(f"The plan is in {output}.")
+        error.add_note(f"The allocation is in {output}.")
         raise
 
 
-def under(said: RulesFile, menu: Menu, table: pa.Table, *more: Rule) -> Plan:
-    """Returns the plan of a menu under the rules of a file, about the columns of a table, and others.
+def under(rules_file: RulesFile, menu: Menu, table: pa.Table, *more: Rule) -> Plan:
+    """Returns the best allocation of a menu under the rules of a file, which name columns of a table, and further rules.
 
     Raises:
         InfeasibleRules: The rules conflict.
         LargesseError: A rule does not suit the table or the menu.
     """
-    said = said.model_copy(update={"treatments": menu.treatments})
-    rules = [*more, *_rules(said, table)]
-    return solve_under(menu, rules, eligible=_eligible(said, table), keep=_kept(said, table))
+    rules_file = rules_file.model_copy(update={"treatments": menu.treatments})
+    rules = [*more, *_rules(rules_file, table)]
+    return solve_under(menu, rules, eligible=_eligible(rules_file, table), keep=_kept(rules_file, table))
 
 
-def _budget(said: RulesFile) -> float | None:
-    """Returns the budget, if it is all that the rules say."""
-    if said.eligible or said.keep or said.count or said.use or said.return_ or len(said.spend) != 1:
+def _budget(rules_file: RulesFile) -> float | None:
+    """Returns the budget if it is the only rule."""
+    others = rules_file.eligible, rules_file.keep, rules_file.count, rules_file.use, rules_file.return_
+    if any(others) or len(rules_file.spend) != 1:
         return None
-    (one,) = said.spend
+    (one,) = rules_file.spend
     return one.at_most if isinstance(one.at_most, float) and one.at_least is None and one.by is None else None
 
 
@@ -102,17 +103,18 @@ def _bound(budget: float, spend: float, price: float) -> Bound:
     return Bound(f"spend at most {budget:g}", spend, budget, price, price > 0, of_spend=True)
 
 
-def _streamed(said: RulesFile, menu: Path, budget: float, output: Path, say: Say, n_threads: int) -> PlanTotals:
-    columns = tuple(name for part in ("value", "cost") for name in _names(said, getattr(said, part), part))
+def _streamed(rules_file: RulesFile, menu: Path, budget: float, output: Path, say: Say, n_threads: int) -> PlanTotals:
+    columns = tuple(name for part in ("value", "cost") for name in _names(rules_file, getattr(rules_file, part), part))
     units = Units(
-        path=menu, columns=columns, unit=said.unit, menu=lambda table: _cells(said, table), treatments=said.treatments,
-        key={"rules": [said.treatments, said.value, said.cost]},
+        path=menu, columns=columns, unit=rules_file.unit, treatments=rules_file.treatments,
+        menu=lambda table: _cells(rules_file, table),
+        key={"rules": [rules_file.treatments, rules_file.value, rules_file.cost]},
     )  # fmt: skip
     done = stream(units, output, lambda run: solve_blocks(run, budget), say=say, n_threads=n_threads)
     plan: BlockPlan = done.decision
     sums = done.sums
     return PlanTotals(
-        treatments=said.treatments, counts=sums.counts, price=plan.price, spend=sums.spend, value=sums.value,
+        treatments=rules_file.treatments, counts=sums.counts, price=plan.price, spend=sums.spend, value=sums.value,
         bound=max(plan.bound, sums.value), rules=(_bound(budget, sums.spend, plan.price),),
     )  # fmt: skip
 
@@ -126,8 +128,8 @@ def _column(table: pa.Table, name: str, field: str) -> pa.ChunkedArray:
     return table.column(name)
 
 
-def _names(said: RulesFile, pattern: str, field: str) -> list[str]:
-    names = [pattern.replace("{}", treatment) for treatment in said.treatments]
+def _names(rules_file: RulesFile, pattern: str, field: str) -> list[str]:
+    names = [pattern.replace("{}", treatment) for treatment in rules_file.treatments]
     if len(set(names)) < len(names):
         raise ConfigError(
             f"{field} == {pattern!r}: must hold {{}}, which stands for the treatment. Write e.g. '{field}_{{}}'."
@@ -135,41 +137,41 @@ def _names(said: RulesFile, pattern: str, field: str) -> list[str]:
     return names
 
 
-def _there(said: RulesFile, table: pa.Table, pattern: str, field: str) -> list[str]:
-    """Returns the names of the columns of a field, which the table has."""
-    names = _names(said, pattern, field)
+def _there(rules_file: RulesFile, table: pa.Table, pattern: str, field: str) -> list[str]:
+    """Returns the names of the columns of a field; raises SchemaError where the table lacks one."""
+    names = _names(rules_file, pattern, field)
     for name in names:
         _column(table, name, field)
     return names
 
 
-def _cells(said: RulesFile, table: pa.Table) -> Menu:
-    value, cost = (_there(said, table, getattr(said, name), name) for name in ("value", "cost"))
-    return frames.menu(table, value, cost, said.treatments)
+def _cells(rules_file: RulesFile, table: pa.Table) -> Menu:
+    value, cost = (_there(rules_file, table, getattr(rules_file, name), name) for name in ("value", "cost"))
+    return frames.menu(table, value, cost, rules_file.treatments)
 
 
-def _menu(said: RulesFile, table: pa.Table) -> Menu:
-    unit = None if said.unit is None else frames.ids(table, said.unit)
+def _menu(rules_file: RulesFile, table: pa.Table) -> Menu:
+    unit = None if rules_file.unit is None else frames.ids(table, rules_file.unit)
     if unit is not None:
-        _check.unique("unit", unit)  # before the plan, which would refuse it after the work
-    return replace(_cells(said, table), unit=unit)
+        _check.unique("unit", unit)  # before the work, not after it
+    return replace(_cells(rules_file, table), unit=unit)
 
 
-def _eligible(said: RulesFile, table: pa.Table) -> NDArray[np.bool_] | None:
-    if said.eligible is None:
+def _eligible(rules_file: RulesFile, table: pa.Table) -> NDArray[np.bool_] | None:
+    if rules_file.eligible is None:
         return None
-    names = _there(said, table, said.eligible, "eligible")
+    names = _there(rules_file, table, rules_file.eligible, "eligible")
     return frames.truths(table, names)
 
 
-def _kept(said: RulesFile, table: pa.Table) -> NDArray[np.int64] | None:
-    if said.keep is None:
+def _kept(rules_file: RulesFile, table: pa.Table) -> NDArray[np.int64] | None:
+    if rules_file.keep is None:
         return None
-    codes, names = _codes(table, said.keep, "keep")
-    unknown = [name for name in names if name not in said.treatments]
+    codes, names = _codes(table, rules_file.keep, "keep")
+    unknown = [name for name in names if name not in rules_file.treatments]
     if unknown:
-        raise _check.refuse("keep", unknown[0], f"must be one of {said.treatments}", "Or leave the cell empty.")
-    place = np.array([said.treatments.index(name) for name in names] + [-1])
+        raise _check.refuse("keep", unknown[0], f"must be one of {rules_file.treatments}", "Or leave the cell empty.")
+    place = np.array([rules_file.treatments.index(name) for name in names] + [-1])
     return np.asarray(place[codes])
 
 
@@ -178,22 +180,24 @@ def _codes(table: pa.Table, name: str, field: str) -> tuple[NDArray[np.int64], l
     return codes, [str(value) for value in values.to_pylist()]
 
 
-def _rules(said: RulesFile, table: pa.Table) -> list[Rule]:
-    found: list[Rule] = [Spend(**_bounds(f"spend[{k}]", one, table)) for k, one in enumerate(said.spend)]
-    found += [Count(treatment=one.treatment, **_bounds(f"count[{k}]", one, table)) for k, one in enumerate(said.count)]
-    for k, use in enumerate(said.use):
-        unknown = [name for name in use.amount if name not in said.treatments]
+def _rules(rules_file: RulesFile, table: pa.Table) -> list[Rule]:
+    rules: list[Rule] = [Spend(**_bounds(f"spend[{k}]", one, table)) for k, one in enumerate(rules_file.spend)]
+    rules += [
+        Count(treatment=one.treatment, **_bounds(f"count[{k}]", one, table)) for k, one in enumerate(rules_file.count)
+    ]
+    for k, use in enumerate(rules_file.use):
+        unknown = [name for name in use.amount if name not in rules_file.treatments]
         if unknown:
             raise _check.refuse(
-                f"use[{k}].amount", unknown[0], f"must be one of {said.treatments}", "Correct the name."
+                f"use[{k}].amount", unknown[0], f"must be one of {rules_file.treatments}", "Correct the name."
             )
-        amount = np.array([use.amount.get(name, 0.0) for name in said.treatments])
-        found.append(Use(amount=amount, name=use.name, **_bounds(f"use[{k}]", use, table)))
-    return found + [Return(at_least=one.at_least) for one in said.return_]
+        amount = np.array([use.amount.get(name, 0.0) for name in rules_file.treatments])
+        rules.append(Use(amount=amount, name=use.name, **_bounds(f"use[{k}]", use, table)))
+    return rules + [Return(at_least=one.at_least) for one in rules_file.return_]
 
 
 def _bounds(field: str, one: Bounds, table: pa.Table) -> dict[str, Any]:
-    """Returns the limits of a rule, and the group of each unit, in the order of the limits' names."""
+    """Returns the limits of a rule and, where they differ by group, the group of each unit."""
     named = next((limit for limit in (one.at_most, one.at_least) if isinstance(limit, dict)), None)
     if one.by is None:
         if named is not None:
@@ -204,7 +208,7 @@ def _bounds(field: str, one: Bounds, table: pa.Table) -> dict[str, Any]:
     lost = [name for name in groups if name not in names]
     if lost:
         raise _check.refuse(
-            f"{field}", lost[0], f"column {one.by!r} never holds it", f"It holds {', '.join(names[:10])}."
+            f"{field}", lost[0], f"no row of column {one.by!r} has it", f"It has {', '.join(names[:10])}."
         )
     place = np.array([groups.index(name) if name in groups else -1 for name in names] + [-1])
     limits = {}

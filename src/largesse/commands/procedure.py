@@ -1,6 +1,6 @@
-"""The procedure of `fit`: learn every candidate, choose on rows none has seen, calibrate the winner's prices there.
+"""The procedure of `fit`: fit every candidate, choose one on validation rows, calibrate its spend curve there.
 
-Its proof is of the whole procedure, choice included: on rows that took no part in it, held out or in turns.
+The whole procedure, choice included, is evaluated on rows that took no part in it: held out, or by cross-fitting.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from largesse.models.two_stage.stack import Stack, cautious_weights
 from largesse.policy.curve import PriceCurve
 from largesse.progress import Say
 
-__all__ = ["Learned", "Proof", "Task", "budgets_of", "learn", "prove"]
+__all__ = ["FittedCandidates", "Proof", "Task", "budgets_of", "fit_candidates", "prove"]
 
 _MOST = 2.0  # a budget beyond so many times the dearest arm is a mistake of units
 Answers = dict[int, Response]
-"""Told the stage and the share of the work that is done; a full sentence is a finding, to be shown and kept."""
+"""Responses that models predicted for the same rows, by the identity of the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a run asks for, resolved.
+    """A campaign, ready to run.
 
     Attributes:
         candidates: Names of the models, simplest first; () for the default ones.
         settings: Outcome, members, epochs, seed, threads.
-        budgets: Money per head, (B,).
+        budgets: Budget per unit, (B,).
         labels: The budgets in words, (B,).
-        validation_share: Share of the learning rows kept to choose and to calibrate.
+        validation_share: Share of the training rows that is kept as validation rows, for choice and calibration.
         draws: Bootstrap draws.
     """
 
@@ -59,10 +59,18 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learned:
-    """A chosen model with its prices, how it was chosen, and which candidates refused these rows, and why.
+class FittedCandidates:
+    """The chosen model with its calibrated curve, and all fitted candidates.
 
-    `models` and `leaderboard` are in the order of trust; `choice` is among those that a misleading log does not rule out.
+    Attributes:
+        name: The chosen candidate.
+        model: Its model.
+        curve: Its spend and value by price, calibrated on the validation rows.
+        choice: Why it was chosen, among the candidates that a misleading log does not rule out.
+        leaderboard: All candidates on the validation rows, simplest first.
+        models: All fitted candidates, simplest first.
+        seconds: Training time of each.
+        left_out: Why a candidate could not be fitted to these rows.
     """
 
     name: str
@@ -77,15 +85,15 @@ class Learned:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proof:
-    """Rows that took no part in learning, and what the procedure believes and decides about them.
+    """Held-out rows with the procedure's predictions and decisions.
 
     Attributes:
         logs: The rows.
         menus: Candidate → menu; the policy itself under ``"policy"``.
         decided: Treatment of each row at each budget, by the calibrated prices, (B, N).
-        by_model: Money per head that the menus plan for those decisions, (B,); nan where menus do not count in money.
-        by_curve: Money per head that the calibrated curves expect, (B,).
-        chosen: Which candidate won, once per fold.
+        by_model: Spend per unit that the menus predict for those decisions, (B,); NaN where a menu does not predict spend.
+        by_curve: Spend per unit that the calibrated curves predict, (B,).
+        chosen: The chosen candidate of each fold.
     """
 
     logs: Logs
@@ -97,16 +105,16 @@ class Proof:
 
 
 def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]) -> tuple[float, ...]:
-    """Returns budgets per head: as given, or as shares of the way from the cheapest arm for everyone to the dearest.
+    """Returns budgets per unit: as given, or as shares of the way from the cheapest arm for everyone to the most expensive.
 
     Raises:
-        DataError: No treatment costs anything, or a budget is below the cheapest arm.
+        DataError: No treatment costs anything, or a budget is below the cost of the cheapest arm.
     """
     costs = arm_means(rct)[1]
     low, high = float(costs.min()), float(costs.max())
     if high <= low:
         raise _check.refuse(
-            "cost", high, "no treatment costs anything in the trial", "Without costs there is no budget to plan."
+            "cost", high, "no treatment costs anything in the trial", "Check columns.cost: a budget needs costs."
         )
     if per_head and min(per_head) < low:
         raise _check.refuse(
@@ -117,18 +125,20 @@ def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]
         )
     if per_head and max(per_head) > _MOST * high:
         raise _check.refuse(
-            "budget.per_head", max(per_head), f"the dearest arm for everyone costs {high:.4g} per unit",
-            "Give money per unit, not for all units together.",
+            "budget.per_head", max(per_head), f"the most expensive arm for everyone costs {high:.4g} per unit",
+            "Give the budget per unit, not for all units together.",
         )  # fmt: skip
     return target_budgets(rct, per_head, shares)
 
 
-def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, float] = (0.0, 1.0)) -> Learned:
-    """Returns the winner among the candidates, learned on a part of the trial and on the log."""
+def fit_candidates(
+    rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, float] = (0.0, 1.0)
+) -> FittedCandidates:
+    """Returns the candidates, fitted to a part of the trial and to the past campaign data, with the chosen one."""
     train, hold = rct.split(1 - task.validation_share, task.validation_share, seed=task.settings.seed)
     obs = None if obs is None else obs.without_units_of(hold)
     wanted = task.candidates or default_names(obs is not None, can_pay=False)
-    names = sorted(wanted, key=lambda name: bool(parts_of(name)))  # a mean comes after what it is a mean of
+    names = sorted(wanted, key=lambda name: bool(parts_of(name)))  # a mean of models comes after its parts
     models: dict[str, Model] = {}
     seconds: dict[str, float] = {}
     left_out: dict[str, str] = {}
@@ -139,7 +149,7 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
         try:
             mean = _stacked(name, models, hold, answers)
             models[name] = mean or make(name, task.settings).fit(train, obs, validation=hold)
-        except DataError as refusal:  # one model's rule is no reason to stop the others
+        except DataError as refusal:  # one model does not suit the rows; the others may
             if k == len(names) - 1 and not models:
                 raise
             left_out[name] = str(refusal)
@@ -150,8 +160,8 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
     menus = _menus(models, hold.x, answers)
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
     leaderboard = compare(hold, menus, task.budgets, bootstrap=bootstrap)
-    told = benefit_of_the_log(hold, menus)
-    left = [k for k, name in enumerate(order) if not (told and told.harmful) or name in ALONE]
+    benefit = benefit_of_the_log(hold, menus)
+    left = [k for k, name in enumerate(order) if not (benefit and benefit.harmful) or name in ALONE]
     choice = choose(
         [order[k] for k in left],
         leaderboard.value[left],
@@ -159,14 +169,14 @@ def learn(rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, 
         standard_errors=None,
         decides=DECIDES,
     )
-    if told and told.sentence:
-        choice = replace(choice, reason=f"{told.sentence} {choice.reason}")
+    if benefit and benefit.sentence:
+        choice = replace(choice, reason=f"{benefit.sentence} {choice.reason}")
     curve = PriceCurve.calibrate(menus[choice.name], hold, draws=task.draws, seed=task.settings.seed)
-    return Learned(choice.name, models[choice.name], curve, choice, leaderboard, models, seconds, left_out)
+    return FittedCandidates(choice.name, models[choice.name], curve, choice, leaderboard, models, seconds, left_out)
 
 
 def _stacked(name: str, models: dict[str, Model], hold: Logs, answers: Answers) -> Model | None:
-    """Returns the mean of models that are learned already, if all of its parts are; `hold` sets their weights."""
+    """Returns the weighted mean of models that are fitted already, if all of them are; `hold` sets the weights."""
     parts = [models[part] for part in parts_of(name) if part in models]
     if not parts or len(parts) < len(parts_of(name)):
         return None
@@ -174,12 +184,12 @@ def _stacked(name: str, models: dict[str, Model], hold: Logs, answers: Answers) 
 
 
 def _menus(models: dict[str, Model], x: NDArray[np.float32], answers: Answers) -> dict[str, Menu]:
-    """Returns every model's menu of some rows; what several of them stand on is asked once."""
+    """Returns the menu of every model for the same rows; a base model that several share predicts once."""
     return {name: model.menu(_answer(model, x, answers)) for name, model in models.items()}
 
 
 def _answer(model: Model, x: NDArray[np.float32], answers: Answers) -> Response:
-    """Returns a model's responses to some rows, kept in `answers`, which is of these rows only."""
+    """Returns the predicted response of a model to the rows that `answers` belongs to, from there if it has it."""
     if id(model) not in answers:
         if isinstance(model, Stack):
             own = model.combined([_answer(part, x, answers) for part in model.models_])
@@ -189,18 +199,18 @@ def _answer(model: Model, x: NDArray[np.float32], answers: Answers) -> Response:
     return answers[id(model)]
 
 
-def prove(learned: list[Learned], parts: list[Logs], task: Task) -> Proof:
-    """Returns the proof rows with the menus and decisions of procedures that have not seen them.
+def prove(fitted: list[FittedCandidates], parts: list[Logs], task: Task) -> Proof:
+    """Returns the held-out rows with the out-of-fold menus and decisions of the procedure.
 
     Args:
-        learned: One per fold.
+        fitted: The procedure without each fold.
         parts: The rows of each fold.
-        task: The budgets, with the treatments as in the logs.
+        task: The budgets.
     """
-    everywhere = [name for name in learned[0].models if all(name in one.models for one in learned)]
+    everywhere = [name for name in fitted[0].models if all(name in one.models for one in fitted)]
     tables: dict[str, list[Menu]] = {name: [] for name in ("policy", *everywhere)}
     decided, by_model, by_curve = [], [], []
-    for one, rows in zip(learned, parts, strict=True):
+    for one, rows in zip(fitted, parts, strict=True):
         menus = _menus({name: one.models[name] for name in {*everywhere, one.name}}, rows.x, {})
         for name in everywhere:
             tables[name].append(menus[name])
@@ -214,12 +224,14 @@ def prove(learned: list[Learned], parts: list[Logs], task: Task) -> Proof:
     return Proof(
         logs=together(parts), menus={name: stacked(menus) for name, menus in tables.items()},
         decided=np.concatenate(decided, axis=1), by_model=(np.array(by_model) * size).sum(0) / total,
-        by_curve=(np.array(by_curve) * size).sum(0) / total, chosen=tuple(one.name for one in learned),
+        by_curve=(np.array(by_curve) * size).sum(0) / total, chosen=tuple(one.name for one in fitted),
     )  # fmt: skip
 
 
-def _decide(one: Learned, rows: Logs, menu: Menu, task: Task) -> tuple[NDArray[np.int32], list[float], list[float]]:
-    """Returns the decisions at each budget (B, N), and money per head that the menu and the curve plan for them."""
+def _decide(
+    one: FittedCandidates, rows: Logs, menu: Menu, task: Task
+) -> tuple[NDArray[np.int32], list[float], list[float]]:
+    """Returns the decisions at each budget (B, N), and the spend per unit that the menu and the curve predict for them."""
     standing, weight = menu, rows.weights / rows.total_weight
     if rows.weight is not None:  # the units that the rows stand for
         standing = menu.take(child(task.settings.seed, 1).choice(rows.n, rows.n, p=weight))
@@ -228,7 +240,7 @@ def _decide(one: Learned, rows: Logs, menu: Menu, task: Task) -> tuple[NDArray[n
     for budget in task.budgets:
         try:
             price = spend_curve.price_for(budget * standing.n, None)
-        except InfeasibleBudget:  # out of this menu's reach: as near as it comes
+        except InfeasibleBudget:  # this menu cannot spend so little: its cheapest allocation
             price = float("inf")
         treatment = assign(menu, price)
         decided.append(treatment)
@@ -246,7 +258,7 @@ def stacked(menus: list[Menu]) -> Menu:
 
 
 def together(parts: list[Logs]) -> Logs:
-    """Returns the parts of one trial as one trial again."""
+    """Returns the parts of one trial as one trial."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]

@@ -1,4 +1,4 @@
-"""`replay`: history as experiments, and the size of a test that would see an effect."""
+"""`replay`: simulates experiments on past data, and computes the size of a test that would detect an effect."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Wanted(NamedTuple):
     """The test that is to be planned.
 
     Attributes:
-        effect: The effect that it shall see, in units of the metric.
+        effect: The effect to detect, in units of the metric.
         shares: Share of each arm by label; the first two are compared.
-        power: Probability that it sees the effect.
-        per_day: New units a day, all arms together; None: no days are named.
-        looks: Share of the units at each look; (): one look, at the end.
+        power: Probability of detecting the effect.
+        per_day: New units a day, all arms together; None: no duration is computed.
+        looks: Share of the units at each interim look; (): one look, at the end.
     """
 
     effect: float
@@ -33,7 +33,7 @@ class Wanted(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """What history shows as experiments, and the plan of a test if one was wanted."""
+    """The replayed experiments, and the plan of a test if one was wanted."""
 
     replay: Replay
     plan: TestPlan | None
@@ -56,10 +56,10 @@ def replay_history(
         history: A file or a dataframe of past units.
         columns: Which column is what, with one metric.
         wanted: The test to plan; None: none.
-        draws: How often arms are drawn.
+        draws: Number of simulated experiments.
         share: Share of the units in the other arm.
-        lifts: Effects to look for, as shares of the metric's level.
-        seed: Draws, folds and learner.
+        lifts: Effects to detect, as shares of the metric's mean.
+        seed: Seed of the draws, folds and learner.
         say: Called with each stage and the share of the work that is done.
 
     Raises:
@@ -69,8 +69,8 @@ def replay_history(
         check_test(**wanted._asdict())
     say("predicting", 0.0)
     past = history_of(history, columns, CrossFit(seed=seed))
-    found = replay(past, draws=draws, share=share, lifts=tuple(lifts), seed=seed, say=say)
+    replayed = replay(past, draws=draws, share=share, lifts=tuple(lifts), seed=seed, say=say)
     if wanted is None:
-        return Replayed(found, None)
+        return Replayed(replayed, None)
     name, unit = columns.metrics[0].name, columns.cluster or "unit"
-    return Replayed(found, plan_test(found, metric=name, unit=unit, **wanted._asdict()))
+    return Replayed(replayed, plan_test(replayed, metric=name, unit=unit, **wanted._asdict()))

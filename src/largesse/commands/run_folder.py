@@ -1,4 +1,4 @@
-"""A finished run folder back into use: its configuration, its policy, and further rows read as it reads them."""
+"""Opens a finished run folder: its configuration, its policy, and further rows encoded as in the run."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ Safety = float | Literal["configured"] | None
 
 
 def safety_of(config: Config, safety: Safety) -> float | None:
-    """Returns the probability of staying within a budget: as asked for, or the run's own; None: within it on average."""
+    """Returns the probability of staying within a budget: the given one, or the run's own; None: within it on average."""
     return config.budget.safety if safety == "configured" else safety
 
 
 def budgets_of_run(folder: PathLike) -> tuple[float, ...]:
-    """Returns the budgets per head that a run was proven at."""
+    """Returns the budgets per unit at which a run was evaluated."""
     place = Path(folder) / "metrics.json"
     try:
         return tuple(json.loads(place.read_text(encoding="utf-8"))["budgets_per_head"])

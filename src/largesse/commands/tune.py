@@ -1,8 +1,8 @@
-"""`tune`: search the settings of the models under a rule that survives noise.
+"""`tune`: searches the hyper-parameters of the models, and chooses by a rule that allows for noise.
 
-The best of many trials is the luckiest of many. So the search only proposes; the choice is the simplest trial within one
-standard error of the best, that error allowing for how many were tried; and the chosen settings are set against the
-untouched ones on the rows of the proof, which no trial has seen.
+The best of many trials owes part of its score to chance. So the search only proposes. The choice is the simplest trial
+within one standard error of the best, adjusted for the number of trials, and is then compared with the untouched settings
+on held-out rows, which no trial used.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 
 from largesse._files import atomic_folder, may_write
 from largesse.checks.trial_power import TuningAdvice, power
-from largesse.commands.campaign import SMALL, parted, refuse_thin_arms, task_of
+from largesse.commands.campaign import SMALL, refuse_thin_arms, split_rows, task_of
 from largesse.commands.findings.tune import MARKER, TUNED, UNTOUCHED, document, write
-from largesse.commands.findings.tune_result import Chosen, Found, Proven, chosen
+from largesse.commands.findings.tune_result import Chosen, Proven, TuningResult, chosen
 from largesse.commands.load import load_rows
 from largesse.commands.procedure import Task
 from largesse.commands.tune_search import Search, limits, optuna_quietly, with_settings
@@ -38,7 +38,7 @@ __all__ = ["Tuning", "tune"]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Tuning(Brief):
-    """A finished tuning: where it lies, what it says, and the configuration to fit."""
+    """A finished tuning: its folder, the content of its trials.json, and the configuration to fit."""
 
     folder: Path
     document: dict[str, Any]
@@ -55,29 +55,29 @@ def tune(
     replace: bool = False,
     say: Say = silent,
 ) -> Tuning:
-    """Searches settings, chooses under noise, proves the choice; the folder is written whole or not at all.
+    """Searches settings, chooses, and evaluates the choice; the folder is written whole or not at all.
 
     Args:
         config: The campaign.
-        trials: How many settings to try; the first are the models' defaults.
-        minutes: No trial is begun after so many; None: no limit.
-        model: A model's name; ``"auto"``: which of the run's candidates is searched too.
-        folder: Where to write; None: a new one under `run.folder`, named by the time.
-        replace: Whether an older folder of that name gives way, once the new one is complete.
-        say: Told each stage and the share of the work that is done.
+        trials: Number of settings to try; the first are the models' defaults.
+        minutes: No trial is started after so many minutes; None: no limit.
+        model: A model's name; ``"auto"``: all candidates of the run.
+        folder: The output folder; None: a new one under `run.folder`, named by the time.
+        replace: Whether a complete new tuning may replace an older folder of that name.
+        say: Called with each stage and the share of the work that is done.
 
     Raises:
-        LargesseError: Files, columns, rows, the configuration or an argument break a rule, or no default can be learned.
+        LargesseError: Files, columns, rows, the configuration or an argument break a rule, or no default can be fitted.
         KeyboardInterrupt: Interrupted before a default was scored, or after the trials; nothing is written.
     """
     seconds = limits(trials, minutes)
     target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("tuned-%Y%m%d-%H%M%S")
-    with optuna_quietly():  # is it installed?
+    with optuna_quietly():  # refuses at once where Optuna is missing
         may_write(target, replace=replace, marker=MARKER)
     with checkpoints_until_done(config.run.checkpoints):
-        paper, tuned = _tune(config, (trials, seconds), model, target, replace, say)
+        content, tuned = _tune(config, (trials, seconds), model, target, replace, say)
     say("done", 1.0)
-    return Tuning(target, paper, tuned)
+    return Tuning(target, content, tuned)
 
 
 def _tune(
@@ -87,21 +87,21 @@ def _tune(
     rows = load_rows(config)
     task = task_of(config, rows)
     refuse_thin_arms(rows.rct)
-    learning, obs, proof = parted(config, rows)
+    learning, obs, proof = split_rows(config, rows)
     if rows.test is not None:
         refuse_thin_arms(learning)
-    told = power(rows.rct, task.budgets, proof.n / rows.rct.n)
-    names = _models(model, task, default_names(rows.obs is not None, told.advice is TuningAdvice.CAN_PAY))
-    say(Note(told.sentence), 0.05)
+    trial_power = power(rows.rct, task.budgets, proof.n / rows.rct.n)
+    names = _models(model, task, default_names(rows.obs is not None, trial_power.advice is TuningAdvice.CAN_PAY))
+    say(Note(trial_power.sentence), 0.05)
     search = Search(learning, obs, task, names, few=learning.n < SMALL)
     search.run(*limit, say, (0.05, 0.9))
     picked = chosen(search.trials, search.counted)
-    say("proving the choice", 0.9)
-    found = Found(search, picked, _prove(picked, learning, obs, proof, task), proof)
-    paper = document(config, found, task)
+    say("evaluating the choice", 0.9)
+    result = TuningResult(search, picked, _prove(picked, learning, obs, proof, task), proof)
+    content = document(config, result, task)
     with atomic_folder(target, replace=replace, marker=MARKER) as place:
-        tuned = write(place, config, rows, found, paper)
-    return paper, tuned
+        tuned = write(place, config, rows, result, content)
+    return content, tuned
 
 
 def _models(model: str, task: Task, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def _models(model: str, task: Task, default: tuple[str, ...]) -> tuple[str, ...]
         )
     names = (task.candidates or default) if model == "auto" else (model,)
     for name in names:
-        make(name, task.settings)  # what `fit` would refuse is refused before anything is learned
+        make(name, task.settings)  # refuses now what `fit` would refuse later
     return tuple(dict.fromkeys(names))
 
 
@@ -130,8 +130,10 @@ def _prove(picked: Chosen, learning: Logs, obs: Logs | None, proof: Logs, task: 
     if TUNED not in menus:
         return Proven(table, 0.0, 0.0, 0.0, changed=False)
     a, b = table.index(TUNED), table.index(UNTOUCHED)
-    seen = np.isfinite(table.value[[a, b]]).all(0)
-    if not seen.any():
+    counted = np.isfinite(table.value[[a, b]]).all(0)
+    if not counted.any():
         return Proven(table, float("nan"), float("nan"), float("nan"), changed=True)
-    low, high = interval((table.draws[:, a] - table.draws[:, b])[:, seen].mean(1), 0.95)
-    return Proven(table, float((table.value[a] - table.value[b])[seen].mean()), float(low), float(high), changed=True)
+    low, high = interval((table.draws[:, a] - table.draws[:, b])[:, counted].mean(1), 0.95)
+    return Proven(
+        table, float((table.value[a] - table.value[b])[counted].mean()), float(low), float(high), changed=True
+    )

@@ -1,7 +1,7 @@
-"""Trials of a search: which settings, how they score on rows they have not learned from, until time or trials run out.
+"""The trials of a search: their settings and their scores on validation rows, until time or trials run out.
 
-Every trial is scored on the same rows with the same bootstrap draws, so all are paired with each other. The proposals
-are Optuna's; the final choice is not (`largesse.commands.tune`).
+Every trial is scored on the same rows with the same bootstrap draws, so all differences are paired. Optuna proposes the
+settings; the final choice is made in `largesse.commands.tune`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,26 +32,34 @@ from largesse.progress import Say
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Search", "Trial", "distance", "label", "limits", "optuna_quietly", "with_settings"]
+__all__ = ["Search", "Trial", "TrialState", "distance", "label", "limits", "optuna_quietly", "with_settings"]
 
-_TURNS = 3  # parts that take turns as the rows that score, where rows are few
+_FOLDS = 3  # of cross-validation, where rows are few
 _KEY = 11  # of the sampler's seed
 _DIGITS = 3  # of a number that is proposed
 
 
+class TrialState(StrEnum):
+    """Whether a trial has a score. Out of reach: its cheapest allocation exceeds a budget."""
+
+    COMPLETE = "complete"
+    FAILED = "failed"
+    OUT_OF_REACH = "out of reach"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """One try.
+    """One setting that was tried.
 
     Attributes:
         number: In the order tried; 0 is the default of the simplest model.
-        model: Its name.
+        model: Name of the model.
         settings: Hyper-parameter → value; {} for the untouched default.
-        distance: How far the settings are from the defaults, see `distance`.
-        state: ``"complete"``, ``"failed"`` or ``"out of reach"`` (it cannot spend as little as the budgets ask).
-        seconds: What it took.
-        message: Why it is not complete.
-        value: Value per head at each budget, (B,).
+        distance: Distance of the settings from the defaults, see `distance`.
+        state: Whether it has a score.
+        seconds: Time of fitting and scoring.
+        message: Why it has no score.
+        value: Value per unit at each budget, (B,).
         draws: The same in each bootstrap draw, (D, B).
     """
 
@@ -58,7 +67,7 @@ class Trial:
     model: str
     settings: dict[str, Value]
     distance: float
-    state: str
+    state: TrialState
     seconds: float
     message: str = ""
     value: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -67,84 +76,84 @@ class Trial:
     @property
     def complete(self) -> bool:
         """Whether it has a score."""
-        return self.state == "complete"
+        return self.state is TrialState.COMPLETE
 
     @property
     def default(self) -> bool:
-        """Whether nothing was changed."""
+        """Whether the settings are the untouched default."""
         return not self.settings
 
     @property
     def order(self) -> tuple[bool, bool, float, int]:
-        """Simplest first: two-stage before decision-focused, untouched before changed, then by how much is changed."""
+        """Sort key, simplest first: two-stage before decision-focused, untouched before changed, then by distance."""
         return self.model in DECIDES, not self.default, self.distance, self.number
 
 
 class Search:
-    """Trials on one task, scored on one set of rows.
+    """Trials of settings for one campaign, all scored on the same rows.
 
     Args:
-        learning: Trial rows to learn and to score on; never those of the proof.
-        obs: The log of a past policy.
-        task: Budgets, outcome, draws and seed; what the run sets of each model.
+        learning: Rows of the randomised trial for fitting and scoring; never held-out rows.
+        obs: Past campaign data.
+        task: Budgets, outcome, draws, seed and the settings of the run.
         models: Names to search over, simplest first.
-        few: Whether the rows are few, so that parts of them take turns in scoring.
+        few: Whether the rows are few, so that scores come from cross-validation.
     """
 
     def __init__(self, learning: Logs, obs: Logs | None, task: Task, models: tuple[str, ...], few: bool) -> None:
         self.task, self.models = task, models
         share, seed = task.validation_share, task.settings.seed
-        part = learning.parts(*([1.0] * _TURNS if few else [share, 1 - share]), seed=seed)
-        self.turns = [
+        part = learning.parts(*([1.0] * _FOLDS if few else [share, 1 - share]), seed=seed)
+        self.folds = [
             (learning.take(np.flatnonzero(part != k)), learning.take(np.flatnonzero(part == k)))
-            for k in range(_TURNS if few else 1)
+            for k in range(_FOLDS if few else 1)
         ]
-        self.obs = [of_others(obs, hold) for _, hold in self.turns]
-        self.rows = together([hold for _, hold in self.turns])
+        self.obs = [of_others(obs, hold) for _, hold in self.folds]
+        self.rows = together([hold for _, hold in self.folds])
         bare = replace(task.settings, epochs=None, hyperparameters={})
-        sizes = self.turns[0][0].n, 0 if obs is None else obs.n
+        sizes = self.folds[0][0].n, 0 if obs is None else obs.n
         self.before = {name: current(make(name, task.settings), name, *sizes) for name in models}
-        with optuna_quietly():  # search ranges are laid out around what a model has by itself
+        with optuna_quietly():  # a search range surrounds the model's own default
             self.spaces = {name: _space(name, current(make(name, bare), name, *sizes)) for name in models}
         self.counted: NDArray[np.bool_] | None = None  # budgets within the reach of the first default that finishes
         self.trials: list[Trial] = []
         self.stopped = ""
 
     def run(self, trials: int, seconds: float, say: Say, span: tuple[float, float]) -> None:
-        """Tries the defaults, then what Optuna proposes; a failure of a trial is kept and passed over.
+        """Tries the defaults, then the settings that Optuna proposes; a trial that fails is recorded.
 
         Args:
-            trials: How many.
-            seconds: No trial is begun after so long, once a default has finished.
-            say: Told each trial.
+            trials: Number of trials.
+            seconds: No trial is started after so long, once a default has a score.
+            say: Called with each trial and the share of the work that is done.
             span: The shares of the whole work at which this begins and ends.
 
         Raises:
-            DataError: No default has finished, so there is nothing to compare with.
-            KeyboardInterrupt: The same, by interruption.
+            DataError: No default has a score, so there is nothing to compare with.
+            KeyboardInterrupt: Interrupted before a default had a score.
         """
         began = time.perf_counter()
         try:
             with optuna_quietly() as optuna:
                 study = self._study(optuna, trials)
                 for number in range(trials):
-                    if time.perf_counter() - began > seconds and self._found_default():
+                    if time.perf_counter() - began > seconds and self._has_default():
                         self.stopped = f"The time was up after {number} of {trials} trials."
                         break
                     self._try(study, number, trials, say, span)
         except KeyboardInterrupt:
-            if not self._found_default():
+            if not self._has_default():
                 raise
             self.stopped = f"Interrupted after {len(self.trials)} of {trials} trials."
-        if not self._found_default():
+        if not self._has_default():
             failed = self.trials[0]
             raise DataError(
-                f"trials: no default could be learned and scored, so there is nothing to compare with. Trial 0, {failed.model}: "
+                f"trials: no default could be fitted and scored, so there is nothing to compare with. Trial 0, {failed.model}: "
                 f"{failed.message}",
                 field="trials",
             )
 
-    def _found_default(self) -> bool:
+    def _has_default(self) -> bool:
         return any(t.complete and t.default for t in self.trials)
 
     def _study(self, optuna: Any, trials: int) -> Any:
@@ -157,64 +166,64 @@ class Search:
         return study
 
     def _try(self, study: Any, number: int, trials: int, say: Say, span: tuple[float, float]) -> None:
-        asked = study.ask()
-        name = asked.suggest_categorical("model", list(self.models))
-        proposed = self._proposed(asked, name)
+        candidate = study.ask()
+        name = candidate.suggest_categorical("model", list(self.models))
+        proposed = self._proposed(candidate, name)
         settings = {} if number < len(self.models) else proposed
         say(f"trial {number + 1} of {trials}: {name}", span[0] + (span[1] - span[0]) * number / trials)
         done = self._scored(number, name, settings)
         self.trials.append(done)
         if done.complete:
-            study.tell(asked, float(done.value[self.counted].mean()))
+            study.tell(candidate, float(done.value[self.counted].mean()))
         else:
-            study.tell(asked, state=_failed())
+            study.tell(candidate, state=_failed())
 
-    def _proposed(self, asked: Any, name: str) -> dict[str, Value]:
-        found: dict[str, Value] = {}
+    def _proposed(self, candidate: Any, name: str) -> dict[str, Value]:
+        values: dict[str, Value] = {}
         for key, where in self.spaces[name].items():
             entry, label = SPACES[name][key], f"{name}.{key}"
             if isinstance(entry, OneOf):
-                found[key] = entry.options[asked.suggest_categorical(label, where.choices)]
+                values[key] = entry.options[candidate.suggest_categorical(label, where.choices)]
             elif entry.whole:
-                found[key] = asked.suggest_int(label, where.low, where.high, log=where.log)
+                values[key] = candidate.suggest_int(label, where.low, where.high, log=where.log)
             else:
-                got = asked.suggest_float(label, where.low, where.high, log=where.log)
-                found[key] = float(f"{got:.{_DIGITS}g}")
-        return applicable(name, found)
+                got = candidate.suggest_float(label, where.low, where.high, log=where.log)
+                values[key] = float(f"{got:.{_DIGITS}g}")
+        return applicable(name, values)
 
     def _scored(self, number: int, name: str, settings: dict[str, Value]) -> Trial:
         began = time.perf_counter()
-        value, draws, state, message = np.empty(0), np.empty((0, 0)), "complete", ""
+        value, draws, state, message = np.empty(0), np.empty((0, 0)), TrialState.COMPLETE, ""
         try:
-            value, draws = self._worth(name, settings)
+            value, draws = self._values(name, settings)
             if self.counted is None and np.isfinite(value).any():
                 self.counted = np.isfinite(value)
             if self.counted is None or not np.isfinite(value[self.counted]).all():
-                state, message = "out of reach", "It cannot spend as little as the budgets ask."
+                state, message = TrialState.OUT_OF_REACH, "Its cheapest allocation exceeds a budget."
         except LargesseError as error:
-            state, message = "failed", str(error)
+            state, message = TrialState.FAILED, str(error)
         moved = distance(self.spaces[name], settings, self.before[name])
         return Trial(
             number, name, settings, moved, state, time.perf_counter() - began, message, value=value, draws=draws
         )
 
-    def _worth(self, name: str, settings: dict[str, Value]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Returns value per head at each budget (B,) and its draws (D, B), on rows that were not learned from."""
+    def _values(self, name: str, settings: dict[str, Value]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Returns value per unit at each budget (B,) and its draws (D, B), on validation rows."""
         how = with_settings(self.task, name, settings)
         menu = stacked(
             [
                 make(name, how.settings).fit(train, obs).predict(hold.x)
-                for (train, hold), obs in zip(self.turns, self.obs, strict=True)
+                for (train, hold), obs in zip(self.folds, self.obs, strict=True)
             ]
         )
         bootstrap = Bootstrap(draws=self.task.draws, seed=self.task.settings.seed)
-        # Draw d depends on the seed and on d only: trials compared one by one are paired as if compared together.
+        # Draw d depends only on the seed and on d, so trials that are scored one by one are paired.
         table = compare(self.rows, {"trial": menu}, self.task.budgets, bootstrap=bootstrap)
         return table.value[0], table.draws[:, 0]
 
 
 def with_settings(task: Task, name: str, settings: dict[str, Value]) -> Task:
-    """Returns the task with some hyper-parameters of a model set, on top of what the run sets."""
+    """Returns the task with some hyper-parameters of a model set, in addition to those of the run."""
     before = task.settings.hyperparameters
     both = {**before, name: {**before.get(name, {}), **settings}}
     return replace(task, settings=replace(task.settings, hyperparameters=both))
@@ -223,19 +232,19 @@ def with_settings(task: Task, name: str, settings: dict[str, Value]) -> Task:
 def distance(
     space: Mapping[str, BaseDistribution], settings: Mapping[str, Value], default: Mapping[str, Value]
 ) -> float:
-    """Returns how far settings are from the defaults: the mean move of the hyper-parameters, in widths of their ranges.
+    """Returns the mean distance of the hyper-parameters from their defaults, in widths of their search ranges.
 
     Args:
         space: The search range of every hyper-parameter of the model.
-        settings: Hyper-parameter → value; one left out has not moved.
-        default: What the run gives the model untouched.
+        settings: Hyper-parameter → value; one left out has its default.
+        default: The untouched values.
     """
     moves = [_move(value, default[key], space[key]) for key, value in settings.items()]
     return sum(moves) / len(space) if moves else 0.0
 
 
 def _move(a: Any, b: Any, where: Any) -> float:
-    """Returns how far apart two values are in widths of a range, ratios where it is logarithmic; 1 for another option."""
+    """Returns the distance of two values in widths of a range, on its log scale if it has one; 1 for another option."""
     if hasattr(where, "choices"):
         return float(a != b)
     scale = (lambda v: math.log(max(float(v), where.low / 1000))) if where.log else float  # a log needs more than 0
@@ -243,25 +252,25 @@ def _move(a: Any, b: Any, where: Any) -> float:
 
 
 def _space(name: str, own: Mapping[str, Value]) -> dict[str, BaseDistribution]:
-    """Returns the search range of every hyper-parameter of a model that has these values by itself."""
+    """Returns the search range of every hyper-parameter of a model with these defaults."""
     return {key: entry.distribution(own[key]) for key, entry in SPACES.get(name, {}).items()}
 
 
 def _nearest(entry: Hyperparameter, value: Any, where: Any) -> Any:
-    """Returns the value within the search that is nearest to a default: the number of an option, 0 where the default is none."""
+    """Returns the value in the search range that is nearest to a default; of options, the position, 0 if it is none of them."""
     if isinstance(entry, OneOf):
         return entry.options.index(value) if value in entry.options else 0
     return min(max(value, where.low), where.high)
 
 
 def label(trial: Trial) -> str:
-    """Returns a trial in words."""
+    """Returns the name of a trial in sentences."""
     return f"trial {trial.number} ({trial.model}{', untouched' if trial.default else ''})"
 
 
 @contextmanager
 def optuna_quietly() -> Iterator[Any]:
-    """Yields Optuna, which neither logs nor warns meanwhile.
+    """Yields Optuna with its log and its warnings turned off.
 
     Raises:
         MissingDependency: It is not installed.
@@ -287,7 +296,7 @@ def _failed() -> Any:
 
 
 def limits(trials: int, minutes: float | None) -> float:
-    """Returns the seconds that a search may take, or refuses.
+    """Returns the seconds that a search may take.
 
     Raises:
         DataError: `trials` is below 1, or `minutes` is no positive number.

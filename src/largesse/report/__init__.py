@@ -1,10 +1,10 @@
-"""Results → one self-contained web page, pictures and a Markdown summary.
+"""Turns results into one self-contained web page, pictures and a Markdown summary.
 
-The caller fills the frozen parts of `Results` with numbers and words; `write` lays them out.
+The caller fills `Results` with numbers and words; `write` lays them out.
 
->>> words = Headline(title="Spring coupons", sentence="At half of the money the policy keeps 90 % of the orders.")
+>>> words = Headline(title="Spring coupons", sentence="At half of the budget the policy keeps 90 % of the orders.")
 >>> Results(headline=words, value_unit="orders", money_unit="USD").value_label
-'orders per head'
+'orders per unit'
 """
 
 from largesse._extras import attach

@@ -1,4 +1,4 @@
-"""What a report advises: ship the policy, run a larger trial, do not ship, or explain the data first."""
+"""The advice of a report: ship the policy, run a larger trial, do not ship, or explain the data first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Advice", "advise"]
 
 
 class Advice(StrEnum):
-    """What to do with a policy that was proven on held-out rows of a trial."""
+    """What to do with a policy that was evaluated on held-out rows of a trial."""
 
     SHIP = "ship"
     LARGER_TRIAL = "larger trial"
@@ -25,9 +25,9 @@ class Advice(StrEnum):
 
 _SENTENCES = {
     Advice.SHIP: "Ship the policy, and confirm it with an experiment against the best mix of arms.",
-    Advice.LARGER_TRIAL: "Targeting is not shown to beat the best mix of arms here: run a larger trial, or ship the mix.",
+    Advice.LARGER_TRIAL: "Targeting is not shown to beat the best mix of arms: run a larger trial, or ship the best mix.",
     Advice.DO_NOT_SHIP: "Do not ship this policy: the best mix of arms is better.",
-    Advice.EXPLAIN_FIRST: "First explain the checks of the data that failed; until then no number below can be relied on.",
+    Advice.EXPLAIN_FIRST: "First explain the failed checks of the data: until then, do not rely on any number below.",
 }
 
 

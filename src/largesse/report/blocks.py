@@ -1,4 +1,4 @@
-"""What a page is made of: sections of text, tables, charts and cards. HTML, Markdown and the terminal render the same blocks."""
+"""The blocks of a report: text, tables, charts and cards, which HTML, Markdown and the terminal render."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Where(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """A verdict in a word, with its colour."""
+    """A word on a coloured ground, such as a verdict."""
 
     text: str
     tone: Tone
@@ -44,7 +44,7 @@ Cell = str | Badge
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Head of a column: `words` are set to the left, numbers to the right; `quiet` ones are printed fainter."""
+    """Heading of a column: `words` are aligned left, numbers right; `quiet` columns are printed fainter."""
 
     name: str
     words: bool = False
@@ -53,7 +53,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Cells of a row, one for each column; the group it belongs to; whether it is the one to look at."""
+    """Cells of a row, one for each column; the row's group; whether the row is highlighted."""
 
     cells: tuple[Cell, ...]
     group: str = ""
@@ -62,14 +62,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Head and rows.
+    """A table.
 
     Attributes:
-        columns: The head.
+        columns: Headings of the columns.
         rows: The rows.
-        title: Printed above the table where a section does not name it.
+        title: Printed above the table; ``""`` where the heading of the section is enough.
         grouped: Name of what the rows are grouped by, e.g. ``"Budget"``; ``""`` where they are not.
-        notes: Group → what its heading says beside its name.
+        notes: Group → a note beside its heading.
         folded: On a page, opened by a click.
         where: Which forms of the report show it.
     """
@@ -90,7 +90,7 @@ class Table:
         return [(name, [row for row in self.rows if row.group == name]) for name in names]
 
     def flat(self) -> tuple[list[Column], list[tuple[Cell, ...]]]:
-        """Returns head and rows with the group in a column of its own, for forms without group headings."""
+        """Returns columns and rows with the group in a column of its own, for forms without group headings."""
         if not self.grouped:
             return list(self.columns), [row.cells for row in self.rows]
         rows = [(name, *row.cells) for name, some in self.groups for row in some]
@@ -99,13 +99,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph; `lead` is the bold word that it begins with, `quiet` one is a note."""
+    """A paragraph; `lead` is its bold beginning, a `quiet` paragraph is a note."""
 
     template: ClassVar[str] = "text"
+    where: ClassVar[Where] = Where.EVERYWHERE
     words: str
     lead: str = ""
     quiet: bool = False
-    where: Where = Where.EVERYWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +114,11 @@ class Chart:
 
     Attributes:
         name: Unique on the page.
-        label: What it shows, for those who cannot see it.
-        figure: Makes the Plotly figure.
+        label: Description for screen readers.
+        figure: Returns the Plotly figure.
         caption: How to read it.
-        title: Of the picture.
-        picture: File name of the picture that lies beside the summary; ``""`` where there is none.
+        title: Title of the picture.
+        picture: File name of the picture beside the summary; ``""`` where there is none.
     """
 
     template: ClassVar[str] = "chart"
@@ -133,20 +133,20 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Names with their colours."""
+    """A legend: names with their colours."""
 
     template: ClassVar[str] = "key"
+    where: ClassVar[Where] = Where.PAGE
     entries: tuple[tuple[str, str], ...]
-    where: Where = Where.PAGE
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Names and what they are."""
+    """A list of names with a text for each."""
 
     template: ClassVar[str] = "facts"
+    where: ClassVar[Where] = Where.EVERYWHERE
     entries: tuple[tuple[str, str], ...]
-    where: Where = Where.EVERYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +154,18 @@ class Bullets:
     """Sentences in a list."""
 
     template: ClassVar[str] = "bullets"
+    where: ClassVar[Where] = Where.EVERYWHERE
     sentences: tuple[str, ...]
-    where: Where = Where.EVERYWHERE
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A text as it is, opened by a click."""
+    """A preformatted text, opened by a click."""
 
     template: ClassVar[str] = "code"
+    where: ClassVar[Where] = Where.PAGE
     title: str
     text: str
-    where: Where = Where.PAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +181,8 @@ class Cards:
     """Cards side by side."""
 
     template: ClassVar[str] = "cards"
+    where: ClassVar[Where] = Where.PAGE
     cards: tuple[Card, ...]
-    where: Where = Where.PAGE
 
 
 Block = Table | Text | Chart | Key | Facts | Bullets | Code | Cards

@@ -71,7 +71,7 @@ def _bold(name: str) -> str:
 
 
 def cost_chart(results: Results) -> go.Figure:
-    """Returns value per head against money per head: the policy with its band, the baselines, the arms."""
+    """Returns value against spend per unit: the policy with its band, the baselines, the arms."""
     figure = _figure(480)
     colours = policy_colours(results)
     for line in sorted(results.curves, key=lambda line: ("candidate", "baseline", "policy").index(line.role)):
@@ -193,7 +193,7 @@ def _arm_name(point: ArmPoint, right: bool) -> go.Scatter:
 
 
 def budget_chart(results: Results) -> go.Figure:
-    """Returns dots with intervals: value per head at each budget, and the paired difference to the reference."""
+    """Returns dots with intervals: value per unit at each budget, and the paired difference from the reference."""
     rows = results.budgets
     paired = any(row.difference is not None for row in rows)
     titles = (plain(results.value_label), f"difference to {plain(results.reference)}")[: 1 + paired]
@@ -286,7 +286,7 @@ def _lift_legend(figure: go.Figure) -> go.Figure:
 
 
 def mix_chart(table: MixTable) -> go.Figure:
-    """Returns who gets what: one bar for each group, cut by treatment. The page draws the legend."""
+    """Returns who gets what: one bar for each group, divided by treatment. The page has the legend."""
     figure = _figure(60 + 34 * len(table.labels), barmode="stack", bargap=0.28)
     groups = list(range(len(table.labels)))
     for name, colour, share in zip(
@@ -330,11 +330,11 @@ def mix_chart(table: MixTable) -> go.Figure:
 
 
 def cluster_chart(clusters: Clusters, card: ClusterCard) -> go.Figure:
-    """Returns value per head under each treatment, with intervals, on the axis that all clusters share."""
+    """Returns value per unit under each treatment, with intervals, on the axis that all clusters share."""
     names, (low, high) = clusters.treatments, clusters.span
     figure = _figure(56 + 30 * len(names))
     for k, colour in enumerate(treatment_colours(len(names))):
-        cost = f"costs {number(card.cost[k][0])} per head"
+        cost = f"costs {number(card.cost[k][0])} per unit"
         figure.add_trace(_dots([card.value[k]], [-k], [cost], name=names[k], colour=colour, role="policy"))
     _label_groups(figure, {name: -k for k, name in enumerate(names)})
     room = 0.05 * (high - low)
@@ -348,7 +348,7 @@ def _columns(table: MixTable) -> list[tuple[float, ...]]:
 
 
 def spend_chart(results: Results) -> go.Figure:
-    """Returns spend as a share of the budget: planned twice, and realised with its interval."""
+    """Returns spend as a share of the budget: planned by model and by curve, and realised with its interval."""
     rows = [row for row in results.spend if row.budget > 0]
     kinds = ("realised on held-out rows", "planned by the price curve", "planned by the model")
     pairs = [(row.budget_label, kind) for row in rows for kind in kinds]
@@ -379,19 +379,19 @@ def _spend_hover(kind: str, ends: list[tuple[float, float, float]], results: Res
 
 
 def forest_chart(effects: Sequence[EffectRow], level: float) -> go.Figure:
-    """Returns effects with intervals, by metric and arm; every estimator has its colour."""
-    drawn = forest(effects)
-    pairs = [(row.group, row.method) for row in drawn.rows]
+    """Returns effects with intervals, by metric and arm, one colour for each estimator."""
+    plot = forest(effects)
+    pairs = [(row.group, row.method) for row in plot.rows]
     heights, ticks = dot_rows(pairs)
-    figure = _figure(110 + len(ticks) * max(44, 22 * len(drawn.colours) + 14))
-    for method, colour in drawn.colours.items():
-        mine = [k for k, row in enumerate(drawn.rows) if row.method == method]
-        labels = [drawn.rows[k].group for k in mine]
+    figure = _figure(110 + len(ticks) * max(44, 22 * len(plot.colours) + 14))
+    for method, colour in plot.colours.items():
+        mine = [k for k, row in enumerate(plot.rows) if row.method == method]
+        labels = [plot.rows[k].group for k in mine]
         look = {"name": method, "colour": colour, "role": "policy" if method == "STATE" else "baseline"}
-        figure.add_trace(_dots([drawn.ends[k] for k in mine], [heights[k] for k in mine], labels, sign=True, **look))
+        figure.add_trace(_dots([plot.ends[k] for k in mine], [heights[k] for k in mine], labels, sign=True, **look))
     figure.add_vline(x=0, line={"color": _LINE, "width": 1.5}, layer="below")
     figure.update_xaxes(
-        title_text=f"{plain(drawn.label, 80)}, {percent(level)} intervals", tickformat=".1%" if drawn.relative else ""
+        title_text=f"{plain(plot.label, 80)}, {percent(level)} intervals", tickformat=".1%" if plot.relative else ""
     )
     _label_groups(figure, ticks)
     return figure

@@ -1,4 +1,4 @@
-"""Cards of clusters: how large each is, who is in it, what each treatment brings and costs; as words for every kind of page."""
+"""Describes clusters for all forms of a report: size, typical units, value and cost under each treatment."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Trait:
     """A feature in which the units of a cluster differ from all units.
 
     Attributes:
-        feature: Its name.
-        inside: Its mean in the cluster; a share, where the feature is a yes or no.
-        everywhere: Its mean over all units.
+        feature: Name of the feature.
+        inside: Mean in the cluster; a share where the feature is yes or no.
+        everywhere: Mean over all units.
         difference: `inside` less `everywhere`, in standard deviations of all units.
-        share: Whether the feature is a yes or no.
+        share: Whether the feature is yes or no.
     """
 
     feature: str
@@ -47,10 +47,10 @@ class ClusterCard:
     Attributes:
         name: Its number.
         share: Share of the units, in [0, 1].
-        rows: Rows of the trial in it.
-        traits: What its units differ in most, the largest difference first.
-        value: Value per head under each treatment, control first, with the ends of its interval, (M, 3).
-        cost: Money per head, likewise.
+        rows: Its rows of the trial.
+        traits: Features in which its units differ most from all units, the largest difference first.
+        value: Value per unit under each treatment, control first, with the ends of its interval, (M, 3).
+        cost: Cost per unit, likewise.
     """
 
     name: str
@@ -66,11 +66,11 @@ class Clusters:
     """The clusters of a model, the largest first.
 
     Attributes:
-        cards: Those that are shown.
+        cards: The clusters that are shown.
         treatments: Names of the treatments, control first, (M,).
-        total: How many there are.
-        model: The candidate that they are of.
-        chosen: Whether that is the policy to ship.
+        total: Number of clusters.
+        model: The candidate that they belong to.
+        chosen: Whether that candidate is the policy to ship.
     """
 
     cards: tuple[ClusterCard, ...]
@@ -88,7 +88,7 @@ class Clusters:
 
     @property
     def span(self) -> tuple[float, float]:
-        """The lowest and the highest end of an interval of the value: all charts have this axis."""
+        """The lowest and the highest end of any interval of the value: the axis of all charts."""
         ends = [end for card in self.cards for low_high in card.value for end in low_high[1:]]
         return min(ends), max(ends)
 
@@ -99,7 +99,7 @@ def card_title(card: ClusterCard) -> str:
 
 
 def traits_of(card: ClusterCard) -> str:
-    """Returns in words what the units of a cluster differ in."""
+    """Returns in words how the units of a cluster differ from all units."""
     return "; ".join(map(_trait, card.traits)) if card.traits else "Much like all units."
 
 
@@ -111,7 +111,7 @@ def _trait(trait: Trait) -> str:
 
 
 def cluster_note(clusters: Clusters, level: float) -> str:
-    """Returns what the cards are of, and how to read them."""
+    """Returns which clusters the cards show, and how to read them."""
     shown, total = len(clusters.cards), clusters.total
     most = f"The {shown} largest of {total} clusters" if shown < total else f"The {total} clusters"
     chosen = "" if clusters.chosen else ", which was not chosen"

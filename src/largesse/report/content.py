@@ -1,7 +1,7 @@
-"""What a report says: frozen parts made of plain numbers and words, checked once.
+"""The content of a report: frozen dataclasses of plain numbers and words, checked once.
 
-Money and value are per head (per unit and decision period) unless a name says otherwise. A value that no price can
-attain is nan and is printed as "out of reach". Sequences and arrays are stored as tuples.
+Spend and value are per unit and decision period unless a name says otherwise. A value at a budget that a policy cannot
+keep is NaN and is printed as "out of reach". Sequences and arrays are stored as tuples.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 Role = Literal["policy", "baseline", "candidate"]
 _ROLES = ("policy", "baseline", "candidate")
-_SUM = 0.01  # shares may miss one by rounding
+_SUM = 0.01  # tolerance of the sum of shares, for rounding
 
 
 def _put(part: object, **values: object) -> None:
@@ -49,12 +49,12 @@ def _floats(values: Iterable[Any]) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """The first paragraph: all that a hurried reader reads.
+    """The first paragraph of a report.
 
     Attributes:
         title: Name of the campaign or run.
-        sentence: The one result, with its interval.
-        summary: A few sentences that belong to it.
+        sentence: The main result, with its interval.
+        summary: A few sentences that explain it.
         action: What to do next; ``""`` leaves it out.
     """
 
@@ -69,12 +69,12 @@ class Headline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveLine:
-    """Value per head against money per head of one policy.
+    """Value against spend of one policy, both per unit.
 
     Attributes:
         name: Name of the policy.
-        cost: Money per head, rising, (K,).
-        value: Value per head, (K,); nan leaves a gap.
+        cost: Spend per unit, rising, (K,).
+        value: Value per unit, (K,); NaN leaves a gap.
         low: Lower end of the interval, (K,), or () for no band.
         high: Upper end, as `low`.
         role: ``"policy"`` (the one to ship), ``"baseline"`` or ``"candidate"``.
@@ -103,7 +103,7 @@ class CurveLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmPoint:
-    """What happens if everyone gets one treatment: money and value per head, with the interval of the value."""
+    """One treatment for everyone: cost and value per unit, with the interval of the value."""
 
     name: str
     cost: float
@@ -115,13 +115,13 @@ class ArmPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetRow:
-    """Value per head of one policy at one budget, and its paired difference to the reference.
+    """Value per unit of one policy at one budget, and its paired difference from the reference.
 
     Attributes:
-        policy: Name of the policy; the same name has the same colour as in the curves.
-        budget: Money per head.
-        budget_label: The budget in the reader's words, e.g. ``"50 % of the cash"``.
-        value: Value per head; nan if the budget is out of reach.
+        policy: Name of the policy; it has the colour of the curve of that name.
+        budget: Budget per unit.
+        budget_label: The budget in the reader's words, e.g. ``"50 % of the full budget"``.
+        value: Value per unit; NaN if the budget is out of reach.
         low: Lower end of its interval.
         high: Upper end.
         difference: Value minus the reference's value; None for the reference itself.
@@ -156,7 +156,7 @@ class BudgetRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderboardRow:
-    """One candidate model: its score on validation rows, the interval, and the seconds it took to learn."""
+    """One candidate model: its score on validation rows, the interval, and its training time in seconds."""
 
     name: str
     score: float
@@ -169,7 +169,7 @@ class LeaderboardRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaderboard:
-    """The candidates, best first; what the score is; and why one was chosen."""
+    """The candidates, best first, with the name of the score and the reason of the choice."""
 
     rows: tuple[LeaderboardRow, ...]
     score: str
@@ -184,11 +184,11 @@ class MixTable:
     """Who gets what: the share of each treatment in each group.
 
     Attributes:
-        title: What the groups are, e.g. ``"Budget"`` or the name of a feature.
+        title: Name of the grouping, e.g. ``"Budget"`` or the name of a feature.
         labels: Names of the groups, (G,).
         treatments: Names of the treatments, control first, (M,).
         shares: Share of each treatment, (G, M); each row sums to one.
-        caption: What to notice; ``""`` leaves it out.
+        caption: How to read it; ``""`` leaves it out.
     """
 
     title: str
@@ -225,14 +225,14 @@ class SpendVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendRow:
-    """Spend per unit at one budget: what was planned and what the held-out rows show.
+    """Planned and realised spend per unit at one budget.
 
     Attributes:
-        budget: Money per head that may be spent.
+        budget: Budget per unit.
         budget_label: The budget in the reader's words.
-        planned_by_model: What the model's menu says the policy spends; nan if unknown.
-        planned_by_curve: What the calibrated price curve says it spends.
-        realised: Spend per head measured on held-out rows.
+        planned_by_model: Spend predicted by the model's menu; NaN if unknown.
+        planned_by_curve: Spend predicted by the calibrated spend curve.
+        realised: Spend measured on held-out rows.
         low: Lower end of its interval.
         high: Upper end.
     """
@@ -257,20 +257,19 @@ class SpendRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRow:
-    """How far the log of the past policy can be trusted about one treatment; nan where a thing is not known.
+    """How far the past campaign data can be trusted for one treatment; NaN where a quantity is not known.
 
     Attributes:
         treatment: Its name.
-        rows: Rows of the log with it.
-        effective_rows: Rows of a trial that they count for, once weighted to represent everyone.
+        rows: Rows of the log with this treatment.
+        effective_rows: Their effective sample size, weighted to represent all units.
         raw_bias: Mean value in the log less that in the trial.
         raw_bias_low: Lower end of its interval.
         raw_bias_high: Upper end.
-        residual_bias: Mean value that a model of the log alone predicts for the units of the trial, less what was observed.
+        residual_bias: Mean value that a model of the log alone predicts for the units of the trial, less the observed mean.
         residual_bias_low: Lower end of its interval.
         residual_bias_high: Upper end.
-        gate: How much of its teacher's prediction a bi-level model uses for treatments that were not given; mean over
-            units, 0 to 1.
+        gate: Weight of pseudo-labels in a bi-level model, for treatments that were not given; mean over units, in [0, 1].
         gate_low: 5 % of the units are below this.
         gate_high: 5 % of the units are above this.
     """
@@ -295,13 +294,13 @@ class Provenance:
 
     Attributes:
         model: The model in one sentence.
-        outcome: What value and cost are made of, in one sentence.
+        outcome: The model of value and cost in one sentence.
         config: The resolved configuration, TOML.
         seed: The seed of the run.
         versions: Package and version.
-        rows: What for, and how many rows.
+        rows: Purpose and number of rows.
         seconds: Run time.
-        made: When, in the reader's words.
+        made: Date and time.
     """
 
     model: str = ""
@@ -321,33 +320,33 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """Everything a report shows; a part that is empty leaves its section out.
+    """The content of the report of a run; an empty part leaves its section out.
 
     Attributes:
         headline: The first paragraph.
-        value_unit: What value counts, e.g. ``"orders"``.
-        money_unit: E.g. ``"USD"``.
+        value_unit: Unit of the value, e.g. ``"orders"``.
+        money_unit: Unit of the cost, e.g. ``"USD"``.
         head: What one unit is, e.g. ``"customer"``.
         level: Level of the intervals.
-        reference: The policy that differences are taken against.
-        findings: Is the data sound?
+        reference: The policy that all are compared with.
+        findings: The checks of the data.
         curves: The cost curves; the policy to ship has the role ``"policy"``.
-        arms: Everyone gets one treatment; no one gets anything.
+        arms: One treatment for everyone, one row each.
         budgets: Values at budgets, in the order to print them.
         leaderboard: The candidates on validation rows.
-        trust: How far the log of the past policy can be trusted, one row per treatment.
+        trust: How far the past campaign data can be trusted, one row per treatment.
         mix: Who gets what by budget.
         feature_mixes: Who gets what by group of a feature, at one budget.
-        clusters: Who the units of each cluster are, and how they predict_response.
-        spend: Planned against realised.
-        provenance: How it was made.
-        cautions: What was not shown, and what to mind.
+        clusters: The clusters of a model.
+        spend: Planned and realised spend.
+        provenance: How the results were made.
+        cautions: Limitations.
     """
 
     headline: Headline
     value_unit: str
     money_unit: str
-    head: str = "head"
+    head: str = "unit"
     level: float = 0.95
     reference: str = "best mix of arms"
     findings: tuple[Finding, ...] = ()
@@ -370,12 +369,12 @@ class Results:
 
     @property
     def value_label(self) -> str:
-        """E.g. ``"orders per head"``."""
+        """E.g. ``"orders per customer"``."""
         return f"{self.value_unit} per {self.head}"
 
     @property
     def spend_label(self) -> str:
-        """E.g. ``"USD per head"``."""
+        """E.g. ``"USD per customer"``."""
         return f"{self.money_unit} per {self.head}"
 
     @property

@@ -1,4 +1,4 @@
-"""The report of an experiment: what it shows, its sections, and its files."""
+"""The report of an experiment: its content, its sections and its files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AGREEMENT = {
 
 
 class VerdictRow(NamedTuple):
-    """Whether STATE may be read as the mean effect of one arm on one metric, in a word and in a sentence."""
+    """Whether STATE may be read as the mean effect of one arm on one metric."""
 
     metric: str
     arm: str
@@ -37,7 +37,7 @@ class VerdictRow(NamedTuple):
 
 
 class InfluenceRow(NamedTuple):
-    """A row that moves the adjusted mean most: what both estimates would change by if it were left out."""
+    """An influential row: the change of both estimates if it were left out."""
 
     metric: str
     arm: str
@@ -49,18 +49,18 @@ class InfluenceRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effects:
-    """Everything the report of an experiment shows; a part that is empty leaves its section out.
+    """The content of the report of an experiment; an empty part leaves its section out.
 
     Attributes:
         headline: The first paragraph.
         level: Level of the intervals.
-        findings: Is the experiment sound?
+        findings: The checks of the data.
         effects: Every metric, arm and estimator, in the order to print them.
-        verdicts: May STATE be read as the mean effect?
-        tails: How heavy the tails of each metric are: its name and a sentence.
-        influence: The rows that count most.
-        provenance: How it was made.
-        cautions: Its limitations.
+        verdicts: Whether STATE may be read as the mean effect, for each arm and metric.
+        tails: Name of each metric, and a sentence about its tails.
+        influence: The most influential rows.
+        provenance: How the results were made.
+        cautions: Limitations.
     """
 
     headline: Headline
@@ -93,12 +93,12 @@ def write_effects(shown: Effects, folder: PathLike) -> dict[str, Path]:
 
 
 def sections(shown: Effects) -> list[Section]:
-    """Returns the sections that have something to say, in reading order."""
+    """Returns the sections of an experiment's report that have content, in reading order."""
     return kept(
         (
             Section("data", "Is the experiment sound?", soundness_blocks(shown.findings)),
             Section("effects", "What each arm brings", _effects(shown)),
-            Section("guard", "Is STATE the mean effect?", _verdicts(shown)),
+            Section("guard", "Does STATE measure the mean effect?", _verdicts(shown)),
             Section("tails", "How much depends on a few rows", _tails(shown)),
             *closing(shown.provenance, shown.cautions),
         )
@@ -106,8 +106,8 @@ def sections(shown: Effects) -> list[Section]:
 
 
 _NOTE = (
-    "Relative error: standard error as a share of that of the difference in means; one half means that a quarter of the rows "
-    "would do. With several arms or metrics, p is adjusted for their number (Holm)."
+    "Relative standard error: as a share of that of the difference in means; at 50 %, a quarter of the rows would be enough. "
+    "With several arms or metrics, p is adjusted for their number (Holm)."
 )
 
 
@@ -115,8 +115,8 @@ def _effects(shown: Effects) -> list[Block]:
     if not shown.effects:
         return []
     caption = (
-        f"How to read it: dots are estimates, bars their {percent(shown.level)} intervals; a bar that does not cross zero is an "
-        "effect. All estimators use the same rows; bars are shorter where more is known about the units."
+        f"How to read it: dots are estimates, bars their {percent(shown.level)} intervals; a bar that does not cross zero shows "
+        "an effect. All estimators use the same rows; features that predict the metric make the bars shorter."
     )
 
     def figure() -> Any:
@@ -132,7 +132,7 @@ def _effects(shown: Effects) -> list[Block]:
 
 
 def effect_table(effects: tuple[EffectRow, ...], level: float) -> Table:
-    """Returns every effect: metric and arm, estimator, effect, interval, lift, p, relative error."""
+    """Returns every effect: metric and arm, estimator, effect, interval, lift, p, relative standard error."""
     ends = f"{percent(level)} interval"
     names = dict.fromkeys(e.metric for e in effects)
     digits = {m: places((e.high - e.low) / 2 for e in effects if e.metric == m) for m in names}
@@ -148,14 +148,14 @@ def effect_table(effects: tuple[EffectRow, ...], level: float) -> Table:
         rows.append(Row(cells, ours=e.reading))
     return Table(
         columns=(Column("Metric and arm", words=True), Column("Estimator", words=True),
-                 *map(Column, ("Effect", ends, "Lift", "p", "Relative error"))),
+                 *map(Column, ("Effect", ends, "Lift", "p", "Relative standard error"))),
         rows=tuple(rows),
     )  # fmt: skip
 
 
 _GUARD = (
-    "STATE measures how far the typical unit has moved. That is the mean effect where all units gain alike, and is not where few "
-    "units react. A paired test of STATE against the regression-adjusted mean compares the two."
+    "STATE measures the effect on the typical unit. That equals the mean effect where all units gain alike, and differs from it "
+    "where few units react. A paired test compares STATE with the regression-adjusted mean."
 )
 
 
@@ -163,7 +163,7 @@ def _verdicts(shown: Effects) -> list[Block]:
     if not shown.verdicts:
         return []
     table = Table(
-        columns=tuple(Column(name, words=True) for name in ("Metric and arm", "Verdict", "What it says")),
+        columns=tuple(Column(name, words=True) for name in ("Metric and arm", "Verdict", "Explanation")),
         rows=tuple(Row((f"{v.metric}: {v.arm}", _AGREEMENT[v.verdict], v.sentence)) for v in shown.verdicts),
     )
     return [Text(_GUARD), table]
@@ -187,4 +187,4 @@ def _tails(shown: Effects) -> list[Block]:
         for i in shown.influence
     ]
     columns = tuple(Column(name, words=k == 0) for k, name in enumerate(head))
-    return [*sentences, Table(columns=columns, rows=tuple(rows), title="The rows that move the mean most")]
+    return [*sentences, Table(columns=columns, rows=tuple(rows), title="The most influential rows")]

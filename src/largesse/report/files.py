@@ -1,4 +1,4 @@
-"""Writes a report: everything is made first, then each file appears whole or not at all."""
+"""Writes a report: everything is rendered first, then each file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["picture", "write", "write_report"]
 def write(results: Results, folder: PathLike) -> dict[str, Path]:
     """Writes report.html, summary.md and the pictures into a folder, which is made if it is missing.
 
-    A picture of an earlier report that this one does not have is removed.
+    A picture of an earlier report that the new one lacks is removed.
 
     Returns:
         File name → path of every file that was written.
@@ -28,18 +28,18 @@ def write(results: Results, folder: PathLike) -> dict[str, Path]:
     """
     from largesse.report import pictures
 
-    drawn = {
+    images = {
         "cost_curve.png": pictures.cost_curve_png(results) if results.curves or results.arms else None,
         "value_at_budgets.png": pictures.budgets_png(results) if results.budgets else None,
         "mix.png": pictures.mix_png(results.mix) if results.mix else None,
     }
-    return write_report(results.headline, sections(results), drawn, folder)
+    return write_report(results.headline, sections(results), images, folder)
 
 
 def write_report(
     headline: Headline, parts: Sequence[Section], pictures: Mapping[str, bytes | None], folder: PathLike
 ) -> dict[str, Path]:
-    """Writes a report of any kind: report.html, summary.md and pictures.
+    """Writes report.html, summary.md and pictures for any kind of report.
 
     Args:
         headline: The first paragraph.
@@ -48,12 +48,12 @@ def write_report(
         folder: Made if it is missing.
     """
     place = Path(folder)
-    drawn = {name: data for name, data in pictures.items() if data}
+    images = {name: data for name, data in pictures.items() if data}
     files = {
-        "report.html": document(headline, parts).encode(), "summary.md": markdown(headline, parts, drawn).encode(), **drawn
+        "report.html": document(headline, parts).encode(), "summary.md": markdown(headline, parts, images).encode(), **images
     }  # fmt: skip
     place.mkdir(parents=True, exist_ok=True)
-    for name in set(pictures) - set(drawn):
+    for name in set(pictures) - set(images):
         (place / name).unlink(missing_ok=True)
     return {name: atomic_bytes(place / name, data) for name, data in files.items()}
 

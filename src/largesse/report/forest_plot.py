@@ -22,16 +22,16 @@ class EffectRow:
     """One arm against control on one metric by one estimator.
 
     Attributes:
-        metric: Its name.
+        metric: Name of the metric.
         arm: The arm compared with control.
         method: The estimator.
         effect: The arm less control, in units of the metric.
         low: Lower end of its interval.
         high: Upper end.
-        lift: Effect over control's level; nan where that is 0.
+        lift: Effect divided by the mean of control; NaN where that is 0.
         lift_low: Lower end of its interval.
         lift_high: Upper end.
-        p_value: Raised for the number of arms and metrics.
+        p_value: Adjusted for the number of arms and metrics.
         relative_error: Standard error as a share of that of the difference in means.
         reading: Whether this is the estimate to read.
     """
@@ -57,12 +57,12 @@ class EffectRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forest:
-    """What both pictures draw.
+    """The content of a forest plot.
 
     Attributes:
-        relative: Whether lifts are drawn, since metrics of several units share the axis.
-        label: Of the axis.
-        rows: The effects that have a place on it.
+        relative: Whether lifts are shown, because metrics with several units share the axis.
+        label: Label of the axis.
+        rows: The effects that are shown.
         ends: Estimate, lower and upper end of each.
         colours: By estimator.
     """
@@ -75,7 +75,7 @@ class Forest:
 
 
 def forest(effects: Sequence[EffectRow]) -> Forest:
-    """Returns what a forest plot of these effects draws: lifts where there are several metrics, else effects.
+    """Returns the content of a forest plot of these effects: lifts where there are several metrics, else effects.
 
     >>> row = {"arm": "B", "method": "STATE", "effect": 2.0, "low": 1.0, "high": 3.0, "lift": 0.1}
     >>> forest([EffectRow(metric="a", **row)]).ends, forest([EffectRow(metric=m, **row) for m in "ab"]).label

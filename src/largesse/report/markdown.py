@@ -1,4 +1,4 @@
-"""A report in short, as Markdown: for a pull request, a wiki or a message."""
+"""Renders a report as Markdown, for a pull request, a wiki or a message."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def markdown(headline: Headline, sections: Sequence[Section], pictures: Collecti
 
     Args:
         headline: The first paragraph.
-        sections: The parts of the report; what only a page can show is left out.
-        pictures: Names of the pictures that lie beside the summary.
+        sections: The sections of the report; blocks that only a page can show are left out.
+        pictures: Names of the pictures beside the summary.
     """
     parts = [f"# {text(headline.title)}", f"**{text(headline.sentence)}**", text(" ".join(headline.summary))]
     parts.append(f"**What to do:** {text(headline.action)}" if headline.action else "")
@@ -30,7 +30,7 @@ def markdown(headline: Headline, sections: Sequence[Section], pictures: Collecti
 
 
 def text(words: str) -> str:
-    r"""Returns the text on one line with its markup switched off.
+    r"""Returns the text on one line with its markup escaped.
 
     >>> print(text("a *b*"))
     a \*b\*

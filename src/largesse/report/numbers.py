@@ -1,4 +1,4 @@
-"""Numbers as people read them: sensible digits, one space before %, "out of reach" for what no price attains.
+"""Formats numbers for readers: sensible digits, one space before %, "out of reach" for NaN.
 
 >>> percent_interval(0.94, 0.88, 1.0)
 '94 % (88 to 100 %)'
@@ -31,19 +31,19 @@ _MOST_PLACES = 8
 
 
 def places(widths: Iterable[float], digits: int = 2) -> int:
-    """Returns the decimals that show a typical (median) one of these sizes to so many digits; 2 if there are none.
+    """Returns the decimals that show the median of these sizes with so many digits; 2 if there are none.
 
     >>> places([0.0034, 0.0041, 0.0]), places([120.0]), places([])
     (4, 0, 2)
     """
-    seen = [abs(w) for w in widths if isfinite(w) and w != 0]
-    if not seen:
+    sizes = [abs(w) for w in widths if isfinite(w) and w != 0]
+    if not sizes:
         return 2
-    return min(_MOST_PLACES, max(0, digits - 1 - floor(log10(median(seen)) + 1e-9)))
+    return min(_MOST_PLACES, max(0, digits - 1 - floor(log10(median(sizes)) + 1e-9)))
 
 
-def number(x: float, *, digits: int = 3, decimals: int | None = None, sign: bool = False) -> str:
-    """Returns a number to so many significant digits, or with so many decimals.
+def number(x: float, *, decimals: int | None = None, sign: bool = False) -> str:
+    """Returns a number with three significant digits, or with so many decimals.
 
     >>> number(0.15231), number(1234567.8), number(-0.0012, decimals=3, sign=True), number(0.0)
     ('0.152', '1,234,568', '−0.001', '0')
@@ -54,14 +54,14 @@ def number(x: float, *, digits: int = 3, decimals: int | None = None, sign: bool
         return "∞" if x > 0 else "−∞"
     if x == 0 and decimals is None:
         return "0"
-    shown = decimals if decimals is not None else places([x], digits)
+    shown = decimals if decimals is not None else places([x], 3)
     size = f"{abs(x):,.{shown}f}"
     zero = not any(c in "123456789" for c in size)
     return size if zero else ("−" if x < 0 else "+" if sign else "") + size
 
 
 def between(low: float, high: float, *, decimals: int | None = None, sign: bool = False) -> str:
-    """Returns ``"0.149 to 0.156"``; a dash if the ends are not known.
+    """Returns ``"0.149 to 0.156"``; a dash if an end is NaN.
 
     >>> between(0.149, 0.156), between(float("nan"), 1.0)
     ('0.1490 to 0.1560', '–')
@@ -73,7 +73,7 @@ def between(low: float, high: float, *, decimals: int | None = None, sign: bool 
 
 
 def interval(x: float, low: float, high: float, *, decimals: int | None = None, sign: bool = False) -> str:
-    """Returns ``"0.1523 (0.1489 to 0.1557)"``, with the decimals that the interval deserves."""
+    """Returns ``"0.1523 (0.1489 to 0.1557)"``, with decimals that suit its width."""
     if isnan(x) or isnan(low) or isnan(high):
         return number(x, decimals=decimals, sign=sign)
     shown = decimals if decimals is not None else places([(high - low) / 2])
@@ -102,7 +102,7 @@ def percent_interval(x: float, low: float, high: float, *, sign: bool = False) -
 
 
 def count(n: float) -> str:
-    """Returns a whole number with thousands apart.
+    """Returns a whole number with commas between thousands.
 
     >>> count(1234567)
     '1,234,567'

@@ -1,4 +1,4 @@
-"""One self-contained web page: it opens without a network and asks for nothing."""
+"""Renders a report as one self-contained web page, which loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from largesse.report.sections import sections
 
 __all__ = ["document", "page"]
 
-# The browser itself is told to load nothing from anywhere.
+# The browser must not load anything from elsewhere.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
@@ -27,7 +27,7 @@ def page(results: Results) -> str:
 
 
 def document(headline: Headline, parts: Sequence[Section]) -> str:
-    """Returns a page of sections under a headline."""
+    """Returns a page with a headline and sections."""
     plots = any(_has_chart(block) for part in parts for block in part.blocks)
     return _templates().get_template("page.html").render(
         headline=headline, sections=parts, policy=_POLICY, style=_asset("report.css"),
@@ -42,18 +42,18 @@ def _has_chart(block: Block) -> bool:
 
 @cache
 def _templates() -> Environment:
-    found = Environment(
+    environment = Environment(
         loader=PackageLoader("largesse.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    found.filters["figure"] = _figure
-    found.tests["badge"] = lambda cell: isinstance(cell, Badge)
-    found.tests["on_page"] = lambda block: block.where is not Where.TEXT
-    return found
+    environment.filters["figure"] = _figure
+    environment.tests["badge"] = lambda cell: isinstance(cell, Badge)
+    environment.tests["on_page"] = lambda block: block.where is not Where.TEXT
+    return environment
 
 
 def _figure(chart: Chart) -> dict[str, Any]:
-    """Returns a chart as plain JSON values."""
+    """Returns the Plotly figure of a chart as plain JSON values."""
     figure: dict[str, Any] = json.loads(chart.figure().to_json(engine="json"))
     return figure
 

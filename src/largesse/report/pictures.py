@@ -1,4 +1,4 @@
-"""The same pictures without a browser: PNG by Matplotlib, at twice the usual resolution, readable 800 pixels wide."""
+"""The charts as PNG pictures by Matplotlib: twice the usual resolution, readable when 800 pixels wide."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MARKERS = {"policy": "o", "baseline": "D", "candidate": "s"}
 
 
 def _text(text: str, most: int = 42) -> str:
-    """Returns the text for a picture: shortened, dollars not read as mathematics, never hidden from the legend."""
+    """Returns a text for Matplotlib: shortened, dollars escaped, and without the leading underscore that hides a label."""
     line = shorten(text, most).replace("$", r"\$")
     return " " + line if line.startswith("_") else line
 
@@ -36,7 +36,7 @@ def _png(draw: Callable[[Figure], None], height: float) -> bytes:
     figure = Figure(figsize=(8, height), dpi=_DPI, facecolor="white", layout="constrained")
     canvas = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)  # drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)  # shows a box
         draw(figure)
         out = BytesIO()
         canvas.print_figure(out, format="png", dpi=_DPI)
@@ -121,7 +121,7 @@ def _arm(axes: Axes, point: ArmPoint, right: bool) -> None:
 
 
 def budgets_png(results: Results) -> bytes:
-    """Returns the value at budgets, and the differences to the reference, as a PNG."""
+    """Returns the value at budgets and the differences from the reference as a PNG."""
     heights, ticks = dot_rows((row.budget_label, row.policy) for row in results.budgets)
     names = list(dict.fromkeys(row.policy for row in results.budgets))
 
@@ -134,7 +134,7 @@ def budgets_png(results: Results) -> bytes:
             if row.difference is not None:
                 ends = (row.difference, row.difference_low, row.difference_high)
                 _dot(panels[1], ends, height, row, colours[row.policy])
-        for axes, title in zip(panels, (results.value_label, f"difference to {results.reference}"), strict=False):
+        for axes, title in zip(panels, (results.value_label, f"difference from {results.reference}"), strict=False):
             axes.set_title(_text(title, 60), fontsize=11, color=_INK)
             axes.set_yticks(list(ticks.values()), [_text(label, 26) for label in ticks])
             axes.set_ylim(0.5 - len(ticks), 0.5)
@@ -192,27 +192,27 @@ def mix_png(table: MixTable) -> bytes:
 
 def forest_png(effects: Sequence[EffectRow], level: float) -> bytes:
     """Returns effects with intervals, by metric, arm and estimator, as a PNG."""
-    drawn = forest(effects)
-    heights, ticks = dot_rows((row.group, row.method) for row in drawn.rows)
+    plot = forest(effects)
+    heights, ticks = dot_rows((row.group, row.method) for row in plot.rows)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axvline(0, color="#8d95a0", linewidth=1.2, zorder=1)
-        for row, (x, low, high), height in zip(drawn.rows, drawn.ends, heights, strict=True):
-            colour, mark = drawn.colours[row.method], "o" if row.method == "STATE" else "D"
+        for row, (x, low, high), height in zip(plot.rows, plot.ends, heights, strict=True):
+            colour, mark = plot.colours[row.method], "o" if row.method == "STATE" else "D"
             axes.plot([low, high], [height, height], color=colour, linewidth=2, solid_capstyle="butt", zorder=2)
             axes.plot([x], [height], color=colour, marker=mark, markersize=6, linestyle="none", zorder=3)
         axes.set_yticks(list(ticks.values()), [_text(label, 30) for label in ticks])
         axes.set_ylim(0.5 - len(ticks), 0.5)
-        axes.set(xlabel=_text(f"{drawn.label}, {percent(level)} intervals", 80))
-        if drawn.relative:
+        axes.set(xlabel=_text(f"{plot.label}, {percent(level)} intervals", 80))
+        if plot.relative:
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         _plain_axes(axes, grid="x")
         axes.tick_params(axis="y", length=0)
         handles = [
             Line2D([], [], color=colour, marker="o" if name == "STATE" else "D", label=name)
-            for name, colour in drawn.colours.items()
+            for name, colour in plot.colours.items()
         ]
         figure.legend(handles=handles, loc="outside upper left", ncols=5, fontsize=10, frameon=False, labelcolor=_INK)
 
-    return _png(draw, 1.2 + len(ticks) * max(0.6, 0.24 * len(drawn.colours) + 0.1))
+    return _png(draw, 1.2 + len(ticks) * max(0.6, 0.24 * len(plot.colours) + 0.1))

@@ -1,4 +1,4 @@
-"""The report of a plan: who gets what, what every rule uses and costs, and how good the plan is."""
+"""The report of an allocation: who gets what, use and shadow price of every rule, and the distance from the optimum."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from largesse.report.table import rule_table, treatment_table
 __all__ = ["write_plan"]
 
 _ONE_MORE = (
-    "Value of one more: what the best plan would gain if a limit were one unit looser (a minimum: one unit lower). It holds "
-    "near the limit; far from it, plan again."
+    "Shadow price: gain of the optimal allocation if the limit were one unit looser (a minimum: one unit lower). It holds near "
+    "the limit; for a large change, compute a new allocation."
 )
 
 
 def write_plan(plan: PlanTotals, path: PathLike, *, title: str, note: str = "") -> Path:
-    """Writes a page about a plan as one HTML file, whole or not at all, and returns its path.
+    """Writes a page about an allocation as one HTML file, whole or not at all, and returns its path.
 
     Args:
-        plan: The totals of the plan, control first.
+        plan: The totals of the allocation, control first.
         path: The file.
-        title: Name of the plan.
-        note: Where its spend and its value come from.
+        title: Title of the page.
+        note: Source of the spend and the value.
 
     Raises:
         StoreError: The file cannot be written.
@@ -38,7 +38,7 @@ def write_plan(plan: PlanTotals, path: PathLike, *, title: str, note: str = "") 
     headline = Headline(
         title=title,
         sentence=f"{count(treated)} of {count(plan.n)} units are treated for {number(plan.spend)}; value {number(plan.value)}.",
-        summary=(f"No plan within the rules is worth more than {number(plan.gap)} beyond that{gap}.", note),
+        summary=(f"The optimum within the rules is at most {number(plan.gap)} higher{gap}.", note),
         action=_action(plan.rules),
     )
     sections = [
@@ -49,9 +49,11 @@ def write_plan(plan: PlanTotals, path: PathLike, *, title: str, note: str = "") 
 
 
 def _action(rules: Sequence[Bound]) -> str:
-    """Returns the question that the costliest rule beside the budget raises."""
+    """Returns a sentence about the rule, other than the budget, that costs most value."""
     costly = [rule for rule in rules if rule.price > 0 and not rule.of_spend]
     if not costly:
         return ""
     worst = max(costly, key=lambda rule: rule.price * abs(rule.limit))
-    return f"The rule that costs most beside the budget is “{worst.rule}”: ask whether it must be so tight."
+    return (
+        f"Apart from the budget, the rule that costs most value is “{worst.rule}”: check whether it must be so tight."
+    )

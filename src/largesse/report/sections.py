@@ -41,14 +41,14 @@ __all__ = ["closing", "kept", "sections", "soundness_blocks"]
 
 
 def sections(results: Results) -> list[Section]:
-    """Returns the sections that have something to say, in reading order."""
+    """Returns the sections of a run's report that have content, in reading order."""
     return kept(
         (
             Section("data", "Is the data sound?", soundness_blocks(results.findings)),
             Section("curve", "What each budget buys", _curve(results)),
             Section("budgets", "Value at budgets", _budgets(results)),
             Section("models", "Which model, and why", _leaderboard(results)),
-            Section("trust", "How far the log can be trusted", _trust(results)),
+            Section("trust", "How far the past campaign data can be trusted", _trust(results)),
             Section("mix", "Who gets what", _mix(results)),
             Section("clusters", "The clusters", _clusters(results)),
             Section("spend", "Planned and realised spend", _spend(results)),
@@ -63,7 +63,7 @@ def kept(parts: Iterable[Section]) -> list[Section]:
 
 
 def soundness_blocks(findings: Sequence[Finding]) -> list[Block]:
-    """Returns whether the data is sound, in a sentence, and every check."""
+    """Returns a sentence that says whether the data is sound, and the table of checks."""
     if not findings:
         return []
     failed, doubtful = ([f.name for f in findings if f.status is s] for s in (Grade.FAIL, Grade.WARN))
@@ -105,7 +105,7 @@ def _capital(words: str) -> str:
 
 
 def _chart(draw: Callable[[Any], Any]) -> Callable[[], Any]:
-    """Returns what makes a figure: `draw` is given the module of the charts, so that Plotly is loaded for pages only."""
+    """Returns a function that makes a figure with the module of the charts: Plotly is loaded only where a page is made."""
 
     def make() -> Any:
         from largesse.report import charts
@@ -120,10 +120,10 @@ def _curve(results: Results) -> list[Block]:
         return []
     level = percent(results.level)
     caption = (
-        "How to read it: higher is more valuable, further left is cheaper. The thick line shows what more budget buys; the "
-        f"band is its {level} interval at each budget. Grey marks: everyone gets the same treatment, with {level} intervals. "
+        "How to read it: higher is more valuable, further left is cheaper. The thick line is the value of the policy at each "
+        f"budget, the band its {level} interval. Grey marks: one treatment for everyone, with {level} intervals. "
         + ("Dotted lines are the budgets of the next section. " if results.budgets else "")
-        + "Lines whose bands overlap may still differ: the paired differences of the next section decide."
+        + "Lines whose bands overlap may still differ: see the paired differences in the next section."
     )
     what = f"Cost curve: {results.value_label} against {results.spend_label}"
     return [
@@ -137,7 +137,7 @@ def _budgets(results: Results) -> list[Block]:
         return []
     caption = (
         f"How to read it: dots are estimates on held-out rows, bars their {percent(results.level)} intervals. On the right, a "
-        f"bar wholly right of zero means better than the {results.reference}; a bar that crosses zero means that these rows "
+        f"bar entirely right of zero means better than the {results.reference}; a bar that crosses zero means that these rows "
         "do not show which is better."
     )
     chart = Chart(
@@ -145,7 +145,7 @@ def _budgets(results: Results) -> list[Block]:
         caption=caption, title="Value at budgets", picture="value_at_budgets.png",
     )  # fmt: skip
     table = budget_table(
-        results.budgets, value=_capital(results.value_label), money=results.spend_label, level=results.level,
+        results.budgets, value=_capital(results.value_label), spend=results.spend_label, level=results.level,
         reference=results.reference, ours=results.policy,
     )  # fmt: skip
     return [chart, table]
@@ -155,7 +155,7 @@ def _leaderboard(results: Results) -> list[Block]:
     board = results.leaderboard
     if board is None or not board.rows:
         return []
-    note = "Scores are from the validation rows that chose the model, so they are optimistic. The sections above use other rows."
+    note = "The scores are too high: the same validation rows chose the model. The sections above use held-out rows instead."
     return [
         *([Text(board.reason)] if board.reason else []),
         leaderboard_table(board, results.level),
@@ -164,11 +164,11 @@ def _leaderboard(results: Results) -> list[Block]:
 
 
 _TRUST = (
-    "Effective sample size: rows of a trial that the rows of the log would count for once weighted to represent everyone. Raw "
-    "bias: difference of the means without features. Residual bias: what a model of the log alone predicts for the units of the "
-    "trial, less what was observed; features do not explain it. A bias that all treatments share changes no decision. Gate: how "
-    "much of its teacher's prediction the bi-level model uses for treatments that were not given; mean over units, and the range "
-    "of nine units in ten."
+    "Effective sample size: so many rows of a trial are as precise as the rows of the log, weighted to represent all units. Raw "
+    "bias: mean value in the log less that in the trial. Residual bias: mean prediction, by a model of the log alone, for the "
+    "units of the trial, less their observed mean; features do not explain this bias. A bias that all treatments share does not "
+    "change decisions. Gate: weight of the pseudo-labels in the bi-level model, for treatments that were not given; mean over "
+    "units, and the range of 90 % of the units."
 )
 
 
@@ -192,7 +192,7 @@ def _mix(results: Results) -> list[Block]:
 
 def _mix_chart(table: MixTable, name: str, picture: str = "") -> Chart:
     caption = table.caption or (
-        "How to read it: each bar is everyone at one budget, cut by treatment." if picture else ""
+        "How to read it: each bar shows all units at one budget, by treatment." if picture else ""
     )
     return Chart(
         name=name, label=f"Who gets what by {table.title}", figure=_chart(lambda c: c.mix_chart(table)), caption=caption,
@@ -205,31 +205,31 @@ def _key(table: MixTable) -> Key:
 
 
 def _clusters(results: Results) -> list[Block]:
-    found = results.clusters
-    if found is None:
+    clusters = results.clusters
+    if clusters is None:
         return []
     ends = f"{percent(results.level)} interval"
     head = (
         Column("Treatment", words=True), Column(_capital(results.value_label)), Column(ends, quiet=True),
         Column(_capital(results.spend_label)), Column(ends, quiet=True),
     )  # fmt: skip
-    cards = [_cluster_card(found, k, head, results.value_label) for k in range(len(found.cards))]
+    cards = [_cluster_card(clusters, k, head, results.value_label) for k in range(len(clusters.cards))]
     return [
-        Text(cluster_note(found, results.level), quiet=True),
+        Text(cluster_note(clusters, results.level), quiet=True),
         Cards(tuple(cards)),
-        cluster_table(found, results.level),
+        cluster_table(clusters, results.level),
     ]
 
 
-def _cluster_card(found: Clusters, k: int, head: tuple[Column, ...], value: str) -> Card:
-    card = found.cards[k]
+def _cluster_card(clusters: Clusters, k: int, head: tuple[Column, ...], value: str) -> Card:
+    card = clusters.cards[k]
     title = card_title(card)
     chart = Chart(
         name=f"cluster-{k}",
         label=f"{title}: {value} by treatment",
-        figure=_chart(lambda c: c.cluster_chart(found, card)),
+        figure=_chart(lambda c: c.cluster_chart(clusters, card)),
     )
-    numbers = Table(columns=head, rows=tuple(map(Row, response_rows(found, card))), folded=True)
+    numbers = Table(columns=head, rows=tuple(map(Row, response_rows(clusters, card))), folded=True)
     return Card(title, (Text(traits_of(card)), chart, numbers))
 
 
@@ -237,8 +237,8 @@ def _spend(results: Results) -> list[Block]:
     if not results.spend:
         return []
     caption = (
-        "How to read it: the grey line is the budget. The bar of the realised spend should cover it. The price curve was "
-        "calibrated on trial rows; the model's own plan shows how far its costs are off without that."
+        "How to read it: the grey line is the budget; the bar of the realised spend should cover it. The spend curve was "
+        "calibrated on trial rows; the spend planned by the model shows its error without that calibration."
     )
     chart = Chart(
         name="spend", label="Spend as a share of the budget", figure=_chart(lambda c: c.spend_chart(results)),

@@ -1,4 +1,4 @@
-"""One colour per policy and per treatment, the same in every chart; safe for colour-blind readers (Okabe and Ito)."""
+"""Colours of policies and treatments, the same in every chart and safe for colour-blind readers (Okabe and Ito)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEVELS = ("#a6dcc0", "#56b8cf", "#2a8bc0", "#1b63a5", "#283f86")  # light to da
 
 
 def policy_colours(results: Results) -> dict[str, str]:
-    """Returns the colour of each policy by name: the policy blue, the reference orange, the others as they come."""
+    """Returns the colour of each policy by name: the policy blue, the reference orange, the others in order."""
     names = [line.name for line in results.curves] + [row.policy for row in results.budgets]
     fixed = {results.reference: REFERENCE, results.policy: POLICY}
     others = [name for name in dict.fromkeys(names) if name not in fixed]
@@ -57,7 +57,7 @@ def _rgb(colour: str) -> tuple[int, ...]:
 
 
 def dark(colour: str) -> bool:
-    """Tells whether white text reads better on this colour than black text."""
+    """Returns whether white text reads better on this colour than black text."""
     red, green, blue = _rgb(colour)
     return 0.299 * red + 0.587 * green + 0.114 * blue < 140
 
@@ -78,7 +78,7 @@ def shorten(text: str, most: int = 42) -> str:
 
 
 def plain(text: str, most: int = 42) -> str:
-    """Returns the text for a Plotly label: shortened, and its markup switched off."""
+    """Returns the text for a Plotly label: shortened, with its markup escaped."""
     return shorten(text, most).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -101,7 +101,7 @@ def dot_rows(pairs: Iterable[tuple[str, str]]) -> tuple[list[float], dict[str, f
 
 
 def near_right(results: Results) -> list[bool]:
-    """Tells for each arm whether it stands near the right edge, where its name must run to the left."""
+    """Returns for each arm whether it is near the right edge, so that its name must be on the left."""
     costs = [point.cost for point in results.arms]
     ends = costs + [cost for line in results.curves for cost in line.cost]
     low, high = min(ends, default=0.0), max(ends, default=1.0)

@@ -1,4 +1,4 @@
-"""The tables of all reports: head and rows are written here once, and rendered as HTML, as Markdown and on the terminal."""
+"""The tables of all reports, made here once and rendered as HTML, as Markdown and on the terminal."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ BADGES: dict[StrEnum, Badge] = {
 
 
 def finding_table(findings: Iterable[Finding]) -> Table:
-    """Returns the checks of the data: name, outcome, what it says."""
+    """Returns the checks of the data: name, result, explanation."""
     return Table(
-        columns=(Column("Check", words=True), Column("Result", words=True), Column("What it says", words=True)),
+        columns=(Column("Check", words=True), Column("Result", words=True), Column("Explanation", words=True)),
         rows=tuple(Row((f.name, BADGES[f.status], f.sentence)) for f in findings),
     )
 
 
 def budget_table(
-    rows: Sequence[BudgetRow], *, value: str, money: str, level: float, reference: str, ours: str
+    rows: Sequence[BudgetRow], *, value: str, spend: str, level: float, reference: str, ours: str
 ) -> Table:
     """Returns the value of every policy at every budget, with its difference from the reference.
 
     Args:
         rows: One for each policy and budget.
-        value: What the value is, e.g. ``"orders per unit"``.
-        money: What the budget is, e.g. ``"EUR per unit"``.
+        value: Unit of the value, e.g. ``"orders per customer"``.
+        spend: Unit of the budget, e.g. ``"EUR per customer"``.
         level: Level of the intervals.
-        reference: The policy that differences are taken from.
-        ours: The policy to look at.
+        reference: The policy that all are compared with.
+        ours: The policy to highlight.
     """
     digits = places((row.high - row.low) / 2 for row in rows)
     paired = places((row.difference_high - row.difference_low) / 2 for row in rows)
@@ -74,7 +74,7 @@ def budget_table(
             )
             for row in rows
         ),
-        grouped="Budget", notes={row.budget_label: f"{number(row.budget)} {money}" for row in rows},
+        grouped="Budget", notes={row.budget_label: f"{number(row.budget)} {spend}" for row in rows},
     )  # fmt: skip
 
 
@@ -86,12 +86,12 @@ def _difference(row: BudgetRow, decimals: int) -> tuple[str, str]:
 
 
 def comparison_rows(table: Comparison, labels: Sequence[str], roles: dict[str, str]) -> list[BudgetRow]:
-    """Returns the rows of a comparison as a report shows them.
+    """Returns the rows of a comparison for a report.
 
     Args:
         table: The comparison.
         labels: Name of each budget (B,).
-        roles: Policy → its role; policies without one are left out.
+        roles: Policy → its role; policies without a role are left out.
     """
     at = dict(zip(table.budgets.tolist(), labels, strict=True))
     return [
@@ -110,7 +110,7 @@ def leaderboard_table(board: Leaderboard, level: float) -> Table:
     noted = any(row.note for row in board.rows)
     columns = [
         Column("Model", words=True), Column(board.score), Column(f"{percent(level)} interval", quiet=True),
-        Column("Time to learn"), Column("", words=True), *([Column("Note", words=True)] if noted else []),
+        Column("Training time"), Column("", words=True), *([Column("Note", words=True)] if noted else []),
     ]  # fmt: skip
     rows = []
     for row in board.rows:
@@ -122,7 +122,7 @@ def leaderboard_table(board: Leaderboard, level: float) -> Table:
 
 
 def trust_table(rows: Sequence[TrustRow], level: float) -> Table:
-    """Returns how far the log of the past policy can be trusted; what is known of no treatment has no column."""
+    """Returns how far the past campaign data can be trusted; a quantity that no treatment has gets no column."""
     raw = places((row.raw_bias_high - row.raw_bias_low) / 2 for row in rows)
     left = places((row.residual_bias_high - row.residual_bias_low) / 2 for row in rows)
     ends = f"{percent(level)} interval"
@@ -164,13 +164,13 @@ def mix_table(mix: MixTable) -> Table:
 
 
 def spend_table(results: Results) -> Table:
-    """Returns planned against realised spend at every budget."""
+    """Returns planned and realised spend at every budget."""
     rows = results.spend
     digits = places((row.high - row.low) / 2 for row in rows)
     return Table(
         columns=(
             Column("Budget", words=True), Column(results.spend_label), Column("Planned by the model"),
-            Column("Planned by the price curve"), Column("Realised"), Column(f"{percent(results.level)} interval", quiet=True),
+            Column("Planned by the spend curve"), Column("Realised"), Column(f"{percent(results.level)} interval", quiet=True),
             Column("Verdict", words=True),
         ),
         rows=tuple(
@@ -186,7 +186,7 @@ def spend_table(results: Results) -> Table:
 
 
 def realised_table(planned: Realised) -> Table:
-    """Returns what the model planned to spend at each budget, and what was spent on trial rows."""
+    """Returns the spend that the model planned at each budget, and the spend realised on trial rows."""
     return Table(
         columns=(Column("Budget", words=True), *map(Column, ("Price", "Planned by the model", "Realised", "95 % interval"))),
         rows=tuple(
@@ -198,8 +198,8 @@ def realised_table(planned: Realised) -> Table:
 
 
 def export_table(plans: Sequence[ClusterPlan], mixes: Sequence[dict[str, int]]) -> Table:
-    """Returns the plan of every budget of an export."""
-    head = ("Budget", "Expected spend", "Expected value", "Overspends", "Units")
+    """Returns the allocation at every budget of an export."""
+    head = ("Budget", "Expected spend", "Expected value", "Probability of overspending", "Units")
     return Table(
         columns=tuple(Column(name, words=k in (0, 4)) for k, name in enumerate(head)),
         rows=tuple(
@@ -220,7 +220,7 @@ def cluster_table(clusters: Clusters, level: float) -> Table:
 
 
 def treatment_table(mix: dict[str, int], *, name: str = "Treatment", of: str = "Units") -> Table:
-    """Returns how many units (or what `of` says) get each treatment, by name."""
+    """Returns the number and share of units (or of `of`) that get each treatment."""
     n = max(sum(mix.values()), 1)
     return Table(
         columns=(Column(name, words=True), Column(of), Column("Share")),
@@ -229,11 +229,11 @@ def treatment_table(mix: dict[str, int], *, name: str = "Treatment", of: str = "
 
 
 def rule_table(rules: Iterable[Bound]) -> Table:
-    """Returns what every rule of a plan uses, its limit and its shadow price."""
+    """Returns use, limit and shadow price of every rule."""
     return Table(
-        columns=(Column("Rule", words=True), Column("Used"), Column("Limit"), Column("Value of one more")),
+        columns=(Column("Rule", words=True), Column("Used"), Column("Limit"), Column("Shadow price")),
         rows=tuple(
-            Row((b.rule, number(b.used), number(b.limit), number(b.price) if b.price > 0 else "does not bind"))
+            Row((b.rule, number(b.used), number(b.limit), number(b.price) if b.price > 0 else "0: does not bind"))
             for b in rules
         ),
     )

@@ -1,4 +1,4 @@
-"""The tables about experiments that are yet to be made: replays of history, and the sizes of tests."""
+"""The tables for planning an experiment: replays of past data, and sizes of tests."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["plan_table", "replay_table"]
 
 
 def replay_table(replay: Replay) -> Table:
-    """Returns false positives, errors and power of every estimator on a replay of history."""
-    head = ("False positives", "Standard error", "Stated standard error", "Relative variance")
+    """Returns false positives, standard errors and power of every estimator on replayed past data."""
+    head = ("False positives", "True standard error", "Mean estimated standard error", "Relative variance")
     power = (f"Power at {percent(lift, sign=True)}" for lift in replay.lifts)
     return Table(
         columns=(Column("Estimator", words=True), *map(Column, (*head, *power))),
@@ -27,7 +27,7 @@ def replay_table(replay: Replay) -> Table:
 
 
 def plan_table(plan: TestPlan) -> Table:
-    """Returns the units and the days that a test needs by every estimator."""
+    """Returns the units and the days that a test needs with every estimator."""
     return Table(
         columns=(Column("Estimator", words=True), Column(f"{plan.unit}s"), Column("Days"), Column("95 % interval")),
         rows=tuple(

@@ -1,1 +1,1 @@
-"""What a command found, as parts of a report and as plain values."""
+"""Turns the results of a command into the sections of its report and into JSON."""

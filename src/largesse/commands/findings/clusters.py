@@ -1,4 +1,4 @@
-"""Who the units of each cluster are, and how they predict_response: what the report says of a model of clusters."""
+"""Describes the clusters of a model for the report: their units, and value and cost under each treatment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from largesse.report.cluster_cards import ClusterCard, Clusters, Trait
 
 __all__ = ["clusters", "traits"]
 
-_ROWS = 200_000  # more tell nothing new
+_ROWS = 200_000  # a sample of so many is precise enough
 _CARDS, _TRAITS = 12, 4
 _LEAST = 0.2  # standard deviations: a smaller difference is not shown
 _Z = normal_quantile(0.975)
@@ -23,12 +23,12 @@ Table = NDArray[np.float64]
 
 
 def clusters(rct: Logs, models: dict[str, Model], chosen: str) -> Clusters | None:
-    """Returns the clusters of the first candidate that has any, the chosen one before others; None without one.
+    """Returns the clusters of the chosen candidate or else of the first that has clusters; None if none has.
 
     Args:
         rct: The rows of the trial.
         models: The fitted candidates.
-        chosen: Name of the winner.
+        chosen: Name of the chosen candidate.
     """
     able = [name for name in (chosen, *models) if hasattr(models[name], "cells_of")]
     if not able:
@@ -62,11 +62,11 @@ def _ends(mean: Table, variance: Table) -> tuple[tuple[float, float, float], ...
 
 
 def traits(logs: Logs, of: NDArray[np.int64], k: int) -> tuple[tuple[Trait, ...], ...]:
-    """Returns the features in which each cluster differs most from all units, by standard deviations, at most four.
+    """Returns the features, at most four, in which each cluster differs most from all units, in standard deviations.
 
     Args:
         logs: The units, with row weights.
-        of: Cluster of each, (N,).
+        of: Cluster of each unit, (N,).
         k: Number of clusters.
     """
     w = logs.weights

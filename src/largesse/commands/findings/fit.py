@@ -1,4 +1,4 @@
-"""Numbers of a proof into the parts of a report."""
+"""Evaluates a fitted policy on its held-out rows, and describes it for the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from largesse import report
 from largesse.checks.soundness import Soundness
-from largesse.commands.procedure import Learned, Proof, Task
+from largesse.commands.procedure import FittedCandidates, Proof, Task
 from largesse.config import Config
 from largesse.evaluate.bootstrap import interval, row_weights
 from largesse.evaluate.comparison import (
@@ -33,46 +33,45 @@ from largesse.report.table import comparison_rows
 
 __all__ = ["Evidence", "Proven", "evidence", "headline_verdict", "results"]
 
-_CURVE = 25  # budgets along the drawn curve
+_CURVE = 25  # budgets along the cost curve of the report
 _GROUPS, _FEATURES = 4, 4
 POLICY = "policy"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What the proof rows say.
+    """The evaluation on held-out rows.
 
     Attributes:
         table: Policy, candidates and baselines at the budgets; differences from the best mix of arms.
-        line: The same along the whole curve.
-        share: The share kept of the effect of giving everyone the dearest treatment, at the headline budget.
-        head: Position of the headline budget.
-        spend: Realised spend per head of the decisions and its interval, (B, 3).
+        line: The same at budgets along the whole cost curve.
+        share: Share of the effect of giving everyone the most expensive treatment, at the headline budget.
+        at: Position of the headline budget.
+        spend: Realised spend per unit of the decisions and its interval, (B, 3).
     """
 
     table: Comparison
     line: Comparison
     share: EffectShare
-    head: int
+    at: int
     spend: NDArray[np.float64]
 
 
 def evidence(proof: Proof, task: Task) -> Evidence:
-    """Returns the comparison on the proof rows, at the budgets and along the curve."""
+    """Returns the comparison on the held-out rows, at the budgets and along the cost curve."""
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
     table = compare(proof.logs, proof.menus, task.budgets, bootstrap=bootstrap).against(BEST_MIX)
-    dearest = max(arm.cost for arm in table.arms)
-    budgets = np.linspace(0, dearest, _CURVE)
+    full = max(table.arms, key=lambda arm: arm.cost)
+    budgets = np.linspace(0, full.cost, _CURVE)
     line = compare(
         proof.logs, proof.menus, budgets, bootstrap=Bootstrap(draws=min(task.draws, 200), seed=task.settings.seed)
     )
-    head = len(task.budgets) // 2
-    full = max(table.arms, key=lambda arm: arm.cost).name
-    return Evidence(table, line, effect_share(table, POLICY, head, full=full), head, _realised(proof, task))
+    at = len(task.budgets) // 2
+    return Evidence(table, line, effect_share(table, POLICY, at, full=full.name), at, _realised(proof, task))
 
 
 def _realised(proof: Proof, task: Task) -> NDArray[np.float64]:
-    """Spend per head of the decisions, by inverse propensity on the proof rows, with percentile intervals."""
+    """Returns the spend per unit of the decisions, by inverse propensity on the held-out rows, with percentile intervals."""
     logs = proof.logs
     paid = np.where(proof.decided == logs.treatment, logs.inverse_propensity * logs.cost, 0.0)  # (B, N)
     draws = np.array([paid @ w for w in row_weights(logs, task.draws, task.settings.seed)]) / logs.total_weight
@@ -80,69 +79,71 @@ def _realised(proof: Proof, task: Task) -> NDArray[np.float64]:
 
 
 class Proven(NamedTuple):
-    """Everything that a fit found.
+    """Everything that the report of a fit shows.
 
     Attributes:
         sound: The checks of the data.
-        proof: The proof rows with the policy's decisions.
-        evidence: What they show.
-        final: The models learned from all rows.
-        about: How it was made.
-        trust: How far the log of the past policy can be trusted, one row per treatment.
-        clusters: The clusters of a candidate that has any.
+        proof: The held-out rows with the policy's decisions.
+        evidence: The evaluation on them.
+        final: The candidates fitted to all training rows.
+        about: Configuration, versions and counts of the run.
+        trust: How far the past campaign data can be trusted, one row per treatment.
+        clusters: The clusters of a candidate, if one has clusters.
     """
 
     sound: Soundness
     proof: Proof
     evidence: Evidence
-    final: Learned
+    final: FittedCandidates
     about: report.Provenance
     trust: tuple[report.TrustRow, ...] = ()
     clusters: report.Clusters | None = None
 
 
-def results(config: Config, task: Task, found: Proven) -> report.Results:
-    """Returns everything the report shows."""
-    proof, evidence = found.proof, found.evidence
-    names = [n for n in proof.menus if n != POLICY and set(proof.chosen) != {n}]  # one that always won is the policy
+def results(config: Config, task: Task, proven: Proven) -> report.Results:
+    """Returns the content of the report."""
+    proof, evidence = proven.proof, proven.evidence
+    names = [
+        n for n in proof.menus if n != POLICY and set(proof.chosen) != {n}
+    ]  # a candidate chosen in every fold is the policy
     labels = list(task.labels)
     roles = {POLICY: "policy", BEST_MIX: "baseline", NO_ONE: "baseline", RANDOM_MIX: "baseline"}
     candidates = dict.fromkeys(names, "candidate")
     return report.Results(
-        headline=_headline(config, task, found),
+        headline=_headline(config, task, proven),
         value_unit=config.report.value_unit, money_unit=config.report.money_unit, head=config.report.head,
-        findings=tuple(found.sound),
+        findings=tuple(proven.sound),
         curves=tuple(_line(evidence.line, name, (roles | candidates)[name]) for name in (POLICY, BEST_MIX, *names)),
         arms=tuple(
             report.ArmPoint(name=a.name, cost=a.cost, value=a.value, low=a.value_low, high=a.value_high, control=j == 0)
             for j, a in enumerate(evidence.table.arms)
         ),
         budgets=tuple(comparison_rows(evidence.table, labels, roles)),
-        leaderboard=_leaderboard(found.final, task), trust=found.trust,
+        leaderboard=_leaderboard(proven.final, task), trust=proven.trust,
         mix=_mix("Budget", labels, proof.decided, proof.logs),
-        feature_mixes=tuple(_feature_mixes(proof, evidence.head, labels[evidence.head])), clusters=found.clusters,
+        feature_mixes=tuple(_feature_mixes(proof, evidence.at, labels[evidence.at])), clusters=proven.clusters,
         spend=tuple(
             report.SpendRow(budget=b, budget_label=labels[k], planned_by_model=float(proof.by_model[k]),
                             planned_by_curve=float(proof.by_curve[k]), realised=float(evidence.spend[k, 0]),
                             low=float(evidence.spend[k, 1]), high=float(evidence.spend[k, 2]))
             for k, b in enumerate(task.budgets)
         ),
-        provenance=found.about, cautions=(*_left_out(found.final), *_cautions(proof, evidence, task)),
+        provenance=proven.about, cautions=(*_left_out(proven.final), *_cautions(proof, evidence, task)),
     )  # fmt: skip
 
 
-def _headline(config: Config, task: Task, found: Proven) -> report.Headline:
-    verdict = headline_verdict(found.evidence)
+def _headline(config: Config, task: Task, proven: Proven) -> report.Headline:
+    verdict = headline_verdict(proven.evidence)
     return report.Headline(
-        title=config.report.title, sentence=_share_of_effect(found.evidence.share),
-        summary=(*_summary(config, task, found, verdict), found.sound.sentence),
-        action=advise(verdict, sound=found.sound.ok).sentence,
+        title=config.report.title, sentence=_share_of_effect(proven.evidence.share),
+        summary=(*_summary(config, task, proven, verdict), proven.sound.sentence),
+        action=advise(verdict, sound=proven.sound.ok).sentence,
     )  # fmt: skip
 
 
 def headline_verdict(evidence: Evidence) -> Verdict:
     """Returns the policy against the best mix of arms at the headline budget."""
-    at, k = evidence.table.index(POLICY), evidence.head
+    at, k = evidence.table.index(POLICY), evidence.at
     return Verdict.of(evidence.table.difference_low[at, k], evidence.table.difference_high[at, k])
 
 
@@ -157,8 +158,8 @@ def _share_of_effect(share: EffectShare) -> str:
     )
 
 
-def _summary(config: Config, task: Task, found: Proven, verdict: Verdict) -> tuple[str, ...]:
-    table, k, proof = found.evidence.table, found.evidence.head, found.proof
+def _summary(config: Config, task: Task, proven: Proven, verdict: Verdict) -> tuple[str, ...]:
+    table, k, proof = proven.evidence.table, proven.evidence.at, proven.proof
     at, unit, head = table.index(POLICY), config.report.value_unit, config.report.head
     gain, low, high = (float(a[at, k]) for a in (table.difference, table.difference_low, table.difference_high))
     how = (
@@ -180,13 +181,13 @@ def _line(table: Comparison, name: str, role: Any) -> report.CurveLine:
     return report.CurveLine(name=name, cost=tuple(table.budgets), value=tuple(table.value[p]), role=role, **band)
 
 
-def _leaderboard(final: Learned, task: Task) -> report.Leaderboard:
+def _leaderboard(final: FittedCandidates, task: Task) -> report.Leaderboard:
     names = list(final.models)
-    seen = final.choice.counted
-    score, ends = np.full(len(names), np.nan), np.full((len(names), 2), np.nan)  # where no budget is within reach
-    if seen.any():
-        score = final.leaderboard.value[: len(names)][:, seen].mean(1)
-        ends = interval(final.leaderboard.draws[:, : len(names)][:, :, seen].mean(2), 0.95)
+    counted = final.choice.counted
+    score, ends = np.full(len(names), np.nan), np.full((len(names), 2), np.nan)  # NaN where no budget is within reach
+    if counted.any():
+        score = final.leaderboard.value[: len(names)][:, counted].mean(1)
+        ends = interval(final.leaderboard.draws[:, : len(names)][:, :, counted].mean(2), 0.95)
     rows = [
         report.LeaderboardRow(name=n, score=float(score[k]), low=float(ends[k, 0]), high=float(ends[k, 1]),
                          chosen=n == final.name, seconds=final.seconds[n], note=_shrinkage(final.models[n]))
@@ -205,15 +206,9 @@ def _shrinkage(model: Model) -> str:
     return f"shrinkage weight {float(getattr(model, 'shrinkage_weight_', 0.0)):g}, chosen by cross-fitting"
 
 
-def _mix(title: str, labels: list[str], decided: NDArray[np.int32], logs: Logs, caption: str = "") -> report.MixTable:
-    shares = [np.bincount(d, logs.weights, logs.n_treatments) / logs.total_weight for d in decided]
-    return report.MixTable(
-        title=title,
-        labels=tuple(labels),
-        treatments=logs.treatments,
-        shares=tuple(tuple(s) for s in shares),
-        caption=caption,
-    )
+def _mix(title: str, labels: list[str], decided: NDArray[np.int32], logs: Logs) -> report.MixTable:
+    shares = tuple(tuple(np.bincount(d, logs.weights, logs.n_treatments) / logs.total_weight) for d in decided)
+    return report.MixTable(title=title, labels=tuple(labels), treatments=logs.treatments, shares=shares)
 
 
 def _groups(column: NDArray[np.float32]) -> tuple[NDArray[np.int64], list[str]]:
@@ -228,8 +223,8 @@ def _groups(column: NDArray[np.float32]) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def _feature_mixes(proof: Proof, k: int, label: str) -> list[report.MixTable]:
-    """The features along which the mix of treatments differs most, by total variation between groups."""
-    logs, decided, found = proof.logs, proof.decided[k], []
+    """Returns the features along which the mix of treatments differs most, by total variation between groups."""
+    logs, decided, ranked = proof.logs, proof.decided[k], []
     arms = np.eye(logs.n_treatments)[decided] * logs.weights[:, None]
     for f, name in enumerate(logs.features):
         group, names = _groups(logs.x[:, f])
@@ -238,33 +233,33 @@ def _feature_mixes(proof: Proof, k: int, label: str) -> list[report.MixTable]:
             continue
         shares = np.stack([np.bincount(group, arms[:, j], len(names)) / size for j in range(logs.n_treatments)], 1)
         distance = float(np.abs(shares - arms.sum(0) / logs.total_weight).sum(1) @ size / logs.total_weight)
-        found.append((distance, f, name, names, shares))
-    found.sort(key=lambda entry: (-entry[0], entry[1]))
+        ranked.append((distance, f, name, names, shares))
+    ranked.sort(key=lambda entry: (-entry[0], entry[1]))
     return [
         report.MixTable(title=name, labels=tuple(names), treatments=logs.treatments, shares=tuple(map(tuple, shares)),
                         caption=f"At {label}.")
-        for distance, _, name, names, shares in found[:_FEATURES] if distance > 0
+        for distance, _, name, names, shares in ranked[:_FEATURES] if distance > 0
     ]  # fmt: skip
 
 
-def _left_out(final: Learned) -> tuple[str, ...]:
+def _left_out(final: FittedCandidates) -> tuple[str, ...]:
     return tuple(f"{name} was left out: {why}" for name, why in final.left_out.items())
 
 
-def _cautions(proof: Proof, found: Evidence, task: Task) -> tuple[str, ...]:
+def _cautions(proof: Proof, evidence: Evidence, task: Task) -> tuple[str, ...]:
     sentences = [
         "Values are per unit and decision period of the trial. Another season or population may differ: confirm by experiment.",
-        "The best mix of arms is chosen on the rows that judge it, which favours it slightly.",
-        *found.table.notes,
+        "The best mix of arms is chosen on the same rows that evaluate it, which favours it slightly.",
+        *evidence.table.notes,
     ]
-    for budget, label, (_, low, high) in zip(task.budgets, task.labels, found.spend, strict=True):
+    for budget, label, (_, low, high) in zip(task.budgets, task.labels, evidence.spend, strict=True):
         if low > budget:
             sentences.append(
-                f"At {label} the realised spend is above the budget ({low:.3g} to {high:.3g} against {budget:.3g}): the price "
+                f"At {label} the realised spend is above the budget ({low:.3g} to {high:.3g} against {budget:.3g}): the spend "
                 "curve was calibrated on too few rows. Allocate with a safety, or calibrate on more trial rows."
             )
     if len(set(proof.chosen)) > 1:
         sentences.append(
-            f"The parts of the trial chose different models ({', '.join(proof.chosen)}): the choice is not stable."
+            f"Different models were chosen in different folds ({', '.join(proof.chosen)}): the choice is not stable."
         )
     return tuple(sentences)

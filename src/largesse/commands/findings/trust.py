@@ -1,4 +1,4 @@
-"""How far the log of the past policy can be trusted, treatment by treatment: what the report says of it."""
+"""Describes for the report how far the past campaign data can be trusted, treatment by treatment."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from largesse.report.content import TrustRow
 
 __all__ = ["trust"]
 
-_ROWS = 200_000  # more tell nothing new
+_ROWS = 200_000  # a sample of so many is precise enough
 _Z = normal_quantile(0.975)
 Table = NDArray[np.float64]
 
 
 def trust(rct: Logs, obs: Logs | None, sound: Soundness, models: dict[str, Model]) -> tuple[TrustRow, ...]:
-    """Returns one row per treatment; () without a log.
+    """Returns one row per treatment; () without past campaign data.
 
     Args:
         rct: The rows of the trial.
-        obs: Those of the past policy.
-        sound: What the checks of both found.
-        models: The fitted candidates: one that learned from the log first tells its bias, a bi-level one its gates.
+        obs: The rows of the past policy.
+        sound: The checks of both.
+        models: The fitted candidates; the bias left is that of a model of the log alone, the gate that of a bi-level model.
     """
     if obs is None:
         return ()
@@ -49,21 +49,21 @@ def trust(rct: Logs, obs: Logs | None, sound: Soundness, models: dict[str, Model
     )  # fmt: skip
 
 
-def _with_interval(mean: Table, error: Table) -> Table:
-    return np.column_stack([mean, mean - _Z * error, mean + _Z * error])
+def _with_interval(mean: Table, standard_error: Table) -> Table:
+    return np.column_stack([mean, mean - _Z * standard_error, mean + _Z * standard_error])
 
 
 def _residual_bias(rct: Logs, models: dict[str, Model]) -> Table:
-    """Mean value predicted by a model of the log alone less the observed one, with its interval (M, 3)."""
+    """Returns mean predicted less mean observed value of a model of the log alone, with its interval, (M, 3)."""
     corrected: Any = models.get("logs-then-correction")
     if corrected is None:
         return np.full((rct.n_treatments, 3), np.nan)
-    found = menu_bias(rct, corrected.base_.predict(rct.x))
-    return _with_interval(found.value, found.value_standard_error)
+    bias = menu_bias(rct, corrected.base_.predict(rct.x))
+    return _with_interval(bias.value, bias.value_standard_error)
 
 
 def _gates(rct: Logs, models: dict[str, Model]) -> Table:
-    """Mean gate of the value and its 5th and 95th percentile over units, (M, 3), of the first model with gates."""
+    """Returns the mean gate of the value and its 5th and 95th percentile over units, (M, 3), of the first bi-level model."""
     bilevel: Any = next((m for m in models.values() if hasattr(m, "gates_of")), None)
     if bilevel is None:
         return np.full((rct.n_treatments, 3), np.nan)

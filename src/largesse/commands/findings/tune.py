@@ -1,4 +1,4 @@
-"""What a tuning leaves behind: the configuration to fit, every trial as JSON, the choice in words."""
+"""Writes the result of a tuning: the configuration to fit, every trial as JSON, a summary in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from largesse import __version__
 from largesse.commands.campaign import proof_folds
-from largesse.commands.findings.tune_result import Found, Outcome, Proven
+from largesse.commands.findings.tune_result import Outcome, Proven, TuningResult
 from largesse.commands.load import Rows
 from largesse.commands.procedure import Task
 from largesse.commands.tune_search import Trial, label
@@ -36,30 +36,32 @@ __all__ = [
 MARKER = "tuned.toml"
 UNTOUCHED, TUNED = "untouched", "tuned"
 _SHOWN = 10  # trials in a table
-_RULE = "the simplest trial within one standard error of the best, that error allowing for the number of trials"
+_RULE = "the simplest trial within one standard error of the best, adjusted for the number of trials"
 
 
-def document(config: Config, found: Found, task: Task) -> dict[str, Any]:
-    """Returns everything that was found, as JSON knows it."""
-    picked, search = found.chosen, found.search
+def document(config: Config, result: TuningResult, task: Task) -> dict[str, Any]:
+    """Returns the content of trials.json."""
+    picked, search = result.chosen, result.search
     at = {t.number: k for k, t in enumerate(picked.trials)}
     return plain({
         "chosen": {"trial": picked.trial.number, "model": picked.trial.model,
                    "settings": picked.trial.settings, "default": picked.trial.default},
-        "sentence": _sentence(found), "caution": _caution(found), "proof_sentence": _proof(found), "action": _action(found),
+        "sentence": _sentence(result), "caution": _caution(result), "proof_sentence": _proof(result), "action": _action(result),
         "stopped": search.stopped, "rule": _RULE, "standard_errors": picked.standard_errors, "best": picked.best.number,
         "untouched": picked.untouched.number, "lead_of_best": picked.lead, "lead_by_luck": picked.luck,
         "budgets_per_head": list(task.budgets),
-        "rows": {"scoring": search.rows.n, "proof": found.proof.n, "turns": len(search.turns)},
-        "trials": [_trial(found, t, at.get(t.number)) for t in search.trials],
-        "proof": _proven(found.proven),
+        "rows": {"scoring": search.rows.n, "proof": result.proof.n, "turns": len(search.folds)},
+        "trials": [_trial(result, t, at.get(t.number)) for t in search.trials],
+        "proof": _proven(result.proven),
         "seed": config.run.seed,
         "versions": {"largesse": __version__, "optuna": version("optuna")},
     })  # fmt: skip
 
 
-def _trial(found: Found, trial: Trial, k: int | None) -> dict[str, Any]:
-    score, error = (None, None) if k is None else (found.chosen.choice.score[k], found.chosen.choice.standard_error[k])
+def _trial(result: TuningResult, trial: Trial, k: int | None) -> dict[str, Any]:
+    score, error = (
+        (None, None) if k is None else (result.chosen.choice.score[k], result.chosen.choice.standard_error[k])
+    )
     return {
         "number": trial.number, "model": trial.model, "settings": trial.settings, "default": trial.default,
         "distance": trial.distance, "value": score, "error": error, "state": trial.state,
@@ -76,75 +78,75 @@ def _proven(proven: Proven) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _sentence(found: Found) -> str:
-    picked = found.chosen
+def _sentence(result: TuningResult) -> str:
+    picked = result.chosen
     reason = picked.choice.reason
     return f"Chosen: {label(picked.trial)}. {reason[0].upper()}{reason[1:]}"
 
 
-def _caution(found: Found) -> str:
-    picked, n = found.chosen, len(found.chosen.trials)
+def _caution(result: TuningResult) -> str:
+    picked, n = result.chosen, len(result.chosen.trials)
     if n < 2:
-        return "One trial was scored, so nothing was searched."
+        return "Only one trial has a score, so there was nothing to choose from."
     return (
-        f"Scores are of rows that also choose, so the best of {n} trials looks better than it is: it leads "
-        f"{label(picked.trials[0])} by {picked.lead:.3g} per head, and luck alone would give a lead of {picked.luck:.3g}."
+        f"The rows that score the {n} trials also choose among them, so the best score is too high: it leads "
+        f"{label(picked.trials[0])} by {picked.lead:.3g} per unit, and chance alone would give a lead of {picked.luck:.3g}."
     )
 
 
-def _proof(found: Found) -> str:
-    proven, picked = found.proven, found.chosen
+def _proof(result: TuningResult) -> str:
+    proven, picked = result.proven, result.chosen
     if proven.outcome is Outcome.UNCHANGED:
-        return "The models' defaults stay as they are, so there is no difference to prove."
+        return "The models' defaults are kept, so there is no difference to evaluate."
     if not math.isfinite(proven.difference):
-        return "On the rows of the proof no budget is within reach of both, so they cannot be compared."
+        return "On the held-out rows no budget is within reach of both, so they cannot be compared."
     return (
-        f"On {found.proof.n:,} rows that no trial has seen, {label(picked.trial)} brings {proven.difference:+.3g} per head "
-        f"against {label(picked.untouched)}, mean over the budgets "
-        f"(paired 95 % interval {proven.low:+.3g} to {proven.high:+.3g}): {proven.outcome.value}."
+        f"On {result.proof.n:,} held-out rows, which no trial used, {label(picked.trial)} brings {proven.difference:+.3g} per "
+        f"unit against {label(picked.untouched)}, mean over the budgets (paired 95 % interval {proven.low:+.3g} to "
+        f"{proven.high:+.3g}): {proven.outcome.value}."
     )
 
 
-def _action(found: Found) -> str:
+def _action(result: TuningResult) -> str:
     return {
-        Outcome.UNCHANGED: f"Fit {MARKER}: it names the model and leaves its settings as they were.",
+        Outcome.UNCHANGED: f"Fit {MARKER}: it names the model and keeps its settings.",
         Outcome.BETTER: f"Fit {MARKER}.",
-        Outcome.UNCLEAR: "Not shown to pay. Keep the campaign as it is, or fit both and "
+        Outcome.UNCLEAR: "No gain is shown. Keep the campaign as it is, or fit both and "
         "`largesse compare` the runs on a later trial.",
         Outcome.WORSE: "Do not use these settings: keep the campaign as it is.",
-    }[found.proven.outcome]  # fmt: skip
+    }[result.proven.outcome]  # fmt: skip
 
 
 def tuned_config(config: Config, rows: Rows, trial: Trial) -> Config:
-    """Returns the campaign with one model and its settings, proven on rows that no trial has seen."""
+    """Returns the campaign with one model and its settings, to be evaluated on rows that no trial used."""
     before = config.model.settings
     settings = {**before, trial.model: {**before.get(trial.model, {}), **trial.settings}}
     if not settings[trial.model]:
         del settings[trial.model]
     model = config.model.model_copy(update={"candidates": (trial.model,), "settings": settings})
-    turns = rows.test is None and proof_folds(config, rows) > 1
-    data = config.data.model_copy(update={"folds": 1}) if turns else config.data
+    folded = rows.test is None and proof_folds(config, rows) > 1
+    data = config.data.model_copy(update={"folds": 1}) if folded else config.data
     return config.model_copy(update={"model": model, "data": data})
 
 
-def write(place: Path, config: Config, rows: Rows, found: Found, paper: dict[str, Any]) -> Config:
+def write(place: Path, config: Config, rows: Rows, result: TuningResult, content: dict[str, Any]) -> Config:
     """Writes tuned.toml, trials.json and summary.md into a folder; returns the configuration of the first."""
-    tuned = tuned_config(config, rows, found.chosen.trial)
-    head = [f"# {paper['sentence']}", f"# {paper['proof_sentence']}"]
+    tuned = tuned_config(config, rows, result.chosen.trial)
+    head = [f"# {content['sentence']}", f"# {content['proof_sentence']}"]
     if tuned.data.folds != config.data.folds:
         head.append(
-            "# data.folds = 1: `largesse fit` proves on the rows that no trial has seen. With parts that take turns, "
-            "rows that chose the settings would prove them."
+            "# data.folds = 1: `largesse fit` evaluates on the rows that no trial used. Cross-fitting would evaluate on "
+            "rows that also chose the settings."
         )
     (place / MARKER).write_text("\n".join([*head, "", dump(tuned)]), encoding="utf-8")
-    (place / "trials.json").write_text(json_text(paper), encoding="utf-8")
-    (place / "summary.md").write_text(summary(paper, config.report.title), encoding="utf-8")
+    (place / "trials.json").write_text(json_text(content), encoding="utf-8")
+    (place / "summary.md").write_text(summary(content, config.report.title), encoding="utf-8")
     return tuned
 
 
-def best_first(paper: dict[str, Any]) -> list[dict[str, Any]]:
+def best_first(content: dict[str, Any]) -> list[dict[str, Any]]:
     """Returns the best trials, the one with the highest score first."""
-    done = [t for t in paper["trials"] if t["value"] is not None]
+    done = [t for t in content["trials"] if t["value"] is not None]
     return sorted(done, key=lambda t: (-t["value"], t["number"]))[:_SHOWN]
 
 
@@ -154,12 +156,12 @@ def in_words(settings: dict[str, Any]) -> str:
     return ", ".join(shown) or "untouched"
 
 
-def trial_table(paper: dict[str, Any]) -> Table:
+def trial_table(content: dict[str, Any]) -> Table:
     """Returns the best trials."""
     head = ("Settings", "Model", "Trial", "Score", "Standard error", "")
     rows = []
-    for t in best_first(paper):
-        chosen: Cell = Badge("chosen", Tone.GOOD) if t["number"] == paper["chosen"]["trial"] else ""
+    for t in best_first(content):
+        chosen: Cell = Badge("chosen", Tone.GOOD) if t["number"] == content["chosen"]["trial"] else ""
         cells = (
             in_words(t["settings"]),
             t["model"],
@@ -172,19 +174,19 @@ def trial_table(paper: dict[str, Any]) -> Table:
     return Table(columns=tuple(Column(name, words=k in (0, 1, 5)) for k, name in enumerate(head)), rows=tuple(rows))
 
 
-def summary(paper: dict[str, Any], title: str) -> str:
-    """Returns the tuning in Markdown: the choice, its evaluation, and the best ten trials."""
+def summary(content: dict[str, Any], title: str) -> str:
+    """Returns the tuning in Markdown: the choice, its evaluation, and the ten best trials."""
     headline = Headline(
-        title=f"{title}: tuning", sentence=paper["sentence"], action=paper["action"],
-        summary=(paper["proof_sentence"], paper["caution"], *([paper["stopped"]] if paper["stopped"] else [])),
+        title=f"{title}: tuning", sentence=content["sentence"], action=content["action"],
+        summary=(content["proof_sentence"], content["caution"], *([content["stopped"]] if content["stopped"] else [])),
     )  # fmt: skip
-    missing = [t for t in paper["trials"] if t["value"] is None]
+    missing = [t for t in content["trials"] if t["value"] is None]
     note = (
-        f"Score: value per unit, mean over the budgets, on {paper['rows']['scoring']:,} rows that the trial did not learn from. "
-        f"Standard error: of its difference from the best. Rule: {paper['rule']} (here {paper['standard_errors']:.2g} standard "
-        "errors). Every trial: trials.json."
+        f"Score: value per unit, mean over the budgets, on {content['rows']['scoring']:,} validation rows. Standard error: of "
+        f"the difference from the best. Rule: {content['rule']} (here {content['standard_errors']:.2g} standard errors). Every "
+        "trial: trials.json."
     )
     failed = Bullets(tuple(f"trial {t['number']}, {t['model']}: {t['message']}" for t in missing))
-    parts = [Section("trials", "Best trials", [trial_table(paper), Text(note)])]
+    parts = [Section("trials", "Best trials", [trial_table(content), Text(note)])]
     parts += [Section("failed", f"Without a score: {len(missing)}", [failed])] if missing else []
     return markdown(headline, parts)

@@ -1,4 +1,4 @@
-"""What a tuning found: its trials, the choice among them, and the proof of the choice."""
+"""The result of a tuning: its trials, the choice among them, and the evaluation of the choice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from largesse.logs import Logs
 from largesse.models.registry import DECIDES
 from largesse.models.selection import Choice, allowance, choose
 
-__all__ = ["Chosen", "Found", "Outcome", "Proven", "chosen"]
+__all__ = ["Chosen", "Outcome", "Proven", "TuningResult", "chosen"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,14 +22,14 @@ class Chosen:
     """Which trial was chosen, and why.
 
     Attributes:
-        trials: Those with a score, simplest first, (P,).
-        trial: The chosen one.
-        untouched: The default that the same rows choose: what `fit` would use without tuning.
-        best: The one with the highest score.
-        choice: Scores, errors of their differences from the best, and the reason.
-        standard_errors: How many standard errors counted as one.
-        lead: By how much the best leads the first of `trials`.
-        luck: By how much it would on average if all were worth the same, through the rows that score alone.
+        trials: Trials with a score, simplest first, (P,).
+        trial: The chosen trial.
+        untouched: The default that the same rows choose: the one that `fit` would use without tuning.
+        best: The trial with the highest score.
+        choice: Scores, standard errors of their differences from the best, and the reason.
+        standard_errors: Differences of so many standard errors counted as noise.
+        lead: Score of the best less that of the first of `trials`.
+        luck: Mean of that difference by chance, if all trials were equally good.
     """
 
     trials: tuple[Trial, ...]
@@ -51,16 +51,19 @@ class Outcome(StrEnum):
     UNCLEAR = "no clear difference"
 
 
+_OUTCOME = {Verdict.BETTER: Outcome.BETTER, Verdict.WORSE: Outcome.WORSE, Verdict.UNCLEAR: Outcome.UNCLEAR}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Proven:
-    """The chosen settings against the untouched ones on the rows of the proof.
+    """The chosen settings against the untouched ones on held-out rows.
 
     Attributes:
-        table: Value per head at each budget, differences from the untouched ones.
-        difference: Mean over the budgets of the difference, nan where none is within reach; 0 if nothing was changed.
+        table: Value per unit at each budget, with differences from the untouched settings.
+        difference: Mean of the difference over the budgets; NaN where none is within reach, 0 if nothing was changed.
         low: Lower end of its paired 95 % interval.
         high: Upper end.
-        changed: Whether the chosen settings are other ones.
+        changed: Whether the chosen settings differ from the untouched ones.
     """
 
     table: Comparison
@@ -71,13 +74,13 @@ class Proven:
 
     @property
     def outcome(self) -> Outcome:
-        """What the interval shows."""
-        return Outcome(Verdict.of(self.low, self.high).value) if self.changed else Outcome.UNCHANGED
+        """The verdict of the interval."""
+        return _OUTCOME[Verdict.of(self.low, self.high)] if self.changed else Outcome.UNCHANGED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """All that a tuning found."""
+class TuningResult:
+    """A finished search, the choice, its evaluation, and the held-out rows of that."""
 
     search: Search
     chosen: Chosen
@@ -105,7 +108,7 @@ def chosen(trials: list[Trial], counted: NDArray[np.bool_] | None) -> Chosen:
     names, rows = [labels[k] for k in default], value[default]
     untouched = choose(names, rows, draws[:, default], standard_errors=None, decides=decides)  # as in `fit`
     at = dict(zip(labels, done, strict=True))
-    if at[choice.name].default:  # nothing was tuned
+    if at[choice.name].default:  # no setting was changed
         choice = replace(choice, name=untouched.name, reason=untouched.reason)
     best = int(np.argmax(score))
     luck = float((drawn - drawn[:, :1] - (score - score[0])).max(1).mean())
