@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
 from largesse.progress import Note
+from largesse.report.blocks import Tone
 from largesse.result import json_text
 
 if TYPE_CHECKING:  # a terminal needs no learners
@@ -24,22 +25,11 @@ if TYPE_CHECKING:  # a terminal needs no learners
     from largesse.progress import Say
     from largesse.report.blocks import Cell, Table
 
-__all__ = [
-    "comparison",
-    "effects",
-    "err",
-    "findings",
-    "out",
-    "print_json",
-    "progress",
-    "replayed",
-    "table",
-    "tuning",
-]
+__all__ = ["comparison", "effects", "err", "findings", "out", "print_json", "progress", "replayed", "table", "tuning"]
 
 out = Console()
 err = Console(stderr=True)
-_COLOUR = {"good": "green", "mind": "yellow", "bad": "red", "none": "default"}
+_COLOURS = {Tone.GOOD: "green", Tone.MIND: "yellow", Tone.BAD: "red", Tone.NONE: "default"}
 
 
 def print_json(value: Any) -> None:
@@ -88,7 +78,7 @@ def table(shown: Table, title: str = "") -> None:
 def _cell(cell: Cell) -> str:
     if isinstance(cell, str):
         return escape(cell)
-    return f"[{_COLOUR[cell.tone.value]}]{escape(cell.text)}[/]"
+    return f"[{_COLOURS[cell.tone]}]{escape(cell.text)}[/]"
 
 
 def effects(one: Measured, methods: Sequence[str], level: float) -> None:
@@ -134,11 +124,11 @@ def test_plan(plan: TestPlan) -> None:
 
 def findings(checks: Iterable[Finding], conclusion: str = "") -> None:
     """Prints the checks of the data, and the conclusion from all of them."""
+    from largesse.report.table import BADGES
+
     for f in checks:
-        colour = {"ok": "good", "warn": "mind", "fail": "bad"}[f.status.value]
-        out.print(
-            f"[{_COLOUR[colour]}]{f.status.value:4}[/] [bold]{escape(f.name)}[/]: {escape(f.sentence)}", highlight=False
-        )
+        colour = _COLOURS[BADGES[f.status].tone]
+        out.print(f"[{colour}]{f.status.value:4}[/] [bold]{escape(f.name)}[/]: {escape(f.sentence)}", highlight=False)
     if conclusion:
         out.print(f"\n{escape(conclusion)}", highlight=False)
 

@@ -225,7 +225,7 @@ def _height(rows: Iterable[BudgetRow]) -> int:
 
 
 def _dots(
-    ends: list[tuple[float, float, float]],
+    ends: Sequence[tuple[float, ...]],
     y: list[float],
     labels: list[str],
     *,
@@ -350,32 +350,25 @@ def _columns(table: MixTable) -> list[tuple[float, ...]]:
 def spend_chart(results: Results) -> go.Figure:
     """Returns spend as a share of the budget: planned by model and by curve, and realised with its interval."""
     rows = [row for row in results.spend if row.budget > 0]
-    kinds = ("realised on held-out rows", "planned by the price curve", "planned by the model")
-    pairs = [(row.budget_label, kind) for row in rows for kind in kinds]
+    unknown = float("nan")
+    lines = {
+        "realised on held-out rows": ("#0072b2", "policy", [(row.realised, row.low, row.high) for row in rows]),
+        "planned by the spend curve": ("#e69f00", "baseline", [(r.planned_by_curve, unknown, unknown) for r in rows]),
+        "planned by the model": (ARM, "candidate", [(r.planned_by_model, unknown, unknown) for r in rows]),
+    }
+    pairs = [(row.budget_label, kind) for row in rows for kind in lines]
     heights, ticks = dot_rows(pairs)
     figure = _figure(96 + 74 * len(rows))
-    nan = float("nan")
-    for kind, colour, role in zip(kinds, ("#0072b2", "#e69f00", ARM), ("policy", "baseline", "candidate"), strict=True):
-        ends = {
-            kinds[0]: [(row.realised, row.low, row.high) for row in rows],
-            kinds[1]: [(row.planned_by_curve, nan, nan) for row in rows],
-            kinds[2]: [(row.planned_by_model, nan, nan) for row in rows],
-        }[kind]
-        share = [
-            (x / row.budget, low / row.budget, high / row.budget)
-            for (x, low, high), row in zip(ends, rows, strict=True)
-        ]
+    for kind, (colour, role, ends) in lines.items():
+        share = [tuple(end / row.budget for end in three) for three, row in zip(ends, rows, strict=True)]
         y = [h for h, pair in zip(heights, pairs, strict=True) if pair[1] == kind]
         trace = _dots(share, y, [row.budget_label for row in rows], name=kind, colour=colour, role=role)
-        figure.add_trace(trace.update(hovertext=_spend_hover(kind, ends, results)))
+        hover = [f"{_bold(kind)}<br>{interval(*three)} {plain(results.spend_label)}" for three in ends]
+        figure.add_trace(trace.update(hovertext=hover))
     figure.add_vline(x=1, line={"color": CONTROL, "width": 6}, opacity=0.5, layer="below")
     figure.update_xaxes(tickformat=".0%", title_text="spend as a share of the budget")
     _label_groups(figure, ticks)
     return figure
-
-
-def _spend_hover(kind: str, ends: list[tuple[float, float, float]], results: Results) -> list[str]:
-    return [f"{_bold(kind)}<br>{interval(*end)} {plain(results.spend_label)}" for end in ends]
 
 
 def forest_chart(effects: Sequence[EffectRow], level: float) -> go.Figure:
