@@ -196,7 +196,7 @@ def budget_chart(results: Results) -> go.Figure:
     """Returns dots with intervals: value per unit at each budget, and the paired difference from the reference."""
     rows = results.budgets
     paired = any(row.difference is not None for row in rows)
-    titles = (plain(results.value_label), f"difference to {plain(results.reference)}")[: 1 + paired]
+    titles = (plain(results.value_label), f"difference from {plain(results.reference)}")[: 1 + paired]
     heights, ticks = dot_rows((row.budget_label, row.policy) for row in rows)
     figure = _figure(_height(rows), columns=1 + paired, titles=titles)
     for name in dict.fromkeys(row.policy for row in rows):

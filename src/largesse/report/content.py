@@ -333,6 +333,7 @@ class Results:
         curves: The cost curves; the policy to ship has the role ``"policy"``.
         arms: One treatment for everyone, one row each.
         budgets: Values at budgets, in the order to print them.
+        budget_note: What the labels of the budgets mean; ``""`` leaves it out.
         leaderboard: The candidates on validation rows.
         trust: How far the past campaign data can be trusted, one row per treatment.
         mix: Who gets what by budget.
@@ -353,6 +354,7 @@ class Results:
     curves: tuple[CurveLine, ...] = ()
     arms: tuple[ArmPoint, ...] = ()
     budgets: tuple[BudgetRow, ...] = ()
+    budget_note: str = ""
     leaderboard: Leaderboard | None = None
     trust: tuple[TrustRow, ...] = ()
     mix: MixTable | None = None

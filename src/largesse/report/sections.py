@@ -148,7 +148,7 @@ def _budgets(results: Results) -> list[Block]:
         results.budgets, value=_capital(results.value_label), spend=results.spend_label, level=results.level,
         reference=results.reference, ours=results.policy,
     )  # fmt: skip
-    return [chart, table]
+    return [chart, table, *([Text(results.budget_note, quiet=True)] if results.budget_note else [])]
 
 
 def _leaderboard(results: Results) -> list[Block]:

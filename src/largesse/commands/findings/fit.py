@@ -36,6 +36,10 @@ __all__ = ["Evidence", "Proven", "evidence", "headline_verdict", "results"]
 _CURVE = 25  # budgets along the cost curve of the report
 _GROUPS, _FEATURES = 4, 4
 POLICY = "policy"
+_SHARES = (
+    "Full budget: the cost of giving everyone the most expensive treatment. Shares of it count from the cost of giving everyone "
+    "the cheapest one."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +123,7 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
             for j, a in enumerate(evidence.table.arms)
         ),
         budgets=tuple(comparison_rows(evidence.table, labels, roles)),
+        budget_note="" if config.budget.per_head else _SHARES,
         leaderboard=_leaderboard(proven.final, task), trust=proven.trust,
         mix=_mix("Budget", labels, proof.decided, proof.logs),
         feature_mixes=tuple(_feature_mixes(proof, evidence.at, labels[evidence.at])), clusters=proven.clusters,
