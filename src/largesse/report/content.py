@@ -385,13 +385,3 @@ class Results:
         names = [line.name for line in self.curves if line.role == "policy"]
         names += [row.policy for row in self.budgets if row.role == "policy"]
         return names[0] if names else "policy"
-
-    @property
-    def budget_labels(self) -> tuple[str, ...]:
-        """The budgets' labels, each once, in order."""
-        return tuple(dict.fromkeys(row.budget_label for row in self.budgets))
-
-    @property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        """The verdict on the policy to ship at each budget."""
-        return tuple(row.verdict for row in self.budgets if row.policy == self.policy)
