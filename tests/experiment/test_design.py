@@ -130,7 +130,7 @@ def test_always_valid_intervals_hold_at_every_look():
 
 def test_looks_refuse():
     for shares in ([0.5, 0.4, 1.0], [0.5], [0.0, 1.0], [0.5, 1.5]):
-        with pytest.raises(DataError, match="must rise from above 0 to 1"):
+        with pytest.raises(DataError, match="must increase from above 0 to 1"):
             boundaries(shares)
     with pytest.raises(DataError, match="spending"):
         boundaries([1.0], spending="all")  # type: ignore[arg-type]

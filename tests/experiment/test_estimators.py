@@ -497,7 +497,7 @@ def test_nu_stays_within_its_bounds():
     [
         ({"arm": np.zeros(60, int)}, "units of arm 'B' == 0"),
         ({"arms": ("A",)}, "two arms or more"),
-        ({"arms": ("A", "A")}, "names of arms must differ"),
+        ({"arms": ("A", "A")}, "labels of arms must differ"),
         ({"value": np.full(60, 3.0)}, "the metric is the same in all 60 rows"),
         ({"value": np.r_[np.nan, np.ones(59)]}, r"value\[0\] == nan: must be a finite number \(1 such row of 60\)"),
         ({"weight": np.r_[np.ones(59), 0.0]}, r"weight\[59\]"),

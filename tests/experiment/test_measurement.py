@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 import tea_tasting as tt
-from sklearn.linear_model import LinearRegression
 
 from largesse import datasets, frames
 from largesse.errors import DataError, SchemaError
@@ -33,8 +32,8 @@ from largesse.experiment import (
     soundness,
     tails,
 )
+from largesse.experiment.data import crossfit
 from largesse.experiment.data.columns import rows_of
-from largesse.experiment.estimators.guard import RELEVANT
 from largesse.experiment.estimators.tails import hill
 from tests.common.shops import LINEAR, SPEND, shop
 
@@ -68,7 +67,7 @@ def test_no_row_helps_to_predict_itself():
     assert (cross_fit(by_cluster, ["x"], noise, CrossFit(learner=Memory())) != 0).any()
 
 
-def test_predictions_depend_on_rows_and_seed_only():
+def test_predictions_depend_on_rows_and_seed_only(monkeypatch: pytest.MonkeyPatch):
     data = pa.table({k: shop()[k] for k in ("age", "vip", "before")})
     y = shop()["spend"]
     first = cross_fit(data, data.column_names, y)
@@ -77,17 +76,18 @@ def test_predictions_depend_on_rows_and_seed_only():
     linear = cross_fit(data, data.column_names, y, LINEAR.cross_fit)
     chunks = pa.concat_tables([data.slice(0, 7), data.slice(7)])
     np.testing.assert_allclose(cross_fit(chunks, data.column_names, y, LINEAR.cross_fit), linear)
-    few = cross_fit(data, data.column_names, y, CrossFit(learner=LinearRegression(), rows=300))
-    assert 0.9 < np.corrcoef(few, linear)[0, 1] < 1
     heavy = cross_fit(data, data.column_names, y, LINEAR.cross_fit, weight=np.where(data["vip"], 9.0, 1.0))
     assert np.corrcoef(heavy, linear)[0, 1] < 1
+    monkeypatch.setattr(crossfit, "_TRAINING_ROWS", 300)
+    few = cross_fit(data, data.column_names, y, LINEAR.cross_fit)
+    assert 0.9 < np.corrcoef(few, linear)[0, 1] < 1
 
 
 def test_predictions_refuse():
     rows = pa.table({"x": np.arange(3.0)})
     with pytest.raises(DataError, match="folds == 5: there are only 3 units"):
         cross_fit(rows, ["x"], np.arange(3.0))
-    for given in ({"folds": 1}, {"rows": 2}, {"seed": -1}):
+    for given in ({"folds": 1}, {"seed": -1}):
         with pytest.raises(DataError, match=next(iter(given))):
             CrossFit(**given)
 
@@ -200,10 +200,9 @@ def test_too_little_data_to_tell():
     assert judged(value, arm, relevant=0.05).verdict == "agree"
     value = value - np.where(arm, value[arm == 1].mean() - 100, value[arm == 0].mean() - 100)
     assert judged(value, arm).verdict == "too little data to tell", "a share of a hundredth of the level matters"
-    assert Settings().relevant == RELEVANT
     small = judged(value, arm, relevant=0)
     assert small.verdict == "too little data to tell"
-    assert "would not be seen" in small.sentence
+    assert "would not be detected" in small.sentence
     lone = np.random.default_rng(0).normal(100, 1, 2000)
     lone[3] += 500
     found = judged(lone, np.arange(2000) % 2)
@@ -218,7 +217,6 @@ def test_what_matters_is_as_large_as_the_effect_or_a_share_of_the_level():
     assert guard(pair, relevant=0).relevant == effect
     assert guard(pair, relevant=0.5).relevant == pytest.approx(0.5 * pair.mlrate.control)
     assert guard(pair).detectable == pytest.approx(2.8016 * pair.difference_se)
-    assert guard(pair, alpha=0.5).warns or guard(pair, alpha=0.5).p_value >= 0.5
     with pytest.raises(DataError, match="relevant"):
         guard(pair, relevant=-1)
 
@@ -268,7 +266,7 @@ def test_arm_sizes_are_tested_as_tea_tasting_does():
     ratio = soundness(rows, SPEND)[0]
     theirs = tt.Experiment(srm=tt.SampleRatio(correction=False), variant="group").analyze(pa.table(part), "control")
     assert ratio.p_value == pytest.approx(theirs["srm"].pvalue, rel=1e-9)  # type: ignore[attr-defined]
-    assert ratio.sentence.endswith("Equal shares were taken as planned: name others if they were.")
+    assert ratio.sentence.endswith("Equal shares were assumed; if other shares were planned, name them.")
     shares = {"control": 1.0, "new": 0.9}
     assert soundness(rows, SPEND, planned=shares)[0].status == "ok"
     with pytest.raises(DataError, match="must name the arms"):
@@ -308,14 +306,12 @@ def test_bad_input_is_refused_in_the_names_of_the_file():
         ({"group": np.full(400, "control")}, "every row has the same treatment, at least two are needed"),
         ({"spend": hole}, "spend[7] == nan: must be a finite number (1 such row of 400). Drop the rows"),
         ({"spend": np.full(400, 2.0)}, "spend == 2.0: the metric is the same in all 400 rows"),
-        ({"id": np.r_[5, np.arange(1, 400)]}, "id == 5: each unit may stand only once (1 rows too many, 1 ids repeated)"),
+        ({"id": np.r_[5, np.arange(1, 400)]}, "id == 5: each unit may have one row only (1 rows too many, 1 ids repeated)"),
         ({"group": np.where(np.arange(400) == 0, "new", "control")}, "rows of arm 'new' == 1: every arm needs 2 rows"),
         ({"before": np.where(np.arange(400) == 3, np.inf, base["before"])}, "before[3] == inf"),
     )  # fmt: skip
     for change, words in cases:
         assert words in refused(change), words
-    three = replace(SPEND, arms=("control", "new", "newer"))
-    assert "rows of arm 'newer' == 0: every arm needs 2 rows" in refused({}, three)
     assert "is missing: every row needs a treatment" in refused({"group": pa.array([None, *base["group"][1:]])})
     ratio = replace(SPEND, metrics=(Metric("spend", "visits"),))
     assert "visits[0] == -1.0: must be >= 0" in refused({"visits": np.r_[-1, base["visits"][1:]]}, ratio)
@@ -333,10 +329,10 @@ def test_bad_input_is_refused_in_the_names_of_the_file():
 def test_columns_refuse():
     for given, words in (
         ({"metrics": ()}, "name at least one"),
-        ({"metrics": (Metric("y"), Metric("y"))}, "stands there twice"),
+        ({"metrics": (Metric("y"), Metric("y"))}, "named twice"),
         ({"features": ("y",)}, "Features must be known before"),
         ({"features": ("group",)}, "Features must be known before"),
-        ({"prediction": "g", "features": ("x",)}, "a prediction is of one metric"),
+        ({"prediction": "g", "features": ("x",)}, "a prediction is for one metric"),
     ):
         with pytest.raises(SchemaError, match=words):
             Columns(**({"arm": "group", "metrics": (Metric("y"),)} | given))  # type: ignore[arg-type]
