@@ -88,7 +88,7 @@ def test_confounding_leaves_the_truth_of_binary_outcomes_alone() -> None:
     np.testing.assert_allclose(calm.truth(x).value, stirred.truth(x).value, atol=1e-12)
 
 
-def test_mood_moves_outcomes_and_the_past_policy_but_not_the_trial() -> None:
+def test_the_confounder_moves_outcomes_and_the_past_policy_but_not_the_trial() -> None:
     world = money_off(seed=4, n_features=50, confounding=1.0)
     x = world.rct(4000, seed=0).x
     policy, score = world.past_policy, world.past_policy.score(world.population.covariates(x))

@@ -64,7 +64,7 @@ def hybrid(source: World | Logs, n: int | None = None, *, seed: Seed = 0) -> Hyb
             "n",
             n,
             "the number of rows is that of the logs",
-            "Give n only with a world, or take fewer rows of the logs first.",
+            "Give n only with a world.",
         )
     else:
         logs = source

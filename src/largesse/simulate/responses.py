@@ -239,14 +239,14 @@ class Conversions(Response):
         def rate(response: Conversions, k: int, j: int) -> float:
             return float(response.means(r)[k][:, j].mean())
 
-        def with_visits(**constants: float) -> Conversions:
-            curve = replace(self.visits.dose_response, **constants)
+        def with_visits(intercept: float, median_gain: float = self.visits.dose_response.median_gain) -> Conversions:
+            curve = replace(self.visits.dose_response, intercept=intercept, median_gain=median_gain)
             return replace(self, visits=replace(self.visits, dose_response=curve))
 
         low = -8.0 * self.visits.noise
-        base = solve(lambda b: rate(with_visits(intercept=b), 1, 0) - visit[0], low, 4.0)
-        gain = solve(lambda b: rate(with_visits(intercept=base, median_gain=b), 1, 1) - visit[1], 0.0, 8.0)
-        visits = with_visits(intercept=base, median_gain=gain)
+        base = solve(lambda b: rate(with_visits(b), 1, 0) - visit[0], low, 4.0)
+        gain = solve(lambda b: rate(with_visits(base, b), 1, 1) - visit[1], 0.0, 8.0)
+        visits = with_visits(base, gain)
         q = solve(lambda b: rate(replace(visits, q=b), 0, 0) - conversion[0], -6.0, 6.0)
         m = solve(lambda b: rate(replace(visits, q=q, m=b), 0, 1) - conversion[1], -6.0, 6.0)
         return replace(visits, q=q, m=m)

@@ -220,7 +220,7 @@ def money_off(
         return Orders(curve, amounts, d.noise, d.confounding).calibrated(r, rate)
 
     names = tuple(str(int(a)) for a in amounts)
-    return _world("money_off", seed, (n_features, 32), names, amounts, response, Difficulty(**difficulty), sharp)
+    return _world("money_off", seed, n_features, names, amounts, response, Difficulty(**difficulty), sharp)
 
 
 def discount(*, seed: int = 0, n_features: int = 192, **difficulty: float) -> World:
@@ -244,7 +244,7 @@ def discount(*, seed: int = 0, n_features: int = 192, **difficulty: float) -> Wo
         return Baskets(orders, size, growth, 3.0, 0.8 * d.noise, 0.3 * d.confounding).calibrated(r, 40.0)
 
     names = ("0%", "5%", "10%", "15%", "20%")
-    return _world("discount", seed, (n_features, 32), names, amounts, response, Difficulty(**difficulty))
+    return _world("discount", seed, n_features, names, amounts, response, Difficulty(**difficulty))
 
 
 def criteo_twin(*, seed: int = 0, **difficulty: float) -> World:
@@ -267,7 +267,7 @@ def criteo_twin(*, seed: int = 0, **difficulty: float) -> World:
         organic, incremental = Surface.random(rng, r, 6), Surface.random(rng, r, 8)
         return Conversions(visits, organic, incremental, -1.6, -1.5).calibrated(r, (0.0382, 0.0485), (0.00194, 0.00309))
 
-    return _world("criteo_twin", seed, (12, 12), ("control", "treated"), amounts, response, Difficulty(**difficulty))
+    return _world("criteo_twin", seed, 12, ("control", "treated"), amounts, response, Difficulty(**difficulty))
 
 
 _DOSE_RESPONSES = {
@@ -278,16 +278,15 @@ _DOSE_RESPONSES = {
 
 
 def _world(
-    name: str, seed: int, size: tuple[int, int], treatments: tuple[str, ...], amounts: F64,
+    name: str, seed: int, n_features: int, treatments: tuple[str, ...], amounts: F64,
     make_response: Callable[[np.random.Generator, F32, DoseResponse, Difficulty], Response],
     difficulty: Difficulty, sharp: bool = False,
 ) -> World:  # fmt: skip
-    n_features, n_active = size
-    binary = name == "criteo_twin"
+    binary = len(treatments) == 2
     if not binary:
         _check.number("n_features", n_features, low=40)
     rng = child(int(_check.number("seed", seed, low=0)), len(amounts))
-    population = Population.random(rng, n_features, n_active)
+    population = Population.random(rng, n_features, min(n_features, 32))
     r = population.covariates(population.draw(rng, 20_000))  # the calibration sample
     curve = DoseResponse.random(rng, r, sharp=sharp, **_DOSE_RESPONSES[name])
     response = make_response(rng, r, curve, difficulty)
