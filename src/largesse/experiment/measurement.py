@@ -198,26 +198,22 @@ def measure_sample(sample: Sample, settings: Settings = Settings(), *, name: str
     Raises:
         DataError: The metric does not vary in control and one of the arms.
     """
+    by_row, by_unit = totals(sample), unit_totals(sample)
+    others = range(1, len(sample.arms))
     try:
-        return _measured(sample, settings, name)
+        pairs = [contrast(sample, k, nu=settings.nu, level=settings.level, sums=by_row) for k in others]
     except DataError as error:
         if error.field != "value":
             raise
         raise error.about(name) from error
-
-
-def _measured(sample: Sample, settings: Settings, name: str) -> Measured:
-    by_row, by_unit = totals(sample), unit_totals(sample)
-    others = range(1, len(sample.arms))
-    pairs = [contrast(sample, k, nu=settings.nu, level=settings.level, sums=by_row) for k in others]
     effects: list[Effect] = []
     for k, pair in zip(others, pairs, strict=True):
         effects += means(sample, k, level=settings.level, sums=by_unit)
         effects += [pair.mlrate] * (sample.prediction is not None) + [pair.state]
     return Measured(
         metric=name, arms=sample.arms, rows=tuple(int(n) for n in by_row.rows), effects=tuple(effects),
-        contrasts=tuple(pairs), guards=tuple(guard(pair) for pair in pairs),
-        tails=tails(sample.value), explained=_explained(by_row.of(*range(len(sample.arms)))),
+        contrasts=tuple(pairs), guards=tuple(guard(pair) for pair in pairs), tails=tails(sample.value),
+        explained=_explained(by_row.of(*range(len(sample.arms)))),
     )  # fmt: skip
 
 
@@ -227,7 +223,7 @@ def _explained(sums: Totals) -> float:
     if g not in sums.names:
         return float("nan")
     ratio = sums.mean(0, y) / sums.mean(0, z)
-    variance = sums.spread(0, y, y) - 2 * ratio * sums.spread(0, y, z) + ratio**2 * sums.spread(0, z, z)
+    variance = sums.linearised(0, ratio)
     of_prediction, covariance = sums.spread(0, g, g), sums.spread(0, y, g) - ratio * sums.spread(0, z, g)
     return float(covariance**2 / (variance * of_prediction)) if variance > 0 and of_prediction > 0 else 0.0
 

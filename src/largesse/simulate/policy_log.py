@@ -60,12 +60,7 @@ def hybrid(source: World | Logs, n: int | None = None, *, seed: Seed = 0) -> Hyb
     if isinstance(source, World):
         logs = source.rct(200_000 if n is None else n, seed)
     elif n is not None:
-        raise _check.refuse(
-            "n",
-            n,
-            "the number of rows is that of the logs",
-            "Give n only with a world.",
-        )
+        raise _check.refuse("n", n, "the number of rows is that of the logs", "Give n only with a world.")
     else:
         logs = source
     if logs.design != "rct":

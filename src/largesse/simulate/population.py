@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +13,16 @@ __all__ = ["KINDS", "Population"]
 
 F32 = NDArray[np.float32]
 
-KINDS = {"plain": 0.28, "count": 0.22, "flag": 0.16, "tailed": 0.12, "ordinal": 0.12, "censored": 0.10}
-"""Kind of feature → its share. Each is a monotone transform of a standard normal score."""
+_Transform = Callable[[F32, F32, F32], F32]
+KINDS: dict[str, tuple[float, _Transform]] = {
+    "plain": (0.28, lambda v, shift, scale: v * scale + shift),
+    "count": (0.22, lambda v, shift, scale: np.floor(np.exp(v * scale + shift))),
+    "flag": (0.16, lambda v, shift, scale: (v > shift).astype(np.float32)),
+    "tailed": (0.12, lambda v, shift, scale: np.sinh(v * np.float32(1.5)) * scale),
+    "ordinal": (0.12, lambda v, shift, scale: np.clip(np.floor(v * np.float32(1.5) + shift + 3), 0, 5)),
+    "censored": (0.10, lambda v, shift, scale: np.maximum(v - shift, 0) * scale),
+}
+"""Kind of feature → its share, and the monotone transform of a standard normal score v into the feature."""
 
 _LINKS = {"count": np.log1p, "tailed": np.arcsinh}
 _FACTORS = 12
@@ -50,7 +59,7 @@ class Population:
     @classmethod
     def random(cls, rng: np.random.Generator, n_features: int, n_active: int) -> Population:
         """Returns a random population: its correlations, scales and active features."""
-        cuts = np.round(np.cumsum([0.0, *KINDS.values()]) * n_features).astype(int)
+        cuts = np.round(np.cumsum([0.0, *(share for share, _ in KINDS.values())]) * n_features).astype(int)
         spans = {kind: slice(int(a), int(b)) for kind, a, b in zip(KINDS, cuts, cuts[1:], strict=False)}
         names = tuple(f"{kind}_{k:03d}" for kind, s in spans.items() for k in range(s.stop - s.start))
         directions = rng.standard_normal((_FACTORS, n_features)) * (rng.random((_FACTORS, n_features)) < 0.25)
@@ -75,7 +84,7 @@ class Population:
         x *= self.own
         x += z @ self.loadings
         for kind, span in self.spans.items():
-            x[:, span] = _transform(kind, x[:, span], self.shift[span], self.scale[span])
+            x[:, span] = KINDS[kind][1](x[:, span], self.shift[span], self.scale[span])
         return x
 
     def covariates(self, x: NDArray[Any]) -> F32:
@@ -88,17 +97,3 @@ class Population:
         out -= self.centre
         out /= self.spread
         return np.clip(out, -4, 4, out=out)
-
-
-def _transform(kind: str, v: F32, shift: F32, scale: F32) -> F32:
-    if kind == "plain":
-        return v * scale + shift
-    if kind == "count":
-        return np.floor(np.exp(v * scale + shift))
-    if kind == "flag":
-        return (v > shift).astype(np.float32)
-    if kind == "tailed":
-        return np.sinh(v * np.float32(1.5)) * scale
-    if kind == "ordinal":
-        return np.clip(np.floor(v * np.float32(1.5) + shift + 3), 0, 5)
-    return np.maximum(v - shift, 0) * scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +12,17 @@ __all__ = ["FORMS", "Surface", "Term"]
 
 F32 = NDArray[np.float32]
 
-FORMS = ("line", "curve", "step", "bump", "product", "corner", "blend")
-_ARITY = {"product": 2, "corner": 2, "blend": 4}
+_FORMS: dict[str, tuple[int, Callable[[F32, tuple[int, ...], F32], F32]]] = {
+    "line": (1, lambda r, k, cut: r[:, k[0]]),
+    "curve": (1, lambda r, k, cut: np.tanh(2 * (r[:, k[0]] - cut[0]))),
+    "step": (1, lambda r, k, cut: (r[:, k[0]] > cut[0]).astype(np.float32)),
+    "bump": (1, lambda r, k, cut: np.exp(-((r[:, k[0]] - cut[0]) ** 2))),
+    "product": (2, lambda r, k, cut: np.tanh(r[:, k[0]]) * np.tanh(r[:, k[1]])),
+    "corner": (2, lambda r, k, cut: ((r[:, k[0]] > cut[0]) & (r[:, k[1]] > cut[1])).astype(np.float32)),
+    "blend": (4, lambda r, k, cut: np.tanh(r[:, list(k)] @ cut)),
+}
+"""Form → number of columns k, and the function of the covariates r, k and the cuts."""
+FORMS = tuple(_FORMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +47,7 @@ class Term:
 
     def raw(self, r: F32) -> F32:
         """Returns the form before centring, (N,)."""
-        a, cut = r[:, self.columns[0]], np.float32(self.cuts[0])
-        if self.form == "line":
-            return a
-        if self.form == "curve":
-            return np.tanh(2 * (a - cut))
-        if self.form == "step":
-            return (a > cut).astype(np.float32)
-        if self.form == "bump":
-            return np.exp(-((a - cut) ** 2))
-        b, cut_b = r[:, self.columns[1]], np.float32(self.cuts[1])
-        if self.form == "product":
-            return np.tanh(a) * np.tanh(b)
-        if self.form == "corner":
-            return ((a > cut) & (b > cut_b)).astype(np.float32)
-        return np.tanh(r[:, list(self.columns)] @ np.array(self.cuts, np.float32))
+        return _FORMS[self.form][1](r, self.columns, np.array(self.cuts, np.float32))
 
     def __call__(self, r: F32) -> F32:
         """Returns the standardised, weighted form, (N,)."""
@@ -77,7 +73,7 @@ class Surface:
         """
         terms = []
         for form in [forms[k % len(forms)] for k in rng.permutation(max(n_terms, len(forms)))[:n_terms]]:
-            arity = _ARITY.get(form, 1)
+            arity = _FORMS[form][0]
             columns = tuple(int(k) for k in rng.choice(r.shape[1], arity, replace=False))
             cuts = rng.normal(0, 1, arity) if form == "blend" else rng.uniform(-0.7, 0.7, arity)
             weight = float(rng.choice([-1, 1]) * rng.uniform(0.5, 1.5))

@@ -210,7 +210,10 @@ def sample_of(rows: Rows, columns: Columns, metric: Metric, how: CrossFit) -> Sa
             **optional,
         )  # fmt: skip
     except DataError as error:
-        raise _in_columns(error, columns, metric) from error
+        column = {"value": metric.value, "denominator": metric.denominator, "weight": columns.weight}.get(error.field)
+        if column is None or error.rest is None:
+            raise
+        raise error.about(column) from error
 
 
 def _numbers(table: pa.Table, name: str) -> Floats:
@@ -231,9 +234,3 @@ def _unique(column: pa.ChunkedArray, name: str) -> None:
         f"each unit may have one row only ({len(column) - distinct} rows too many, {len(repeated)} ids repeated)",
         "Aggregate them to one row per unit; or, if a unit has several rows by design, name the column as the cluster.",
     )  # fmt: skip
-
-
-def _in_columns(error: DataError, columns: Columns, metric: Metric) -> DataError:
-    """Returns the error with the caller's column name instead of the array's name."""
-    column = {"value": metric.value, "denominator": metric.denominator, "weight": columns.weight}.get(error.field)
-    return error if column is None or error.rest is None else error.about(column)

@@ -97,7 +97,10 @@ class Sample:
             raise _check.refuse_cells("weight", self.weight, self.weight <= 0, "must be > 0", "Drop the rows.")
         if self.denominator is not None:
             _check.nonnegative("denominator", self.denominator)
-            _check_denominators(self.denominator, arm, self.arms)
+            sums = np.bincount(arm, self.denominator, minlength=len(self.arms))
+            if (sums <= 0).any():
+                rest = f": its sum is 0 in arm {self.arms[int(np.argmin(sums))]!r}, so the ratio is undefined."
+                raise DataError.at("denominator", f"{rest} Check whether this is the right column.")
         if self.cluster is not None:
             sound_clusters("cluster", self.cluster, arm, self.arms)
 
@@ -214,14 +217,6 @@ def refuse_constant(value: Floats, denominator: Floats | None) -> None:
             "value", float(value[0]), f"the metric is the same in all {len(value)} rows, so there is nothing to compare",
             "Check whether this is the right column.",
         )  # fmt: skip
-
-
-def _check_denominators(denominator: Floats, arm: Codes, arms: tuple[str, ...]) -> None:
-    sums = np.bincount(arm, denominator, minlength=len(arms))
-    if (sums <= 0).any():
-        name = arms[int(np.argmin(sums))]
-        rest = f": its sum is 0 in arm {name!r}, so the ratio is undefined. Check whether this is the right column."
-        raise DataError.at("denominator", rest)
 
 
 def sound_clusters(field: str, cluster: NDArray[np.int64], arm: Codes, arms: tuple[str, ...]) -> None:

@@ -36,7 +36,10 @@ def assign(ids: Iterable[object], shares: Mapping[str, float], *, salt: str) -> 
         )
     edges = np.cumsum(shares_of(shares))[:-1]
     names = np.array(list(shares))
-    uniform = np.fromiter((_uniform(f"{salt}:{unit}") for unit in ids), np.float64)
+    hashes = (blake2b(f"{salt}:{unit}".encode(), digest_size=8).digest() for unit in ids)
+    uniform = (
+        np.fromiter((int.from_bytes(digest, "big") >> 11 for digest in hashes), np.float64) / 2**53
+    )  # the first 53 bits
     return np.asarray(names[np.searchsorted(edges, uniform, side="right")])
 
 
@@ -50,8 +53,3 @@ def shares_of(shares: Mapping[str, float]) -> NDArray[np.float64]:
         raise _check.refuse("shares", dict(shares), "two arms or more are needed", "Give a share for each.")
     parts = np.array([_check.number(f"shares[{name!r}]", share, low=1e-9, high=1e9) for name, share in shares.items()])
     return np.asarray(parts / parts.sum())
-
-
-def _uniform(text: str) -> float:
-    """Returns a number in [0, 1): the first 53 bits of the hash."""
-    return (int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 11) / 2**53

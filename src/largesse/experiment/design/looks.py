@@ -41,7 +41,10 @@ def boundaries(shares: Sequence[float], *, alpha: float = 0.05, spending: Spendi
     >>> boundaries([0.25, 0.5, 0.75, 1.0]).round(2).tolist()
     [4.33, 2.96, 2.36, 2.01]
     """
-    t = _shares(shares)
+    t: Floats = _check.array("shares", shares, ndim=1, dtype=np.float64)
+    _check.finite("shares", t, "Give shares of the final units.")
+    if t[0] <= 0 or (np.diff(t) <= 0).any() or abs(t[-1] - 1) > 1e-9:
+        raise _check.refuse("shares", t.tolist(), "must increase from above 0 to 1", "End with 1, the last look.")
     _check.number("alpha", alpha, low=1e-6, high=0.5)
     spent = _spent(t, alpha, _check.choice("spending", spending, ("obrien-fleming", "pocock")))
     z: list[float] = []
@@ -137,14 +140,6 @@ def always_valid(effect: float, se: float, *, scale: float, alpha: float = 0.05)
     half = np.sqrt(v * (v + mixture) / mixture * (2 * np.log(1 / alpha) + np.log((v + mixture) / v)))
     log_ratio = 0.5 * np.log(v / (v + mixture)) + mixture * effect**2 / (2 * v * (v + mixture))
     return AlwaysValid(float(effect - half), float(effect + half), float(min(1.0, np.exp(-log_ratio))))
-
-
-def _shares(shares: Sequence[float]) -> Floats:
-    t: Floats = _check.array("shares", shares, ndim=1, dtype=np.float64)
-    _check.finite("shares", t, "Give shares of the final units.")
-    if t[0] <= 0 or (np.diff(t) <= 0).any() or abs(t[-1] - 1) > 1e-9:
-        raise _check.refuse("shares", t.tolist(), "must increase from above 0 to 1", "End with 1, the last look.")
-    return t
 
 
 def _spent(t: Floats, alpha: float, spending: str) -> Floats:

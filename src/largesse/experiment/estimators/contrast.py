@@ -17,7 +17,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -106,10 +106,7 @@ def contrast(
     >>> round(pair.state.se / pair.mlrate.se, 2)
     0.75
     """
-    sums = totals(source) if sums is None else sums
-    scaling, lines, start = _least_squares(sums, source.arms, other)
-    fit = fit_student(source, other, scaling, start, nu=nu, rows=int(sums.rows.sum()))
-    return _Pair.of(source, other, sums, scaling, lines, fit).result(level)
+    return _Pair(source, other, nu, totals(source) if sums is None else sums).result(level)
 
 
 def _least_squares(sums: Totals, arms: tuple[str, ...], other: int) -> tuple[Scaling, tuple[Line, Line], Floats]:
@@ -117,7 +114,7 @@ def _least_squares(sums: Totals, arms: tuple[str, ...], other: int) -> tuple[Sca
     ratio = sums.mean(0, "value") / sums.mean(0, "denominator")
     both = sums.of(0, other)
     lines = tuple(_line(sums, arm, ratio) for arm in (0, other))
-    squares = sum(_squares(sums, arm, ratio) for arm in (0, other))
+    squares = sum(sums.linearised(arm, ratio) for arm in (0, other))
     scale = np.sqrt(max(squares, 0.0) / both.weight[0])
     if not scale > 1e-12 * abs(ratio):
         where = f"in every row of the arms {arms[0]!r} and {arms[other]!r}"
@@ -139,48 +136,29 @@ def _least_squares(sums: Totals, arms: tuple[str, ...], other: int) -> tuple[Sca
     return scaling, (a, b), start
 
 
-def _squares(sums: Totals, arm: int, ratio: float) -> float:
-    """Returns Σ (L - L̄)² in an arm."""
-    y, z = "value", "denominator"
-    return sums.spread(arm, y, y) - 2 * ratio * sums.spread(arm, y, z) + ratio**2 * sums.spread(arm, z, z)
-
-
 def _line(sums: Totals, arm: int, ratio: float) -> Line:
+    g, weight = "prediction", float(sums.weight[arm])
     level = sums.mean(arm, "value") - ratio * sums.mean(arm, "denominator")
-    if "prediction" not in sums.names:
-        return Line(level, 0.0, 0.0, float(sums.weight[arm]), 0.0)
-    g, centre = "prediction", sums.mean(arm, "prediction")
-    squares = sums.spread(arm, g, g)
-    if not squares > 1e-12 * sums.weight[arm] * centre**2:
-        return Line(level, centre, 0.0, float(sums.weight[arm]), 0.0)
+    centre, squares = sums.mean(arm, g) if g in sums.names else 0.0, sums.spread(arm, g, g)
+    if not squares > 1e-12 * weight * centre**2:
+        return Line(level, centre, 0.0, weight, 0.0)
     slope = (sums.spread(arm, "value", g) - ratio * sums.spread(arm, "denominator", g)) / squares
-    return Line(level, centre, slope, float(sums.weight[arm]), squares)
+    return Line(level, centre, slope, weight, squares)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """The fits of one arm and control; `row` is b1's in the inverse information, `slopes` are ∂a1/∂ρ of STATE and MLRATE."""
+    """The fits of one arm and control, and the influences of the rows on them."""
 
-    source: Source
-    other: int
-    sums: Totals
-    scaling: Scaling
-    lines: tuple[Line, Line]
-    fit: StudentFit
-    row: Floats
-    effects: tuple[float, float]
-    slopes: tuple[float, float]
-
-    @classmethod
-    def of(
-        cls, source: Source, other: int, sums: Totals, scaling: Scaling, lines: tuple[Line, Line], fit: StudentFit
-    ) -> _Pair:
-        row = _inverse_row(fit, source.arms[other])
-        centre, denominator = scaling.centre, sums.mean(other, "denominator")
-        adjusted = lines[1].at(centre) - lines[0].at(centre)
-        effects = (float(fit.theta[1]) * scaling.scale / denominator, adjusted / denominator)
-        pair = cls(source, other, sums, scaling, lines, fit, row, effects, (0.0, 0.0))
-        return replace(pair, slopes=pair._slopes_in_ratio()) if "denominator" in sums.names else pair
+    def __init__(self, source: Source, other: int, nu: float | None, sums: Totals) -> None:
+        self.source, self.other, self.sums = source, other, sums
+        self.scaling, self.lines, start = _least_squares(sums, source.arms, other)
+        self.fit = fit_student(source, other, self.scaling, start, nu=nu, rows=int(sums.rows.sum()))
+        self.row = _inverse_row(self.fit, source.arms[other])
+        centre, denominator = self.scaling.centre, sums.mean(other, "denominator")
+        adjusted = self.lines[1].at(centre) - self.lines[0].at(centre)
+        # of STATE and MLRATE: effect = a1 / z̄, and ∂a1/∂ρ
+        self.effects = (float(self.fit.theta[1]) * self.scaling.scale / denominator, adjusted / denominator)
+        self.slopes = self._slopes_in_ratio() if "denominator" in sums.names else (0.0, 0.0)
 
     def _slopes_in_ratio(self) -> tuple[float, float]:
         """Returns ∂a1/∂ρ of STATE and of MLRATE; both are near 0 where the arms' denominators are similar."""
@@ -275,9 +253,7 @@ class _Pair:
             arm=arms[self.other], mlrate=mean, state=state, difference=state.effect - mean.effect, units=units,
             difference_se=float(np.sqrt(max(variance, 0.0))), nu=float(self.fit.theta[4]), status=self.fit.status,
             scale=float(np.sqrt(self.fit.theta[3])) * self.scaling.scale, passes=self.fit.passes, largest=largest,
-            influential=tuple(
-                InfluentialRow(row, arms[arm], value, -mean, -state) for _, row, arm, value, state, mean in influence.top
-            ),
+            influential=tuple(influence.top),
         )  # fmt: skip
 
 

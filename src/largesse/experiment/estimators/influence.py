@@ -38,7 +38,7 @@ class InfluenceSums:
     def __init__(self) -> None:
         self.covariance, self.fourth, self.largest = np.zeros((3, 3)), 0.0, 0.0
         self.cluster: Floats | None = None
-        self.top: list[tuple[float, int, int, float, float, float]] = []
+        self.top: list[InfluentialRow] = []
 
     def add(self, part: Influences, source: Source) -> None:
         """Adds a block."""
@@ -53,10 +53,12 @@ class InfluenceSums:
         size = np.abs(each[:, 1])
         top = np.argpartition(size, -_TOP)[-_TOP:] if len(size) > _TOP else np.arange(len(size))
         self.top += [
-            (float(size[k]), part.start + int(k), int(part.arm[k]), float(part.value[k]), float(each[k, 0]), float(each[k, 1]))
+            InfluentialRow(
+                part.start + int(k), source.arms[part.arm[k]], float(part.value[k]), -float(each[k, 1]), -float(each[k, 0])
+            )
             for k in top
         ]  # fmt: skip
-        self.top = sorted(self.top, key=lambda row: (-row[0], row[1]))[:_TOP]
+        self.top = sorted(self.top, key=lambda row: (-abs(row.mlrate), row.row))[:_TOP]
 
     def _add_products(self, each: Floats) -> None:
         squared = (each[:, 0] - each[:, 1]) ** 2

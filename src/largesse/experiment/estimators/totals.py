@@ -62,6 +62,11 @@ class Totals:
         p, q = self.names.index(left), self.names.index(right)
         return float(self.product[arm, p, q] - self.total[arm, p] * self.total[arm, q] / self.weight[arm])
 
+    def linearised(self, arm: int, ratio: float) -> float:
+        """Returns the weighted sum of squares of value - ratio · denominator about its mean in an arm."""
+        y, z = "value", "denominator"
+        return self.spread(arm, y, y) - 2 * ratio * self.spread(arm, y, z) + ratio**2 * self.spread(arm, z, z)
+
 
 def totals(source: Source) -> Totals:
     """Returns the weighted sums of metric, denominator and prediction by arm, in one pass over the rows."""
