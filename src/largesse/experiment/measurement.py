@@ -79,23 +79,13 @@ class Measured(Tabular):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all numbers as plain JSON values, the diagnostics of STATE together with its guard."""
-        diagnostics = (
-            "difference",
-            "difference_se",
-            "units",
-            "nu",
-            "scale",
-            "status",
-            "passes",
-            "largest",
-            "influential",
-        )
+        fields = ("difference", "difference_se", "units", "nu", "scale", "status", "passes", "largest", "influential")
         pairs = zip(self.guards, self.contrasts, strict=True)
         return plain(
             {
                 "metric": self.metric, "rows": dict(zip(self.arms, self.rows, strict=True)), "effects": self.effects,
                 "guards": [
-                    {"arm": c.arm, **g.to_dict(), **{name: getattr(c, name) for name in diagnostics}} for g, c in pairs
+                    {"arm": c.arm, **g.to_dict(), **{name: getattr(c, name) for name in fields}} for g, c in pairs
                 ],
                 "tails": self.tails, "explained": self.explained,
             }

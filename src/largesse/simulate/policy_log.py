@@ -77,8 +77,7 @@ def _two_stage(logs: Logs, x: NDArray[np.float32]) -> tuple[F64, F64]:
     with threadpool_limits(limits=1):
         for j in range(logs.n_treatments):
             arm = logs.treatment == j
-            value[:, j] = _predict(logs.x[arm], logs.value[arm], x)
-            cost[:, j] = _predict(logs.x[arm], logs.cost[arm], x)
+            value[:, j], cost[:, j] = (_predict(logs.x[arm], y[arm], x) for y in (logs.value, logs.cost))
     return value, cost
 
 

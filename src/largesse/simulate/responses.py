@@ -243,8 +243,7 @@ class Conversions(Response):
             curve = replace(self.visits.dose_response, intercept=intercept, median_gain=median_gain)
             return replace(self, visits=replace(self.visits, dose_response=curve))
 
-        low = -8.0 * self.visits.noise
-        base = solve(lambda b: rate(with_visits(b), 1, 0) - visit[0], low, 4.0)
+        base = solve(lambda b: rate(with_visits(b), 1, 0) - visit[0], -8.0 * self.visits.noise, 4.0)
         gain = solve(lambda b: rate(with_visits(base, b), 1, 1) - visit[1], 0.0, 8.0)
         visits = with_visits(base, gain)
         q = solve(lambda b: rate(replace(visits, q=b), 0, 0) - conversion[0], -6.0, 6.0)

@@ -58,7 +58,7 @@ class Columns:
     Attributes:
         arm: The arm of each row; empty for historical rows, which have no arms.
         metrics: The metrics to compare.
-        control: Label of control; None if the label says so by itself, e.g. "control".
+        control: Label of control; None to recognise it by its label, e.g. "control".
         features: Columns known before the experiment, from which the metric is predicted.
         unit: Unit ids, one row per id.
         cluster: Ids of the randomised units, where a unit has several rows.

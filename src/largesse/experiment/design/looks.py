@@ -1,7 +1,7 @@
 """Interim looks at an experiment without inflating the false-positive rate.
 
 `boundaries` is for planned looks: an alpha-spending function spends part of alpha at each look (Lan & DeMets 1983).
-`always_valid` holds at any number of looks at any time, and its intervals are wider (Robbins 1970; Johari et al. 2017).
+`always_valid` is valid for any number of looks at any time, and its intervals are wider (Robbins 1970; Johari et al. 2017).
 """
 
 from __future__ import annotations

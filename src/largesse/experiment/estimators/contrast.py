@@ -44,7 +44,7 @@ class Contrast(Result):
         difference: STATE minus MLRATE.
         difference_se: Standard error of the difference, paired.
         units: Effective number of rows (or clusters) of the difference: (Σ d²)² / Σ d⁴, d the influence on it. Below a few
-            dozen no normal approximation holds.
+            dozen the normal approximation fails.
         nu: Degrees of freedom ν of the Student-t.
         scale: Scale σ of the Student-t, in units of the metric.
         status: How the Student-t fit ended, see `Convergence`.

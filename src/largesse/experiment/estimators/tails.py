@@ -53,10 +53,7 @@ class Tails(Result):
 
 
 def tails(value: Floats) -> Tails:
-    """Returns the tail diagnostics of a metric.
-
-    Args:
-        value: The metric, finite (N,).
+    """Returns the tail diagnostics of a metric, finite (N,).
 
     >>> diagnostics = tails(np.random.default_rng(0).pareto(3.0, 100_000) + 1)
     >>> round(diagnostics.tail_index, 1), diagnostics.used
