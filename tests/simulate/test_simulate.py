@@ -45,7 +45,7 @@ def propensity(world: World, x: np.ndarray) -> np.ndarray:
     return np.sum(parts, axis=0)
 
 
-def test_world_says_what_it_is() -> None:
+def test_worlds_have_their_treatments_and_features() -> None:
     worlds = {name: make(seed=0) for name, make in MAKERS.items()}
     assert {k: (len(w.treatments), len(w.features)) for k, w in worlds.items()} == {
         "money_off": (8, 180), "discount": (5, 192), "criteo_twin": (2, 12),
@@ -160,7 +160,7 @@ def test_overall_rates_of_the_ordered_worlds() -> None:
     assert np.quantile(paid, 0.99) > 4 * paid.mean()  # heavy tail
 
 
-def test_first_rows_do_not_depend_on_how_many_are_asked_for(world: World) -> None:
+def test_first_rows_do_not_depend_on_the_number_of_rows(world: World) -> None:
     for draw in (world.rct, world.obs):
         short, long = draw(3000, seed=9), draw(20_000, seed=9)
         for field in ("x", "treatment", "value", "cost"):
@@ -307,7 +307,7 @@ def test_the_confounder_averages_out_of_the_probit() -> None:
         assert confounded_probit(np.full(len(u), index), g, u).mean() == pytest.approx(ndtr(index), abs=2e-3)
 
 
-def test_hybrid_follows_the_recipe() -> None:
+def test_hybrid_has_the_published_shares() -> None:
     parts = hybrid(criteo_twin(seed=0), 100_000, seed=1)
     assert isinstance(parts, Hybrid)
     assert parts.obs.design == "obs"
@@ -361,7 +361,7 @@ def test_the_order_rate_and_the_sharpness_can_be_set():
     np.testing.assert_allclose(rates, (0.05, 0.2), rtol=0.1)
     for sharp, forms in ((True, {"step", "corner"}), (False, set(FORMS))):
         curve = money_off(seed=3, n_features=40, sharp=sharp).response.dose_response
-        seen = {term.form for part in (curve.base, curve.log_gain, curve.threshold) for term in part.terms}
-        assert seen == forms
+        used = {term.form for part in (curve.base, curve.log_gain, curve.threshold) for term in part.terms}
+        assert used == forms
     with pytest.raises(errors.DataError, match="rate"):
         money_off(rate=0.0)
