@@ -47,14 +47,14 @@ def cell(task: tuple[str, int]) -> str:
         policy = Policy.calibrated(model, world.rct(CALIBRATE, seed=10 + k), draws=100, seed=k)
         x = world.rct(UNITS, seed=1000 + k).x
         menu, full = model.predict(x), float(world.truth(x).cost.sum(axis=0).max())
-        r, mood = world.population.readings(x), rng.standard_normal(UNITS)
+        r, u = world.population.covariates(x), rng.standard_normal(UNITS)
         for share in SHARES:
             for way in WAYS:
                 if way == "naive":
                     plan = solve(menu, share * full)
                 else:
                     plan = policy.allocate(menu, share * full, safety=None if way == "average" else float(way)).plan
-                _, cost = world.response.draw(r, plan.treatment, mood, np.random.default_rng([seed, k, 1]))
+                _, cost = world.response.draw(r, plan.treatment, u, np.random.default_rng([seed, k, 1]))
                 used[str(share)][way].append(float(cost.sum()) / (share * full))
     store(place, {"world": name, "seed": seed, "used": used})
     return f"{name} {seed}: done"

@@ -97,7 +97,7 @@ def test_json_and_what_is_warned_of(place: Path):
     assert {e["method"] for e in said["metrics"][0]["effects"]} == {"difference in means", "CUPAC", "MLRATE", "STATE"}
     text = told(place, "few.csv", "--arm", "group", "--metric", "spend", "--nu", "estimate", "--level", "0.9")[1]
     assert "90 %" in text
-    assert "STATE measures the bulk" in " ".join(text.split())
+    assert "STATE measures the typical unit" in " ".join(text.split())
 
 
 def test_an_unsound_experiment_leaves_by_one(place: Path):

@@ -1,4 +1,4 @@
-"""The plan of a test: assignment, looks that do not inflate false positives, units that give the power they promise."""
+"""The plan of a test: assignment, interim looks without inflated false positives, sample sizes with the planned power."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHARES = {"A": 0.45, "B": 0.45, "holdout": 0.1}
 # ---- assignment
 
 
-def test_arms_have_their_shares_and_know_nothing_of_other_experiments():
+def test_arms_have_their_shares_and_are_independent_of_other_experiments():
     one, other = (assign(IDS, SHARES, salt=salt) for salt in ("spring", "summer"))
     observed = np.array([[np.sum((one == a) & (other == b)) for b in SHARES] for a in SHARES])
     assert stats.chisquare(observed.sum(axis=1), 20_000 * np.array([0.45, 0.45, 0.1])).pvalue > 0.01
@@ -35,7 +35,7 @@ def test_arms_have_their_shares_and_know_nothing_of_other_experiments():
     )
 
 
-def test_an_assignment_can_be_told_again():
+def test_an_assignment_can_be_recomputed():
     first = assign(IDS, SHARES, salt="spring")
     np.testing.assert_array_equal(first, assign(iter(IDS), {"A": 45, "B": 45, "holdout": 10}, salt="spring"))
     np.testing.assert_array_equal(first[::-1], assign(IDS[::-1], SHARES, salt="spring"))
@@ -62,24 +62,24 @@ def test_the_command_assigns_rows_by_unit(tmp_path: Path):
     assert arms["arm"].to_pylist() == wanted.tolist()
     assert arms["unit"] == users["user"]
     assert json.loads(done.stdout)["arms"] == {arm: int((wanted == arm).sum()) for arm in SHARES}
-    told = CliRunner().invoke(app, [*words, "--salt", "spring", "-o", str(out)], env={"COLUMNS": "200"}).output
-    assert "holdout" in told
+    text = CliRunner().invoke(app, [*words, "--salt", "spring", "-o", str(out)], env={"COLUMNS": "200"}).output
+    assert "holdout" in text
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [({"--unit": "id"}, "'id'"), ({"--shares": "A=1"}, "two arms"), ({"--salt": ""}, "salt"),
      ({"-o": "x/arms.csv"}, "there is no folder"), ({"-o": "arms.txt"}, ".parquet"),
      ({"-o": "users.parquet"}, "would overwrite")],
 )  # fmt: skip
-def test_the_command_refuses_and_leaves_nothing(change: dict[str, str], said: str, tmp_path: Path):
+def test_the_command_refuses_and_leaves_nothing(change: dict[str, str], message: str, tmp_path: Path):
     frames.write(pa.table({"user": ["a", "b"]}), tmp_path / "users.parquet")
     given = {"--unit": "user", "--shares": "A=1,B=1", "--salt": "s", "-o": "arms.csv"} | change
     given["-o"] = str(tmp_path / given["-o"])
     done = CliRunner().invoke(
         app, ["assign", str(tmp_path / "users.parquet"), *(w for pair in given.items() for w in pair)]
     )
-    assert said in str(done.exception), done.output
+    assert message in str(done.exception), done.output
     assert [file.name for file in tmp_path.iterdir()] == ["users.parquet"]
 
 
@@ -113,15 +113,15 @@ def test_peeking_is_safe_within_the_boundaries_and_not_without():
 
 def test_always_valid_intervals_hold_at_every_look():
     rng = np.random.default_rng(0)
-    found, covered = [], []
+    significant, covered = [], []
     for _ in range(150):
         mean = rng.normal(size=2000).cumsum() / np.arange(1, 2001)
         looks = range(20, 2000, 20)
         each = [always_valid(mean[k], (k + 1) ** -0.5, scale=0.1) for k in looks]
-        found.append(min(a.p_value for a in each) < 0.05)
+        significant.append(min(a.p_value for a in each) < 0.05)
         covered.append(all(a.low <= 0 <= a.high for a in each))
-    assert np.mean(found) <= 0.05 + 0.05
-    assert found == [not c for c in covered]
+    assert np.mean(significant) <= 0.05 + 0.05
+    assert significant == [not c for c in covered]
     sure = always_valid(1.0, 0.1, scale=0.5)
     assert sure.p_value < 1e-6
     assert sure.low < 1 - 1.96 * 0.1
@@ -130,7 +130,7 @@ def test_always_valid_intervals_hold_at_every_look():
 
 def test_looks_refuse():
     for shares in ([0.5, 0.4, 1.0], [0.5], [0.0, 1.0], [0.5, 1.5]):
-        with pytest.raises(DataError, match="must rise from above 0 to 1"):
+        with pytest.raises(DataError, match="must increase from above 0 to 1"):
             boundaries(shares)
     with pytest.raises(DataError, match="spending"):
         boundaries([1.0], spending="all")  # type: ignore[arg-type]
@@ -157,11 +157,11 @@ def test_the_planned_units_give_the_planned_power():
     assert plain.units == pytest.approx(single * (2 / 0.45) * 2.8016**2 / 0.25**2, rel=0.3)
     assert cupac.units == pytest.approx(0.5 * plain.units, rel=0.3)
     assert cupac.days == cupac.units / 100
-    rng, seen = np.random.default_rng(5), []
+    rng, significant = np.random.default_rng(5), []
     for _ in range(300):
         value = rng.choice(past().value, (2, round(0.45 * plain.units)))
-        seen.append(stats.ttest_ind(value[0] + 0.25, value[1]).pvalue < 0.05)
-    assert np.mean(seen) == pytest.approx(0.8, abs=0.12)
+        significant.append(stats.ttest_ind(value[0] + 0.25, value[1]).pvalue < 0.05)
+    assert np.mean(significant) == pytest.approx(0.8, abs=0.12)
     assert plain.half_width == pytest.approx(1.96 * 0.25 / 2.8016, rel=1e-3)
     peeked = plan_test(history, effect=0.25, shares=SHARES, looks=(0.5, 1.0))
     assert peeked["CUPAC"].units == pytest.approx(inflation((0.5, 1.0)) * cupac.units, rel=1e-3)
@@ -192,16 +192,16 @@ def test_a_comparison_promises_an_effect():
     good = Menu(value=np.column_stack([0 * x, x]), cost=np.tile([0.0, 1.0], (4000, 1)))
     bad = Menu(value=np.column_stack([0 * x, 1 - x]), cost=np.tile([0.0, 1.0], (4000, 1)))
     table = compare(logs, {"old": bad, "new": good}, [0.3, 0.5], bootstrap=Bootstrap(draws=60))
-    found = promise(table, "new", "old", budget_index=1)
+    predicted = promise(table, "new", "old", budget_index=1)
     versus = table.against("old")
-    assert found.effect == versus.difference[1, 1]
-    assert found.low < found.effect < found.high
-    assert found.low > 0
+    assert predicted.effect == versus.difference[1, 1]
+    assert predicted.low < predicted.effect < predicted.high
+    assert predicted.low > 0
     with pytest.raises(DataError, match="budget_index"):
         promise(table, "new", "old", budget_index=2)
 
 
-def test_what_the_page_says_of_looks():
+def test_the_numbers_about_looks_on_the_page():
     assert inflation([0.25, 0.5, 0.75, 1.0]) == pytest.approx(1.02, abs=0.005)
     steps = np.random.default_rng(0).normal(size=(100_000, 5))
     z = np.cumsum(steps, axis=1) / np.sqrt(np.arange(1, 6))

@@ -1,4 +1,4 @@
-"""STATE, MLRATE and the means against independent oracles: plain optimisers, numeric derivatives, statsmodels."""
+"""STATE, MLRATE and the means against independent oracles: general optimisers, numeric derivatives, statsmodels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ARMS = ("A", "B")
 
 
 def heavy(n: int = 400, seed: int = 0, **more: object) -> Sample:
-    """Skewed heavy tails, a prediction that helps, an effect that is larger for some units than for others."""
+    """Skewed heavy tails, an informative prediction, and a heterogeneous effect."""
     rng = np.random.default_rng(seed)
     g, arm = rng.normal(size=n), rng.integers(0, 2, n)
     value = 5 + 2 * g + arm * (0.5 + 0.3 * g) + rng.standard_t(3, size=n) + 0.5 * rng.exponential(size=n)
@@ -44,7 +44,7 @@ def weighted(n: int = 400, seed: int = 0) -> Sample:
 
 
 def clustered(n: int = 400, seed: int = 0) -> Sample:
-    """Rows of 60 randomised units, which have something in common."""
+    """Rows of 60 randomised units with a random effect per unit."""
     base, rng = heavy(n, seed), np.random.default_rng([seed, 3])
     code = rng.integers(0, 60, n)
     arm = (np.arange(60) % 2)[code]
@@ -74,21 +74,21 @@ def log_density(u: Floats, design: Floats, p: Floats) -> Floats:
 def test_the_fit_is_the_highest_point_of_the_likelihood(nu: float | None):
     sample = heavy(500)
     s, u, design, start = scaled(sample)
-    found = fit_student(sample, 1, s, start, nu=nu)
-    held = np.log(found.theta[4])
+    fit = fit_student(sample, 1, s, start, nu=nu)
+    log_nu = np.log(fit.theta[4])
 
     def loss(p: Floats) -> float:
-        return -float(log_density(u, design, np.r_[p, held][:5]).sum())
+        return -float(log_density(u, design, np.r_[p, log_nu][:5]).sum())
 
     free = np.r_[start[:3], np.log(start[3]), *([] if nu else [1.0])]
     best = optimize.minimize(loss, free, method="BFGS", options={"gtol": 1e-7})
-    np.testing.assert_allclose(found.theta[:3], best.x[:3], atol=2e-6)
-    assert np.log(found.theta[3]) == pytest.approx(best.x[3], abs=1e-5)
+    np.testing.assert_allclose(fit.theta[:3], best.x[:3], atol=2e-6)
+    assert np.log(fit.theta[3]) == pytest.approx(best.x[3], abs=1e-5)
     if nu is None:
-        assert held == pytest.approx(best.x[4], abs=1e-4)
-    assert found.likelihood[-1] == pytest.approx(-best.fun, abs=1e-8)
-    assert found.likelihood[-1] >= -best.fun - 1e-10 * abs(best.fun)
-    assert found.status == "converged"
+        assert log_nu == pytest.approx(best.x[4], abs=1e-4)
+    assert fit.likelihood[-1] == pytest.approx(-best.fun, abs=1e-8)
+    assert fit.likelihood[-1] >= -best.fun - 1e-10 * abs(best.fun)
+    assert fit.status == "converged"
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -99,10 +99,10 @@ def test_the_likelihood_never_falls(seed: int, nu: float | None):
     value = rng.standard_t(0.7, size=n) * 10.0 ** rng.integers(-6, 6)
     sample = Sample(value=value, arm=np.arange(n) % 2, arms=ARMS, prediction=rng.normal(size=n))
     s, _, _, start = scaled(sample)
-    found = fit_student(sample, 1, s, start, nu=nu)
-    steps = np.diff(found.likelihood)
-    assert (steps >= -1e-11 * abs(found.likelihood[-1])).all()
-    assert found.status == "converged"
+    fit = fit_student(sample, 1, s, start, nu=nu)
+    steps = np.diff(fit.likelihood)
+    assert (steps >= -1e-11 * abs(fit.likelihood[-1])).all()
+    assert fit.status == "converged"
     assert len(steps) > 1
 
 
@@ -142,12 +142,12 @@ def test_many_rows_are_searched_on_a_part_first():
 def test_the_derivatives_are_those_of_the_likelihood():
     sample = heavy(300)
     s, u, design, start = scaled(sample)
-    found = fit_student(sample, 1, s, start, nu=None)
-    p = np.r_[found.theta[:3], np.log(found.theta[3:])]
+    fit = fit_student(sample, 1, s, start, nu=None)
+    p = np.r_[fit.theta[:3], np.log(fit.theta[3:])]
     numeric = second_derivatives(lambda q: log_density(u, design, q).sum(), p)
     # ours is in ν, at the highest point: ∂²/∂(ln ν)² = ν² ∂²/∂ν²
-    unit = np.array([1, 1, 1, 1, found.theta[4]])
-    np.testing.assert_allclose(found.information * np.outer(unit, unit), -numeric, rtol=2e-4, atol=2e-3)
+    unit = np.array([1, 1, 1, 1, fit.theta[4]])
+    np.testing.assert_allclose(fit.information * np.outer(unit, unit), -numeric, rtol=2e-4, atol=2e-3)
 
 
 def second_derivatives(of: object, p: Floats, h: float = 1e-4) -> Floats:
@@ -164,7 +164,7 @@ def second_derivatives(of: object, p: Floats, h: float = 1e-4) -> Floats:
 def test_the_error_is_the_numeric_sandwich(nu: float | None):
     sample = heavy(600)
     s, u, design, _ = scaled(sample)
-    found = contrast(sample, 1, nu=nu)
+    pair = contrast(sample, 1, nu=nu)
     fit = fit_student(sample, 1, s, scaled(sample)[3], nu=nu)
     p = np.r_[fit.theta[:3], np.log(fit.theta[3:])]
     k, h = 4 if nu else 5, 1e-5
@@ -176,8 +176,8 @@ def test_the_error_is_the_numeric_sandwich(nu: float | None):
     )  # fmt: skip
     bread = np.linalg.inv(second_derivatives(lambda q: log_density(u, design, np.r_[q, p[k:]]).sum(), p[:k]))
     cov = bread @ scores.T @ scores @ bread * sample.n / (sample.n - 4)
-    assert found.state.se == pytest.approx(np.sqrt(cov[1, 1]) * s.scale, rel=1e-5)
-    assert found.state.effect == pytest.approx(fit.theta[1] * s.scale, rel=1e-9)
+    assert pair.state.se == pytest.approx(np.sqrt(cov[1, 1]) * s.scale, rel=1e-5)
+    assert pair.state.effect == pytest.approx(fit.theta[1] * s.scale, rel=1e-9)
 
 
 # ---- influences: what a row adds is the derivative in its weight
@@ -186,46 +186,46 @@ def test_the_error_is_the_numeric_sandwich(nu: float | None):
 def moved(sample: Sample, i: int, by: float, nu: float | None) -> tuple[float, float, float]:
     weight = np.ones(sample.n) if sample.weight is None else sample.weight.copy()
     weight[i] += by
-    found = contrast(replace(sample, weight=weight), 1, nu=nu)
-    return found.state.effect, found.mlrate.effect, found.state.control
+    pair = contrast(replace(sample, weight=weight), 1, nu=nu)
+    return pair.state.effect, pair.mlrate.effect, pair.state.control
 
 
 @pytest.mark.parametrize("nu", [10.0, None])
 @pytest.mark.parametrize("make", [heavy, ratio, weighted])
 def test_errors_add_up_from_derivatives_in_the_weights(make: object, nu: float | None):
     sample: Sample = make(60)  # type: ignore[operator]
-    found, h = contrast(sample, 1, nu=nu), 1e-4
+    pair, h = contrast(sample, 1, nu=nu), 1e-4
     weight = np.ones(sample.n) if sample.weight is None else sample.weight
     each = np.array(
         [np.subtract(moved(sample, i, h, nu), moved(sample, i, -h, nu)) / (2 * h) for i in range(sample.n)]
     ) * weight[:, None]  # fmt: skip
     cov = each.T @ each * sample.n / (sample.n - 4)
-    assert found.state.se == pytest.approx(np.sqrt(cov[0, 0]), rel=1e-4)
-    assert found.mlrate.se == pytest.approx(np.sqrt(cov[1, 1]), rel=1e-4)
-    assert found.difference_se == pytest.approx(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]), rel=1e-4)
-    slope = np.array([1, -found.state.lift]) / found.state.control
+    assert pair.state.se == pytest.approx(np.sqrt(cov[0, 0]), rel=1e-4)
+    assert pair.mlrate.se == pytest.approx(np.sqrt(cov[1, 1]), rel=1e-4)
+    assert pair.difference_se == pytest.approx(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]), rel=1e-4)
+    slope = np.array([1, -pair.state.lift]) / pair.state.control
     lift_se = np.sqrt(slope @ cov[np.ix_([0, 2], [0, 2])] @ slope)
     reach = stats.t.ppf(0.975, sample.n - 4)
-    assert (found.state.lift_high - found.state.lift) / reach == pytest.approx(lift_se, rel=1e-4)
+    assert (pair.state.lift_high - pair.state.lift) / reach == pytest.approx(lift_se, rel=1e-4)
     gap = (each[:, 0] - each[:, 1]) ** 2
-    assert found.units == pytest.approx(gap.sum() ** 2 / (gap @ gap), rel=1e-3)
-    assert found.largest == pytest.approx((each[:, 1] ** 2).max() / (each[:, 1] @ each[:, 1]), rel=1e-3)
-    first = found.influential[0]
+    assert pair.units == pytest.approx(gap.sum() ** 2 / (gap @ gap), rel=1e-3)
+    assert pair.largest == pytest.approx((each[:, 1] ** 2).max() / (each[:, 1] @ each[:, 1]), rel=1e-3)
+    first = pair.influential[0]
     assert first.row == np.argmax(np.abs(each[:, 1]))
     assert first.mlrate == pytest.approx(-each[first.row, 1], rel=1e-3)
 
 
-def test_leaving_a_row_out_changes_what_was_said():
+def test_leaving_a_row_out_changes_the_estimates_as_stated():
     sample = heavy(2000)
-    found = contrast(sample, 1)
-    for one in found.influential[:3]:
+    pair = contrast(sample, 1)
+    for one in pair.influential[:3]:
         keep = np.arange(sample.n) != one.row
         rest = contrast(
             Sample(value=sample.value[keep], arm=sample.arm[keep], arms=ARMS, prediction=sample.prediction[keep]),  # type: ignore[index]
             1,
         )
-        assert rest.mlrate.effect - found.mlrate.effect == pytest.approx(one.mlrate, rel=0.02)
-        assert rest.state.effect - found.state.effect == pytest.approx(one.state, rel=0.05)
+        assert rest.mlrate.effect - pair.mlrate.effect == pytest.approx(one.mlrate, rel=0.02)
+        assert rest.state.effect - pair.state.effect == pytest.approx(one.state, rel=0.05)
         assert one.value == sample.value[one.row]
         assert one.arm == ARMS[sample.arm[one.row]]
 
@@ -278,12 +278,12 @@ def test_clusters_of_one_row_are_rows():
 
 def test_without_a_prediction_the_adjusted_mean_is_the_difference_in_means():
     sample = replace(heavy(300), prediction=None)
-    found, (plain,) = contrast(sample, 1), means(sample, 1)
-    assert found.mlrate.effect == pytest.approx(plain.effect, rel=CLOSE)
-    assert found.mlrate.se == pytest.approx(plain.se, rel=5e-3)
+    pair, (plain,) = contrast(sample, 1), means(sample, 1)
+    assert pair.mlrate.effect == pytest.approx(plain.effect, rel=CLOSE)
+    assert pair.mlrate.se == pytest.approx(plain.se, rel=5e-3)
     flat = contrast(replace(sample, prediction=np.full(300, 7.3)), 1)
-    assert flat.state.effect == pytest.approx(found.state.effect, rel=CLOSE)
-    assert flat.mlrate.effect == pytest.approx(found.mlrate.effect, rel=CLOSE)
+    assert flat.state.effect == pytest.approx(pair.state.effect, rel=CLOSE)
+    assert flat.mlrate.effect == pytest.approx(pair.mlrate.effect, rel=CLOSE)
 
 
 # ---- difference in means, CUPED, CUPAC, ratios: tea-tasting and statsmodels
@@ -355,20 +355,20 @@ def test_weighted_means():
     ours = means(sample, 1)[0]
     by_arm = [np.average(sample.value[t == a], weights=w[t == a]) for a in (0, 1)]  # type: ignore[index]
     assert ours.effect == pytest.approx(by_arm[1] - by_arm[0], rel=CLOSE)
-    found = contrast(replace(sample, prediction=None), 1)
-    assert found.mlrate.effect == pytest.approx(ours.effect, rel=CLOSE)
-    assert found.mlrate.se == pytest.approx(ours.se, rel=5e-3)
+    pair = contrast(replace(sample, prediction=None), 1)
+    assert pair.mlrate.effect == pytest.approx(ours.effect, rel=CLOSE)
+    assert pair.mlrate.se == pytest.approx(ours.se, rel=5e-3)
 
 
 def test_a_ratio_by_the_delta_method_either_way():
     sample = replace(ratio(4000), prediction=None)
-    found, ours = contrast(sample, 1), means(sample, 1)[0]
-    assert found.mlrate.effect == pytest.approx(ours.effect, rel=CLOSE)
-    assert found.mlrate.se == pytest.approx(ours.se, rel=1e-3)
-    assert found.mlrate.control == pytest.approx(ours.control, rel=CLOSE)
+    pair, ours = contrast(sample, 1), means(sample, 1)[0]
+    assert pair.mlrate.effect == pytest.approx(ours.effect, rel=CLOSE)
+    assert pair.mlrate.se == pytest.approx(ours.se, rel=1e-3)
+    assert pair.mlrate.control == pytest.approx(ours.control, rel=CLOSE)
 
 
-# ---- what must not matter
+# ---- invariances
 
 
 def same(a: Contrast, b: Contrast, unit: float = 1.0, rel: float = 1e-8) -> None:
@@ -382,17 +382,17 @@ def same(a: Contrast, b: Contrast, unit: float = 1.0, rel: float = 1e-8) -> None
 @pytest.mark.parametrize("make", [heavy, ratio, weighted, clustered])
 def test_order_blocks_and_units_of_measurement_do_not_matter(make: object, monkeypatch: pytest.MonkeyPatch):
     sample: Sample = make(500)  # type: ignore[operator]
-    found = contrast(sample, 1, nu=None)
+    pair = contrast(sample, 1, nu=None)
     order = np.random.default_rng(1).permutation(500)
     parts = {f: getattr(sample, f) for f in ("value", "arm", "denominator", "prediction", "weight", "cluster")}
     shuffled = Sample(arms=ARMS, **{k: None if v is None else v[order] for k, v in parts.items()})
-    same(found, contrast(shuffled, 1, nu=None))
-    same(found, contrast(replace(sample, value=1e6 * sample.value), 1, nu=None), 1e6)
-    same(found, contrast(replace(sample, prediction=3 - 1e-4 * sample.prediction), 1, nu=None))  # type: ignore[operator]
+    same(pair, contrast(shuffled, 1, nu=None))
+    same(pair, contrast(replace(sample, value=1e6 * sample.value), 1, nu=None), 1e6)
+    same(pair, contrast(replace(sample, prediction=3 - 1e-4 * sample.prediction), 1, nu=None))  # type: ignore[operator]
     if sample.denominator is None:
-        same(found, contrast(replace(sample, value=sample.value + 1e5), 1, nu=None), rel=1e-6)
+        same(pair, contrast(replace(sample, value=sample.value + 1e5), 1, nu=None), rel=1e-6)
     monkeypatch.setattr("largesse.experiment.data.sample.BLOCK", 33)
-    same(found, contrast(sample, 1, nu=None))
+    same(pair, contrast(sample, 1, nu=None))
 
 
 def test_arms_exchanged_change_the_sign():
@@ -474,11 +474,11 @@ def test_where_most_rows_are_the_same_the_scale_has_a_floor():
     rng = np.random.default_rng(0)
     value = np.where(rng.random(5000) < 0.03, rng.lognormal(3, 1, 5000), 0.0)
     sample = Sample(value=value, arm=np.arange(5000) % 2, arms=ARMS)
-    found = contrast(sample, 1)
-    assert found.status == "scale at its floor"
-    assert found.scale == pytest.approx(FLOOR * value.std(), rel=1e-3)
-    assert 0 < found.state.se < 1e-3 * found.mlrate.se
-    assert found.nu == 10
+    pair = contrast(sample, 1)
+    assert pair.status == "scale at its floor"
+    assert pair.scale == pytest.approx(FLOOR * value.std(), rel=1e-3)
+    assert 0 < pair.state.se < 1e-3 * pair.mlrate.se
+    assert pair.nu == 10
 
 
 def test_nu_stays_within_its_bounds():
@@ -486,9 +486,9 @@ def test_nu_stays_within_its_bounds():
     arm = np.arange(2000) % 2
     flat = contrast(Sample(value=rng.random(2000), arm=arm, arms=ARMS), 1, nu=None)
     wild = Sample(value=rng.standard_t(0.2, size=2000), arm=arm, arms=ARMS)
-    found = fit_student(wild, 1, Scaling(0.0, 1.0, 0.0, np.inf), np.array([0.0, 0.0, 0.0, 1.0]), nu=None)
-    assert (flat.nu, found.theta[4]) == (500.0, 0.3)
-    assert not found.free[4]
+    fit = fit_student(wild, 1, Scaling(0.0, 1.0, 0.0, np.inf), np.array([0.0, 0.0, 0.0, 1.0]), nu=None)
+    assert (flat.nu, fit.theta[4]) == (500.0, 0.3)
+    assert not fit.free[4]
     assert flat.state.effect == pytest.approx(flat.mlrate.effect, abs=0.1 * flat.mlrate.se)
 
 
@@ -497,7 +497,7 @@ def test_nu_stays_within_its_bounds():
     [
         ({"arm": np.zeros(60, int)}, "units of arm 'B' == 0"),
         ({"arms": ("A",)}, "two arms or more"),
-        ({"arms": ("A", "A")}, "names of arms must differ"),
+        ({"arms": ("A", "A")}, "labels of arms must differ"),
         ({"value": np.full(60, 3.0)}, "the metric is the same in all 60 rows"),
         ({"value": np.r_[np.nan, np.ones(59)]}, r"value\[0\] == nan: must be a finite number \(1 such row of 60\)"),
         ({"weight": np.r_[np.ones(59), 0.0]}, r"weight\[59\]"),

@@ -1,4 +1,4 @@
-"""Our estimators within an experiment of tea-tasting."""
+"""The estimators as metrics of a tea-tasting experiment."""
 
 from __future__ import annotations
 
@@ -43,32 +43,34 @@ def test_they_stand_beside_tea_tastings_own(below: str | None):
         "mlrate": Mlrate("spend", below, features=FEATURES, cross_fit=HOW),
         "state": State("spend", below, features=FEATURES, cross_fit=HOW), "srm": tt.SampleRatio(),
     }  # fmt: skip
-    found = tt.Experiment(metrics).analyze(rows, control="control")
+    result = tt.Experiment(metrics).analyze(rows, control="control")
     columns = Columns(arm="variant", metrics=(Metric("spend", below),), features=FEATURES)
     # tea-tasting hands over one arm after the other, which decides the folds
     ordered = pa.concat_tables([rows.filter(pa.compute.equal(rows["variant"], arm)) for arm in ("control", "new")])
     sample = sample_of(rows_of(ordered, columns), columns, columns.metrics[0], HOW)
-    pairs(found["plain"], means(sample, 1)[0])
-    pairs(found["cupac"], means(sample, 1)[1])
-    pairs(found["mlrate"], contrast(sample, 1).mlrate)
-    pairs(found["state"], contrast(sample, 1).state)
-    assert found["state"].verdict in ("agree", "too little data to tell")
-    assert found["mlrate"].verdict == ""
-    assert "state" in found.to_string()
+    pairs(result["plain"], means(sample, 1)[0])
+    pairs(result["cupac"], means(sample, 1)[1])
+    pairs(result["mlrate"], contrast(sample, 1).mlrate)
+    pairs(result["state"], contrast(sample, 1).state)
+    assert result["state"].verdict in ("agree", "too little data to tell")
+    assert result["mlrate"].verdict == ""
+    assert "state" in result.to_string()
 
 
 def test_any_frame_and_any_pair_of_arms():
     rows = shop(1500, arms=3)
     rows["variant"] = rows.pop("group")
     experiment = tt.Experiment(state=State("spend", prediction="before", nu=None), mean=tt.Mean("spend"))
-    found = [experiment.analyze(kind(rows), control="control", all_variants=True) for kind in (pa.table, pl.DataFrame)]
-    assert set(found[0]) == {("control", "new"), ("control", "newer")}
-    for pair in found[0]:
-        assert found[1][pair]["state"].effect_size == pytest.approx(found[0][pair]["state"].effect_size, rel=1e-12)
-    adjusted = tt.adjust_fwer(found[0], arbitrary_dependence=True)
+    results = [
+        experiment.analyze(kind(rows), control="control", all_variants=True) for kind in (pa.table, pl.DataFrame)
+    ]
+    assert set(results[0]) == {("control", "new"), ("control", "newer")}
+    for pair in results[0]:
+        assert results[1][pair]["state"].effect_size == pytest.approx(results[0][pair]["state"].effect_size, rel=1e-12)
+    adjusted = tt.adjust_fwer(results[0], arbitrary_dependence=True)
     assert len(adjusted.to_dicts()) == 4
     two = pd.DataFrame(rows)[lambda d: d["variant"] != "newer"]
-    assert experiment.analyze(two)["state"].effect_size == found[0]["control", "new"]["state"].effect_size
+    assert experiment.analyze(two)["state"].effect_size == results[0]["control", "new"]["state"].effect_size
 
 
 def test_clusters_weights_levels_and_the_configuration():

@@ -1,4 +1,4 @@
-"""Simulated worlds: exact means, honest trials, biased logs, and knobs that do what they say."""
+"""Simulated worlds: exact means, randomised trials, biased logs, and settings with their documented effects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.special import ndtr
 from largesse import errors
 from largesse.logs import Logs
 from largesse.simulate import Hybrid, World, criteo_twin, discount, hybrid, money_off
-from largesse.simulate.responses import moody
+from largesse.simulate.responses import confounded_probit
 from largesse.simulate.surface import FORMS, Surface
 
 MAKERS = {"money_off": money_off, "discount": discount, "criteo_twin": criteo_twin}
@@ -36,13 +36,20 @@ def z_scores(got: np.ndarray, mean: np.ndarray, groups: np.ndarray, variance: np
     return np.array(out)
 
 
-def test_world_says_what_it_is() -> None:
+def propensity(world: World, x: np.ndarray) -> np.ndarray:
+    """The past policy's P(j | x), (N, M): the confounder integrated out by 40-point Gauss-Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    policy = world.past_policy
+    score = policy.score(world.population.covariates(x))
+    parts = [w * policy.propensities(score, float(u)) for u, w in zip(nodes, weights / weights.sum(), strict=True)]
+    return np.sum(parts, axis=0)
+
+
+def test_worlds_have_their_treatments_and_features() -> None:
     worlds = {name: make(seed=0) for name, make in MAKERS.items()}
     assert {k: (len(w.treatments), len(w.features)) for k, w in worlds.items()} == {
         "money_off": (8, 180), "discount": (5, 192), "criteo_twin": (2, 12),
     }  # fmt: skip
-    assert [w.value_family for w in worlds.values()] == ["bernoulli", "zero_inflated_lognormal", "bernoulli"]
-    assert [w.cost_rule for w in worlds.values()] == ["per_redemption", "share_of_value", "learned"]
     assert worlds["money_off"].amounts.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert worlds["discount"].amounts.tolist() == [0, 0.05, 0.1, 0.15, 0.2]
     assert worlds["criteo_twin"].features == tuple(f"f{k}" for k in range(12))
@@ -67,7 +74,7 @@ def test_exact_means_match_many_draws_of_one_unit(name: str) -> None:
     world = MAKERS[name](seed=1, confounding=1.2, noise=1.3, **SMALL[name])
     x = np.repeat(world.rct(200, seed=0).x[[7]], 400_000, axis=0)
     rng = np.random.default_rng(0)
-    r = np.repeat(world.population.readings(x[:1]), len(x), axis=0)
+    r = np.repeat(world.population.covariates(x[:1]), len(x), axis=0)
     menu = world.truth(x[:1])
     for j in (0, len(world.treatments) - 1):
         value, cost = world.response.draw(r, np.full(len(x), j), rng.standard_normal(len(x)), rng)
@@ -81,13 +88,13 @@ def test_confounding_leaves_the_truth_of_binary_outcomes_alone() -> None:
     np.testing.assert_allclose(calm.truth(x).value, stirred.truth(x).value, atol=1e-12)
 
 
-def test_mood_moves_outcomes_and_the_past_policy_but_not_the_trial() -> None:
+def test_the_confounder_moves_outcomes_and_the_past_policy_but_not_the_trial() -> None:
     world = money_off(seed=4, n_features=50, confounding=1.0)
     x = world.rct(4000, seed=0).x
-    policy, score = world.targeting, world.targeting.score(world.population.readings(x))
-    top_low, top_high = (policy.chances(score, u)[:, -1].mean() for u in (-1.0, 1.0))
+    policy, score = world.past_policy, world.past_policy.score(world.population.covariates(x))
+    top_low, top_high = (policy.propensities(score, u)[:, -1].mean() for u in (-1.0, 1.0))
     assert top_high > top_low + 0.1
-    r, t = world.population.readings(x), np.full(4000, 3)
+    r, t = world.population.covariates(x), np.full(4000, 3)
     low, high = (world.response.draw(r, t, np.full(4000, u), np.random.default_rng(0))[0].mean() for u in (-1.0, 1.0))
     assert high > low + 0.1
 
@@ -110,7 +117,7 @@ def test_trial_treatment_is_independent_of_features(trial: Logs) -> None:
 
 def test_cost_rule_holds_row_by_row(world: World, trial: Logs) -> None:
     for rows in (trial, world.obs(20_000, seed=1)):
-        if world.cost_rule == "learned":
+        if world.name == "criteo_twin":
             assert set(np.unique(rows.cost)) == {0.0, 1.0}
             assert (rows.value <= rows.cost).all()  # a conversion needs a visit
             assert rows.control_cost
@@ -118,7 +125,7 @@ def test_cost_rule_holds_row_by_row(world: World, trial: Logs) -> None:
         else:
             np.testing.assert_array_equal(rows.cost, world.amounts[rows.treatment] * rows.value)
             assert (rows.cost[rows.treatment == 0] == 0).all()
-    if world.cost_rule != "learned":
+    if world.name != "criteo_twin":
         menu = world.truth(trial.x[:100])
         np.testing.assert_allclose(menu.cost, menu.value * world.amounts)
 
@@ -153,7 +160,7 @@ def test_overall_rates_of_the_ordered_worlds() -> None:
     assert np.quantile(paid, 0.99) > 4 * paid.mean()  # heavy tail
 
 
-def test_first_rows_do_not_depend_on_how_many_are_asked_for(world: World) -> None:
+def test_first_rows_do_not_depend_on_the_number_of_rows(world: World) -> None:
     for draw in (world.rct, world.obs):
         short, long = draw(3000, seed=9), draw(20_000, seed=9)
         for field in ("x", "treatment", "value", "cost"):
@@ -181,20 +188,20 @@ def test_another_world_seed_is_another_world(world: World) -> None:
 def test_no_selection_and_no_confounding_is_a_trial(world: World) -> None:
     fair = MAKERS[world.name](seed=2, selection=0.0, confounding=0.0, **SMALL[world.name])
     rows = fair.obs(20_000, seed=1)
-    np.testing.assert_allclose(fair.propensity(rows.x), np.tile(fair.shares, (rows.n, 1)), atol=1e-12)
+    np.testing.assert_allclose(propensity(fair, rows.x), np.tile(fair.shares, (rows.n, 1)), atol=1e-12)
     assert rows.design == "obs"
     assert rows.propensity is None
 
 
 def test_full_overlap_is_a_trial_too() -> None:
     world = money_off(seed=2, n_features=50, overlap=1.0)
-    np.testing.assert_allclose(world.propensity(world.obs(2000, seed=1).x), 1 / 8, atol=1e-12)
+    np.testing.assert_allclose(propensity(world, world.obs(2000, seed=1).x), 1 / 8, atol=1e-12)
 
 
 def test_stronger_selection_separates_and_overlap_keeps_a_floor() -> None:
     worlds = [money_off(seed=2, n_features=50, selection=s, overlap=0.2) for s in (0.3, 1.0, 3.0)]
     x = worlds[0].rct(3000, seed=0).x
-    p = [w.propensity(x) for w in worlds]
+    p = [propensity(w, x) for w in worlds]
     spreads = [q.std(axis=0).mean() for q in p]
     assert spreads == sorted(spreads)
     assert min(q.min() for q in p) >= 0.2 / 8 - 1e-12
@@ -203,23 +210,27 @@ def test_stronger_selection_separates_and_overlap_keeps_a_floor() -> None:
 
 def test_propensity_given_features_matches_the_log(world: World) -> None:
     rows = world.obs(60_000, seed=3)
-    p = world.propensity(rows.x)
+    p = propensity(world, rows.x)
     top = rows.n_treatments - 1
     decile = np.searchsorted(np.quantile(p[:, top], np.arange(0.1, 1, 0.1)), p[:, top])
     assert np.abs(z_scores((rows.treatment == top).astype(float), p[:, top], decile)).max() < 4.5
 
 
-def test_revealed_propensities_make_the_past_policy_unbiased_and_features_alone_do_not() -> None:
-    world = money_off(seed=2, n_features=60, confounding=1.0, overlap=0.3)
-    rows = world.obs(100_000, seed=3, reveal=True)
-    assert rows.assignment == "rows"
-    top = rows.treatment == 7
-    truth = world.truth(rows.x[:30_000]).value[:, 7].mean()
-    terms = top * rows.value * rows.inverse_propensity
-    assert abs(terms.mean() - truth) < 4.5 * terms.std() / np.sqrt(rows.n) + 0.003
-    blind = (top * rows.value / world.propensity(rows.x)[:, 7]).mean()
+def test_propensities_with_the_confounder_make_the_past_policy_unbiased_and_features_alone_do_not() -> None:
+    world, n = money_off(seed=2, n_features=60, confounding=1.0, overlap=0.3), 100_000
+    rng = np.random.default_rng(3)
+    x, u = world.population.draw(rng, n), rng.standard_normal(n)
+    r, policy = world.population.covariates(x), world.past_policy
+    p = policy.propensities(policy.score(r), u)
+    t = (rng.random(n)[:, None] >= np.cumsum(p, axis=1)[:, :-1]).sum(axis=1)
+    value, _ = world.response.draw(r, t, u, rng)
+    top = t == 7
+    truth = world.truth(x[:30_000]).value[:, 7].mean()
+    terms = top * value / p[:, 7]
+    assert abs(terms.mean() - truth) < 4.5 * terms.std() / np.sqrt(n) + 0.003
+    blind = (top * value / propensity(world, x)[:, 7]).mean()
     assert blind > truth + 0.02
-    assert rows.value[top].mean() > truth + 0.05  # the naive mean is worse still
+    assert value[top].mean() > truth + 0.05  # the naive mean is worse still
 
 
 def test_noise_flattens_the_signal() -> None:
@@ -286,17 +297,17 @@ def test_surface_is_standardised_and_uses_every_form() -> None:
     assert {term.form for term in surface.terms} == set(FORMS)
     assert surface(r).std() == pytest.approx(1, abs=1e-3)
     assert surface(r).mean() == pytest.approx(0, abs=1e-3)
-    old = surface.aged(rng, r)
+    old = surface.perturbed(rng, r)
     assert 0.2 < np.corrcoef(surface(r), old(r))[0, 1] < 0.98
 
 
-def test_probit_mood_averages_out() -> None:
+def test_the_confounder_averages_out_of_the_probit() -> None:
     u = np.random.default_rng(0).standard_normal(1_000_000)
     for index, g in ((-1.0, 0.5), (0.4, 2.0)):
-        assert moody(np.full(len(u), index), g, u).mean() == pytest.approx(ndtr(index), abs=2e-3)
+        assert confounded_probit(np.full(len(u), index), g, u).mean() == pytest.approx(ndtr(index), abs=2e-3)
 
 
-def test_hybrid_follows_the_recipe() -> None:
+def test_hybrid_has_the_published_shares() -> None:
     parts = hybrid(criteo_twin(seed=0), 100_000, seed=1)
     assert isinstance(parts, Hybrid)
     assert parts.obs.design == "obs"
@@ -328,8 +339,8 @@ def test_hybrid_of_several_arms_keeps_one_row_in_m() -> None:
         (lambda: criteo_twin(seed=-1), "seed == -1"),
         (lambda: criteo_twin().rct(0), "n == 0"),
         (lambda: criteo_twin().truth(np.zeros((2, 3))), "this world has 12 features"),
-        (lambda: hybrid(criteo_twin().obs(5000)), "the recipe starts from a trial"),
-        (lambda: hybrid(criteo_twin().rct(5000), 10), "logs have their own rows"),
+        (lambda: hybrid(criteo_twin().obs(5000)), "the split needs a trial"),
+        (lambda: hybrid(criteo_twin().rct(5000), 10), "the number of rows is that of the logs"),
     ],
 )
 def test_refusals(call: object, words: str) -> None:
@@ -345,12 +356,12 @@ def test_a_million_rows() -> None:
     assert rows.value.mean() == pytest.approx(0.2, abs=0.005)
 
 
-def test_the_order_rate_and_the_sharpness_are_knobs():
+def test_the_order_rate_and_the_sharpness_can_be_set():
     rates = [money_off(seed=3, n_features=40, rate=rate).rct(40_000).value.mean() for rate in (0.05, 0.2)]
     np.testing.assert_allclose(rates, (0.05, 0.2), rtol=0.1)
     for sharp, forms in ((True, {"step", "corner"}), (False, set(FORMS))):
-        appetite = money_off(seed=3, n_features=40, sharp=sharp).response.appetite
-        seen = {term.form for part in (appetite.base, appetite.reach, appetite.threshold) for term in part.terms}
-        assert seen == forms
+        curve = money_off(seed=3, n_features=40, sharp=sharp).response.dose_response
+        used = {term.form for part in (curve.base, curve.log_gain, curve.threshold) for term in part.terms}
+        assert used == forms
     with pytest.raises(errors.DataError, match="rate"):
         money_off(rate=0.0)

@@ -1,4 +1,4 @@
-"""What an online experiment has brought: STATE and mean-based estimators side by side, and whether they agree."""
+"""Analysis of online experiments: STATE and mean-based estimators side by side, and whether they agree."""
 
 from largesse._extras import attach
 

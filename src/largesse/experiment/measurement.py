@@ -1,4 +1,4 @@
-"""One experiment: every metric by every estimator, arm by arm, with the guard, the tails and the checks."""
+"""Measures an experiment: every metric by every estimator and arm, with the guard, tail diagnostics and checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from largesse.experiment.data.sample import Sample
 from largesse.experiment.data.soundness import soundness
 from largesse.experiment.estimators.contrast import Contrast, contrast
 from largesse.experiment.estimators.effect import METHODS, Effect
-from largesse.experiment.estimators.guard import RELEVANT, Agreement, Guard, guard
+from largesse.experiment.estimators.guard import Agreement, Guard, guard
 from largesse.experiment.estimators.means import means
 from largesse.experiment.estimators.tails import Tails, tails
 from largesse.experiment.estimators.totals import Totals, totals, unit_totals
@@ -29,12 +29,11 @@ __all__ = ["Measured", "Measurement", "Settings", "measure", "measure_sample"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How an experiment is measured.
+    """Settings of the estimators.
 
     Attributes:
         nu: Degrees of freedom of the Student-t, in [0.3, 500]; None estimates them.
         level: Coverage of the intervals.
-        relevant: See `guard`.
         cross_fit: How predictions are made.
 
     Raises:
@@ -43,29 +42,27 @@ class Settings:
 
     nu: float | None = 10.0
     level: float = 0.95
-    relevant: float = RELEVANT
     cross_fit: CrossFit = field(default_factory=CrossFit)
 
     def __post_init__(self) -> None:
         if self.nu is not None:
             _check.number("nu", self.nu, low=0.3, high=500)
         _check.number("level", self.level, low=0.5, high=0.9999)
-        _check.number("relevant", self.relevant, low=0, high=10)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Measured(Tabular):
-    """One metric.
+    """One metric of an experiment.
 
     Attributes:
-        metric: Its name.
-        arms: Names of the arms, control first (M,).
-        rows: Rows by arm (M,).
-        effects: Every arm by every estimator, arm by arm.
-        contrasts: STATE and the adjusted mean of each arm, with what lies behind them (M - 1,).
-        guards: Whether they agree (M - 1,).
-        tails: How heavy the tails are.
-        explained: Share of the variance that the prediction explains, NaN where there is none.
+        metric: Name of the metric.
+        arms: Labels of the arms, control first (M,).
+        rows: Rows per arm (M,).
+        effects: The effect of every arm by every estimator, arm by arm.
+        contrasts: STATE and the adjusted mean of each arm, with their diagnostics (M - 1,).
+        guards: Whether the two agree (M - 1,).
+        tails: Tail diagnostics.
+        explained: Share of the variance that the prediction explains, NaN without a prediction.
     """
 
     metric: str
@@ -81,49 +78,51 @@ class Measured(Tabular):
         return columns_of(self.effects, Effect._fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all numbers as plain JSON values; what lies behind STATE stands with its guard."""
-        behind = ("difference", "difference_se", "units", "nu", "scale", "status", "passes", "largest", "influential")
+        """Returns all numbers as plain JSON values, the diagnostics of STATE together with its guard."""
+        fields = ("difference", "difference_se", "units", "nu", "scale", "status", "passes", "largest", "influential")
         pairs = zip(self.guards, self.contrasts, strict=True)
         return plain(
             {
                 "metric": self.metric, "rows": dict(zip(self.arms, self.rows, strict=True)), "effects": self.effects,
                 "guards": [
-                    {"arm": c.arm, **g.to_dict(), **{name: getattr(c, name) for name in behind}} for g, c in pairs
+                    {"arm": c.arm, **g.to_dict(), **{name: getattr(c, name) for name in fields}} for g, c in pairs
                 ],
                 "tails": self.tails, "explained": self.explained,
             }
         )  # fmt: skip
 
     def effect(self, method: str, arm: str | None = None) -> Effect:
-        """Returns an arm's effect by an estimator; of the first arm beside control where none is named.
+        """Returns the effect of an arm by an estimator; by default of the first arm after control.
 
         Raises:
             DataError: There is no such estimator or arm.
         """
-        arm = self.arms[1] if arm is None else _check.choice("arm", arm, self.arms[1:])
-        found = {effect.method: effect for effect in self.effects if effect.arm == arm}
-        return found[_check.choice("method", method, tuple(found))]
+        effects = self._by_method(arm)
+        return effects[_check.choice("method", method, tuple(effects))]
 
     def reading(self, arm: str | None = None) -> Effect:
-        """Returns the effect to read: STATE where it agrees with the mean, else CUPAC, CUPED or the plain difference.
+        """Returns the effect to report: STATE if it agrees with the mean, else CUPAC, CUPED or the difference in means.
 
         Raises:
             DataError: There is no such arm.
         """
+        effects = self._by_method(arm)
+        verdict = self.guards[self.arms.index(effects["STATE"].arm) - 1].verdict
+        order = ("STATE",) if verdict is Agreement.AGREE else ("CUPAC", "CUPED", "difference in means")
+        return next(effects[method] for method in order if method in effects)
+
+    def _by_method(self, arm: str | None) -> dict[str, Effect]:
         arm = self.arms[1] if arm is None else _check.choice("arm", arm, self.arms[1:])
-        if self.guards[self.arms.index(arm) - 1].verdict is Agreement.AGREE:
-            return self.effect("STATE", arm)
-        found = {effect.method: effect for effect in self.effects if effect.arm == arm}
-        return next(found[method] for method in ("CUPAC", "CUPED", "difference in means") if method in found)
+        return {effect.method: effect for effect in self.effects if effect.arm == arm}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Measurement(Tabular):
-    """One experiment.
+    """The result of an experiment.
 
     Attributes:
-        metrics: Each metric.
-        findings: What the checks found.
+        metrics: The results by metric.
+        findings: The results of the checks.
         level: Coverage of the intervals.
     """
 
@@ -137,13 +136,13 @@ class Measurement(Tabular):
         return all(finding.ok for finding in self.findings)
 
     def __getitem__(self, name: str) -> Measured:
-        """Returns a metric by its name, or refuses."""
-        found = {one.metric: one for one in self.metrics}
-        return found[_check.choice("metric", name, tuple(found))]
+        """Returns the result of a metric; refuses an unknown name."""
+        by_name = {metric.metric: metric for metric in self.metrics}
+        return by_name[_check.choice("metric", name, tuple(by_name))]
 
     def _columns(self) -> dict[str, list[Any]]:
-        every = [(one.metric, effect) for one in self.metrics for effect in one.effects]
-        return {"metric": [metric for metric, _ in every], **columns_of([e for _, e in every], Effect._fields)}
+        names = [metric.metric for metric in self.metrics for _ in metric.effects]
+        return {"metric": names, **columns_of([e for metric in self.metrics for e in metric.effects], Effect._fields)}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all numbers as plain JSON values."""
@@ -153,16 +152,16 @@ class Measurement(Tabular):
 def measure(
     table: Any, columns: Columns, settings: Settings = Settings(), *, planned: Mapping[str, float] | None = None
 ) -> Measurement:
-    """Returns what an experiment has brought: every metric by every estimator, arm by arm.
+    """Returns the effect of every arm on every metric by every estimator.
 
     Args:
         table: A file (Parquet, CSV, Feather) or a dataframe, one row per unit, or several with a cluster.
-        columns: Which column is what.
-        settings: How it is measured.
-        planned: Share of each arm by label, for the sample-ratio test; equal where none are given.
+        columns: The role of each column.
+        settings: Settings of the estimators.
+        planned: Share of each arm by label, for the sample-ratio test; None for equal shares.
 
     Raises:
-        DataError: A column breaks a rule: one arm, an empty arm, a missing cell, a constant metric, a unit twice.
+        DataError: A column breaks a rule: one arm, an empty arm, a missing cell, a constant metric, two rows of a unit.
         SchemaError: A column is missing.
 
     >>> import numpy as np
@@ -170,81 +169,77 @@ def measure(
     >>> rng = np.random.default_rng(0)
     >>> before, group = rng.normal(size=2000), rng.choice(["control", "new"], 2000)
     >>> data = {"group": group, "before": before, "spend": 10 + before + 0.3 * (group == "new") + rng.normal(size=2000)}
-    >>> found = measure(data, Columns(arm="group", metrics=(Metric("spend", covariate="before"),)))
-    >>> [effect.method for effect in found["spend"].effects], found["spend"].guards[0].verdict.value
+    >>> result = measure(data, Columns(arm="group", metrics=(Metric("spend", covariate="before"),)))
+    >>> [effect.method for effect in result["spend"].effects], result["spend"].guards[0].verdict.value
     (['difference in means', 'CUPED', 'STATE'], 'agree')
     """
     rows = rows_of(table, columns)
     findings = soundness(rows, columns, planned=planned, seed=settings.cross_fit.seed)
-    measured = [
+    metrics = [
         measure_sample(sample_of(rows, columns, metric, settings.cross_fit), settings, name=metric.name)
         for metric in columns.metrics
     ]
-    return Measurement(metrics=_together(measured), findings=findings, level=settings.level)
+    return Measurement(metrics=_with_adjusted_p(metrics), findings=findings, level=settings.level)
 
 
 def measure_sample(sample: Sample, settings: Settings = Settings(), *, name: str = "value") -> Measured:
-    """Returns what one metric has brought, of rows whose arms and predictions are known.
+    """Returns the effect of every arm on one metric, from checked rows; the p-values are not adjusted.
 
     Raises:
         DataError: The metric does not vary in control and one of the arms.
     """
+    by_row, by_unit = totals(sample), unit_totals(sample)
+    others = range(1, len(sample.arms))
     try:
-        return _measured(sample, settings, name)
+        pairs = [contrast(sample, k, nu=settings.nu, level=settings.level, sums=by_row) for k in others]
     except DataError as error:
         if error.field != "value":
             raise
         raise error.about(name) from error
-
-
-def _measured(sample: Sample, settings: Settings, name: str) -> Measured:
-    by_row, by_unit = totals(sample), unit_totals(sample)
-    others = range(1, len(sample.arms))
-    pairs = [contrast(sample, k, nu=settings.nu, level=settings.level, sums=by_row) for k in others]
     effects: list[Effect] = []
     for k, pair in zip(others, pairs, strict=True):
         effects += means(sample, k, level=settings.level, sums=by_unit)
         effects += [pair.mlrate] * (sample.prediction is not None) + [pair.state]
-    g, everyone = "prediction", by_row.of(*range(len(sample.arms)))
     return Measured(
         metric=name, arms=sample.arms, rows=tuple(int(n) for n in by_row.rows), effects=tuple(effects),
-        contrasts=tuple(pairs), guards=tuple(guard(pair, relevant=settings.relevant) for pair in pairs),
-        tails=tails(sample.value), explained=_explained(everyone, g) if g in by_row.names else float("nan"),
+        contrasts=tuple(pairs), guards=tuple(guard(pair) for pair in pairs), tails=tails(sample.value),
+        explained=_explained(by_row.of(*range(len(sample.arms)))),
     )  # fmt: skip
 
 
-def _explained(sums: Totals, g: str) -> float:
-    """Squared correlation of the linearised metric with the prediction, over all rows."""
-    y, z = "value", "denominator"
+def _explained(sums: Totals) -> float:
+    """Returns the squared correlation of the linearised metric with the prediction over all rows, NaN without one."""
+    y, z, g = "value", "denominator", "prediction"
+    if g not in sums.names:
+        return float("nan")
     ratio = sums.mean(0, y) / sums.mean(0, z)
-    own = sums.spread(0, y, y) - 2 * ratio * sums.spread(0, y, z) + ratio**2 * sums.spread(0, z, z)
-    other, both = sums.spread(0, g, g), sums.spread(0, y, g) - ratio * sums.spread(0, z, g)
-    return float(both**2 / (own * other)) if own > 0 and other > 0 else 0.0
+    variance = sums.linearised(0, ratio)
+    of_prediction, covariance = sums.spread(0, g, g), sums.spread(0, y, g) - ratio * sums.spread(0, z, g)
+    return float(covariance**2 / (variance * of_prediction)) if variance > 0 and of_prediction > 0 else 0.0
 
 
-class _P(NamedTuple):
-    """What tea-tasting's corrections read."""
+class _PValue(NamedTuple):
+    """A metric's result in the form that tea-tasting's corrections read."""
 
     pvalue: float
 
 
-def _together(measured: list[Measured]) -> tuple[Measured, ...]:
-    """Fills in p-values that allow for the number of metrics and arms (Holm), each estimator for itself."""
+def _with_adjusted_p(metrics: list[Measured]) -> tuple[Measured, ...]:
+    """Returns the metrics with p-values adjusted for the number of metrics and arms (Holm), separately by estimator."""
     adjusted: dict[tuple[str, str, str], float] = {}
     for method in METHODS:
-        found = {
+        by_arm = {
             arm: ExperimentResult(
-                {m.metric: _P(e.p_value) for m in measured for e in m.effects if (e.method, e.arm) == (method, arm)}
+                {m.metric: _PValue(e.p_value) for m in metrics for e in m.effects if (e.method, e.arm) == (method, arm)}
             )
-            for arm in measured[0].arms[1:]
+            for arm in metrics[0].arms[1:]
         }
-        if not any(found.values()):
+        if not any(by_arm.values()):
             continue
-        holm = tt.adjust_fwer(found, arbitrary_dependence=True, method="bonferroni")
+        holm = tt.adjust_fwer(by_arm, arbitrary_dependence=True, method="bonferroni")
         for row in holm.to_dicts():
             adjusted[str(row["metric"]), str(row["comparison"]), method] = float(row["pvalue_adj"])
-    return tuple(replace(one, effects=_filled(one, adjusted)) for one in measured)
-
-
-def _filled(one: Measured, adjusted: dict[tuple[str, str, str], float]) -> tuple[Effect, ...]:
-    return tuple(e._replace(p_adjusted=adjusted[one.metric, e.arm, e.method]) for e in one.effects)
+    return tuple(
+        replace(m, effects=tuple(e._replace(p_adjusted=adjusted[m.metric, e.arm, e.method]) for e in m.effects))
+        for m in metrics
+    )

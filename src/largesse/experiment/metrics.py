@@ -1,4 +1,4 @@
-"""CUPAC, MLRATE and STATE as metrics of tea-tasting, for an `Experiment` beside its own.
+"""CUPAC, MLRATE and STATE as metrics of tea-tasting, for use in its `Experiment`.
 
     import tea_tasting as tt
     from largesse.experiment import Cupac, Mlrate, State
@@ -10,7 +10,8 @@
         state=State("spend", features=("age", "spend_before")),
     ).analyze(table)
 
-Each metric makes its own predictions. To make them once, add a column by `cross_fit` and name it as `prediction`.
+Each metric makes its own out-of-fold predictions. To make them once, add a column with `cross_fit` and pass its name as
+`prediction`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import tea_tasting as tt
 from tea_tasting.metrics import MetricBaseGranular
 
 from largesse import _check
-from largesse.experiment.data.columns import Columns, Metric, Rows, clusters_of, numbers_of, sample_of
+from largesse.experiment.data.columns import Columns, Metric, Rows, clusters_and_weights, sample_of
 from largesse.experiment.data.crossfit import CrossFit
 from largesse.experiment.data.sample import Sample
 from largesse.experiment.estimators.contrast import contrast
@@ -37,20 +38,20 @@ __all__ = ["Cupac", "Mlrate", "PredictedResult", "State"]
 
 
 class PredictedResult(NamedTuple):
-    """The fields of tea-tasting's `MeanResult`, and what the guard says.
+    """The fields of tea-tasting's `MeanResult`, and the guard's verdict.
 
     Attributes:
-        control: Level of control.
-        treatment: Level of the other arm.
+        control: Mean (or ratio) of control.
+        treatment: Mean of the other arm.
         effect_size: Their difference.
-        effect_size_ci_lower: Lower end of its interval.
+        effect_size_ci_lower: Lower end of the difference's interval.
         effect_size_ci_upper: Upper end.
-        rel_effect_size: Effect over control's level.
-        rel_effect_size_ci_lower: Lower end of its interval.
+        rel_effect_size: Effect divided by control's mean.
+        rel_effect_size_ci_lower: Lower end of the relative effect's interval.
         rel_effect_size_ci_upper: Upper end.
         pvalue: Two-sided.
-        statistic: Effect over its standard error.
-        verdict: Of the guard for STATE, else empty.
+        statistic: Effect divided by its standard error.
+        verdict: The guard's verdict for STATE, else empty.
     """
 
     control: float
@@ -67,7 +68,7 @@ class PredictedResult(NamedTuple):
 
     @classmethod
     def of(cls, e: Effect, verdict: str = "") -> PredictedResult:
-        """Returns an effect as tea-tasting shows it."""
+        """Returns an effect with the field names of tea-tasting."""
         return cls(
             e.control, e.treatment, e.effect, e.low, e.high, e.lift, e.lift_low, e.lift_high, e.p_value,
             e.effect / e.se if e.se else float("nan"), verdict,
@@ -75,7 +76,7 @@ class PredictedResult(NamedTuple):
 
 
 class _Predicted(MetricBaseGranular[PredictedResult]):  # type: ignore[misc]  # tea-tasting shows no types
-    """What the three share: columns in, one pair of arms out."""
+    """Base of the three metrics: builds the sample of one pair of arms from the columns."""
 
     def __init__(
         self, value: str, denominator: str | None = None, *, features: Sequence[str] = (),
@@ -85,22 +86,22 @@ class _Predicted(MetricBaseGranular[PredictedResult]):  # type: ignore[misc]  # 
         """Names the columns.
 
         Args:
-            value: The metric, or the numerator of a ratio.
-            denominator: Of a ratio metric.
+            value: Column of the metric, or of a ratio's numerator.
+            denominator: Column of a ratio's denominator.
             features: Columns known before the experiment.
-            prediction: A column of predictions, in place of features.
-            cluster: Ids of the randomised units, where several rows are of one.
-            weight: Row weights.
-            cross_fit: How predictions are made; its defaults if left out.
-            confidence_level: Of the intervals; tea-tasting's configuration if left out.
+            prediction: Column of predictions, instead of features.
+            cluster: Column of the randomised units' ids, where a unit has several rows.
+            weight: Column of row weights.
+            cross_fit: How predictions are made; None for the defaults.
+            confidence_level: Coverage of the intervals; None for tea-tasting's configuration.
 
         Raises:
-            SchemaError: Features and a prediction, or a feature that is the metric.
+            SchemaError: Both features and a prediction are given, or a feature is the metric.
         """
         self.value, self.denominator, self.features, self.prediction = value, denominator, features, prediction
         self.cluster, self.weight, self.cross_fit = cluster, weight, cross_fit or CrossFit()
-        given = tt.get_config("confidence_level") if confidence_level is None else confidence_level
-        self.confidence_level = _check.number("confidence_level", given, low=0.5, high=0.9999)
+        level = tt.get_config("confidence_level") if confidence_level is None else confidence_level
+        self.confidence_level = _check.number("confidence_level", level, low=0.5, high=0.9999)
         self._columns = Columns(
             arm="variant", metrics=(Metric(value, denominator),), features=tuple(features), prediction=prediction,
             cluster=cluster, weight=weight,
@@ -108,16 +109,14 @@ class _Predicted(MetricBaseGranular[PredictedResult]):  # type: ignore[misc]  # 
 
     @property
     def cols(self) -> tuple[str, ...]:
-        """The columns that tea-tasting reads."""
+        """The columns that tea-tasting must pass."""
         return tuple(name for name in self._columns.needed if name != self._columns.arm)
 
     def analyze_granular(self, control: pa.Table, treatment: pa.Table) -> PredictedResult:
         """Returns the result of one pair of arms."""
         table = pa.concat_tables([control, treatment])
         arm = np.repeat(np.array([0, 1], np.int32), [control.num_rows, treatment.num_rows])
-        cluster = None if self.cluster is None else clusters_of(table, self.cluster)
-        weight = None if self.weight is None else numbers_of(table, self.weight)
-        rows = Rows(table, arm, ("control", "treatment"), cluster, weight)
+        rows = Rows(table, arm, ("control", "treatment"), *clusters_and_weights(table, self._columns))
         return self._of(sample_of(rows, self._columns, self._columns.metrics[0], self.cross_fit))
 
     @abstractmethod
@@ -130,9 +129,9 @@ class Cupac(_Predicted):
 
     >>> import tea_tasting as tt
     >>> data = tt.make_users_data(rng=42, covariates=True, return_type="pandas")
-    >>> experiment = tt.Experiment(plain=tt.Mean("orders"), cupac=Cupac("orders", prediction="orders_covariate"))
-    >>> found = experiment.analyze(data)
-    >>> found["cupac"].pvalue < found["plain"].pvalue
+    >>> experiment = tt.Experiment(mean=tt.Mean("orders"), cupac=Cupac("orders", prediction="orders_covariate"))
+    >>> result = experiment.analyze(data)
+    >>> result["cupac"].pvalue < result["mean"].pvalue
     True
     """
 
@@ -148,16 +147,16 @@ class Mlrate(_Predicted):
 
 
 class State(_Predicted):
-    """The Student-t regression, and whether it may be read as the mean effect (`PredictedResult.verdict`)."""
+    """The Student-t regression; `PredictedResult.verdict` states whether it may be read as the mean effect."""
 
     def __init__(self, value: str, denominator: str | None = None, *, nu: float | None = 10.0, **columns: Any) -> None:
-        """Names the columns; see `Cupac` for those not listed.
+        """Names the columns.
 
         Args:
-            value: The metric, or the numerator of a ratio.
-            denominator: Of a ratio metric.
+            value: Column of the metric, or of a ratio's numerator.
+            denominator: Column of a ratio's denominator.
             nu: Degrees of freedom; None estimates them.
-            columns: As of `Cupac`.
+            columns: The other arguments of `Cupac`.
 
         Raises:
             DataError: `nu` is out of its range.
@@ -166,5 +165,5 @@ class State(_Predicted):
         self.nu = None if nu is None else _check.number("nu", nu, low=0.3, high=500)
 
     def _of(self, sample: Sample) -> PredictedResult:
-        found = contrast(sample, 1, nu=self.nu, level=self.confidence_level)
-        return PredictedResult.of(found.state, guard(found).verdict)
+        pair = contrast(sample, 1, nu=self.nu, level=self.confidence_level)
+        return PredictedResult.of(pair.state, guard(pair).verdict)

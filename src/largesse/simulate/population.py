@@ -1,8 +1,9 @@
-"""Who the units are: correlated features of many kinds, drawn from a few latent factors."""
+"""The distribution of the features: correlated columns of several kinds, generated from a few latent factors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,16 @@ __all__ = ["KINDS", "Population"]
 
 F32 = NDArray[np.float32]
 
-KINDS = {"plain": 0.28, "count": 0.22, "flag": 0.16, "tailed": 0.12, "ordinal": 0.12, "censored": 0.10}
-"""Kind of feature → its share. Each is a monotone image of a standard normal score."""
+_Transform = Callable[[F32, F32, F32], F32]
+KINDS: dict[str, tuple[float, _Transform]] = {
+    "plain": (0.28, lambda v, shift, scale: v * scale + shift),
+    "count": (0.22, lambda v, shift, scale: np.floor(np.exp(v * scale + shift))),
+    "flag": (0.16, lambda v, shift, scale: (v > shift).astype(np.float32)),
+    "tailed": (0.12, lambda v, shift, scale: np.sinh(v * np.float32(1.5)) * scale),
+    "ordinal": (0.12, lambda v, shift, scale: np.clip(np.floor(v * np.float32(1.5) + shift + 3), 0, 5)),
+    "censored": (0.10, lambda v, shift, scale: np.maximum(v - shift, 0) * scale),
+}
+"""Kind of feature → its share, and the monotone transform of a standard normal score v into the feature."""
 
 _LINKS = {"count": np.log1p, "tailed": np.arcsinh}
 _FACTORS = 12
@@ -21,20 +30,20 @@ _FACTORS = 12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Population:
-    """How features come about, and how a response reads them.
+    """The distribution of the features, and the covariates on which responses depend.
 
-    A feature's score is v = Σ_f loading_f z_f + √(1 - Σ loading²) e, standard normal; its value a monotone image of v.
+    A feature's score is v = Σ_f loading_f z_f + √(1 - Σ loading²) e, standard normal; its value is a monotone transform of v.
 
     Attributes:
-        names: Names of the d features, kinds side by side.
+        names: Names of the d features, grouped by kind.
         spans: Kind → its range of columns.
-        loadings: (factors, d), float32.
-        own: (d,), standard deviation of a score's own part.
-        shift: (d,), what its kind makes of it: location, cut or log-mean.
-        scale: (d,), > 0.
-        active: Columns that responses read, (A,), in a random order.
-        centre: (A,), mean of the linked column.
-        spread: (A,), its standard deviation.
+        loadings: Factor loadings (factors, d), float32.
+        own: Standard deviation of the score's idiosyncratic part (d,).
+        shift: Parameter of the transform: location, cut or log-mean (d,).
+        scale: Parameter of the transform, > 0 (d,).
+        active: Columns on which responses depend, in random order (A,).
+        centre: Mean of each linked active column (A,).
+        spread: Its standard deviation (A,).
     """
 
     names: tuple[str, ...]
@@ -49,8 +58,8 @@ class Population:
 
     @classmethod
     def random(cls, rng: np.random.Generator, n_features: int, n_active: int) -> Population:
-        """Returns a population drawn at random: its kinds, correlations, scales and active features."""
-        cuts = np.round(np.cumsum([0.0, *KINDS.values()]) * n_features).astype(int)
+        """Returns a random population: its correlations, scales and active features."""
+        cuts = np.round(np.cumsum([0.0, *(share for share, _ in KINDS.values())]) * n_features).astype(int)
         spans = {kind: slice(int(a), int(b)) for kind, a, b in zip(KINDS, cuts, cuts[1:], strict=False)}
         names = tuple(f"{kind}_{k:03d}" for kind, s in spans.items() for k in range(s.stop - s.start))
         directions = rng.standard_normal((_FACTORS, n_features)) * (rng.random((_FACTORS, n_features)) < 0.25)
@@ -64,14 +73,9 @@ class Population:
             shift.astype(np.float32), scale.astype(np.float32), rng.permutation(n_features)[:n_active],
             np.zeros(n_active, np.float32), np.ones(n_active, np.float32),
         )  # fmt: skip
-        return draft.standardised(draft.readings(draft.draw(rng, 20_000)))
-
-    def standardised(self, linked: F32) -> Population:
-        """Returns the population with readings centred and scaled by this sample, (N, A)."""
+        linked = draft.covariates(draft.draw(rng, 20_000))
         spread = np.maximum(linked.std(axis=0, dtype=np.float64), 1e-3).astype(np.float32)
-        centre = linked.mean(axis=0, dtype=np.float64).astype(np.float32)
-        rest = (self.names, self.spans, self.loadings, self.own, self.shift, self.scale, self.active)
-        return Population(*rest, centre, spread)
+        return replace(draft, centre=linked.mean(axis=0, dtype=np.float64).astype(np.float32), spread=spread)
 
     def draw(self, rng: np.random.Generator, n: int) -> F32:
         """Returns the features of n new units, float32 (N, d)."""
@@ -80,11 +84,11 @@ class Population:
         x *= self.own
         x += z @ self.loadings
         for kind, span in self.spans.items():
-            x[:, span] = _image(kind, x[:, span], self.shift[span], self.scale[span])
+            x[:, span] = KINDS[kind][1](x[:, span], self.shift[span], self.scale[span])
         return x
 
-    def readings(self, x: NDArray[Any]) -> F32:
-        """Returns what responses see of the features: the active columns, linked and scaled, float32 (N, A)."""
+    def covariates(self, x: NDArray[Any]) -> F32:
+        """Returns the covariates of the responses: active features, linked, standardised, clipped to ±4, float32 (N, A)."""
         out = np.asarray(x, np.float32)[:, self.active]
         for kind, link in _LINKS.items():
             span = self.spans[kind]
@@ -93,17 +97,3 @@ class Population:
         out -= self.centre
         out /= self.spread
         return np.clip(out, -4, 4, out=out)
-
-
-def _image(kind: str, v: F32, shift: F32, scale: F32) -> F32:
-    if kind == "plain":
-        return v * scale + shift
-    if kind == "count":
-        return np.floor(np.exp(v * scale + shift))
-    if kind == "flag":
-        return (v > shift).astype(np.float32)
-    if kind == "tailed":
-        return np.sinh(v * np.float32(1.5)) * scale
-    if kind == "ordinal":
-        return np.clip(np.floor(v * np.float32(1.5) + shift + 3), 0, 5)
-    return np.maximum(v - shift, 0) * scale

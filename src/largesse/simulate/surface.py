@@ -1,7 +1,8 @@
-"""Random functions of the features: curves, steps, bumps, products, corners and blends in about equal parts."""
+"""Random functions of the covariates: lines, curves, steps, bumps, products, corners and blends in about equal parts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,21 +12,30 @@ __all__ = ["FORMS", "Surface", "Term"]
 
 F32 = NDArray[np.float32]
 
-FORMS = ("line", "curve", "step", "bump", "product", "corner", "blend")
-_ARITY = {"product": 2, "corner": 2, "blend": 4}
+_FORMS: dict[str, tuple[int, Callable[[F32, tuple[int, ...], F32], F32]]] = {
+    "line": (1, lambda r, k, cut: r[:, k[0]]),
+    "curve": (1, lambda r, k, cut: np.tanh(2 * (r[:, k[0]] - cut[0]))),
+    "step": (1, lambda r, k, cut: (r[:, k[0]] > cut[0]).astype(np.float32)),
+    "bump": (1, lambda r, k, cut: np.exp(-((r[:, k[0]] - cut[0]) ** 2))),
+    "product": (2, lambda r, k, cut: np.tanh(r[:, k[0]]) * np.tanh(r[:, k[1]])),
+    "corner": (2, lambda r, k, cut: ((r[:, k[0]] > cut[0]) & (r[:, k[1]] > cut[1])).astype(np.float32)),
+    "blend": (4, lambda r, k, cut: np.tanh(r[:, list(k)] @ cut)),
+}
+"""Form → number of columns k, and the function of the covariates r, k and the cuts."""
+FORMS = tuple(_FORMS)
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One form applied to one to four readings: weight · (form - centre) / spread.
+    """One form of one to four covariates: weight · (form - centre) / spread.
 
     Attributes:
         form: One of `FORMS`.
-        columns: The readings it looks at.
-        cuts: One cut for each of them.
-        weight: Its weight in the surface.
-        centre: Its mean over the calibration sample.
-        spread: Its standard deviation there.
+        columns: Columns of the covariates.
+        cuts: One cut (for a blend, one weight) per column.
+        weight: Weight of the term in the surface.
+        centre: Mean of the form over the calibration sample.
+        spread: Its standard deviation over that sample.
     """
 
     form: str
@@ -37,24 +47,10 @@ class Term:
 
     def raw(self, r: F32) -> F32:
         """Returns the form before centring, (N,)."""
-        a, cut = r[:, self.columns[0]], np.float32(self.cuts[0])
-        if self.form == "line":
-            return a
-        if self.form == "curve":
-            return np.tanh(2 * (a - cut))
-        if self.form == "step":
-            return (a > cut).astype(np.float32)
-        if self.form == "bump":
-            return np.exp(-((a - cut) ** 2))
-        b, cut_b = r[:, self.columns[1]], np.float32(self.cuts[1])
-        if self.form == "product":
-            return np.tanh(a) * np.tanh(b)
-        if self.form == "corner":
-            return ((a > cut) & (b > cut_b)).astype(np.float32)
-        return np.tanh(r[:, list(self.columns)] @ np.array(self.cuts, np.float32))
+        return _FORMS[self.form][1](r, self.columns, np.array(self.cuts, np.float32))
 
     def __call__(self, r: F32) -> F32:
-        """Returns the weighted form, (N,)."""
+        """Returns the standardised, weighted form, (N,)."""
         scale = np.float32(self.weight / self.spread)
         return (self.raw(r) - np.float32(self.centre)) * scale
 
@@ -67,17 +63,17 @@ class Surface:
 
     @classmethod
     def random(cls, rng: np.random.Generator, r: F32, n_terms: int, forms: tuple[str, ...] = FORMS) -> Surface:
-        """Returns a surface drawn at random.
+        """Returns a random surface.
 
         Args:
             rng: Draws forms, columns, cuts and weights.
-            r: Readings of the calibration sample, (N, A).
-            n_terms: Number of terms; forms come in turn, so each kind gets its part.
-            forms: Which forms.
+            r: Covariates of the calibration sample, (N, A).
+            n_terms: Number of terms, spread evenly over the forms.
+            forms: The forms to use.
         """
         terms = []
         for form in [forms[k % len(forms)] for k in rng.permutation(max(n_terms, len(forms)))[:n_terms]]:
-            arity = _ARITY.get(form, 1)
+            arity = _FORMS[form][0]
             columns = tuple(int(k) for k in rng.choice(r.shape[1], arity, replace=False))
             cuts = rng.normal(0, 1, arity) if form == "blend" else rng.uniform(-0.7, 0.7, arity)
             weight = float(rng.choice([-1, 1]) * rng.uniform(0.5, 1.5))
@@ -85,23 +81,22 @@ class Surface:
         return cls(tuple(terms)).calibrated(r)
 
     def calibrated(self, r: F32) -> Surface:
-        """Returns the surface with terms centred and the sum scaled to standard deviation 1 on these readings."""
+        """Returns the surface with centred terms and the sum scaled to standard deviation 1 over these covariates."""
         centred = []
         for term in self.terms:
             raw = term.raw(r).astype(np.float64)
-            if raw.std() > 0.02:  # a step that almost nobody crosses would blow up
+            if raw.std() > 0.02:  # the spread of a step that almost no unit crosses is too small to divide by
                 centred.append(replace(term, centre=float(raw.mean()), spread=float(raw.std())))
         total = float(Surface(tuple(centred))(r).std(dtype=np.float64)) or 1.0
         return Surface(tuple(replace(term, weight=term.weight / total) for term in centred))
 
-    def aged(self, rng: np.random.Generator, r: F32, keep: float = 0.6) -> Surface:
-        """Returns what an older, partial model knows of it: some terms are missing, the others have drifted."""
-        kept = [t for t in self.terms if rng.random() < keep] or list(self.terms[:1])
-        drifted = tuple(replace(t, weight=t.weight * float(rng.uniform(0.4, 1.6))) for t in kept)
-        return Surface(drifted).calibrated(r)
+    def perturbed(self, rng: np.random.Generator, r: F32) -> Surface:
+        """Returns an imperfect copy: each term is kept with probability 0.6, its weight multiplied by U(0.4, 1.6)."""
+        kept = [t for t in self.terms if rng.random() < 0.6] or list(self.terms[:1])
+        return Surface(tuple(replace(t, weight=t.weight * float(rng.uniform(0.4, 1.6))) for t in kept)).calibrated(r)
 
     def __call__(self, r: F32) -> F32:
-        """Returns the surface at these readings, (N, A) -> (N,)."""
+        """Returns the value of the surface for each row of covariates, (N, A) -> (N,)."""
         out = np.zeros(len(r), np.float32)
         for term in self.terms:
             out += term(r)

@@ -1,4 +1,4 @@
-"""The worlds: money off an order, a discount on the basket, and a twin of CRITEO-UPLIFT v2."""
+"""The worlds: a fixed amount off an order, a percentage off the basket, and a look-alike of CRITEO-UPLIFT v2."""
 
 from __future__ import annotations
 
@@ -15,33 +15,31 @@ from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.result import Brief
 from largesse.simulate.population import Population
-from largesse.simulate.responses import Appetite, Baskets, Conversions, Orders, Response
+from largesse.simulate.responses import Baskets, Conversions, DoseResponse, Orders, Response
 from largesse.simulate.surface import Surface
 
-__all__ = ["BLOCK", "Knobs", "World", "criteo_twin", "discount", "money_off"]
+__all__ = ["Difficulty", "World", "criteo_twin", "discount", "money_off"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-BLOCK = 8192
-"""Rows drawn from one generator, always in full: the first rows do not depend on how many are asked for."""
+_BLOCK = 8192  # rows per generator, always drawn in full: the first rows of a log do not depend on its length
 
 _RCT, _OBS = 0, 1
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
 
 
 @dataclass(frozen=True, slots=True)
-class Knobs:
+class Difficulty:
     """How hard a world is.
 
     Attributes:
-        selection: How strictly the past policy follows its older model's score, >= 0.
-        confounding: Loading of the unrecorded mood u on outcomes and on the past policy, >= 0.
-        noise: Standard deviation of what features leave unexplained in the index (and of log-baskets, relative), > 0.
-        overlap: Share of the past policy's treatments drawn at random from the trial's shares, in [0, 1].
+        selection: How strongly the past policy depends on the score of its model, in [0, 10].
+        confounding: Loading of the unobserved confounder u on outcomes and on the past policy, in [0, 5].
+        noise: Standard deviation of the index given x (and, relative to its default, of log-baskets), in [0.1, 10].
+        overlap: Share of the past policy's treatments drawn with the trial's shares, in [0, 1].
 
     Raises:
-        DataError: A knob is out of its range.
+        DataError: A number is out of its range.
     """
 
     selection: float = 1.0
@@ -57,57 +55,59 @@ class Knobs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Targeting:
-    """A past policy: an older model's score and the mood tilt the trial's shares towards generous treatments.
+class PastPolicy:
+    """A past policy: the score of an imperfect model and the confounder shift the trial's shares to larger amounts.
 
     P(j | x, u) = overlap · share_j + (1 - overlap) · softmax_j(ln share_j + index · λ_j),
-    index = selection · score(x) + confounding · u, λ_j from -1 (control) to 1 (the most generous).
+    index = selection · score(x) + confounding · u, λ_j from -1 (control) to 1 (the largest amount).
 
     Attributes:
-        parts: (weight, surface) pairs that make up the score, standard deviation about 1.
-        knobs: The knobs of the world.
+        parts: (weight, surface) pairs whose sum is the score, standard deviation about 1.
+        difficulty: Selection, confounding and overlap.
         shares: Shares of the trial, (M,).
     """
 
     parts: tuple[tuple[float, Surface], ...]
-    knobs: Knobs
+    difficulty: Difficulty
     shares: F64
 
     @classmethod
-    def old(cls, rng: np.random.Generator, r: F32, appetite: Appetite, knobs: Knobs, shares: F64) -> Targeting:
-        """Returns a policy that saw part of the truth: it likes units that buy, then units that react."""
-        drift = Surface.random(rng, r, 6)
-        parts = ((0.7, appetite.base.aged(rng, r)), (0.5, appetite.reach.aged(rng, r)), (0.5, drift))
-        return cls(parts, knobs, shares)
+    def random(
+        cls, rng: np.random.Generator, r: F32, curve: DoseResponse, difficulty: Difficulty, shares: F64
+    ) -> PastPolicy:
+        """Returns a policy that favours units with high base rates, then units with large gains, both imperfectly."""
+        noise = Surface.random(rng, r, 6)
+        parts = ((0.7, curve.base.perturbed(rng, r)), (0.5, curve.log_gain.perturbed(rng, r)), (0.5, noise))
+        return cls(parts, difficulty, shares)
 
     def score(self, r: F32) -> F64:
-        """Returns the older model's score, (N,)."""
+        """Returns the score of the policy's model, (N,)."""
         return np.sum([weight * surface(r).astype(np.float64) for weight, surface in self.parts], axis=0)
 
-    def chances(self, score: F64, u: F64 | float) -> F64:
+    def propensities(self, score: F64, u: F64 | float) -> F64:
         """Returns P(j | x, u), (N, M)."""
-        knobs, tilt = self.knobs, np.linspace(-1, 1, len(self.shares))
-        index = knobs.selection * score + knobs.confounding * u
+        d, tilt = self.difficulty, np.linspace(-1, 1, len(self.shares))
+        index = d.selection * score + d.confounding * u
         p = self.shares * np.exp(np.clip(index, -30, 30)[:, None] * tilt)  # (N, M)
         p /= p.sum(axis=1, keepdims=True)
-        return knobs.overlap * self.shares + (1 - knobs.overlap) * p
+        return d.overlap * self.shares + (1 - d.overlap) * p
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class World(Brief):
-    """A population, its response to every treatment, and a past policy. Immutable; every draw is keyed by its seed.
+    """A population, its response to every treatment, and a past policy. Immutable; every draw depends on its seed only.
 
     Attributes:
-        name: Its constructor's name.
-        seed: What drew its response functions: another seed is another world.
+        name: Name of the function that made the world.
+        seed: Seed of the response functions: another seed is another world.
         treatments: Names of the M treatments, control first.
-        amounts: Face value in money, or discount rate, (M,).
+        amounts: Amount in currency, or discount rate, (M,).
         shares: Shares of the trial, (M,), sum 1.
-        knobs: How hard it is.
-        population: Who the units are.
-        response: What treatments do to them.
-        targeting: The past policy.
-        control_cost: Whether control rows cost money.
+        difficulty: How hard the world is.
+        population: Distribution of the features.
+        response: Distribution of value and cost.
+        past_policy: The policy of the past campaign data.
+        control_cost: Whether control rows have a cost.
     """
 
     name: str
@@ -115,10 +115,10 @@ class World(Brief):
     treatments: tuple[str, ...]
     amounts: F64
     shares: F64
-    knobs: Knobs
+    difficulty: Difficulty
     population: Population
     response: Response
-    targeting: Targeting
+    past_policy: PastPolicy
     control_cost: bool = False
 
     @property
@@ -126,21 +126,11 @@ class World(Brief):
         """Names of the d features."""
         return self.population.names
 
-    @property
-    def value_family(self) -> str:
-        """Family of the value: ``"bernoulli"`` or ``"zero_inflated_lognormal"``."""
-        return self.response.value_family
-
-    @property
-    def cost_rule(self) -> str:
-        """How cost follows from value: ``"per_redemption"``, ``"share_of_value"`` or ``"learned"``."""
-        return self.response.cost_rule
-
     def rct(self, n: int, seed: Seed = 0) -> Logs:
-        """Returns n rows of a trial with the world's shares, which the log knows.
+        """Returns n rows of a trial with the world's shares, which are declared in the logs.
 
         Args:
-            n: Number of rows; at least one must fall in every arm.
+            n: Number of rows; every arm needs at least one.
             seed: Seed of the draw. The first rows do not depend on n.
 
         Raises:
@@ -148,90 +138,77 @@ class World(Brief):
         """
         return self._logs(n, seed, _RCT)
 
-    def obs(self, n: int, seed: Seed = 0, *, reveal: bool = False) -> Logs:
-        """Returns n rows of the past policy.
+    def obs(self, n: int, seed: Seed = 0) -> Logs:
+        """Returns n rows of past campaign data (OBS log); propensities are not logged.
 
         Args:
-            n: Number of rows.
-            seed: Seed of the draw.
-            reveal: Keep P(treatment taken | x, u), as a platform that logs its own draws would. Otherwise unknown.
+            n: Number of rows; every treatment needs at least one.
+            seed: Seed of the draw. The first rows do not depend on n.
 
         Raises:
-            DataError: n < 1, or an arm has no rows.
+            DataError: n < 1, or a treatment has no rows.
         """
-        return self._logs(n, seed, _OBS, reveal)
+        return self._logs(n, seed, _OBS)
 
     def truth(self, x: NDArray[Any]) -> Menu:
         """Returns the exact conditional means of value and cost for every treatment, (N, M), float64.
 
         Args:
-            x: Features as the world's logs hold them, (N, d).
+            x: Features in the form of the world's logs, (N, d).
 
         Raises:
             DataError: x has another number of columns.
         """
-        parts = [self.response.means(r) for r in self._readings(x)]
-        value, cost = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-        return Menu(value=value, cost=cost, treatments=self.treatments)
-
-    def propensity(self, x: NDArray[Any]) -> F64:
-        """Returns the past policy's P(j | x), (N, M): the mood averaged out by 40-point Gauss-Hermite quadrature.
-
-        Raises:
-            DataError: x has another number of columns.
-        """
-        weights, policy = _WEIGHTS / _WEIGHTS.sum(), self.targeting
-        scores = [policy.score(r) for r in self._readings(x)]
-        return np.concatenate(
-            [sum(w * policy.chances(s, float(u)) for u, w in zip(_NODES, weights, strict=True)) for s in scores]
-        )
-
-    def _readings(self, x: NDArray[Any]) -> list[F32]:
         rows = _check.array("x", x, ndim=2)
         if rows.shape[1] != len(self.features):
             raise _check.refuse(
                 "x.shape[1]", rows.shape[1], f"this world has {len(self.features)} features", "Use x of its logs."
             )
-        return [self.population.readings(rows[a : a + BLOCK]) for a in range(0, len(rows), BLOCK)]
+        blocks = (self.population.covariates(rows[a : a + _BLOCK]) for a in range(0, len(rows), _BLOCK))
+        parts = [self.response.means(r) for r in blocks]
+        value, cost = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        return Menu(value=value, cost=cost, treatments=self.treatments)
 
-    def _logs(self, n: int, seed: Seed, design: int, reveal: bool = False) -> Logs:
+    def _logs(self, n: int, seed: Seed, design: int) -> Logs:
         n = int(_check.number("n", n, low=1))
         root = int(seed) if isinstance(seed, int | np.integer) else int(generator(seed).integers(2**62))
         x, t = np.empty((n, len(self.features)), np.float32), np.empty(n, np.int32)
-        value, cost, chance = np.empty(n), np.empty(n), np.empty(n)
-        columns: tuple[NDArray[Any], ...] = (x, t, value, cost, chance)
-        for block, start in enumerate(range(0, n, BLOCK)):
-            into = slice(start, min(start + BLOCK, n))
+        value, cost = np.empty(n), np.empty(n)
+        columns: tuple[NDArray[Any], ...] = (x, t, value, cost)
+        for block, start in enumerate(range(0, n, _BLOCK)):
+            part = slice(start, min(start + _BLOCK, n))
             for out, rows in zip(columns, self._block(root, design, block), strict=True):
-                out[into] = rows[: into.stop - start]
-        known = dict(zip(self.treatments, self.shares.tolist(), strict=True)) if design == _RCT else None
+                out[part] = rows[: part.stop - start]
+        shares = dict(zip(self.treatments, self.shares.tolist(), strict=True)) if design == _RCT else None
         return Logs(
             x=x, treatment=t, value=value, cost=cost, treatments=self.treatments, features=self.features,
-            design="rct" if design == _RCT else "obs", propensity=chance if reveal else known,
-            control_cost=self.control_cost,
+            design="rct" if design == _RCT else "obs", propensity=shares, control_cost=self.control_cost,
         )  # fmt: skip
 
     def _block(self, root: int, design: int, block: int) -> tuple[NDArray[Any], ...]:
+        """Returns features, treatments, values and costs of a full block."""
         rng = child(root, self.seed, design, block)
-        x, u, draw = self.population.draw(rng, BLOCK), rng.standard_normal(BLOCK), rng.random(BLOCK)
-        r = self.population.readings(x)
-        p = self.targeting.chances(self.targeting.score(r), u) if design == _OBS else np.tile(self.shares, (BLOCK, 1))
-        t = np.minimum((draw[:, None] >= np.cumsum(p, axis=1)).sum(axis=1), len(self.shares) - 1)
-        value, cost = self.response.draw(r, t, u, rng)
-        return x, t, value, cost, p[np.arange(BLOCK), t]
+        x, u, uniform = self.population.draw(rng, _BLOCK), rng.standard_normal(_BLOCK), rng.random(_BLOCK)
+        r, p, policy = self.population.covariates(x), self.shares[None], self.past_policy
+        if design == _OBS:
+            p = policy.propensities(policy.score(r), u)
+        t = np.minimum((uniform[:, None] >= np.cumsum(p, axis=1)).sum(axis=1), len(self.shares) - 1)
+        return x, t, *self.response.draw(r, t, u, rng)
 
 
-def money_off(*, seed: int = 0, n_features: int = 180, rate: float = 0.2, sharp: bool = False, **knobs: float) -> World:
-    """Returns a world of 8 ordered levels, 0 to 7 money off an order: value = order, cost = amount · order.
+def money_off(
+    *, seed: int = 0, n_features: int = 180, rate: float = 0.2, sharp: bool = False, **difficulty: float
+) -> World:
+    """Returns a world with 8 fixed amounts, 0 to 7 off an order: value = order, cost = amount · order.
 
-    About one unit in five orders. Trial arms are equal.
+    The trial has equal shares.
 
     Args:
-        seed: Draws the response functions, >= 0.
+        seed: Seed of the response functions, >= 0.
         n_features: Number of features, >= 40.
-        rate: Mean order rate over all levels, in [0.005, 0.8].
-        sharp: Whether responses are made of steps and corners of the features only.
-        knobs: `selection`, `confounding`, `noise`, `overlap`: see `Knobs`.
+        rate: Mean order rate over all amounts, in [0.005, 0.8].
+        sharp: Whether responses consist of steps and corners only.
+        difficulty: `selection`, `confounding`, `noise`, `overlap`: see `Difficulty`.
 
     Raises:
         DataError: An argument is out of its range.
@@ -239,92 +216,85 @@ def money_off(*, seed: int = 0, n_features: int = 180, rate: float = 0.2, sharp:
     amounts = np.arange(8.0)
     _check.number("rate", rate, low=0.005, high=0.8)
 
-    def predict_response(rng: np.random.Generator, r: F32, appetite: Appetite, k: Knobs) -> Response:
-        return Orders(appetite, amounts, k.noise, k.confounding).calibrated(r, rate)
+    def response(rng: np.random.Generator, r: F32, curve: DoseResponse, d: Difficulty) -> Response:
+        return Orders(curve, amounts, d.noise, d.confounding).calibrated(r, rate)
 
     names = tuple(str(int(a)) for a in amounts)
-    return _world("money_off", seed, (n_features, 32), names, amounts, predict_response, Knobs(**knobs), sharp)
+    return _world("money_off", seed, n_features, names, amounts, response, Difficulty(**difficulty), sharp)
 
 
-def discount(*, seed: int = 0, n_features: int = 192, **knobs: float) -> World:
-    """Returns a world of 5 discounts, 0 to 20 % of the basket: value = gross basket revenue, cost = rate · basket.
+def discount(*, seed: int = 0, n_features: int = 192, **difficulty: float) -> World:
+    """Returns a world with 5 discounts, 0 to 20 % of the basket: value = gross basket revenue, cost = rate · basket.
 
-    About one unit in five orders, a heavy-tailed basket of about 40 money, a little larger under a discount.
+    About one unit in five orders; the basket is heavy-tailed with mean about 40, a little larger with a discount.
 
     Args:
-        seed: Draws the response functions, >= 0.
+        seed: Seed of the response functions, >= 0.
         n_features: Number of features, >= 40.
-        knobs: `selection`, `confounding`, `noise`, `overlap`: see `Knobs`.
+        difficulty: `selection`, `confounding`, `noise`, `overlap`: see `Difficulty`.
 
     Raises:
         DataError: An argument is out of its range.
     """
     amounts = np.array([0.0, 0.05, 0.10, 0.15, 0.20])
 
-    def predict_response(rng: np.random.Generator, r: F32, appetite: Appetite, k: Knobs) -> Response:
-        orders = Orders(appetite, amounts, k.noise, k.confounding).calibrated(r, 0.2)
-        size, swell = Surface.random(rng, r, 8), Surface.random(rng, r, 5)
-        return Baskets(orders, size, swell, 3.0, 0.8 * k.noise, 0.3 * k.confounding).calibrated(r, 40.0)
+    def response(rng: np.random.Generator, r: F32, curve: DoseResponse, d: Difficulty) -> Response:
+        orders = Orders(curve, amounts, d.noise, d.confounding).calibrated(r, 0.2)
+        size, growth = Surface.random(rng, r, 8), Surface.random(rng, r, 5)
+        return Baskets(orders, size, growth, 3.0, 0.8 * d.noise, 0.3 * d.confounding).calibrated(r, 40.0)
 
     names = ("0%", "5%", "10%", "15%", "20%")
-    return _world("discount", seed, (n_features, 32), names, amounts, predict_response, Knobs(**knobs))
+    return _world("discount", seed, n_features, names, amounts, response, Difficulty(**difficulty))
 
 
-def criteo_twin(*, seed: int = 0, **knobs: float) -> World:
-    """Returns a twin of CRITEO-UPLIFT v2: value = conversion, cost = visit, in control too.
+def criteo_twin(*, seed: int = 0, **difficulty: float) -> World:
+    """Returns a simulated look-alike of CRITEO-UPLIFT v2: value = conversion, cost = visit, in control too.
 
-    12 features, 85 % treated. Visits .0382 in control and .0485 if treated (.0470 over all); conversions .00194 and
-    .00309 (.0029 over all).
+    12 features, 85 % treated. Visit rates .0382 in control and .0485 if treated (.0470 overall); conversion rates .00194
+    and .00309 (.0029 overall).
 
     Args:
-        seed: Draws the response functions, >= 0.
-        knobs: `selection`, `confounding`, `noise`, `overlap`: see `Knobs`.
+        seed: Seed of the response functions, >= 0.
+        difficulty: `selection`, `confounding`, `noise`, `overlap`: see `Difficulty`.
 
     Raises:
         DataError: An argument is out of its range.
     """
     amounts = np.array([0.0, 1.0])
 
-    def predict_response(rng: np.random.Generator, r: F32, appetite: Appetite, k: Knobs) -> Response:
-        visits = Orders(appetite, amounts, k.noise, k.confounding)
-        loyal, won = Surface.random(rng, r, 6), Surface.random(rng, r, 8)
-        return Conversions(visits, loyal, won, -1.6, -1.5).calibrated(r, (0.0382, 0.0485), (0.00194, 0.00309))
+    def response(rng: np.random.Generator, r: F32, curve: DoseResponse, d: Difficulty) -> Response:
+        visits = Orders(curve, amounts, d.noise, d.confounding)
+        organic, incremental = Surface.random(rng, r, 6), Surface.random(rng, r, 8)
+        return Conversions(visits, organic, incremental, -1.6, -1.5).calibrated(r, (0.0382, 0.0485), (0.00194, 0.00309))
 
-    return _world("criteo_twin", seed, (12, 12), ("control", "treated"), amounts, predict_response, Knobs(**knobs))
+    return _world("criteo_twin", seed, 12, ("control", "treated"), amounts, response, Difficulty(**difficulty))
 
 
-_Respond = Callable[[np.random.Generator, F32, Appetite, Knobs], Response]
-_APPETITES = {
-    "money_off": {"strength": 0.55, "heterogeneity": 0.5},
-    "discount": {"strength": 0.5, "heterogeneity": 0.7},
-    "criteo_twin": {"strength": 0.1, "heterogeneity": 0.6},
+_DOSE_RESPONSES = {
+    "money_off": {"median_gain": 0.55, "heterogeneity": 0.5},
+    "discount": {"median_gain": 0.5, "heterogeneity": 0.7},
+    "criteo_twin": {"median_gain": 0.1, "heterogeneity": 0.6},
 }
 
 
 def _world(
-    name: str,
-    seed: int,
-    size: tuple[int, int],
-    treatments: tuple[str, ...],
-    amounts: F64,
-    predict_response: _Respond,
-    knobs: Knobs,
-    sharp: bool = False,
-) -> World:
-    n_features, n_active = size
-    if name != "criteo_twin":
+    name: str, seed: int, n_features: int, treatments: tuple[str, ...], amounts: F64,
+    make_response: Callable[[np.random.Generator, F32, DoseResponse, Difficulty], Response],
+    difficulty: Difficulty, sharp: bool = False,
+) -> World:  # fmt: skip
+    binary = len(treatments) == 2
+    if not binary:
         _check.number("n_features", n_features, low=40)
     rng = child(int(_check.number("seed", seed, low=0)), len(amounts))
-    population = Population.random(rng, n_features, n_active)
-    r = population.readings(population.draw(rng, 20_000))  # the calibration sample
-    appetite = Appetite.random(rng, r, sharp=sharp, **_APPETITES[name])
-    response = predict_response(rng, r, appetite, knobs)
-    binary = name == "criteo_twin"
+    population = Population.random(rng, n_features, min(n_features, 32))
+    r = population.covariates(population.draw(rng, 20_000))  # the calibration sample
+    curve = DoseResponse.random(rng, r, sharp=sharp, **_DOSE_RESPONSES[name])
+    response = make_response(rng, r, curve, difficulty)
     shares = np.array([0.15, 0.85]) if binary else np.full(len(amounts), 1 / len(amounts))
-    targeting = Targeting.old(rng, r, appetite, knobs, shares)
+    past_policy = PastPolicy.random(rng, r, curve, difficulty, shares)
     if binary:
         population = replace(population, names=tuple(f"f{k}" for k in range(n_features)))
     return World(
-        name=name, seed=seed, treatments=treatments, amounts=amounts, shares=shares, knobs=knobs, population=population,
-        response=response, targeting=targeting, control_cost=binary,
+        name=name, seed=seed, treatments=treatments, amounts=amounts, shares=shares, difficulty=difficulty,
+        population=population, response=response, past_policy=past_policy, control_cost=binary,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A table into a `Sample`: which column is what, and refusals in the caller's names."""
+"""Converts a table to a `Sample`: the role of each column, and errors that name the caller's columns."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from numpy.typing import NDArray
 from largesse import _check, frames
 from largesse.errors import DataError, SchemaError
 from largesse.experiment.data.crossfit import CrossFit, cross_fit
-from largesse.experiment.data.sample import Floats, Sample, refuse_constant, sound_clusters
+from largesse.experiment.data.sample import MISSING, Floats, Sample, refuse_constant, sound_clusters
 from largesse.frames.columns import cells, coded
 
-__all__ = ["Columns", "Metric", "Rows", "clusters_of", "history_of", "numbers_of", "rows_of", "sample_of"]
-
-_MISSING = "Drop the rows, or say what a missing value stands for (often 0)."
+__all__ = ["Columns", "Metric", "Rows", "clusters_and_weights", "history_of", "rows_of", "sample_of"]
 
 
 class Metric(NamedTuple):
-    """What is compared: the mean of a column, or the ratio of two columns' sums; and, for CUPED, its column before."""
+    """A metric: the mean of a column or the ratio of two columns' sums; and its pre-experiment column, for CUPED."""
 
     value: str
     denominator: str | None = None
@@ -31,7 +29,7 @@ class Metric(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How it is called in tables."""
+        """The metric's name in tables."""
         return self.value if self.denominator is None else f"{self.value}/{self.denominator}"
 
     @classmethod
@@ -44,38 +42,37 @@ class Metric(NamedTuple):
         >>> Metric.parse("orders/sessions~orders_before")
         Metric(value='orders', denominator='sessions', covariate='orders_before')
         """
-        found = re.fullmatch(r"([^/~]+)(?:/([^/~]+))?(?:~([^/~]+))?", text)
-        if found is None:
+        match = re.fullmatch(r"([^/~]+)(?:/([^/~]+))?(?:~([^/~]+))?", text)
+        if match is None:
             raise SchemaError(
                 f"metric == {text!r}: must read value, value/denominator or value~covariate. Name columns of the file.",
                 field="metric",
             )
-        return cls(*(part and part.strip() for part in found.groups()))
+        return cls(*(part and part.strip() for part in match.groups()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Which column is what.
+    """The role of each column.
 
     Attributes:
-        arm: The arm of each row; empty for rows of the past, which have none.
-        metrics: What is compared.
-        control: Label of control; None where one label reads like it.
-        arms: Labels of the arms, control first; None for those seen.
-        features: Known before the experiment, for predictions.
-        unit: Ids of the rows; each may stand once.
-        cluster: Ids of the randomised units, where several rows are of one.
+        arm: The arm of each row; empty for historical rows, which have no arms.
+        metrics: The metrics to compare.
+        control: Label of control; None to recognise it by its label, e.g. "control".
+        features: Columns known before the experiment, from which the metric is predicted.
+        unit: Unit ids, one row per id.
+        cluster: Ids of the randomised units, where a unit has several rows.
         weight: Row weights.
-        prediction: A prediction made elsewhere, in place of `features`, for a single metric.
+        prediction: A prediction made elsewhere, instead of `features`, for a single metric.
 
     Raises:
-        SchemaError: No metric, a prediction for several metrics or beside features, or a column in two parts.
+        SchemaError: There is no metric, a prediction comes with several metrics or with features, or a feature is also the
+            arm, the unit or a metric.
     """
 
     arm: str
     metrics: tuple[Metric, ...]
     control: str | None = None
-    arms: tuple[str, ...] | None = None
     features: tuple[str, ...] = ()
     unit: str | None = None
     cluster: str | None = None
@@ -86,37 +83,37 @@ class Columns:
         if not self.metrics:
             raise SchemaError("metrics == (): name at least one column to compare.", field="metrics")
         if len({metric.name for metric in self.metrics}) < len(self.metrics):
-            raise SchemaError("metrics: a metric stands there twice. Name each once.", field="metrics")
+            raise SchemaError("metrics: a metric is named twice. Name each metric once.", field="metrics")
         if self.prediction and (self.features or len(self.metrics) > 1):
             raise SchemaError(
-                f"prediction == {self.prediction!r}: a prediction is of one metric and takes the place of features. "
+                f"prediction == {self.prediction!r}: a prediction is for one metric and replaces the features. "
                 "Leave out the features, and measure one metric at a time.",
                 field="prediction",
             )
         outcomes = {self.arm, self.unit, *(m.value for m in self.metrics), *(m.denominator for m in self.metrics)}
-        both = [name for name in (*self.features, self.prediction) if name and name in outcomes]
-        if both:
-            raise SchemaError(
-                f"feature {both[0]!r}: is the arm, an id or a metric of the experiment. "
-                "Features must be known before it; leave this one out.",
-                field=both[0],
-            )
+        for name in (*self.features, self.prediction):
+            if name and name in outcomes:
+                raise SchemaError(
+                    f"feature {name!r}: is the arm, the unit id or a metric of the experiment. "
+                    "Features must be known before it; leave this one out.",
+                    field=name,
+                )
 
     @property
     def known_before(self) -> tuple[str, ...]:
-        """Features and covariates, which the arm cannot have changed."""
+        """Features and CUPED covariates, all recorded before the assignment."""
         return tuple(dict.fromkeys((*self.features, *(m.covariate for m in self.metrics if m.covariate))))
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Every column that is read."""
+        """Every column to read from the table."""
         single = (self.arm, self.unit, self.cluster, self.weight, self.prediction)
         of_metrics = (name for m in self.metrics for name in (m.value, m.denominator))
         return tuple(dict.fromkeys(name for name in (*single, *of_metrics, *self.known_before) if name))
 
 
 class Rows(NamedTuple):
-    """What all metrics share: the table, arm codes (N,), labels, cluster codes and weights."""
+    """The part common to all metrics: the table, arm codes (N,), arm labels (M,), cluster codes (N,) and weights (N,)."""
 
     table: pa.Table
     arm: NDArray[np.int32]
@@ -126,42 +123,39 @@ class Rows(NamedTuple):
 
 
 def rows_of(table: Any, columns: Columns) -> Rows:
-    """Returns the rows with their arms, or refuses: one arm, an empty arm, a unit that stands there twice.
+    """Returns the table's rows with their arms.
 
     Raises:
-        DataError: A cell is missing, an arm has fewer than two rows, or an id stands there twice.
+        DataError: A cell is missing, an arm has fewer than two rows, or a unit has two rows.
         SchemaError: A column is missing.
 
     >>> rows_of({"group": ["A", "B"] * 2, "y": [1, 2, 3, 4]}, Columns(arm="group", metrics=(Metric("y"),), control="A")).arms
     ('A', 'B')
     """
     table = frames.read(table, columns.needed)
-    arm, arms = frames.arms(table, columns.arm, named=columns.arms, control=columns.control)
+    arm, arms = frames.arms(table, columns.arm, control=columns.control)
     for name, count in zip(arms, np.bincount(arm, minlength=len(arms)), strict=True):
         if count < 2:
             raise _check.refuse(
                 f"rows of arm {name!r}", int(count), "every arm needs 2 rows or more",
                 f"Check the labels of {columns.arm!r} and the filter, or leave the arm out.",
             )  # fmt: skip
-    if columns.unit is not None:
-        _unique(table[columns.unit], columns.unit)
-    cluster = None if columns.cluster is None else clusters_of(table, columns.cluster)
+    cluster, weight = clusters_and_weights(table, columns)
     if cluster is not None:
         sound_clusters(str(columns.cluster), cluster, arm, arms)
-    weight = None if columns.weight is None else numbers_of(table, columns.weight)
     return Rows(table, arm, arms, cluster, weight)
 
 
 def history_of(table: Any, columns: Columns, how: CrossFit) -> Sample:
-    """Returns rows of the past as a sample whose arms mean nothing, for `replay`: of the first metric.
+    """Returns historical rows as a sample of the first metric for `replay`; its arms are arbitrary.
 
     Args:
         table: A file or a dataframe.
-        columns: Which column is what; `arm` is not read.
-        how: How predictions are made.
+        columns: The role of each column; `arm` is not read.
+        how: How the metric is predicted.
 
     Raises:
-        DataError: A cell is missing, a unit stands there twice, or the metric is the same everywhere.
+        DataError: A cell is missing, a unit has two rows, or the metric is constant.
         SchemaError: A column is missing.
 
     >>> past = history_of({"y": [1.0, 2.0, 4.0, 3.0]}, Columns(arm="", metrics=(Metric("y"),)), CrossFit())
@@ -169,42 +163,63 @@ def history_of(table: Any, columns: Columns, how: CrossFit) -> Sample:
     (4, ('A', 'B'))
     """
     table = frames.read(table, [name for name in columns.needed if name != columns.arm])
-    if columns.unit is not None:
-        _unique(table[columns.unit], columns.unit)
-    cluster = None if columns.cluster is None else clusters_of(table, columns.cluster)
-    weight = None if columns.weight is None else numbers_of(table, columns.weight)
+    cluster, weight = clusters_and_weights(table, columns)
     arm = ((np.arange(table.num_rows) if cluster is None else cluster) % 2).astype(np.int32)
     return sample_of(Rows(table, arm, ("A", "B"), cluster, weight), columns, columns.metrics[0], how)
 
 
-def sample_of(rows: Rows, columns: Columns, metric: Metric, how: CrossFit) -> Sample:
-    """Returns one metric's sample, with its prediction where there are features.
+def clusters_and_weights(table: pa.Table, columns: Columns) -> tuple[NDArray[np.int64] | None, Floats | None]:
+    """Returns the cluster codes and the weights of the rows, each (N,), or None where there is no such column.
 
     Raises:
-        DataError: A cell is missing or the metric is the same everywhere; the message names the column.
+        DataError: A cell is missing, or a unit has two rows.
     """
-    value = numbers_of(rows.table, metric.value)
-    below = None if metric.denominator is None else numbers_of(rows.table, metric.denominator)
-    given = {"covariate": metric.covariate, "prediction": columns.prediction}
-    more = {part: numbers_of(rows.table, name) for part, name in given.items() if name is not None}
+    if columns.unit is not None:
+        _unique(table[columns.unit], columns.unit)
+    cluster = None
+    if columns.cluster is not None:
+        cluster, _ = coded(table[columns.cluster])
+        if (cluster < 0).any():
+            raise _check.refuse_cells(
+                columns.cluster, cluster, cluster < 0, "is missing: every row needs its unit", "Drop the rows."
+            )  # fmt: skip
+    return cluster, None if columns.weight is None else _numbers(table, columns.weight)
+
+
+def sample_of(rows: Rows, columns: Columns, metric: Metric, how: CrossFit) -> Sample:
+    """Returns the sample of one metric, with out-of-fold predictions if there are features.
+
+    Raises:
+        DataError: A cell is missing or the metric is constant; the message names the column.
+    """
+    value = _numbers(rows.table, metric.value)
+    denominator = None if metric.denominator is None else _numbers(rows.table, metric.denominator)
+    names = {"covariate": metric.covariate, "prediction": columns.prediction}
+    optional = {part: _numbers(rows.table, name) for part, name in names.items() if name is not None}
     try:
-        refuse_constant(value, below)  # before the learner is asked to explain it
+        refuse_constant(value, denominator)  # a constant cannot be predicted: refused before the learner is fitted
         if columns.features:
-            target = value if below is None else value - value.sum() / max(below.sum(), 1e-300) * below
-            more["prediction"] = cross_fit(
+            target = value
+            if denominator is not None:
+                target = value - value.sum() / max(denominator.sum(), 1e-300) * denominator
+            optional["prediction"] = cross_fit(
                 rows.table, columns.features, target, how, cluster=rows.cluster, weight=rows.weight
             )  # fmt: skip
         return Sample(
-            value=value, arm=rows.arm, arms=rows.arms, denominator=below, weight=rows.weight, cluster=rows.cluster, **more
+            value=value, arm=rows.arm, arms=rows.arms, denominator=denominator, weight=rows.weight, cluster=rows.cluster,
+            **optional,
         )  # fmt: skip
     except DataError as error:
-        raise _in_columns(error, columns, metric) from error
+        column = {"value": metric.value, "denominator": metric.denominator, "weight": columns.weight}.get(error.field)
+        if column is None or error.rest is None:
+            raise
+        raise error.about(column) from error
 
 
-def numbers_of(table: pa.Table, name: str) -> Floats:
-    """Returns a column's numbers (N,), or refuses missing cells."""
+def _numbers(table: pa.Table, name: str) -> Floats:
+    """Returns the numbers of a column (N,); refuses missing cells."""
     values = cells(name, table[name])
-    _check.finite(name, values, _MISSING)
+    _check.finite(name, values, MISSING)
     return values
 
 
@@ -213,27 +228,9 @@ def _unique(column: pa.ChunkedArray, name: str) -> None:
     if distinct == len(column):
         return
     counts = column.value_counts()
-    twice = counts.filter(pc.greater(counts.field("counts"), 1)) if isinstance(counts, pa.StructArray) else counts
-    first = twice.field("values")[0].as_py()
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1)) if isinstance(counts, pa.StructArray) else counts
     raise _check.refuse(
-        name, first,
-        f"each unit may stand only once ({len(column) - distinct} rows too many, {len(twice)} ids repeated)",
+        name, repeated.field("values")[0].as_py(),
+        f"each unit may have one row only ({len(column) - distinct} rows too many, {len(repeated)} ids repeated)",
         "Aggregate them to one row per unit; or, if a unit has several rows by design, name the column as the cluster.",
     )  # fmt: skip
-
-
-def clusters_of(table: pa.Table, name: str) -> NDArray[np.int64]:
-    """Returns the codes of a column of ids (N,), or refuses missing cells."""
-    codes, _ = coded(table[name])
-    if (codes < 0).any():
-        raise _check.refuse_cells(name, codes, codes < 0, "is missing: every row needs its unit", "Drop the rows.")
-    return codes
-
-
-def _in_columns(error: DataError, columns: Columns, metric: Metric) -> DataError:
-    """Returns the refusal with the caller's column in place of the name of the array."""
-    names: dict[str, str | None] = {
-        "value": metric.value, "denominator": metric.denominator, "weight": columns.weight,
-    }  # fmt: skip
-    column = names.get(error.field)
-    return error if column is None or error.rest is None else error.about(column)

@@ -1,7 +1,7 @@
-"""Predictions of the metric from what was known before the experiment, each row by a model that has not seen it.
+"""Out-of-fold predictions of the metric from pre-experiment features: cross-fitting.
 
-The arm is not shown to the learner, so the predictions are the same whatever the assignment was. Rows are encoded and
-predicted in chunks; the learner sees at most so many rows, since a better prediction hardly pays beyond that.
+The arm is not among the features, so the predictions do not depend on the assignment. Rows are encoded and predicted in
+chunks; a model is fitted to about 100,000 rows at most, since more rows hardly improve the predictions.
 
 Reference:
     Guo et al. 2021 (MLRATE); Chernozhukov et al. 2018, "Double/debiased machine learning" (cross-fitting).
@@ -22,32 +22,32 @@ from largesse._forest import Forest
 from largesse._random import child, number
 from largesse.frames import Encoder
 
-__all__ = ["CrossFit", "Regressor", "cross_fit", "lightgbm"]
+__all__ = ["CrossFit", "Regressor", "cross_fit"]
 
 Floats = NDArray[np.float64]
 _CHUNK = 32_768
-_MANY = 100_000  # units whose parts need not be exactly even
+_MAX_BALANCED = 100_000  # units; with more, folds are drawn independently and differ a little in size
+_TRAINING_ROWS = 100_000  # about so many rows at most, drawn at random, fit one fold's model
 
 
 class Regressor(Protocol):
-    """Anything with the `fit` and `predict` of scikit-learn; a fresh copy is made for every fold."""
+    """A regressor with scikit-learn's `fit` and `predict`; every fold fits a fresh copy."""
 
     def fit(self, x: Any, y: Any) -> Any:
-        """Learns the rows."""
+        """Fits the model to the rows."""
 
     def predict(self, x: Any) -> Any:
-        """Returns one number a row."""
+        """Returns one number per row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossFit:
-    """How predictions are made.
+    """How out-of-fold predictions are made.
 
     Attributes:
         learner: A scikit-learn regressor; None for LightGBM.
-        folds: Parts of the rows; each is predicted by a model of the others, >= 2.
-        rows: A model learns from about so many rows at most, drawn at random, >= 100.
-        seed: Of the folds, of that draw and of the default learner.
+        folds: Number of folds, >= 2; the rows of a fold are predicted by a model fitted to the other folds.
+        seed: Seed of the folds, of the training rows and of the default learner.
 
     Raises:
         DataError: A number is out of its range.
@@ -55,50 +55,44 @@ class CrossFit:
 
     learner: Regressor | None = None
     folds: int = 5
-    rows: int = 100_000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("folds", 2, 100), ("rows", 100, 1e9), ("seed", 0, 2**63)):
-            _check.number(name, getattr(self, name), low=low, high=high)
+        _check.number("folds", self.folds, low=2, high=100)
+        _check.number("seed", self.seed, low=0, high=2**63)
 
     def fresh(self, fold: int) -> Regressor:
-        """Returns the learner of a fold, not yet fitted."""
-        if self.learner is None:
-            return lightgbm(number(self.seed, 1, fold))
-        from sklearn.base import clone
+        """Returns the unfitted learner of a fold; by default LightGBM with small trees, squared error, one thread."""
+        if self.learner is not None:
+            from sklearn.base import clone
 
-        out: Regressor = clone(self.learner)
-        return out
+            out: Regressor = clone(self.learner)
+            return out
+        from lightgbm import LGBMRegressor
 
-
-def lightgbm(seed: int = 0) -> Regressor:
-    """Returns the default learner: LightGBM with small trees, squared errors, one thread."""
-    from lightgbm import LGBMRegressor
-
-    out: Regressor = LGBMRegressor(
-        n_estimators=120, learning_rate=0.06, num_leaves=15, min_child_samples=30, random_state=seed, n_jobs=1,
-        deterministic=True, force_row_wise=True, verbose=-1,
-    )  # fmt: skip
-    return out
+        default: Regressor = LGBMRegressor(
+            n_estimators=120, learning_rate=0.06, num_leaves=15, min_child_samples=30,
+            random_state=number(self.seed, 1, fold), n_jobs=1, deterministic=True, force_row_wise=True, verbose=-1,
+        )  # fmt: skip
+        return default
 
 
 def cross_fit(
     table: pa.Table, features: Sequence[str], target: Floats, how: CrossFit = CrossFit(), *,
     cluster: NDArray[np.int64] | None = None, weight: Floats | None = None,
 ) -> Floats:  # fmt: skip
-    """Returns the prediction of each row by a model that has not seen it, (N,).
+    """Returns the out-of-fold prediction of each row, (N,).
 
     Args:
-        table: The rows; what was known before the experiment is in `features`.
-        features: Names of columns; numbers, text, dates, with missing cells.
-        target: What is predicted, finite (N,).
-        how: Learner, folds, rows.
-        cluster: Rows of one cluster fall into one fold (N,).
-        weight: Of the rows, for learners that take ``sample_weight`` (N,).
+        table: The rows, with the features as columns.
+        features: Names of pre-experiment columns: numbers, text or dates; cells may be missing.
+        target: The values to predict, finite (N,).
+        how: Learner, folds and seed.
+        cluster: Cluster codes (N,); the rows of one cluster are in one fold.
+        weight: Row weights (N,), for learners that take ``sample_weight``.
 
     Raises:
-        SchemaError: A column is missing, or none varies.
+        SchemaError: A column is missing, or no column varies.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=2000)
@@ -107,27 +101,27 @@ def cross_fit(
     True
     """
     fold = _folds(len(target), how, cluster)
-    learn = [_drawn(fold, how, k) for k in range(how.folds)]
-    encoder = Encoder.fit(table.select(list(features)).take(pa.array(learn[0])), features)
-    models = [_fitted(how, k, table, encoder, rows, target, weight) for k, rows in enumerate(learn)]
+    training = [_training_rows(fold, how, k) for k in range(how.folds)]
+    encoder = Encoder.fit(table.select(list(features)).take(pa.array(training[0])), features)
+    models = [_fitted(how, k, table, encoder, rows, target, weight) for k, rows in enumerate(training)]
     out = np.empty(len(target))
     for start in range(0, len(target), _CHUNK):
         part = slice(start, min(start + _CHUNK, len(target)))
         x = encoder.transform(table.slice(part.start, part.stop - part.start))
         for k, model in enumerate(models):
-            here = np.flatnonzero(fold[part] == k)
-            if len(here):
-                out[start + here] = model(x[here])
+            rows = np.flatnonzero(fold[part] == k)
+            if len(rows):
+                out[start + rows] = model(x[rows])
     return out
 
 
 def _folds(n: int, how: CrossFit, cluster: NDArray[np.int64] | None) -> NDArray[np.int8]:
-    """The fold of each row: parts as even as can be, of clusters where there are any."""
+    """Returns the fold of each row (N,); folds have nearly equal numbers of units (of clusters where there are any)."""
     units = n if cluster is None else int(cluster.max()) + 1
     if units < how.folds:
         raise _check.refuse("folds", how.folds, f"there are only {units} units", "Give fewer folds.")
     rng = child(how.seed, 0)
-    if units > _MANY:
+    if units > _MAX_BALANCED:
         fold = rng.integers(0, how.folds, units, dtype=np.int8)
     else:
         fold = (np.arange(units) % how.folds).astype(np.int8)
@@ -135,9 +129,9 @@ def _folds(n: int, how: CrossFit, cluster: NDArray[np.int64] | None) -> NDArray[
     return fold if cluster is None else fold[cluster]
 
 
-def _drawn(fold: NDArray[np.int8], how: CrossFit, k: int) -> NDArray[np.int64]:
-    """Rows that fold k's model learns from: of the other folds, all of them or so many drawn at random."""
-    most = how.rows * how.folds // (how.folds - 1)
+def _training_rows(fold: NDArray[np.int8], how: CrossFit, k: int) -> NDArray[np.int64]:
+    """Returns the training rows of fold k's model: rows of the other folds, all or a random sample."""
+    most = _TRAINING_ROWS * how.folds // (how.folds - 1)
     rows = np.arange(len(fold))
     if len(fold) > most:
         rows = np.sort(child(how.seed, 2, k).choice(len(fold), most, replace=False))
@@ -148,12 +142,11 @@ def _fitted(
     how: CrossFit, k: int, table: pa.Table, encoder: Encoder, rows: NDArray[np.int64], target: Floats,
     weight: Floats | None,
 ) -> Callable[[NDArray[np.float32]], Floats]:  # fmt: skip
-    """Learns one fold's model and returns how it predicts."""
+    """Fits one fold's model and returns its predict function."""
     model, x = how.fresh(k), encoder.transform(table.select(encoder.features).take(pa.array(rows)))
-    more = {} if weight is None else {"sample_weight": weight[rows]}
-    model.fit(x, target[rows], **more)
+    model.fit(x, target[rows], **({} if weight is None else {"sample_weight": weight[rows]}))
     booster = getattr(model, "booster_", None)
-    if booster is not None:  # without scikit-learn's checks of every chunk
+    if booster is not None:  # faster than LightGBM's predict, which checks every chunk
         forest = Forest(booster)
         return lambda part: forest.mean(part)[:, 0]
     return lambda part: np.asarray(model.predict(part), np.float64).reshape(len(part))

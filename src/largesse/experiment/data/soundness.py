@@ -1,4 +1,4 @@
-"""Can this experiment be trusted? Arm sizes, and whether what should be known before was changed by the arm."""
+"""Checks of an experiment: the sample ratio, and the balance of pre-experiment columns across arms."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _ROWS = 100_000
 def soundness(
     rows: Rows, columns: Columns, *, planned: Mapping[str, float] | None = None, seed: int = 0
 ) -> tuple[Finding, ...]:
-    """Returns what the checks find: arm sizes against planned shares, covariates that differ by arm.
+    """Returns the findings: arm sizes against planned shares, and pre-experiment columns that differ by arm.
 
     Args:
-        rows: The experiment.
-        columns: Which column is what.
-        planned: Share of each arm by label; equal shares where none are given.
-        seed: Of the rows drawn where there are more than 100,000.
+        rows: The rows of the experiment.
+        columns: The role of each column.
+        planned: Share of each arm by label, divided by their sum; None for equal shares.
+        seed: Seed of the 100,000 rows on which covariates are compared, where there are more.
 
     Raises:
         DataError: `planned` does not name every arm.
@@ -44,17 +44,13 @@ def soundness(
     """
     ratio = count_ratio(_units(rows), _shares(rows.arms, planned), rows.arms)
     if planned is None and ratio.status is not Grade.OK:
-        ratio = replace(
-            ratio, sentence=f"{ratio.sentence} Equal shares were taken as planned: name others if they were."
-        )
-    found: list[Finding] = [ratio]
-    if columns.known_before:
-        found.append(_covariates(rows, columns, seed))
-    return tuple(found)
+        note = "Equal shares were assumed; if other shares were planned, name them."
+        ratio = replace(ratio, sentence=f"{ratio.sentence} {note}")
+    return (ratio, _covariate_balance(rows, columns, seed)) if columns.known_before else (ratio,)
 
 
 def _units(rows: Rows) -> Floats:
-    """Randomised units by arm."""
+    """Returns the number of randomised units per arm (M,)."""
     arm = rows.arm
     if rows.cluster is not None:
         arm = arm[np.unique(rows.cluster, return_index=True)[1]]
@@ -70,8 +66,8 @@ def _shares(arms: tuple[str, ...], planned: Mapping[str, float] | None) -> Float
     return np.asarray(shares / shares.sum())
 
 
-def _covariates(rows: Rows, columns: Columns, seed: int) -> Finding:
-    """Compares what was known before across arms; where units are clusters, their means are compared."""
+def _covariate_balance(rows: Rows, columns: Columns, seed: int) -> Finding:
+    """Compares pre-experiment columns across arms; where clusters were randomised, cluster means are compared."""
     n = len(rows.arm)
     drawn = np.arange(n) if n <= _ROWS or rows.cluster is not None else np.sort(child(seed, 3).choice(n, _ROWS, False))
     part = rows.table.select(list(columns.known_before)).take(pa.array(drawn))
@@ -83,13 +79,13 @@ def _covariates(rows: Rows, columns: Columns, seed: int) -> Finding:
         x = np.column_stack([np.bincount(code, column) / size for column in x.T]).astype(np.float32)
         arm = rows.arm[first]
     zero = np.zeros(len(arm))
-    found = balance(Logs(x=x, treatment=arm, value=zero, cost=zero, treatments=rows.arms, features=encoder.names))
-    if found.status is Grade.OK:
-        return Finding(name="covariates", status=Grade.OK, sentence=found.sentence)
-    worst = found.worst[0]
-    words = (
-        f"The covariate {worst.feature!r} differs by arm: {worst.treatment!r} is {worst.smd:+.2f} standard deviations off "
-        f"{rows.arms[0]!r} (p = {found.p_value:.2g}). A covariate that the arm has changed takes its effect out of CUPED, CUPAC, "
-        "MLRATE and STATE. Was it recorded after the assignment? Then leave it out; if not, suspect the randomisation."
-    )
-    return Finding(name="covariates", status=found.status, sentence=words)
+    result = balance(Logs(x=x, treatment=arm, value=zero, cost=zero, treatments=rows.arms, features=encoder.names))
+    sentence = result.sentence
+    if result.status is not Grade.OK:
+        worst = result.worst[0]
+        sentence = (
+            f"The covariate {worst.feature!r} differs by arm: {worst.treatment!r} is {worst.smd:+.2f} standard deviations off "
+            f"{rows.arms[0]!r} (p = {result.p_value:.2g}). If the arm changed a covariate, CUPED, CUPAC, MLRATE and STATE remove "
+            "part of the effect. If it was recorded after the assignment, leave it out; otherwise check the randomisation."
+        )
+    return Finding(name="covariates", status=result.status, sentence=sentence)

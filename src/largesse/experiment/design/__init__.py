@@ -1,1 +1,1 @@
-"""Before an experiment: assignment, size, looks on the way, replay of history."""
+"""Before an experiment: assignment, sample size, interim looks, replay of historical data."""

@@ -1,4 +1,4 @@
-"""Who is in which arm: by a salted hash of the id, so that any service can tell it again without a table."""
+"""Assignment of units to arms by a salted hash of the id, reproducible in any service without a table."""
 
 from __future__ import annotations
 
@@ -10,37 +10,46 @@ from numpy.typing import NDArray
 
 from largesse import _check
 
-__all__ = ["assign"]
+__all__ = ["assign", "shares_of"]
 
 
 def assign(ids: Iterable[object], shares: Mapping[str, float], *, salt: str) -> NDArray[np.str_]:
-    """Returns the arm of each id, text (N,): the same for the same id, salt and shares, on any machine.
+    """Returns the arm of each id (N,): the same for the same id, salt and shares, on any machine.
 
-    The hash of ``salt:id`` is a number in [0, 1), and the arms take up that range in the order given. Another salt is another
-    experiment, independent of this one. An arm that is enlarged at the cost of the next keeps its units.
+    The hash of ``salt:id`` is a number in [0, 1), which the arms divide in the order given. Assignments with different salts
+    are independent. If an arm's share grows at the expense of the next arm, the arm keeps its units.
 
     Args:
-        ids: Unit ids, written as text: 7 and "7" are the same unit.
-        shares: Share of each arm, > 0; they are divided by their sum.
+        ids: Unit ids, hashed as text: 7 and "7" are the same unit.
+        shares: Share of each arm, > 0, divided by their sum.
         salt: Name of the experiment.
 
     Raises:
-        DataError: No salt, fewer than two arms, or a share that is not > 0.
+        DataError: The salt is empty, there are fewer than two arms, or a share is not > 0.
 
     >>> assign(["u1", "u2", "u6"], {"A": 0.45, "B": 0.45, "holdout": 0.1}, salt="spring").tolist()
     ['A', 'A', 'B']
     """
     if not salt:
-        raise _check.refuse("salt", salt, "must not be empty", "Name the experiment: each one needs its own.")
+        raise _check.refuse(
+            "salt", salt, "must not be empty", "Name the experiment; every experiment needs its own salt."
+        )
+    edges = np.cumsum(shares_of(shares))[:-1]
+    names = np.array(list(shares))
+    hashes = (blake2b(f"{salt}:{unit}".encode(), digest_size=8).digest() for unit in ids)
+    uniform = (
+        np.fromiter((int.from_bytes(digest, "big") >> 11 for digest in hashes), np.float64) / 2**53
+    )  # the first 53 bits
+    return np.asarray(names[np.searchsorted(edges, uniform, side="right")])
+
+
+def shares_of(shares: Mapping[str, float]) -> NDArray[np.float64]:
+    """Returns the shares of the arms divided by their sum (M,).
+
+    Raises:
+        DataError: There are fewer than two arms, or a share is not > 0.
+    """
     if len(shares) < 2:
         raise _check.refuse("shares", dict(shares), "two arms or more are needed", "Give a share for each.")
-    names = np.array(list(shares))
-    parts = np.array([_check.number(f"shares[{name!r}]", shares[name], low=1e-9, high=1e9) for name in shares])
-    edges = np.cumsum(parts / parts.sum())[:-1]
-    place = np.fromiter((_number(salt, one) for one in ids), np.float64)
-    return np.asarray(names[np.searchsorted(edges, place, side="right")])
-
-
-def _number(salt: str, one: object) -> float:
-    """A number in [0, 1): the first 53 bits of the hash."""
-    return (int.from_bytes(blake2b(f"{salt}:{one}".encode(), digest_size=8).digest(), "big") >> 11) / 2**53
+    parts = np.array([_check.number(f"shares[{name!r}]", share, low=1e-9, high=1e9) for name, share in shares.items()])
+    return np.asarray(parts / parts.sum())

@@ -1,1 +1,1 @@
-"""Estimators of an effect: difference in means, CUPED, CUPAC, MLRATE, STATE; their errors and their agreement."""
+"""Estimators of an effect: difference in means, CUPED, CUPAC, MLRATE, STATE; their standard errors and their agreement."""

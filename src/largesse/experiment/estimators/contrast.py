@@ -1,36 +1,36 @@
-"""STATE and the regression-adjusted mean (MLRATE) of one arm against control, with paired errors.
+"""STATE and the regression-adjusted mean (MLRATE) of one arm against control, with paired standard errors.
 
-Every row adds its influence to both estimates, so the error of each, of their difference and of their ratio to
-control's level follow from the same sums over rows, or over clusters. With ρ control's ratio (its mean where the metric
-is no ratio), L = value - ρ · denominator and z̄ the other arm's mean denominator, both are
+Every row has an influence on both estimates. The variance of each estimate, of their difference and of each lift
+follows from the same sums of influences over rows, or over clusters. With ρ control's ratio (its mean if the metric is no
+ratio), L = value - ρ · denominator and z̄ the other arm's mean denominator, both effects are
 
     effect = a1 / z̄,    a1 the coefficient of T in a regression of L:
 
-- MLRATE: least squares on 1, T, g, (g - ḡ) T: each arm has a slope, and a1 is the difference of its lines at ḡ;
+- MLRATE: least squares on 1, T, g, (g - ḡ) T: each arm has its own slope, and a1 is the difference of the two lines at ḡ;
 - STATE: maximum likelihood with Student-t errors on 1, T, g.
 
 Reference:
     Guo et al. 2021, "Machine learning for variance reduction in online experiments" (MLRATE), NeurIPS; STATE, KDD 2024;
-    White 1982 (sandwich); Hausman 1978 (two estimators that agree where the assumptions of one hold).
+    White 1982 (sandwich); Hausman 1978 (comparison of two estimators that agree if the assumptions of one are true).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from largesse.errors import DataError
 from largesse.experiment.data.sample import Block, Floats, Source
-from largesse.experiment.estimators.effect import Effect, of_error
-from largesse.experiment.estimators.influence import Errors, Influential, Parts
+from largesse.experiment.estimators.effect import Effect
+from largesse.experiment.estimators.influence import Influences, InfluenceSums, InfluentialRow
 from largesse.experiment.estimators.state import Convergence, Scaling, StudentFit, fit_student, nu_score
 from largesse.experiment.estimators.totals import Totals, totals
 from largesse.result import Result
 
-__all__ = ["Contrast", "Influential", "contrast"]
+__all__ = ["Contrast", "contrast"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
@@ -41,15 +41,15 @@ class Contrast(Result):
         arm: The arm compared with control.
         mlrate: The regression-adjusted mean.
         state: The Student-t regression.
-        difference: STATE less MLRATE.
-        difference_se: Its standard error, paired.
-        units: How many equal rows would carry as much of the error of the difference as the heaviest do:
-            (Σ d²)² / Σ d⁴. Below a few dozen no normal approximation holds.
-        nu: Degrees of freedom of the Student-t.
-        scale: Its σ, in units of the metric.
-        status: Of the Student-t fit, see `StudentFit`.
-        passes: Passes of that fit over all rows.
-        largest: Share of the variance of the adjusted mean that its most influential row (or cluster) makes up.
+        difference: STATE minus MLRATE.
+        difference_se: Standard error of the difference, paired.
+        units: Effective number of rows (or clusters) of the difference: (Σ d²)² / Σ d⁴, d the influence on it. Below a few
+            dozen the normal approximation fails.
+        nu: Degrees of freedom ν of the Student-t.
+        scale: Scale σ of the Student-t, in units of the metric.
+        status: How the Student-t fit ended, see `Convergence`.
+        passes: Number of passes of that fit over all rows.
+        largest: Share of the adjusted mean's variance that is due to its most influential row (or cluster).
         influential: The rows that move the adjusted mean most.
     """
 
@@ -64,11 +64,11 @@ class Contrast(Result):
     status: Convergence
     passes: int
     largest: float
-    influential: tuple[Influential, ...]
+    influential: tuple[InfluentialRow, ...]
 
 
 class Line(NamedTuple):
-    """Least squares in one arm: its mean of L, its mean of g, its slope, its weight and its sum of squares of g."""
+    """Least-squares line of L on g in one arm: mean L, mean g, slope, sum of weights, and sum of squares of g - mean g."""
 
     level: float
     centre: float
@@ -77,7 +77,7 @@ class Line(NamedTuple):
     squares: float
 
     def at(self, g: float) -> float:
-        """Returns the line's height."""
+        """Returns the line's value at g."""
         return self.level + self.slope * (g - self.centre)
 
 
@@ -87,142 +87,120 @@ def contrast(
     """Returns MLRATE and STATE of one arm against control.
 
     Args:
-        source: The rows: a `Sample`, or `Batches` that are read at every pass.
-        other: Code of the arm.
+        source: The rows: a `Sample`, or `Batches`, which are read again in every pass.
+        other: Code of the arm compared with control.
         nu: Degrees of freedom of the Student-t; None estimates them.
         level: Coverage of the intervals.
-        sums: `totals(source)`, where they are known.
+        sums: `totals(source)`, if already computed.
 
     Raises:
-        DataError: The metric does not vary in these arms, or the Student-t fit has no highest point.
+        DataError: The metric does not vary in these arms, or the Student-t likelihood has no unique maximum.
 
     >>> from largesse.experiment import Sample
     >>> rng = np.random.default_rng(0)
     >>> g, arm = rng.normal(size=4000), np.arange(4000) % 2
     >>> value = 5 + 2 * g + 0.5 * arm + rng.standard_t(3, size=4000)
-    >>> found = contrast(Sample(value=value, arm=arm, arms=("A", "B"), prediction=g), 1)
-    >>> round(found.mlrate.effect, 2), round(found.state.effect, 2)
+    >>> pair = contrast(Sample(value=value, arm=arm, arms=("A", "B"), prediction=g), 1)
+    >>> round(pair.mlrate.effect, 2), round(pair.state.effect, 2)
     (0.5, 0.47)
-    >>> round(found.state.se / found.mlrate.se, 2)
+    >>> round(pair.state.se / pair.mlrate.se, 2)
     0.75
     """
-    sums = totals(source) if sums is None else sums
-    scaling, lines, start = _least_squares(sums, source.arms, other)
-    fit = fit_student(source, other, scaling, start, nu=nu, rows=int(sums.rows.sum()))
-    pair = _Pair.of(source, other, sums, scaling, lines, fit)
-    return pair.result(level)
+    return _Pair(source, other, nu, totals(source) if sums is None else sums).result(level)
 
 
 def _least_squares(sums: Totals, arms: tuple[str, ...], other: int) -> tuple[Scaling, tuple[Line, Line], Floats]:
-    """Returns the scaling, each arm's line, and the start of the Student-t fit in scaled units."""
+    """Returns the scaling, both arms' lines, and the start of the Student-t fit (b0, b1, b2, σ²) in scaled units."""
     ratio = sums.mean(0, "value") / sums.mean(0, "denominator")
     both = sums.of(0, other)
     lines = tuple(_line(sums, arm, ratio) for arm in (0, other))
-    squares = sum(_squares(sums, arm, ratio) for arm in (0, other))
+    squares = sum(sums.linearised(arm, ratio) for arm in (0, other))
     scale = np.sqrt(max(squares, 0.0) / both.weight[0])
     if not scale > 1e-12 * abs(ratio):
         where = f"in every row of the arms {arms[0]!r} and {arms[other]!r}"
         raise DataError.at(
-            "value", f": is the same {where}, so there is nothing to compare. Is the column the right one?"
+            "value", f": is the same {where}, so there is nothing to compare. Check whether this is the right column."
         )
-    spread = np.sqrt(max(both.spread(0, "prediction", "prediction"), 0.0) / both.weight[0])
-    centre = both.mean(0, "prediction") if "prediction" in sums.names else 0.0
+    g = "prediction"
+    spread = np.sqrt(max(both.spread(0, g, g), 0.0) / both.weight[0])
+    centre = both.mean(0, g) if g in sums.names else 0.0
     scaling = Scaling(ratio, float(scale), centre, float(spread) if spread > 1e-12 * abs(centre) else np.inf)
     a, b = lines
     within = a.squares + b.squares
-    slope = (a.slope * a.squares + b.slope * b.squares) / within if within > 0 else 0.0
-    base = a.level + slope * (centre - a.centre)
-    effect = b.level + slope * (centre - b.centre) - base
-    left = max(squares - slope**2 * within, 0.0) / both.weight[0]
-    tilt = slope * scaling.spread / scale if np.isfinite(scaling.spread) else 0.0
-    start = np.array([base / scale, effect / scale, tilt, left / scale**2])
+    slope = (a.slope * a.squares + b.slope * b.squares) / within if within > 0 else 0.0  # common to both arms
+    intercept = a.level + slope * (centre - a.centre)
+    effect = b.level + slope * (centre - b.centre) - intercept
+    variance = max(squares - slope**2 * within, 0.0) / both.weight[0]
+    scaled_slope = slope * scaling.spread / scale if np.isfinite(scaling.spread) else 0.0
+    start = np.array([intercept / scale, effect / scale, scaled_slope, variance / scale**2])
     return scaling, (a, b), start
 
 
-def _squares(sums: Totals, arm: int, ratio: float) -> float:
-    """Σ (L - L̄)² in an arm."""
-    y, z = "value", "denominator"
-    return sums.spread(arm, y, y) - 2 * ratio * sums.spread(arm, y, z) + ratio**2 * sums.spread(arm, z, z)
-
-
 def _line(sums: Totals, arm: int, ratio: float) -> Line:
+    g, weight = "prediction", float(sums.weight[arm])
     level = sums.mean(arm, "value") - ratio * sums.mean(arm, "denominator")
-    if "prediction" not in sums.names:
-        return Line(level, 0.0, 0.0, float(sums.weight[arm]), 0.0)
-    g, centre = "prediction", sums.mean(arm, "prediction")
-    squares = sums.spread(arm, g, g)
-    if not squares > 1e-12 * sums.weight[arm] * centre**2:
-        return Line(level, centre, 0.0, float(sums.weight[arm]), 0.0)
+    centre, squares = sums.mean(arm, g) if g in sums.names else 0.0, sums.spread(arm, g, g)
+    if not squares > 1e-12 * weight * centre**2:
+        return Line(level, centre, 0.0, weight, 0.0)
     slope = (sums.spread(arm, "value", g) - ratio * sums.spread(arm, "denominator", g)) / squares
-    return Line(level, centre, slope, float(sums.weight[arm]), squares)
+    return Line(level, centre, slope, weight, squares)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """All that the influence of a row on the estimates depends on."""
+    """The fits of one arm and control, and the influences of the rows on them."""
 
-    source: Source
-    other: int
-    sums: Totals
-    scaling: Scaling
-    lines: tuple[Line, Line]
-    fit: StudentFit
-    row: Floats
-    effects: tuple[float, float]
-    moved: tuple[float, float]
+    def __init__(self, source: Source, other: int, nu: float | None, sums: Totals) -> None:
+        self.source, self.other, self.sums = source, other, sums
+        self.scaling, self.lines, start = _least_squares(sums, source.arms, other)
+        self.fit = fit_student(source, other, self.scaling, start, nu=nu, rows=int(sums.rows.sum()))
+        self.row = _inverse_row(self.fit, source.arms[other])
+        centre, denominator = self.scaling.centre, sums.mean(other, "denominator")
+        adjusted = self.lines[1].at(centre) - self.lines[0].at(centre)
+        # of STATE and MLRATE: effect = a1 / z̄, and ∂a1/∂ρ
+        self.effects = (float(self.fit.theta[1]) * self.scaling.scale / denominator, adjusted / denominator)
+        self.slopes = self._slopes_in_ratio() if "denominator" in sums.names else (0.0, 0.0)
 
-    @classmethod
-    def of(
-        cls, source: Source, other: int, sums: Totals, scaling: Scaling, lines: tuple[Line, Line], fit: StudentFit
-    ) -> _Pair:
-        row = _row(fit, scaling, source.arms[other])
-        centre, below = scaling.centre, sums.mean(other, "denominator")
-        adjusted = lines[1].at(centre) - lines[0].at(centre)
-        effects = (float(fit.theta[1]) * scaling.scale / below, adjusted / below)
-        pair = cls(source, other, sums, scaling, lines, fit, row, effects, (0.0, 0.0))
-        return replace(pair, moved=pair._moved()) if "denominator" in sums.names else pair
-
-    def _moved(self) -> tuple[float, float]:
-        """∂a1/∂ρ of STATE and of MLRATE; both are near 0 where the arms' denominators are alike."""
-        s, total = self.scaling, np.zeros(5)
+    def _slopes_in_ratio(self) -> tuple[float, float]:
+        """Returns ∂a1/∂ρ of STATE and of MLRATE; both are near 0 where the arms' denominators are similar."""
+        (*_, s2, nu), total = self.fit.theta, np.zeros(5)
         for block in self.source.blocks():
             t, r, v, _ = self._residuals(block)
-            q, nu = r * r / self.fit.theta[3], self.fit.theta[4]
-            z = np.where(self._member(block), block.denominator, 0.0) * (block.weight if block.weight.size else 1.0)
-            bend = z * (nu + 1) / (nu + q) ** 2 / self.fit.theta[3]  # -∂s/∂ρ = bend · (...) / scale
-            slope = bend * (nu - q)
-            off = z * (q - 1) / (nu + q) ** 2 * r / self.fit.theta[3]
-            total += [slope.sum(), slope @ t, slope @ v, (bend * nu) @ r, -off.sum()]
-        plain = [_line_of_denominator(self.sums, arm, s.centre) for arm in (0, self.other)]
-        return -float(self.row @ total), -(plain[1] - plain[0])
+            q = r * r / s2
+            z = self._weights(block) * block.denominator
+            common = z * (nu + 1) / (nu + q) ** 2 / s2  # -∂s/∂ρ = common · (...) / scale
+            curvature = common * (nu - q)
+            of_nu = z * (q - 1) / (nu + q) ** 2 * r / s2
+            total += [curvature.sum(), curvature @ t, curvature @ v, (common * nu) @ r, -of_nu.sum()]
+        control, treated = (_denominator_at(self.sums, arm, self.scaling.centre) for arm in (0, self.other))
+        return -float(self.row @ total), -(treated - control)
 
-    def _member(self, block: Block) -> Floats:
-        out: Floats = (block.arm == 0) | (block.arm == self.other)
-        return out
+    def _weights(self, block: Block) -> Floats:
+        """Returns the weights of the rows, 0 for rows of other arms (n,)."""
+        pair = (block.arm == 0) | (block.arm == self.other)
+        return np.where(pair, block.weight if block.weight.size else 1.0, 0.0)
 
     def _residuals(self, block: Block) -> tuple[Floats, Floats, Floats, Floats]:
-        """T, the scaled residual of the Student-t fit, the scaled prediction, and L."""
+        """Returns T, the scaled residual r of the Student-t fit, the scaled prediction v, and L, each (n,)."""
         s, (b0, b1, b2, *_) = self.scaling, self.fit.theta
         t = (block.arm != 0).astype(np.float64)
-        left = block.value - s.ratio * (block.denominator if block.denominator.size else 1.0)
+        linear = block.value - s.ratio * (block.denominator if block.denominator.size else 1.0)
         v = (block.prediction - s.centre) / s.spread if block.prediction.size else np.zeros(len(t))
-        return t, left / s.scale - b0 - b1 * t - b2 * v, v, left
+        return t, linear / s.scale - b0 - b1 * t - b2 * v, v, linear
 
-    def influences(self) -> Iterator[Parts]:
-        """Yields each block's influences, 0 for rows of other arms."""
+    def influences(self) -> Iterator[Influences]:
+        """Yields the influences of each block."""
         start = 0
         for block in self.source.blocks():
-            t, r, v, left = self._residuals(block)
-            weight = block.weight if block.weight.size else 1.0
-            state = self._of_state(t, r, v) * self.scaling.scale
-            mean = self._of_mean(t, block.prediction if block.prediction.size else np.zeros(len(t)), left)
-            each = np.column_stack(self._of_ratio(block, t, left, state, mean))
-            each *= np.where(self._member(block), weight, 0.0)[:, None]
-            yield Parts(each, block.value, block.arm, start)
+            t, r, v, linear = self._residuals(block)
+            state = self._on_state(t, r, v) * self.scaling.scale
+            mean = self._on_mean(t, block.prediction if block.prediction.size else np.zeros(len(t)), linear)
+            each = np.column_stack(self._on_effects(block, t, linear, state, mean))
+            each *= self._weights(block)[:, None]
+            yield Influences(each, block.value, block.arm, start)
             start += len(t)
 
-    def _of_state(self, t: Floats, r: Floats, v: Floats) -> Floats:
-        """(A⁻¹ s_i) of b1, from the scores of b0, b1, b2, ln σ², ν."""
+    def _on_state(self, t: Floats, r: Floats, v: Floats) -> Floats:
+        """Returns the b1 entry of A⁻¹ s_i, from the scores s_i of b0, b1, b2, ln σ², ν (n,)."""
         *_, s2, nu = self.fit.theta
         q = r * r / s2
         eta = (nu + 1) / (nu + q)
@@ -231,62 +209,59 @@ class _Pair:
             out += self.row[4] * (nu_score(nu) + 0.5 * (eta * q / nu - np.log1p(q / nu)))
         return out
 
-    def _of_mean(self, t: Floats, g: Floats, left: Floats) -> Floats:
-        """± e (1/W + (ḡ - ḡ_a)(g - ḡ_a)/S_a) + (slope_1 - slope_0)(g - ḡ)/W, e the residual from the arm's line."""
+    def _on_mean(self, t: Floats, g: Floats, linear: Floats) -> Floats:
+        """Returns ± e (1/W_a + (ḡ - ḡ_a)(g - ḡ_a)/S_a) + (slope_1 - slope_0)(g - ḡ)/W, e the residual from the arm's line."""
         centre, (a, b) = self.scaling.centre, self.lines
         out = (b.slope - a.slope) / (a.weight + b.weight) * (g - centre)
-        for line, sign, here in ((a, -1.0, 1.0 - t), (b, 1.0, t)):
-            tilt = (centre - line.centre) / line.squares if line.squares else 0.0
-            off = g - line.centre
-            out += here * ((left - line.level - line.slope * off) * (sign / line.weight + sign * tilt * off))
+        for line, sign, member in ((a, -1.0, 1.0 - t), (b, 1.0, t)):
+            leverage = (centre - line.centre) / line.squares if line.squares else 0.0
+            g_centred = g - line.centre
+            residual = linear - line.level - line.slope * g_centred
+            out += member * (residual * (sign / line.weight + sign * leverage * g_centred))
         return out
 
-    def _of_ratio(self, block: Block, t: Floats, left: Floats, state: Floats, mean: Floats) -> tuple[Floats, ...]:
-        """Influences on the effects, which divide a1(ρ) by z̄_T, and on ρ itself."""
+    def _on_effects(self, block: Block, t: Floats, linear: Floats, state: Floats, mean: Floats) -> tuple[Floats, ...]:
+        """Returns the influences on both effects and on ρ, from those on a1 at a fixed ρ, each (n,)."""
         weights = self.sums.weight
-        ratio = np.where(t == 0, left, 0.0) / (weights[0] * self.sums.mean(0, "denominator"))
+        ratio = np.where(t == 0, linear, 0.0) / (weights[0] * self.sums.mean(0, "denominator"))
         if not block.denominator.size:
             return state, mean, ratio
-        below = self.sums.mean(self.other, "denominator")
-        z = np.where(t == 1, block.denominator - below, 0.0) / weights[self.other]
-        # effect = a1(ρ) / z̄_T
-        found = [
-            (own + moved * ratio - effect * z) / below
-            for own, moved, effect in zip((state, mean), self.moved, self.effects, strict=True)
-        ]
-        return found[0], found[1], ratio
+        denominator = self.sums.mean(self.other, "denominator")
+        z = np.where(t == 1, block.denominator - denominator, 0.0) / weights[self.other]
+        on_effects = (  # effect = a1(ρ) / z̄_T
+            (on_a1 + slope * ratio - effect * z) / denominator
+            for on_a1, slope, effect in zip((state, mean), self.slopes, self.effects, strict=True)
+        )
+        return (*on_effects, ratio)
 
     def result(self, level: float) -> Contrast:
-        """Returns both estimates with their errors: one pass over the rows."""
-        errors = Errors()
+        """Returns both estimates with their standard errors, in one pass over the rows."""
+        influence = InfluenceSums()
         for part in self.influences():
-            errors.add(part, self.source)
+            influence.add(part, self.source)
         rows, ratio = float(self.sums.rows[[0, self.other]].sum()), self.scaling.ratio
-        cov, units, largest, n = errors.finish(rows)
-        left = max(rows - 2 - 2 * ("prediction" in self.sums.names), 1.0)
-        cov *= n / (n - 1) * (rows - 1) / left if n else rows / left
-        freedom, arm = n - 1 if n else left, self.source.arms[self.other]
+        cov, units, largest, n = influence.finish(rows)
+        residual = max(rows - 2 - 2 * ("prediction" in self.sums.names), 1.0)  # degrees of freedom
+        cov *= n / (n - 1) * (rows - 1) / residual if n else rows / residual
+        freedom, arms = n - 1 if n else residual, self.source.arms
         state, mean = (
-            of_error(name, arm, ratio, self.effects[k], _se(cov, k, self.effects[k], ratio), freedom, level)
-            for k, name in enumerate(("STATE", "MLRATE"))
-        )
-        gap = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]
+            Effect.with_t_interval(name, arms[self.other], ratio, effect, _standard_errors(cov, k, effect, ratio), freedom, level)
+            for k, (name, effect) in enumerate(zip(("STATE", "MLRATE"), self.effects, strict=True))
+        )  # fmt: skip
+        variance = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]
         return Contrast(
-            arm=arm, mlrate=mean, state=state, difference=state.effect - mean.effect, units=units,
-            difference_se=float(np.sqrt(max(gap, 0.0))), nu=float(self.fit.theta[4]), status=self.fit.status,
+            arm=arms[self.other], mlrate=mean, state=state, difference=state.effect - mean.effect, units=units,
+            difference_se=float(np.sqrt(max(variance, 0.0))), nu=float(self.fit.theta[4]), status=self.fit.status,
             scale=float(np.sqrt(self.fit.theta[3])) * self.scaling.scale, passes=self.fit.passes, largest=largest,
-            influential=tuple(
-                Influential(row, self.source.arms[arm], value, -mean, -state)
-                for _, row, arm, value, state, mean in errors.top
-            ),
+            influential=tuple(influence.top),
         )  # fmt: skip
 
 
-def _row(fit: StudentFit, scaling: Scaling, arm: str) -> Floats:
-    """Returns the row of b1 in the inverse of the information, 0 where nothing was estimated (5,)."""
+def _inverse_row(fit: StudentFit, arm: str) -> Floats:
+    """Returns the row of b1 in the inverse of the information, 0 for parameters that were not estimated (5,)."""
     free, row = fit.free, np.zeros(5)
     part = fit.information[np.ix_(free, free)]
-    # The scale of b2's curvature and of ν's may lie far apart: solve in units of the diagonal.
+    # The curvatures in b2 and in ν can differ by orders of magnitude: solve in units of the diagonal.
     size = np.sqrt(np.abs(np.diag(part)))
     size[size == 0] = 1.0
     unit = np.zeros(int(free.sum()))
@@ -294,13 +269,13 @@ def _row(fit: StudentFit, scaling: Scaling, arm: str) -> Floats:
     try:
         row[free] = np.linalg.solve(part / np.outer(size, size), unit) / size
     except np.linalg.LinAlgError as error:
-        why = f": the Student-t likelihood of arm {arm!r} against control has no single highest point."
+        why = f": the Student-t likelihood of arm {arm!r} against control has no unique maximum."
         raise DataError.at("value", f"{why} Use CUPAC or MLRATE for this metric.") from error
     return row
 
 
-def _line_of_denominator(sums: Totals, arm: int, g: float) -> float:
-    """Returns the height at g of the least-squares line of the denominator."""
+def _denominator_at(sums: Totals, arm: int, g: float) -> float:
+    """Returns the value at g of the least-squares line of the denominator on the prediction."""
     mean = sums.mean(arm, "denominator")
     if "prediction" not in sums.names:
         return mean
@@ -309,8 +284,8 @@ def _line_of_denominator(sums: Totals, arm: int, g: float) -> float:
     return mean + slope * (g - sums.mean(arm, "prediction"))
 
 
-def _se(cov: Floats, k: int, effect: float, ratio: float) -> tuple[float, float]:
-    """Standard errors of an effect and of its ratio to control's level (delta method)."""
+def _standard_errors(cov: Floats, k: int, effect: float, ratio: float) -> tuple[float, float]:
+    """Returns the standard errors of an effect and of its lift, the ratio to control's mean (delta method)."""
     se = float(np.sqrt(cov[k, k]))
     if ratio == 0:
         return se, float("nan")

@@ -1,12 +1,12 @@
-"""May STATE be read as the mean effect? A paired test against the regression-adjusted mean, in plain words.
+"""Tests whether STATE may be read as the mean effect: a paired comparison with the regression-adjusted mean (MLRATE).
 
-STATE estimates by how much the bulk of the units has moved. That is the mean effect where the effect adds the same to
-everybody, or where what is left unexplained is spread alike on both sides and in both arms. Where few units react,
-it is not: the mean moves, the bulk stays. Both estimates are of the same rows, so their difference has a small error:
+STATE estimates the location shift of the typical unit. It equals the mean effect if the effect adds the same to every
+unit, or if the residuals have the same symmetric distribution in both arms. If only a few units react, the mean moves and
+the typical unit does not. Both estimates use the same rows, so the standard error of their difference is small:
 
     H = (STATE - MLRATE) / se(STATE - MLRATE),    se from the paired influences
 
-is standard normal where both estimate the same thing (Hausman 1978).
+is standard normal if both estimate the same effect (Hausman 1978).
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from largesse.result import Result
 
 __all__ = ["Agreement", "Guard", "guard"]
 
-RELEVANT = 0.01  # of control's level
-FEW_UNITS = 8.0  # below this one or two rows may decide the sign of the difference
-_POWER = 2.8016  # 1.96 + 0.84: found with 80 % probability by a two-sided test at 5 %
+RELEVANT = 0.01  # share of control's mean
+_ALPHA = 0.05  # level of the test
+_FEW_UNITS = 8.0  # below this one or two rows may decide the sign of the difference
+_DETECTABLE = 2.8016  # 1.96 + 0.84 standard errors: detected with 80 % probability by a two-sided test at 5 %
 
 
 class Agreement(StrEnum):
-    """STATE against the regression-adjusted mean."""
+    """The verdict on STATE against the regression-adjusted mean."""
 
     AGREE = "agree"
     BULK = "STATE measures the bulk, not the mean: use CUPAC"
@@ -39,16 +40,16 @@ class Agreement(StrEnum):
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class Guard(Result):
-    """Whether STATE and the mean agree.
+    """Whether STATE and the regression-adjusted mean agree.
 
     Attributes:
-        verdict: Whether they do.
-        sentence: The same with its numbers.
+        verdict: Agreement, difference, or too little data.
+        sentence: The verdict with its numbers.
         statistic: H.
-        p_value: Of H, two-sided.
-        difference: STATE less MLRATE.
-        detectable: The smallest disagreement that these rows would show with 80 % probability.
-        relevant: The disagreement that must be detectable for the verdict to be ``AGREE``.
+        p_value: p-value of H, two-sided.
+        difference: STATE minus MLRATE.
+        detectable: The smallest difference that these rows would detect with 80 % probability.
+        relevant: The difference that must be detectable for the verdict ``AGREE``.
     """
 
     verdict: Agreement
@@ -65,17 +66,16 @@ class Guard(Result):
         return self.verdict is Agreement.BULK
 
 
-def guard(found: Contrast, *, relevant: float = RELEVANT, alpha: float = 0.05) -> Guard:
-    """Returns whether STATE and the mean agree.
+def guard(estimates: Contrast, *, relevant: float = RELEVANT) -> Guard:
+    """Returns whether STATE and the regression-adjusted mean agree, by a two-sided test at 5 %.
 
     Args:
-        found: STATE and MLRATE of one arm against control.
-        relevant: A disagreement that would matter, as a share of control's level; one as large as the larger of the two
-            effects matters in any case.
-        alpha: Level of the test.
+        estimates: STATE and MLRATE of one arm against control.
+        relevant: The difference that matters, as a share of control's mean, in [0, 10]; a difference as large as the
+            larger of the two effects matters in any case.
 
     Raises:
-        DataError: A number is out of its range.
+        DataError: `relevant` is out of its range.
 
     >>> from largesse.experiment import Sample, contrast
     >>> rng = np.random.default_rng(0)
@@ -86,39 +86,35 @@ def guard(found: Contrast, *, relevant: float = RELEVANT, alpha: float = 0.05) -
     'BULK'
     """
     _check.number("relevant", relevant, low=0, high=10)
-    _check.number("alpha", alpha, low=1e-6, high=0.5)
-    se, gap = found.difference_se, found.difference
-    statistic = gap / se if se > 0 else (0.0 if gap == 0 else float(np.copysign(np.inf, gap)))
-    p = float(2 * stats.norm.sf(abs(statistic)))
-    matters = max(relevant * abs(found.mlrate.control), abs(found.state.effect), abs(found.mlrate.effect))
-    verdict = _verdict(found, p < alpha, _POWER * se <= matters)
+    se, difference = estimates.difference_se, estimates.difference
+    statistic = difference / se if se > 0 else (0.0 if difference == 0 else float(np.copysign(np.inf, difference)))
+    p, detectable = float(2 * stats.norm.sf(abs(statistic))), _DETECTABLE * se
+    matters = max(relevant * abs(estimates.mlrate.control), abs(estimates.state.effect), abs(estimates.mlrate.effect))
+    if p < _ALPHA:
+        verdict = Agreement.BULK
+    elif estimates.units < _FEW_UNITS or not detectable <= matters or estimates.status is Convergence.STOPPED:
+        verdict = Agreement.TOO_LITTLE_DATA
+    else:
+        verdict = Agreement.AGREE
     return Guard(
-        verdict=verdict, sentence=_sentence(found, verdict, p, _POWER * se, matters), statistic=statistic, p_value=p,
-        difference=gap, detectable=_POWER * se, relevant=matters,
+        verdict=verdict, sentence=_sentence(estimates, verdict, p, detectable, matters), statistic=statistic, p_value=p,
+        difference=difference, detectable=detectable, relevant=matters,
     )  # fmt: skip
 
 
-def _verdict(found: Contrast, apart: bool, seen: bool) -> Agreement:
-    if apart:
-        return Agreement.BULK
-    if found.units < FEW_UNITS or not seen or found.status is Convergence.STOPPED:
-        return Agreement.TOO_LITTLE_DATA
-    return Agreement.AGREE
-
-
-def _sentence(found: Contrast, verdict: Agreement, p: float, detectable: float, matters: float) -> str:
-    both = f"STATE {found.state.effect:+.4g}, adjusted mean {found.mlrate.effect:+.4g} (p = {p:.2g})"
+def _sentence(estimates: Contrast, verdict: Agreement, p: float, detectable: float, matters: float) -> str:
+    both = f"STATE {estimates.state.effect:+.4g}, adjusted mean {estimates.mlrate.effect:+.4g} (p = {p:.2g})"
     if verdict is Agreement.AGREE:
-        return f"STATE and the adjusted mean agree: {both}. A disagreement of {detectable:.3g} would have been seen."
+        return f"STATE and the adjusted mean agree: {both}. A difference of {detectable:.3g} would have been detected."
     if verdict is Agreement.BULK:
         return (
-            f"STATE measures the bulk, not the mean: {both}. They differ by more than chance explains, as where few units "
-            "react or where the arms are spread differently. Use CUPAC for the mean effect."
+            f"STATE measures the typical unit, not the mean: {both}. The difference is larger than chance explains: a few units "
+            "react strongly, or the arms have different spreads. Use CUPAC for the mean effect."
         )
-    if found.status is Convergence.STOPPED:
-        why = "the Student-t fit did not settle"
-    elif found.units < FEW_UNITS:
-        why = f"a few rows decide the difference (as much as {found.units:.0f} equal rows)"
+    if estimates.status is Convergence.STOPPED:
+        why = "the Student-t fit did not converge"
+    elif estimates.units < _FEW_UNITS:
+        why = f"a few rows decide the difference (effective number of rows {estimates.units:.0f})"
     else:
-        why = f"a disagreement below {detectable:.3g} would not be seen, one of {matters:.3g} matters"
+        why = f"a difference below {detectable:.3g} would not be detected, and one of {matters:.3g} matters"
     return f"Too little data to tell whether STATE is the mean effect: {both}; {why}. Report CUPAC beside it."

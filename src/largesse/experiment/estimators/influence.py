@@ -1,4 +1,4 @@
-"""What single rows add to estimates: their errors, paired, and the rows that move them most."""
+"""Influences of single rows on the estimates: their paired covariance, and the most influential rows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from largesse.experiment.data.sample import Codes, Floats, Sample, Source
 
-__all__ = ["Errors", "Influential", "Parts"]
+__all__ = ["InfluenceSums", "Influences", "InfluentialRow"]
 
 _TOP = 10
 
 
-class Influential(NamedTuple):
-    """A row that moves an estimate most: what each estimate would change by, to first order, if it were left out."""
+class InfluentialRow(NamedTuple):
+    """A row that moves the adjusted mean most: the first-order change of each estimate if the row were left out."""
 
     row: int
     arm: str
@@ -23,8 +23,8 @@ class Influential(NamedTuple):
     state: float
 
 
-class Parts(NamedTuple):
-    """Influences of the rows of a block (n, 3): on STATE, on MLRATE, on control's ratio; and which rows are of the pair."""
+class Influences(NamedTuple):
+    """Influences of a block's rows on STATE, MLRATE and control's ratio (n, 3), with metric, arm and first row number."""
 
     each: Floats
     value: Floats
@@ -32,16 +32,16 @@ class Parts(NamedTuple):
     start: int
 
 
-class Errors:
-    """Adds up influences: squares and products, fourth powers of the difference, the largest rows."""
+class InfluenceSums:
+    """Sums of influences over rows or clusters: products, fourth powers of the difference, and the largest rows."""
 
     def __init__(self) -> None:
-        self.cov, self.fourth, self.largest = np.zeros((3, 3)), 0.0, 0.0
+        self.covariance, self.fourth, self.largest = np.zeros((3, 3)), 0.0, 0.0
         self.cluster: Floats | None = None
-        self.top: list[tuple[float, int, int, float, float, float]] = []
+        self.top: list[InfluentialRow] = []
 
-    def add(self, part: Parts, source: Source) -> None:
-        """Takes in a block."""
+    def add(self, part: Influences, source: Source) -> None:
+        """Adds a block."""
         each = part.each
         if isinstance(source, Sample) and source.cluster is not None:
             self.cluster = np.zeros((source.clusters, 3)) if self.cluster is None else self.cluster
@@ -49,28 +49,29 @@ class Errors:
             for k in range(3):
                 self.cluster[:, k] += np.bincount(codes, each[:, k], minlength=source.clusters)
         else:
-            self._square(each)
+            self._add_products(each)
         size = np.abs(each[:, 1])
-        often = np.argpartition(size, -_TOP)[-_TOP:] if len(size) > _TOP else np.arange(len(size))
+        top = np.argpartition(size, -_TOP)[-_TOP:] if len(size) > _TOP else np.arange(len(size))
         self.top += [
-            (float(size[k]), part.start + int(k), int(part.arm[k]), float(part.value[k]), float(each[k, 0]), float(each[k, 1]))
-            for k in often
+            InfluentialRow(
+                part.start + int(k), source.arms[part.arm[k]], float(part.value[k]), -float(each[k, 1]), -float(each[k, 0])
+            )
+            for k in top
         ]  # fmt: skip
-        self.top = sorted(self.top, key=lambda one: (-one[0], one[1]))[:_TOP]
+        self.top = sorted(self.top, key=lambda row: (-abs(row.mlrate), row.row))[:_TOP]
 
-    def _square(self, each: Floats) -> None:
-        gap = (each[:, 0] - each[:, 1]) ** 2
-        self.cov += each.T @ each
-        self.fourth += float(gap @ gap)
+    def _add_products(self, each: Floats) -> None:
+        squared = (each[:, 0] - each[:, 1]) ** 2
+        self.covariance += each.T @ each
+        self.fourth += float(squared @ squared)
         self.largest = max(self.largest, float((each[:, 1] ** 2).max()))
 
     def finish(self, rows: float) -> tuple[Floats, float, float, int]:
-        """Returns the covariance, the equal rows behind the difference, the largest share, the number of clusters."""
-        n = 0
-        if self.cluster is not None:
-            there = self.cluster.any(axis=1)
-            self._square(self.cluster[there])
-            n = int(there.sum())
-        gap = self.cov[0, 0] + self.cov[1, 1] - 2 * self.cov[0, 1]
-        units = gap**2 / self.fourth if self.fourth > 0 else rows
-        return self.cov, float(units), float(self.largest / self.cov[1, 1]) if self.cov[1, 1] else 0.0, n
+        """Returns the covariance (3, 3), the effective rows of the difference, MLRATE's largest share, the number of clusters."""
+        clusters = np.empty((0, 3)) if self.cluster is None else self.cluster[self.cluster.any(axis=1)]
+        if len(clusters):
+            self._add_products(clusters)
+        cov = self.covariance
+        variance = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]
+        units = variance**2 / self.fourth if self.fourth > 0 else rows
+        return cov, float(units), float(self.largest / cov[1, 1]) if cov[1, 1] else 0.0, len(clusters)

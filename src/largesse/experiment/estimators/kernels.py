@@ -1,6 +1,6 @@
-"""The loops over rows, compiled. Each returns sums that add over blocks of rows.
+"""Compiled loops over rows. Each returns sums that can be added over blocks of rows.
 
-A column that is not given is an array without entries. `arm` holds codes, control is 0.
+A column that is not given is an empty array. `arm` contains codes, control is 0.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Array = NDArray[Any]
 
 @njit(cache=True, nogil=True)
 def moments(columns: Array, weight: Array, arm: Array, arms: int, shift: Array) -> tuple[Array, Array, Array]:
-    """Returns weighted sums of columns by arm, each column less its shift.
+    """Returns weighted sums and sums of products of columns by arm, each column minus its shift.
 
     Args:
         columns: (K, n).
-        weight: Weight of each row (n,), or ().
-        arm: Codes (n,).
+        weight: Row weights (n,), or empty.
+        arm: Arm codes (n,).
         arms: Number of arms M.
-        shift: Near the middle of each column, so that squares lose no digits (K,).
+        shift: A value near each column's mean, so that sums of squares lose no digits (K,).
 
     Returns:
-        Rows and weight of each arm (M, 2), sums (M, K), sums of products (M, K, K).
+        Number of rows and sum of weights by arm (M, 2), sums (M, K), sums of products (M, K, K).
     """
     k, n = columns.shape
     size, total, product = np.zeros((arms, 2)), np.zeros((arms, k)), np.zeros((arms, k, k))
@@ -54,13 +54,13 @@ def moments(columns: Array, weight: Array, arm: Array, arms: int, shift: Array) 
 
 
 class StudentSums(NamedTuple):
-    """Sums over rows of one pass of the Student-t model, each row times its weight w.
+    """Sums over rows from one pass of the Student-t model, each row multiplied by its weight w.
 
     With u = (y - ratio z) / scale, v = (g - centre) / spread, T = 1 in the treated arm, r = u - b0 - b1 T - b2 v,
     q = r² / σ², D = 1 / (ν + q), η = (ν + 1) D, h = η (ν - q) D, m = η ν D r and k = (q - 1) D².
 
     Attributes:
-        weight: 1.
+        weight: 1 (the sum of the weights).
         log: ln(1 + q/ν).
         eta: η, the weight of a row in the EM step.
         eta_v: η v.
@@ -77,7 +77,7 @@ class StudentSums(NamedTuple):
         k_r: k r, the curvature between the coefficients and ν.
         k_rv: k r v.
         k_q: k q, the curvature between ln σ² and ν.
-        rows: The number of rows, not weighted.
+        rows: The unweighted number of rows.
     """
 
     weight: float
@@ -101,7 +101,7 @@ class StudentSums(NamedTuple):
 
 
 class TreatedSums(NamedTuple):
-    """The sums that multiply T in the normal equations: those of `StudentSums` over the treated arm alone."""
+    """The sums that multiply T in the normal equations: as in `StudentSums`, over the treated arm only."""
 
     eta: float
     eta_v: float
@@ -114,14 +114,14 @@ class TreatedSums(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def student(block: Block, other: int, scaling: Array, theta: Array, step: int) -> tuple[StudentSums, TreatedSums]:
-    """Returns the sums of one pass of the Student-t model over a block: of both arms, and of the treated arm.
+    """Returns the sums from one pass of the Student-t model over a block: of both arms, and of the treated arm.
 
     Args:
-        block: Rows; those of arms other than control and `other` are passed over.
+        block: The rows; rows of arms other than control and `other` are skipped.
         other: Code of the arm compared with control.
         scaling: Ratio, scale, centre, spread (4,).
         theta: b0, b1, b2, σ², ν (5,).
-        step: Every step-th row counts.
+        step: Only every step-th row is read.
     """
     y, arm, z, g, w = block
     b0, b1, b2, s2, nu = theta

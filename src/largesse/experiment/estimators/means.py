@@ -1,7 +1,7 @@
 """Difference in means, CUPED and CUPAC, by tea-tasting's formulas on sums over randomised units.
 
-All are ratios of means by the delta method: of a metric that is a ratio, of a mean over clusters (sum over size), of
-a weighted mean (sum over weight). CUPED adjusts by the metric before the experiment, CUPAC by a prediction.
+Each estimator is a ratio of means with a delta-method variance: a ratio metric, a mean over clusters (sum / size), or a
+weighted mean (sum / weight). CUPED adjusts by the pre-experiment metric, CUPAC by a prediction of the metric.
 
 Reference:
     Deng et al. 2013 (CUPED), WSDM; Tang et al. 2020 (CUPAC); Deng, Knoblich & Lu 2018 (delta method), KDD.
@@ -18,17 +18,17 @@ from largesse.experiment.data.sample import Sample
 from largesse.experiment.estimators.effect import Effect
 from largesse.experiment.estimators.totals import Totals, unit_totals
 
-__all__ = ["aggregates", "means", "ratio_metric"]
+__all__ = ["means"]
 
 
 def means(sample: Sample, other: int, *, level: float = 0.95, sums: Totals | None = None) -> tuple[Effect, ...]:
-    """Returns difference in means, CUPED where there is a covariate, CUPAC where there is a prediction.
+    """Returns the difference in means, CUPED if there is a covariate, and CUPAC if there is a prediction.
 
     Args:
         sample: The rows.
         other: Code of the arm compared with control.
         level: Coverage of the intervals.
-        sums: `unit_totals(sample)`, where they are known.
+        sums: `unit_totals(sample)`, if already computed.
 
     >>> rng = np.random.default_rng(0)
     >>> before, arm = rng.normal(size=2000), np.arange(2000) % 2
@@ -37,7 +37,7 @@ def means(sample: Sample, other: int, *, level: float = 0.95, sums: Totals | Non
     ['difference in means', 'CUPED']
     """
     sums = unit_totals(sample) if sums is None else sums
-    arms = [aggregates(sums, arm) for arm in (0, other)]
+    arms = [_aggregates(sums, arm) for arm in (0, other)]
     kinds = (("difference in means", None), ("CUPED", "covariate"), ("CUPAC", "prediction"))
     return tuple(
         _effect(method, sample.arms[other], sums.names, covariate, arms, level)
@@ -46,20 +46,20 @@ def means(sample: Sample, other: int, *, level: float = 0.95, sums: Totals | Non
     )
 
 
-def ratio_metric(
+def _ratio_metric(
     names: tuple[str, ...], covariate: str | None, *, level: float = 0.95, use_t: bool = True
 ) -> tt.RatioOfMeans:
-    """Returns the tea-tasting metric of these columns of `unit_totals`."""
+    """Returns tea-tasting's metric for these columns of `unit_totals`."""
     size = "size" if "size" in names else None
-    below = "denominator" if "denominator" in names else size
+    denominator = "denominator" if "denominator" in names else size
     return tt.RatioOfMeans(
-        "value", below, covariate, size if covariate else None, confidence_level=level, use_t=use_t, equal_var=False,
+        "value", denominator, covariate, size if covariate else None, confidence_level=level, use_t=use_t, equal_var=False,
         alternative="two-sided",
     )  # fmt: skip
 
 
-def aggregates(sums: Totals, arm: int) -> Aggregates:
-    """Returns an arm's sums as tea-tasting takes them."""
+def _aggregates(sums: Totals, arm: int) -> Aggregates:
+    """Returns an arm's sums in tea-tasting's form."""
     n, names = int(sums.rows[arm]), sums.names
     return Aggregates(
         n,
@@ -72,14 +72,14 @@ def aggregates(sums: Totals, arm: int) -> Aggregates:
 def _effect(
     method: str, arm: str, names: tuple[str, ...], covariate: str | None, arms: list[Aggregates], level: float
 ) -> Effect:
-    found = ratio_metric(names, covariate, level=level).analyze_aggregates(*arms)
-    if found.effect_size:
-        se = found.effect_size / found.statistic
-    else:  # 0 / se tells nothing of se: a normal interval does
-        plain = ratio_metric(names, covariate, level=level, use_t=False).analyze_aggregates(*arms)
-        se = plain.effect_size_ci_upper / stats.norm.ppf((1 + level) / 2)
+    result = _ratio_metric(names, covariate, level=level).analyze_aggregates(*arms)
+    if result.effect_size:
+        se = result.effect_size / result.statistic
+    else:  # effect and statistic are 0: the standard error follows from a normal interval
+        normal = _ratio_metric(names, covariate, level=level, use_t=False).analyze_aggregates(*arms)
+        se = normal.effect_size_ci_upper / stats.norm.ppf((1 + level) / 2)
     numbers = (
-        found.control, found.treatment, found.effect_size, se, found.effect_size_ci_lower, found.effect_size_ci_upper,
-        found.pvalue, found.rel_effect_size, found.rel_effect_size_ci_lower, found.rel_effect_size_ci_upper,
+        result.control, result.treatment, result.effect_size, se, result.effect_size_ci_lower, result.effect_size_ci_upper,
+        result.pvalue, result.rel_effect_size, result.rel_effect_size_ci_lower, result.rel_effect_size_ci_upper,
     )  # fmt: skip
     return Effect(method, arm, *(float(np.real(x)) for x in numbers))

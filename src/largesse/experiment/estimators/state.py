@@ -1,11 +1,13 @@
-"""The Student-t regression behind STATE: maximum likelihood by EM, with Newton steps where they do better.
+"""The Student-t regression of STATE: maximum likelihood by EM steps and, where they raise the likelihood, Newton steps.
 
     u = b0 + b1 T + b2 v + e,    e ~ Student-t(ν, σ²),    u and v centred and scaled by `Scaling`
 
-One pass over the rows gives, at the present θ, the likelihood, the sums of the EM step and those of the Newton step.
-A Newton step that turns out to lower the likelihood is taken back and the EM step, which cannot, is made instead; so
-the likelihood never falls. The M-step is that of the expanded model (σ² = Σηr² / Ση), which has the same fixed point
-and needs fewer passes.
+- E step: with r the residual and q = r²/σ², the expected latent precision of a row is η = (ν + 1) / (ν + q).
+- M step: least squares of u on 1, T, v with weights η, then σ² = Σηr² / Ση, then ν by a one-dimensional root if it is
+  estimated. This σ² is the M step of the expanded model (PX-EM): the same fixed point in fewer passes than Σηr² / n.
+
+One pass over the rows gives the likelihood at the present θ and the sums of both steps. If a Newton step lowers the
+likelihood, the EM step from the previous θ replaces it. An EM step never lowers the likelihood.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from largesse.experiment.estimators.kernels import StudentSums, TreatedSums, stu
 __all__ = ["NU_BOUNDS", "Convergence", "Scaling", "StudentFit", "fit_student"]
 
 NU_BOUNDS = (0.3, 500.0)
-FLOOR = 1e-4  # of the pooled standard deviation: where most rows are the same the likelihood has no highest point
-PASSES = 300
+FLOOR = 1e-4  # lower bound of σ, in pooled standard deviations: if most rows are equal the likelihood is unbounded
+_PASSES = 300
 _TOLERANCE = 1e-10
-_SAMPLE = 200_000  # rows on which a longer search begins
-_EM_FIRST = 3
+_SAMPLE = 200_000  # with twice as many rows or more, the search starts on a systematic sample of about this size
+_EM_FIRST = 3  # passes
 
 
 class Convergence(StrEnum):
@@ -36,15 +38,15 @@ class Convergence(StrEnum):
 
     CONVERGED = "converged"
     SCALE_AT_FLOOR = "scale at its floor"
-    """Most rows are all but the same."""
+    """Most rows have nearly the same value."""
     STOPPED = "stopped"
-    """After the last pass allowed."""
+    """It did not converge within the allowed passes."""
 
 
 class Scaling(NamedTuple):
     """u = (value - ratio · denominator) / scale and v = (prediction - centre) / spread; ratio is control's.
 
-    `spread` is infinite where there is no prediction, or it is the same everywhere.
+    `spread` is infinite if there is no prediction or the prediction is constant.
     """
 
     ratio: float
@@ -55,15 +57,15 @@ class Scaling(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class StudentFit:
-    """The maximum of the likelihood, and how it was reached.
+    """The maximum-likelihood fit.
 
     Attributes:
         theta: b0, b1, b2, σ², ν in the units of u and v (5,).
-        information: Minus the second derivatives of the likelihood in b0, b1, b2, ln σ², ν (5, 5).
-        free: Which of these five were estimated (5,): b2 needs a prediction, ν may be fixed or at a bound.
-        status: How the search ended.
-        likelihood: Log-likelihood at each θ that was accepted, never falling.
-        passes: Over all rows.
+        information: Minus the second derivatives of the log-likelihood in b0, b1, b2, ln σ², ν (5, 5).
+        free: Which of these five were estimated (5,): b2 needs a prediction; ν may be fixed; σ² and ν may be at a bound.
+        status: How the fit ended.
+        likelihood: Log-likelihood at each accepted θ, non-decreasing.
+        passes: Number of passes over all rows.
     """
 
     theta: Floats
@@ -82,10 +84,10 @@ def fit_student(
     Args:
         source: The rows.
         other: Code of the arm compared with control.
-        scaling: Units in which all is computed.
-        start: b0, b1, b2, σ² of least squares (4,); b2 = 0 where there is no prediction.
+        scaling: Units of u and v.
+        start: b0, b1, b2, σ² of least squares (4,); b2 = 0 without a prediction.
         nu: Degrees of freedom; None estimates them within [0.3, 500].
-        rows: Number of rows; where there are many the search begins on every k-th of them.
+        rows: Number of rows; from 400,000 the search starts on every k-th row.
 
     Reference:
         Liu & Rubin 1995, "ML estimation of the t distribution using EM and its extensions"; Liu, Rubin & Wu 1998 (PX-EM).
@@ -103,34 +105,33 @@ def _search(
     source: Source, other: int, scaling: Scaling, theta: Floats, free: NDArray[np.bool_], *,
     step: int = 1, near: bool = False,
 ) -> StudentFit:  # fmt: skip
-    """Climbs from θ on every step-th row; Newton's steps are tried at once where θ is `near`, else after a few of EM."""
-    likelihood: list[float] = []  # of each θ that was accepted
-    here = last = _pass(source, other, scaling, theta, step)
+    """Searches from θ on every step-th row; Newton steps are tried at once if θ is `near` the maximum, else later."""
+    likelihood: list[float] = []  # at each accepted θ
+    current = previous = _pass(source, other, scaling, theta, step)
     newton = False
-    for passes in range(1, PASSES + 1):
-        if newton and not here.likelihood >= likelihood[-1] - 1e-12 * abs(likelihood[-1]):
-            here, newton, after = last, False, last.em(free)
+    for passes in range(1, _PASSES + 1):
+        if newton and not current.likelihood >= likelihood[-1] - 1e-12 * abs(likelihood[-1]):
+            current, newton, after = previous, False, previous.em(free)
         else:
-            likelihood.append(here.likelihood)
-            after, newton = here.next(free, near or passes > _EM_FIRST)
-            if _close(here.theta, after):
-                return here.fit(Convergence.CONVERGED, free, likelihood, passes)
-        last = here
-        here = _pass(source, other, scaling, after, step)
-    return here.fit(Convergence.STOPPED, free, likelihood, PASSES)
+            likelihood.append(current.likelihood)
+            after, newton = current.next(free, near or passes > _EM_FIRST)
+            if _close(current.theta, after):
+                return current.fit(Convergence.CONVERGED, free, likelihood, passes)
+        previous, current = current, _pass(source, other, scaling, after, step)
+    return current.fit(Convergence.STOPPED, free, likelihood, _PASSES)
 
 
 def _close(theta: Floats, after: Floats) -> bool:
-    """Tells whether a step is nothing beside σ and, relatively, in σ² and ν."""
+    """Returns whether a step is negligible: coefficients relative to σ, σ² and ν relative to themselves."""
     moved = np.abs(after - theta)
     return bool((moved[:3] <= _TOLERANCE * np.sqrt(theta[3])).all() and (moved[3:] <= _TOLERANCE * theta[3:]).all())
 
 
 def _pass(source: Source, other: int, scaling: Scaling, theta: Floats, step: int) -> Sums:
-    place = np.array(scaling)
+    units = np.array(scaling)
     both, treated = np.zeros(len(StudentSums._fields)), np.zeros(len(TreatedSums._fields))
     for block in source.blocks():
-        of_both, of_treated = student(block, other, place, theta, step)
+        of_both, of_treated = student(block, other, units, theta, step)
         both += of_both
         treated += of_treated
     return Sums(theta, StudentSums(*both.tolist()), TreatedSums(*treated.tolist()))
@@ -138,12 +139,12 @@ def _pass(source: Source, other: int, scaling: Scaling, theta: Floats, step: int
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sums:
-    """The sums of one pass over the rows, and what they say of the likelihood and its derivatives at θ.
+    """The sums from one pass over the rows at θ; they determine the log-likelihood, its derivatives and both steps.
 
     Attributes:
         theta: b0, b1, b2, σ², ν (5,).
         both: Sums over control and the treated arm.
-        treated: Sums over the treated arm.
+        treated: Sums over the treated arm only.
     """
 
     theta: Floats
@@ -159,23 +160,23 @@ class Sums:
 
     @property
     def _normal(self) -> Floats:
-        """Σ η d dᵀ with d = (1, T, v): the matrix of the normal equations of the EM step (3, 3)."""
+        """Σ η d dᵀ with d = (1, T, v): the matrix of the normal equations of the M step (3, 3)."""
         s, t = self.both, self.treated
         return np.array([[s.eta, t.eta, s.eta_v], [t.eta, t.eta, t.eta_v], [s.eta_v, t.eta_v, s.eta_vv]])
 
     @property
-    def _left(self) -> Floats:
-        """Σ η r d: their right side, and σ² times the score of the coefficients (3,)."""
+    def _right(self) -> Floats:
+        """Σ η r d: their right-hand side, and σ² times the score of the coefficients (3,)."""
         return np.array([self.both.eta_r, self.treated.eta_r, self.both.eta_rv])
 
     def em(self, free: NDArray[np.bool_]) -> Floats:
-        """Returns θ after a step of EM."""
+        """Returns θ after an EM step."""
         part, after = free[:3], self.theta.copy()
-        normal, left = self._normal[np.ix_(part, part)], self._left[part]
-        move = np.linalg.lstsq(normal, left, rcond=None)[0]
-        after[:3][part] += move
+        normal = self._normal[np.ix_(part, part)]
+        step = np.linalg.lstsq(normal, self._right[part], rcond=None)[0]
+        after[:3][part] += step
         # σ² = Σ η r² / Σ η, at the new coefficients
-        after[3] = max((self.theta[3] * self.both.eta_q - move @ normal @ move) / self.both.eta, FLOOR**2)
+        after[3] = max((self.theta[3] * self.both.eta_q - step @ normal @ step) / self.both.eta, FLOOR**2)
         if free[4]:
             nu = self.theta[4]
             # ψ(ν/2) - ln(ν/2) = mean(E ln u) - ln mean(E u), where E u = η
@@ -184,7 +185,7 @@ class Sums:
         return after
 
     def next(self, free: NDArray[np.bool_], newton: bool) -> tuple[Floats, bool]:
-        """Returns θ after a step of Newton where it may be made, else of EM; and whether it was Newton's."""
+        """Returns θ after a Newton step if `newton` and the information is positive definite, else an EM step; and which."""
         inside = self._inside(free)
         part = self.information[np.ix_(inside, inside)]
         if not newton or np.linalg.eigvalsh(part)[0] <= 0:
@@ -198,7 +199,7 @@ class Sums:
         return after, True
 
     def _inside(self, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which parameters are estimated and not at a bound that the likelihood pushes against (5,)."""
+        """Returns which parameters are estimated and not at a bound with the score pointing outwards (5,)."""
         inside, score, (*_, s2, nu) = free.copy(), self.score, self.theta
         inside[3] = not (s2 <= FLOOR**2 and score[3] <= 0)
         inside[4] &= NU_BOUNDS[0] < nu < NU_BOUNDS[1] or (score[4] > 0) == (nu <= NU_BOUNDS[0])
@@ -206,15 +207,15 @@ class Sums:
 
     @property
     def score(self) -> Floats:
-        """First derivatives of the likelihood in b0, b1, b2, ln σ², ν."""
+        """First derivatives of the log-likelihood in b0, b1, b2, ln σ², ν (5,)."""
         *_, s2, nu = self.theta
         s = self.both
         of_nu = s.weight * nu_score(nu) + 0.5 * (s.eta_q / nu - s.log)
-        return np.array([*(self._left / s2), 0.5 * (s.eta_q - s.weight), of_nu])
+        return np.array([*(self._right / s2), 0.5 * (s.eta_q - s.weight), of_nu])
 
     @property
     def information(self) -> Floats:
-        """Minus the second derivatives."""
+        """Minus the second derivatives of the log-likelihood in the same parameters (5, 5)."""
         *_, s2, nu = self.theta
         s, t = self.both, self.treated
         out = np.empty((5, 5))
@@ -223,13 +224,13 @@ class Sums:
         out[:3, 4] = out[4, :3] = -np.array([s.k_r, t.k_r, s.k_rv]) / s2
         out[3, 3] = 0.5 * nu * s.eta_qd
         out[3, 4] = out[4, 3] = -0.5 * s.k_q
-        bend = 0.25 * special.polygamma(1, (nu + 1) / 2) - 0.25 * special.polygamma(1, nu / 2) + 0.5 / nu**2
+        of_nu = 0.25 * special.polygamma(1, (nu + 1) / 2) - 0.25 * special.polygamma(1, nu / 2) + 0.5 / nu**2
         rows = (s.eta_q / (nu + 1) * (1 / nu - 1 / nu**2) - s.eta_qd / nu) / 2
-        out[4, 4] = -(s.weight * bend + rows)
+        out[4, 4] = -(s.weight * of_nu + rows)
         return out
 
     def fit(self, status: Convergence, free: NDArray[np.bool_], likelihood: list[float], passes: int) -> StudentFit:
-        """Returns the fit that ends here."""
+        """Returns the fit with θ as its estimate."""
         inside = self._inside(free)
         at_floor = status is Convergence.CONVERGED and not inside[3]
         return StudentFit(
@@ -239,17 +240,17 @@ class Sums:
 
 
 def nu_score(nu: float) -> float:
-    """Returns the part of the score of ν that is the same in all rows."""
+    """Returns the part of the score of ν that is the same in all rows: (ψ((ν+1)/2) - ψ(ν/2) - 1/ν) / 2."""
     return float(0.5 * (special.digamma((nu + 1) / 2) - special.digamma(nu / 2) - 1 / nu))
 
 
 def _root(level: float) -> float:
-    """Returns ν with ψ(ν/2) - ln(ν/2) = level, within its bounds."""
+    """Returns the ν within its bounds that solves ψ(ν/2) - ln(ν/2) = level."""
 
-    def over(nu: float) -> float:
+    def excess(nu: float) -> float:
         return float(special.digamma(nu / 2) - np.log(nu / 2) - level)
 
     low, high = NU_BOUNDS
-    if over(low) >= 0:
+    if excess(low) >= 0:
         return low
-    return high if over(high) <= 0 else float(optimize.brentq(over, low, high, xtol=1e-12))
+    return high if excess(high) <= 0 else float(optimize.brentq(excess, low, high, xtol=1e-12))

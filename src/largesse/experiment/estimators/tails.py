@@ -1,4 +1,4 @@
-"""How heavy are the tails of a metric, and how much hangs on a few rows?"""
+"""Tail diagnostics of a metric: how heavy its tails are, and how much of its sum a few rows contribute."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from largesse.result import Result
 
 __all__ = ["Tails", "hill", "tails"]
 
-_SHARE, _LEAST = 0.005, 20
+_TAIL_SHARE, _TAIL_ROWS = 0.005, 20  # the upper tail: this share of the rows, and so many at least
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Tails(Result):
-    """What the largest rows are like.
+    """Tail diagnostics of a metric; the size of a row is its absolute value.
 
     Attributes:
         tail_index: Hill's index of the upper tail of the sizes: P(size > s) falls like s^-index. Below 2 the variance is
-            infinite and no interval of a mean can be trusted; NaN where fewer than two sizes differ.
-        tail_index_se: Its standard error.
-        used: How many of the largest rows it is from.
+            infinite and intervals of a mean are not reliable; NaN if fewer than two sizes differ.
+        tail_index_se: Standard error of the index.
+        used: Number of largest rows from which the index is estimated.
         top_share: Share of the sum of sizes in the largest 0.1 % of the rows (one row or more).
         largest: The largest size.
-        mode_share: Share of the rows at the most frequent value, where that is above a half, else 0: at a spike (often
+        mode_share: Share of the rows with the most frequent value if it is above a half, else 0: at such a spike (often
             at zero) STATE measures the spike.
     """
 
@@ -41,41 +41,36 @@ class Tails(Result):
 
     @property
     def sentence(self) -> str:
-        """The same in plain words."""
-        words = f"The largest 0.1 % of the rows hold {self.top_share:.2g} of the sum"
+        """The diagnostics as a sentence."""
+        text = f"The largest 0.1 % of the rows make up {self.top_share:.2g} of the sum"
         if np.isfinite(self.tail_index):
-            words += f"; the tail falls with index {self.tail_index:.2g} (± {1.96 * self.tail_index_se:.2g}, {self.used} rows)"
+            text += f"; the tail index is {self.tail_index:.2g} (± {1.96 * self.tail_index_se:.2g}, {self.used} rows)"
             if self.tail_index < 2:
-                words += ", below 2: the variance may be infinite, and intervals of means too narrow"
+                text += ", below 2: the variance may be infinite, and intervals of means too narrow"
         if self.mode_share:
-            words += f"; {self.mode_share:.1%} of the rows have the same value, which is what STATE measures"
-        return words + "."
+            text += f"; {self.mode_share:.1%} of the rows have the same value, which is what STATE measures"
+        return text + "."
 
 
 def tails(value: Floats) -> Tails:
-    """Returns the tail diagnostics of a metric.
+    """Returns the tail diagnostics of a metric, finite (N,).
 
-    Args:
-        value: Finite (N,).
-
-    >>> found = tails(np.random.default_rng(0).pareto(3.0, 100_000) + 1)
-    >>> round(found.tail_index, 1), found.used
+    >>> diagnostics = tails(np.random.default_rng(0).pareto(3.0, 100_000) + 1)
+    >>> round(diagnostics.tail_index, 1), diagnostics.used
     (2.9, 500)
     """
     size = np.abs(_check.array("value", value, ndim=1, dtype=np.float64))
     k = max(1, round(0.001 * len(size)))
-    used = min(max(_LEAST, int(_SHARE * len(size))), len(size) - 1)
+    used = min(max(_TAIL_ROWS, int(_TAIL_SHARE * len(size))), len(size) - 1)
     top = np.sort(np.partition(size, len(size) - used - 1)[len(size) - used - 1 :])[::-1]
     total = float(size.sum())
-    index, error, used = hill(top)
+    index, index_se, used = hill(top)
     share = float(top[:k].sum() / total) if total > 0 else 0.0
-    return Tails(index, error, used, share, float(top[0]), _mode_share(value))
+    return Tails(index, index_se, used, share, float(top[0]), _mode_share(value))
 
 
 def hill(top: Floats) -> tuple[float, float, int]:
-    """Returns Hill's index from the k + 1 largest sizes in falling order, its standard error, and k.
-
-    Sizes of 0 are left out.
+    """Returns Hill's index from the k + 1 largest sizes in descending order, its standard error, and k; sizes of 0 are dropped.
 
     Reference:
         Hill 1975, "A simple general approach to inference about the tail of a distribution", Annals of Statistics 3(5).
@@ -89,7 +84,7 @@ def hill(top: Floats) -> tuple[float, float, int]:
 
 
 def _mode_share(value: Floats) -> float:
-    """Share of the most frequent value if above a half: then it is the median, of an even part of the rows too."""
-    middle = np.median(value[:: max(1, len(value) // 100_000)])
-    share = float((value == middle).mean())
+    """Returns the share of the most frequent value if above a half, else 0: such a value is the median of every sample."""
+    median = np.median(value[:: max(1, len(value) // 100_000)])
+    share = float((value == median).mean())
     return share if share > 0.5 else 0.0

@@ -1,4 +1,4 @@
-"""Sums of an experiment's columns by arm: what every estimator of a mean is made of."""
+"""Sums of an experiment's columns by arm, from which every estimator of a mean is computed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _COLUMNS = ("value", "denominator", "prediction")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Totals:
-    """Weighted sums by arm of K columns, each less its shift. Those of two sets of rows add up: ``a + b``.
+    """Weighted sums by arm of K columns, each minus its shift. The sums of two sets of rows can be added: ``a + b``.
 
     Attributes:
-        names: Of the columns (K,).
-        shift: (K,).
+        names: Column names (K,).
+        shift: Value subtracted from each column (K,).
         rows: Number of rows by arm (M,).
         weight: Sum of the weights by arm (M,).
         total: Sums (M, K).
@@ -44,27 +44,32 @@ class Totals:
         return Totals(self.names, self.shift, *added)
 
     def of(self, *arms: int) -> Totals:
-        """Returns the sums of some arms together, as those of one."""
+        """Returns the sums of several arms, pooled into one."""
         pick = (getattr(self, k)[list(arms)].sum(axis=0, keepdims=True) for k in ("rows", "weight", "total", "product"))
         return Totals(self.names, self.shift, *pick)
 
     def mean(self, arm: int, name: str) -> float:
-        """Returns the weighted mean of a column in an arm; 1 for one that is not there."""
+        """Returns the weighted mean of a column in an arm; 1 for an absent column."""
         if name not in self.names:
             return 1.0
         k = self.names.index(name)
         return float(self.shift[k] + self.total[arm, k] / self.weight[arm])
 
     def spread(self, arm: int, left: str, right: str) -> float:
-        """Returns the weighted sum of products of two columns about their means; 0 for one that is not there."""
+        """Returns the weighted sum of products of two centred columns in an arm; 0 if a column is absent."""
         if left not in self.names or right not in self.names:
             return 0.0
         p, q = self.names.index(left), self.names.index(right)
         return float(self.product[arm, p, q] - self.total[arm, p] * self.total[arm, q] / self.weight[arm])
 
+    def linearised(self, arm: int, ratio: float) -> float:
+        """Returns the weighted sum of squares of value - ratio · denominator about its mean in an arm."""
+        y, z = "value", "denominator"
+        return self.spread(arm, y, y) - 2 * ratio * self.spread(arm, y, z) + ratio**2 * self.spread(arm, z, z)
+
 
 def totals(source: Source) -> Totals:
-    """Returns the weighted sums of metric, denominator and prediction by arm: one pass."""
+    """Returns the weighted sums of metric, denominator and prediction by arm, in one pass over the rows."""
     shift: Floats | None = None
     parts = []
     for block in source.blocks():
@@ -75,22 +80,25 @@ def totals(source: Source) -> Totals:
 
 
 def unit_totals(sample: Sample) -> Totals:
-    """Returns the sums by arm over randomised units, without weights: of each unit's weighted sums.
+    """Returns the unweighted sums by arm over randomised units, each unit with the weighted sums of its rows.
 
-    Columns are ``value``, ``denominator``, ``prediction``, ``covariate`` where they are given, and ``size`` (the unit's
-    weight) where units are clusters or rows have weights: means are then ratios of sums.
+    The columns are ``value`` and, where given, ``denominator``, ``prediction`` and ``covariate``. With clusters or weights
+    there is also ``size``, the weight of a unit: means are then ratios of sums.
     """
-    given = {name: getattr(sample, name) for name in (*_COLUMNS, "covariate") if getattr(sample, name) is not None}
-    arm, columns = sample.arm, dict(given)
+    fields = (*_COLUMNS, "covariate")
+    columns: dict[str, NDArray[Any]] = {
+        name: getattr(sample, name) for name in fields if getattr(sample, name) is not None
+    }
+    arm = sample.arm
     if sample.weight is not None or sample.cluster is not None:
         weight = np.ones(sample.n) if sample.weight is None else sample.weight
-        columns = {name: weight * column for name, column in given.items()} | {"size": weight}
+        columns = {name: weight * column for name, column in columns.items()} | {"size": weight}
     if sample.cluster is not None:
         columns = {name: np.bincount(sample.cluster, column) for name, column in columns.items()}
         code = np.zeros(sample.clusters, np.int32)
         code[sample.cluster] = sample.arm
-        there = columns["size"] > 0
-        arm, columns = code[there], {name: column[there] for name, column in columns.items()}
+        present = columns["size"] > 0
+        arm, columns = code[present], {name: column[present] for name, column in columns.items()}
     names, step = tuple(columns), 65_536
     shift = np.array([column[:step].mean() for column in columns.values()])
     parts = [
@@ -102,8 +110,8 @@ def unit_totals(sample: Sample) -> Totals:
 
 
 def _columns(block: Block) -> tuple[tuple[str, ...], Floats]:
-    there = [name for name in _COLUMNS if len(getattr(block, name))]
-    return tuple(there), np.array([getattr(block, name) for name in there])
+    names = tuple(name for name in _COLUMNS if len(getattr(block, name)))
+    return names, np.array([getattr(block, name) for name in names])
 
 
 def _sums(
