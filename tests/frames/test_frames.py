@@ -559,9 +559,9 @@ def test_bad_shares_are_refused(given, wording):
 @pytest.mark.parametrize(
     ("changes", "wording"),
     [
-        ({"cost": "orders"}, r"^cost == 'orders': the column is already the value\. Give each part its own"),
-        ({"features": ("age", "orders")}, r"^features == 'orders': is the value column, which a model must not see"),
-        ({"features": ("age", "age")}, r"^features == 'age': the column stands there twice"),
+        ({"cost": "orders"}, r"^cost == 'orders': the column is already the value\. Give each role its own"),
+        ({"features": ("age", "orders")}, r"^features == 'orders': is the value column, which must not be a feature"),
+        ({"features": ("age", "age")}, r"^features == 'age': the column appears twice"),
         ({"features": "age"}, r"^features == 'age': must be a list of names\. Write features=\('age',\)"),
         ({"features": ()}, r"^features == \(\): must name at least one"),
         ({"features": ("age",), "ignore": ("age",)}, r"^features == 'age': the column is also in `ignore`"),
