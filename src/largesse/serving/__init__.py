@@ -1,4 +1,4 @@
-"""Decisions on a server: a student and its plans as an ONNX file and a table (`export`), and what reads them (`Served`)."""
+"""Decisions on a server: `export` writes a student and its plans as an ONNX file and a table, `Served` reads them."""
 
 from largesse._extras import attach
 
