@@ -23,7 +23,8 @@ __all__ = [
     "unique",
 ]
 
-Floats = NDArray[np.floating[Any]]
+Numbers = float | Sequence[float] | NDArray[Any]
+"""One number or several, e.g. budgets."""
 
 Refusal = TypeVar("Refusal", bound=DataError)
 

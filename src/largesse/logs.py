@@ -247,7 +247,7 @@ class Logs(Brief):
             )  # fmt: skip
         return self.take(np.flatnonzero(free))
 
-    def take(self, rows: NDArray[Any]) -> Logs:
+    def take(self, rows: NDArray[Any] | Sequence[int]) -> Logs:
         """Returns the logs of the selected rows (a boolean mask or row numbers), in that order."""
         names = ("x", "treatment", "value", "cost", *_OPTIONAL)
         selected = {k: None if getattr(self, k) is None else getattr(self, k)[rows] for k in names}

@@ -79,7 +79,7 @@ class Menu(Brief):
         """Number of treatments M, control included."""
         return self.value.shape[1]
 
-    def take(self, rows: NDArray[Any]) -> Menu:
+    def take(self, rows: NDArray[Any] | Sequence[int]) -> Menu:
         """Returns the menu of the selected units (a boolean mask or row numbers), in that order."""
         unit = None if self.unit is None else self.unit[rows]
         return Menu(value=self.value[rows], cost=self.cost[rows], treatments=self.treatments, unit=unit)

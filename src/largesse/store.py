@@ -114,8 +114,8 @@ def load(path: PathLike) -> Saved:
 def nest(**parts: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Returns the named arrays of several parts in one dictionary, each name prefixed with that of its part.
 
-    >>> nest(base={"w": 1}, tuned={"w": 2})
-    {'base.w': 1, 'tuned.w': 2}
+    >>> sorted(nest(base={"w": np.zeros(2)}, tuned={"w": np.ones(2)}))
+    ['base.w', 'tuned.w']
     """
     return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
@@ -123,8 +123,8 @@ def nest(**parts: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 def unnest(part: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Returns the named arrays of one part from the result of `nest`.
 
-    >>> unnest("tuned", {"base.w": 1, "tuned.w": 2})
-    {'w': 2}
+    >>> unnest("tuned", {"base.w": np.zeros(2), "tuned.w": np.ones(2)})
+    {'w': array([1., 1.])}
     """
     prefix = f"{part}."
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
