@@ -212,7 +212,7 @@ def test_charitable_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     def without(name: str, *rest: Any, **more: Any) -> Any:
         if name == "rdata":
-            raise ImportError(name)
+            raise ModuleNotFoundError(name, name=name)
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)

@@ -11,17 +11,8 @@ from numpy.typing import NDArray
 from largesse.errors import DataError
 
 __all__ = [
-    "array",
-    "choice",
-    "finite",
-    "integers",
-    "lengths",
-    "nonnegative",
-    "number",
-    "refuse",
-    "refuse_cells",
-    "unique",
-]
+    "Numbers", "array", "choice", "finite", "integers", "lengths", "nonnegative", "number", "refuse", "refuse_cells", "unique",
+]  # fmt: skip
 
 Numbers = float | Sequence[float] | NDArray[Any]
 """One number or several, e.g. budgets."""

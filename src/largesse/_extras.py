@@ -46,8 +46,6 @@ def needed_for(need: str) -> Iterator[None]:
     """
     try:
         yield
-    except MissingDependency:
-        raise
     except ImportError as error:
         if (refusal := missing(error, need)) is None:
             raise

@@ -16,15 +16,8 @@ from pathlib import Path
 from largesse.errors import StoreError
 
 __all__ = [
-    "MANIFEST",
-    "PathLike",
-    "atomic_bytes",
-    "atomic_file",
-    "atomic_folder",
-    "atomic_text",
-    "may_write",
-    "writing",
-]
+    "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "may_write", "writing",
+]  # fmt: skip
 
 MANIFEST = "manifest.json"
 PathLike = str | os.PathLike[str]

@@ -29,7 +29,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from largesse import _check
-from largesse.errors import DataError, MissingDependency, SchemaError
+from largesse._extras import needed_for
+from largesse.errors import DataError, SchemaError
 from largesse.result import Brief
 
 __all__ = ["Dataset", "charitable", "criteo", "ecoupon", "hillstrom", "thornton"]
@@ -180,10 +181,8 @@ def charitable() -> Dataset:
         "GitHub itamarcaspi/experimentdatar, data/charitable.rda (Karlan and List 2007, American Economic Review 97(5))"
     )
     path = _find("charitable_giving/charitable.rda", source)
-    try:
+    with needed_for("charitable()"):
         import rdata
-    except ImportError as error:
-        raise MissingDependency("rdata", "rda", "charitable()") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about R classes of the tibble, which are not needed
         frame = rdata.read_rda(str(path))["charitable"]

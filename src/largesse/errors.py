@@ -18,16 +18,9 @@ from __future__ import annotations
 from typing import Self
 
 __all__ = [
-    "ConfigError",
-    "DataError",
-    "InfeasibleBudget",
-    "InfeasibleRules",
-    "LargesseError",
-    "MissingDependency",
-    "NotFittedError",
-    "SchemaError",
-    "StoreError",
-]
+    "ConfigError", "DataError", "InfeasibleBudget", "InfeasibleRules", "LargesseError", "MissingDependency",
+    "NotFittedError", "SchemaError", "StoreError",
+]  # fmt: skip
 
 
 class LargesseError(Exception):

@@ -15,11 +15,11 @@ __all__ = ["refusal", "rule"]
 
 _RULES = {
     "string_type": "must be text", "int_type": "must be a whole number", "float_type": "must be a number",
-    "bool_type": "must be true or false", "tuple_type": "must be a list", "dict_type": "must be a table",
-    "model_type": "must be a table", "finite_number": "must be finite", "greater_than": "must be > {gt:g}",
-    "greater_than_equal": "must be >= {ge:g}", "less_than": "must be < {lt:g}", "less_than_equal": "must be <= {le:g}",
-    "literal_error": "must be {expected}", "missing": "is required", "extra_forbidden": "unknown field",
-    "too_short": "must have {min_length} or more items, not {actual_length}",
+    "float_parsing": "must be a number", "bool_type": "must be true or false", "tuple_type": "must be a list",
+    "dict_type": "must be a table", "model_type": "must be a table", "finite_number": "must be finite",
+    "greater_than": "must be > {gt:g}", "greater_than_equal": "must be >= {ge:g}", "less_than": "must be < {lt:g}",
+    "less_than_equal": "must be <= {le:g}", "literal_error": "must be {expected}", "missing": "is required",
+    "extra_forbidden": "unknown field", "too_short": "must have {min_length} or more items, not {actual_length}",
     "string_too_short": "must have {min_length} or more characters", "value_error": "{error}",
 }  # fmt: skip
 """Type of a pydantic error → the rule, with the values of the error's context."""

@@ -75,9 +75,7 @@ class Data(_Section):
     )
     test_share: Part = Field(0.3, description="share of rct held out for the proof, if test is not given")
     folds: int = Field(
-        0,
-        ge=0,
-        description="folds of rct for a cross-fitted proof; 0: 5 folds below 20,000 rows, otherwise test_share",
+        0, ge=0, description="folds of rct for a cross-fitted proof; 0: 5 folds below 20,000 rows, otherwise test_share"
     )
     validation_share: Part = Field(
         0.2, description="share of the remaining rct rows used as validation rows, to choose the model"
@@ -186,8 +184,7 @@ class Budget(_Section):
     """The budgets to plan for."""
 
     shares: Annotated[tuple[Share, ...], Field(strict=False), AfterValidator(_rising)] = Field(
-        BUDGET_SHARES,
-        description="budgets, as shares of the cost of giving every unit the most expensive treatment",
+        BUDGET_SHARES, description="budgets, as shares of the cost of giving every unit the most expensive treatment"
     )
     per_head: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False), AfterValidator(_rising)

@@ -2,6 +2,8 @@
 
 `read` and `write` read and write Arrow tables, `Encoder` turns feature columns into numbers, `logs` turns a table into `Logs`,
 `plan_table` turns a `Plan` into a table.
+
+Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
 """
 
 from __future__ import annotations

@@ -72,8 +72,10 @@ def logs(
             design=design, propensity=propensity, unit=units(table, roles), weight=amounts.get("weight"),
             timestamp=_times(table, roles), control_cost=control_cost,
         )  # fmt: skip
-    except DataError as error:
-        raise _in_columns(error, roles) from error
+    except DataError as error:  # name the column in place of the array
+        if (column := roles.parts.get(error.field)) is None:
+            raise
+        raise error.about(column, f" (Column {column!r} is the {error.field}.)") from error
     return out, encoder
 
 
@@ -299,12 +301,6 @@ def _refuse_missing(name: str, missing: NDArray[np.bool_], part: str) -> None:
 def _rows(bad: NDArray[np.bool_]) -> str:
     count = int(np.count_nonzero(bad))
     return f"{count} such row{'s' if count > 1 else ''} of {bad.size}"
-
-
-def _in_columns(error: DataError, roles: Roles) -> DataError:
-    """Returns the error with the name of the column in place of the name of the array."""
-    column = roles.parts.get(error.field)
-    return error if column is None else error.about(column, f" (Column {column!r} is the {error.field}.)")
 
 
 def _schema(field: str, got: object, rule: str, remedy: str) -> SchemaError:

@@ -17,6 +17,8 @@ exp(m(x, l) + k u + s ε), hence E[order · basket | x, l] = exp(m + s²/2 + k²
 A trial (`World.rct`) draws the treatment from fixed shares. A past policy's log (`World.obs`) follows an older
 model that saw part of the truth, plus the mood u: a team that knows more than its tables. That is what biases it.
 
+Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
+
 >>> world = money_off(seed=3, n_features=40)
 >>> rows = world.rct(1000, seed=1)
 >>> rows.treatments == world.treatments, world.truth(rows.x).value.shape

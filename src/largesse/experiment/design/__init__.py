@@ -1,1 +1,4 @@
-"""Before an experiment: assignment, size, looks on the way, replay of history."""
+"""Before an experiment: assignment, size, looks on the way, replay of history.
+
+Stable: the names that `largesse.experiment` exports; import them from there.
+"""
