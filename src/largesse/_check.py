@@ -116,8 +116,6 @@ def unique(field: str, values: NDArray[Any]) -> None:
     """Raises DataError for repeated unit ids."""
     kinds, counts = np.unique(values, return_counts=True)
     if len(kinds) < len(values):
-        repeated = kinds[counts > 1].tolist()
-        rule = (
-            f"each unit may appear only once ({len(values) - len(kinds)} rows too many, {len(repeated)} ids repeated)"
-        )
+        repeated, surplus = kinds[counts > 1].tolist(), len(values) - len(kinds)
+        rule = f"each unit may appear only once ({surplus} rows too many, {len(repeated)} ids repeated)"
         raise refuse(field, repeated[0], rule, "Drop the duplicates or aggregate them to one row per unit.")

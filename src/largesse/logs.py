@@ -19,7 +19,7 @@ __all__ = ["Assignment", "Design", "Logs", "labels"]
 Design = Literal["rct", "obs"]
 Assignment = Literal["uniform", "shares", "observed", "rows", "unknown"]
 _OPTIONAL = ("unit", "weight", "timestamp")
-_UNKNOWN = object()  # `groups` has not been computed yet
+_NOT_COMPUTED = object()
 Propensity = Literal["uniform", "observed"] | Mapping[str, float] | Sequence[float] | NDArray[Any] | None
 """What `Logs` accepts as propensity: a rule, a share per arm, one probability per row, or None where unknown."""
 
@@ -84,7 +84,7 @@ class Logs(Brief):
     timestamp: NDArray[Any] | None = None
     control_cost: bool = False
     assignment: Assignment = field(init=False, default="unknown")
-    _groups: Any = field(init=False, default=_UNKNOWN, repr=False)
+    _groups: Any = field(init=False, default=_NOT_COMPUTED, repr=False)
 
     if TYPE_CHECKING:  # what the constructor accepts; the fields above are what it stores
 
@@ -202,7 +202,7 @@ class Logs(Brief):
 
     @property
     def inverse_propensity(self) -> NDArray[np.float64]:
-        """W = weight / propensity, (N,).
+        """Inverse-propensity weights: weight / propensity, float64 (N,).
 
         Raises:
             DataError: The propensities are unknown.
@@ -221,7 +221,7 @@ class Logs(Brief):
 
         Rows of one unit are dependent: every split keeps them on one side, and a bootstrap resamples them together.
         """
-        if self._groups is _UNKNOWN:
+        if self._groups is _NOT_COMPUTED:
             codes = None
             if self.unit is not None:
                 units, codes = np.unique(self.unit, return_inverse=True)

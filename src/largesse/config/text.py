@@ -64,9 +64,10 @@ def template(path_hint: str | Path | None = None) -> str:
     for section, model in sections().items():
         lines += ["", f"[{section}]", *(f"# {line}" for line in (model.__doc__ or "").splitlines())]
         for name, field in model.model_fields.items():
-            lines += ["", f"# {field.description}{' (required)' if field.is_required() else ''}", _example(name, field)]
-    text = "\n".join(lines) + "\n"
-    return text if path_hint is None else text.replace('"trial.parquet"', _toml(Path(path_hint)), 1)
+            hint = path_hint if (section, name) == ("data", "rct") else None
+            entry = _example(name, field) if hint is None else f"{name} = {_toml(Path(hint))}"
+            lines += ["", f"# {field.description}{' (required)' if field.is_required() else ''}", entry]
+    return "\n".join(lines) + "\n"
 
 
 def dump(config: Config) -> str:

@@ -57,7 +57,7 @@ def logs(
     """
     table = read(table)
     pick(table, list(roles.parts.values()))
-    codes, treatments = _treatments(table[roles.treatment], roles, encoder)
+    codes, treatments = _treatments(table, roles, encoder)
     amounts = {part: _amounts(table, roles.parts[part]) for part in ("value", "cost", "weight") if part in roles.parts}
     if roles.propensity is not None:
         propensity = cells(roles.propensity, table[roles.propensity])
@@ -169,15 +169,13 @@ def _features(table: pa.Table, roles: Roles) -> tuple[str, ...]:
     return features
 
 
-def _treatments(
-    column: pa.ChunkedArray, roles: Roles, encoder: Encoder | None
-) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+def _treatments(table: pa.Table, roles: Roles, encoder: Encoder | None) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """Returns the code of each row (N,) and the labels by code."""
     treatments = roles.treatments or ((encoder.treatments or None) if encoder else None)
     if encoder and encoder.treatments and treatments != encoder.treatments:
         rule = f"the encoder was fitted with {encoder.treatments}"
-        raise _schema("treatments", treatments, rule, "Leave `treatments` out.")
-    return _labelled(column, roles.treatment, treatments, roles.control)
+        raise _check.refuse("treatments", treatments, rule, "Leave `treatments` out.", SchemaError)
+    return arms(table, roles.treatment, named=treatments, control=roles.control)
 
 
 def arms(
@@ -197,20 +195,14 @@ def arms(
     >>> arms(pa.table({"group": ["b", "control", "b"]}), "group")
     (array([1, 0, 1], dtype=int32), ('control', 'b'))
     """
-    return _labelled(pick(table, [name])[name], name, named, control)
-
-
-def _labelled(
-    column: pa.ChunkedArray, name: str, named: tuple[str, ...] | None, control: str | None
-) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    column = pick(table, [name])[name]
     kind(name, column)
     codes, values = coded(column)
     _refuse_missing(name, codes < 0, "treatment")
     if named is None and len(values) > MAX_TREATMENTS:
-        raise _schema(
-            name, f"{len(values)} distinct labels", f"at most {MAX_TREATMENTS} treatments are allowed",
-            "Is this an id or an amount? Name the treatments in `treatments`, control first.",
-        )  # fmt: skip
+        rule = f"at most {MAX_TREATMENTS} treatments are allowed"
+        remedy = "Is this an id or an amount? Name the treatments in `treatments`, control first."
+        raise _check.refuse(name, f"{len(values)} distinct labels", rule, remedy, SchemaError)
     labels = texts(values)
     treatments = named or _control_first(name, sorted(set(labels), key=_natural), control)
     code_of = {text: code for code, text in enumerate(treatments)}
@@ -243,11 +235,13 @@ def _control_first(name: str, labels: Sequence[str], control: str | None) -> tup
             )
         control = likely[0]
     if control not in labels:
-        raise _schema("control", control, f"is not a label of {name!r}, which has {some}", "Name one of these.")
+        rule = f"is not a label of {name!r}, which has {some}"
+        raise _check.refuse("control", control, rule, "Name one of these.", SchemaError)
     return (control, *(text for text in labels if text != control))
 
 
 def _natural(text: str) -> tuple[bool, float, str]:
+    """Returns the sort key of a label: numbers in numeric order, then text."""
     try:
         return (False, float(text), text)
     except ValueError:
@@ -301,7 +295,3 @@ def _refuse_missing(name: str, missing: NDArray[np.bool_], part: str) -> None:
 def _rows(bad: NDArray[np.bool_]) -> str:
     count = int(np.count_nonzero(bad))
     return f"{count} such row{'s' if count > 1 else ''} of {bad.size}"
-
-
-def _schema(field: str, got: object, rule: str, remedy: str) -> SchemaError:
-    return _check.refuse(field, got, rule, remedy, SchemaError)
