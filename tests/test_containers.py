@@ -1,4 +1,4 @@
-"""Logs, Menu and Plan: what they keep, what they refuse, and in which words."""
+"""Logs, Menu and Plan: stored values, errors and their messages."""
 
 from dataclasses import FrozenInstanceError
 
@@ -194,8 +194,8 @@ def test_observed_shares_count_weights():
 def test_a_past_policys_log_knows_nothing_unless_told():
     assert logs(design="obs").propensity is None
     assert logs(design="obs").assignment == "unknown"
-    told = logs(design="obs", propensity=[0.5, 0.2, 0.3, 0.5, 0.3, 0.3])
-    assert told.propensity.tolist() == [0.5, 0.2, 0.3, 0.5, 0.3, 0.3]
+    known = logs(design="obs", propensity=[0.5, 0.2, 0.3, 0.5, 0.3, 0.3])
+    assert known.propensity.tolist() == [0.5, 0.2, 0.3, 0.5, 0.3, 0.3]
 
 
 def test_some_rows_keep_everything_about_them():

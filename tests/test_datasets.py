@@ -1,4 +1,4 @@
-"""Real trials: row counts, arms and means as published; roles of columns; refusals."""
+"""Published trials: row counts, arms and means as published; roles of columns; errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forest answers as LightGBM does, to the last bit, for every treatment at once."""
+"""Predictions of the forest equal those of LightGBM to the last bit, for every treatment."""
 
 import lightgbm as lgb
 import numpy as np
@@ -170,10 +170,10 @@ def test_trees_of_one_leaf():
 
 def test_an_early_stop_counts():
     x, t, y = rows()
-    seen, held = (lgb.Dataset(np.column_stack([x, t])[i::2], y[i::2], params=QUIET) for i in (0, 1))
+    train, validation = (lgb.Dataset(np.column_stack([x, t])[i::2], y[i::2], params=QUIET) for i in (0, 1))
     stop = lgb.early_stopping(3, verbose=False)
     how = QUIET | {"learning_rate": 0.5}
-    booster = lgb.train(how, seen, 200, valid_sets=[held], callbacks=[stop], keep_training_booster=True)
+    booster = lgb.train(how, train, 200, valid_sets=[validation], callbacks=[stop], keep_training_booster=True)
     assert booster.best_iteration < booster.current_iteration()
     want = np.column_stack([predicted(booster, x, j, raw_score=True) for j in range(M)])
     assert np.array_equal(Forest(booster, M, treatment=D).raw(x), want)

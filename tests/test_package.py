@@ -1,4 +1,4 @@
-"""What the package as a whole promises."""
+"""Guarantees of the package as a whole."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_what_is_made_from_the_code_is_what_the_code_says():
 
 
 def test_tests_mirror_the_tree():
-    """Every folder of tests is a room, and no test module takes anything from another one."""
+    """Every folder of tests is a room, and no test module imports from another one."""
     rooms = {path.name for path in (ROOT / "src" / "largesse").iterdir() if path.is_dir()} | {
         "common",
         "benchmarks",

@@ -1,4 +1,4 @@
-"""Folders without pickle: exact round trips, whole or nothing, and refusals that name the file and the remedy."""
+"""Saved folders: exact round trips, atomic writes, and errors that name the file and the remedy."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A file becomes a Config, or a refusal that names field, value, rule and meaning; the template cannot drift."""
+"""A file becomes a Config, or an error with field, value, rule and meaning; the template has every field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""frames: every carrier gives the same containers; every refusal names column, value, rule, count and next step."""
+"""Every kind of table gives the same containers; every error names column, value, rule, count and next step."""
 
 from __future__ import annotations
 
@@ -637,7 +637,7 @@ def broken(mutations) -> dict[str, list]:
 
 
 def carried(columns, how):
-    """A dataframe of any columns: what its library does not take goes to pandas as objects."""
+    """A dataframe of any columns: values that its library rejects become pandas objects."""
     names, lists = [name.lstrip("\0") for name in columns], list(columns.values())
     try:
         if how == "polars":
@@ -653,7 +653,7 @@ def carried(columns, how):
 
 
 def outcome(call, given):
-    """What a call returns, or how largesse refuses it; anything else is a failure."""
+    """The result of a call or the error of largesse; any other exception is a failure."""
     try:
         return call(given)
     except LargesseError as refusal:
