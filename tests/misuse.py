@@ -128,6 +128,7 @@ def policies_and_files(rows: Logs, menu: Menu, policy: Policy, roles: Roles) -> 
     policy.allocate(menu, "100")  # type: ignore[arg-type]
     policy.allocate(menu, 100.0, safety="high")  # type: ignore[arg-type]
     policy.allocate(menu, 100.0).spend.mena  # type: ignore[attr-defined] # noqa: B018
+    policy.realised(rows, [1.0], drwas=3)  # type: ignore[call-arg]
     frames.logs("rows.csv")  # type: ignore[call-arg]
     frames.logs("rows.csv", {"treatment": "arm"})  # type: ignore[arg-type]
     frames.logs("rows.csv", roles, design="trial")  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """largesse: decide who gets which incentive, under a budget, and prove it pays.
 
 A model predicts a menu: value and cost of every treatment for every unit. The shadow price λ of the budget turns the menu into an
-allocation, and held-out rows of a trial show what the allocation brings and costs.
+allocation, and held-out rows of a trial show its value and spend.
 
 Names are loaded on first use, so `import largesse` is fast and does not import torch.
 

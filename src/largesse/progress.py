@@ -2,8 +2,8 @@
 
 >>> def say(stage: str, done: float) -> None:
 ...     print(f"{done:4.0%} {stage}")
->>> say("learning lightgbm", 0.25)
- 25% learning lightgbm
+>>> say("fitting lightgbm", 0.25)
+ 25% fitting lightgbm
 """
 
 from __future__ import annotations
