@@ -43,16 +43,14 @@ class Batches:
         for file, parquet in zip(self.files, self._open, strict=True):
             distinct(parquet.schema_arrow.names, f"{file}: ")
             if parquet.schema_arrow.remove_metadata() != self.schema:
-                raise SchemaError(
-                    f"{file}: its columns differ from those of {self.files[0].name}. Write all files with one schema.",
-                    field=str(file),
+                message = (
+                    f"{file}: its columns differ from those of {self.files[0].name}. Write all files with one schema."
                 )
+                raise SchemaError(message, field=str(file))
         self.n = sum(parquet.metadata.num_rows for parquet in self._open)
         if self.n == 0:
-            raise DataError(
-                f"{path}: table has 0 rows: at least one is needed. Check the filter or the file it came from.",
-                field="rows",
-            )
+            message = f"{path}: table has 0 rows: at least one is needed. Check the filter or the file it came from."
+            raise DataError(message, field="rows")
         self._name = f"{path}: "
 
     def tables(self, columns: Sequence[str], size: int, start: int = 0) -> Iterator[pa.Table]:

@@ -85,10 +85,10 @@ def cells(name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
     if what is Kind.TEXT:
         values = column.drop_null()
         first = repr(values[0].as_py()) if len(values) else "nothing"
-        raise SchemaError(
-            f"column {name!r}: holds text (the first cell is {first}), it must hold numbers. Turn it into a number column.",
-            field=name,
+        message = (
+            f"column {name!r}: holds text (the first cell is {first}), it must hold numbers. Turn it into numbers."
         )
+        raise SchemaError(message, field=name)
     return _floats(column)
 
 

@@ -13,7 +13,7 @@ from largesse import _check
 from largesse.errors import DataError, SchemaError
 from largesse.frames.columns import Kind, cells, coded, decoded, kind, texts
 from largesse.frames.encoder import Encoder
-from largesse.frames.tables import pick, read
+from largesse.frames.tables import Source, pick, read
 from largesse.logs import Design, Logs, Propensity
 from largesse.menu import Menu, Plan
 from largesse.roles import Roles, label
@@ -26,7 +26,7 @@ _CONTROLS = ("0", "control", "none", "false", "no", "baseline", "untreated")
 
 
 def logs(
-    table: Any,
+    table: Source,
     roles: Roles,
     encoder: Encoder | None = None,
     *,
@@ -55,22 +55,22 @@ def logs(
     >>> rows.treatments, rows.treatment.tolist(), rows.features
     (('0', '5'), [0, 1, 0, 1], ('age',))
     """
-    table = read(table)
-    pick(table, list(roles.parts.values()))
-    codes, treatments = _treatments(table, roles, encoder)
-    amounts = {part: _amounts(table, roles.parts[part]) for part in ("value", "cost", "weight") if part in roles.parts}
+    rows = read(table)
+    pick(rows, list(roles.parts.values()))
+    codes, treatments = _treatments(rows, roles, encoder)
+    amounts = {part: _amounts(rows, roles.parts[part]) for part in ("value", "cost", "weight") if part in roles.parts}
     if roles.propensity is not None:
-        propensity = cells(roles.propensity, table[roles.propensity])
+        propensity = cells(roles.propensity, rows[roles.propensity])
     elif isinstance(propensity, Mapping):
         propensity = {label(name): share for name, share in propensity.items()}
     if encoder is None:
-        encoder = Encoder.fit(table, _features(table, roles), treatments)
+        encoder = Encoder.fit(rows, _features(rows, roles), treatments)
     try:
         out = Logs(
-            x=encoder.transform(table), treatment=codes, value=amounts["value"],
+            x=encoder.transform(rows), treatment=codes, value=amounts["value"],
             cost=amounts.get("cost", np.zeros(len(codes))), treatments=treatments, features=encoder.names,
-            design=design, propensity=propensity, unit=units(table, roles), weight=amounts.get("weight"),
-            timestamp=_times(table, roles), control_cost=control_cost,
+            design=design, propensity=propensity, unit=units(rows, roles), weight=amounts.get("weight"),
+            timestamp=_times(rows, roles), control_cost=control_cost,
         )  # fmt: skip
     except DataError as error:  # name the column in place of the array
         if (column := roles.parts.get(error.field)) is None:
@@ -79,7 +79,7 @@ def logs(
     return out, encoder
 
 
-def units(table: Any, roles: Roles) -> NDArray[Any] | None:
+def units(table: Source, roles: Roles) -> NDArray[Any] | None:
     """Returns the unit ids of a table, integers or text (N,), or None if `roles` has no such column.
 
     Raises:
@@ -89,7 +89,7 @@ def units(table: Any, roles: Roles) -> NDArray[Any] | None:
     return None if roles.unit is None else ids(table, roles.unit)
 
 
-def ids(table: Any, name: str) -> NDArray[Any]:
+def ids(table: Source, name: str) -> NDArray[Any]:
     """Returns the unit ids in a column of a table, integers or text (N,); errors as for `units`."""
     return _ids(pick(read(table), [name])[name], name, "unit id")
 

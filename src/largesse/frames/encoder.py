@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from largesse.errors import SchemaError, StoreError
 from largesse.frames.columns import Kind, cells, coded, kind, texts
-from largesse.frames.tables import distinct, pick, read
+from largesse.frames.tables import Source, distinct, pick, read
 
 __all__ = ["Encoder"]
 
@@ -165,7 +165,7 @@ class Encoder:
         self.treatments = tuple(treatments)
 
     @classmethod
-    def fit(cls, table: Any, features: Sequence[str], treatments: Sequence[str] = ()) -> Encoder:
+    def fit(cls, table: Source, features: Sequence[str], treatments: Sequence[str] = ()) -> Encoder:
         """Returns the encoder fitted to these rows.
 
         Args:
@@ -177,15 +177,15 @@ class Encoder:
             SchemaError: A column is missing or holds lists, structs or bytes, or all columns are constant.
         """
         distinct(list(features))
-        table = pick(read(table), features)
+        rows = pick(read(table), features)
         columns: list[Column] = []
         for name in features:
-            encoding: type[Column] = Levels if kind(name, table[name]) is Kind.TEXT else Number
-            columns.append(encoding.fit(name, table[name]))
+            encoding: type[Column] = Levels if kind(name, rows[name]) is Kind.TEXT else Number
+            columns.append(encoding.fit(name, rows[name]))
         dropped = tuple(column.name for column in columns if not column.names)
         if len(dropped) == len(columns):
             raise SchemaError(
-                f"features == {list(features)[:5]}: none of the {len(columns)} columns varies in these {table.num_rows} "
+                f"features == {list(features)[:5]}: none of the {len(columns)} columns varies in these {rows.num_rows} "
                 f"rows. Name columns that differ between units (text needs a level with at least {MIN_ROWS} rows).",
                 field="features",
             )
@@ -203,7 +203,7 @@ class Encoder:
         """Names of the d encoded columns."""
         return tuple(name for column in self.columns for name in column.names)
 
-    def transform(self, table: Any) -> Block:
+    def transform(self, table: Source) -> Block:
         """Returns the encoded features, float32 (N, d), finite. The order of the table's columns does not matter.
 
         Args:
@@ -212,11 +212,11 @@ class Encoder:
         Raises:
             SchemaError: A column is missing, or its kind differs from that in training.
         """
-        table = pick(read(table), self.features)
-        out = np.zeros((table.num_rows, len(self.names)), np.float32)
+        rows = pick(read(table), self.features)
+        out = np.zeros((rows.num_rows, len(self.names)), np.float32)
         start = 0
         for column in self.columns:
-            source, width = table[column.name], len(column.names)
+            source, width = rows[column.name], len(column.names)
             self._same_kind(column, source)
             column.put(source, out[:, start : start + width])
             start += width

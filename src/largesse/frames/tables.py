@@ -8,25 +8,34 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import narwhals as nw
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
+from narwhals.typing import IntoFrame
 
 from largesse._files import atomic_file
 from largesse.errors import DataError, SchemaError, StoreError
 from largesse.roles import nearest
 
-__all__ = ["distinct", "pick", "read", "reading", "writable", "write"]
+__all__ = ["Source", "distinct", "pick", "read", "reading", "writable", "write"]
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".feather", ".arrow")
 _ONE_BLOCK = 2**31 - 1
 
 
-def read(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
+class _ArrowStream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+Source = str | os.PathLike[str] | dict[str, Any] | IntoFrame | _ArrowStream
+"""A path, a dict from name to array, or a dataframe."""
+
+
+def read(source: Source, columns: Sequence[str] | None = None) -> pa.Table:
     """Returns a file or dataframe as an Arrow table with at least one row and with distinct column names.
 
     Args:
@@ -80,7 +89,7 @@ def pick(table: pa.Table, columns: Sequence[str], name: str = "") -> pa.Table:
     return table.select(list(columns))
 
 
-def to_arrow(native: Any) -> pa.Table:
+def to_arrow(native: Source) -> pa.Table:
     """Returns a dataframe as an Arrow table; it may be empty.
 
     Raises:
@@ -121,7 +130,7 @@ def _to_arrow(native: Any) -> pa.Table:
     raise TypeError("neither narwhals nor the Arrow C stream supports it")
 
 
-def write(table: Any, path: str | os.PathLike[str]) -> None:
+def write(table: Source, path: str | os.PathLike[str]) -> None:
     """Writes a table to a file, atomically, in the format of the file's suffix.
 
     Args:
