@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -133,8 +132,7 @@ class _Trees(NamedTuple):
     column: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Layout:
+class _Layout(NamedTuple):
     """The trees of a booster as arrays, the number of output columns, and the inverse link (None: left to LightGBM)."""
 
     trees: _Trees

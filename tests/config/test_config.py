@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from largesse.config import Config, dump, load, parse, template
+from largesse.config.rules import RulesFile
 from largesse.config.schema import sections
 from largesse.errors import ConfigError
 from largesse.roles import Roles
@@ -262,3 +263,12 @@ def test_any_toml_is_a_config_or_a_refusal_that_names_the_field(accidents):
         message = ""
         assert parse(dump(config)) == config
     assert not message or any(section in message or field in message for section, field in accidents)
+
+
+def test_a_rules_file_is_refused_with_every_field_that_violates_a_rule(tmp_path):
+    path = tmp_path / "rules.toml"
+    path.write_text('treatments = ["a"]\nspent = 3\nspend = [{at_most = "much"}]')
+    with pytest.raises(ConfigError, match=r"treatments == \['a'\]: must have 2 or more items, not 1; ") as refusal:
+        RulesFile.load(path)
+    assert "spend.0.at_most.float == 'much': must be a number; " in str(refusal.value)
+    assert "spent == 3: unknown field. The fields are in" in str(refusal.value)

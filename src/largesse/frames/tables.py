@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import narwhals as nw
 import pyarrow as pa
@@ -31,7 +31,7 @@ class _ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
-Source = str | os.PathLike[str] | dict[str, Any] | IntoFrame | _ArrowStream
+Source: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | IntoFrame | _ArrowStream"
 """A path, a dict from name to array, or a dataframe."""
 
 
