@@ -1,4 +1,4 @@
-"""Who runs which test, where several processes share them."""
+"""Distribution of the tests over several processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Oracles: slow, plain, and written without the package's kernels."""
+"""Reference implementations: brute force, without the kernels of the package."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sklearn.isotonic import IsotonicRegression
 
 
 class Optimum(NamedTuple):
-    """Optimum of the linear programme, and the plan's price of money."""
+    """Optimum of the linear programme, and the shadow price λ of the budget."""
 
     value: float
     price: float
 
 
 def lp_optimum(value: NDArray[Any], cost: NDArray[Any], budget: float) -> Optimum:
-    """max Σ z v  s.t.  Σ z c <= budget, Σ_j z_ij = 1, z >= 0, by HiGHS. Money and value are rescaled to about 1."""
+    """max Σ z v  s.t.  Σ z c <= budget, Σ_j z_ij = 1, z >= 0, by HiGHS. Cost and value are rescaled to about 1."""
     n, m = value.shape
     value, cost = value.astype(np.float64), cost.astype(np.float64)
     worth, money = np.abs(value).max() or 1.0, cost.max() or 1.0
@@ -88,7 +88,7 @@ class Rows(NamedTuple):
 def eom(
     rows: Rows, decision: NDArray[Any], estimator: str = "ht", outcomes: tuple[NDArray[Any], NDArray[Any]] | None = None
 ) -> NDArray[np.float64]:
-    """Value and cost per head of a decision for each row, by its definition."""
+    """Value and cost per unit of a decision for each row, by its definition."""
     w = rows.weight / rows.propensity * (rows.treatment == decision)
     y = np.stack([rows.value, rows.cost])  # (2, N)
     total = rows.weight.sum()
@@ -104,29 +104,29 @@ def eom(
 
 def kinks(value: NDArray[Any], cost: NDArray[Any]) -> NDArray[np.float64]:
     """Every price at which any two treatments of any unit tie, and 0, rising."""
-    found = {0.0}
+    prices = {0.0}
     for j, k in itertools.combinations(range(value.shape[1]), 2):
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = (value[:, j] - value[:, k]) / (cost[:, j] - cost[:, k])
-        found.update(slope[np.isfinite(slope) & (slope > 0)].tolist())
-    return np.array(sorted(found))
+        prices.update(slope[np.isfinite(slope) & (slope > 0)].tolist())
+    return np.array(sorted(prices))
 
 
 def eom_curve(
     rows: Rows, value: NDArray[Any], cost: NDArray[Any], **kind: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Price, value and cost per head on every stretch of prices on which the same rows count."""
+    """Price, value and cost per unit on every interval of prices on which the same rows count."""
     price = kinks(value, cost)
     middle = np.append((price[1:] + price[:-1]) / 2, price[-1] * 2 + 1)
     decisions = np.array([argmax_floats(value, cost, p) for p in middle])
     counts = decisions if kind.get("outcomes") else decisions == rows.treatment
     changed = np.append(True, (counts[1:] != counts[:-1]).any(axis=1))
-    found = np.array([eom(rows, decision, **kind) for decision in decisions[changed]])
-    return price[changed], found[:, 0], found[:, 1]
+    outcomes = np.array([eom(rows, decision, **kind) for decision in decisions[changed]])
+    return price[changed], outcomes[:, 0], outcomes[:, 1]
 
 
 def eom_at_budgets(value: NDArray[Any], cost: NDArray[Any], budgets: NDArray[Any]) -> NDArray[np.float64]:
-    """Value where the monotone spend meets each budget, found by bisection over the stretches of prices."""
+    """Value where the monotone spend meets each budget, by bisection over the intervals of prices."""
     even = np.round(cost, 12)  # equal spends must be equal numbers, however they were added up
     spend = IsotonicRegression(increasing=False).fit_transform(np.arange(len(cost)), even)
     blocks = np.split(np.arange(len(cost)), np.flatnonzero(np.diff(spend) < -1e-11) + 1)

@@ -1,4 +1,4 @@
-"""Logs, Menu and Plan: what they keep, what they refuse, and in which words."""
+"""Logs, Menu and Plan: stored values, errors and their messages."""
 
 from dataclasses import FrozenInstanceError
 
@@ -93,7 +93,10 @@ REFUSED = {
         lambda: logs(propensity=SHARES | {"2": "few"}),
         r"propensity\['2'\] == 'few': must be a finite number in \[0, 1\]",
     ),
-    "unknown": (lambda: logs(design="obs").inverse_propensity, "propensity: unknown, so these rows prove nothing"),
+    "unknown": (
+        lambda: logs(design="obs").inverse_propensity,
+        "propensity: unknown, so these rows cannot evaluate another policy",
+    ),
     "other features": (lambda: logs() | logs(features=("a", "b")), "both logs need the same features and treatments"),
     # Menu
     "menu nan": (
@@ -108,7 +111,7 @@ REFUSED = {
     "menu units": (lambda: menu(unit=[1]), r"len\(unit\) == 1: must equal len\(value\), which is 2"),
     # Plan
     "plan code": (lambda: plan(treatment=[0, 2]), r"treatment\[1\] == 2: must be a treatment code"),
-    "plan unit twice": (lambda: plan(unit=["a", "a"]), "unit == 'a': each unit may stand only once .1 rows too many"),
+    "plan unit twice": (lambda: plan(unit=["a", "a"]), "unit == 'a': each unit may appear only once .1 rows too many"),
     "plan units": (lambda: plan(unit=["a"]), r"len\(unit\) == 1: must equal len\(treatment\), which is 2"),
     # single numbers and words
     "number": (lambda: _check.number("level", 2, low=0, high=1), r"level == 2: must be a finite number in \[0, 1\]"),
@@ -191,8 +194,8 @@ def test_observed_shares_count_weights():
 def test_a_past_policys_log_knows_nothing_unless_told():
     assert logs(design="obs").propensity is None
     assert logs(design="obs").assignment == "unknown"
-    told = logs(design="obs", propensity=[0.5, 0.2, 0.3, 0.5, 0.3, 0.3])
-    assert told.propensity.tolist() == [0.5, 0.2, 0.3, 0.5, 0.3, 0.3]
+    known = logs(design="obs", propensity=[0.5, 0.2, 0.3, 0.5, 0.3, 0.3])
+    assert known.propensity.tolist() == [0.5, 0.2, 0.3, 0.5, 0.3, 0.3]
 
 
 def test_some_rows_keep_everything_about_them():

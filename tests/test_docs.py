@@ -1,4 +1,4 @@
-"""What the documents show runs, and what they say is generated is."""
+"""The examples of the documents run, and their links and tables are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forest answers as LightGBM does, to the last bit, for every treatment at once."""
+"""Predictions of the forest equal those of LightGBM to the last bit, for every treatment."""
 
 import lightgbm as lgb
 import numpy as np
@@ -25,8 +25,8 @@ def grown(x, y, rounds=30, categorical="auto", **params):
     return lgb.train({**QUIET, **params}, lgb.Dataset(x, y, categorical_feature=categorical, params=QUIET), rounds)
 
 
-def asked(booster, x, j, *own, **how):
-    """Returns what LightGBM says of rows that are all given j."""
+def predicted(booster, x, j, *own, **how):
+    """Returns the predictions of LightGBM if every row gets treatment j."""
     return booster.predict(np.column_stack([x, *own, np.full(len(x), j)]), num_threads=1, **how)
 
 
@@ -37,10 +37,10 @@ def test_every_treatment(leaves, categorical):
     params = {"num_leaves": leaves, "min_data_per_group": 5}
     booster = grown(np.column_stack([x, t]), y, categorical=[D] if categorical else "auto", **params)
     forest = Forest(booster, M, treatment=D)
-    assert forest._laid is not None
-    assert forest._laid.trees.leaf.shape[1] == (32 if leaves <= 32 else 64)
-    assert (forest._laid.trees.same < np.arange(M)).any(), "treatments that a tree does not tell apart share its work"
-    want = np.column_stack([asked(booster, x, j, raw_score=True) for j in range(M)])
+    assert forest._layout is not None
+    assert forest._layout.trees.leaf.shape[1] == (32 if leaves <= 32 else 64)
+    assert (forest._layout.trees.same < np.arange(M)).any(), "treatments with equal masks in a tree share its sums"
+    want = np.column_stack([predicted(booster, x, j, raw_score=True) for j in range(M)])
     assert np.array_equal(forest.raw(x), want)
     assert np.array_equal(forest.raw(x.astype(np.float64)), want)
     assert np.array_equal(forest.raw(x, n_threads=3), want)
@@ -75,9 +75,9 @@ def test_means(objective):
         objective, y
     )
     forest = Forest(grown(np.column_stack([x, t]), y, objective=objective), M, treatment=D)
-    assert forest._laid is not None
-    assert forest._laid.mean is not None
-    want = np.column_stack([asked(forest.booster, x, j) for j in range(M)])
+    assert forest._layout is not None
+    assert forest._layout.mean is not None
+    want = np.column_stack([predicted(forest.booster, x, j) for j in range(M)])
     np.testing.assert_allclose(forest.mean(x), want, rtol=4e-16 * 8)
 
 
@@ -88,9 +88,9 @@ def test_a_number_of_each_treatment_s_own():
     taken = own[np.arange(len(x)), t]
     booster = grown(np.column_stack([x, taken, t]), y + 2 * np.abs(taken))
     forest = Forest(booster, M, own=D, treatment=D + 1)
-    assert forest._laid is not None
-    assert (forest._laid.trees.feature == -1).any()
-    want = np.column_stack([asked(booster, x, j, own[:, j], raw_score=True) for j in range(M)])
+    assert forest._layout is not None
+    assert (forest._layout.trees.feature == -1).any()
+    want = np.column_stack([predicted(booster, x, j, own[:, j], raw_score=True) for j in range(M)])
     assert np.array_equal(forest.raw(x, own=own), want)
     assert np.array_equal(forest.raw(x, n_threads=2, own=own), want)
 
@@ -109,17 +109,17 @@ def test_numbers_at_and_next_to_thresholds():
     x[:, 0] = np.round(x[:, 0], 1)
     booster = grown(np.column_stack([x, t]), y + (x[:, 2] > 0))
     forest = Forest(booster, M, treatment=D)
-    cuts = np.array(sorted({*forest._laid.trees.threshold, 0.0, 1e-35, -1e-35, 2e-35, -2e-35, 1e-40, -1e-40}))
+    cuts = np.array(sorted({*forest._layout.trees.threshold, 0.0, 1e-35, -1e-35, 2e-35, -2e-35, 1e-40, -1e-40}))
     near = np.float32(cuts)
     near = np.unique([near, np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))])
     for column in range(D):
         put = np.repeat(x[:1], len(near), axis=0)
         put[:, column] = near
-        want = np.column_stack([asked(booster, put, j, raw_score=True) for j in range(M)])
+        want = np.column_stack([predicted(booster, put, j, raw_score=True) for j in range(M)])
         assert np.array_equal(forest.raw(put), want)
         double = put.astype(np.float64)
         double[: len(cuts), column] = cuts
-        want = np.column_stack([asked(booster, double, j, raw_score=True) for j in range(M)])
+        want = np.column_stack([predicted(booster, double, j, raw_score=True) for j in range(M)])
         assert np.array_equal(forest.raw(double), want)
 
 
@@ -138,10 +138,10 @@ def test_what_has_no_such_form_is_left_to_lightgbm(params):
     data = lgb.Dataset(np.column_stack([x, t]), y, params=QUIET | params)
     booster = lgb.train(QUIET | params, data, 10)
     forest = Forest(booster, M, treatment=D)
-    assert forest._laid is None
-    want = np.column_stack([asked(booster, x, j) for j in range(M)])
+    assert forest._layout is None
+    want = np.column_stack([predicted(booster, x, j) for j in range(M)])
     assert np.array_equal(forest.mean(x), want)
-    want = np.column_stack([asked(booster, x, j, raw_score=True) for j in range(M)])
+    want = np.column_stack([predicted(booster, x, j, raw_score=True) for j in range(M)])
     assert np.array_equal(forest.raw(x), want)
 
 
@@ -149,33 +149,33 @@ def test_a_feature_of_categories_is_left_to_lightgbm():
     x, t, y = rows()
     x[:, 1] += 2
     booster = grown(np.column_stack([x, t]), y, categorical=[1], min_data_per_group=5, cat_smooth=1.0)
-    assert Forest(booster, M, treatment=D)._laid is None
+    assert Forest(booster, M, treatment=D)._layout is None
 
 
 def test_means_that_are_not_known_here_are_lightgbm_s():
     x, t, y = rows()
     booster = grown(np.column_stack([x, t]), (y > 0), objective="binary", sigmoid=2.0)
     forest = Forest(booster, M, treatment=D)
-    assert forest._laid.mean is None
-    assert np.array_equal(forest.mean(x), np.column_stack([asked(booster, x, j) for j in range(M)]))
+    assert forest._layout.mean is None
+    assert np.array_equal(forest.mean(x), np.column_stack([predicted(booster, x, j) for j in range(M)]))
 
 
 def test_trees_of_one_leaf():
     x, t, y = rows(200)
     booster = grown(np.column_stack([x, t]), y, min_data_in_leaf=150)
     assert {tree["num_leaves"] for tree in booster.dump_model()["tree_info"]} == {1}
-    want = np.column_stack([asked(booster, x, j, raw_score=True) for j in range(M)])
+    want = np.column_stack([predicted(booster, x, j, raw_score=True) for j in range(M)])
     assert np.array_equal(Forest(booster, M, treatment=D).raw(x), want)
 
 
 def test_an_early_stop_counts():
     x, t, y = rows()
-    seen, held = (lgb.Dataset(np.column_stack([x, t])[i::2], y[i::2], params=QUIET) for i in (0, 1))
+    train, validation = (lgb.Dataset(np.column_stack([x, t])[i::2], y[i::2], params=QUIET) for i in (0, 1))
     stop = lgb.early_stopping(3, verbose=False)
     how = QUIET | {"learning_rate": 0.5}
-    booster = lgb.train(how, seen, 200, valid_sets=[held], callbacks=[stop], keep_training_booster=True)
+    booster = lgb.train(how, train, 200, valid_sets=[validation], callbacks=[stop], keep_training_booster=True)
     assert booster.best_iteration < booster.current_iteration()
-    want = np.column_stack([asked(booster, x, j, raw_score=True) for j in range(M)])
+    want = np.column_stack([predicted(booster, x, j, raw_score=True) for j in range(M)])
     assert np.array_equal(Forest(booster, M, treatment=D).raw(x), want)
 
 

@@ -1,4 +1,4 @@
-"""What the package as a whole promises."""
+"""Guarantees of the package as a whole."""
 
 from __future__ import annotations
 
@@ -33,8 +33,13 @@ def test_what_is_made_from_the_code_is_what_the_code_says():
     assert done.returncode == 0, done.stdout
 
 
+def test_every_package_says_what_of_it_is_stable():
+    for path in (ROOT / "src" / "largesse").rglob("__init__.py"):
+        assert re.search(r"^(Stable|Private): ", path.read_text(), flags=re.M), path
+
+
 def test_tests_mirror_the_tree():
-    """Every folder of tests is a room, and no test module takes anything from another one."""
+    """Every folder of tests is a room, and no test module imports from another one."""
     rooms = {path.name for path in (ROOT / "src" / "largesse").iterdir() if path.is_dir()} | {
         "common",
         "benchmarks",

@@ -1,4 +1,4 @@
-"""The form of every result: plain JSON, a table, a text that fits a screen, a notebook's page."""
+"""The forms of every result: plain JSON, dataframe, short text, HTML."""
 
 from __future__ import annotations
 
@@ -103,11 +103,11 @@ def test_a_frame_needs_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def results() -> dict[str, Brief]:
     """One of each kind of result that the public functions return, of more rows than a screen has lines."""
-    logs, held = orders(3000, seed=1), orders(2000, seed=2)
+    logs, test = orders(3000, seed=1), orders(2000, seed=2)
     model = Boosting(rounds=5).fit(logs)
-    menu = model.predict(held.x)
-    policy = Policy.calibrated(model, held, draws=20)
-    table = compare(held, {f"policy {k}": menu for k in range(9)}, [0.3, 0.5, 0.8], bootstrap=Bootstrap(draws=20))
+    menu = model.predict(test.x)
+    policy = Policy.calibrated(model, test, draws=20)
+    table = compare(test, {f"policy {k}": menu for k in range(9)}, [0.3, 0.5, 0.8], bootstrap=Bootstrap(draws=20))
     sound = check(logs, orders(2000, seed=3, design="obs"))
     cells = ClusterCells(
         size=np.full(40, 30.0), value=np.tile([0.0, 1.0], (40, 1)), cost=np.tile([0.0, 1.0], (40, 1)),
@@ -120,8 +120,8 @@ def results() -> dict[str, Brief]:
     return {
         "logs": logs, "menu": menu, "plan": solve(menu, 200.0), "totals": solve(menu, 200.0).totals,
         "rules": solve_under(menu, [Spend(at_most=200.0)]), "allocation": policy.allocate(menu, 200.0),
-        "policy": policy, "curve": policy.curve, "realised": policy.realised(held, [0.3, 0.5]), "comparison": table,
-        "share": effect_share(table, "policy 0"), "outcome curve": outcome_curve(held, menu),
+        "policy": policy, "curve": policy.curve, "realised": policy.realised(test, [0.3, 0.5]), "comparison": table,
+        "share": effect_share(table, "policy 0"), "outcome curve": outcome_curve(test, menu),
         "cost curve": CostCurve(cost=np.linspace(0, 1, 500), value=np.linspace(0, 1, 500), share=np.linspace(0, 1, 500)),
         "frontier": frontier(menu), "grid": grid(menu, np.linspace(100, 300, 60)),
         "clusters": plan_clusters(cells, [300.0], risk=Chance(0.05))[0], "cells": cells, "soundness": sound,
@@ -145,18 +145,18 @@ def test_every_result_fits_a_screen(results: dict[str, Brief]) -> None:
 def test_every_result_is_plain_json(results: dict[str, Brief]) -> None:
     for name, one in results.items():
         if isinstance(one, Result):
-            found = one.to_dict()
-            assert json.loads(json.dumps(found, allow_nan=False)) == found, name
-            assert found, name
+            values = one.to_dict()
+            assert json.loads(json.dumps(values, allow_nan=False)) == values, name
+            assert values, name
 
 
 def test_every_table_is_a_frame(results: dict[str, Brief]) -> None:
     tables = {name: one for name, one in results.items() if isinstance(one, Tabular)}
     assert len(tables) >= 12
     for name, one in tables.items():
-        found = one.to_frame()
-        assert list(found.columns) == list(one.to_records()[0]), name
-        assert len(found) == len(one.to_records()) > 0, name
+        frame = one.to_frame()
+        assert list(frame.columns) == list(one.to_records()[0]), name
+        assert len(frame) == len(one.to_records()) > 0, name
 
 
 def test_a_plan_as_a_frame_names_its_treatments() -> None:

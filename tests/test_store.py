@@ -1,4 +1,4 @@
-"""Folders without pickle: exact round trips, whole or nothing, and refusals that name the file and the remedy."""
+"""Saved folders: exact round trips, atomic writes, and errors that name the file and the remedy."""
 
 import hashlib
 import json
@@ -80,7 +80,7 @@ def test_any_array_and_its_transpose(tmp_path_factory, array):
 
 
 def test_an_older_folder_is_kept_unless_told(saved):
-    with pytest.raises(StoreError, match="exists already. Choose another name, or let it be replaced"):
+    with pytest.raises(StoreError, match="exists already. Choose another name, or replace it"):
         store.save(saved, "other", {}, {})
     assert store.load(saved).kind == "example"
     store.save(saved, "other", {}, {}, replace=True)
@@ -91,10 +91,10 @@ def test_an_older_folder_is_kept_unless_told(saved):
 def test_a_folder_that_is_not_ours_is_never_deleted(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.png").write_text("x")
-    with pytest.raises(StoreError, match="holds no manifest.json, so it is not deleted"):
+    with pytest.raises(StoreError, match="holds no manifest.json, so it is not replaced"):
         store.save(tmp_path / "photos", "other", {}, {}, replace=True)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreError, match="not deleted"):
+    with pytest.raises(StoreError, match="not replaced"):
         store.save(tmp_path / "file", "other", {}, {}, replace=True)
     assert names(tmp_path / "photos") == ["one.png"]
     (tmp_path / "empty").mkdir()

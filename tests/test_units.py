@@ -113,7 +113,9 @@ class TestWithoutUnitsOf:
         assert orders(10).without_units_of(a).n == 10
 
     def test_nothing_left_is_refused(self):
-        with pytest.raises(DataError, match=r"unit == .*all 40 rows are of units that stand among the rows that judge"):
+        with pytest.raises(
+            DataError, match=r"unit == .*all 40 rows belong to units that also occur in the held-out rows"
+        ):
             panel(20, 2).without_units_of(panel(20, 1))
 
 

@@ -137,7 +137,7 @@ def _real(world: str, seed: int) -> Problem:
     roles = Roles(
         treatment=found.treatment, value=found.value, cost=found.cost, features=found.features, treatments=found.treatments
     )  # fmt: skip
-    logs, _ = frames.logs(found.table, roles, propensity=found.propensity, control_cost=found.control_cost)
+    logs, _ = frames.logs(found.table, roles, control_cost=found.control_cost)
     parts = simulate.hybrid(logs, seed=seed)
     rows = parts.test
     budgets = _budgets(arm_means(rows)[1])

@@ -1,9 +1,11 @@
 """largesse: decide who gets which incentive, under a budget, and prove it pays.
 
-Logs go in; a model turns a unit into a menu (value and cost of every treatment); a price of money turns a menu into a
-decision; the budget sets the price; rows of a trial tell what the decisions are worth.
+A model predicts a menu: value and cost of every treatment for every unit. The shadow price λ of the budget turns the menu into an
+allocation, and held-out rows of a trial show its value and spend.
 
-Names are loaded on first use, so that `import largesse` is fast and needs neither torch nor a browser.
+Names are loaded on first use, so `import largesse` is fast and does not import torch.
+
+Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
 """
 
 from largesse._extras import attach

@@ -1,4 +1,4 @@
-"""One wording for every refusal: field, value got, rule, how many, next step."""
+"""Checks of arguments. Every error names the field, the value, the rule, the number of violations and the next step."""
 
 from __future__ import annotations
 
@@ -11,20 +11,11 @@ from numpy.typing import NDArray
 from largesse.errors import DataError
 
 __all__ = [
-    "array",
-    "choice",
-    "finite",
-    "integers",
-    "lengths",
-    "nonnegative",
-    "number",
-    "refuse",
-    "refuse_cells",
-    "unique",
-]
+    "Numbers", "array", "choice", "finite", "integers", "lengths", "nonnegative", "number", "refuse", "refuse_cells", "unique",
+]  # fmt: skip
 
-Floats = NDArray[np.floating[Any]]
-
+Numbers = float | Sequence[float] | NDArray[Any]
+"""One number or several, e.g. budgets."""
 
 Refusal = TypeVar("Refusal", bound=DataError)
 
@@ -44,8 +35,8 @@ def refuse_cells(field: str, values: NDArray[Any], bad: NDArray[np.bool_], rule:
     return DataError.at(field, f"[{place}] == {values[first]}: {rule} ({many}). {remedy}")
 
 
-def array(field: str, data: object, *, ndim: int, dtype: Any = None, empty: bool = False) -> NDArray[Any]:
-    """Returns `data` as a numeric array of `ndim` axes, or refuses. No copy where none is needed."""
+def array(field: str, data: object, *, ndim: int, dtype: Any = None) -> NDArray[Any]:
+    """Returns `data` as a non-empty numeric array with `ndim` axes, copied only if necessary, or raises DataError."""
     try:
         out = np.asarray(data)
         if out.dtype.kind not in "biuf":
@@ -55,45 +46,43 @@ def array(field: str, data: object, *, ndim: int, dtype: Any = None, empty: bool
         rest = f": must be an array of numbers ({error}). Encode text columns first (largesse.frames does)."
         raise DataError.at(field, rest) from error
     if out.ndim != ndim:
-        raise refuse(
-            f"{field}.ndim", out.ndim, f"{field} must have {ndim} axes, its shape is {out.shape}", "Reshape it."
-        )
-    if not empty and out.size == 0:
-        raise refuse(
-            f"{field}.shape", out.shape, f"{field} must not be empty", "Check the filter or the file it came from."
-        )
+        rule = f"{field} must have {ndim} axes, its shape is {out.shape}"
+        raise refuse(f"{field}.ndim", out.ndim, rule, "Reshape it.")
+    if out.size == 0:
+        remedy = "Check the filter or the file it came from."
+        raise refuse(f"{field}.shape", out.shape, f"{field} must not be empty", remedy)
     return out
 
 
 def finite(field: str, values: NDArray[Any], remedy: str) -> None:
-    """Refuses NaN and infinities."""
+    """Raises DataError for NaN and infinite values."""
     bad = ~np.isfinite(values)
     if bad.any():
         raise refuse_cells(field, values, bad, "must be a finite number", remedy)
 
 
 def nonnegative(field: str, values: NDArray[Any], remedy: str = "Clip them or drop the rows.") -> None:
-    """Refuses values below zero."""
+    """Raises DataError for negative values."""
     bad = values < 0
     if bad.any():
         raise refuse_cells(field, values, bad, "must be >= 0", remedy)
 
 
 def integers(field: str, data: object, *, low: int, high: int, rule: str, remedy: str) -> NDArray[np.int32]:
-    """Returns a one-axis array of whole numbers in [low, high), or refuses."""
+    """Returns a one-axis array of integers in [low, high), or raises DataError."""
     raw = array(field, data, ndim=1)
     if raw.dtype.kind == "f":
         finite(field, raw, remedy)
-    whole = raw.dtype.kind in "iub"
-    if not whole or raw.min() < low or raw.max() >= high:
-        bad = (raw < low) | (raw >= high) | (False if whole else raw != np.floor(raw))
+    integral = raw.dtype.kind in "iub"
+    if not integral or raw.min() < low or raw.max() >= high:
+        bad = (raw < low) | (raw >= high) | (False if integral else raw != np.floor(raw))
         if bad.any():
             raise refuse_cells(field, raw, bad, rule, remedy)
     return raw.astype(np.int32)
 
 
 def lengths(**arrays: NDArray[Any] | None) -> int:
-    """Returns the common length of the arrays given (None is passed over), or refuses."""
+    """Returns the common length of the arrays (None is skipped), or raises DataError."""
     sizes = {name: len(a) for name, a in arrays.items() if a is not None}
     first, size = next(iter(sizes.items()))
     for name, n in sizes.items():
@@ -103,7 +92,7 @@ def lengths(**arrays: NDArray[Any] | None) -> int:
 
 
 def number(field: str, got: object, *, low: float = -np.inf, high: float = np.inf, remedy: str = "") -> float:
-    """Returns a finite number in [low, high], or refuses."""
+    """Returns a finite number in [low, high], or raises DataError."""
     bounds = "must be a finite number"
     if np.isfinite(low) or np.isfinite(high):
         bounds += f" in [{low:g}, {high:g}]"
@@ -117,20 +106,16 @@ def number(field: str, got: object, *, low: float = -np.inf, high: float = np.in
 
 
 def choice(field: str, got: object, allowed: Sequence[str]) -> str:
-    """Returns `got` if it is one of the allowed words, or refuses."""
+    """Returns `got` if it is one of the allowed strings, or raises DataError."""
     if got not in allowed:
         raise refuse(field, got, f"must be one of {', '.join(map(repr, allowed))}", "Choose one of them.")
     return str(got)
 
 
 def unique(field: str, values: NDArray[Any]) -> None:
-    """Refuses repeated entries."""
+    """Raises DataError for repeated unit ids."""
     kinds, counts = np.unique(values, return_counts=True)
     if len(kinds) < len(values):
-        twice = kinds[counts > 1]
-        raise refuse(
-            field,
-            twice[0].item() if hasattr(twice[0], "item") else twice[0],
-            f"each unit may stand only once ({len(values) - len(kinds)} rows too many, {len(twice)} ids repeated)",
-            "Drop the duplicates or aggregate them to one row per unit.",
-        )
+        repeated, surplus = kinds[counts > 1].tolist(), len(values) - len(kinds)
+        rule = f"each unit may appear only once ({surplus} rows too many, {len(repeated)} ids repeated)"
+        raise refuse(field, repeated[0], rule, "Drop the duplicates or aggregate them to one row per unit.")

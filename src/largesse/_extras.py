@@ -1,4 +1,4 @@
-"""Optional packages: which extra brings each, and the one sentence that says so where one is missing."""
+"""Optional packages: which extra installs each, and the error where one is missing."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ EXTRAS = {
 
 
 def installed(package: str) -> bool:
-    """Tells whether a package can be imported."""
+    """Returns whether a package can be imported."""
     try:
         return find_spec(package) is not None
-    except ValueError:  # a module that was put in its place has no spec
+    except ValueError:  # a module object placed in `sys.modules` without a spec
         return True
 
 
 def missing(error: ImportError, need: str) -> MissingDependency | None:
-    """Returns the refusal that names the extra, if it is an optional package that could not be imported; else None."""
+    """Returns the error that names the extra if the import of an optional package failed, otherwise None."""
     package = (error.name or "").partition(".")[0]
     return MissingDependency(package, EXTRAS[package], need) if package in EXTRAS else None
 
 
 @contextmanager
 def needed_for(need: str) -> Iterator[None]:
-    """Turns the failed import of an optional package into the sentence that says what to install.
+    """Turns the failed import of an optional package into an error that names what to install.
 
     Args:
         need: What needs the package, e.g. ``"to_frame()"``.
@@ -46,19 +46,16 @@ def needed_for(need: str) -> Iterator[None]:
     """
     try:
         yield
-    except MissingDependency:
-        raise
     except ImportError as error:
-        refusal = missing(error, need)
-        if refusal is None:
+        if (refusal := missing(error, need)) is None:
             raise
         raise refusal from error
 
 
 def attach(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Returns ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose stub says where its names live.
+    """Returns ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose stub names the module of each public name.
 
-    Each name is imported on first use; one that needs an optional package says which extra brings it.
+    Each name is imported on first use. If its optional package is missing, the error names the extra to install.
     """
     load, names, public = lazy_loader.attach_stub(package, file)
 

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all: the one place that writes them.
+"""Atomic writing of files and folders.
 
-What is written lies beside its place under another name and is renamed when it is complete, so whoever looks sees the old one,
-the new one or none.
+Each is written under a temporary name in the same folder and renamed when complete, so a reader sees the old version, the new
+version or none, never a partial one.
 """
 
 from __future__ import annotations
@@ -16,15 +16,8 @@ from pathlib import Path
 from largesse.errors import StoreError
 
 __all__ = [
-    "MANIFEST",
-    "PathLike",
-    "atomic_bytes",
-    "atomic_file",
-    "atomic_folder",
-    "atomic_text",
-    "may_write",
-    "writing",
-]
+    "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "may_write", "writing",
+]  # fmt: skip
 
 MANIFEST = "manifest.json"
 PathLike = str | os.PathLike[str]
@@ -32,12 +25,12 @@ PathLike = str | os.PathLike[str]
 
 @contextmanager
 def atomic_folder(path: PathLike, *, replace: bool = False, marker: str = MANIFEST) -> Iterator[Path]:
-    """Yields an empty folder that takes its place at `path` on success and is removed on any failure or interrupt.
+    """Yields an empty folder, renamed to `path` on success and removed on any failure or interrupt.
 
     Args:
-        path: Where the folder shall be in the end; folders above it are made too.
-        replace: Whether an older folder gives way, once the new one is complete.
-        marker: Name of a file by which an older folder is known as ours: no other is ever deleted, unless it is empty.
+        path: Final path of the folder; missing parent folders are created.
+        replace: Whether to replace an existing folder once the new one is complete.
+        marker: Name of a file that only our folders contain: an existing folder without it is never replaced, unless empty.
 
     Raises:
         StoreError: `path` exists and may not be replaced, or cannot be written.
@@ -66,13 +59,13 @@ def atomic_folder(path: PathLike, *, replace: bool = False, marker: str = MANIFE
 
 @contextmanager
 def atomic_file(path: PathLike) -> Iterator[Path]:
-    """Yields the path of a file to write, which takes the place of `path` on success and is removed on any failure.
+    """Yields the path of a temporary file, renamed to `path` on success and removed on any failure.
 
     Args:
-        path: Where the file shall be in the end; its folder must exist. An older file gives way.
+        path: Final path of the file; its folder must exist. An existing file is replaced.
 
     Raises:
-        OSError: The file cannot be put in its place.
+        OSError: The file cannot be renamed to `path`.
     """
     target = Path(os.path.realpath(path))
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
@@ -84,11 +77,7 @@ def atomic_file(path: PathLike) -> Iterator[Path]:
 
 
 def atomic_bytes(path: PathLike, data: bytes) -> Path:
-    """Writes a file, whole or not at all, and returns its path; an older file gives way.
-
-    Args:
-        path: The file; its folder must exist.
-        data: What it shall hold.
+    """Writes a file atomically and returns its path; its folder must exist, an existing file is replaced.
 
     Raises:
         StoreError: The file cannot be written.
@@ -99,11 +88,7 @@ def atomic_bytes(path: PathLike, data: bytes) -> Path:
 
 
 def atomic_text(path: PathLike, text: str) -> None:
-    r"""Writes a text file in UTF-8 with ``\n`` line ends, whole or not at all; an older file gives way.
-
-    Args:
-        path: The file; its folder must exist.
-        text: What it shall hold.
+    """Writes a text file in UTF-8, line ends unchanged, as `atomic_bytes` does.
 
     Raises:
         StoreError: The file cannot be written.
@@ -113,7 +98,7 @@ def atomic_text(path: PathLike, text: str) -> None:
 
 @contextmanager
 def writing(path: PathLike) -> Iterator[None]:
-    """Turns an error of the file system into a refusal that names the path."""
+    """Turns an OSError into a StoreError that names the path."""
     try:
         yield
     except OSError as error:
@@ -124,10 +109,10 @@ def writing(path: PathLike) -> Iterator[None]:
 
 
 def may_write(path: PathLike, *, replace: bool = False, marker: str = "config.toml") -> None:
-    """Refuses a folder that could not be made at the end of a long run; makes the folders above it.
+    """Checks, before a long run, that a folder can be created at its end; creates missing parent folders.
 
     Raises:
-        StoreError: It exists and may not be replaced, or nothing can be written there.
+        StoreError: The folder exists and may not be replaced, or its parent is not writable.
     """
     target = Path(os.path.realpath(path))
     _may_take(target, replace, marker)
@@ -142,25 +127,23 @@ def _may_take(target: Path, replace: bool, marker: str) -> None:
     if not target.exists():
         return
     if not replace:
-        raise StoreError(
-            f"{target}: exists already. Choose another name, or let it be replaced (replace=True, --replace)."
-        )
+        raise StoreError(f"{target}: exists already. Choose another name, or replace it (replace=True, --replace).")
     ours = target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))
     if not ours:
-        raise StoreError(f"{target}: exists and holds no {marker}, so it is not deleted. Choose another name.")
+        raise StoreError(f"{target}: exists and holds no {marker}, so it is not replaced. Choose another name.")
 
 
 def _move(partial: Path, target: Path) -> None:
-    """Renames `partial` to `target`; what stood there is deleted last, and put back if the renaming fails."""
+    """Renames `partial` to `target`; an existing target is deleted afterwards, and restored if the renaming fails."""
     older = target.with_name(partial.name.removesuffix(".partial") + ".old")
-    there = target.exists()
-    if there:
+    exists = target.exists()
+    if exists:
         os.rename(target, older)
     try:
         os.rename(partial, target)
     except BaseException:
-        if there:
+        if exists:
             os.rename(older, target)
         raise
-    if there:
+    if exists:
         shutil.rmtree(older, ignore_errors=True)

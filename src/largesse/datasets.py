@@ -1,4 +1,4 @@
-"""Real trials by name, as Arrow tables with the role of every column.
+"""Published randomised trials by name, as Arrow tables with the role of every column.
 
 | loader         | trial                                        | value               | cost                          |
 |----------------|----------------------------------------------|---------------------|-------------------------------|
@@ -8,8 +8,8 @@
 | `charitable`   | matching grants 1:1, 2:1, 3:1 and none       | gift                | match ratio × gift            |
 | `criteo`       | advertising or none (CRITEO-UPLIFT v2)       | conversion          | visit, in control too         |
 
-`thornton` comes with a package; the others are read from the folder that the environment variable LARGESSE_DATA names.
-Only what was known before the treatment is a feature; columns made after it are left out.
+`thornton` is part of the package causaldata; the others are read from the folder in the environment variable LARGESSE_DATA.
+Features are columns known before the treatment; columns measured after it are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from largesse import _check
-from largesse.errors import DataError, MissingDependency, SchemaError
+from largesse._extras import needed_for
+from largesse.errors import DataError, SchemaError
 from largesse.result import Brief
 
 __all__ = ["Dataset", "charitable", "criteo", "ecoupon", "hillstrom", "thornton"]
@@ -39,20 +40,19 @@ _VARIABLE = "LARGESSE_DATA"
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Dataset(Brief):
-    """A randomised trial as a table, and what its columns are.
+    """A randomised trial as a table, with the role of every column.
 
     Attributes:
         name: Name of its loader.
         table: One row per unit.
         treatment: Column of treatment names.
-        value: Column of what the unit brought, float.
-        cost: Column of what the unit cost, float, >= 0.
+        value: Column of the outcome, float.
+        cost: Column of the spend, float, >= 0.
         features: Columns known before the treatment; numbers, booleans or strings, missing values allowed.
         treatments: Names of the treatments, control first.
-        control_cost: Whether control rows may cost money.
-        propensity: How the treatments were assigned: ``"observed"`` takes the shares of the arms.
-        source: Where the data come from, and under what licence.
-        note: What to know before using them.
+        control_cost: Whether control rows may have costs.
+        source: Source and licence of the data.
+        note: Caveats.
 
     Raises:
         SchemaError: A column is missing, or the treatments in the table are not those named.
@@ -66,19 +66,17 @@ class Dataset(Brief):
     features: tuple[str, ...]
     treatments: tuple[str, ...]
     control_cost: bool = False
-    propensity: str = "observed"
     source: str
     note: str
 
     def __post_init__(self) -> None:
         _require(self.table.column_names, (self.treatment, self.value, self.cost, *self.features), self.name)
-        found = set(pc.unique(self.table[self.treatment]).to_pylist())
-        if not found <= set(self.treatments):
+        labels = set(pc.unique(self.table[self.treatment]).to_pylist())
+        if not labels <= set(self.treatments):
             raise SchemaError(
-                f"{self.treatment}: its names {sorted(map(str, found))} are not the treatments {list(self.treatments)}."
-                " Is this the published file?",
-                field=self.treatment,
-            )
+                f"{self.treatment}: the labels {sorted(map(str, labels))} are not the treatments {list(self.treatments)}. "
+                "Use the published file.", field=self.treatment,
+            )  # fmt: skip
 
     @property
     def n(self) -> int:
@@ -113,7 +111,7 @@ def thornton() -> Dataset:
         name="thornton", table=pa.table(columns), treatment="offer", value="collected", cost="paid",
         features=("distance", "age", "village"), treatments=names,
         source="Thornton (2008), American Economic Review 98(5); shipped by the package causaldata (MIT).",
-        note="The test's result is left out: whoever makes the offer does not know it. The shares of the levels differ "
+        note="The result of the test is left out, because it is unknown when the offer is made. The shares of the levels differ "
         "between the 119 villages, so compare levels within villages or adjust for them. `offer_usd` is the exact "
         "offer; `distance` is in kilometres to the centre that hands out results.",
     )  # fmt: skip
@@ -123,22 +121,22 @@ def hillstrom(*, mail_cost: float = 0.1) -> Dataset:
     """Returns Hillstrom's e-mail trial, 64,000 customers: treatment = campaign, value = spend in two weeks (USD).
 
     Args:
-        mail_cost: Assumed cost of one mail, USD, >= 0; the data hold none.
+        mail_cost: Assumed cost of one mail, USD, >= 0; the data contain no costs.
 
     Raises:
-        DataError: The file is not found, or the cost is negative.
+        DataError: The file is missing, or the cost is negative.
     """
     source = "Kevin Hillstrom, MineThatData E-Mail Analytics And Data Mining Challenge (2008), hillstrom.csv.gz"
-    price = _check.number("mail_cost", mail_cost, low=0)
+    unit_cost = _check.number("mail_cost", mail_cost, low=0)
     table = pyarrow.csv.read_csv(_find("hillstrom/hillstrom.csv.gz", source))
     features = ("recency", "history_segment", "history", "mens", "womens", "zip_code", "newbie", "channel")
     _require(table.column_names, (*features, "segment", "spend"), "hillstrom")
     mailed = pc.cast(pc.not_equal(table["segment"], "No E-Mail"), pa.float64())
-    table = table.append_column("cost", pc.multiply(mailed, price))
+    table = table.append_column("cost", pc.multiply(mailed, unit_cost))
     return Dataset(
         name="hillstrom", table=table, treatment="segment", value="spend", cost="cost", features=features,
         treatments=("No E-Mail", "Mens E-Mail", "Womens E-Mail"), source=f"{source}; public, no formal licence.",
-        note=f"The cost is an assumption: {price:g} USD per mail. `visit` and `conversion` came after the mail.",
+        note=f"The cost is an assumption: {unit_cost:g} USD per mail. `visit` and `conversion` were measured after the mail.",
     )  # fmt: skip
 
 
@@ -146,7 +144,7 @@ def ecoupon() -> Dataset:
     """Returns a coupon trial in a web shop, 34,853 sessions: value = gross basket, cost = discount redeemed (EUR).
 
     Raises:
-        DataError: The file is not found.
+        DataError: The file is missing.
     """
     source = (
         "GitHub lukekolbe/Causal-Inference-in-Profit-Uplift-Modeling, working data/eval/b_t_test_alt_eval.csv, "
@@ -176,24 +174,22 @@ def charitable() -> Dataset:
     Needs the package rdata: ``pip install 'largesse[rda]'``.
 
     Raises:
-        DataError: The file is not found.
+        DataError: The file is missing.
         MissingDependency: rdata is not installed.
     """
     source = (
         "GitHub itamarcaspi/experimentdatar, data/charitable.rda (Karlan and List 2007, American Economic Review 97(5))"
     )
     path = _find("charitable_giving/charitable.rda", source)
-    try:
+    with needed_for("charitable()"):
         import rdata
-    except ImportError as error:
-        raise MissingDependency("rdata", "rda", "charitable()") from error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # R classes of the tibble, of no use here
+        warnings.simplefilter("ignore", UserWarning)  # about R classes of the tibble, which are not needed
         frame = rdata.read_rda(str(path))["charitable"]
     gift = _numbers(frame["out_amountgive"])
     ratio = _numbers(frame["treatment"]) * (1 + _numbers(frame["treat_ratio2"]) + 2 * _numbers(frame["treat_ratio3"]))
-    made_after = ("treat", "out_", "stateresponse")
-    features = tuple(c for c in frame.columns if not c.startswith(made_after))
+    after = ("treat", "out_", "stateresponse")
+    features = tuple(c for c in frame.columns if not c.startswith(after))
     kept = np.isfinite(gift)
     names = ("control", "1:1", "2:1", "3:1")
     columns: dict[str, Any] = {"match": np.array(names)[ratio[kept].astype(int)], "gift": gift[kept]}
@@ -211,11 +207,11 @@ def criteo(path: str | Path | None = None, *, rows: int | None = None) -> Datase
     """Returns CRITEO-UPLIFT v2: value = conversion, cost = visit; control rows have visits too. Read batch by batch.
 
     Args:
-        path: The published file (.csv, .csv.gz or .parquet); by default the 1,000-row sample under LARGESSE_DATA.
-        rows: Read only the first rows; None reads all (13,979,592 rows need about 0.8 GB).
+        path: The published file (.csv, .csv.gz or .parquet); default: the 1,000-row sample under LARGESSE_DATA.
+        rows: Number of rows to read from the start; None reads all (13,979,592 rows need about 0.8 GB).
 
     Raises:
-        DataError: The file is not found, or has values other than 0 and 1 where only these can be.
+        DataError: The file is missing, or an indicator column has values other than 0 and 1.
         SchemaError: A column is missing.
     """
     source = "https://ailab.criteo.com/criteo-uplift-prediction-dataset, criteo-uplift-v2.1.csv.gz"
@@ -236,7 +232,7 @@ def criteo(path: str | Path | None = None, *, rows: int | None = None) -> Datase
         name="criteo", table=pa.concat_tables(parts).unify_dictionaries(), treatment="treatment", value="conversion",
         cost="visit", features=features, treatments=("control", "treated"), control_cost=True,
         source=f"{source}; CC BY-NC-SA 4.0.",
-        note="`exposure` came after the treatment and is left out. The cost of a visit is compared with control's.",
+        note="`exposure` was measured after the treatment and is left out. The cost of a visit is compared with control's.",
     )  # fmt: skip
 
 
@@ -255,9 +251,8 @@ def _criteo_batches(file: Path, features: tuple[str, ...]) -> Iterator[pa.Record
         with pyarrow.csv.open_csv(file, convert_options=options) as reader:
             yield from reader
     except pa.ArrowInvalid as error:
-        raise DataError(
-            f"{file}: not numbers everywhere ({error}). Is this the published file?", field="path"
-        ) from error
+        message = f"{file}: has cells that are not numbers ({error}). Use the published file."
+        raise DataError(message, field="path") from error
 
 
 def _criteo_part(batch: pa.RecordBatch, features: tuple[str, ...]) -> pa.Table:
@@ -266,21 +261,22 @@ def _criteo_part(batch: pa.RecordBatch, features: tuple[str, ...]) -> pa.Table:
     for name, column in bits.items():
         bad = ~np.isin(column, (0.0, 1.0))
         if bad.any():
-            raise _check.refuse_cells(name, column, bad, "must be 0 or 1", "Is this the published file?")
-    unseen = bits["conversion"] > bits["visit"]
-    if unseen.any():
-        raise _check.refuse_cells("conversion", bits["conversion"], unseen, "needs a visit", "Are the columns swapped?")
+            raise _check.refuse_cells(name, column, bad, "must be 0 or 1", "Use the published file.")
+    bad = bits["conversion"] > bits["visit"]
+    if bad.any():
+        remedy = "Check whether the columns are swapped."
+        raise _check.refuse_cells("conversion", bits["conversion"], bad, "needs a visit", remedy)
     columns["treatment"] = _named(bits["treatment"], ("control", "treated"))
     return pa.table(columns | {"conversion": bits["conversion"], "visit": bits["visit"]})
 
 
 def _named(codes: Any, names: tuple[str, ...]) -> Any:
-    """Returns 0, 1, ... as a dictionary-encoded column of names."""
+    """Returns codes 0, 1, ... as a dictionary-encoded column of names."""
     return pa.DictionaryArray.from_arrays(np.asarray(codes, np.int32), pa.array(names))
 
 
 def _numbers(column: Any) -> Any:
-    """Returns a column of numbers or of a factor's labels as float64, -999 and gaps as NaN."""
+    """Returns a column of numbers or of numeric labels as float64; -999 and missing cells become NaN."""
     import pandas as pd
 
     text = column.astype(str) if isinstance(column.dtype, pd.CategoricalDtype) else column
@@ -296,7 +292,7 @@ def _require(got: Any, needed: tuple[str, ...], where: str) -> None:
 
 def _find(file: str, source: str) -> Path:
     folder = os.environ.get(_VARIABLE)
-    advice = f"Set {_VARIABLE} to the folder that holds {file!r}. The data come from: {source}."
+    advice = f"Set {_VARIABLE} to the folder that contains {file!r}. The data come from: {source}."
     if not folder:
         raise DataError(f"{_VARIABLE}: is not set. {advice}", field=_VARIABLE)
     path = Path(folder) / file

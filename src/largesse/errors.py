@@ -1,16 +1,16 @@
-"""The exceptions that largesse raises on purpose.
+"""The exceptions of largesse.
 
 LargesseError
-├── DataError (ValueError)           a value, a row or an array breaks a rule
+├── DataError (ValueError)           a value, a row or an array violates a rule
 │   └── SchemaError                  a column is missing, unknown or of the wrong kind
-├── ConfigError (ValueError)         a configuration file breaks a rule
+├── ConfigError (ValueError)         a configuration file violates a rule
 ├── InfeasibleBudget (ValueError)    even the cheapest plan costs more than the budget
-├── InfeasibleRules (ValueError)     no plan obeys all rules of a campaign at once
-├── NotFittedError (ValueError)      predict before fit
+├── InfeasibleRules (ValueError)     no plan satisfies all rules of a campaign
+├── NotFittedError (ValueError)      predict was called before fit
 ├── StoreError (ValueError)          a saved model or run cannot be read or written
 └── MissingDependency (ImportError)  an optional package is not installed
 
-Every message names the field, the value got, the rule and the next step.
+Every message names the field, the value, the rule and the next step.
 """
 
 from __future__ import annotations
@@ -18,28 +18,21 @@ from __future__ import annotations
 from typing import Self
 
 __all__ = [
-    "ConfigError",
-    "DataError",
-    "InfeasibleBudget",
-    "InfeasibleRules",
-    "LargesseError",
-    "MissingDependency",
-    "NotFittedError",
-    "SchemaError",
-    "StoreError",
-]
+    "ConfigError", "DataError", "InfeasibleBudget", "InfeasibleRules", "LargesseError", "MissingDependency",
+    "NotFittedError", "SchemaError", "StoreError",
+]  # fmt: skip
 
 
 class LargesseError(Exception):
-    """The root: catch this to catch every refusal of largesse."""
+    """Base class of all errors that largesse raises."""
 
 
 class DataError(LargesseError, ValueError):
-    """A value, a row or an array breaks a rule.
+    """A value, a row or an array violates a rule.
 
     Attributes:
         field: The name of the offending argument or column, e.g. ``"cost"``.
-        rest: What the message says after that name; None where it does not begin with it.
+        rest: The message after that name; None if the message does not begin with the name.
     """
 
     def __init__(self, message: str, *, field: str = "") -> None:
@@ -49,13 +42,13 @@ class DataError(LargesseError, ValueError):
 
     @classmethod
     def at(cls, field: str, rest: str) -> Self:
-        """Returns the error whose message is the name of a field and the rest of the sentence."""
+        """Returns the error whose message is the name of a field followed by `rest`."""
         error = cls(f"{field}{rest}", field=field)
         error.rest = rest
         return error
 
     def about(self, name: str, note: str = "") -> Self:
-        """Returns the same error under the caller's own name of the field, with a note at its end.
+        """Returns the same error with the caller's own name of the field, and a note appended.
 
         >>> str(DataError.at("cost", "[3] == -1.0: must be >= 0.").about("spent"))
         'spent[3] == -1.0: must be >= 0.'
@@ -70,15 +63,15 @@ class SchemaError(DataError):
 
 
 class ConfigError(LargesseError, ValueError):
-    """A configuration file breaks a rule."""
+    """A configuration file violates a rule."""
 
 
-class InfeasibleBudget(LargesseError, ValueError):  # noqa: N818  (reads as the condition it reports)
+class InfeasibleBudget(LargesseError, ValueError):  # noqa: N818  (the name is the condition)
     """Even the cheapest plan costs more than the budget.
 
     Attributes:
-        budget: The budget asked for, in money.
-        cheapest: The cost of the cheapest plan, in money.
+        budget: The requested budget, in units of cost.
+        cheapest: The cost of the cheapest plan, in units of cost.
     """
 
     def __init__(self, budget: float, cheapest: float) -> None:
@@ -91,27 +84,27 @@ class InfeasibleBudget(LargesseError, ValueError):  # noqa: N818  (reads as the 
 
 
 class InfeasibleRules(LargesseError, ValueError):  # noqa: N818
-    """No plan obeys all rules of a campaign at once.
+    """No plan satisfies all rules of a campaign.
 
     Attributes:
-        rules: Names of the rules that conflict: already these cannot hold together.
-        proven: Whether that is proven; if not, fractions of units would obey, but no plan of whole units was found.
+        rules: Names of conflicting rules: no plan satisfies even these alone.
+        proven: True if the linear relaxation is infeasible; False if it is feasible but no integer plan was found.
     """
 
     def __init__(self, rules: tuple[str, ...], proven: bool = True) -> None:
         if not proven:
-            words = "no plan of whole units was found that obeys them, though fractions of units would"
+            words = "no plan of whole units was found that satisfies them, although fractional plans exist"
         elif len(rules) > 1:
-            words = f"these {len(rules)} cannot hold together, not even for fractions of units"
+            words = f"these {len(rules)} cannot hold together, even with fractional units"
         else:
-            words = "it cannot hold, not even for fractions of units"
+            words = "it cannot hold, even with fractional units"
         super().__init__(f"rules: {'; '.join(rules)}: {words}. Relax one of them.")
         self.rules = rules
         self.proven = proven
 
 
 class NotFittedError(LargesseError, ValueError):
-    """A model was asked to predict before it was fitted."""
+    """`predict` was called before `fit`."""
 
 
 class StoreError(LargesseError, ValueError):

@@ -1,13 +1,13 @@
-"""The log of a past policy or of a trial: frozen, checked once, arrays only."""
+"""The rows of a trial or of past campaign data (OBS log), as one frozen and validated set of arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
 from largesse._random import Seed, generator
@@ -19,26 +19,24 @@ __all__ = ["Assignment", "Design", "Logs", "labels"]
 Design = Literal["rct", "obs"]
 Assignment = Literal["uniform", "shares", "observed", "rows", "unknown"]
 _OPTIONAL = ("unit", "weight", "timestamp")
-_UNKNOWN = object()  # `groups` has not been asked for yet
+_NOT_COMPUTED = object()
+Propensity = Literal["uniform", "observed"] | Mapping[str, float] | Sequence[float] | NDArray[Any] | None
+"""What `Logs` accepts as propensity: a rule, a share per arm, one probability per row, or None where unknown."""
 
 
 def labels(treatments: Sequence[str], n: int) -> tuple[str, ...]:
-    """Returns the names of the treatments, control first; ``"0", "1", ...`` where none are given."""
+    """Returns the names of the n treatments, control first; ``"0", "1", ...`` if none are given."""
     names = tuple(str(name) for name in treatments) or tuple(str(j) for j in range(n))
     if len(names) < 2:
-        raise _check.refuse(
-            "treatments",
-            names,
-            "at least two are needed, control first",
-            "Add the rows of the other arm (control included).",
-        )
+        rule, remedy = "at least two are needed, control first", "Add the rows of the other arm (control included)."
+        raise _check.refuse("treatments", names, rule, remedy)
     if len(set(names)) < len(names):
         raise _check.refuse("treatments", names, "names must differ", "Rename the repeated one.")
     return names
 
 
 def frozen(values: NDArray[Any]) -> NDArray[Any]:
-    """Returns a read-only view; the caller's own array stays writable."""
+    """Returns a read-only view; the given array stays writable."""
     view = values.view()
     view.flags.writeable = False
     return view
@@ -46,27 +44,27 @@ def frozen(values: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Logs(Brief):
-    """Rows (x, treatment, value, cost), and how the treatments were assigned.
+    """Rows (x, treatment, value, cost) of units, and how the treatments were assigned.
 
     Attributes:
         x: Encoded features, float32 (N, d), finite.
         treatment: Code of the treatment taken, int32 (N,), in 0..M-1; 0 is control.
-        value: What the unit brought (orders, revenue), float64 (N,).
-        cost: What the unit cost, in money, float64 (N,), >= 0; 0 in control unless `control_cost`.
+        value: Outcome of the unit (orders, revenue), float64 (N,).
+        cost: Spend on the unit, float64 (N,), >= 0; 0 in control unless `control_cost`.
         treatments: Names of the M treatments, control first.
         features: Names of the d features.
-        design: ``"rct"`` (assigned at random, one probability per arm) or ``"obs"`` (a past policy).
-        propensity: Probability of the treatment taken, float64 (N,), or None when unknown. Give ``"uniform"`` (1/M),
-            ``"observed"`` (the shares of the arms in these rows; the default of a trial), a mapping from name to
+        design: ``"rct"`` (assigned at random, one probability per arm) or ``"obs"`` (assigned by a past policy).
+        propensity: Probability of the treatment taken, float64 (N,), or None if unknown. Give ``"uniform"`` (1/M),
+            ``"observed"`` (the shares of the arms in these rows; the default for a trial), a mapping from name to
             planned share, or an array with one entry per row.
-        assignment: How the propensities came about (set here).
-        unit: Unit ids (N,), optional. Rows of one unit are never parted by `parts` and `split`.
-        weight: Row weights, float64 (N,), > 0, optional: a weight of 2 is the row twice.
+        assignment: How the propensities were obtained (derived from `propensity` and `design`).
+        unit: Unit ids (N,), optional. `parts` and `split` keep all rows of a unit in one part.
+        weight: Row weights, float64 (N,), > 0, optional: weight 2 equals the row given twice.
         timestamp: Times (N,), optional.
-        control_cost: Whether control rows may cost money (then costs are compared with control's).
+        control_cost: Whether control rows may have costs; costs are then compared with those of control.
 
     Raises:
-        DataError: A rule above is broken; the message names the first cell, the count and the next step.
+        DataError: A field violates a rule above; the message names the first cell, the count and the next step.
 
     >>> logs = Logs(x=[[0.0], [1.0], [2.0], [3.0]], treatment=[0, 1, 0, 1], value=[0, 1, 1, 1], cost=[0, 2, 0, 2])
     >>> logs.n, logs.n_treatments, logs.propensity.tolist()
@@ -86,7 +84,16 @@ class Logs(Brief):
     timestamp: NDArray[Any] | None = None
     control_cost: bool = False
     assignment: Assignment = field(init=False, default="unknown")
-    _groups: Any = field(init=False, default=_UNKNOWN, repr=False)
+    _groups: Any = field(init=False, default=_NOT_COMPUTED, repr=False)
+
+    if TYPE_CHECKING:  # what the constructor accepts; the fields above are what it stores
+
+        def __init__(
+            self, *, x: ArrayLike, treatment: ArrayLike, value: ArrayLike, cost: ArrayLike,
+            treatments: Sequence[str] = (), features: Sequence[str] = (), design: Design = "rct",
+            propensity: Propensity = None, unit: ArrayLike | None = None, weight: ArrayLike | None = None,
+            timestamp: ArrayLike | None = None, control_cost: bool = False,
+        ) -> None: ...  # fmt: skip
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -122,14 +129,13 @@ class Logs(Brief):
         if self.weight is not None and (self.weight <= 0).any():
             raise _check.refuse_cells("weight", self.weight, self.weight <= 0, "must be > 0", "Drop rows of weight 0.")
         if len(self.features) != self.x.shape[1]:
-            raise _check.refuse(
-                "len(features)", len(self.features), f"x has {self.x.shape[1]} columns", "Name each one."
-            )
+            rule = f"x has {self.x.shape[1]} columns"
+            raise _check.refuse("len(features)", len(self.features), rule, "Name each one.")
         spent = (self.treatment == 0) & (self.cost > 0)
         if spent.any() and not self.control_cost:
             raise _check.refuse_cells(
                 "cost", self.cost, spent, "a control row must cost nothing",
-                "Is the control code right? If control truly costs money, set control_cost=True.",
+                "Check the control code. If control rows do have costs, set control_cost=True.",
             )  # fmt: skip
         for j, rows in enumerate(self.arm_rows):
             if rows == 0 and self.design == "rct":  # a past policy may never have used an arm
@@ -147,9 +153,8 @@ class Logs(Brief):
             _check.lengths(treatment=self.treatment, propensity=p)
             bad = ~((p > 0) & (p <= 1))
             if bad.any():
-                raise _check.refuse_cells(
-                    "propensity", p, bad, "must be in (0, 1]", "It is the probability of the treatment taken."
-                )
+                remedy = "It is the probability of the treatment taken."
+                raise _check.refuse_cells("propensity", p, bad, "must be in (0, 1]", remedy)
             if self.design == "rct":
                 self._constant_by_arm(p)
             return frozen(p)
@@ -163,11 +168,11 @@ class Logs(Brief):
 
     def _constant_by_arm(self, p: NDArray[np.float64]) -> None:
         first = np.array([p[np.argmax(self.treatment == j)] for j in range(self.n_treatments)])
-        moved = np.abs(p - first[self.treatment]) > 1e-9
-        if moved.any():
+        differs = np.abs(p - first[self.treatment]) > 1e-9
+        if differs.any():
             raise _check.refuse_cells(
-                "propensity", p, moved, "must be constant by arm, since design is 'rct'",
-                "If the probabilities depend on the unit, set design='obs' and keep them: they stay known and are used.",
+                "propensity", p, differs, "must be constant by arm, since design is 'rct'",
+                "If the probabilities depend on the unit, set design='obs' and keep this column: it is used as given.",
             )  # fmt: skip
 
     @property
@@ -187,24 +192,24 @@ class Logs(Brief):
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Row weights (N,), ones where none were given."""
+        """Row weights (N,), all 1 if none were given."""
         return np.ones(self.n) if self.weight is None else self.weight
 
     @property
     def total_weight(self) -> float:
-        """Sum of the row weights: the number of units the rows stand for."""
+        """Sum of the row weights: the number of units that the rows represent."""
         return float(self.n if self.weight is None else self.weight.sum())
 
     @property
     def inverse_propensity(self) -> NDArray[np.float64]:
-        """W = weight / propensity, (N,).
+        """Inverse-propensity weights: weight / propensity, float64 (N,).
 
         Raises:
             DataError: The propensities are unknown.
         """
         if self.propensity is None:
             raise DataError(
-                "propensity: unknown, so these rows prove nothing about another policy. "
+                "propensity: unknown, so these rows cannot evaluate another policy. "
                 "Use the rows of a randomised trial (design='rct'), or give the logged propensities.",
                 field="propensity",
             )
@@ -212,24 +217,23 @@ class Logs(Brief):
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
-        """Code of the unit of each row, (N,), 0 to the number of units - 1; None where no unit has several rows.
+        """Code of the unit of each row, int64 (N,), in 0..U-1 for U units; None if no unit has several rows.
 
-        Rows of one group are dependent: they stand on one side of every split, and a bootstrap draws them together.
+        Rows of one unit are dependent: every split keeps them on one side, and a bootstrap resamples them together.
         """
-        if self._groups is _UNKNOWN:
+        if self._groups is _NOT_COMPUTED:
             codes = None
             if self.unit is not None:
                 units, codes = np.unique(self.unit, return_inverse=True)
                 codes = None if len(units) == self.n else frozen(codes.reshape(-1).astype(np.int64))
             object.__setattr__(self, "_groups", codes)
-        found: NDArray[np.int64] | None = self._groups
-        return found
+        return self._groups
 
     def without_units_of(self, other: Logs) -> Logs:
-        """Returns the rows of units that the other logs do not hold; all rows where one of the two names no units.
+        """Returns the rows whose units do not occur in `other`; all rows if either of the two has no unit ids.
 
         Raises:
-            DataError: No row is left.
+            DataError: Every unit occurs in `other`.
         """
         if self.unit is None or other.unit is None:
             return self
@@ -238,49 +242,48 @@ class Logs(Brief):
             return self
         if not free.any():
             raise _check.refuse(
-                "unit", self.unit[0].item(), f"all {self.n} rows are of units that stand among the rows that judge, too",
-                "Give rows of other units, or ids that differ between the two files where the units do.",
+                "unit", self.unit[0].item(), f"all {self.n} rows belong to units that also occur in the held-out rows",
+                "Use rows of other units. If the units are in fact different, give them different ids in the two files.",
             )  # fmt: skip
         return self.take(np.flatnonzero(free))
 
-    def take(self, rows: NDArray[Any]) -> Logs:
-        """Returns the logs of some rows (a mask or row numbers), in that order."""
+    def take(self, rows: NDArray[Any] | Sequence[int]) -> Logs:
+        """Returns the logs of the selected rows (a boolean mask or row numbers), in that order."""
         names = ("x", "treatment", "value", "cost", *_OPTIONAL)
-        picked = {k: None if getattr(self, k) is None else getattr(self, k)[rows] for k in names}
-        return self._again(None if self.propensity is None else self.propensity[rows], picked)
+        selected = {k: None if getattr(self, k) is None else getattr(self, k)[rows] for k in names}
+        return self._replaced(None if self.propensity is None else self.propensity[rows], selected)
 
     def with_cost(self, cost: NDArray[Any]) -> Logs:
         """Returns the same rows with other costs, (N,)."""
-        return self._again(self.propensity, {"cost": cost})
+        return self._replaced(self.propensity, {"cost": cost})
 
-    def _again(self, propensity: NDArray[Any] | None, changes: dict[str, Any]) -> Logs:
-        """Returns checked logs with some fields changed, that know as much of their assignment as these."""
-        given = self.assignment if self.assignment == "observed" else propensity
-        out = replace(self, propensity=given, **changes)
+    def _replaced(self, propensity: NDArray[Any] | None, changes: dict[str, Any]) -> Logs:
+        """Returns validated logs with some fields changed and the same `assignment`."""
+        out = replace(self, propensity=self.assignment if self.assignment == "observed" else propensity, **changes)
         object.__setattr__(out, "assignment", self.assignment)
         return out
 
     def split(self, *shares: float, seed: Seed = 0) -> tuple[Logs, ...]:
-        """Returns disjoint parts with the given shares of every arm, drawn at random; all rows of a unit fall in one part.
+        """Returns disjoint random parts, each with its share of every arm; all rows of a unit are in one part.
 
         Args:
-            shares: Positive numbers; they are scaled to sum to one.
-            seed: Seed of the draw.
+            shares: Positive numbers, normalised to sum to one.
+            seed: Seed of the random split.
         """
         part = self.parts(*shares, seed=seed)
         return tuple(self.take(np.flatnonzero(part == k)) for k in range(len(shares)))
 
     def parts(self, *shares: float, seed: Seed = 0) -> NDArray[np.int64]:
-        """Returns the number of the part each row falls in, (N,); each part has its share of every arm.
+        """Returns the index of the part of each row in `split`, int64 (N,).
 
-        All rows of a unit fall in one part. A unit with rows in several arms counts for the rarest of them.
+        A unit with rows in several arms is stratified by the rarest of them.
         """
         rng, cuts, groups = generator(seed), np.cumsum(shares) / np.sum(shares), self.groups
         if groups is None:
             arm, rows = self.treatment, np.ones(self.n, np.int64)
         else:
             rows = np.bincount(groups)
-            by_rarity = np.argsort(-self.arm_rows, kind="stable")  # the rarest last: it is the one that stays
+            by_rarity = np.argsort(-self.arm_rows, kind="stable")  # the rarest arm is written last
             arm = np.empty(len(rows), np.int32)
             for j in by_rarity:
                 arm[groups[self.treatment == j]] = j
@@ -293,14 +296,10 @@ class Logs(Brief):
         return part if groups is None else part[groups]
 
     def __or__(self, other: Logs) -> Logs:
-        """Returns both logs as one observational log, this one's rows first; propensities are kept where both know them."""
+        """Returns both logs as one OBS log, the rows of `self` first; propensities are kept if both logs have them."""
         if self.treatments != other.treatments or self.features != other.features:
-            raise _check.refuse(
-                "features",
-                other.features[:5],
-                "both logs need the same features and treatments",
-                "Encode both with one encoder.",
-            )
+            rule = "both logs need the same features and treatments"
+            raise _check.refuse("features", other.features[:5], rule, "Encode both with one encoder.")
         known = self.propensity is not None and other.propensity is not None
 
         def both(name: str) -> NDArray[Any]:
@@ -316,7 +315,7 @@ class Logs(Brief):
 
 
 def _units_of_both(first: Logs, second: Logs) -> NDArray[Any] | None:
-    """Returns the unit ids of two logs, one below the other; rows of a log without ids are units of their own."""
+    """Returns the unit ids of two logs, concatenated; each row of a log without ids is a unit of its own."""
     if first.unit is None and second.unit is None:
         return None
     if first.unit is not None and second.unit is not None:
@@ -340,12 +339,10 @@ def _assignment(given: Any, design: str) -> Assignment:
 def _shares(given: Mapping[str, float], treatments: tuple[str, ...]) -> NDArray[np.float64]:
     missing = [name for name in treatments if name not in given]
     if missing or len(given) != len(treatments):
-        raise _check.refuse(
-            "propensity", dict(given), f"needs one share for each of {treatments}", "Name every arm once."
-        )
+        rule = f"needs one share for each of {treatments}"
+        raise _check.refuse("propensity", dict(given), rule, "Name every arm once.")
     shares = np.array([_check.number(f"propensity[{name!r}]", given[name], low=0, high=1) for name in treatments])
     if (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
-        raise _check.refuse(
-            "propensity", dict(given), "shares must be > 0 and sum to 1", "Give the planned shares of the trial."
-        )
+        rule = "shares must be > 0 and sum to 1"
+        raise _check.refuse("propensity", dict(given), rule, "Give the planned shares of the trial.")
     return shares

@@ -1,14 +1,14 @@
-"""Predicted value and cost of every treatment for every unit (`Menu`), and the decision (`Plan`): frozen, arrays only."""
+"""Predicted value and cost of every treatment for every unit (`Menu`), and one treatment for each unit (`Plan`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
 from largesse.logs import frozen, labels
@@ -17,21 +17,21 @@ from largesse.result import Brief, Result, Tabular
 __all__ = ["BUDGET_SHARES", "Bound", "Menu", "Plan", "PlanTotals", "Status"]
 
 BUDGET_SHARES = (0.1, 0.25, 0.5, 0.75)
-"""Budgets that are looked at where none are named: shares of the way from the cheapest arm for everyone to the dearest."""
+"""Default budgets, as fractions between the cost of the cheapest arm for everyone and that of the most expensive arm."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Menu(Brief):
-    """Value and cost of every treatment for every unit.
+    """Predicted value and cost of every treatment for every unit.
 
     Attributes:
-        value: (N, M), float32 or float64, finite; any sign. Orders or money per unit and decision period.
-        cost: (N, M), same dtype, finite, >= 0. Money per unit and decision period.
+        value: (N, M), float32 or float64, finite; any sign. Outcome (orders, revenue) per unit and decision period.
+        cost: (N, M), same dtype, finite, >= 0. Spend per unit and decision period.
         treatments: Names of the M treatments, control first.
         unit: Unit ids (N,), optional.
 
     Raises:
-        DataError: A rule above is broken.
+        DataError: A field violates a rule above.
 
     >>> menu = Menu(value=[[0.0, 3.0], [0.0, 1.0]], cost=[[0.0, 1.0], [0.0, 1.0]])
     >>> menu.n, menu.n_treatments
@@ -43,24 +43,28 @@ class Menu(Brief):
     treatments: tuple[str, ...] = ()
     unit: NDArray[Any] | None = None
 
+    if TYPE_CHECKING:  # what the constructor accepts; the fields above are what it stores
+
+        def __init__(
+            self, *, value: ArrayLike, cost: ArrayLike, treatments: Sequence[str] = (), unit: ArrayLike | None = None
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         value, cost = (_check.array(name, getattr(self, name), ndim=2) for name in ("value", "cost"))
         single = value.dtype == np.float32 and cost.dtype == np.float32
         for name, cells in (("value", value), ("cost", cost)):
             _check.finite(name, cells, "Fill or drop these units.")
-            # Column-major: the kernels read one treatment of many units at a time.
+            # Column-major: the kernels read one treatment of many units at once.
             cells = np.asfortranarray(cells, np.float32 if single else np.float64)
             object.__setattr__(self, name, frozen(cells))
         if value.shape != cost.shape:
-            raise _check.refuse(
-                "cost.shape", cost.shape, f"must equal value.shape, {value.shape}", "One cost per value."
-            )
-        _check.nonnegative("cost", cost, "Clip them; money that comes in belongs to value.")
+            rule = f"must equal value.shape, {value.shape}"
+            raise _check.refuse("cost.shape", cost.shape, rule, "Give one cost per value.")
+        _check.nonnegative("cost", cost, "Clip them; income belongs to value.")
         object.__setattr__(self, "treatments", labels(self.treatments, value.shape[1]))
         if len(self.treatments) != value.shape[1]:
-            raise _check.refuse(
-                "len(treatments)", len(self.treatments), f"value has {value.shape[1]} columns", "Name each one."
-            )
+            rule = f"value has {value.shape[1]} columns"
+            raise _check.refuse("len(treatments)", len(self.treatments), rule, "Name each one.")
         if self.unit is not None:
             object.__setattr__(self, "unit", frozen(np.asarray(self.unit)))
             _check.lengths(value=value, unit=self.unit)
@@ -75,8 +79,8 @@ class Menu(Brief):
         """Number of treatments M, control included."""
         return self.value.shape[1]
 
-    def take(self, rows: NDArray[Any]) -> Menu:
-        """Returns the menu of some units (a mask or row numbers), in that order."""
+    def take(self, rows: NDArray[Any] | Sequence[int]) -> Menu:
+        """Returns the menu of the selected units (a boolean mask or row numbers), in that order."""
         unit = None if self.unit is None else self.unit[rows]
         return Menu(value=self.value[rows], cost=self.cost[rows], treatments=self.treatments, unit=unit)
 
@@ -92,29 +96,29 @@ class Status(StrEnum):
 
     @property
     def advice(self) -> str:
-        """The same as a sentence."""
+        """The status as a sentence."""
         return _ADVICE[self]
 
 
 _ADVICE = {
-    Status.OPTIMAL: "The plan is optimal: no plan of whole units is worth more.",
+    Status.OPTIMAL: "The plan is optimal: no other plan of whole units has a higher value.",
     Status.WITHIN_ONE_INCREMENT: "The plan is within one unit's increment of the best fractional plan; `gap` bounds the loss.",
-    Status.WITHIN_GAP: "The plan obeys every rule; `gap` bounds what any other plan could be worth beyond it.",
-    Status.NON_BINDING: "The budget does not bind: a larger budget would buy nothing more.",
-    Status.PRICED: "The plan was decided at a given price, not by a budget.",
+    Status.WITHIN_GAP: "The plan obeys every rule; `gap` bounds how much more value any other plan could have.",
+    Status.NON_BINDING: "The budget does not bind: a larger budget would not raise the value.",
+    Status.PRICED: "The plan was made at a given price, not for a budget.",
 }
 
 
 class Bound(NamedTuple):
-    """One inequality that a plan obeys.
+    """One inequality that a plan satisfies.
 
     Attributes:
-        rule: The inequality in words, e.g. ``"spend at most 500"``.
-        used: What the plan uses, in units of the limit.
-        limit: The most that may be used, or the least that must be.
-        price: Shadow price: value per unit of the limit; 0 where the rule does not bind.
-        binds: Whether it does.
-        of_spend: Whether what it limits is the spend.
+        rule: The inequality as text, e.g. ``"spend at most 500"``.
+        used: Left side of the inequality for this plan, in units of the limit.
+        limit: Upper or lower limit.
+        price: Shadow price: value per unit of the limit; 0 if the inequality does not bind.
+        binds: Whether the inequality binds.
+        of_spend: Whether the inequality limits the spend.
     """
 
     rule: str
@@ -126,7 +130,7 @@ class Bound(NamedTuple):
 
 
 class _Planned(Result):
-    """What all plans have in common."""
+    """Properties that `Plan` and `PlanTotals` share."""
 
     __slots__ = ()
     _computed: ClassVar[tuple[str, ...]] = ("n", "gap", "mix")
@@ -142,7 +146,7 @@ class _Planned(Result):
 
     @property
     def gap(self) -> float:
-        """The most that a better plan could add, >= 0, in units of value."""
+        """Upper bound on the value that a better plan could add, >= 0, in units of value."""
         return max(0.0, self.bound - self.value)
 
     @property
@@ -153,7 +157,7 @@ class _Planned(Result):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class PlanTotals(_Planned):
-    """What a plan adds up to, where its units are in a file.
+    """The totals of a plan, e.g. where its units are in a file.
 
     Attributes:
         treatments: Names of the treatments, control first (M,).
@@ -161,8 +165,8 @@ class PlanTotals(_Planned):
         price: Shadow price λ of the budget: value per unit of spend.
         spend: Σ cost of the plan by the menu.
         value: Σ value of the plan by the menu.
-        bound: No plan within the budget and the rules is worth more than this.
-        rules: Every inequality that the plan obeys: use, limit and shadow price.
+        bound: Upper bound on the value of any plan within the budget and the rules.
+        rules: Every inequality that the plan satisfies: use, limit and shadow price.
     """
 
     treatments: tuple[str, ...]
@@ -176,19 +180,19 @@ class PlanTotals(_Planned):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Plan(_Planned, Tabular):
-    """One treatment for each unit, and the certificate of how good that is.
+    """An allocation: one treatment for each unit, with an upper bound on the value of any other allocation.
 
     Attributes:
         treatment: Code of the treatment, int32 (N,).
-        price: λ*, the marginal value of money: value per unit of money at the budget.
+        price: Shadow price λ*, the marginal value of budget: value per unit of spend.
         spend: Σ cost of the plan by the menu, audited in float64.
         value: Σ value of the plan by the menu, audited in float64.
-        bound: No plan within the budget is worth more than this (Lagrangian dual).
-        budget: The budget in money; infinity where there was none.
+        bound: Upper bound on the value of any plan within the budget (Lagrangian dual).
+        budget: The budget, in units of cost; infinity if there was none.
         status: How good the plan is.
         treatments: Names of the treatments.
-        unit: Unit ids (N,), optional; each may stand only once.
-        rules: Every inequality that the plan obeys: use, limit and shadow price; () where only a budget was given.
+        unit: Unit ids (N,), optional; each may appear only once.
+        rules: Every inequality that the plan satisfies: use, limit and shadow price; () if only a budget was given.
     """
 
     treatment: NDArray[np.int32]
@@ -219,7 +223,7 @@ class Plan(_Planned, Tabular):
         return len(self.treatment)
 
     @property
-    def counts(self) -> NDArray[np.int64]:  # type: ignore[override]  # computed here, a field of the totals
+    def counts(self) -> NDArray[np.int64]:  # type: ignore[override]  # a property here, a field of `PlanTotals`
         """Units per treatment (M,)."""
         return np.bincount(self.treatment, minlength=len(self.treatments))
 

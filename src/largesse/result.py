@@ -1,10 +1,10 @@
-"""The form that every result has: plain JSON values, a dataframe, a text that fits a screen, and a notebook's page.
+"""Base classes of results: conversion to plain JSON values and dataframes, short text and HTML.
 
-`Brief` gives a class a short `repr`; `Result` adds `to_dict`; `Tabular` adds `to_frame`. JSON is written by `json_text` and
-nowhere else, so that NaN and infinity become null in one place.
+`Brief` gives a class a short `repr`; `Result` adds `to_dict`; `Tabular` adds `to_records` and `to_frame`. All JSON is written by
+`json_text`, so NaN and infinity become null everywhere.
 
->>> print(json_text({"price": float("nan"), "counts": np.array([1, 2])}, indent=None))
-{"price": null, "counts": [1, 2]}
+>>> plain({"price": float("nan"), "counts": np.array([1, 2])})
+{'price': None, 'counts': [1, 2]}
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Brief", "Result", "Tabular", "columns_of", "json_text", "plain"]
 
-_LINES = 20  # of a table in a repr
-_WIDTH = 88  # of one field in a repr
-_CELL = 28  # of one cell of a table in a repr
-_FEW = 6  # entries of an array or a tuple that are shown
+_LINES = 20  # rows of a table in a repr
+_WIDTH = 88  # characters of one field in a repr
+_CELL = 28  # characters of one cell of a table in a repr
+_FEW = 6  # entries of the longest array or tuple that a repr shows in full
 
 
 def plain(value: Any) -> Any:
-    """Returns a value made of dictionaries, lists, strings, finite numbers, booleans and None.
+    """Returns the value as dictionaries, lists, strings, finite numbers, booleans and None.
 
     NaN and infinity become None, arrays become lists, enums their values, dataclasses and named tuples dictionaries.
 
     Raises:
-        TypeError: The value has no such form.
+        TypeError: The value cannot be converted.
     """
     if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
         return value
@@ -66,20 +66,20 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__}: has no form in JSON")
 
 
-def json_text(value: Any, *, indent: int | None = 1) -> str:
-    """Returns a value as a JSON document; see `plain`."""
-    return json.dumps(plain(value), indent=indent, allow_nan=False)
+def json_text(value: Any) -> str:
+    """Returns the value as a JSON document, converted by `plain`."""
+    return json.dumps(plain(value), indent=1, allow_nan=False)
 
 
 class Brief:
-    """A dataclass whose `repr` fits a screen, however large its arrays are."""
+    """Base class of dataclasses whose `repr` is short, whatever the size of their arrays."""
 
     __slots__ = ()
     _hidden: ClassVar[tuple[str, ...]] = ()
-    """Fields that are working material, not part of the result: left out of every form."""
+    """Fields excluded from `repr`, HTML and `to_dict`."""
 
     def _fields(self) -> dict[str, Any]:
-        """Returns name → value of what is shown."""
+        """Returns the fields that are shown, by name."""
         names = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
         return {name: getattr(self, name) for name in names if name not in self._hidden and not name.startswith("_")}
 
@@ -93,11 +93,11 @@ class Brief:
 
 
 class Result(Brief):
-    """What a function or a command found."""
+    """Base class of the results of functions and commands."""
 
     __slots__ = ()
     _computed: ClassVar[tuple[str, ...]] = ()
-    """Properties that belong to the result beside its fields."""
+    """Properties shown together with the fields."""
 
     def _fields(self) -> dict[str, Any]:
         return {**super()._fields(), **{name: getattr(self, name) for name in self._computed}}
@@ -108,7 +108,7 @@ class Result(Brief):
 
 
 class Tabular(Result):
-    """A result that is a table."""
+    """Base class of results that are tables."""
 
     __slots__ = ()
 
@@ -135,12 +135,7 @@ class Tabular(Result):
         title, head, body, more = self._screen()
         table = [head, *body]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(
-                c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
-        ]
+        lines = ["  ".join([a.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip() for a, *rest in table]
         return "\n".join([title, *lines, *([more] if more else [])])
 
     def _repr_html_(self) -> str:
@@ -153,7 +148,7 @@ class Tabular(Result):
         )
 
     def _screen(self) -> tuple[str, list[str], list[list[str]], str]:
-        """Returns the line above the table, its head, its first rows, and how many more there are."""
+        """Returns the title, the column names, the cells of the first rows, and a line about omitted rows (or "")."""
         columns = self._columns()
         rows = len(next(iter(columns.values()), ()))
         facts = {k: v for k, v in self._fields().items() if isinstance(v, bool | int | float | str)}
@@ -165,23 +160,18 @@ class Tabular(Result):
 
 
 def columns_of(rows: Iterable[NamedTuple], names: Sequence[str]) -> dict[str, list[Any]]:
-    """Returns rows as columns by name.
-
-    Args:
-        rows: The rows.
-        names: The columns wanted.
-    """
-    every = list(rows)
-    return {name: [getattr(row, name) for row in every] for name in names}
+    """Returns the named fields of some named tuples as columns."""
+    rows = list(rows)
+    return {name: [getattr(row, name) for row in rows] for name in names}
 
 
 def _cells(column: Sequence[Any] | NDArray[Any]) -> Sequence[Any]:
-    """Returns the cells of a column as Python's own."""
+    """Returns the cells of a column as Python objects."""
     return column.tolist() if isinstance(column, np.ndarray) else column
 
 
 def _short(value: Any) -> str:
-    """Returns a value on one line of bounded length."""
+    """Returns a value as one line of bounded length."""
     if isinstance(value, np.ndarray):
         small = value.size <= _FEW and value.dtype.kind in "biuf"
         return _cut(np.array2string(value, precision=4, separator=", ")) if small else f"<{value.dtype} {value.shape}>"
@@ -194,9 +184,9 @@ def _short(value: Any) -> str:
     return _cut(value.name if isinstance(value, Enum) else repr(value))
 
 
-def _cut(text: str, most: int = _WIDTH) -> str:
+def _cut(text: str, width: int = _WIDTH) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
+    return line if len(line) <= width else f"{line[: width - 3]}..."
 
 
 def _cell(value: Any) -> str:

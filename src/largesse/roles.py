@@ -1,4 +1,4 @@
-"""Which column of a table plays which part (`Roles`), and how the label of a treatment is written (`label`)."""
+"""The role of each column of a table (`Roles`), and the label of a treatment as text (`label`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from largesse import _check
 from largesse.errors import SchemaError
@@ -14,12 +14,12 @@ from largesse.errors import SchemaError
 __all__ = ["Roles", "label", "nearest"]
 
 _PARTS = ("treatment", "value", "cost", "propensity", "unit", "weight", "timestamp")
-# A feature that holds one of these would tell the model what it has to learn.
+# Columns that must not be features: they would leak the outcome or the assignment.
 _LEAKS = ("treatment", "value", "cost", "propensity", "unit")
 
 
 def label(name: Any) -> str:
-    """Returns how a treatment is written everywhere: whole numbers without a point, truth values in lower case.
+    """Returns the label of a treatment as text: integers without a decimal point, booleans in lower case.
 
     >>> [label(name) for name in (1, 1.0, 0.5, True, "5 off")]
     ['1', '1', '0.5', 'true', '5 off']
@@ -37,7 +37,7 @@ def label(name: Any) -> str:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Returns ``"Did you mean 'x'? "`` for the known name closest to a mistyped one, or nothing."""
+    """Returns ``"Did you mean 'x'? "`` for the known name closest to a misspelt one, or ``""``."""
     folded = {other.casefold(): other for other in known}
     close = get_close_matches(name.casefold(), list(folded), n=1)
     return f"Did you mean {folded[close[0]]!r}? " if close else ""
@@ -45,23 +45,23 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roles:
-    """Names of the columns, and of the treatments.
+    """The names of the columns by role, and the labels of the treatments.
 
     Attributes:
         treatment: Column of the treatment taken.
-        value: Column of what the unit brought (orders, revenue).
-        cost: Column of what the unit cost, in money; None where the cost is a rule of the outcome, computed later.
+        value: Column of the outcome (orders, revenue).
+        cost: Column of the spend; None if the cost is computed later from a declared rule.
         propensity: Column of the probability of the treatment taken.
         unit: Column of the unit ids.
         weight: Column of the row weights.
         timestamp: Column of the times.
-        features: Columns the model may use; None for every column that plays no other part.
+        features: Feature columns; None for every column without another role.
         ignore: Columns never used as features.
-        treatments: Labels of the treatments, control first; None for the labels seen, sorted, control first.
-        control: Label of the control; needed where `treatments` is None and the labels do not tell.
+        treatments: Labels of the treatments, control first; None for the labels in the table, sorted, control first.
+        control: Label of the control; may be omitted if `treatments` starts with it or exactly one label reads like a control.
 
     Raises:
-        SchemaError: A column plays two parts, a feature would leak the outcome, or the labels contradict each other.
+        SchemaError: A column has two roles, a feature would leak the outcome, or the labels contradict each other.
 
     >>> Roles(treatment="coupon", value="orders", treatments=(0, 5.0, "10")).treatments
     ('0', '5', '10')
@@ -79,6 +79,15 @@ class Roles:
     treatments: tuple[str, ...] | None = None
     control: str | None = None
 
+    if TYPE_CHECKING:  # what the constructor accepts; the fields above are what it stores
+
+        def __init__(
+            self, *, treatment: str, value: str, cost: str | None = None, propensity: str | None = None,
+            unit: str | None = None, weight: str | None = None, timestamp: str | None = None,
+            features: Sequence[str] | None = None, ignore: Sequence[str] = (),
+            treatments: Sequence[str | float] | None = None, control: str | float | None = None,
+        ) -> None: ...  # fmt: skip
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "ignore", _names("ignore", self.ignore))
         if self.features is not None:
@@ -87,30 +96,27 @@ class Roles:
         if self.control is not None:
             object.__setattr__(self, "control", label(self.control))
         if self.treatments is not None:
-            named = tuple(label(name) for name in _sequence("treatments", self.treatments))
-            object.__setattr__(self, "treatments", named)
-            self._check_treatments(named)
-        seen: dict[str, str] = {}
+            labels = tuple(label(name) for name in _sequence("treatments", self.treatments))
+            object.__setattr__(self, "treatments", labels)
+            self._check_treatments(labels)
+        roles: dict[str, str] = {}
         for part, column in {"treatment": self.treatment, "value": self.value, **self.parts}.items():
             if not isinstance(column, str) or not column:
                 raise _schema(part, column, "must be the name of a column", "Give its name as text.")
-            if column in seen:
-                raise _schema(
-                    part, column, f"the column is already the {seen[column]}", "Give each part its own column."
-                )
-            seen[column] = part
+            if column in roles:
+                rule = f"the column is already the {roles[column]}"
+                raise _schema(part, column, rule, "Give each role its own column.")
+            roles[column] = part
 
     def _check_features(self, features: tuple[str, ...]) -> None:
         if not features:
-            raise _schema(
-                "features", features, "must name at least one column", "Leave it out to use every other column."
-            )
+            remedy = "Leave it out to use every other column."
+            raise _schema("features", features, "must name at least one column", remedy)
         for part in _LEAKS:
             column = getattr(self, part)
             if column in features:
-                raise _schema(
-                    "features", column, f"is the {part} column, which a model must not see", "Take it off the list."
-                )
+                rule = f"is the {part} column, which must not be a feature"
+                raise _schema("features", column, rule, "Remove it from the list.")
         both = sorted(set(features) & set(self.ignore))
         if both:
             raise _schema("features", both[0], "the column is also in `ignore`", "Keep it in one of the two.")
@@ -121,22 +127,19 @@ class Roles:
         if len(set(treatments)) < len(treatments):
             raise _schema("treatments", treatments, "labels must differ", "Name every arm once.")
         if self.control is not None and treatments[0] != self.control:
-            raise _schema(
-                "control", self.control, f"must be the first of treatments, which is {treatments[0]!r}",
-                "Put the control first, or leave `control` out.",
-            )  # fmt: skip
+            rule = f"must be the first of treatments, which is {treatments[0]!r}"
+            raise _schema("control", self.control, rule, "Put the control first, or leave `control` out.")
 
     @property
     def parts(self) -> Mapping[str, str]:
-        """The columns in use, by the part they play; features are not among them."""
+        """The names of the declared columns by role, without the features."""
         return {part: getattr(self, part) for part in _PARTS if getattr(self, part) is not None}
 
     def choose_features(self, columns: Sequence[str]) -> tuple[str, ...]:
-        """Returns the feature columns of a table: those named, or else every other column, sorted by name."""
+        """Returns the feature columns of a table: the declared ones, or else every column without a role, sorted by name."""
         if self.features is not None:
             return self.features
-        taken = {*self.parts.values(), *self.ignore}
-        return tuple(sorted(name for name in columns if name not in taken))
+        return tuple(sorted({*columns} - {*self.parts.values(), *self.ignore}))
 
 
 def _sequence(field: str, names: Any) -> tuple[Any, ...]:
@@ -151,7 +154,7 @@ def _names(field: str, names: Any) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise _schema(field, name, "must be the name of a column", "Give its name as text.")
         if out.count(name) > 1:
-            raise _schema(field, name, "the column stands there twice", "Name each column once.")
+            raise _schema(field, name, "the column appears twice", "Name each column once.")
     return out
 
 

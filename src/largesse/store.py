@@ -1,7 +1,6 @@
-"""Save and load without pickle: a folder with ``manifest.json`` and ``arrays.safetensors``, whole or not at all.
+"""Saving and loading without pickle: a folder with ``manifest.json`` and ``arrays.safetensors``, written atomically.
 
-A folder is written beside its place under another name and renamed when it is complete, so whoever looks sees the old
-one, the new one or none. Loading reads numbers and JSON; it never executes what it reads.
+Loading reads numbers and JSON and never executes code.
 
     saved/
       manifest.json         format, package version, kind, settings, and the checksum of the arrays
@@ -37,12 +36,12 @@ _DTYPES = frozenset(
 
 
 class Saved(NamedTuple):
-    """What a folder holds.
+    """The content of a saved folder.
 
     Attributes:
-        kind: What was saved, e.g. ``"policy"``.
-        settings: Plain values, as JSON keeps them (a tuple comes back as a list).
-        arrays: Named arrays, bit for bit.
+        kind: Kind of the saved object, e.g. ``"policy"``.
+        settings: Plain JSON values (a saved tuple is loaded as a list).
+        arrays: Named arrays, identical to the saved ones.
     """
 
     kind: str
@@ -53,17 +52,17 @@ class Saved(NamedTuple):
 def save(
     path: PathLike, kind: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, replace: bool = False
 ) -> None:
-    """Writes a folder that `load` reads, whole or not at all.
+    """Writes a folder that `load` reads, atomically.
 
     Args:
-        path: The folder to make; folders above it are made too.
-        kind: What it is, e.g. ``"policy"``.
-        settings: What JSON can hold: text, finite numbers, truth values, None, lists and dicts of these.
-        arrays: Named arrays of numbers or truth values.
-        replace: Whether an older saved folder of that name gives way.
+        path: The folder to create; missing parent folders are created too.
+        kind: Kind of the object, e.g. ``"policy"``.
+        settings: JSON values: text, finite numbers, booleans, None, lists and dicts of these.
+        arrays: Named arrays of numbers or booleans.
+        replace: Whether to replace an existing saved folder.
 
     Raises:
-        StoreError: The folder exists, cannot be written, or something given has no saved form.
+        StoreError: The folder exists, cannot be written, or a value cannot be saved.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -71,15 +70,12 @@ def save(
     ...     load(folder + "/thing")
     Saved(kind='example', settings={'depth': 3}, arrays={'weights': array([1., 1.])})
     """
-    # Column-major arrays would be written in the order of memory: make them row-major.
+    # safetensors writes arrays in memory order: make them row-major first.
     packed = safetensors.numpy.save({name: _storable(path, name, array) for name, array in arrays.items()})
     manifest = {
-        "format": FORMAT,
-        "package": _version(),
-        "kind": kind,
-        "settings": dict(settings),
+        "format": FORMAT, "package": _version(), "kind": kind, "settings": dict(settings),
         "arrays_sha256": hashlib.sha256(packed).hexdigest(),
-    }
+    }  # fmt: skip
     try:
         manifest["settings_sha256"] = _digest(manifest["settings"])
         text = json.dumps(manifest, indent=1, allow_nan=False)
@@ -91,10 +87,7 @@ def save(
 
 
 def load(path: PathLike) -> Saved:
-    """Returns what `save` wrote; executes nothing.
-
-    Args:
-        path: The folder.
+    """Returns the content of a folder that `save` wrote, without executing code.
 
     Raises:
         StoreError: The folder is missing, incomplete, damaged, or was written by a newer version.
@@ -119,26 +112,26 @@ def load(path: PathLike) -> Saved:
 
 
 def nest(**parts: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Returns the named arrays of several parts as one table, each name after that of its part.
+    """Returns the named arrays of several parts in one dictionary, each name prefixed with that of its part.
 
-    >>> nest(base={"w": 1}, tuned={"w": 2})
-    {'base.w': 1, 'tuned.w': 2}
+    >>> sorted(nest(base={"w": np.zeros(2)}, tuned={"w": np.ones(2)}))
+    ['base.w', 'tuned.w']
     """
     return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
 
 def unnest(part: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Returns the named arrays of one part of what `nest` put together.
+    """Returns the named arrays of one part from the result of `nest`.
 
-    >>> unnest("tuned", {"base.w": 1, "tuned.w": 2})
-    {'w': 2}
+    >>> unnest("tuned", {"base.w": np.zeros(2), "tuned.w": np.ones(2)})
+    {'w': array([1., 1.])}
     """
-    mark = f"{part}."
-    return {name[len(mark) :]: array for name, array in arrays.items() if name.startswith(mark)}
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _digest(settings: Any) -> str:
-    """Returns the checksum of settings, the same whatever the order of their keys."""
+    """Returns the checksum of the settings, independent of the order of their keys."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
@@ -151,23 +144,23 @@ def _storable(path: PathLike, name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 def _manifest(place: Path) -> dict[str, Any]:
     try:
-        found: Any = json.loads(_bytes(place))
+        manifest: Any = json.loads(_bytes(place))
     except (ValueError, RecursionError) as error:
         raise _damaged(place, f"it is not JSON: {error}") from error
-    version = found.get("format") if isinstance(found, dict) else None
+    version = manifest.get("format") if isinstance(manifest, dict) else None
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise _damaged(place, "it names no format")
     if version > FORMAT:
         raise StoreError(
-            f"{place}: written in format {version} by largesse {found.get('package')}, this version ({_version()}) "
+            f"{place}: written in format {version} by largesse {manifest.get('package')}, this version ({_version()}) "
             f"reads up to format {FORMAT}. Update with: pip install -U largesse"
         )
-    missing = [key for key in _KEYS if key not in found]
+    missing = [key for key in _KEYS if key not in manifest]
     if missing:
         raise _damaged(place, f"{missing[0]!r} is missing")
-    if not (isinstance(found["kind"], str) and isinstance(found["settings"], dict)):
+    if not (isinstance(manifest["kind"], str) and isinstance(manifest["settings"], dict)):
         raise _damaged(place, "'kind' must be text and 'settings' must be an object")
-    return dict(found)
+    return dict(manifest)
 
 
 def _bytes(place: Path) -> bytes:
@@ -176,7 +169,7 @@ def _bytes(place: Path) -> bytes:
     except OSError as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise StoreError(
-            f"{place}: {what}. The folder is incomplete or is no saved folder: copy all of it again, or save again."
+            f"{place}: {what}. The folder is incomplete or was not made by `save`: copy the whole folder again, or save again."
         ) from error
 
 

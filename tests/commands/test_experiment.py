@@ -134,7 +134,7 @@ def test_nothing_is_written_where_something_is_wrong(tmp_path: Path):
         experiment(rows | {"spend": np.ones(300)}, SPEND, LINEAR, folder=tmp_path / "a")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    with pytest.raises(StoreError, match="is not deleted"):
+    with pytest.raises(StoreError, match="is not replaced"):
         experiment(rows, SPEND, LINEAR, folder=tmp_path / "mine", replace=True)
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 

@@ -1,4 +1,4 @@
-"""A file becomes a Config, or a refusal that names field, value, rule and meaning; the template cannot drift."""
+"""A file becomes a Config, or an error with field, value, rule and meaning; the template has every field."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from largesse.config import Config, dump, load, parse, template
+from largesse.config.rules import RulesFile
 from largesse.config.schema import sections
 from largesse.errors import ConfigError
 from largesse.roles import Roles
@@ -140,12 +141,12 @@ def test_the_template_has_every_field():
 
 
 REFUSED = [
-    ("[budget]\nsafety = 1.5", r"^c: budget\.safety == 1\.5: must be < 1. Meaning: probability with which"),
+    ("[budget]\nsafety = 1.5", r"^c: budget\.safety == 1\.5: must be < 1. Meaning: probability that"),
     ("[budget]\nsafety = nan", r"budget\.safety == nan: must be finite"),
     ("[budget]\nsafety = true", r"budget\.safety == True: must be a number"),
     ("[budget]\nsafty = 1", r"budget\.safty == 1: unknown key\. Did you mean 'safety'\? The keys of \[budget\] are "),
     ("[budget]\nshares = [0.1, 2]", r"budget\.shares\[1\] == 2: must be <= 1"),
-    ("[budget]\nshares = [0.5, 0.2]", r"budget\.shares == \[0\.5, 0\.2\]: numbers must rise"),
+    ("[budget]\nshares = [0.5, 0.2]", r"budget\.shares == \[0\.5, 0\.2\]: numbers must increase"),
     ("[budget]\nshares = []", r"budget\.shares and per_head are both empty: name at least one"),
     ("[budget]\nshares = 0.1", r"budget\.shares == 0\.1: must be a list"),
     ("[buget]\nshares = []", r"buget == .*: unknown key\. Did you mean 'budget'\? The sections are data, columns"),
@@ -159,13 +160,13 @@ REFUSED = [
     ("[design]\nrct_propensity = {a = 0.5, b = 0.4}", r"design\.rct_propensity == .*: shares must sum to 1, these"),
     ("[design]\ncontrol_cost = 1", r"design\.control_cost == 1: must be true or false"),
     ("[design]\nobs_propensity_column = 'arm'", r"propensity == 'arm': the column is already the treatment"),
-    ("[model]\ncandidates = []", r"model\.candidates == \[\]: must be 'auto', or must have at least 1 item"),
+    ("[model]\ncandidates = []", r"model\.candidates == \[\]: must be 'auto', or must have 1 or more items, not 0"),
     ("[model]\ncandidates = ['a', 1]", r"model\.candidates\[1\] == 1: must be text"),
     ("[model]\nsettings = {mlp = 3}", r"model\.settings\.mlp == 3: must be a table"),
     ("[model]\nsettings.mlp.rate = true", r"model\.settings\.mlp\.rate == True: must be "),
     ("[outcome]\ncost = 'free'", r"outcome\.cost == 'free': must be 'auto' or 'learned', or must be 'per_contact'"),
     ("[outcome]\ncost = 'per_contact'", r"outcome\.amounts is missing: the rule 'per_contact' needs the amount"),
-    ("[outcome]\ncost = 'learned'\namounts = {a = 1}", r"outcome\.amounts has no use where cost == 'learned'"),
+    ("[outcome]\ncost = 'learned'\namounts = {a = 1}", r"outcome\.amounts has no use with cost == 'learned'"),
     ("[outcome]\namounts = {a = -1}", r"outcome\.amounts\.a == -1: must be >= 0"),
     ("[outcome]\nordered = 'yes'", r"outcome\.ordered == 'yes': must be 'auto', or must be true or false"),
 ]  # fmt: skip
@@ -186,7 +187,7 @@ def test_refusals(text, wording):
         ),
         ("seed = 1\n" + BASE, r"^c: seed == 1: unknown key\. It belongs in \[run\]\. The sections are"),
         ("run = 3\n" + BASE, r"^c: run == 3: must be a table\.$"),
-        ("data = [", r"^c: is no TOML \(.*at end of document.*Text stands in quotes"),
+        ("data = [", r"^c: is not TOML \(.*at end of document.*Write text in quotes"),
         (
             DATA + 'columns = {treatment = "a", value = "v"}',
             r"^c: columns\.cost is missing: outcome\.cost == 'auto' needs",
@@ -262,3 +263,12 @@ def test_any_toml_is_a_config_or_a_refusal_that_names_the_field(accidents):
         message = ""
         assert parse(dump(config)) == config
     assert not message or any(section in message or field in message for section, field in accidents)
+
+
+def test_a_rules_file_is_refused_with_every_field_that_violates_a_rule(tmp_path):
+    path = tmp_path / "rules.toml"
+    path.write_text('treatments = ["a"]\nspent = 3\nspend = [{at_most = "much"}]')
+    with pytest.raises(ConfigError, match=r"treatments == \['a'\]: must have 2 or more items, not 1; ") as refusal:
+        RulesFile.load(path)
+    assert "spend.0.at_most.float == 'much': must be a number; " in str(refusal.value)
+    assert "spent == 3: unknown field. The fields are in" in str(refusal.value)

@@ -1,4 +1,4 @@
-"""frames: every carrier gives the same containers; every refusal names column, value, rule, count and next step."""
+"""Every kind of table gives the same containers; every error names column, value, rule, count and next step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from largesse.errors import DataError, LargesseError, SchemaError, StoreError
-from largesse.frames import Encoder, like, logs, plan_table, read, units, write
+from largesse.frames import Encoder, logs, plan_table, read, units, write
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan, Status
 from largesse.roles import Roles, label
@@ -117,19 +117,6 @@ def test_every_carrier_refuses_the_same(carrier):
         read(carrier(trial().slice(0, 0)))
 
 
-def test_like_gives_the_kind_that_came_in(carrier):
-    native, table = carrier(trial()), pa.table({"unit": [1, 2], "treatment": ["a", "b"]})
-    out = like(table, native)
-    if isinstance(native, str | pa.RecordBatchReader | Capsule):
-        assert isinstance(out, pa.Table)
-    else:
-        assert type(out) is type(native)
-    assert read(out).to_pydict() == table.to_pydict()
-    if isinstance(native, pd.DataFrame):
-        arrow_in, arrow_out = (any(isinstance(k, pd.ArrowDtype) for k in f.dtypes) for f in (native, out))
-        assert arrow_in == arrow_out
-
-
 # ---------------------------------------------------------------- read and write
 
 
@@ -199,7 +186,7 @@ def test_csv_details(tmp_path):
     write(pa.table({"c": pa.array(["x", "y"]).dictionary_encode()}), path)
     assert read(path).to_pydict() == {"c": ["x", "y"]}
     path.write_text("a,b,a\n1,2,3\n")
-    with pytest.raises(SchemaError, match=r"t.csv: column 'a': stands there 2 times, names must differ .*Rename"):
+    with pytest.raises(SchemaError, match=r"t.csv: column 'a': appears 2 times, names must differ .*Rename"):
         read(path)
     path.write_bytes("name\ncafé\n".encode("latin-1"))
     with pytest.raises(SchemaError, match=r"column 'name': holds binary.*UTF-8"):
@@ -216,9 +203,9 @@ def test_frames_without_an_arrow_form_are_refused():
     with pytest.raises(SchemaError, match=r"dataframe of kind builtins\.int: cannot be turned"):
         read(3)
     twice = pd.concat([trial().to_pandas()] * 2, axis=1)
-    with pytest.raises(SchemaError, match=r"column 'age': stands there 2 times"):
+    with pytest.raises(SchemaError, match=r"column 'age': appears 2 times"):
         read(twice)
-    with pytest.raises(SchemaError, match=r"column 'a': stands there 2 times"):
+    with pytest.raises(SchemaError, match=r"column 'a': appears 2 times"):
         read(pa.Table.from_arrays([pa.array([1]), pa.array([1])], ["a", "a"]))
     with pytest.raises(SchemaError, match="table has 0 columns"):
         read(pa.table({}))
@@ -314,7 +301,7 @@ def test_far_numbers_are_cut_with_a_message(caplog):
         x = Encoder.fit(table, ["n", "big"]).transform(table)
     assert np.isfinite(x).all()
     assert x[0, 0] == np.float32(1e19)
-    assert "n[0] == 1e+300: cut to 1e+19 (2 such rows)" in caplog.text
+    assert "n[0] == 1e+300: clipped to 1e+19 (2 such rows)" in caplog.text
 
 
 def test_changed_tables_are_refused_by_the_encoder():
@@ -399,7 +386,7 @@ def test_further_tables_keep_the_codes_of_the_first():
     assert same is encoder
     assert got.treatment.tolist() == [k % 3 for k in range(59, -1, -1)]
     assert got.propensity is None
-    with pytest.raises(SchemaError, match=r"treatments == .*the encoder was learned with \('control', 'five', 'ten'\)"):
+    with pytest.raises(SchemaError, match=r"treatments == .*the encoder was fitted with \('control', 'five', 'ten'\)"):
         logs(trial(), Roles(treatment="arm", value="orders", treatments=("five", "control", "ten")), encoder)
 
 
@@ -559,9 +546,9 @@ def test_bad_shares_are_refused(given, wording):
 @pytest.mark.parametrize(
     ("changes", "wording"),
     [
-        ({"cost": "orders"}, r"^cost == 'orders': the column is already the value\. Give each part its own"),
-        ({"features": ("age", "orders")}, r"^features == 'orders': is the value column, which a model must not see"),
-        ({"features": ("age", "age")}, r"^features == 'age': the column stands there twice"),
+        ({"cost": "orders"}, r"^cost == 'orders': the column is already the value\. Give each role its own"),
+        ({"features": ("age", "orders")}, r"^features == 'orders': is the value column, which must not be a feature"),
+        ({"features": ("age", "age")}, r"^features == 'age': the column appears twice"),
         ({"features": "age"}, r"^features == 'age': must be a list of names\. Write features=\('age',\)"),
         ({"features": ()}, r"^features == \(\): must name at least one"),
         ({"features": ("age",), "ignore": ("age",)}, r"^features == 'age': the column is also in `ignore`"),
@@ -650,7 +637,7 @@ def broken(mutations) -> dict[str, list]:
 
 
 def carried(columns, how):
-    """A dataframe of any columns: what its library does not take goes to pandas as objects."""
+    """A dataframe of any columns: values that its library rejects become pandas objects."""
     names, lists = [name.lstrip("\0") for name in columns], list(columns.values())
     try:
         if how == "polars":
@@ -666,7 +653,7 @@ def carried(columns, how):
 
 
 def outcome(call, given):
-    """What a call returns, or how largesse refuses it; anything else is a failure."""
+    """The result of a call or the error of largesse; any other exception is a failure."""
     try:
         return call(given)
     except LargesseError as refusal:

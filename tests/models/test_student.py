@@ -232,7 +232,7 @@ def test_an_export_is_whole_or_not_at_all(
         export(students["mlp"], FRESH.x, [300.0], place)
     before = (place / MODEL).read_bytes()
     monkeypatch.setattr(students["mlp"], "temperature_", np.nan)  # the runtime then cannot say what the student says
-    with pytest.raises(StoreError, match="is off by nan"):
+    with pytest.raises(StoreError, match="differ by nan"):
         export(students["mlp"], FRESH.x, [300.0], place, replace=True)
     assert (place / MODEL).read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -1,4 +1,7 @@
-"""Exact budget allocation: price intervals, the frontier of all budgets, the plan at one budget."""
+"""Exact budget allocation: price intervals, the frontier of all budgets, the plan at one budget.
+
+Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
+"""
 
 from largesse._extras import attach
 

@@ -98,7 +98,7 @@ class Frontier(Result):
             raise InfeasibleBudget(float(np.min(wanted)), float(self.spend[0]))
         return wanted
 
-    def value_at(self, budget: Any) -> Any:
+    def value_at(self, budget: _check.Numbers) -> Any:
         """Returns the value of the best fractional plan at each budget (money).
 
         Raises:
@@ -107,14 +107,14 @@ class Frontier(Result):
         """
         return np.interp(self._feasible(budget), self.spend, self.value)
 
-    def price_at(self, budget: Any) -> Any:
+    def price_at(self, budget: _check.Numbers) -> Any:
         """Returns λ*, the slope of the increment that breaks each budget; 0 where the budget does not bind."""
         k = np.searchsorted(self.spend, self._feasible(budget), side="right") - 1
         if not len(self.price):
             return np.zeros(np.shape(k))[()]
         return np.where(k < len(self.price), self.price[np.minimum(k, len(self.price) - 1)], 0.0)[()]
 
-    def spend_at(self, price: Any) -> Any:
+    def spend_at(self, price: _check.Numbers) -> Any:
         """Returns what the plan of each price spends: every increment steeper than the price."""
         asked = np.asarray(price, np.float64)
         if not np.all(asked >= 0):  # a nan too

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import fsum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Grid(Tabular):
         return self._fields()
 
 
-def grid(menu: Menu, budgets: Any, *, n_threads: int = 1) -> Grid:
+def grid(menu: Menu, budgets: _check.Numbers, *, n_threads: int = 1) -> Grid:
     """Returns λ* and the optimum of the linear programme at each budget, exactly.
 
     Args:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.special import ndtr, ndtri
 
@@ -112,6 +112,13 @@ class ClusterCells(Brief):
     spread: Any = None
     allowed: Any = None
     treatments: tuple[str, ...] = ()
+
+    if TYPE_CHECKING:  # what the constructor accepts; the fields above are what it stores
+
+        def __init__(
+            self, *, size: ArrayLike, value: ArrayLike, cost: ArrayLike, covariance: ArrayLike | None = None,
+            spread: ArrayLike | None = None, allowed: ArrayLike | None = None, treatments: Sequence[str] = (),
+        ) -> None: ...  # fmt: skip
 
     def __post_init__(self) -> None:
         for name, ndim in (("size", 1), ("value", 2), ("cost", 2)):

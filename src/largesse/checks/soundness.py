@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from largesse._check import Numbers
 from largesse.checks.finding import P_FAIL, Finding, Grade
 from largesse.checks.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
 from largesse.checks.randomisation import Balance, Imbalance, SampleRatio, balance, sample_ratio
@@ -79,7 +80,7 @@ class Soundness(Tabular):
 
 
 def check(
-    rct: Logs, obs: Logs | None = None, *, budgets: ArrayLike | None = None, proof_share: float = PROOF
+    rct: Logs, obs: Logs | None = None, *, budgets: Numbers | None = None, proof_share: float = PROOF
 ) -> Soundness:
     """Returns all findings about a trial, and about the observational log that is to be learned from beside it.
 

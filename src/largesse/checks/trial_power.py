@@ -144,7 +144,7 @@ class Power(Finding, Tabular):
 
 def power(
     rct: Logs,
-    budgets: Any = None,
+    budgets: _check.Numbers | None = None,
     proof_share: float = PROOF,
     *,
     disagreement: float = 0.2,

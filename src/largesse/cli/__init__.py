@@ -1,6 +1,8 @@
 """The command line: parse, call, render.
 
 Exit codes: 0 done, 1 the data are not sound (`check`), 2 refused (bad input, with a message), 130 interrupted.
+
+Stable: `main`, the commands and their exit codes (docs/stability.md); the other Python names are private.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-r"""One campaign in one TOML file: `load` reads it, `template` writes an empty one, `dump` writes what was resolved.
+r"""The configuration of a campaign in a TOML file: `load` reads it, `template` writes an empty one, `dump` a complete one.
+
+Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
 
 >>> config = parse('data = {rct = "trial.csv"}\ncolumns = {treatment = "arm", value = "orders", cost = "spent"}')
 >>> config.roles().cost, config.budget.safety
@@ -11,17 +13,5 @@ from largesse.config.schema import Budget, Columns, Config, Data, Design, Learn,
 from largesse.config.text import dump, load, parse, template
 
 __all__ = [
-    "Budget",
-    "Columns",
-    "Config",
-    "Data",
-    "Design",
-    "Learn",
-    "Outcome",
-    "Report",
-    "Run",
-    "dump",
-    "load",
-    "parse",
-    "template",
-]
+    "Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Run", "dump", "load", "parse", "template",
+]  # fmt: skip

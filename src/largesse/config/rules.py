@@ -1,4 +1,4 @@
-"""The file of rules of `largesse plan` and `largesse allocate --rules`: what it may say."""
+"""The schema of the rules file of `largesse plan` and `largesse allocate --rules`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from largesse.config.refusal import rule
 from largesse.errors import ConfigError
 
 __all__ = ["Bounds", "CountRule", "ReturnRule", "RulesFile", "UseRule"]
@@ -21,12 +22,12 @@ class _Section(BaseModel):
 
 
 class Bounds(_Section):
-    """Limits of a sum over units, of all of them or group by group.
+    """Limits of a sum over all units, or over the units of each group.
 
     Attributes:
-        at_most: Upper limit, or one for each group by its name; None: none.
-        at_least: Lower limit, likewise.
-        by: The column of the groups; None: all units together.
+        at_most: Upper limit, or one per group by name; None if there is none.
+        at_least: Lower limit, or one per group by name; None if there is none.
+        by: Column of the groups; None for all units together.
     """
 
     at_most: Limit | None = None
@@ -35,21 +36,21 @@ class Bounds(_Section):
 
 
 class CountRule(Bounds):
-    """Limits of the number of units that get a treatment.
+    """Limits of the number of units with a treatment.
 
     Attributes:
-        treatment: Its name, or several whose units are counted together.
+        treatment: Name of the treatment, or several names whose units are counted together.
     """
 
     treatment: str | tuple[str, ...]
 
 
 class UseRule(Bounds):
-    """Limits of another resource than money.
+    """Limits of a resource other than the budget.
 
     Attributes:
-        amount: What a unit with a treatment takes of it, by the treatment's name; 0 where left out.
-        name: Its name in results.
+        amount: Use of the resource per unit, by the name of the treatment; 0 if left out.
+        name: Name of the resource in results.
     """
 
     amount: dict[str, float]
@@ -57,10 +58,10 @@ class UseRule(Bounds):
 
 
 class ReturnRule(_Section):
-    """Value that must come back for each unit of money spent.
+    """Lower limit of the value per unit of spend.
 
     Attributes:
-        at_least: Value per unit of money.
+        at_least: Value per unit of spend.
     """
 
     at_least: float
@@ -70,16 +71,16 @@ class RulesFile(_Section):
     """A file of rules.
 
     Attributes:
-        treatments: Their names, control first; a policy's are known.
+        treatments: Names of the treatments, control first; not needed with a policy.
         value: Name of the columns of values; ``{}`` stands for the treatment.
         cost: Name of the columns of costs.
-        unit: The column of the unit ids, optional.
-        eligible: Name of the columns that say whether a unit may get a treatment, optional.
-        keep: The column of the treatment that a unit must get, empty where it is open; optional.
-        spend: Limits of money.
-        count: Limits of units by treatment.
+        unit: Column of the unit ids, optional.
+        eligible: Name of the boolean columns that mark which treatments a unit may get, optional.
+        keep: Column of the treatment that a unit must get, with an empty cell if it is free; optional.
+        spend: Limits of the spend.
+        count: Limits of the number of units by treatment.
         use: Limits of other resources.
-        return_: Value that must come back.
+        return_: Limits of the value per unit of spend.
     """
 
     treatments: Names = ()
@@ -98,7 +99,7 @@ class RulesFile(_Section):
         """Returns the rules in a TOML file.
 
         Raises:
-            ConfigError: It is missing or no TOML, or fields break a rule: all of them are named.
+            ConfigError: The file is missing or not TOML, or fields violate a rule; the message names all of them.
         """
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -107,8 +108,8 @@ class RulesFile(_Section):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            told = [
-                f"{'.'.join(map(str, one['loc']))} == {one['input']!r}: {one['msg']}"
-                for one in error.errors(include_url=False)
+            fields = [
+                f"{'.'.join(map(str, detail['loc']))} == {detail['input']!r}: {rule(detail)}"
+                for detail in error.errors(include_url=False)
             ]
-            raise ConfigError(f"{path}: " + "; ".join(told) + ". The fields are in docs/allocation.md.") from None
+            raise ConfigError(f"{path}: {'; '.join(fields)}. The fields are in docs/allocation.md.") from None

@@ -1,4 +1,4 @@
-"""The sections of a configuration: every field with its kind, its bounds, its default and its meaning."""
+"""The sections of a configuration: type, bounds, default and meaning of every field."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from largesse.roles import Roles, label, nearest
 
 __all__ = ["Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Run", "sections"]
 
-# In a template the field stands as if it were required.
+# Marks an optional field that the template shows uncommented.
 SHOWN: dict[str, Any] = {"shown": True}
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
-    """Returns the path, taken from the folder of the TOML file."""
+    """Returns the absolute path, resolved from the folder of the TOML file."""
     folder = (info.context or {}).get("folder", Path())
     return Path(folder, path.expanduser()).absolute()
 
 
-def _written(got: Any) -> Any:
-    if not isinstance(got, str | Path) or not str(got).strip():
+def _path_text(value: Any) -> Any:
+    if not isinstance(value, str | Path) or not str(value).strip():
         raise ValueError("must be a path, written as text")
-    return got
+    return value
 
 
-def _labelled(got: Any) -> Any:
-    return label(got) if isinstance(got, bool | int | float) else got
+def _label_text(value: Any) -> Any:
+    return label(value) if isinstance(value, bool | int | float) else value
 
 
 def _shares_of_all(shares: Any) -> Any:
@@ -44,15 +44,15 @@ def _shares_of_all(shares: Any) -> Any:
 
 def _rising(shares: tuple[float, ...]) -> tuple[float, ...]:
     if any(low >= high for low, high in pairwise(shares)):
-        raise ValueError("numbers must rise from one to the next")
+        raise ValueError("numbers must increase from one to the next")
     return shares
 
 
-# Strict everywhere: "0.3" is no number and 1 is no truth value. Lists become tuples.
-Place = Annotated[Path, Field(strict=False), BeforeValidator(_written), AfterValidator(_resolve)]
+# Strict everywhere: "0.3" is not a number and 1 is not a boolean. Lists become tuples.
+Place = Annotated[Path, Field(strict=False), BeforeValidator(_path_text), AfterValidator(_resolve)]
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
-Label = Annotated[str, Field(min_length=1), BeforeValidator(_labelled)]
+Label = Annotated[str, Field(min_length=1), BeforeValidator(_label_text)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
 Setting = int | float | str | Annotated[tuple[int, ...], Field(strict=False)]
@@ -64,53 +64,53 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """Where the rows are. Paths count from the folder of this file."""
+    """The files of rows. Relative paths start at the folder of this file."""
 
     rct: Place = Field(description="rows of a randomised trial", examples=["trial.parquet"])
-    obs: Place | None = Field(None, description="rows of a past policy, if there are any", examples=["past.parquet"])
+    obs: Place | None = Field(None, description="past campaign data (OBS log), optional", examples=["past.parquet"])
     test: Place | None = Field(
         None,
-        description="randomised rows for the proof; without them a share of rct is kept for it",
+        description="held-out randomised rows for the proof; without them a share of rct is held out",
         examples=["test.parquet"],
     )
-    test_share: Part = Field(0.3, description="share of rct kept for the proof, where test is not given")
+    test_share: Part = Field(0.3, description="share of rct held out for the proof, if test is not given")
     folds: int = Field(
-        0,
-        ge=0,
-        description="parts of rct that take turns as the rows of the proof; 0: 5 below 20,000 rows, else test_share",
+        0, ge=0, description="folds of rct for a cross-fitted proof; 0: 5 folds below 20,000 rows, otherwise test_share"
     )
-    validation_share: Part = Field(0.2, description="share of the remaining rct rows that choose between models")
+    validation_share: Part = Field(
+        0.2, description="share of the remaining rct rows used as validation rows, to choose the model"
+    )
 
 
 class Columns(_Section):
-    """Which column plays which part."""
+    """The role of each column."""
 
     treatment: Name = Field(description="the treatment taken", examples=["treatment"])
-    value: Name = Field(description="what the unit brought: orders, revenue", examples=["value"])
+    value: Name = Field(description="outcome of the unit: orders, revenue", examples=["value"])
     cost: Name | None = Field(
-        None, description="what the unit cost, in money; leave it out where [outcome] declares a rule",
+        None, description="spend on the unit; leave it out if [outcome] declares a rule",
         examples=["cost"], json_schema_extra=SHOWN,
     )  # fmt: skip
     propensity: Name | None = Field(
         None, description="in rct and test: the probability of the treatment taken", examples=["propensity"]
     )
     unit: Name | None = Field(
-        None, description="ids of the units; rows of one unit are never on both sides of a split", examples=["unit"]
+        None, description="ids of the units; a split keeps all rows of a unit on one side", examples=["unit"]
     )
-    weight: Name | None = Field(None, description="row weights: 2 is the row twice", examples=["weight"])
+    weight: Name | None = Field(
+        None, description="row weights: weight 2 equals the row given twice", examples=["weight"]
+    )
     timestamp: Name | None = Field(None, description="times of the rows", examples=["day"])
     features: Names | None = Field(
-        None, description="columns a model may use; without the list, every other column", examples=[["age", "city"]]
+        None, description="feature columns; without the list, every column without a role", examples=[["age", "city"]]
     )
     ignore: Names = Field((), description="columns never used as features")
     treatments: Annotated[tuple[Label, ...], Field(strict=False)] | None = Field(
         None,
-        description="labels of the treatments, control first; without the list, those seen in rct",
+        description="labels of the treatments, control first; without the list, those in rct",
         examples=[["0", "5"]],
     )
-    control: Label | None = Field(
-        None, description="label of the control, where treatments is not given", examples=["0"]
-    )
+    control: Label | None = Field(None, description="label of the control, if treatments is not given", examples=["0"])
 
     @checked(mode="after")
     def _parts(self) -> Columns:
@@ -118,7 +118,7 @@ class Columns(_Section):
         return self
 
     def roles(self) -> Roles:
-        """Returns the same as `Roles`."""
+        """Returns the columns as `Roles`."""
         return Roles(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
@@ -129,16 +129,17 @@ class Design(_Section):
         Field("observed", description="'observed' shares of the arms, 'uniform', or a table { label = share, ... }")
     )
     obs_propensity_column: Name | None = Field(
-        None, description="in obs: column of the probability of the treatment taken, if it was logged", examples=["p"]
+        None, description="in obs: column of the logged probability of the treatment taken", examples=["p"]
     )
     stratified: bool = Field(
-        False, description="whether the trial's probabilities differ between units, as columns.propensity says"
+        False,
+        description="whether the trial's assignment probabilities differ between units, as given in columns.propensity",
     )
-    control_cost: bool = Field(False, description="whether control rows may cost money")
+    control_cost: bool = Field(False, description="whether control rows may have costs")
 
 
 class Outcome(_Section):
-    """What is known about value and cost before any learning."""
+    """Declared distribution of the value and rule of the cost."""
 
     value: Literal["auto", "bernoulli", "poisson", "zero_inflated_lognormal", "gaussian"] = Field(
         "auto", description="distribution of the value: auto, bernoulli, poisson, zero_inflated_lognormal, gaussian"
@@ -147,10 +148,10 @@ class Outcome(_Section):
         "auto", description="auto, learned, or a rule: per_contact, per_redemption (amount x value), share_of_value"
     )
     amounts: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        {}, description="the amount of each treatment, for a rule; control may be left out", examples=[{"5": 5.0}]
+        {}, description="amount of each treatment for the rule; control may be left out", examples=[{"5": 5.0}]
     )
     ordered: Literal["auto"] | bool = Field(
-        "auto", description="whether a dearer treatment never brings less: auto, true, false"
+        "auto", description="whether a more expensive treatment never has a smaller value: auto, true, false"
     )
 
     @checked(mode="after")
@@ -158,38 +159,37 @@ class Outcome(_Section):
         if self.cost in get_args(Rule) and not self.amounts:
             raise ValueError(f"amounts is missing: the rule {self.cost!r} needs the amount of each treatment")
         if self.cost == "learned" and self.amounts:
-            raise ValueError("amounts has no use where cost == 'learned': take it out, or name the rule")
+            raise ValueError("amounts has no use with cost == 'learned': remove it, or name the rule")
         return self
 
 
 class Learn(_Section):
-    """What is learned."""
+    """The models to fit."""
 
     candidates: Literal["auto"] | Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] = Field(
-        "auto", description="'auto', or a list of the models to choose from"
+        "auto", description="'auto', or a list of candidate models"
     )
     epochs: int | None = Field(
-        None, ge=1, description="passes over the rows; without it each model's own number", examples=[20]
+        None, ge=1, description="passes over the training rows; without it the default of each model", examples=[20]
     )
-    members: int = Field(3, ge=1, description="networks averaged in one model")
+    members: int = Field(3, ge=1, description="number of networks averaged in one model")
     settings: dict[Name, dict[Name, Setting]] = Field(
         {},
-        description="settings of single models, { model = { name = value, ... } }; `largesse tune` searches them",
+        description="hyper-parameters of single models, { model = { name = value, ... } }; `largesse tune` searches them",
         examples=[{"lightgbm-rct": {"rate": 0.05, "leaves": 15}}],
     )
 
 
 class Budget(_Section):
-    """The money to plan for."""
+    """The budgets to plan for."""
 
     shares: Annotated[tuple[Share, ...], Field(strict=False), AfterValidator(_rising)] = Field(
-        BUDGET_SHARES,
-        description="budgets, as shares of the money it takes to give everyone the dearest treatment",
+        BUDGET_SHARES, description="budgets, as shares of the cost of giving every unit the most expensive treatment"
     )
     per_head: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False), AfterValidator(_rising)
-    ] = Field((), description="budgets, as money per unit; where given, these count and shares do not")  # fmt: skip
-    safety: Part = Field(0.95, description="probability with which the money spent stays within the budget")
+    ] = Field((), description="budgets per unit; if given, shares is ignored")  # fmt: skip
+    safety: Part = Field(0.95, description="probability that the spend stays within the budget")
 
     @checked(mode="after")
     def _some(self) -> Budget:
@@ -199,24 +199,24 @@ class Budget(_Section):
 
 
 class Report(_Section):
-    """The words of the report."""
+    """Names and units in the report."""
 
     title: Name = Field("Campaign", description="name of the campaign")
-    value_unit: Name = Field("value", description="what value counts, e.g. 'orders' or 'EUR of revenue'")
-    money_unit: Name = Field("money", description="unit of the costs, e.g. 'EUR'")
+    value_unit: Name = Field("value", description="unit of the value, e.g. 'orders' or 'EUR of revenue'")
+    money_unit: Name = Field("money", description="unit of the cost, e.g. 'EUR'")
     head: Name = Field("unit", description="what one unit is, e.g. 'user' or 'shop'")
 
 
 class Run(_Section):
-    """How the run is done."""
+    """Seed, resources and folders of the run."""
 
-    seed: int = Field(0, ge=0, description="seed of every draw")
+    seed: int = Field(0, ge=0, description="seed of all random numbers")
     threads: int = Field(1, ge=1, description="processor cores to use")
-    draws: int = Field(400, ge=20, description="bootstrap draws behind each interval")
-    folder: Place = Field(Path("runs"), description="where run folders are made")
+    draws: int = Field(400, ge=20, description="bootstrap draws per interval")
+    folder: Place = Field(Path("runs"), description="folder of the run folders")
     checkpoints: Place | None = Field(
         None,
-        description="folder of this campaign alone, for unfinished trainings: a killed run goes on there; emptied at the end",
+        description="folder for checkpoints of this campaign only; an interrupted run resumes from it; emptied at the end",
         examples=["runs/unfinished"],
     )
 
@@ -243,14 +243,14 @@ class Config(_Section):
     @checked(mode="before")
     @classmethod
     def _all_sections(cls, raw: Any) -> Any:
-        # A section left out is an empty one: its defaults are resolved with the others, its required fields are missed.
+        # A section left out counts as empty: its defaults apply, and its required fields are reported as missing.
         return {name: {} for name in cls.model_fields} | raw if isinstance(raw, dict) else raw
 
     @checked(mode="after")
     def _agree(self) -> Config:
         if self.columns.cost is None and self.outcome.cost not in get_args(Rule):
             raise ValueError(
-                f"columns.cost is missing: outcome.cost == {self.outcome.cost!r} needs the costs of the past. "
+                f"columns.cost is missing: outcome.cost == {self.outcome.cost!r} needs the logged costs. "
                 "Name the column, or declare a rule in outcome.cost."
             )
         self._known_labels("outcome.amounts", self.outcome.amounts, control=False)
@@ -261,8 +261,8 @@ class Config(_Section):
         self.roles("rct")
         try:
             self.roles("obs")
-        except SchemaError as refusal:  # the other parts are those of the trial, which stand
-            raise ValueError(f"design.obs_propensity_column: {refusal}") from refusal
+        except SchemaError as error:  # only the propensity differs from the roles in the trial, which are valid
+            raise ValueError(f"design.obs_propensity_column: {error}") from error
         return self
 
     def _known_labels(self, field: str, table: Mapping[str, float], *, control: bool) -> None:
@@ -277,16 +277,16 @@ class Config(_Section):
             raise ValueError(f"{field}: has no number for {missing[0]!r} ({len(missing)} such treatments). Add it.")
 
     def roles(self, design: Literal["rct", "obs"] = "rct") -> Roles:
-        """Returns the roles of the columns in the randomised rows or in those of a past policy."""
+        """Returns the roles of the columns in the rows of the trial or of the OBS log."""
         parts = {name: getattr(self.columns, name) for name in Columns.model_fields}
         logged = {"rct": self.columns.propensity, "obs": self.design.obs_propensity_column}
         known = {name for name in logged.values() if name is not None}
         parts["propensity"] = logged[design]
-        # The propensity of the other table, should it stand in this one, is no feature.
+        # The propensity column of the other table is not a feature if this table has it too.
         parts["ignore"] = (*parts["ignore"], *sorted(known - {logged[design], *parts["ignore"]}))
         return Roles(**parts)
 
 
 def sections() -> dict[str, type[BaseModel]]:
-    """Returns the sections by name, in the order of a file."""
+    """Returns the sections by name, in the order of the file."""
     return {name: cast("type[BaseModel]", field.annotation) for name, field in Config.model_fields.items()}

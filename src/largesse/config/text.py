@@ -1,4 +1,4 @@
-"""Configurations from TOML and to TOML: `load`, `parse`, `template`, `dump`."""
+"""Reading and writing of configurations as TOML: `load`, `parse`, `template`, `dump`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["dump", "load", "parse", "template"]
 
 
 def load(path: str | Path) -> Config:
-    """Returns the configuration in a TOML file; its paths count from the folder of that file.
+    """Returns the configuration in a TOML file; relative paths start at the folder of that file.
 
     Raises:
-        ConfigError: The file is missing or no TOML, or fields break a rule: all of them are named, with the value got,
-            the rule and what the field means.
+        ConfigError: The file is missing or not TOML, or fields violate a rule; the message names all of them, with value, rule
+            and meaning.
     """
     path = Path(path)
     try:
@@ -38,8 +38,8 @@ def parse(text: str, *, folder: str | Path = ".", name: str = "configuration") -
 
     Args:
         text: The TOML.
-        folder: Where relative paths count from.
-        name: What to call the text in refusals.
+        folder: Folder at which relative paths start.
+        name: Name of the text in error messages.
 
     Raises:
         ConfigError: As for `load`.
@@ -47,7 +47,7 @@ def parse(text: str, *, folder: str | Path = ".", name: str = "configuration") -
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: is no TOML ({error}). Text stands in quotes, sections in [brackets].") from error
+        raise ConfigError(f"{name}: is not TOML ({error}). Write text in quotes and sections in [brackets].") from error
     try:
         return Config.model_validate(raw, context={"folder": Path(folder)})
     except ValidationError as error:
@@ -55,24 +55,23 @@ def parse(text: str, *, folder: str | Path = ".", name: str = "configuration") -
 
 
 def template(path_hint: str | Path | None = None) -> str:
-    """Returns a TOML text with every field, its meaning and its default; required fields hold an example.
+    """Returns a TOML text with every field, its meaning and its default; required fields have an example.
 
     Args:
-        path_hint: The path to write as that of the randomised rows.
+        path_hint: Path of the trial's file to write into the text.
     """
-    lines = [
-        "# A campaign. Paths count from the folder of this file. A line that begins with '# ' and a name is optional."
-    ]
+    lines = ["# A campaign. Relative paths start at the folder of this file. A line '# name = ...' is optional."]
     for section, model in sections().items():
         lines += ["", f"[{section}]", *(f"# {line}" for line in (model.__doc__ or "").splitlines())]
         for name, field in model.model_fields.items():
-            lines += ["", f"# {field.description}{' (required)' if field.is_required() else ''}", _example(name, field)]
-    text = "\n".join(lines) + "\n"
-    return text if path_hint is None else text.replace('"trial.parquet"', _toml(Path(path_hint)), 1)
+            hint = path_hint if (section, name) == ("data", "rct") else None
+            entry = _example(name, field) if hint is None else f"{name} = {_toml(Path(hint))}"
+            lines += ["", f"# {field.description}{' (required)' if field.is_required() else ''}", entry]
+    return "\n".join(lines) + "\n"
 
 
 def dump(config: Config) -> str:
-    """Returns the TOML text of a configuration; `parse` gives an equal one back. Fields that are None are left out."""
+    """Returns the TOML text of a configuration, which `parse` turns into an equal one. Fields that are None are left out."""
     lines: list[str] = []
     for section in sections():
         fields = {name: value for name, value in getattr(config, section) if value is not None}
@@ -89,7 +88,7 @@ def _example(name: str, field: FieldInfo) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Returns one value as TOML: a JSON string is a TOML string but for the delete character."""
+    """Returns one value as TOML. A JSON string is a valid TOML string, except for the delete character."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_toml(str(key))} = {_toml(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, tuple | list):

@@ -1,4 +1,7 @@
-"""What a policy is worth, from rows assigned at random: outcome curves, comparisons with intervals, rankings."""
+"""What a policy is worth, from rows assigned at random: outcome curves, comparisons with intervals, rankings.
+
+Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
+"""
 
 from largesse._extras import attach
 

@@ -172,7 +172,7 @@ def arm_means(logs: Logs, weight: NDArray[np.float64] | None = None) -> tuple[ND
     return Arms.of(logs).means(weight)
 
 
-def mix_value(value: NDArray[Any], cost: NDArray[Any], budgets: Any) -> NDArray[np.float64]:
+def mix_value(value: NDArray[Any], cost: NDArray[Any], budgets: _check.Numbers) -> NDArray[np.float64]:
     """Returns the best mix of whole-population arms at each budget per head, (B,): the frontier of the arm means.
 
     A budget below the cheapest arm counts as the cheapest arm.

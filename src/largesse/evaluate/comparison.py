@@ -227,7 +227,7 @@ class Comparison(Tabular):
 def compare(
     logs: Logs,
     menus: Mapping[str, Menu],
-    budgets: Any,
+    budgets: _check.Numbers,
     *,
     reference: str | None = None,
     bootstrap: Bootstrap = Bootstrap(),

@@ -76,7 +76,7 @@ class OutcomeCurve(Tabular):
     def _pools(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         return kernels.pool(self.cost, self.value)
 
-    def at_price(self, price: Any) -> tuple[Any, Any]:
+    def at_price(self, price: _check.Numbers) -> tuple[Any, Any]:
         """Returns the value and the cost per head at each price, exactly."""
         asked = np.asarray(price, np.float64)
         if not np.all(asked >= 0):  # a nan too
@@ -84,13 +84,13 @@ class OutcomeCurve(Tabular):
         k = np.searchsorted(self.price, asked, side="right") - 1
         return self.value[k], self.cost[k]
 
-    def price_at(self, budget: Any) -> Any:
+    def price_at(self, budget: _check.Numbers) -> Any:
         """Returns the lowest price at which the monotone spend is within each budget (money per head)."""
         first, cost, _ = self._pools
         k = np.searchsorted(-cost, -np.asarray(budget, np.float64), side="left")
         return np.append(self.price[first], np.nan)[k]
 
-    def value_at(self, budget: Any) -> Any:
+    def value_at(self, budget: _check.Numbers) -> Any:
         """Returns the value per head when the policy spends each budget (money per head).
 
         Spend is made monotone first: where noise makes the cost rise with the price, neighbouring prices are
@@ -102,7 +102,7 @@ class OutcomeCurve(Tabular):
         wanted = np.asarray(budget, np.float64)
         return np.where(wanted >= cost[-1], np.interp(wanted, cost[::-1], value[::-1]), np.nan)[()]
 
-    def split_at(self, budget: Any) -> tuple[Any, Any, Any]:
+    def split_at(self, budget: _check.Numbers) -> tuple[Any, Any, Any]:
         """Returns the two prices between which each budget is spent, and the share of the units decided at the second.
 
         Each (B,): low price, high price, share in [0, 1]. Outside the curve's reach both are its end.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
 from largesse.errors import DataError
@@ -102,7 +102,7 @@ def marginal_roi(menu: Menu) -> Floats:
     return gain / np.where(np.abs(step) < SMALLEST_STEP, np.copysign(SMALLEST_STEP, step + 0.0), step)
 
 
-def cost_curve(logs: Logs, score: NDArray[Any]) -> CostCurve:
+def cost_curve(logs: Logs, score: ArrayLike) -> CostCurve:
     """Returns the cost curve of a score over the rows of a two-arm trial.
 
     After the units with the highest scores, cost = Σ_treated c / n_1 - Σ_control c / n_0, with the arms' total sizes
@@ -124,7 +124,7 @@ def cost_curve(logs: Logs, score: NDArray[Any]) -> CostCurve:
     return _curve(_binary(logs, score), share * logs.cost, share * logs.value, logs.weights)
 
 
-def aucc(logs: Logs, score: NDArray[Any], *, form: Form = "normalised", points: int = 200) -> float:
+def aucc(logs: Logs, score: ArrayLike, *, form: Form = "normalised", points: int = 200) -> float:
     """Returns the area under the cost curve of a two-arm trial: 0.5 for a random score, higher is better.
 
     Args:
@@ -154,7 +154,7 @@ def aucc(logs: Logs, score: NDArray[Any], *, form: Form = "normalised", points: 
     return _published(logs, score, logs.treatment == 1, logs.value, logs.cost, points)
 
 
-def mt_cost_curve(logs: Logs, scores: Menu | NDArray[Any]) -> CostCurve:
+def mt_cost_curve(logs: Logs, scores: Menu | ArrayLike) -> CostCurve:
     """Returns the cost curve of the steps from each treatment to the next, taken in the order of their scores.
 
     Each step j → j + 1 compares the rows of arm j + 1 (treated) with those of arm j (control), both scored q(x, j).
@@ -177,7 +177,7 @@ def mt_cost_curve(logs: Logs, scores: Menu | NDArray[Any]) -> CostCurve:
     return _curve(score, share * logs.cost[row], share * logs.value[row], np.abs(share))
 
 
-def mt_aucc(logs: Logs, scores: Menu | NDArray[Any], *, form: Form = "normalised", points: int = 200) -> float:
+def mt_aucc(logs: Logs, scores: Menu | ArrayLike, *, form: Form = "normalised", points: int = 200) -> float:
     """Returns the area under the cost curve of a trial with any number of ordered treatments: 0.5 for random scores.
 
     Args:
@@ -206,7 +206,7 @@ def mt_aucc(logs: Logs, scores: Menu | NDArray[Any], *, form: Form = "normalised
     return _published(logs, score, treated, scale * logs.value[row], scale * logs.cost[row], points)
 
 
-def qini(logs: Logs, score: NDArray[Any]) -> float:
+def qini(logs: Logs, score: ArrayLike) -> float:
     """Returns the Qini coefficient as scikit-uplift's `qini_auc_score` defines it: 0 for a random score, 1 at best.
 
     The area between the Qini curve Y_1 - Y_0 n_1 / n_0 (running sums) and the straight line to its end, divided by that
@@ -229,7 +229,7 @@ def qini(logs: Logs, score: NDArray[Any]) -> float:
     return _against_perfect(_qini_curve(logs, score), _qini_curve(logs, perfect))
 
 
-def auuc(logs: Logs, score: NDArray[Any], *, form: Literal["causalml", "scikit-uplift"] = "causalml") -> float:
+def auuc(logs: Logs, score: ArrayLike, *, form: Literal["causalml", "scikit-uplift"] = "causalml") -> float:
     """Returns the area under the uplift curve n (Y_1 / n_1 - Y_0 / n_0) (running sums), in the convention asked for.
 
     Args:
@@ -267,7 +267,7 @@ def auuc(logs: Logs, score: NDArray[Any], *, form: Literal["causalml", "scikit-u
     return float(total / abs(gain[-1]) / (rows[-1] + 1))
 
 
-def _binary(logs: Logs, score: NDArray[Any]) -> Floats:
+def _binary(logs: Logs, score: ArrayLike) -> Floats:
     if logs.n_treatments != 2:
         rule = "this ranking needs control and one treatment"
         raise _check.refuse("logs.n_treatments", logs.n_treatments, rule, "Use mt_aucc, or the rows of two arms.")
@@ -319,7 +319,7 @@ def _curve(score: Floats, cost: Floats, value: Floats, weight: Floats) -> CostCu
     return CostCurve(cost=cost, value=value, share=units / units[-1])
 
 
-def _steps(logs: Logs, scores: Menu | NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_], Floats]:
+def _steps(logs: Logs, scores: Menu | ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_], Floats]:
     """Every row once for each step it belongs to: its number, whether it is the treated one, and the step's score."""
     steps = logs.n_treatments - 1
     q = _scores("scores", marginal_roi(scores) if isinstance(scores, Menu) else scores, logs, ndim=2)

@@ -17,7 +17,7 @@ from largesse.menu import Menu
 __all__ = ["Room", "attainable_gain", "true_aucc", "true_value"]
 
 
-def true_value(menu: Menu, truth: Menu, budgets: Any) -> NDArray[np.float64]:
+def true_value(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.float64]:
     """Returns the true value per head when a menu's policy truly spends each budget.
 
     Args:
@@ -47,7 +47,7 @@ def true_value(menu: Menu, truth: Menu, budgets: Any) -> NDArray[np.float64]:
     return np.where(wanted >= cost[-1] * (1 - 1e-12), np.interp(wanted, cost[::-1], value[::-1]), np.nan)
 
 
-def attainable_gain(menu: Menu, truth: Menu, budgets: Any) -> NDArray[np.float64]:
+def attainable_gain(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.float64]:
     """Returns (V - V_arms) / (V_oracle - V_arms) at each budget per head, (B,): see `Room`.
 
     V is the policy's true value at that true spend.
@@ -67,7 +67,7 @@ class Room(NamedTuple):
     oracle: NDArray[np.float64]
 
     @classmethod
-    def of(cls, truth: Menu, budgets: Any) -> Room:
+    def of(cls, truth: Menu, budgets: _check.Numbers) -> Room:
         """Returns it for the exact means of some units and budgets per head."""
         wanted = np.asarray(budgets, np.float64)
         arms = mix_value(truth.value.mean(0, dtype=np.float64), truth.cost.mean(0, dtype=np.float64), wanted)

@@ -1,7 +1,8 @@
-"""One column of a table: its kind in plain words, its cells as numbers, its labels as text."""
+"""One column of a table: its kind, its cells as numbers, its distinct values."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,23 @@ from numpy.typing import NDArray
 from largesse.errors import SchemaError
 from largesse.roles import label
 
-__all__ = ["cells", "coded", "kind", "plain"]
+__all__ = ["Kind", "cells", "coded", "decoded", "kind", "texts"]
 
-_UNITS = {"s": 86_400.0, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
+_UNITS = {"s": 86_400.0, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}  # per day
 
 
-def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns the column without dictionary, run-length or extension dress."""
+class Kind(StrEnum):
+    """What a column holds; NOTHING if all cells are null and the type is null."""
+
+    NUMBER = "number"
+    TEXT = "text"
+    DATE = "date"
+    DURATION = "duration"
+    NOTHING = "nothing"
+
+
+def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns the column without dictionary, run-length or extension encoding."""
     if pa.types.is_run_end_encoded(column.type):
         column = pc.run_end_decode(column)
     if pa.types.is_dictionary(column.type):
@@ -28,32 +39,30 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def kind(name: str, column: pa.ChunkedArray) -> str:
-    """Returns ``"number"``, ``"text"``, ``"date"``, ``"duration"`` or ``"nothing"`` (all cells null, of no kind).
-
-    A dictionary (a categorical column) is text whatever its entries are.
+def kind(name: str, column: pa.ChunkedArray) -> Kind:
+    """Returns the kind of a column; a dictionary (categorical) column is text, whatever its values are.
 
     Raises:
-        SchemaError: Lists, structs, bytes and the like.
+        SchemaError: The column holds lists, structs, bytes or the like.
     """
-    is_, sort = pa.types, column.type
-    if is_.is_dictionary(sort):
-        kind(name, pa.chunked_array([], type=sort.value_type))
-        return "text"
-    sort = plain(column.slice(0, 0)).type
-    if is_.is_null(sort):
-        return "nothing"
-    if is_.is_boolean(sort) or is_.is_integer(sort) or is_.is_floating(sort) or is_.is_decimal(sort):
-        return "number"
-    if is_.is_string(sort) or is_.is_large_string(sort) or is_.is_string_view(sort):
-        return "text"
-    if is_.is_date(sort) or is_.is_timestamp(sort):
-        return "date"
-    if is_.is_duration(sort) or is_.is_time(sort):
-        return "duration"
+    is_, dtype = pa.types, column.type
+    if is_.is_dictionary(dtype):
+        kind(name, pa.chunked_array([], type=dtype.value_type))
+        return Kind.TEXT
+    dtype = decoded(column.slice(0, 0)).type
+    if is_.is_null(dtype):
+        return Kind.NOTHING
+    if is_.is_boolean(dtype) or is_.is_integer(dtype) or is_.is_floating(dtype) or is_.is_decimal(dtype):
+        return Kind.NUMBER
+    if is_.is_string(dtype) or is_.is_large_string(dtype) or is_.is_string_view(dtype):
+        return Kind.TEXT
+    if is_.is_date(dtype) or is_.is_timestamp(dtype):
+        return Kind.DATE
+    if is_.is_duration(dtype) or is_.is_time(dtype):
+        return Kind.DURATION
     raise SchemaError(
-        f"column {name!r}: holds {column.type}, it must hold numbers, text, truth values or dates. "
-        "Spread it over plain columns (one per entry), save the file as UTF-8 if it is text, or add it to `ignore`.",
+        f"column {name!r}: holds {column.type}, it must hold numbers, text, booleans or dates. "
+        "Split it into several columns (one per entry), save the file as UTF-8 if it is text, or add it to `ignore`.",
         field=name,
     )
 
@@ -62,25 +71,24 @@ def cells(name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
     """Returns the cells as float64 (N,); nulls become NaN; dates are days since 1970-01-01 (UTC), durations are days.
 
     Raises:
-        SchemaError: The column holds text or something that is no number.
+        SchemaError: The column holds text or another type that is not numeric.
     """
-    sort, what = plain(column.slice(0, 0)).type, kind(name, column)
-    if what == "nothing":
+    dtype, what = decoded(column.slice(0, 0)).type, kind(name, column)
+    if what is Kind.NOTHING:
         return np.full(len(column), np.nan)
-    column = plain(column)
-    if what in ("date", "duration"):
-        days = pa.types.is_date32(sort)
-        scale = 1.0 if days else _UNITS["ms" if pa.types.is_date64(sort) else sort.unit]
-        column = column.cast(pa.int32() if days or pa.types.is_time32(sort) else pa.int64())
+    column = decoded(column)
+    if what in (Kind.DATE, Kind.DURATION):
+        days = pa.types.is_date32(dtype)
+        scale = 1.0 if days else _UNITS["ms" if pa.types.is_date64(dtype) else dtype.unit]
+        column = column.cast(pa.int32() if days or pa.types.is_time32(dtype) else pa.int64())
         return _floats(column) / scale
-    if what == "text":
-        seen = column.drop_null()
-        first = repr(seen[0].as_py()) if len(seen) else "nothing"
-        raise SchemaError(
-            f"column {name!r}: holds text (the first cell is {first}), it must hold numbers. "
-            "Turn it into a number column before you pass it on.",
-            field=name,
+    if what is Kind.TEXT:
+        values = column.drop_null()
+        first = repr(values[0].as_py()) if len(values) else "nothing"
+        message = (
+            f"column {name!r}: holds text (the first cell is {first}), it must hold numbers. Turn it into numbers."
         )
+        raise SchemaError(message, field=name)
     return _floats(column)
 
 
@@ -90,21 +98,21 @@ def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
 
 
 def coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.ChunkedArray]:
-    """Returns the code of each cell, int64 (N,), -1 where it is null or not finite, and the values by code."""
-    column = plain(column)
+    """Returns the code of each cell, int64 (N,), -1 for null and non-finite cells, and the distinct values by code."""
+    column = decoded(column)
     if pa.types.is_null(column.type):
         return np.full(len(column), -1), column.slice(0, 0)
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
-    elif kind("", column) == "text":
+    elif kind("", column) is Kind.TEXT:
         column = column.cast(pa.large_string())
-    packed = column.combine_chunks().dictionary_encode()
-    codes = pc.fill_null(packed.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-    return codes, packed.dictionary
+    encoded = column.combine_chunks().dictionary_encode()
+    codes = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    return codes, encoded.dictionary
 
 
 def texts(values: Any) -> list[str]:
-    """Returns the labels of distinct values, in order."""
+    """Returns the labels of distinct values, in the same order."""
     return [label(value) for value in values.to_pylist()]

@@ -1,4 +1,4 @@
-"""Tables to `Logs`, plans to tables. Refusals speak of the caller's columns."""
+"""Conversion of tables to `Logs` and `Menu`, and of plans to tables. Errors name the columns of the table."""
 
 from __future__ import annotations
 
@@ -11,133 +11,130 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.errors import DataError, SchemaError
-from largesse.frames.columns import cells, coded, kind, plain, texts
+from largesse.frames.columns import Kind, cells, coded, decoded, kind, texts
 from largesse.frames.encoder import Encoder
-from largesse.frames.tables import pick, read
-from largesse.logs import Design, Logs
+from largesse.frames.tables import Source, pick, read
+from largesse.logs import Design, Logs, Propensity
 from largesse.menu import Menu, Plan
 from largesse.roles import Roles, label
 
 __all__ = ["arms", "ids", "logs", "menu", "plan_table", "truths", "units"]
 
 MAX_TREATMENTS = 256
-# An amount beyond this is an id or a damaged cell, and sums of it would lose the others.
-MAX_AMOUNT = 1e15
+MAX_AMOUNT = 1e15  # a larger amount is an id or a damaged cell, and sums with it would lose the digits of the others
 _CONTROLS = ("0", "control", "none", "false", "no", "baseline", "untreated")
 
 
 def logs(
-    table: Any,
+    table: Source,
     roles: Roles,
     encoder: Encoder | None = None,
     *,
     design: Design = "rct",
-    propensity: Any = None,
+    propensity: Propensity = None,
     control_cost: bool = False,
 ) -> tuple[Logs, Encoder]:
-    """Returns the logs a table holds, and the encoder of its features: the one given, or one learned from these rows.
+    """Returns the rows of a table as logs, and the encoder of its features: the given one, or one fitted to these rows.
 
-    The encoder also remembers the treatments, so give it with every further table: codes then mean the same arms.
+    The encoder also keeps the treatments: pass it for every later table, so that codes mean the same arms.
 
     Args:
         table: Anything `read` takes.
-        roles: Which column plays which part. Without a cost column, every cost is 0.
-        encoder: The encoder of the training rows; None to learn one.
+        roles: The role of each column. Without a cost column, every cost is 0.
+        encoder: The encoder of the training rows; None to fit one.
         design: ``"rct"`` or ``"obs"``.
-        propensity: As for `Logs`: ``"uniform"``, ``"observed"``, or a share for each label. A propensity column wins.
-        control_cost: Whether control rows may cost money.
+        propensity: As for `Logs`: ``"uniform"``, ``"observed"``, or a share for each label. A propensity column has priority.
+        control_cost: Whether control rows may have costs.
 
     Raises:
         SchemaError: A column is missing or of the wrong kind.
-        DataError: A row breaks a rule; the message names the column, the first such row, how many, and a remedy.
+        DataError: A row violates a rule; the message names the column, the first such row, their number, and a remedy.
 
     >>> table = read({"age": [20, 30, 40, 50], "coupon": [0, 5, 0, 5], "orders": [0, 1, 1, 2], "spent": [0, 5, 0, 10]})
     >>> rows, encoder = logs(table, Roles(treatment="coupon", value="orders", cost="spent"))
     >>> rows.treatments, rows.treatment.tolist(), rows.features
     (('0', '5'), [0, 1, 0, 1], ('age',))
     """
-    table = read(table)
-    pick(table, list(roles.parts.values()))
-    codes, treatments = _treatments(table[roles.treatment], roles, encoder)
-    amounts = {part: _amounts(table, roles.parts[part]) for part in ("value", "cost", "weight") if part in roles.parts}
+    rows = read(table)
+    pick(rows, list(roles.parts.values()))
+    codes, treatments = _treatments(rows, roles, encoder)
+    amounts = {part: _amounts(rows, roles.parts[part]) for part in ("value", "cost", "weight") if part in roles.parts}
     if roles.propensity is not None:
-        propensity = cells(roles.propensity, table[roles.propensity])
+        propensity = cells(roles.propensity, rows[roles.propensity])
     elif isinstance(propensity, Mapping):
         propensity = {label(name): share for name, share in propensity.items()}
     if encoder is None:
-        encoder = Encoder.fit(table, _features(table, roles), treatments)
+        encoder = Encoder.fit(rows, _features(rows, roles), treatments)
     try:
         out = Logs(
-            x=encoder.transform(table), treatment=codes, value=amounts["value"],
+            x=encoder.transform(rows), treatment=codes, value=amounts["value"],
             cost=amounts.get("cost", np.zeros(len(codes))), treatments=treatments, features=encoder.names,
-            design=design, propensity=propensity, unit=units(table, roles), weight=amounts.get("weight"),
-            timestamp=_times(table, roles), control_cost=control_cost,
+            design=design, propensity=propensity, unit=units(rows, roles), weight=amounts.get("weight"),
+            timestamp=_times(rows, roles), control_cost=control_cost,
         )  # fmt: skip
-    except DataError as error:
-        raise _in_columns(error, roles) from error
+    except DataError as error:  # name the column in place of the array
+        if (column := roles.parts.get(error.field)) is None:
+            raise
+        raise error.about(column, f" (Column {column!r} is the {error.field}.)") from error
     return out, encoder
 
 
-def units(table: Any, roles: Roles) -> NDArray[Any] | None:
-    """Returns the unit ids of a table, integers or text (N,), or None where `roles` names no such column.
+def units(table: Source, roles: Roles) -> NDArray[Any] | None:
+    """Returns the unit ids of a table, integers or text (N,), or None if `roles` has no such column.
 
     Raises:
-        SchemaError: The column is missing, or holds something that is no id.
+        SchemaError: The column is missing, or its type cannot be an id.
         DataError: An id is missing.
     """
     return None if roles.unit is None else ids(table, roles.unit)
 
 
-def ids(table: Any, name: str) -> NDArray[Any]:
+def ids(table: Source, name: str) -> NDArray[Any]:
     """Returns the unit ids in a column of a table, integers or text (N,); errors as for `units`."""
     return _ids(pick(read(table), [name])[name], name, "unit id")
 
 
 def menu(table: pa.Table, value: Sequence[str], cost: Sequence[str], treatments: tuple[str, ...]) -> Menu:
-    """Returns the menu that columns of a table hold, in single precision where all of them are.
+    """Returns the menu in the columns of a table, in single precision if all of them are.
 
     Args:
-        table: It has these columns.
+        table: A table with these columns.
         value: Names of the columns of values, one per treatment.
-        cost: Names of the columns of costs.
+        cost: Names of the columns of costs, one per treatment.
         treatments: Names of the treatments, control first.
 
     Raises:
-        SchemaError: A column holds no numbers.
-        DataError: A cell is missing, or breaks a rule of `Menu`.
+        SchemaError: A column is not numeric.
+        DataError: A cell is missing, or violates a rule of `Menu`.
     """
     single = all(pa.types.is_float32(table.schema.field(name).type) for name in (*value, *cost))
-    both = np.empty((len(value) + len(cost), table.num_rows), np.float32 if single else np.float64)
+    amounts = np.empty((len(value) + len(cost), table.num_rows), np.float32 if single else np.float64)
     for k, name in enumerate((*value, *cost)):
-        both[k] = cells(name, table[name])
-    return Menu(value=both[: len(value)].T, cost=both[len(value) :].T, treatments=treatments)
+        amounts[k] = cells(name, table[name])
+    return Menu(value=amounts[: len(value)].T, cost=amounts[len(value) :].T, treatments=treatments)
 
 
 def truths(table: pa.Table, names: Sequence[str]) -> NDArray[np.bool_]:
-    """Returns columns of truth values, true and false or 1 and 0, (N, K).
-
-    Args:
-        table: It has these columns.
-        names: Their names.
+    """Returns K columns of booleans (true and false, or 1 and 0), (N, K).
 
     Raises:
-        DataError: A cell is empty, or something else.
-        SchemaError: A column holds neither truth values nor numbers.
+        DataError: A cell is missing, or has another value.
+        SchemaError: A column holds neither booleans nor numbers.
     """
     out = np.empty((table.num_rows, len(names)), np.bool_)
     for k, name in enumerate(names):
-        given = cells(name, table[name])
-        bad = (given != 0) & (given != 1)  # NaN too
+        values = cells(name, table[name])
+        bad = (values != 0) & (values != 1)  # NaN too
         if bad.any():
-            raise _check.refuse_cells(name, given, bad, "must be true or false", "Fill the empty cells.")
-        out[:, k] = given == 1
+            raise _check.refuse_cells(name, values, bad, "must be true or false", "Fill the empty cells.")
+        out[:, k] = values == 1
     return out
 
 
 def plan_table(plan: Plan, menu: Menu | None = None) -> pa.Table:
     """Returns one row per unit: ``unit`` (or ``row``, counted from 0) and ``treatment``.
 
-    With the menu the plan was made from, also ``value`` and ``cost``: what the menu expects of the treatment chosen.
+    With the menu of the plan, also ``value`` and ``cost``: the predictions for the assigned treatment.
 
     Raises:
         DataError: Plan and menu differ in units or treatments.
@@ -150,21 +147,13 @@ def plan_table(plan: Plan, menu: Menu | None = None) -> pa.Table:
     }
     if menu is None:
         return pa.table(out)
+    remedy = "Give the menu the plan was made from."
     if menu.treatments != plan.treatments:
-        raise _check.refuse(
-            "menu.treatments",
-            menu.treatments,
-            f"the plan has {plan.treatments}",
-            "Give the menu the plan was made from.",
-        )
+        raise _check.refuse("menu.treatments", menu.treatments, f"the plan has {plan.treatments}", remedy)
     _check.lengths(plan=plan.treatment, menu=menu.value)
     if plan.unit is not None and menu.unit is not None and not np.array_equal(plan.unit, menu.unit):
-        raise _check.refuse(
-            "menu.unit",
-            menu.unit[:3].tolist(),
-            "the plan has other units, or another order",
-            "Give the menu the plan was made from.",
-        )
+        rule = "the plan has other units, or another order"
+        raise _check.refuse("menu.unit", menu.unit[:3].tolist(), rule, remedy)
     rows = np.arange(plan.n)
     return pa.table(out | {part: getattr(menu, part)[rows, plan.treatment] for part in ("value", "cost")})
 
@@ -173,23 +162,20 @@ def _features(table: pa.Table, roles: Roles) -> tuple[str, ...]:
     features = roles.choose_features(table.column_names)
     if not features:
         raise SchemaError(
-            f"features == None: no column is left to tell units apart, the table has {table.column_names[:8]}. "
+            f"features == None: no column is left for features, the table has {table.column_names[:8]}. "
             "Add columns that describe the units.",
             field="features",
         )
     return features
 
 
-def _treatments(
-    column: pa.ChunkedArray, roles: Roles, encoder: Encoder | None
-) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+def _treatments(table: pa.Table, roles: Roles, encoder: Encoder | None) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """Returns the code of each row (N,) and the labels by code."""
-    named = roles.treatments or ((encoder.treatments or None) if encoder else None)
-    if encoder and encoder.treatments and named != encoder.treatments:
-        raise _schema(
-            "treatments", named, f"the encoder was learned with {encoder.treatments}", "Leave `treatments` out."
-        )
-    return _labelled(column, roles.treatment, named, roles.control)
+    treatments = roles.treatments or ((encoder.treatments or None) if encoder else None)
+    if encoder and encoder.treatments and treatments != encoder.treatments:
+        rule = f"the encoder was fitted with {encoder.treatments}"
+        raise _check.refuse("treatments", treatments, rule, "Leave `treatments` out.", SchemaError)
+    return arms(table, roles.treatment, named=treatments, control=roles.control)
 
 
 def arms(
@@ -200,66 +186,62 @@ def arms(
     Args:
         table: The rows.
         name: Column of the arms.
-        named: Labels, control first; None for those seen, control first.
-        control: Label of control; None where one label reads like it.
+        named: Labels of the arms, control first; None for those in the column, control first.
+        control: Label of control; None if exactly one label reads like a control.
 
     Raises:
-        DataError: A cell is missing or has another label, there is one arm only, or it is not clear which is control.
+        DataError: A cell is missing or has another label, there is only one arm, or the control is ambiguous.
 
     >>> arms(pa.table({"group": ["b", "control", "b"]}), "group")
     (array([1, 0, 1], dtype=int32), ('control', 'b'))
     """
-    return _labelled(pick(table, [name])[name], name, named, control)
-
-
-def _labelled(
-    column: pa.ChunkedArray, name: str, named: tuple[str, ...] | None, control: str | None
-) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    column = pick(table, [name])[name]
     kind(name, column)
     codes, values = coded(column)
     _refuse_missing(name, codes < 0, "treatment")
     if named is None and len(values) > MAX_TREATMENTS:
-        raise _schema(
-            name, f"{len(values)} distinct labels", f"at most {MAX_TREATMENTS} treatments are taken",
-            "Is this an id or an amount? Name the treatments in `treatments`, control first.",
-        )  # fmt: skip
-    seen = texts(values)
-    treatments = named or _control_first(name, sorted(set(seen), key=_natural), control)
-    place = {text: code for code, text in enumerate(treatments)}
-    found = np.array([place.get(text, -1) for text in seen], np.int32)[codes]
-    if (found < 0).any():
-        row, known = int(np.argmax(found < 0)), ", ".join(map(repr, treatments))
+        rule = f"at most {MAX_TREATMENTS} treatments are allowed"
+        remedy = "Is this an id or an amount? Name the treatments in `treatments`, control first."
+        raise _check.refuse(name, f"{len(values)} distinct labels", rule, remedy, SchemaError)
+    labels = texts(values)
+    treatments = named or _control_first(name, sorted(set(labels), key=_natural), control)
+    code_of = {text: code for code, text in enumerate(treatments)}
+    arm = np.array([code_of.get(text, -1) for text in labels], np.int32)[codes]
+    if (arm < 0).any():
+        row, known = int(np.argmax(arm < 0)), ", ".join(map(repr, treatments))
         raise DataError(
-            f"{name}[{row}] == {seen[codes[row]]!r}: must be one of the treatments {known} "
-            f"({_rows(found < 0)}). Add the label to `treatments`, or drop the rows.",
+            f"{name}[{row}] == {labels[codes[row]]!r}: must be one of the treatments {known} "
+            f"({_rows(arm < 0)}). Add the label to `treatments`, or drop the rows.",
             field=name,
         )
-    return found, treatments
+    return arm, treatments
 
 
-def _control_first(name: str, seen: Sequence[str], control: str | None) -> tuple[str, ...]:
-    some = ", ".join(map(repr, seen[:12])) + (", ..." if len(seen) > 12 else "")
-    if len(seen) < 2:
+def _control_first(name: str, labels: Sequence[str], control: str | None) -> tuple[str, ...]:
+    some = ", ".join(map(repr, labels[:12])) + (", ..." if len(labels) > 12 else "")
+    if len(labels) < 2:
         raise DataError(
             f"{name} == {some}: every row has the same treatment, at least two are needed (control and one more). "
             "Add the rows of the other arm.",
             field=name,
         )
     if control is None:
-        likely = [text for text in seen if text.strip().casefold() in _CONTROLS]
+        likely = [text for text in labels if text.strip().casefold() in _CONTROLS]
         if len(likely) != 1:
             raise DataError(
                 f"{name}: which label is the control? {len(likely) or 'None'} of {some} reads like one. "
-                "Name it as `control`, or list all in `treatments`, control first.",
+                "Name it in `control`, or list all labels in `treatments`, control first.",
                 field=name,
             )
         control = likely[0]
-    if control not in seen:
-        raise _schema("control", control, f"is not a label of {name!r}, which has {some}", "Name one of these.")
-    return (control, *(text for text in seen if text != control))
+    if control not in labels:
+        rule = f"is not a label of {name!r}, which has {some}"
+        raise _check.refuse("control", control, rule, "Name one of these.", SchemaError)
+    return (control, *(text for text in labels if text != control))
 
 
 def _natural(text: str) -> tuple[bool, float, str]:
+    """Returns the sort key of a label: numbers in numeric order, then text."""
     try:
         return (False, float(text), text)
     except ValueError:
@@ -269,40 +251,33 @@ def _natural(text: str) -> tuple[bool, float, str]:
 def _amounts(table: pa.Table, name: str) -> NDArray[np.float64]:
     column = table[name]
     if pa.types.is_dictionary(column.type):
-        column = plain(column)
-    if kind(name, column) in ("date", "duration"):
-        raise SchemaError(
-            f"column {name!r}: holds {column.type}, it must hold numbers. Name another column.", field=name
-        )
+        column = decoded(column)
+    if kind(name, column) in (Kind.DATE, Kind.DURATION):
+        message = f"column {name!r}: holds {column.type}, it must hold numbers. Name another column."
+        raise SchemaError(message, field=name)
     values = cells(name, column)
-    far = np.isfinite(values) & (np.abs(values) > MAX_AMOUNT)
-    if far.any():
-        raise _check.refuse_cells(
-            name,
-            values,
-            far,
-            f"must be between -{MAX_AMOUNT:g} and {MAX_AMOUNT:g}",
-            "Is it an id? Name another column.",
-        )
+    bad = np.isfinite(values) & (np.abs(values) > MAX_AMOUNT)
+    if bad.any():
+        rule = f"must be between -{MAX_AMOUNT:g} and {MAX_AMOUNT:g}"
+        raise _check.refuse_cells(name, values, bad, rule, "Is it an id? Name another column.")
     return values
 
 
 def _times(table: pa.Table, roles: Roles) -> NDArray[Any] | None:
     if roles.timestamp is None:
         return None
-    column, name = plain(table[roles.timestamp]), roles.timestamp
-    if kind(name, column) == "text":
-        raise SchemaError(
-            f"column {name!r}: holds text, it must hold dates, times or numbers. Parse it first.", field=name
-        )
+    column, name = decoded(table[roles.timestamp]), roles.timestamp
+    if kind(name, column) is Kind.TEXT:
+        message = f"column {name!r}: holds text, it must hold dates, times or numbers. Parse it first."
+        raise SchemaError(message, field=name)
     return _ids(column, name, "timestamp")
 
 
 def _ids(column: pa.ChunkedArray, name: str, part: str) -> NDArray[Any]:
-    column = plain(column)
+    column = decoded(column)
     kind(name, column)
-    whole = pa.types.is_integer(column.type)  # many million ids are not worth a dictionary
-    missing = column.is_null().to_numpy() if whole else coded(column)[0] < 0
+    integral = pa.types.is_integer(column.type)  # no dictionary of many million ids
+    missing = column.is_null().to_numpy() if integral else coded(column)[0] < 0
     _refuse_missing(name, missing, part)
     out: NDArray[Any] = column.to_numpy()
     return out
@@ -320,13 +295,3 @@ def _refuse_missing(name: str, missing: NDArray[np.bool_], part: str) -> None:
 def _rows(bad: NDArray[np.bool_]) -> str:
     count = int(np.count_nonzero(bad))
     return f"{count} such row{'s' if count > 1 else ''} of {bad.size}"
-
-
-def _in_columns(error: DataError, roles: Roles) -> DataError:
-    """Returns the refusal with the caller's column in place of the name of the array."""
-    column = roles.parts.get(error.field)
-    return error if column is None else error.about(column, f" (Column {column!r} is the {error.field}.)")
-
-
-def _schema(field: str, got: object, rule: str, remedy: str) -> SchemaError:
-    return _check.refuse(field, got, rule, remedy, SchemaError)

@@ -1,4 +1,4 @@
-"""Feature columns to numbers: the same columns, in the same order, for every table to come."""
+"""Encoding of feature columns as numbers, with the same encoded columns for every later table."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from largesse.errors import SchemaError, StoreError
-from largesse.frames.columns import cells, coded, kind, texts
-from largesse.frames.tables import distinct, pick, read
+from largesse.frames.columns import Kind, cells, coded, kind, texts
+from largesse.frames.tables import Source, distinct, pick, read
 
 __all__ = ["Encoder"]
 
 MAX_LEVELS = 31
 MIN_ROWS = 10
 OTHER = "other"
-# Larger numbers are cut here: every 64-bit integer stays whole, and a square still fits in float32.
+# Larger numbers are clipped to this limit: it exceeds every 64-bit integer, and its square still fits in float32.
 LIMIT = 1e19
 
 _log = logging.getLogger(__name__)
@@ -33,28 +33,28 @@ class Number:
 
     Attributes:
         name: Column.
-        kind: ``"number"``, ``"date"`` (days since 1970-01-01) or ``"duration"`` (days).
-        fill: What stands for a missing cell: the median of the finite training cells.
-        varies: Whether the numbers differ; if not, only the indicator is kept.
-        missing: Whether cells were missing in training, so that there is an indicator.
+        kind: Number, date (in days since 1970-01-01) or duration (in days).
+        fill: Value for a missing cell: the median of the finite training cells.
+        varies: Whether the training cells differ; if not, only the indicator is kept.
+        missing: Whether training cells were missing, so that there is an indicator column.
     """
 
     name: str
-    kind: str
+    kind: Kind
     fill: float
     varies: bool
     missing: bool
 
     @classmethod
-    def fit(cls, name: str, what: str, column: pa.ChunkedArray) -> Number:
-        """Learns the median, and whether cells differ or are missing."""
+    def fit(cls, name: str, column: pa.ChunkedArray) -> Number:
+        """Returns the encoding fitted to the training cells."""
         values = cells(name, column)
-        there = np.isfinite(values)
-        known = np.clip(values[there], -LIMIT, LIMIT)
+        present = np.isfinite(values)
+        known = np.clip(values[present], -LIMIT, LIMIT)
         single = known.astype(np.float32)
         varies = bool(len(single)) and bool((single != single[0]).any())
         fill = float(np.median(known)) if len(known) else 0.0
-        return cls(name, what, fill, varies, bool(there.any()) and not bool(there.all()))
+        return cls(name, kind(name, column), fill, varies, bool(present.any()) and not bool(present.all()))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,19 +64,19 @@ class Number:
     def put(self, column: pa.ChunkedArray, out: Block) -> None:
         """Writes the encoded column into `out`, float32 (N, len(names))."""
         values = cells(self.name, column)
-        if self.varies and not self.missing and _plain(values):
+        if self.varies and not self.missing and _within_limit(values):
             out[:, 0] = values
             return
-        there = np.isfinite(values)
+        present = np.isfinite(values)
         if self.missing:
-            out[:, -1] = ~there
+            out[:, -1] = ~present
         if not self.varies:
             return
-        values = np.where(there, values, self.fill)
+        values = np.where(present, values, self.fill)
         far = np.abs(values) > LIMIT
         if far.any():
             _log.warning(
-                "%s[%d] == %g: cut to %g (%d such rows). Is this column an amount, or is it damaged?",
+                "%s[%d] == %g: clipped to %g (%d such rows). Check whether this column is an amount, or damaged.",
                 self.name, np.argmax(far), values[far][0], LIMIT, np.count_nonzero(far),
             )  # fmt: skip
         out[:, 0] = np.clip(values, -LIMIT, LIMIT)
@@ -84,13 +84,13 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """How one column of text or categories is encoded: one column of zeros and ones per level.
+    """How one column of text or categories is encoded: one 0/1 column per level.
 
     Attributes:
         name: Column.
         levels: The most frequent labels, most frequent first.
-        other: Whether training had rows of further labels, so that these have a column.
-        missing: Whether cells were missing in training, so that there is an indicator.
+        other: Whether the training rows had further labels, so that these share a column.
+        missing: Whether training cells were missing, so that there is an indicator column.
     """
 
     name: str
@@ -98,60 +98,58 @@ class Levels:
     other: bool
     missing: bool
 
-    kind = "text"
+    kind = Kind.TEXT
 
     @classmethod
-    def fit(cls, name: str, what: str, column: pa.ChunkedArray) -> Levels:
-        """Learns which labels are frequent enough to have a column of their own."""
+    def fit(cls, name: str, column: pa.ChunkedArray) -> Levels:
+        """Returns the encoding with one level for each frequent label of the training rows."""
         codes, values = coded(column)
         counts = np.bincount(codes + 1, minlength=len(values) + 1)
-        often = np.flatnonzero(counts[1:] >= MIN_ROWS)
-        ranked = sorted(zip(-counts[1:][often], texts(values.take(pa.array(often))), strict=True))
-        kept = tuple(text for _, text in ranked if text != OTHER)[:MAX_LEVELS]
-        own = sum(-count for count, text in ranked if text in set(kept))
-        return cls(name, kept, bool(own < counts[1:].sum()), bool(counts[0]))
+        frequent = np.flatnonzero(counts[1:] >= MIN_ROWS)
+        ranked = sorted(zip(-counts[1:][frequent], texts(values.take(pa.array(frequent))), strict=True))
+        levels = tuple(text for _, text in ranked if text != OTHER)[:MAX_LEVELS]
+        covered = sum(-count for count, text in ranked if text in set(levels))
+        return cls(name, levels, bool(covered < counts[1:].sum()), bool(counts[0]))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the encoded columns; none where every training row had the same."""
+        """Names of the encoded columns; empty if all training rows had the same label."""
         own = tuple(f"{self.name} = {level}" for level in self.levels)
         all_names = own + (f"{self.name} = {OTHER}",) * self.other + (f"{self.name} is missing",) * self.missing
         return all_names if len(all_names) > 1 else ()
 
     def put(self, column: pa.ChunkedArray, out: Block) -> None:
-        """Writes the encoded column into `out`, float32 (N, len(names)), which holds zeros."""
+        """Writes the encoded column into `out`, float32 (N, len(names)), which must contain zeros."""
         codes, values = coded(column)
-        # Places: one per level, then other, then missing; -1 where training had no such rows.
+        # Columns: one per level, then other, then missing; -1 if the training rows had no such cells.
         other = len(self.levels) if self.other else -1
-        place = {level: k for k, level in enumerate(self.levels)}
-        absent = out.shape[1] - 1 if self.missing else other
-        to = np.array([place.get(text, other) for text in texts(values)] + [absent], np.int64)[codes]
-        rows = np.flatnonzero(to >= 0)
-        out[rows, to[rows]] = 1
+        position = {level: k for k, level in enumerate(self.levels)}
+        missing = out.shape[1] - 1 if self.missing else other
+        columns = np.array([position.get(text, other) for text in texts(values)] + [missing], np.int64)[codes]
+        rows = np.flatnonzero(columns >= 0)
+        out[rows, columns[rows]] = 1
 
 
 Column = Number | Levels
 
 
-def _plain(values: NDArray[np.float64]) -> bool:
-    """Tells whether all numbers can stay as they are; a NaN is the smallest and the largest number."""
+def _within_limit(values: NDArray[np.float64]) -> bool:
+    """Returns whether all values are numbers within the limit; a NaN makes both minimum and maximum NaN."""
     return len(values) > 0 and bool(values.min() >= -LIMIT and values.max() <= LIMIT)
 
 
 class Encoder:
-    """How the feature columns of any table become float32 numbers, and which treatments there are.
+    """Encodes the feature columns of any table as float32 numbers, and keeps the labels of the treatments.
 
-    Numbers and truth values stay as they are, dates become days since 1970-01-01. A missing or infinite number becomes
-    the median of the training rows; where training had such cells a column ``name is missing`` says so, and where it
-    had none the median is filled in silently. Text and categories become one column of zeros and ones per level: the
-    31 most frequent with at least 10 training rows each, ``name = other`` for the rest and for levels unseen in
-    training, and ``name is missing``. A cell for which training had neither gives zeros. Columns that do not vary are
-    dropped.
+    Numbers and booleans are kept, dates become days since 1970-01-01. A missing or infinite number becomes the median of the
+    training rows; if the training rows had such cells, a column ``name is missing`` marks them. Text and categories become one
+    0/1 column per level: the 31 most frequent with at least 10 training rows each, ``name = other`` for the rest and for levels
+    absent from training, and ``name is missing``; a cell without such a column gives zeros. Constant columns are dropped.
 
     Attributes:
         columns: How each column is encoded, in order.
-        dropped: Columns that did not vary in training.
-        treatments: Labels of the treatments, control first; empty where they were not given.
+        dropped: Columns that were constant in training.
+        treatments: Labels of the treatments, control first; empty if not given.
 
     >>> table = read({"age": [20.0, None, 40.0], "vip": [True, False, True]})
     >>> encoder = Encoder.fit(table, ["age", "vip"])
@@ -167,40 +165,37 @@ class Encoder:
         self.treatments = tuple(treatments)
 
     @classmethod
-    def fit(cls, table: Any, features: Sequence[str], treatments: Sequence[str] = ()) -> Encoder:
-        """Returns the encoder learned from these rows.
+    def fit(cls, table: Source, features: Sequence[str], treatments: Sequence[str] = ()) -> Encoder:
+        """Returns the encoder fitted to these rows.
 
         Args:
             table: The training rows, anything `read` takes.
             features: Names of the columns to encode; the encoded columns keep this order.
-            treatments: Labels of the treatments, control first, kept for the tables to come.
+            treatments: Labels of the treatments, control first, used for all later tables.
 
         Raises:
-            SchemaError: A column is missing or holds lists, structs or bytes, or no column varies.
+            SchemaError: A column is missing or holds lists, structs or bytes, or all columns are constant.
         """
         distinct(list(features))
-        table = pick(read(table), features)
-        kept: list[Column] = []
+        rows = pick(read(table), features)
+        columns: list[Column] = []
         for name in features:
-            column = table[name]
-            what = kind(name, column)
-            learn: type[Column] = Levels if what == "text" else Number
-            kept.append(learn.fit(name, what, column))
-        dropped = tuple(column.name for column in kept if not column.names)
-        if len(dropped) == len(kept):
+            encoding: type[Column] = Levels if kind(name, rows[name]) is Kind.TEXT else Number
+            columns.append(encoding.fit(name, rows[name]))
+        dropped = tuple(column.name for column in columns if not column.names)
+        if len(dropped) == len(columns):
             raise SchemaError(
-                f"features == {list(features)[:5]}: none of the {len(kept)} columns varies in these {table.num_rows} "
-                "rows, so units cannot be told apart. Name columns that differ between units "
-                f"(text needs a level with at least {MIN_ROWS} rows).",
+                f"features == {list(features)[:5]}: none of the {len(columns)} columns varies in these {rows.num_rows} "
+                f"rows. Name columns that differ between units (text needs a level with at least {MIN_ROWS} rows).",
                 field="features",
             )
         if dropped:
-            _log.info("features %s do not vary: dropped", ", ".join(map(repr, dropped)))
-        return cls([column for column in kept if column.names], dropped, treatments)
+            _log.info("features %s are constant: dropped", ", ".join(map(repr, dropped)))
+        return cls([column for column in columns if column.names], dropped, treatments)
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Columns a table must have."""
+        """Names of the columns that a table must have."""
         return tuple(column.name for column in self.columns)
 
     @property
@@ -208,20 +203,20 @@ class Encoder:
         """Names of the d encoded columns."""
         return tuple(name for column in self.columns for name in column.names)
 
-    def transform(self, table: Any) -> Block:
+    def transform(self, table: Source) -> Block:
         """Returns the encoded features, float32 (N, d), finite. The order of the table's columns does not matter.
 
         Args:
-            table: Anything `read` takes; further columns are passed over.
+            table: Anything `read` takes; other columns are ignored.
 
         Raises:
-            SchemaError: A column is missing, or its kind is not what it was in training.
+            SchemaError: A column is missing, or its kind differs from that in training.
         """
-        table = pick(read(table), self.features)
-        out = np.zeros((table.num_rows, len(self.names)), np.float32)
+        rows = pick(read(table), self.features)
+        out = np.zeros((rows.num_rows, len(self.names)), np.float32)
         start = 0
         for column in self.columns:
-            source, width = table[column.name], len(column.names)
+            source, width = rows[column.name], len(column.names)
             self._same_kind(column, source)
             column.put(source, out[:, start : start + width])
             start += width
@@ -229,16 +224,16 @@ class Encoder:
 
     @staticmethod
     def _same_kind(column: Column, source: pa.ChunkedArray) -> None:
-        now = kind(column.name, source)
-        if now not in ("nothing", column.kind):
+        current = kind(column.name, source)
+        if current not in (Kind.NOTHING, column.kind):
             raise SchemaError(
-                f"column {column.name!r}: holds {now} ({source.type}), it held {column.kind} in training. "
+                f"column {column.name!r}: holds {current} ({source.type}), it held {column.kind} in training. "
                 f"Turn it back into {column.kind}, or fit again on tables of the new kind.",
                 field=column.name,
             )
 
     def state(self) -> dict[str, Any]:
-        """Returns all that was learned, as plain values that JSON can hold."""
+        """Returns the fitted encoder as plain JSON values."""
         columns = [{"encoding": "levels" if isinstance(c, Levels) else "number", **asdict(c)} for c in self.columns]
         for column in columns:
             column.update({k: list(v) for k, v in column.items() if isinstance(v, tuple)})
@@ -246,10 +241,10 @@ class Encoder:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Encoder:
-        """Returns the encoder that gave this state.
+        """Returns the encoder with a given `state()`.
 
         Raises:
-            StoreError: The state is not one that `state` gives.
+            StoreError: The state was not made by `state`.
         """
         try:
             columns = [_column(**column) for column in state["columns"]]
@@ -269,4 +264,4 @@ class Encoder:
 def _column(encoding: str, **saved: Any) -> Column:
     if encoding == "levels":
         return Levels(saved.pop("name"), tuple(saved.pop("levels")), **saved)
-    return Number(**saved)
+    return Number(kind=Kind(saved.pop("kind")), **saved)

@@ -1,4 +1,4 @@
-"""Files and dataframes to Arrow tables, and back."""
+"""Reading of files and dataframes as Arrow tables, and writing of tables to files."""
 
 from __future__ import annotations
 
@@ -8,66 +8,75 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import narwhals as nw
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
+from narwhals.typing import IntoFrame
 
 from largesse._files import atomic_file
 from largesse.errors import DataError, SchemaError, StoreError
 from largesse.roles import nearest
 
-__all__ = ["distinct", "like", "pick", "read", "reading", "writable", "write"]
+__all__ = ["Source", "distinct", "pick", "read", "reading", "writable", "write"]
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".feather", ".arrow")
 _ONE_BLOCK = 2**31 - 1
 
 
-def read(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
-    """Returns a file or dataframe as an Arrow table that has rows, and columns whose names differ.
+class _ArrowStream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+Source: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | IntoFrame | _ArrowStream"
+"""A path, a dict from name to array, or a dataframe."""
+
+
+def read(source: Source, columns: Sequence[str] | None = None) -> pa.Table:
+    """Returns a file or dataframe as an Arrow table with at least one row and with distinct column names.
 
     Args:
-        source: A path (.parquet or a folder of them, .csv, .csv.gz, .feather, .arrow), or a dataframe: pandas (its index
-            is left behind), polars (lazy frames are collected), pyarrow, a dict from name to array, anything narwhals
-            knows or that offers the Arrow C stream.
+        source: A path (.parquet or a folder of them, .csv, .csv.gz, .feather, .arrow), or a dataframe: pandas (without its
+            index), polars (lazy frames are collected), pyarrow, a dict from name to array, or any dataframe that narwhals
+            supports or that offers the Arrow C stream.
         columns: Names of the columns to read, in that order; None for all.
 
     Raises:
         DataError: The file is missing or cannot be read, or there are no rows.
-        SchemaError: The suffix or the kind of `source` is unknown, a column is missing or stands there twice.
+        SchemaError: The suffix or the kind of `source` is unknown, a column is missing, or a name is repeated.
 
     >>> read({"a": [1, 2], "b": ["x", "y"]}, columns=["b"]).to_pydict()
     {'b': ['x', 'y']}
     """
     table = _read_file(Path(source), columns) if isinstance(source, str | os.PathLike) else to_arrow(source)
     name = f"{os.fspath(source)}: " if isinstance(source, str | os.PathLike) else ""
-    if name:  # a dataframe's index, written along with it, is no column of the campaign
+    if name:  # drop the index of a dataframe that was written with it
         index = [c for c in table.column_names if c == "" or re.fullmatch(r"__index_level_\d+__", c)]
         table = table.drop_columns([c for c in index if columns is None or c not in columns])
     distinct(table.column_names, name)
     table = table if columns is None else pick(table, columns, name)
     if table.num_columns == 0:
-        raise SchemaError(f"{name}table has 0 columns: at least one is needed. Check how it was made.", field="columns")
+        message = f"{name}table has 0 columns: at least one is needed. Check how it was made."
+        raise SchemaError(message, field="columns")
     if table.num_rows == 0:
-        raise DataError(
-            f"{name}table has 0 rows: at least one is needed. Check the filter or the file it came from.", field="rows"
-        )
+        message = f"{name}table has 0 rows: at least one is needed. Check the filter or the file it came from."
+        raise DataError(message, field="rows")
     return table
 
 
 def pick(table: pa.Table, columns: Sequence[str], name: str = "") -> pa.Table:
-    """Returns some columns of a table, in the order given.
+    """Returns the named columns of a table, in that order.
 
     Raises:
-        SchemaError: A column is missing; the message lists the first five, their number, and the columns there are.
+        SchemaError: A column is missing; the message lists the first five, their number, and the columns of the table.
     """
     if isinstance(columns, str):
         raise SchemaError(f"columns == {columns!r}: must be a list of names. Write [{columns!r}].", field="columns")
-    wanted, there = list(columns), set(table.column_names)
-    missing = [column for column in wanted if column not in there]
+    present = set(table.column_names)
+    missing = [column for column in columns if column not in present]
     if missing:
         many = f"{len(missing)} such column{'s' if len(missing) > 1 else ''}"
         some = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
@@ -77,14 +86,14 @@ def pick(table: pa.Table, columns: Sequence[str], name: str = "") -> pa.Table:
             "Add the columns, or change the names you gave.",
             field=missing[0],
         )
-    return table.select(wanted)
+    return table.select(list(columns))
 
 
-def to_arrow(native: Any) -> pa.Table:
+def to_arrow(native: Source) -> pa.Table:
     """Returns a dataframe as an Arrow table; it may be empty.
 
     Raises:
-        SchemaError: It is no dataframe, or one of its columns has no Arrow kind.
+        SchemaError: It is not a dataframe, or the type of a column has no Arrow equivalent.
     """
     native = nw.to_native(native, pass_through=True)
     if isinstance(native, pa.Table):
@@ -94,7 +103,7 @@ def to_arrow(native: Any) -> pa.Table:
     try:
         return _to_arrow(native)
     except Exception as error:
-        # Each library has its own exceptions; whatever they are, the frame has no Arrow form.
+        # Each dataframe library raises its own exceptions.
         raise SchemaError(
             f"dataframe of kind {type(native).__module__}.{type(native).__qualname__}: cannot be turned into an Arrow "
             f"table ({_line(error)}). Give one kind of value to each column (numbers or text).",
@@ -118,44 +127,25 @@ def _to_arrow(native: Any) -> pa.Table:
         return frame.to_arrow()
     if hasattr(native, "__arrow_c_stream__"):
         return pa.table(native)
-    raise TypeError("it offers neither narwhals nor the Arrow C stream")
+    raise TypeError("neither narwhals nor the Arrow C stream supports it")
 
 
-def like(table: pa.Table, native: Any) -> Any:
-    """Returns the table in the kind of dataframe that `native` is: the same out as came in.
-
-    A path, or a reader of Arrow batches, gives an Arrow table. pandas frames with Arrow columns give Arrow columns;
-    the index of `native` is not carried over. A lazy frame gives a lazy frame.
-    """
-    frame = nw.from_native(native, pass_through=True)
-    if not isinstance(frame, nw.DataFrame | nw.LazyFrame):
-        return table
-    backend = frame.implementation
-    if backend.is_pandas() and any(type(kind).__name__ == "ArrowDtype" for kind in native.dtypes):
-        return table.to_pandas(types_mapper=frame.implementation.to_native_namespace().ArrowDtype)
-    lazy = isinstance(frame, nw.LazyFrame)
-    if lazy and not backend.is_polars():
-        return table
-    out = nw.from_arrow(table, backend=backend)
-    return out.lazy().to_native() if lazy else out.to_native()
-
-
-def write(table: Any, path: str | os.PathLike[str]) -> None:
-    """Writes a table to a file whose suffix names the format, whole or not at all.
+def write(table: Source, path: str | os.PathLike[str]) -> None:
+    """Writes a table to a file, atomically, in the format of the file's suffix.
 
     Args:
         table: An Arrow table or any dataframe that `read` takes; it may be empty.
-        path: Ends in .parquet, .csv, .csv.gz, .feather or .arrow. An older file of that name is replaced.
+        path: Ends in .parquet, .csv, .csv.gz, .feather or .arrow. An existing file is replaced.
 
     Raises:
-        SchemaError: The suffix is unknown, or a column has no form in that format.
-        DataError: The folder is missing or cannot be written to.
+        SchemaError: The suffix is unknown, or the format cannot store a column.
+        DataError: The folder is missing or not writable.
     """
     path = Path(path)
-    put, table = _WRITERS[_suffix(path)], to_arrow(table)
+    write_format, table = _WRITERS[_suffix(path)], to_arrow(table)
     try:
         with atomic_file(path) as partial:
-            put(table, partial)
+            write_format(table, partial)
     except pa.ArrowException as error:
         raise SchemaError(
             f"{path}: cannot hold this table ({_line(error)}). Write Parquet, or drop lists and structs.",
@@ -167,25 +157,24 @@ def write(table: Any, path: str | os.PathLike[str]) -> None:
 
 
 def writable(path: Path, *sources: Path) -> None:
-    """Refuses, before any work, an output that `write` would refuse for its name or its folder, or that is one of the sources.
+    """Checks, before any work, that `write` accepts the path of an output and that it is not one of the sources.
 
     Raises:
         SchemaError: The suffix is unknown.
-        DataError: There is no such folder.
-        StoreError: The file is one of those that are read.
+        DataError: The folder does not exist.
+        StoreError: The file is one of the sources.
     """
     _suffix(path)
     if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
-        raise StoreError(f"{path}: would overwrite what is read. Choose another name.")
+        raise StoreError(f"{path}: would overwrite an input file. Choose another name.")
     if not path.parent.is_dir():
         raise DataError(f"{path}: there is no folder {path.parent}. Create it.", field=str(path))
 
 
 def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
     suffix = ".parquet" if path.is_dir() else _suffix(path)
-    get = _READERS[suffix]
     with reading(path, suffix):
-        table = get(path, columns)
+        table = _READERS[suffix](path, columns)
         table.validate()
         distinct(table.column_names, f"{path}: ")
         return table
@@ -193,15 +182,14 @@ def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
 
 @contextmanager
 def reading(path: Path, suffix: str) -> Iterator[None]:
-    """Puts into words what goes wrong while a file is read.
+    """Turns the exceptions of pyarrow's readers into a DataError that names the file.
 
     Raises:
-        DataError: It is missing, or what its suffix names cannot be read from it: pyarrow's readers raise all of these kinds.
+        DataError: The file is missing, or cannot be read in the format of its suffix.
     """
     if not path.exists():
-        raise DataError(
-            f"{path}: no such file. Check the name and the folder ({Path.cwd()} is the current one).", field=str(path)
-        )
+        message = f"{path}: no such file. Check the name and the folder ({Path.cwd()} is the current one)."
+        raise DataError(message, field=str(path))
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError) as error:
@@ -209,7 +197,7 @@ def reading(path: Path, suffix: str) -> Iterator[None]:
             raise
         raise DataError(
             f"{path}: cannot be read as {suffix} ({_line(error)}). "
-            "It may be truncated or of another format: write it again, or rename it to its true suffix.",
+            "It may be truncated or in another format: write it again, or correct its suffix.",
             field=str(path),
         ) from error
 
@@ -219,7 +207,7 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
         return pa_parquet.read_table(path)
     schema = pa_parquet.read_schema(path)
     distinct(schema.names, f"{path}: ")
-    # Names are checked by the caller; a name with a dot would be taken for a nested field.
+    # The caller checks the names; pyarrow would read a name with a dot as a nested field.
     known = None if columns is None else [name for name in columns if name in schema.names]
     dotted = known is not None and any("." in name for name in known)
     return pa_parquet.read_table(path, columns=None if dotted or not known else known, partitioning=None)
@@ -227,17 +215,19 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
 
 def _read_csv(path: Path, columns: Sequence[str] | None) -> pa.Table:
     convert = pa_csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
-    packed = "gzip" if _suffix(path) == ".csv.gz" else None
+    compression = "gzip" if _suffix(path) == ".csv.gz" else None
     try:
-        with pa.input_stream(str(path), compression=packed) as stream:
+        with pa.input_stream(str(path), compression=compression) as stream:
             return pa_csv.read_csv(stream, convert_options=convert)
     except pa.ArrowInvalid:
-        # Kinds are guessed from the first block, and a quoted line break may straddle two: take all as one block.
-        with pa.input_stream(str(path), compression=packed) as stream:
+        # Types are inferred from the first block, and a quoted line break may cross a block border: read one block.
+        with pa.input_stream(str(path), compression=compression) as stream:
             text = stream.read()
-        whole = pa_csv.ReadOptions(block_size=min(len(text) + 1, _ONE_BLOCK), use_threads=False)
+        one_block = pa_csv.ReadOptions(block_size=min(len(text) + 1, _ONE_BLOCK), use_threads=False)
         quoted = pa_csv.ParseOptions(newlines_in_values=True)
-        return pa_csv.read_csv(pa.BufferReader(text), read_options=whole, parse_options=quoted, convert_options=convert)
+        return pa_csv.read_csv(
+            pa.BufferReader(text), read_options=one_block, parse_options=quoted, convert_options=convert
+        )
 
 
 def _read_feather(path: Path, columns: Sequence[str] | None) -> pa.Table:
@@ -254,11 +244,8 @@ def _read_arrow(path: Path, columns: Sequence[str] | None) -> pa.Table:
 
 
 def _write_csv(table: pa.Table, path: Any) -> None:
-    plain = [
-        table.schema.field(k).with_type(kind.value_type) if pa.types.is_dictionary(kind) else table.schema.field(k)
-        for k, kind in enumerate(table.schema.types)
-    ]
-    pa_csv.write_csv(table.cast(pa.schema(plain)), path)
+    fields = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in table.schema]
+    pa_csv.write_csv(table.cast(pa.schema(fields)), path)
 
 
 def _write_csv_gz(table: pa.Table, path: Path) -> None:
@@ -294,13 +281,13 @@ def _suffix(path: Path) -> str:
 
 
 def distinct(names: Sequence[str], source: str = "") -> None:
-    """Refuses names that stand there more than once."""
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
+    """Raises SchemaError for repeated column names."""
+    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if repeated:
         raise SchemaError(
-            f"{source}column {twice[0]!r}: stands there {list(names).count(twice[0])} times, names must differ "
-            f"({len(twice)} such names). Rename or drop the repeated ones.",
-            field=twice[0],
+            f"{source}column {repeated[0]!r}: appears {list(names).count(repeated[0])} times, names must differ "
+            f"({len(repeated)} such names). Rename or drop the repeated ones.",
+            field=repeated[0],
         )
 
 

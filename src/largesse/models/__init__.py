@@ -1,4 +1,7 @@
-"""Learners of menus. Each name is loaded on first use: only what is asked for imports torch or LightGBM."""
+"""Learners of menus. Each name is loaded on first use: only what is asked for imports torch or LightGBM.
+
+Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
+"""
 
 from largesse._extras import attach
 

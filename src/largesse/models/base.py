@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from largesse import _check
@@ -91,7 +91,7 @@ class Model(ABC, BaseEstimator):
         self._learn(rct, obs, validation)
         return self
 
-    def predict(self, x: NDArray[Any]) -> Menu:
+    def predict(self, x: ArrayLike) -> Menu:
         """Returns value and cost of every treatment for each row of features.
 
         Args:
@@ -107,11 +107,11 @@ class Model(ABC, BaseEstimator):
         """Returns the menu of a response: its values, and the costs that were learned or that the rule gives."""
         return self.outcome_.menu(answer, self.treatments_)
 
-    def predict_response(self, x: NDArray[Any]) -> Response:
+    def predict_response(self, x: ArrayLike) -> Response:
         """Returns what `predict` builds the menu from: E value, P(value > 0), E cost, each (N, M)."""
         return self._predict_response(self.readable(x))
 
-    def readable(self, x: NDArray[Any]) -> NDArray[np.float32]:
+    def readable(self, x: ArrayLike) -> NDArray[np.float32]:
         """Returns features as the model reads them, (N, d); refuses what `predict` refuses."""
         if not hasattr(self, "treatments_"):
             raise NotFittedError(f"{type(self).__name__}: not fitted. Call fit(rct, obs) first.")

@@ -1,4 +1,7 @@
-"""What is shipped: a model and a price curve that turns a budget in money into decisions."""
+"""What is shipped: a model and a price curve that turns a budget in money into decisions.
+
+Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
+"""
 
 from largesse._extras import attach
 

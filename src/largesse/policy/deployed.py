@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import store
+from largesse._check import Numbers
 from largesse._files import PathLike
 from largesse.allocate.blocks import Sums, in_blocks
 from largesse.allocate.price_intervals import assign
@@ -163,9 +164,12 @@ class Policy(Brief):
         """Returns the treatment of each unit at a given price, (N,): what a service answers, one unit at a time."""
         return assign(self.menu(data), price)
 
-    def realised(self, logs: Logs, budgets: Any, **options: Any) -> Realised:
+    def realised(
+        self, logs: Logs, budgets: Numbers, *, safety: float | None = None, level: float = 0.95, draws: int = 400, seed: int = 0
+    ) -> Realised:  # fmt: skip
         """Returns planned against realised on held-out trial rows; see the function `realised`."""
-        return realised(self.curve, logs, self.model.predict(logs.x), budgets, **options)
+        menu = self.model.predict(logs.x)
+        return realised(self.curve, logs, menu, budgets, safety=safety, level=level, draws=draws, seed=seed)
 
     def save(self, path: PathLike, *, replace: bool = False) -> None:
         """Writes the policy as a folder without pickle; `load` gives bit-identical menus.

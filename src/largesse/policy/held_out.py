@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +53,7 @@ class Realised(Tabular):
 
 
 def realised(
-    curve: PriceCurve, logs: Logs, menu: Menu, budgets: Any, *, safety: float | None = None, level: float = 0.95,
+    curve: PriceCurve, logs: Logs, menu: Menu, budgets: _check.Numbers, *, safety: float | None = None, level: float = 0.95,
     draws: int = 400, seed: int = 0,
 ) -> Realised:  # fmt: skip
     """Returns what the curve's prices truly spend and bring on trial rows that neither model nor curve has seen.

@@ -1,4 +1,7 @@
-"""Decisions on a server: a student and its plans as an ONNX file and a table (`export`), and what reads them (`Served`)."""
+"""Decisions on a server: `export` writes a student and its plans as an ONNX file and a table, `Served` reads them.
+
+Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
+"""
 
 from largesse._extras import attach
 

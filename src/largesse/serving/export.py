@@ -1,4 +1,4 @@
-"""`export`: a student and its plans of many budgets as one folder, which a server reads with `largesse.serving.runtime`."""
+"""`export`: a student and its plans for several budgets as one folder, which `largesse.serving.runtime` reads on a server."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from largesse.serving.runtime import FORMAT, MODEL, TABLE, Served
 
 __all__ = ["export"]
 
-_TRIED = 1000  # units on which the runtime must say what the student says
-_NEAR = 1e-4
+_COMPARED = 1000  # units for which the probabilities of runtime and student are compared
+_TOLERANCE = 1e-4
 
 
 def export(
@@ -34,46 +34,48 @@ def export(
     risk: Risk | None = None,
     replace: bool = False,
 ) -> tuple[ClusterPlan, ...]:
-    """Writes a fitted student and the treatment of its classes at every budget, whole or not at all; returns the plans.
+    """Writes a fitted student and the treatment of each class at every budget to a folder, atomically; returns the plans.
 
-    The plans are nested: a class's cost never falls as the budget rises. Before the folder appears, the runtime has said of
-    some of the units what the student says.
+    The plans are nested: the cost of a class never decreases as the budget increases. Before the folder is put in place, the
+    probabilities of the runtime are compared with those of the student.
 
     Args:
         student: The fitted student.
-        x: Encoded features of the units that the budgets are for, (N, d): how many fall in each class decides the plans.
-        budgets: Money for these units together, in any order; table and plans have them rising.
-        folder: The folder to make.
-        risk: How the spend is held against the budget, see `plan_clusters`.
-        replace: Whether an older export of that name gives way.
+        x: Encoded features of the units that the budgets are for, (N, d); the plans depend on the size of each class.
+        budgets: Budgets for these units together, in any order; table and plans are in increasing order.
+        folder: The folder to create.
+        risk: How the spend is compared with the budget, see `plan_clusters`.
+        replace: Whether to replace an existing export.
 
     Raises:
-        MissingDependency: The extra `onnx` is not installed.
-        NotFittedError: The student has learned nothing yet.
-        InfeasibleBudget: Even the plan that costs least exceeds a budget.
-        StoreError: The folder exists or cannot be written, or the runtime does not say what the student says.
+        MissingDependency: The extra `serve` is not installed.
+        NotFittedError: The student is not fitted.
+        InfeasibleBudget: Even the cheapest plan exceeds a budget.
+        StoreError: The folder exists or cannot be written, or runtime and student differ.
     """
-    money = np.unique(_check.array("budgets", budgets, ndim=1, dtype=np.float64))
-    _check.finite("budgets", money, "Give money.")
+    amounts = np.unique(_check.array("budgets", budgets, ndim=1, dtype=np.float64))
+    _check.finite("budgets", amounts, "Give amounts in units of cost.")
     cells, model = student.cells(x), graph_of(student)
-    plans = plan_clusters(cells, money.tolist(), risk=risk)
+    plans = plan_clusters(cells, amounts.tolist(), risk=risk)
     table = {
         "format": FORMAT, "model_sha256": hashlib.sha256(model).hexdigest(), "classes": len(cells.size),
         "features": list(student.features_), "treatments": list(cells.treatments), "units": len(x),
-        "budgets": money.tolist(), "spend": [plan.spend for plan in plans], "value": [plan.value for plan in plans],
+        "budgets": amounts.tolist(), "spend": [plan.spend for plan in plans], "value": [plan.value for plan in plans],
         "treatment": [plan.treatment.tolist() for plan in plans],
     }  # fmt: skip
-    with atomic_folder(folder, replace=replace, marker=TABLE) as place:
-        (place / MODEL).write_bytes(model)
-        (place / TABLE).write_text(json.dumps(table, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
-        _try(place, student, np.asarray(x[:_TRIED], np.float32))
+    with atomic_folder(folder, replace=replace, marker=TABLE) as partial:
+        (partial / MODEL).write_bytes(model)
+        (partial / TABLE).write_text(
+            json.dumps(table, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n"
+        )
+        _compare(partial, student, np.asarray(x[:_COMPARED], np.float32))
     return plans
 
 
-def _try(place: Path, student: Student, x: NDArray[np.float32]) -> None:
-    """Refuses an export whose probabilities are not the student's."""
-    off = float(np.abs(Served.load(place).probabilities(x) - student.probabilities(x)).max())
-    if not off <= _NEAR:
+def _compare(folder: Path, student: Student, x: NDArray[np.float32]) -> None:
+    """Raises StoreError if the probabilities of an export differ from those of the student."""
+    difference = float(np.abs(Served.load(folder).probabilities(x) - student.probabilities(x)).max())
+    if not difference <= _TOLERANCE:
         raise StoreError(
-            f"student: its ONNX form is off by {off:.2g} in probability on {len(x)} of the units. Not exported; report it."
+            f"student: the probabilities of its ONNX form differ by {difference:.2g} on {len(x)} units. Not exported; report it."
         )

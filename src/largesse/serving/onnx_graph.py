@@ -6,29 +6,31 @@ from typing import Any
 
 import numpy as np
 
+from largesse._extras import needed_for
 from largesse._forest import below
-from largesse.errors import DataError, MissingDependency
+from largesse.errors import DataError
 from largesse.models.clusters.classifier import ClassNet, ClassTrees
 from largesse.models.clusters.student import Student
 from largesse.models.nets.standardise import WIDE
 
 __all__ = ["graph_of"]
 
-_OPSET, _TREES, _IR = 18, 3, 9  # old enough for the runtimes of years
+_OPSET, _TREES, _IR = 18, 3, 9  # old versions, which many releases of the runtime support
 _Pieces = tuple[list[Any], list[Any]]  # nodes, tensors
 
 
 def graph_of(student: Student) -> bytes:
     """Returns an ONNX model with input ``x`` (N, d) and outputs ``class`` (N,), ``probability`` (N, K), in single precision.
 
-    Trees answer exactly as the student does, at their thresholds too. A network's scores differ in the last digits, as the
-    sums of any two matrix libraries do.
+    The scores of trees equal those of the student exactly, also at the thresholds. The scores of a network differ by rounding,
+    because matrix libraries sum in different orders.
 
     Raises:
-        MissingDependency: The extra `onnx` is not installed.
-        DataError: The trees split otherwise than by `x <= threshold`.
+        MissingDependency: The extra `serve` is not installed.
+        DataError: A tree has a split other than `x <= threshold`.
     """
-    onnx = _onnx()
+    with needed_for("Export"):
+        import onnx
     classifier, k = student.classifier_, len(student.base_.groups_.value.mean)
     assert isinstance(classifier, ClassNet | ClassTrees)
     nodes, tensors = _network(onnx, classifier) if isinstance(classifier, ClassNet) else _trees(onnx, classifier)
@@ -51,14 +53,6 @@ def graph_of(student: Student) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _onnx() -> Any:
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingDependency("onnx", "serve", "Export") from error
-    return onnx
-
-
 def _tensor(onnx: Any, name: str, value: Any) -> Any:
     return onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
 
@@ -73,14 +67,14 @@ def _network(onnx: Any, net: ClassNet) -> _Pieces:
     for i in range(0, len(net.body), 2):
         steps += [("Gemm", (f"body.{i}.weight", f"body.{i}.bias"), {"transB": 1}), ("Relu", (), {})]
     steps.append(("Gemm", ("linear.weight", "linear.bias"), {"transB": 1}))
-    if weights["members"].shape != (len(weights["linear.bias"]), 1):  # else each class is one centre, in their order
+    if weights["members"].shape != (len(weights["linear.bias"]), 1):  # otherwise class k has only centre k
         steps += [("Gather", ("members",), {"axis": 1}), ("ReduceMax", ("last",), {"keepdims": 0})]
     names = ["x", *(f"h{i}" for i in range(1, len(steps))), "scores"]
     nodes = [
-        onnx.helper.make_node(kind, [names[i], *more], [names[i + 1]], **how)
-        for i, (kind, more, how) in enumerate(steps)
+        onnx.helper.make_node(kind, [names[i], *inputs], [names[i + 1]], **attributes)
+        for i, (kind, inputs, attributes) in enumerate(steps)
     ]
-    used = {name for _, more, _ in steps for name in more}
+    used = {name for _, inputs, _ in steps for name in inputs}
     return nodes, [_tensor(onnx, name, value) for name, value in (weights | extra).items() if name in used]
 
 
@@ -95,19 +89,19 @@ def _trees(onnx: Any, trees: ClassTrees) -> _Pieces:
             for column, value in zip(columns, (i, n, *row), strict=True):
                 column.append(value)
     tree, node, feature, value, mode, true, false, leaf = columns
-    ends = [n for n, kind in enumerate(mode) if kind == "LEAF"]
-    made = onnx.helper.make_node(
+    leaves = [n for n, kind in enumerate(mode) if kind == "LEAF"]
+    ensemble = onnx.helper.make_node(
         "TreeEnsembleRegressor", ["x"], ["scores"], domain="ai.onnx.ml", n_targets=k,
         base_values=np.float32(trees.start).tolist(), nodes_treeids=tree, nodes_nodeids=node, nodes_featureids=feature,
         nodes_values=value, nodes_modes=mode, nodes_truenodeids=true, nodes_falsenodeids=false,
-        target_treeids=[tree[n] for n in ends], target_nodeids=[node[n] for n in ends],
-        target_ids=[tree[n] % k for n in ends], target_weights=[leaf[n] for n in ends],
+        target_treeids=[tree[n] for n in leaves], target_nodeids=[node[n] for n in leaves],
+        target_ids=[tree[n] % k for n in leaves], target_weights=[leaf[n] for n in leaves],
     )  # fmt: skip
-    return [made], []
+    return [ensemble], []
 
 
 def _walk(branch: dict[str, Any], rows: list[Any]) -> int:
-    """Adds a branch and all below it: feature, threshold, mode, where true and false lead, value; returns its number."""
+    """Adds a node and its descendants as (feature, threshold, mode, true child, false child, value); returns its index."""
     here = len(rows)
     rows.append((0, 0.0, "LEAF", 0, 0, float(branch.get("leaf_value", 0))))
     if "leaf_value" not in branch:

@@ -1,8 +1,8 @@
-"""What `largesse.serving.export` wrote, on a server: features in, treatments out. Needs onnxruntime and NumPy, nothing else.
+"""`Served`: treatments for encoded features from an exported folder. Needs only onnxruntime and NumPy.
 
 exported/
   model.onnx    features -> class and probabilities
-  table.json    budgets, and the treatment of every class at each
+  table.json    budgets, and the treatment of every class at each budget
 """
 
 from __future__ import annotations
@@ -18,28 +18,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
-from largesse.errors import MissingDependency, SchemaError, StoreError
+from largesse._extras import needed_for
+from largesse.errors import SchemaError, StoreError
 from largesse.result import Brief
 
 __all__ = ["FORMAT", "MODEL", "TABLE", "Served"]
 
 FORMAT = 1
 MODEL, TABLE = "model.onnx", "table.json"
-_CHUNK = 1024  # units scored at once: stays in cache
+_CHUNK = 1024  # units per call of the runtime: their features fit in cache
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Served(Brief):
-    """A classifier and its table of treatments. Safe to share between threads.
+    """An exported classifier and its table of treatments; several threads may use it at once.
 
     Attributes:
         features: Names of the d features, in the order of the columns of x.
         treatments: Names of the M treatments, control first.
-        units: How many units the budgets are for.
-        budgets: Money for these units together, rising, (B,).
+        units: Number of units that the budgets are for.
+        budgets: Budgets for these units together, increasing, (B,).
         treatment: Code of the treatment of every class at every budget, (B, K).
-        session: The runtime's.
-        only: How it is run: what was not asked for is not computed.
+        session: The inference session of onnxruntime.
+        options: Run options: compute only the requested output.
     """
 
     features: tuple[str, ...]
@@ -48,19 +49,19 @@ class Served(Brief):
     budgets: NDArray[np.float64]
     treatment: NDArray[np.int32]
     session: Any
-    only: Any
+    options: Any
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], *, threads: int = 1) -> Served:
-        """Returns what a folder holds.
+        """Returns the classifier and table in a folder made by `largesse.serving.export`.
 
         Args:
-            folder: A folder made by `largesse.serving.export`.
-            threads: Threads of one call; units are independent, so a server is better off with many calls at once.
+            folder: The exported folder.
+            threads: Threads per call; for throughput, prefer many concurrent calls with one thread each.
 
         Raises:
             MissingDependency: onnxruntime is not installed.
-            StoreError: The folder is missing, damaged or of a newer version.
+            StoreError: The folder is missing, damaged or from a newer version.
         """
         place = Path(folder)
         table = _table(place / TABLE)
@@ -81,7 +82,7 @@ class Served(Brief):
 
         Args:
             x: Encoded features, (N, d), finite, in the order of `features`.
-            budget: Money for `units` units; between two budgets of the table, the lower one's plan is used.
+            budget: Budget for `units` units; between two budgets of the table, the plan of the lower one is used.
 
         Raises:
             DataError: The features cannot be read, or the budget is below the smallest of the table.
@@ -89,7 +90,7 @@ class Served(Brief):
         return self.plan(budget)[self.classes(x)]
 
     def plan(self, budget: float) -> NDArray[np.int32]:
-        """Returns the treatment of each class, (K,), at the largest budget of the table that is within a budget."""
+        """Returns the treatment of each class, (K,), at the largest budget of the table that is <= `budget`."""
         k = int(np.searchsorted(self.budgets, _check.number("budget", budget), side="right")) - 1
         if k < 0:
             rule = f"must be >= {self.budgets[0]:g}, the smallest budget of the table"
@@ -111,38 +112,38 @@ class Served(Brief):
                 f"x.shape == {rows.shape}: the model reads {len(self.features)} features "
                 f"({', '.join(self.features[:3])}, ...). Give them in that order.", field="x",
             )  # fmt: skip
-        _check.finite("x", rows, "Encode with the encoder of the fit, which fills missing values.")
+        _check.finite("x", rows, "Encode with the encoder of the run, which fills missing values.")
         parts = [
-            self.session.run([output], {"x": rows[i : i + _CHUNK]}, self.only)[0] for i in range(0, len(rows), _CHUNK)
+            self.session.run([output], {"x": rows[i : i + _CHUNK]}, self.options)[0]
+            for i in range(0, len(rows), _CHUNK)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _runtime(model: bytes, threads: int) -> dict[str, Any]:
-    try:
+    with needed_for("Serving"):
         import onnxruntime
-    except ImportError as error:
-        raise MissingDependency("onnxruntime", "serve", "Serving") from error
-    how = onnxruntime.SessionOptions()
-    how.intra_op_num_threads = int(_check.number("threads", threads, low=1, high=4096))
-    how.inter_op_num_threads, how.log_severity_level = 1, 3
-    only = onnxruntime.RunOptions()
-    only.only_execute_path_to_fetches = True
-    return {"session": onnxruntime.InferenceSession(model, how, providers=["CPUExecutionProvider"]), "only": only}
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = int(_check.number("threads", threads, low=1, high=4096))
+    settings.inter_op_num_threads, settings.log_severity_level = 1, 3
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    return {"session": session, "options": options}
 
 
 def _table(place: Path) -> dict[str, Any]:
-    """Returns the table of a folder, or refuses."""
+    """Returns the table of a folder, or raises StoreError."""
     try:
-        found = json.loads(place.read_bytes())
-        if int(found["format"]) > FORMAT:
+        table = json.loads(place.read_bytes())
+        if int(table["format"]) > FORMAT:
             raise StoreError(
-                f"{place}: written in format {found['format']}, this version reads up to {FORMAT}. Update largesse."
+                f"{place}: written in format {table['format']}, this version reads up to {FORMAT}. Update largesse."
             )
-        shape = np.array(found["treatment"]).shape
-        if shape != (len(found["budgets"]), found["classes"]):
-            raise ValueError(f"its table is {shape}, its budgets and classes say otherwise")
-        return dict(found)
+        shape, expected = np.array(table["treatment"]).shape, (len(table["budgets"]), table["classes"])
+        if shape != expected:
+            raise ValueError(f"its shape is {shape}, expected (budgets, classes) == {expected}")
+        return dict(table)
     except StoreError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -19,6 +19,8 @@ A trial (`World.rct`) assigns treatments at random with fixed shares. The past c
 policy that follows an imperfect model of the response and the confounder u, which no table records: a naive comparison of
 its treatments is biased.
 
+Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
+
 >>> world = money_off(seed=3, n_features=40)
 >>> rows = world.rct(1000, seed=1)
 >>> rows.treatments == world.treatments, world.truth(rows.x).value.shape

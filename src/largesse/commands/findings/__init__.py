@@ -1,1 +1,4 @@
-"""Turns the results of a command into the sections of its report and into JSON."""
+"""Turns the results of a command into the sections of its report and into JSON.
+
+Private: used by `largesse.commands`.
+"""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
 from largesse.errors import DataError
@@ -75,6 +75,14 @@ class Sample:
     covariate: Floats | None = None
     weight: Floats | None = None
     cluster: NDArray[np.int64] | None = None
+
+    if TYPE_CHECKING:  # what the constructor accepts; the fields above are what it stores
+
+        def __init__(
+            self, *, value: ArrayLike, arm: ArrayLike, arms: tuple[str, ...], denominator: ArrayLike | None = None,
+            prediction: ArrayLike | None = None, covariate: ArrayLike | None = None, weight: ArrayLike | None = None,
+            cluster: NDArray[np.int64] | None = None,
+        ) -> None: ...  # fmt: skip
 
     def __post_init__(self) -> None:
         for name in ("value", "denominator", "prediction", "covariate", "weight"):

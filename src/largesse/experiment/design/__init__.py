@@ -1,1 +1,4 @@
-"""Before an experiment: assignment, sample size, interim looks, replay of historical data."""
+"""Before an experiment: assignment, sample size, interim looks, replay of historical data.
+
+Stable: the names that `largesse.experiment` exports; import them from there.
+"""
