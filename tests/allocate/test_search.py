@@ -19,7 +19,7 @@ solving: Any = sys.modules["largesse.allocate.solver"]
 
 def sorted_whole(menu: Menu, budget: float, monkeypatch: pytest.MonkeyPatch) -> Plan:
     with monkeypatch.context() as patch:
-        patch.setattr(solving, "near", lambda menu, limit, n_threads: search.whole(menu))
+        patch.setattr(solving, "near", lambda menu, limit, n_threads: search.all_increments(menu))
         return solve(menu, budget)
 
 
@@ -27,7 +27,7 @@ def sorted_whole(menu: Menu, budget: float, monkeypatch: pytest.MonkeyPatch) -> 
 def brackets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Small menus are searched too, in blocks of 64 units; says how each search ended."""
     ends: list[str] = []
-    inside, whole = search._inside, search.whole
+    inside, everything = search._inside, search.all_increments
 
     def seen(*given: Any) -> search.Near | None:
         found = inside(*given)
@@ -37,7 +37,7 @@ def brackets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(search, "FEW", 20)
     monkeypatch.setattr(search, "_BLOCK", 64)
     monkeypatch.setattr(search, "_inside", seen)
-    monkeypatch.setattr(search, "whole", lambda menu: (ends.append("whole"), whole(menu))[1])
+    monkeypatch.setattr(search, "all_increments", lambda menu: (ends.append("everything"), everything(menu))[1])
     return ends
 
 
@@ -71,7 +71,7 @@ def test_most_searches_end_in_their_first_bracket(brackets, monkeypatch):
         plan, wanted = solve(menu, budget), sorted_whole(menu, budget, monkeypatch)
         assert (plan.price, plan.value) == (wanted.price, pytest.approx(wanted.value, rel=1e-14))
         np.testing.assert_array_equal(plan.treatment, wanted.treatment)
-    assert brackets.count("whole") == 40, "those of the reference only"
+    assert brackets.count("everything") == 40, "those of the reference only"
     assert brackets.count("inside") == 40
 
 

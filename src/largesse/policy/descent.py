@@ -66,7 +66,7 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
     at = coarse.price_for(budget, safety)
     k = int(np.searchsorted(price, at))
     if k > 0:
-        inside = Increments.joined(part.found for part in run(Decide(float(price[k - 1]), float(price[k]))))
+        inside = Increments.joined(part.increments for part in run(Decide(float(price[k - 1]), float(price[k]))))
         coarse = _refined(curve, coarse, planned, k, inside)
         at = coarse.price_for(budget, safety)
     return Descent(at, coarse, n)
