@@ -231,7 +231,7 @@ def test_amounts_may_be_tiny_or_huge():
 
 
 def test_the_room_for_whole_units_grows_until_they_fit(monkeypatch):
-    monkeypatch.setattr(constrained, "_WHOLE", (1, 200))
+    monkeypatch.setattr(constrained, "_INTEGER", (1, 200))
     menu, _ = problem(4)
     found = solve_under(
         menu, [Spend(at_most=0.3 * full(menu), at_least=0.2999 * full(menu)), Count(treatment="a", at_most=7)]
