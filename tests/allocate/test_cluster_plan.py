@@ -208,7 +208,7 @@ def test_what_makes_no_sense_is_refused():
         ({"cost": -held.cost}, "must be >= 0"),
         ({"value": held.value[:, :2]}, r"cost.shape"),
         ({"covariance": held.covariance[:, :2]}, r"covariance.shape"),
-        ({"covariance": -held.covariance}, "is no covariance"),
+        ({"covariance": -held.covariance}, "is not a covariance"),
     ):
         with pytest.raises(DataError, match=words):
             ClusterCells(**{"size": held.size, "value": held.value, "cost": held.cost, **change})
@@ -277,7 +277,7 @@ def test_what_may_be_given_is_checked():
     held = cells()
     with pytest.raises(DataError, match=r"allowed\.shape == \(2, 2\): must be \(6, 3\)"):
         replace(held, allowed=np.ones((2, 2), np.bool_))
-    with pytest.raises(DataError, match=r"allowed\[0\] == \[False, False, False\]: must allow a treatment"):
+    with pytest.raises(DataError, match=r"allowed\[0\] == \[False, False, False\]: must allow at least one treatment"):
         replace(held, allowed=np.zeros((K, M), np.bool_))
 
 
@@ -319,8 +319,8 @@ def test_with_too_many_partial_plans_the_solver_takes_over(risk: Any, monkeypatc
     wanted = plan_clusters(held, budgets, risk=risk, nested=False)
     monkeypatch.setattr(cluster_core, "_MOST", 0)
     called: list[int] = []
-    real = cluster_programme.whole
-    monkeypatch.setattr(cluster_programme, "whole", lambda *given: called.append(1) or real(*given))
+    real = cluster_programme.by_highs
+    monkeypatch.setattr(cluster_programme, "by_highs", lambda *given: called.append(1) or real(*given))
     stake = (held.size * (held.value.max(1) - held.value.min(1))).sum()
     for one, other in zip(plan_clusters(held, budgets, risk=risk, nested=False), wanted, strict=True):
         assert one.value == pytest.approx(other.value, abs=1e-6 * stake)
