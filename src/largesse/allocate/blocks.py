@@ -20,18 +20,19 @@ from largesse import _check
 from largesse.allocate import kernels
 from largesse.allocate.budget_frontier import Steps, steps_of
 from largesse.allocate.ledger import Increments, Ledger
-from largesse.allocate.search import INSIDE, WIDTHS, Sample
+from largesse.allocate.search import INSIDE, WIDTHS, Sample, blocks_of
 from largesse.allocate.solver import breaking, limit_of, status_of
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Status
 
-__all__ = ["BLOCK", "Block", "BlockPlan", "Decision", "Draw", "Run", "Sums", "drawn", "in_blocks", "solve_blocks"]
+__all__ = ["BLOCK", "Block", "BlockPlan", "Decision", "Run", "Sums", "in_blocks", "sample_of", "solve_blocks"]
 
 Partial = TypeVar("Partial")
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 BLOCK = 1 << 19
 """Default number of units in a block."""
+_SHARE, _LEAST = 1 / 128, 8192  # of the units are sampled, but at least so many (expected number), or all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,8 +91,7 @@ class Decision(Protocol):
 
 def in_blocks(menu: Menu) -> Run:
     """Returns the `Run` over the blocks of a menu in memory."""
-    ends = [(a, min(a + BLOCK, menu.n)) for a in range(0, menu.n, BLOCK)]
-    blocks = [Block(a, menu.value.T[:, a:b], menu.cost.T[:, a:b]) for a, b in ends]
+    blocks = [Block(s.start, menu.value.T[:, s], menu.cost.T[:, s]) for s in blocks_of(menu.n, BLOCK)]
     return lambda task: [task(block) for block in blocks]
 
 
@@ -153,8 +153,7 @@ def solve_blocks(run: Run, budget: float) -> BlockPlan:
     ([[1, 0], [1]], 1.0, 5.0)
     """
     limit = limit_of(budget)
-    draw = Draw()
-    sample, n = drawn(run(draw), draw)
+    sample, n = sample_of(run)
     low, high, decided = _decided(run, sample, n, limit)
     start, inside = (fsum(decided.sums[:2].ravel()), fsum(decided.sums[2:].ravel())), decided.increments
     if start[0] > limit:
@@ -172,7 +171,7 @@ def solve_blocks(run: Run, budget: float) -> BlockPlan:
     counts = decided.counts + final.moved(len(decided.counts))
     return BlockPlan(
         price=at.price, top=high, unit=unit, treatment=treatment, n=n, counts=counts, spend=spend, value=value,
-        bound=max(at.bound, value), budget=float(budget), status=status_of(at.binds, at.bound - value, at.bound),
+        bound=max(at.bound, value), budget=float(budget), status=status_of(at, value),
     )  # fmt: skip
 
 
@@ -217,27 +216,16 @@ class Drawn(NamedTuple):
     cost: Array
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """Samples units by a hash of their number, so that the sample does not depend on the blocks.
+def drawn(block: Block) -> Drawn:
+    """Returns the candidates of one block, by a hash of the unit's number: the sample does not depend on the blocks."""
+    lot = _lots(block.first, block.n)
+    rows = np.flatnonzero(lot < _share(block.n))
+    return Drawn(block.n, lot[rows], np.take(block.value, rows, axis=1), np.take(block.cost, rows, axis=1))
 
-    Attributes:
-        share: Share of all units that is sampled.
-        least: Least expected number of units in the sample, or all units if there are fewer.
-    """
 
-    share: float = 1 / 128
-    least: int = 8192
-
-    def limit(self, n: int) -> float:
-        """Returns the lot below which a unit is sampled, if there are n units."""
-        return max(self.share, self.least / max(n, 1))
-
-    def __call__(self, block: Block) -> Drawn:
-        """Returns the candidates of one block; `drawn` drops the surplus once the number of all units is known."""
-        lot = _lots(block.first, block.n)
-        rows = np.flatnonzero(lot < self.limit(block.n))
-        return Drawn(block.n, lot[rows], np.take(block.value, rows, axis=1), np.take(block.cost, rows, axis=1))
+def _share(n: int) -> float:
+    """Returns the share of n units that is sampled: those whose lot is below it."""
+    return max(_SHARE, _LEAST / max(n, 1))
 
 
 def _lots(first: int, n: int) -> Floats:
@@ -248,22 +236,22 @@ def _lots(first: int, n: int) -> Floats:
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def drawn(parts: Iterable[Drawn], draw: Draw) -> tuple[Sample, int]:
-    """Returns the sample of all units, and their number.
+def sample_of(run: Run) -> tuple[Sample, int]:
+    """Returns the sample of the units of all blocks, and the number of units, in one pass.
 
     Raises:
         DataError: There are no units.
     """
-    candidates = list(parts)
+    candidates = list(run(drawn))
     n = sum(part.n for part in candidates)
     if not n:
         raise _check.refuse("units", 0, "at least one is needed", "Check the table or the filter it came from.")
-    kept = [part.lot < draw.limit(n) for part in candidates]
+    kept = [part.lot < _share(n) for part in candidates]
     value, cost = (
         np.concatenate([getattr(part, name)[:, keep] for part, keep in zip(candidates, kept, strict=True)], axis=1)
         for name in ("value", "cost")
     )
-    return Sample.made(value, cost), n
+    return Sample.of(value, cost), n
 
 
 # Pass 2: sums at both ends of a bracket, and the increments inside it

@@ -52,13 +52,7 @@ class Chance:
     epsilon: float = 0.05
 
     def __post_init__(self) -> None:
-        _check.number(
-            "risk.epsilon",
-            self.epsilon,
-            low=1e-12,
-            high=0.5,
-            remedy="With 0.05 one period in twenty exceeds the budget.",
-        )
+        _check.number("risk.epsilon", self.epsilon, low=1e-12, high=0.5, remedy="At 0.05, 1 period in 20 overspends.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,41 +121,40 @@ class ClusterCells(Brief):
         _check.nonnegative("cost", self.cost, "Clip them; income belongs to value.")
         _check.nonnegative("size", self.size, "Count the units of each cluster.")
         _check.lengths(size=self.size, value=self.value, cost=self.cost)
-        if self.value.shape != self.cost.shape:
-            raise _check.refuse("cost.shape", self.cost.shape, f"must be {self.value.shape}", "One cost per value.")
+        self._table("cost", np.float64, self.value.shape, "One cost per value.")
         for name in ("covariance", "spread"):
             object.__setattr__(self, name, frozen(self._covariance(name)))
         object.__setattr__(self, "allowed", frozen(self._allowed()))
         object.__setattr__(self, "treatments", labels(self.treatments, self.value.shape[1]))
 
+    def _table(self, name: str, dtype: Any, shape: tuple[int, ...], remedy: str) -> NDArray[Any]:
+        """Returns a field as an array of this shape, or refuses it."""
+        table = _check.array(name, getattr(self, name), ndim=len(shape), dtype=dtype)
+        if table.shape != shape:
+            raise _check.refuse(f"{name}.shape", table.shape, f"must be {shape}", remedy)
+        return table
+
     def _covariance(self, name: str) -> Floats:
         shape = (*self.value.shape, 2, 2)
         if getattr(self, name) is None:
             return np.zeros(shape)
-        table = _check.array(name, getattr(self, name), ndim=4, dtype=np.float64)
-        if table.shape != shape:
-            raise _check.refuse(f"{name}.shape", table.shape, f"must be {shape}", "Value first, then cost.")
+        table = self._table(name, np.float64, shape, "Value first, then cost.")
         _check.finite(name, table, "Merge clusters with too few rows.")
         room = table[..., 0, 0] * table[..., 1, 1] * (1 + 1e-9) - table[..., 0, 1] ** 2
         bad = (table[..., 0, 0] < 0) | (table[..., 1, 1] < 0) | (table[..., 0, 1] != table[..., 1, 0]) | (room < 0)
         if bad.any():
-            raise _check.refuse_cells(
-                name, table[..., 0, 1], bad, "is not a covariance", "Compute all four entries from one sample."
-            )
-        return np.asarray(table)
+            remedy = "Compute all four entries from one sample."
+            raise _check.refuse_cells(name, table[..., 0, 1], bad, "is not a covariance", remedy)
+        return table
 
     def _allowed(self) -> NDArray[np.bool_]:
         if self.allowed is None:
             return np.ones(self.value.shape, np.bool_)
-        table = _check.array("allowed", self.allowed, ndim=2, dtype=np.bool_)
-        if table.shape != self.value.shape:
-            raise _check.refuse("allowed.shape", table.shape, f"must be {self.value.shape}", "One boolean per cell.")
+        table = self._table("allowed", np.bool_, self.value.shape, "One boolean per cell.")
         if not table.any(1).all():
-            k = int(np.argmin(table.any(1)))
-            raise _check.refuse(
-                f"allowed[{k}]", table[k].tolist(), "must allow at least one treatment", "Allow control."
-            )
-        return np.asarray(table)
+            k, rule = int(np.argmin(table.any(1))), "must allow at least one treatment"
+            raise _check.refuse(f"allowed[{k}]", table[k].tolist(), rule, "Allow control.")
+        return table
 
     def parted(self, cluster: NDArray[Any], size: NDArray[Any], allowed: NDArray[Any]) -> ClusterCells:
         """Returns the cells of groups within the clusters, so that units of a cluster may get different treatments.
@@ -374,11 +367,7 @@ def _worst(rule: _Rule, totals: Totals, budget: float) -> tuple[Bounded | None, 
 
 
 def _in_time(plan: Bounded | None) -> Bounded | None:
-    """Returns the plan unless the solver ran out of time without one.
-
-    Raises:
-        DataError: It did.
-    """
+    """Returns the plan, or raises an error if the solver ran out of time without one."""
     if plan is not None and not len(plan.treatment):
         raise DataError("risk: no plan was computed in time. Give fewer scenarios or clusters.", field="risk")
     return plan

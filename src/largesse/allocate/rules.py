@@ -95,15 +95,11 @@ class Rule(ABC):
     by: NDArray[Any] | None = None
 
     @abstractmethod
-    def parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
-        """Returns the bounded quantity in words, and the weights and table of its amounts, as in `Row`.
-
-        Raises:
-            DataError: A field does not suit the menu.
-        """
+    def _parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
+        """Returns the bounded quantity in words, and the weights and the table of its amounts, as in `Row`."""
 
     @property
-    def bounds(self) -> tuple[tuple[float, Any], ...]:
+    def _bounds(self) -> tuple[tuple[float, Any], ...]:
         """Sign and limit of each inequality; a limit of None bounds nothing."""
         return (1.0, self.at_most), (-1.0, self.at_least)
 
@@ -112,8 +108,7 @@ class Rule(ABC):
 class Spend(Rule):
     """Bounds the spend: a budget, a budget of some units or of each group, a minimum spend. Fields: see `Rule`."""
 
-    def parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
-        """Returns the bounded quantity in words, and the weights and table of its amounts."""
+    def _parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
         return "spend", 1.0, 0.0, None
 
 
@@ -127,8 +122,7 @@ class Count(Rule):
 
     treatment: str | tuple[str, ...]
 
-    def parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
-        """Returns the bounded quantity in words, and the weights and table of its amounts."""
+    def _parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
         names = (self.treatment,) if isinstance(self.treatment, str) else tuple(self.treatment)
         for name in names:
             _check.choice("treatment", name, menu.treatments)
@@ -148,8 +142,7 @@ class Use(Rule):
     amount: NDArray[Any]
     name: str = "use"
 
-    def parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
-        """Returns the bounded quantity in words, and the weights and table of its amounts."""
+    def _parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
         table = np.atleast_2d(np.asarray(self.amount, np.float64))
         _check.finite("amount", table, "Give a number for each treatment.")
         if table.shape not in ((1, menu.n_treatments), (menu.n, menu.n_treatments)):
@@ -170,14 +163,12 @@ class Return(Rule):
     at_least: float
     at_most: None = None
 
-    def parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
-        """Returns the bounded quantity in words, and the weights and table of its amounts."""
+    def _parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
         floor = _check.number("at_least", self.at_least, low=0, remedy="Value per unit of spend.")
         return f"value less {floor:g} times the spend", -floor, 1.0, None
 
     @property
-    def bounds(self) -> tuple[tuple[float, Any], ...]:
-        """Sign and limit of its one inequality."""
+    def _bounds(self) -> tuple[tuple[float, Any], ...]:
         return ((-1.0, 0.0),)
 
 
@@ -191,11 +182,11 @@ def rows_of(rules: Sequence[Rule], menu: Menu) -> list[Row]:
     for k, rule in enumerate(rules):
         if not isinstance(rule, Rule):
             raise _check.refuse(f"rules[{k}]", rule, "must be a rule", "Use Spend, Count, Use or Return.")
-        words, cost_weight, value_weight, table = rule.parts(menu)
+        words, cost_weight, value_weight, table = rule._parts(menu)
         codes, labels = _groups(rule, menu.n)
-        if all(bound is None for _, bound in rule.bounds):
+        if all(bound is None for _, bound in rule._bounds):
             raise _check.refuse(f"rules[{k}]", words, "bounds nothing", "Give at_most, at_least, or both.")
-        for sign, bound in rule.bounds:
+        for sign, bound in rule._bounds:
             if bound is None:
                 continue
             limits = np.broadcast_to(np.asarray(bound, np.float64), (len(labels),))

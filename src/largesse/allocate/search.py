@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import fsum, inf
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,8 @@ def near(menu: Menu, limit: float, n_threads: int = 1) -> Near:
         n_threads: Number of threads; the result is the same for any number.
     """
     if menu.n > FEW:
-        sample = Sample.of(menu)
+        rows = some_rows(menu.n)
+        sample = Sample.of(np.take(menu.value.T, rows, axis=1), np.take(menu.cost.T, rows, axis=1))
         for width in WIDTHS:
             inside = _inside(menu, limit, *sample.bracket(limit / menu.n, width), n_threads)
             if inside is not None:
@@ -93,13 +94,7 @@ class Sample:
     spend: NDArray[np.float64]
 
     @classmethod
-    def of(cls, menu: Menu) -> Sample:
-        """Returns the sample of a menu."""
-        rows = some_rows(menu.n)
-        return cls.made(np.take(menu.value.T, rows, axis=1), np.take(menu.cost.T, rows, axis=1))
-
-    @classmethod
-    def made(cls, value: NDArray[Any], cost: NDArray[Any]) -> Sample:
+    def of(cls, value: NDArray[Any], cost: NDArray[Any]) -> Sample:
         """Returns the sample of units with these values and costs, (M, n) each."""
         sorted_ = steps_of(value, cost)
         spend = kernels.cumulate(kernels.total(cost, sorted_.start), sorted_.change(cost.T))
@@ -137,7 +132,7 @@ def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -
     value, cost, blocks = menu.value.T, menu.cost.T, blocks_of(menu.n)
     state, sums = np.empty(menu.n, np.int32), np.empty((len(blocks), 3))
 
-    def work(k: int) -> _Part | None:
+    def work(k: int) -> tuple[NDArray[Any], ...] | None:
         first, stop = blocks[k].start, blocks[k].stop
         undecided = np.empty(stop - first, np.int32)
         count = kernels.decide(value, cost, (first, stop), (low, high), state, undecided, sums[k])
@@ -158,31 +153,24 @@ def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -
     return Near(increments, spend, value_sum, low, paid[order], gained[order])
 
 
-class _Part(NamedTuple):
-    """The increments of a block's undecided units, in the order of the units: columns of `Steps`, cost and value."""
-
-    unit: NDArray[np.int32]
-    source: NDArray[np.int32]
-    target: NDArray[np.int32]
-    slope: NDArray[np.float64]
-    paid: NDArray[np.float64]
-    gained: NDArray[np.float64]
-
-
 def _part(
     value: NDArray[Any], cost: NDArray[Any], rows: NDArray[np.int32], state: NDArray[np.int32], low: float, high: float
-) -> _Part | None:
-    """Returns the increments of some units; None if by rounding the hull of one does not start from its treatment."""
+) -> tuple[NDArray[Any], ...] | None:
+    """Returns unit, source, target, slope, cost and value of the increments of some units, in the order of the units.
+
+    None if by rounding the hull of a unit does not start from its treatment.
+    """
     v, c = np.take(value, rows, axis=1), np.take(cost, rows, axis=1)
     part = steps_of(v, c, low, high, ordered=False)
     if not np.array_equal(part.start, state[rows]):
         return None
-    return _Part(rows[part.unit], part.source, part.target, part.slope, part.change(c.T), part.change(v.T))
+    return rows[part.unit], part.source, part.target, part.slope, part.change(c.T), part.change(v.T)
 
 
-def blocks_of(n: int) -> list[slice]:
-    """Returns the blocks in which n units are processed."""
-    return [slice(a, min(a + _BLOCK, n)) for a in range(0, n, _BLOCK)]
+def blocks_of(n: int, size: int | None = None) -> list[slice]:
+    """Returns the blocks in which n units are processed, of 2¹⁸ units unless a size is given."""
+    size = size or _BLOCK
+    return [slice(a, min(a + size, n)) for a in range(0, n, size)]
 
 
 def threaded(work: Callable[[int], Partial], n: int, n_threads: int) -> list[Partial]:

@@ -70,7 +70,7 @@ def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
     treatment, spend, value = _round(menu, inside, limit, at, n_threads)
     return Plan(
         treatment=treatment, price=at.price, spend=spend, value=value, bound=max(at.bound, value), budget=float(budget),
-        status=status_of(at.binds, at.bound - value, at.bound), treatments=menu.treatments, unit=menu.unit,
+        status=status_of(at, value), treatments=menu.treatments, unit=menu.unit,
     )  # fmt: skip
 
 
@@ -107,16 +107,14 @@ class Break(NamedTuple):
     Attributes:
         fits: Number of increments before it, 0..K.
         spend: Running spend after those.
-        price: Its slope, λ*; 0 if all K increments fit.
+        price: Its slope λ* > 0; 0 if all K increments fit: the budget does not bind.
         bound: Optimum of the linear programme, λ* B + Σ_i max_j (value - λ* cost).
-        binds: Whether the budget binds: an increment does not fit.
     """
 
     fits: int
     spend: float
     price: float
     bound: float
-    binds: bool
 
 
 def breaking(
@@ -141,17 +139,18 @@ def breaking(
     elif k < len(slope) and spend[k + 1] - limit <= slack and spends(k + 1) <= limit:
         k += 1
     if k == len(slope):
-        return Break(k, float(spend[k]), 0.0, float(value[k]), False)
+        return Break(k, float(spend[k]), 0.0, float(value[k]))
     price = float(slope[k])
     # λ* B + Σ_i max_j (value - λ* cost), rearranged so that no large numbers are subtracted.
-    return Break(k, float(spend[k]), price, float(value[k]) + price * (limit - float(spend[k])), True)
+    return Break(k, float(spend[k]), price, float(value[k]) + price * (limit - float(spend[k])))
 
 
-def status_of(binds: bool, gap: float, bound: float) -> Status:
-    """Returns the status of a plan whose value is `gap` below its bound."""
-    if not binds:
+def status_of(at: Break, value: float) -> Status:
+    """Returns the status of a plan with this value."""
+    if not at.price:
         return Status.NON_BINDING
-    return Status.OPTIMAL if gap <= _EXACT * max(1.0, abs(bound)) else Status.WITHIN_ONE_INCREMENT
+    exact = at.bound - value <= _EXACT * max(1.0, abs(at.bound))
+    return Status.OPTIMAL if exact else Status.WITHIN_ONE_INCREMENT
 
 
 def _after(increments: Steps, k: int) -> NDArray[np.int32]:
