@@ -44,6 +44,13 @@ def units(source: Path, learned: tuple[HRC, Encoder], **more: Any) -> Clustered:
     return Clustered(**{"path": source, "model": model, "encoder": encoder, "unit": "who"} | more)
 
 
+def allocate(*given: Any, size: int | None = None, **options: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        if size:
+            patch.setattr("largesse.engines.parquet.BLOCK", size)
+        return allocate_clusters(*given, **options)
+
+
 @pytest.mark.parametrize("size", [7, 250, N, 10_000])
 @pytest.mark.parametrize("unit", ["who", None])
 def test_the_file_holds_the_plan_of_units_in_memory(learned, source: Path, size: int, unit: str | None):
@@ -52,7 +59,7 @@ def test_the_file_holds_the_plan_of_units_in_memory(learned, source: Path, size:
     x = encoder.transform(table())
     cells, of = model.cells(x), model.clusters(x)
     budget = 0.4 * float((cells.size * cells.cost[:, 2]).sum())
-    done = allocate_clusters(units(source, learned, unit=unit), output, budget, risk=Chance(0.1), size=size)
+    done = allocate(units(source, learned, unit=unit), output, budget, risk=Chance(0.1), size=size)
     (wanted,) = plan_clusters(cells, [budget], risk=Chance(0.1))
     found = frames.read(output)
     assert found.column_names == ["row" if unit is None else "unit", "treatment", "cluster", "value", "cost"]
@@ -68,7 +75,7 @@ def test_the_file_holds_the_plan_of_units_in_memory(learned, source: Path, size:
 
 def test_an_interrupted_run_goes_on_and_writes_the_same_file(learned, source: Path, monkeypatch: pytest.MonkeyPatch):
     output, real, calls = source.with_name("plan.parquet"), HRC.clusters, []
-    allocate_clusters(units(source, learned), output, 300.0, size=200)
+    allocate(units(source, learned), output, 300.0, size=200)
     wanted = output.read_bytes()
     output.unlink()
 
@@ -80,14 +87,14 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(learned, source: Pa
 
     monkeypatch.setattr(HRC, "clusters", stops)
     with pytest.raises(KeyboardInterrupt):
-        allocate_clusters(units(source, learned), output, 300.0, size=200)
+        allocate(units(source, learned), output, 300.0, size=200)
     assert not output.exists()
     calls[:] = [0] * 10
-    said: list[str] = []
-    allocate_clusters(units(source, learned), output, 300.0, size=200, say=lambda stage, share: said.append(stage))
+    stages: list[str] = []
+    allocate(units(source, learned), output, 300.0, size=200, say=lambda stage, share: stages.append(stage))
     assert output.read_bytes() == wanted
     assert len(calls) - 10 == 10 - 3, "only the blocks that were missing are scored"
-    assert said[0].startswith("Continuing from unit 600")
+    assert stages[0].startswith("Continuing from unit 600")
 
 
 def test_another_model_starts_anew(learned, source: Path, monkeypatch: pytest.MonkeyPatch):
@@ -95,11 +102,11 @@ def test_another_model_starts_anew(learned, source: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr(engine, "plan_clusters", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            allocate_clusters(units(source, learned), output, 300.0)
+            allocate(units(source, learned), output, 300.0)
     other = HRC(NET, sizes=(3,), seed=1).fit(orders(2000, seed=4)), learned[1]
-    said: list[str] = []
-    done = allocate_clusters(units(source, other), output, 300.0, say=lambda stage, share: said.append(stage))
-    assert not any("Continuing" in stage for stage in said)
+    stages: list[str] = []
+    done = allocate(units(source, other), output, 300.0, say=lambda stage, share: stages.append(stage))
+    assert not any("Continuing" in stage for stage in stages)
     np.testing.assert_array_equal(
         frames.read(output)["cluster"].to_numpy(), other[0].clusters(other[1].transform(table()))
     )
@@ -112,8 +119,8 @@ def test_nobody_gets_what_he_may_not(learned, tmp_path: Path):
     may["may_0"] |= ~(may["may_1"] | may["may_2"])
     frames.write(table(**may), tmp_path / "units.parquet")
     held = units(tmp_path / "units.parquet", learned, eligible="may_{}")
-    least = allocate_clusters(held, tmp_path / "most.parquet", 1e6).plan
-    done = allocate_clusters(held, tmp_path / "plan.parquet", 0.8 * least.spend, risk=Chance(0.1), size=300)
+    least = allocate(held, tmp_path / "most.parquet", 1e6).plan
+    done = allocate(held, tmp_path / "plan.parquet", 0.8 * least.spend, risk=Chance(0.1), size=300)
     found = frames.read(tmp_path / "plan.parquet")
     given = np.array([NAMES.index(name) for name in found["treatment"].to_pylist()])
     assert np.column_stack(list(may.values()))[np.arange(N), given].all()
@@ -127,8 +134,8 @@ def test_nobody_gets_what_he_may_not(learned, tmp_path: Path):
         np.bincount(done.cluster, done.cells.size, model.n_clusters), np.bincount(of, minlength=model.n_clusters)
     )
     assert float(found["cost"].to_numpy().sum()) == pytest.approx(done.plan.spend, rel=1e-4)
-    again, told = cluster_table(held, table(**may), 0.8 * least.spend, risk=Chance(0.1))
-    assert told.equals(found), "units in memory get the same"
+    again, by_table = cluster_table(held, table(**may), 0.8 * least.spend, risk=Chance(0.1))
+    assert by_table.equals(found), "units in memory get the same"
     assert again.plan.spend == done.plan.spend
 
 
@@ -148,7 +155,7 @@ def test_what_cannot_be_planned_is_refused_and_leaves_nothing(learned, source: P
     ):
         held = units(tmp_path / f"{name}.parquet", learned, **more)
         with pytest.raises(kind, match=words) as caught:
-            allocate_clusters(held, output, 1.0, size=400)
+            allocate(held, output, 1.0, size=400)
         if name == "none":
             assert caught.value.__notes__ == ["Rows are counted from row 1,200 of the file."]
         with pytest.raises(kind, match=words.replace("row 300", "row 1500").replace("100 such", "400 such")):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +53,18 @@ def units(path: Path, read: Any = menu, **changes: Any) -> Units:
 
 
 def run(source: Path, output: Path, read: Any = menu, budget: float = 500.0, size: int = SIZE, **changes: Any) -> Any:
-    quiet = silent
-    return stream(
-        units(source, read, **changes), output, lambda passes: solve_blocks(passes, budget), say=quiet, size=size,
-        n_threads=2,
-    )  # fmt: skip
+    def solved(passes: Any) -> Any:
+        return solve_blocks(passes, budget)
+
+    with blocks_of(size):
+        return stream(units(source, read, **changes), output, solved, say=silent, n_threads=2)
+
+
+@contextmanager
+def blocks_of(size: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "BLOCK", size)
+        yield
 
 
 @pytest.fixture
@@ -138,14 +147,15 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(source: Path, outpu
     folder = output.with_name(".plan.parquet.partial")
     (folder / "block-000004.partial").write_bytes(b"half")  # what a kill leaves of the block it was at
     (folder / "plan.parquet").write_bytes(b"half")
-    said: list[str] = []
+    stages: list[str] = []
     rest = Stops(100)
-    engine.stream(
-        units(source, rest), output, lambda passes: solve_blocks(passes, 500.0), size=SIZE,
-        say=lambda stage, share: said.append(stage),
-    )  # fmt: skip
+    with blocks_of(SIZE):
+        stream(
+            units(source, rest), output, lambda passes: solve_blocks(passes, 500.0),
+            say=lambda stage, share: stages.append(stage),
+        )  # fmt: skip
     assert rest.calls == -(-N // SIZE) - 4
-    assert said[0] == "Continuing from unit 1,000, where an interrupted run stopped."
+    assert stages[0] == "Continuing from unit 1,000, where an interrupted run stopped."
     assert output.read_bytes() == wanted
     assert left_behind(output) == []
 
@@ -154,14 +164,15 @@ def test_a_run_interrupted_at_the_price_says_that_all_units_are_there(source: Pa
     def stop(passes: Any) -> Any:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        engine.stream(units(source), output, stop, size=SIZE, say=silent)
-    said: list[str] = []
-    engine.stream(
-        units(source), output, lambda passes: solve_blocks(passes, 500.0), size=SIZE,
-        say=lambda stage, share: said.append(stage),
-    )  # fmt: skip
-    assert said[0] == f"Continuing from unit {N:,}, where an interrupted run stopped."
+    with pytest.raises(KeyboardInterrupt), blocks_of(SIZE):
+        stream(units(source), output, stop, say=silent)
+    stages: list[str] = []
+    with blocks_of(SIZE):
+        stream(
+            units(source), output, lambda passes: solve_blocks(passes, 500.0),
+            say=lambda stage, share: stages.append(stage),
+        )  # fmt: skip
+    assert stages[0] == f"Continuing from unit {N:,}, where an interrupted run stopped."
 
 
 def test_what_the_threads_of_the_files_raise_comes_out():
@@ -403,11 +414,11 @@ def test_a_plan_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch):
         patch.setattr(ruled, "solve_blocks", stop)
         with pytest.raises(KeyboardInterrupt):
             plan_under(*words)
-    said: list[str] = []
+    stages: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(ruled, "_cells", lambda *given: pytest.fail("scored again"))
-        plan_under(*words, say=lambda stage, share: said.append(stage))
-    assert said[0].startswith("Continuing from unit")
+        plan_under(*words, say=lambda stage, share: stages.append(stage))
+    assert stages[0].startswith("Continuing from unit")
     assert words[2].read_bytes() == wanted
 
 

@@ -59,11 +59,11 @@ class Block:
         """Number of units."""
         return self.value.shape[1]
 
-    def audit(self, treatment: NDArray[np.int32]) -> Floats:
-        """Returns spend, its rounding remainder, value and its remainder of a plan (n,) of the block: (4,), to be added up."""
-        out = np.empty(4)
-        kernels.audit(self.value, self.cost, 0, self.n, treatment, 0.0, np.empty(0, np.int32), out)
-        return out
+    def audit(self, treatment: NDArray[np.int32]) -> tuple[NDArray[np.int64], Floats]:
+        """Returns units per treatment, (M,), and spend, its rounding remainder, value and its remainder, (4,), of a plan (n,)."""
+        sums = np.empty(4)
+        kernels.audit(self.value, self.cost, 0, self.n, treatment, 0.0, np.empty(0, np.int32), sums)
+        return np.bincount(treatment, minlength=len(self.value)), sums
 
     def increments(self, rows: Array, low: float, high: float) -> tuple[Steps, Increments]:
         """Returns the hull increments of some rows with a slope in (low, high], by position in `rows` and by unit number."""
@@ -192,7 +192,7 @@ class Sums(NamedTuple):
 
     @classmethod
     def over(cls, parts: Iterable[tuple[NDArray[np.int64], Floats]]) -> Sums:
-        """Returns the totals over blocks, each given by its units per treatment and its `Block.audit`."""
+        """Returns the totals of several blocks from their `Block.audit`."""
         counts, sums = (np.array(column) for column in zip(*parts, strict=True))
         return cls(int(counts.sum()), counts.sum(axis=0), fsum(sums[:, :2].ravel()), fsum(sums[:, 2:].ravel()))
 
@@ -293,10 +293,8 @@ class Decide:
         count = kernels.decide(block.value, block.cost, (0, block.n), (self.low, self.high), state, rows, sums)
         rows = np.arange(block.n, dtype=np.int32) if self.low == 0 and self.high == inf else rows[:count]
         steps, increments = block.increments(rows, self.low, self.high)
-        return Decided(
-            block.audit(state), float(sums[2]), np.bincount(state, minlength=len(block.value)), increments,
-            np.array_equal(steps.start, state[rows]),
-        )  # fmt: skip
+        counts, exact = block.audit(state)
+        return Decided(exact, float(sums[2]), counts, increments, np.array_equal(steps.start, state[rows]))
 
 
 def _decided(run: Run, sample: Sample, n: int, limit: float) -> tuple[float, float, Decided]:
