@@ -78,7 +78,6 @@ class Run(Protocol):
 
     def __call__(self, task: Callable[[Block], Partial], /) -> Iterable[Partial]:
         """Runs one pass."""
-        ...
 
 
 class Decision(Protocol):
@@ -86,7 +85,6 @@ class Decision(Protocol):
 
     def of(self, block: Block) -> NDArray[np.int32]:
         """Returns the treatment of each unit, (n,)."""
-        ...
 
 
 def in_blocks(menu: Menu) -> Run:

@@ -353,7 +353,7 @@ def _worst(rule: _Rule, totals: Totals, budget: float) -> tuple[Bounded | None, 
     for _ in range(_TRIES):
         limits = np.append((budget - slack) / size, np.zeros(s))
         more = More(sparse.vstack([first, ties], format="csc"), limits, lower, np.zeros(s + 1))
-        best = _in_time(cluster_programme.by_highs(totals, [], more))
+        best = _in_time(cluster_programme.by_highs(totals, None, more))
         if best is None:
             break
         excess = rule.charged(best.treatment) - budget
@@ -361,7 +361,7 @@ def _worst(rule: _Rule, totals: Totals, budget: float) -> tuple[Bounded | None, 
             return best, 0.0
         slack += 2 * excess  # the solver's tolerance must not break the constraint
     more = More(ties.tocsc(), np.zeros(s), lower, mean)
-    least = _in_time(cluster_programme.by_highs(totals._replace(value=np.zeros_like(totals.value)), [], more))
+    least = _in_time(cluster_programme.by_highs(totals._replace(value=np.zeros_like(totals.value)), None, more))
     assert least is not None
     return None, rule.charged(least.treatment)
 

@@ -231,7 +231,7 @@ def _relaxed(totals: Totals, limit: float, q: float, part: _Part, floor: float) 
     if plan is None:  # too many partial plans
         reduced = np.where(totals.allowed, totals.value - linear.price * row.weight, -inf)
         near = reduced.max(1, keepdims=True) - reduced <= linear.bound - floor
-        return by_highs(totals._replace(allowed=totals.allowed & near), [row]), True
+        return by_highs(totals._replace(allowed=totals.allowed & near), row), True
     if plan.treatment is None:
         return Bounded(np.empty(0, np.int32), -inf, plan.bound), True
     return Bounded(plan.treatment, quantity(totals.value, plan.treatment), plan.bound), True
@@ -253,12 +253,12 @@ def _linear(totals: Totals, row: Row) -> Plan | None:
         return None
 
 
-def by_highs(totals: Totals, rows: list[Row], more: More | None = None) -> Bounded | None:
+def by_highs(totals: Totals, row: Row | None, more: More | None = None) -> Bounded | None:
     """Returns the best plan under linear rows, by HiGHS, and its bound; None if no plan keeps them, an empty one if time ran out.
 
     Args:
         totals: Value of each cell, and which cells are allowed.
-        rows: Upper bounds on sums over the plan.
+        row: A limit on the plan, or None.
         more: Further variables and rows.
     """
     k, m = totals.value.shape
@@ -272,7 +272,7 @@ def by_highs(totals: Totals, rows: list[Row], more: More | None = None) -> Bound
         done = milp(
             np.concatenate([-gain, penalty]) / scale, integrality=np.repeat([1, 0], [len(cell), n]),
             bounds=Bounds(np.concatenate([np.zeros(len(cell)), lower]), np.repeat([1.0, inf], [len(cell), n])),
-            constraints=_constraints(rows, more, cell, (k, m)), options={"time_limit": _SECONDS, "mip_rel_gap": _GAP},
+            constraints=_constraints(row, more, cell, (k, m)), options={"time_limit": _SECONDS, "mip_rel_gap": _GAP},
         )  # fmt: skip
     if done.status == _INFEASIBLE:
         return None
@@ -286,13 +286,13 @@ def by_highs(totals: Totals, rows: list[Row], more: More | None = None) -> Bound
 
 
 def _constraints(
-    rows: list[Row], more: More | None, cell: NDArray[np.intp], shape: tuple[int, int]
+    row: Row | None, more: More | None, cell: NDArray[np.intp], shape: tuple[int, int]
 ) -> list[LinearConstraint]:
     """Returns the constraints on the cells and the further variables: one treatment per cluster, and the rows."""
     (k, m), n = shape, 0 if more is None else len(more.lower)
     one = sparse.csr_matrix((np.ones(len(cell)), (cell // m, np.arange(len(cell)))), (k, len(cell) + n))
     constraints = [LinearConstraint(one, 1.0, 1.0)]
-    for row in rows:
+    if row is not None:
         flat = row.weight.ravel()[cell]
         size = float(np.abs(flat).max(initial=0.0)) or 1.0
         constraints.append(LinearConstraint(np.concatenate([flat, np.zeros(n)])[None] / size, -inf, row.limit / size))

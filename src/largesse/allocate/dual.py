@@ -8,9 +8,9 @@ units it is nearly smooth: quasi-Newton steps come close to its minimum, cutting
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,10 +118,10 @@ def descend(dual: Dual, floor: float, tolerance: float) -> tuple[Floats, Answer,
 
     def evaluated(x: Floats) -> tuple[float, Floats]:
         answer = dual(x * scale)
-        cuts.add(x, answer, answer.slack * scale)
+        slope = cuts.add(x, answer, scale)
         if answer.bound < floor - tolerance:
             raise StopIteration
-        return answer.bound, answer.slack * scale
+        return answer.bound, slope
 
     below = False
     try:
@@ -136,7 +136,7 @@ def descend(dual: Dual, floor: float, tolerance: float) -> tuple[Floats, Answer,
 
 
 class _Cuts:
-    """The cutting planes so far, and the lowest answer, the only one whose units are kept."""
+    """The cutting planes so far, and the lowest answer with its x, the only one whose units are kept."""
 
     best: Answer
     x: Floats
@@ -145,11 +145,22 @@ class _Cuts:
         self.heights: list[float] = []
         self.slopes: list[Floats] = []
 
-    def add(self, x: Floats, answer: Answer, slope: Floats) -> None:
+    def add(self, x: Floats, answer: Answer, scale: Floats) -> Floats:
+        """Adds the plane at prices x · scale and returns its slope in x."""
+        slope = answer.slack * scale
         if not self.heights or answer.bound < self.best.bound:
             self.best, self.x = answer, x.copy()
         self.heights.append(answer.bound - float(slope @ x))
         self.slopes.append(slope)
+        return slope
+
+    def minimum(self, bounds: Iterable[tuple[float, float | None]], **equality: Any) -> Any:
+        """Returns SciPy's minimum over x within bounds of the highest plane at x; t, the last variable, is its height."""
+        slopes, heights = np.array(self.slopes[-_KEPT:]), np.array(self.heights[-_KEPT:])
+        return linprog(
+            np.append(np.zeros(slopes.shape[1]), 1.0), A_ub=np.column_stack([slopes, -np.ones(len(slopes))]),
+            b_ub=-heights, bounds=[*bounds, (None, None)], method="highs", **equality,
+        )  # fmt: skip
 
 
 def _scales(dual: Dual) -> Floats:
@@ -166,12 +177,7 @@ def _cut(evaluated: Callable[[Floats], tuple[float, Floats]], cuts: _Cuts, toler
     reach = 0.1 * max(1.0, float(np.abs(cuts.x).max()))
     for _ in range(_CUTS):
         x, bound = cuts.x, cuts.best.bound
-        slopes, heights = np.array(cuts.slopes[-_KEPT:]), np.array(cuts.heights[-_KEPT:])
-        low, high = np.maximum(0.0, x - reach), x + reach
-        done = linprog(
-            np.append(np.zeros(len(x)), 1.0), A_ub=np.column_stack([slopes, -np.ones(len(slopes))]), b_ub=-heights,
-            bounds=[*zip(low, high, strict=True), (None, None)], method="highs",
-        )  # fmt: skip
+        done = cuts.minimum(zip(np.maximum(0.0, x - reach), x + reach, strict=True))
         if not done.success or bound - done.fun <= tolerance:
             return
         reached, _ = evaluated(done.x[:-1])
@@ -187,24 +193,16 @@ def cheapest_cut(dual: Dual) -> tuple[float, Floats]:
     With `value_weight` 0 a negative minimum proves that no plan obeys the rows, not even a fractional one; the rows with
     positive x are those that conflict (Farkas).
     """
-    scale = _scales(dual)
-    x = np.full(len(scale), 1 / len(scale))
-    cuts: list[tuple[Floats, float]] = []
-    lowest, at = np.inf, x
+    scale, cuts = _scales(dual), _Cuts()
+    k = len(scale)
+    x = np.full(k, 1 / k)
     for _ in range(_CUTS):
-        answer = dual(x * scale)
-        slope = answer.slack * scale
-        cuts.append((slope, answer.bound - float(slope @ x)))
-        if answer.bound < lowest:
-            lowest, at = answer.bound, x
-        slopes, heights = (np.array(each) for each in zip(*cuts, strict=True))
-        done = linprog(
-            np.append(np.zeros(len(x)), 1.0), A_ub=np.column_stack([slopes, -np.ones(len(cuts))]), b_ub=-heights,
-            A_eq=[[1.0] * len(x) + [0.0]], b_eq=[1.0], bounds=[*[(0, None)] * len(x), (None, None)], method="highs",
-        )  # fmt: skip
+        cuts.add(x, dual(x * scale), scale)
+        lowest = cuts.best.bound
+        done = cuts.minimum([(0.0, None)] * k, A_eq=[[1.0] * k + [0.0]], b_eq=[1.0])
         if not done.success or lowest - done.fun <= 1e-9 * max(1.0, abs(lowest)):
             break
         if lowest < 0 <= 1e-3 * abs(done.fun) + lowest:
             break
         x = done.x[:-1]
-    return lowest, at
+    return cuts.best.bound, cuts.x

@@ -53,8 +53,7 @@ class Pacer:
         self.horizon = int(horizon)
         self.price, self.spent, self.decided = 0.0, 0.0, 0
         self._lost = 0.0  # rounding remainder of the running sum
-        self._value: Floats = np.empty((0, 0))
-        self._cost: Floats = np.empty((0, 0))
+        self._recent: Floats = np.empty((2, 0, 0))  # values and costs of the window, (2, units, M)
         self._recorded = 0
         if history is not None:
             for value, cost in zip(history.value[-_WINDOW:], history.cost[-_WINDOW:], strict=True):
@@ -111,7 +110,7 @@ class Pacer:
         for name, a in (("value", v), ("cost", c)):
             _check.finite(name, a, "Give a number for each treatment.")
         _check.nonnegative("cost", c, "Income belongs to value.")
-        m = self._value.shape[1] if self._recorded else len(v)
+        m = self._recent.shape[2] if self._recorded else len(v)
         if not len(v) == len(c) == m:
             raise _check.refuse("len(value), len(cost)", (len(v), len(c)), f"both must be {m}", "Give every treatment.")
         return v, c
@@ -119,9 +118,8 @@ class Pacer:
     def _record(self, v: Floats, c: Floats) -> None:
         """Stores the values and costs of a unit, in place of the oldest one once the window is full."""
         if not self._recorded:
-            self._value, self._cost = np.empty((_WINDOW, len(v))), np.empty((_WINDOW, len(v)))
-        at = self._recorded % _WINDOW
-        self._value[at], self._cost[at] = v, c
+            self._recent = np.empty((2, _WINDOW, len(v)))
+        self._recent[:, self._recorded % _WINDOW] = v, c
         self._recorded += 1
 
     def _spend(self, cost: float) -> None:
@@ -136,6 +134,6 @@ class Pacer:
         n = min(self._recorded, _WINDOW)
         if not n:
             return
-        front = frontier(Menu(value=self._value[:n], cost=self._cost[:n]))
+        front = frontier(Menu(value=self._recent[0, :n], cost=self._recent[1, :n]))
         per_unit = self.left / max(1, self.horizon - self.decided)
         self.price = float(front.price_at(max(per_unit * n, front.spend[0])))

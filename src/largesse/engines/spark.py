@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,10 +169,9 @@ def curve(frame: DataFrame, policy: Policy, roles: Roles, *, propensity: Any = N
         raise DataError("frame: has 0 rows, at least one is needed. Check the filter it came from.", field="frame")
     table = pa.Table.from_batches([batch for batches, _, _ in blocks for batch in batches])
     lo, hi = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))
-    row_roles = Roles(
-        treatment=roles.treatment, value=roles.value, cost=roles.cost, propensity=roles.propensity, weight=roles.weight,
-        features=("row",), treatments=policy.curve.treatments,
-    )  # fmt: skip
+    row_roles = replace(
+        roles, unit=None, timestamp=None, features=("row",), ignore=(), treatments=policy.curve.treatments, control=None
+    )
     numbered_rows = pa.table({**{name: table[name] for name in parts}, "row": np.arange(len(lo))})
     rows, _ = frames.logs(numbered_rows, row_roles, propensity=propensity)
     return interval_curve(rows, lo, hi)
