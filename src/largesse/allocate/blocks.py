@@ -235,11 +235,7 @@ def _lots(first: int, n: int) -> Floats:
 
 
 def sample_of(run: Run) -> tuple[Sample, int]:
-    """Returns the sample of the units of all blocks, and the number of units, in one pass.
-
-    Raises:
-        DataError: There are no units.
-    """
+    """Returns the sample of the units of all blocks, and the number of units, in one pass; refuses 0 units."""
     candidates = list(run(drawn))
     n = sum(part.n for part in candidates)
     if not n:

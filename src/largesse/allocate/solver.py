@@ -93,11 +93,7 @@ def price_plan(menu: Menu, price: float) -> Plan:
 
 
 def limit_of(budget: float) -> float:
-    """Returns a budget as a finite number; infinity becomes the largest one.
-
-    Raises:
-        DataError: The budget is not a number.
-    """
+    """Returns a budget as a finite number, the largest one for infinity, or refuses it."""
     return _check.number("budget", np.finfo(float).max if budget == np.inf else budget)
 
 
@@ -120,9 +116,7 @@ class Break(NamedTuple):
 def breaking(
     start: tuple[float, float], paid: Floats, gained: Floats, slope: Floats, limit: float, spends: Callable[[int], float]
 ) -> Break:  # fmt: skip
-    """Returns the increment at which the running spend exceeds the limit.
-
-    Running sums differ from the audited spend by rounding; at a corner of the frontier the audit decides.
+    """Returns the increment at which the spend exceeds the limit; where rounding decides, the audited spend does.
 
     Args:
         start: Spend and value before the first increment.

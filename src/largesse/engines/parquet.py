@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,7 +136,7 @@ def fill(
     spill: SpillFolder, batches: Batches, columns: Sequence[str], unit: str | None, score: Callable[[pa.Table], NDArray[Any]],
     say: Say, what: str = "values and costs",
 ) -> None:  # fmt: skip
-    """Computes and stores the blocks that are missing, and checks that every id occurs once.
+    """Computes and stores the blocks that are missing; refuses rows that break a rule and ids that occur twice.
 
     Args:
         spill: Where blocks go.
@@ -145,9 +146,6 @@ def fill(
         score: Table → array to store, one entry per unit along the last axis.
         say: Called with the current stage and the share of the work done, in [0, 1].
         what: Name of the stored quantity in the stage.
-
-    Raises:
-        DataError: A row breaks a rule, or an id occurs twice.
     """
     total = -(-batches.n // spill.size)
     if spill.done:
@@ -177,22 +175,15 @@ def keys(batches: Batches, spill: SpillFolder, unit: str | None) -> Iterator[dic
 
 
 def put_out(spill: SpillFolder, tables: Iterable[pa.Table]) -> Path:
-    """Writes tables as one Parquet file into the spill folder, and returns its path."""
-    writer: list[pa_parquet.ParquetWriter] = []
-    path = spill.folder / _OUT
-
-    def append(table: pa.Table) -> None:
-        if not writer:
-            writer.append(pa_parquet.ParquetWriter(path, table.schema, use_dictionary=["treatment"]))
-        writer[0].write_table(table)
-
-    try:
-        with behind(append) as write:
-            for table in tables:
-                write(table)
-    finally:
-        if writer:
-            writer[0].close()
+    """Writes tables, at least one, as one Parquet file into the spill folder, and returns its path."""
+    path, rest = spill.folder / _OUT, iter(tables)
+    first = next(rest)
+    with (
+        pa_parquet.ParquetWriter(path, first.schema, use_dictionary=["treatment"]) as writer,
+        behind(writer.write_table) as write,
+    ):
+        for table in chain([first], rest):
+            write(table)
     return path
 
 
