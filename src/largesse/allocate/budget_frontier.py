@@ -40,6 +40,11 @@ class Steps:
         """Returns the difference that each increment makes in a table (N, M) of values or costs, float64 (K,)."""
         return table[self.unit, self.target].astype(np.float64) - table[self.unit, self.source]
 
+    def running(self, table: NDArray[Any]) -> NDArray[np.float64]:
+        """Returns the compensated sum of a table (N, M) over the plan before and after each increment, float64 (K + 1,)."""
+        start = table[np.arange(len(self.start)), self.start].astype(np.float64)
+        return kernels.cumulate(kernels.cumulate(0.0, start)[-1], self.change(table))
+
 
 def falling(slope: NDArray[np.float64]) -> NDArray[np.intp]:
     """Returns the order of falling slopes; ties keep their order."""
@@ -133,8 +138,5 @@ def frontier(menu: Menu) -> Frontier:
     ([0.0, 1.5, 3.0, 4.0], 3.0)
     """
     increments = steps(menu)
-    spend, value = (
-        kernels.cumulate(kernels.total(table.T, increments.start), increments.change(table))
-        for table in (menu.cost, menu.value)
-    )
-    return Frontier(np.maximum.accumulate(spend), value, increments.slope)
+    spend = np.maximum.accumulate(increments.running(menu.cost))
+    return Frontier(spend, increments.running(menu.value), increments.slope)

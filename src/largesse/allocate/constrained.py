@@ -36,11 +36,7 @@ _FEW_RULES = 12  # up to so many conflicting rules, those not needed for the con
 
 
 def solve_under(
-    menu: Menu,
-    rules: Sequence[Rule],
-    *,
-    eligible: NDArray[Any] | None = None,
-    keep: NDArray[Any] | None = None,
+    menu: Menu, rules: Sequence[Rule], *, eligible: NDArray[Any] | None = None, keep: NDArray[Any] | None = None
 ) -> Plan:
     """Returns a plan, one treatment per unit, that obeys every rule, with an upper bound on the value of any other.
 

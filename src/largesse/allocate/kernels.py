@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 __all__ = ["assign_at", "audit", "bin_steps", "count_steps", "cumulate", "decide", "fill", "hull_steps", "interval_of",
-           "intervals_of", "total"]  # fmt: skip
+           "intervals_of"]  # fmt: skip
 
 _TOP = np.finfo(np.float64).max
 _CHUNK = 2048  # units whose running best fits in the L1 cache
@@ -313,18 +313,6 @@ def intervals_of(value: Array, cost: Array, lo: Array, hi: Array) -> None:
             at, above = to, s
             to, s = _next(v, c, at, s)
         lo[at, i], hi[at, i] = 0.0, above
-
-
-@njit(cache=True, nogil=True)
-def total(table: Array, treatment: Array) -> float:
-    """Returns Σ_i table[treatment[i], i] by compensated summation (Neumaier)."""
-    s, lost = 0.0, 0.0
-    for i in range(len(treatment)):
-        a = float(table[treatment[i], i])
-        t = s + a
-        lost += (s - t) + a if abs(s) >= abs(a) else (a - t) + s
-        s = t
-    return s + lost
 
 
 @njit(cache=True, nogil=True)

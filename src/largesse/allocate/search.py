@@ -97,8 +97,7 @@ class Sample:
     def of(cls, value: NDArray[Any], cost: NDArray[Any]) -> Sample:
         """Returns the sample of units with these values and costs, (M, n) each."""
         sorted_ = steps_of(value, cost)
-        spend = kernels.cumulate(kernels.total(cost, sorted_.start), sorted_.change(cost.T))
-        return cls(cost, sorted_, np.maximum.accumulate(spend) / cost.shape[1])
+        return cls(cost, sorted_, np.maximum.accumulate(sorted_.running(cost.T)) / cost.shape[1])
 
     def bracket(self, goal: float, width: float) -> tuple[float, float]:
         """Returns the prices at which the sample spends `width` standard errors more, and less; 0 and inf beyond its ends.

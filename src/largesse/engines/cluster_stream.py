@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,9 +217,6 @@ def _codes(units: Clustered, table: pa.Table) -> NDArray[np.int64]:
 
 def _counted(spill: SpillFolder) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns the numbers of all groups, rising, and their numbers of units, (G,) each."""
-    counts: Counter[int] = Counter()
-    for k in range(spill.done):
-        code, count = np.unique(spill.table(k), return_counts=True)
-        counts.update(dict(zip(code.tolist(), count.tolist(), strict=True)))
-    pairs = np.array(sorted(counts.items()), np.int64)
-    return pairs[:, 0], pairs[:, 1]
+    blocks = [np.unique(spill.table(k), return_counts=True) for k in range(spill.done)]
+    code, at = np.unique(np.concatenate([block[0] for block in blocks]), return_inverse=True)
+    return code, np.bincount(at, np.concatenate([block[1] for block in blocks])).astype(np.int64)

@@ -37,7 +37,7 @@ class SpillFolder:
     def __init__(self, folder: Path, size: int, n_threads: int) -> None:
         self.folder, self.size, self.n_threads = folder, size, n_threads
         self.done = 0
-        while self._table(self.done).exists():
+        while self._file("block", self.done).exists():
             self.done += 1
 
     def put(self, table: NDArray[Any], ids: NDArray[np.uint64] | None) -> None:
@@ -48,13 +48,13 @@ class SpillFolder:
             ids: A number for each unit's id, (N,); None where units are numbered.
         """
         if ids is not None:
-            _write(self._ids(self.done), ids)
-        _write(self._table(self.done), table)
+            _write(self._file("ids", self.done), ids)
+        _write(self._file("block", self.done), table)
         self.done += 1
 
     def table(self, k: int) -> NDArray[Any]:
         """Returns the array stored as block k, as a memory map."""
-        return np.asarray(np.load(self._table(k), mmap_mode="r"))
+        return np.asarray(np.load(self._file("block", k), mmap_mode="r"))
 
     def block(self, k: int) -> Block:
         """Returns block k, whose array holds values and costs."""
@@ -65,7 +65,7 @@ class SpillFolder:
         """Returns the numbers of all ids, (n,)."""
         out = np.empty(n, np.uint64)
         for k in range(self.done):
-            out[k * self.size : (k + 1) * self.size] = np.load(self._ids(k))
+            out[k * self.size : (k + 1) * self.size] = np.load(self._file("ids", k))
         return out
 
     def __call__(self, task: Callable[[Block], Partial]) -> list[Partial]:
@@ -73,11 +73,8 @@ class SpillFolder:
         with ThreadPoolExecutor(self.n_threads) as pool:
             return list(pool.map(lambda k: task(self.block(k)), range(self.done)))
 
-    def _table(self, k: int) -> Path:
-        return self.folder / f"block-{k:06d}.npy"
-
-    def _ids(self, k: int) -> Path:
-        return self.folder / f"ids-{k:06d}.npy"
+    def _file(self, kind: str, k: int) -> Path:
+        return self.folder / f"{kind}-{k:06d}.npy"
 
     @classmethod
     @contextmanager
