@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.allocate import kernels
-from largesse.allocate.budget_frontier import Steps, steps_of
+from largesse.allocate.budget_frontier import Steps, steps_of, sums_of
 from largesse.allocate.ledger import Increments, Ledger
 from largesse.allocate.search import INSIDE, WIDTHS, Sample, blocks_of
 from largesse.allocate.solver import breaking, limit_of, status_of
@@ -61,9 +61,7 @@ class Block:
 
     def audit(self, treatment: NDArray[np.int32]) -> tuple[NDArray[np.int64], Floats]:
         """Returns units per treatment, (M,), and spend, its rounding remainder, value and its remainder, (4,), of a plan (n,)."""
-        sums = np.empty(4)
-        kernels.audit(self.value, self.cost, 0, self.n, treatment, 0.0, np.empty(0, np.int32), sums)
-        return np.bincount(treatment, minlength=len(self.value)), sums
+        return np.bincount(treatment, minlength=len(self.value)), sums_of(self.value, self.cost, treatment)
 
     def increments(self, rows: Array, low: float, high: float) -> tuple[Steps, Increments]:
         """Returns the hull increments of some rows with a slope in (low, high], by position in `rows` and by unit number."""

@@ -15,7 +15,7 @@ from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu
 from largesse.result import Result
 
-__all__ = ["Frontier", "Steps", "falling", "frontier", "steps", "steps_of"]
+__all__ = ["Frontier", "Steps", "falling", "frontier", "steps", "steps_of", "sums_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,17 +40,19 @@ class Steps:
         """Returns the difference that each increment makes in a table (N, M) of values or costs, float64 (K,)."""
         return table[self.unit, self.target].astype(np.float64) - table[self.unit, self.source]
 
-    def running(self, table: NDArray[Any]) -> NDArray[np.float64]:
-        """Returns the compensated sum of a table (N, M) over the plan before and after each increment, float64 (K + 1,)."""
-        start = table[np.arange(len(self.start)), self.start].astype(np.float64)
-        return kernels.cumulate(kernels.cumulate(0.0, start)[-1], self.change(table))
-
 
 def falling(slope: NDArray[np.float64]) -> NDArray[np.intp]:
     """Returns the order of falling slopes; ties keep their order."""
     order = np.argsort(-slope)  # several times as fast as the stable sort, which only ties need
     sorted_ = slope[order]
     return np.argsort(-slope, kind="stable") if (sorted_[1:] == sorted_[:-1]).any() else order
+
+
+def sums_of(value: NDArray[Any], cost: NDArray[Any], treatment: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Returns spend, its rounding remainder, value and its remainder of a plan (N,): (4,). Value and cost are (M, N)."""
+    sums = np.empty(4)
+    kernels.audit(value, cost, 0, len(treatment), treatment, 0.0, np.empty(0, np.int32), sums)
+    return sums
 
 
 def steps(menu: Menu, rows: NDArray[np.int32] | None = None, low: float = 0.0, high: float = inf) -> Steps:
@@ -138,5 +140,7 @@ def frontier(menu: Menu) -> Frontier:
     ([0.0, 1.5, 3.0, 4.0], 3.0)
     """
     increments = steps(menu)
-    spend = np.maximum.accumulate(increments.running(menu.cost))
-    return Frontier(spend, increments.running(menu.value), increments.slope)
+    sums = sums_of(menu.value.T, menu.cost.T, increments.start)
+    spend = kernels.cumulate(sums[0] + sums[1], increments.change(menu.cost))
+    value = kernels.cumulate(sums[2] + sums[3], increments.change(menu.value))
+    return Frontier(np.maximum.accumulate(spend), value, increments.slope)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse.allocate import kernels
-from largesse.allocate.budget_frontier import Steps, falling, steps, steps_of
+from largesse.allocate.budget_frontier import Steps, falling, steps, steps_of, sums_of
 from largesse.menu import Menu
 
 __all__ = ["FEW", "INSIDE", "WIDTHS", "Near", "Sample", "all_increments", "audited", "blocks_of", "near", "some_rows",
@@ -97,7 +97,9 @@ class Sample:
     def of(cls, value: NDArray[Any], cost: NDArray[Any]) -> Sample:
         """Returns the sample of units with these values and costs, (M, n) each."""
         sorted_ = steps_of(value, cost)
-        return cls(cost, sorted_, np.maximum.accumulate(sorted_.running(cost.T)) / cost.shape[1])
+        sums = sums_of(value, cost, sorted_.start)
+        spend = kernels.cumulate(sums[0] + sums[1], sorted_.change(cost.T))
+        return cls(cost, sorted_, np.maximum.accumulate(spend) / cost.shape[1])
 
     def bracket(self, goal: float, width: float) -> tuple[float, float]:
         """Returns the prices at which the sample spends `width` standard errors more, and less; 0 and inf beyond its ends.
