@@ -207,7 +207,7 @@ def test_masks_that_make_no_sense_are_refused():
     budget = [Spend(at_most=10.0)]
     with pytest.raises(DataError, match="eligible == .*must be a mask"):
         solve_under(menu, budget, eligible=np.ones((N, 5)))
-    with pytest.raises(DataError, match=r"eligible\[0\].*may get nothing \(500 such rows"):
+    with pytest.raises(DataError, match=r"eligible\[0\].*has no eligible treatment \(500 such rows"):
         solve_under(menu, budget, eligible=np.zeros((N, 5), bool))
     with pytest.raises(DataError, match="keep"):
         solve_under(menu, budget, keep=np.full(N, 7))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 __all__ = ["Better", "better"]
 
 Floats = NDArray[np.float64]
+Positions = NDArray[np.intp]
 _MOST = 20_000  # most partial plans
 
 
@@ -31,7 +32,7 @@ class Better(NamedTuple):
 
 
 def better(
-    value: Floats, weight: Floats, allowed: NDArray[np.bool_], limit: float, price: float, floor: float, room: float
+    value: Floats, weight: Floats, allowed: NDArray[np.bool_], limit: float, price: float, floor: float, tol: float
 ) -> Better | None:
     """Returns the best plan of value above the floor, up to a tolerance; None if there are too many partial plans.
 
@@ -42,7 +43,7 @@ def better(
         limit: Upper bound on Σ weight of a plan.
         price: Shadow price λ of the limit, >= 0.
         floor: Value of a known plan.
-        room: Tolerance: a plan that is better by no more than this may be missed, >= 0.
+        tol: A plan that is better by no more than this may be missed, >= 0.
     """
     rows = np.arange(len(value))
     reduced = np.where(allowed, value - price * weight, -inf)
@@ -50,10 +51,10 @@ def better(
     loss = reduced[rows, first][:, None] - reduced
     more, extra = value - value[rows, first][:, None], weight - weight[rows, first][:, None]
     v, w = np.array([value[rows, first].sum()]), np.array([weight[rows, first].sum() - limit])
-    near = loss < v[0] - price * w[0] - floor - room  # no other cell can be part of a better plan
+    near = loss < v[0] - price * w[0] - floor - tol  # no other cell can be part of a better plan
     near[rows, first] = True
     order, up, down = _order(more, extra, near, price)
-    trail: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
+    trail: list[tuple[Positions, Positions]] = []
     last: tuple[int, int] | None = None  # the best plan: position in the order of clusters, and of the partial plan
     if w[0] <= 0 and v[0] > floor:
         floor, last = float(v[0]), (-1, 0)
@@ -65,19 +66,17 @@ def better(
             floor, last = float(feasible.max()), (s, int(feasible.argmax()))
         # Upper bound: slack is filled at the best slope of the remaining clusters; excess weight is given up at the lowest.
         bound = v - w * np.where(w <= 0, max(up[s + 1], 0.0), down[s + 1])
-        kept = _efficient(v, w, np.flatnonzero(bound > floor + room))
+        kept = _efficient(v, w, np.flatnonzero(bound > floor + tol))
         trail.append((kept, cells))
         if len(kept) > _MOST:
             return None
         v, w = v[kept], w[kept]
         if not len(kept):
             break
-    return Better(None if last is None else _plan(first, order, trail, last), floor + room)
+    return Better(None if last is None else _plan(first, order, trail, last), floor + tol)
 
 
-def _order(
-    more: Floats, extra: Floats, near: NDArray[np.bool_], price: float
-) -> tuple[NDArray[np.intp], Floats, Floats]:
+def _order(more: Floats, extra: Floats, near: NDArray[np.bool_], price: float) -> tuple[Positions, Floats, Floats]:
     """Returns the clusters that may deviate, nearest to the price first; from each position on, the highest and lowest slope."""
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = more / extra
@@ -89,7 +88,7 @@ def _order(
     return order, np.append(ups, -inf), np.append(downs, inf)
 
 
-def _efficient(v: Floats, w: Floats, some: NDArray[np.intp]) -> NDArray[np.intp]:
+def _efficient(v: Floats, w: Floats, some: Positions) -> Positions:
     """Returns those of some partial plans that no other dominates: at least their value, at most their weight."""
     rising = some[np.lexsort((-v[some], w[some]))]
     before = np.append(-inf, np.maximum.accumulate(v[rising])[:-1])[: len(rising)]
@@ -97,9 +96,8 @@ def _efficient(v: Floats, w: Floats, some: NDArray[np.intp]) -> NDArray[np.intp]
 
 
 def _plan(
-    first: NDArray[np.intp], order: NDArray[np.intp], trail: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
-    last: tuple[int, int],
-) -> NDArray[np.int32]:  # fmt: skip
+    first: Positions, order: Positions, trail: list[tuple[Positions, Positions]], last: tuple[int, int]
+) -> NDArray[np.int32]:
     """Returns the plan (K,) of a partial plan, by tracing back its deviations from the first treatments."""
     plan = first.astype(np.int32)
     s, i = last

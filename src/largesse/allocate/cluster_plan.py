@@ -140,11 +140,11 @@ class ClusterCells(Brief):
             return np.zeros(shape)
         table = self._table(name, np.float64, shape, "Value first, then cost.")
         _check.finite(name, table, "Merge clusters with too few rows.")
-        room = table[..., 0, 0] * table[..., 1, 1] * (1 + 1e-9) - table[..., 0, 1] ** 2
-        bad = (table[..., 0, 0] < 0) | (table[..., 1, 1] < 0) | (table[..., 0, 1] != table[..., 1, 0]) | (room < 0)
+        vv, vc, cv, cc = table[..., 0, 0], table[..., 0, 1], table[..., 1, 0], table[..., 1, 1]
+        bad = (vv < 0) | (cc < 0) | (vc != cv) | (vv * cc * (1 + 1e-9) < vc**2)
         if bad.any():
             remedy = "Compute all four entries from one sample."
-            raise _check.refuse_cells(name, table[..., 0, 1], bad, "is not a covariance", remedy)
+            raise _check.refuse_cells(name, vc, bad, "is not a covariance", remedy)
         return table
 
     def _allowed(self) -> NDArray[np.bool_]:

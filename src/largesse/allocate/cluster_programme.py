@@ -48,7 +48,7 @@ Codes = NDArray[np.int32]
 CLOSED = 1e-6  # gap, relative to `Totals.stake`, at which a plan counts as optimal
 _SECONDS = 60.0  # time limit of one call of HiGHS
 _NODES = 2_000  # most parts of the branch and bound
-_ROOM = 0.2  # tolerance of the plan under one row, relative to `CLOSED`
+_TOLERANCE = 0.2  # tolerance of the plan under one row, relative to `CLOSED`
 _LOOSE = 0.3  # error of a chord, relative to the gap, above which it is cut before an integer plan is computed
 _GAP = 2e-7  # relative gap of HiGHS between its plan and its bound
 _INFEASIBLE = 2  # status of scipy.optimize.milp
@@ -226,8 +226,8 @@ def _relaxed(totals: Totals, limit: float, q: float, part: _Part, floor: float) 
     chord_error = linear.price * q * (sqrt(max(at, 0.0)) - a - slope * (at - part.low))
     if inside and chord_error > _LOOSE * (linear.bound - floor):
         return Bounded(linear.treatment, linear.value, linear.bound), False
-    room = _ROOM * CLOSED * totals.stake
-    plan = better(totals.value, row.weight, totals.allowed, row.limit, linear.price, floor, room)
+    tolerance = _TOLERANCE * CLOSED * totals.stake
+    plan = better(totals.value, row.weight, totals.allowed, row.limit, linear.price, floor, tolerance)
     if plan is None:  # too many partial plans
         reduced = np.where(totals.allowed, totals.value - linear.price * row.weight, -inf)
         near = reduced.max(1, keepdims=True) - reduced <= linear.bound - floor

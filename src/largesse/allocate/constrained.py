@@ -84,9 +84,8 @@ def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:
     shape = (menu.n, menu.n_treatments)
     allowed = np.ones(shape, np.bool_) if eligible is None else np.array(eligible)
     if allowed.shape != shape or allowed.dtype != np.bool_:
-        raise _check.refuse(
-            "eligible", f"{allowed.dtype} {allowed.shape}", f"must be a mask {shape}", "True: may get it."
-        )
+        got = f"{allowed.dtype} {allowed.shape}"
+        raise _check.refuse("eligible", got, f"must be a mask {shape}", "True: may get it.")
     if keep is not None:
         rule = f"must be -1 or a code in 0..{shape[1] - 1}"
         codes = _check.integers("keep", keep, low=-1, high=shape[1], rule=rule, remedy="Use the menu's treatments.")
@@ -96,7 +95,7 @@ def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:
         allowed[fixed, codes[fixed]] = True
     none: NDArray[np.bool_] = np.logical_not(allowed.any(1))
     if none.any():
-        raise _check.refuse_cells("eligible", none, none, "a unit may get nothing", "Leave it at least control.")
+        raise _check.refuse_cells("eligible", none, none, "a unit has no eligible treatment", "Allow at least control.")
     return allowed
 
 

@@ -62,13 +62,7 @@ def all_increments(menu: Menu) -> Near:
 
 
 def near(menu: Menu, limit: float, n_threads: int = 1) -> Near:
-    """Returns the increments near the price of a budget.
-
-    Args:
-        menu: Value and cost of N units and M treatments.
-        limit: The budget of all units together.
-        n_threads: Number of threads; the result is the same for any number.
-    """
+    """Returns the increments near the price of a budget of all units together; the same for any number of threads."""
     if menu.n > FEW:
         rows = some_rows(menu.n)
         sample = Sample.of(np.take(menu.value.T, rows, axis=1), np.take(menu.cost.T, rows, axis=1))
@@ -157,10 +151,7 @@ def _inside(menu: Menu, limit: float, low: float, high: float, n_threads: int) -
 def _part(
     value: NDArray[Any], cost: NDArray[Any], rows: NDArray[np.int32], state: NDArray[np.int32], low: float, high: float
 ) -> tuple[NDArray[Any], ...] | None:
-    """Returns unit, source, target, slope, cost and value of the increments of some units, in the order of the units.
-
-    None if by rounding the hull of a unit does not start from its treatment.
-    """
+    """Returns unit, source, target, slope, cost and value of some units' increments; None if rounding moves a hull's start."""
     v, c = np.take(value, rows, axis=1), np.take(cost, rows, axis=1)
     part = steps_of(v, c, low, high, ordered=False)
     if not np.array_equal(part.start, state[rows]):

@@ -117,15 +117,10 @@ def columns_of(columns: Sequence[str], unit: str | None) -> tuple[str, ...]:
 def folder_of(
     output: Path, batches: Batches, columns: Sequence[str], unit: str | None, key: dict[str, Any], n_threads: int = 1
 ) -> AbstractContextManager[SpillFolder]:
-    """Returns the spill folder of a job, with the blocks of an interrupted run if it was the same job on the same files.
+    """Returns the spill folder of a job, with the blocks of an interrupted run if that was the same job on the same files.
 
-    Args:
-        output: The file that the job writes.
-        batches: The units.
-        columns: The columns read.
-        unit: The column of ids; None: units are numbered.
-        key: JSON values that identify what is computed for the units.
-        n_threads: Threads that work on blocks.
+    The files, the columns read, the column of ids (`unit`, None if units are numbered) and the JSON values of `key`, which
+    describe what is computed for the units, identify the job.
     """
     files = [[str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in batches.files]
     job = {"key": key, "unit": unit, "columns": list(columns), "size": BLOCK, "files": files}

@@ -155,9 +155,9 @@ def need(frame: DataFrame, names: Sequence[str]) -> None:
     """Raises a `SchemaError` for a column that a DataFrame does not have."""
     for name in names:
         if name not in frame.columns:
-            names_there = ", ".join(map(repr, frame.columns[:8])) + (", ..." if len(frame.columns) > 8 else "")
+            shown = ", ".join(map(repr, frame.columns[:8])) + (", ..." if len(frame.columns) > 8 else "")
             raise SchemaError(
-                f"column {name!r}: not in the DataFrame. {nearest(name, frame.columns)}It has {names_there}. "
+                f"column {name!r}: not in the DataFrame. {nearest(name, frame.columns)}It has {shown}. "
                 "Add the column, or change the names you gave.", field=name,
             )  # fmt: skip
 

@@ -24,6 +24,7 @@ from largesse.allocate.price_intervals import taken_interval
 from largesse.engines.rows import Batches, Columns, DataFrame, Passes, collected, mapped, need, numbered, picked
 from largesse.errors import DataError, SchemaError
 from largesse.evaluate.curve import OutcomeCurve, interval_curve
+from largesse.frames import Encoder
 from largesse.frames.columns import coded, texts
 from largesse.menu import Menu, PlanTotals
 from largesse.policy.curve import amount
@@ -46,7 +47,7 @@ def score(frame: DataFrame, policy: Policy, *, keep: Sequence[str] = ()) -> Data
         SchemaError: A column is missing.
         DataError: The policy has no encoder.
     """
-    features, files, keep = _features(policy), _packed(policy), list(keep)
+    features, files, keep = _encoder(policy).features, _packed(policy), list(keep)
     need(frame, [*features, *keep])
     columns = Columns(policy.curve.treatments)
 
@@ -152,7 +153,7 @@ def curve(frame: DataFrame, policy: Policy, roles: Roles, *, propensity: Any = N
         raise SchemaError("roles.cost: no column is named, one is needed here. Write the rule's costs into a column.",
                           field="cost")  # fmt: skip
     named = (roles.treatment, roles.value, roles.cost, roles.propensity, roles.weight)
-    parts, features, files = [name for name in named if name is not None], _features(policy), _packed(policy)
+    parts, features, files = [name for name in named if name is not None], _encoder(policy).features, _packed(policy)
     need(frame, [*parts, *features])
 
     def work(batches: Batches) -> Iterator[tuple[int, int, Any]]:
@@ -187,15 +188,15 @@ class _Audit:
         return block.audit(self.decision.of(block))
 
 
-# Policies are sent to the executors as the files in which they are saved
+# A policy is sent to the executors as the files in which it is saved
 
 
-def _features(policy: Policy) -> list[str]:
-    """Returns the columns that a policy needs, or raises an error if it has no encoder."""
+def _encoder(policy: Policy) -> Encoder:
+    """Returns the encoder of a policy, or refuses a policy without one."""
     if policy.encoder is None:
-        raise DataError("policy: has no encoder, which turns columns into features. Load one that a run has saved.",
-                        field="policy")  # fmt: skip
-    return list(policy.encoder.features)
+        rest = "has no encoder, which turns columns into features. Load one that a run has saved."
+        raise DataError(f"policy: {rest}", field="policy")
+    return policy.encoder
 
 
 def _packed(policy: Policy) -> bytes:
@@ -219,12 +220,10 @@ def _unpacked(files: bytes) -> Policy:
 
 def _menu_of(policy: Policy, table: pa.Table) -> Menu:
     """Returns the predictions of a policy's model for the rows of a table."""
-    assert policy.encoder is not None
-    return policy.model.predict(policy.encoder.transform(table))
+    return policy.model.predict(_encoder(policy).transform(table))
 
 
 def _menu_kind(policy: Policy) -> str:
     """Returns Spark's name of the type of the numbers in that menu."""
-    assert policy.encoder is not None
-    one = policy.model.predict(np.zeros((1, len(policy.encoder.names)), np.float32))
+    one = policy.model.predict(np.zeros((1, len(_encoder(policy).names)), np.float32))
     return "float" if one.value.dtype == np.float32 else "double"

@@ -41,12 +41,7 @@ class SpillFolder:
             self.done += 1
 
     def put(self, table: NDArray[Any], ids: NDArray[np.uint64] | None) -> None:
-        """Stores the next block.
-
-        Args:
-            table: Values and costs (2, M, N), or any array with one entry per unit along the last axis.
-            ids: A number for each unit's id, (N,); None where units are numbered.
-        """
+        """Stores the next block: an array (..., N), and a number for each unit's id, (N,), or None where units are numbered."""
         if ids is not None:
             _write(self._file("ids", self.done), ids)
         _write(self._file("block", self.done), table)
