@@ -90,16 +90,18 @@ def test_the_file_holds_the_plan_of_units_in_memory(source: Path, output: Path, 
         pa_parquet.write_table(table(60), source)
     budget = 0.2 * len(frames.read(source))
     done = run(source, output, size=size, unit=unit, budget=budget)
-    held = menu(frames.read(source))
-    plan = solve(held, budget)
-    wanted = frames.plan_table(plan, held)
-    found = frames.read(output)
+    whole_menu = menu(frames.read(source))
+    plan = solve(whole_menu, budget)
+    wanted = frames.plan_table(plan, whole_menu)
+    written = frames.read(output)
     key = "row" if unit is None else "unit"
-    assert found.column_names == [key, "treatment", "value", "cost"]
-    assert found.drop_columns(key).equals(wanted.drop_columns("row"))
-    assert found[key].to_pylist() == (list(range(held.n)) if unit is None else frames.read(source)["who"].to_pylist())
-    assert found.schema.field("value").type == pa.float32()
-    assert done.sums.n == held.n
+    assert written.column_names == [key, "treatment", "value", "cost"]
+    assert written.drop_columns(key).equals(wanted.drop_columns("row"))
+    assert written[key].to_pylist() == (
+        list(range(whole_menu.n)) if unit is None else frames.read(source)["who"].to_pylist()
+    )
+    assert written.schema.field("value").type == pa.float32()
+    assert done.sums.n == whole_menu.n
     assert done.sums.counts.tolist() == plan.counts.tolist()
     assert done.sums.spend == pytest.approx(plan.spend, rel=1e-14)
     assert done.sums.value == pytest.approx(plan.value, rel=1e-14)
@@ -200,17 +202,17 @@ def test_a_run_interrupted_while_it_writes_scores_nothing_again(source: Path, ou
     run(source, output)
     wanted = output.read_bytes()
     output.unlink()
-    seen = []
+    paths = []
 
     def stop(path: Any, schema: Any, **options: Any) -> Any:
-        seen.append(path)
+        paths.append(path)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(engine.pa_parquet, "ParquetWriter", stop)
         with pytest.raises(KeyboardInterrupt):
             run(source, output)
-    assert seen
+    assert paths
     none = Stops(0, AssertionError("scored again"))
     run(source, output, none)
     assert output.read_bytes() == wanted
