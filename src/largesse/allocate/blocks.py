@@ -136,7 +136,7 @@ def solve_blocks(run: Run, budget: float) -> BlockPlan:
 
     Args:
         run: Applies a task to every block. It is called three times, and once more for each bracket that misses the price.
-        budget: For all units together, in the unit of the costs; infinity for no limit.
+        budget: Budget of all units together, in the unit of the costs; infinity for no limit.
 
     Raises:
         InfeasibleBudget: Even the cheapest plan costs more.

@@ -49,7 +49,7 @@ def grid(menu: Menu, budgets: Any, *, n_threads: int = 1) -> Grid:
 
     Args:
         menu: Value and cost of N units and M treatments.
-        budgets: Each for all units together, any number of them, in any order; infinity for no limit.
+        budgets: Budgets of all units together, any number of them, in any order; infinity for no limit.
         n_threads: Number of threads; the result is the same for any number.
 
     Raises:

@@ -251,7 +251,7 @@ def plan_clusters(
 
     Args:
         cells: Estimated value and cost of each cluster and treatment.
-        budgets: Each for all clusters together; the plans come in the same order.
+        budgets: Budgets of all clusters together; the plans come in the same order.
         risk: `Expected` (the default), `Chance` or `Tail`.
         nested: A cluster's cost per unit never falls as the budget rises: plans are computed from the smallest budget up, each
             the best that spends on no cluster less than the one before.

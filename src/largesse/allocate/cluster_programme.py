@@ -29,19 +29,8 @@ from largesse.allocate.solver import solve
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Plan
 
-__all__ = [
-    "CLOSED",
-    "Bounded",
-    "More",
-    "Row",
-    "Totals",
-    "best",
-    "by_highs",
-    "charged",
-    "cheapest",
-    "menu_of",
-    "quantity",
-]
+__all__ = ["CLOSED", "Bounded", "More", "Row", "Totals", "best", "by_highs", "charged", "cheapest", "menu_of",
+           "quantity"]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]

@@ -27,7 +27,7 @@ class Pacer:
     has a treatment that costs nothing.
 
     Args:
-        budget: For the whole horizon.
+        budget: Budget of the whole horizon.
         horizon: Expected number of units.
         history: Menu of earlier units, which gives the first price; None: the first units do.
 

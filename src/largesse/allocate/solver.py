@@ -40,7 +40,7 @@ def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
 
     Args:
         menu: Value and cost of N units and M treatments.
-        budget: For all units together, in the unit of the menu's costs; infinity for no limit.
+        budget: Budget of all units together, in the unit of the menu's costs; infinity for no limit.
         n_threads: Number of threads; the plan is the same for any number.
 
     Returns:

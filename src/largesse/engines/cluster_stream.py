@@ -101,7 +101,7 @@ def allocate_clusters(
     Args:
         units: The units. Those of a cluster that may get different treatments are planned as separate groups.
         output: A .parquet file; an older one of that name is replaced at the very end.
-        budget: For all units together.
+        budget: Budget of all units together.
         risk: The constraint on the spend: `Expected` (the default), `Chance` or `Tail`.
         say: Called with the current stage and the share of the work done, in [0, 1].
 
@@ -134,7 +134,7 @@ def cluster_table(
     Args:
         units: The model that assigns them to clusters; its `path` is not read.
         table: The units.
-        budget: For all units together.
+        budget: Budget of all units together.
         risk: The constraint on the spend: `Expected` (the default), `Chance` or `Tail`.
 
     Raises:
@@ -155,7 +155,7 @@ def cluster_table(
 def _planned(
     units: Clustered, code: NDArray[np.int64], count: NDArray[np.int64], budget: float, risk: Risk | None
 ) -> Grouped:
-    """Returns the plan of groups with these numbers and numbers of units, (G,) each."""
+    """Returns the plan of groups, given the number and the size of each, (G,)."""
     model, cluster = units.model, code % units.model.n_clusters
     allowed = np.ones((len(code), len(model.treatments_)), np.bool_)
     if units.eligible is not None:
@@ -211,12 +211,12 @@ def _codes(units: Clustered, table: pa.Table) -> NDArray[np.int64]:
     if not bits.all():
         row = int(np.argmin(bits != 0))
         rule = f"every unit needs a treatment that it may get ({np.count_nonzero(bits == 0)} such rows)"
-        raise _check.refuse(f"{units.eligible} of row {row}", False, rule, "Control is one; or leave the unit out.")
+        raise _check.refuse(f"{units.eligible} of row {row}", False, rule, "Allow control, or leave the unit out.")
     return code + model.n_clusters * bits
 
 
 def _counted(spill: SpillFolder) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns the numbers of all groups, rising, and their numbers of units, (G,) each."""
+    """Returns the number of each group, rising, and its size, (G,) each."""
     blocks = [np.unique(spill.table(k), return_counts=True) for k in range(spill.done)]
     code, at = np.unique(np.concatenate([block[0] for block in blocks]), return_inverse=True)
-    return code, np.bincount(at, np.concatenate([block[1] for block in blocks])).astype(np.int64)
+    return code.astype(np.int64), np.bincount(at, np.concatenate([block[1] for block in blocks])).astype(np.int64)

@@ -33,8 +33,8 @@ class Columns:
 
     Attributes:
         treatments: Names of the treatments, control first.
-        value: Name of the columns of values; ``{}`` stands for the treatment.
-        cost: Name of the columns of costs.
+        value: Pattern of the names of the value columns; ``{}`` stands for the treatment.
+        cost: Pattern of the names of the cost columns.
     """
 
     treatments: tuple[str, ...]

@@ -81,7 +81,7 @@ def solve(frame: DataFrame, budget: float, columns: Columns) -> Solved:
 
     Args:
         frame: Rows with a menu. They must be the same each time they are computed: read from files, or persisted.
-        budget: For all units together; infinity for no limit.
+        budget: Budget of all units together; infinity for no limit.
         columns: The columns of the menus.
 
     Raises:
@@ -114,7 +114,7 @@ def allocate(
     Args:
         frame: A DataFrame with the features that the policy was fitted on.
         policy: A policy with an encoder.
-        budget: For all units together; infinity for no limit.
+        budget: Budget of all units together; infinity for no limit.
         safety: Probability that the actual spend stays within the budget; None: it does on average.
         keep: Columns to keep, e.g. the unit id.
 
