@@ -1,4 +1,4 @@
-"""The plan of units in blocks: that of all units in one menu, whatever the blocks are."""
+"""The plan of units in blocks equals that of all units in one menu, for any blocks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ solving: Any = sys.modules["largesse.allocate.blocks"]
 
 
 class Blocks:
-    """Blocks of a menu, which count the passes; tasks travel as bytes, as they would to another machine."""
+    """Blocks of a menu that record the tasks; tasks are pickled, as they would be for another machine."""
 
     def __init__(self, menu: Menu, sizes: Any, numbers: Any = None) -> None:
         ends = np.cumsum(sizes)
@@ -48,7 +48,7 @@ def cut(n: int, rng: np.random.Generator) -> Any:
 
 @pytest.fixture(params=["all", "few"])
 def sampled(request, monkeypatch):
-    """Brackets from all units, or from so few that they miss."""
+    """Brackets from all units, or from so few that they miss the price."""
     if request.param == "few":
         monkeypatch.setattr(solving, "_SHARE", 1 / 64)
         monkeypatch.setattr(solving, "_LEAST", 6)

@@ -1,4 +1,4 @@
-"""Programmes over clusters: against every plan there is, in simulated periods, and nested over the budgets."""
+"""Programmes over clusters: against enumeration of all plans, in simulated periods, and nested over the budgets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def full(estimates: ClusterCells) -> float:
 
 
 def charge(estimates: ClusterCells, plan: Any, risk: Any) -> float:
-    """The rule of risk, written again."""
+    """The charge of a plan, computed independently of the library."""
     k = np.arange(len(estimates.size))
     mean = float((estimates.size * estimates.cost[k, plan]).sum())
     if isinstance(risk, Tail):
@@ -109,7 +109,7 @@ def test_plans_come_in_the_order_of_the_budgets():
 
 
 def overspent(estimates: ClusterCells, plan: ClusterPlan, periods: int = 1000) -> float:
-    """The share of periods in which the spend of a plan, its true means drawn anew, exceeds the budget."""
+    """The share of simulated periods, each with its own true means, in which the spend of a plan exceeds the budget."""
     k, rng = np.arange(len(estimates.size)), np.random.default_rng(9)
     mean = estimates.cost[k, plan.treatment] + rng.normal(size=(periods, len(k))) * np.sqrt(
         estimates.covariance[k, plan.treatment, 1, 1]
@@ -339,14 +339,14 @@ def test_with_too_many_partial_plans_the_solver_takes_over(risk: Any, monkeypatc
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_core_finds_the_best_plan_though_all_are_nearly_as_good(seed: int):
-    """Levels of a million beside differences of one: every plan is tried."""
+    """Values of a million with differences of one, against enumeration of all plans."""
     rng = np.random.default_rng(seed)
     value, weight = 1e6 + rng.integers(0, 30, (7, 3)), rng.integers(0, 20, (7, 3)).astype(float)
     allowed = rng.random((7, 3)) < 0.9
     allowed[:, 0] = True
     limit = float(weight.min(1).sum() + rng.integers(5, 40))
     plans = np.array([plan for plan in product(range(3), repeat=7) if allowed[np.arange(7), plan].all()])
-    worth, spent = (table[np.arange(7), plans].sum(1) for table in (value, weight))
+    values, spent = (table[np.arange(7), plans].sum(1) for table in (value, weight))
     fits = spent <= limit
     if not fits.any():
         limit, fits = float(spent.min()), spent <= spent.min()
@@ -354,6 +354,6 @@ def test_the_core_finds_the_best_plan_though_all_are_nearly_as_good(seed: int):
     best_plan = better(value, weight, allowed, limit, price, -np.inf, 0.0)
     assert best_plan is not None
     assert best_plan.treatment is not None
-    assert value[np.arange(7), best_plan.treatment].sum() == worth[fits].max() == best_plan.bound
+    assert value[np.arange(7), best_plan.treatment].sum() == values[fits].max() == best_plan.bound
     assert weight[np.arange(7), best_plan.treatment].sum() <= limit
-    assert better(value, weight, allowed, limit, price, float(worth[fits].max()), 0.0).treatment is None
+    assert better(value, weight, allowed, limit, price, float(values[fits].max()), 0.0).treatment is None

@@ -1,4 +1,4 @@
-"""Plans under rules: against HiGHS on the whole programme, always within every limit, and honest about conflicts."""
+"""Plans under rules: against HiGHS on the full linear programme, within every limit, and conflicts named correctly."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def about(row: Any, n: int) -> Any:
 
 
 def optimum(menu: Menu, rules: Any, allowed: Any = None) -> float:
-    """The linear programme of all units by HiGHS."""
+    """The optimum of the linear programme of all units by HiGHS."""
     rows, shape = rows_of(rules, menu), menu.value.shape
     tables = np.array(
         [np.where(about(r, menu.n)[:, None], r.amounts(menu, np.arange(menu.n)), 0).ravel() for r in rows]

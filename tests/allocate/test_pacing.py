@@ -51,7 +51,7 @@ def test_the_last_coin_is_never_spent_twice():
         value, cost = arrivals(seed)
         cost = np.round(cost, 1) + 0.1 * (cost > 0)
         budget = float(cost[:40, 1].sum())
-        pacer = Pacer(budget, 60)  # many more come than were expected
+        pacer = Pacer(budget, 60)  # many more units arrive than the horizon
         taken = run(pacer, value[:400], cost[:400])
         assert math.fsum(cost[np.arange(400), taken]) <= budget
 

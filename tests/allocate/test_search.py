@@ -25,7 +25,7 @@ def sorted_whole(menu: Menu, budget: float, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def brackets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Small menus are searched too, in blocks of 64 units; says how each search ended."""
+    """Small menus are searched too, in blocks of 64 units; records how each search ended."""
     ends: list[str] = []
     inside, everything = search._inside, search.all_increments
 
@@ -116,7 +116,7 @@ def test_an_infeasible_budget_of_many_units_names_both_numbers():
     menu = Menu(value=np.ones((120_000, 2)), cost=np.tile([1.0, 2.0], (120_000, 1)))
     with pytest.raises(InfeasibleBudget, match=r"120,?000"):
         solve(menu, 119_999.0)
-    assert solve(menu, 120_000.0).price == 0  # more would bring nothing
+    assert solve(menu, 120_000.0).price == 0  # a larger budget would add nothing
 
 
 @pytest.mark.parametrize("seed", range(4))

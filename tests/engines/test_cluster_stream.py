@@ -1,4 +1,4 @@
-"""Clusters from Parquet to Parquet: the plan of units in memory, whatever the blocks, and whatever happens on the way."""
+"""Clusters from Parquet to Parquet: the plan equals that of units in memory, for any blocks and after interruptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet to Parquet: the plan of units in memory, whatever the blocks, and whatever happens on the way."""
+"""Parquet to Parquet: the plan equals that of units in memory, for any blocks and after interruptions."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_folder_is_read_in_the_order_of_its_files(tmp_path: Path, output: Path
 
 
 class Stops:
-    """A model that is interrupted when it has scored so many blocks."""
+    """A model that raises an error after a number of blocks."""
 
     def __init__(self, after: int, error: BaseException | None = None) -> None:
         self.after, self.calls, self.error = after, 0, error or KeyboardInterrupt()
@@ -147,7 +147,7 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(source: Path, outpu
     assert not output.exists()
     assert left_behind(output) == [".plan.parquet.partial"]
     folder = output.with_name(".plan.parquet.partial")
-    (folder / "block-000004.partial").write_bytes(b"half")  # what a kill leaves of the block it was at
+    (folder / "block-000004.partial").write_bytes(b"half")  # the partial block that a killed run leaves
     (folder / "plan.parquet").write_bytes(b"half")
     stages: list[str] = []
     rest = Stops(100)

@@ -1,4 +1,4 @@
-"""Spark: the plan, the totals and the curve are those of one machine."""
+"""Spark: the plan, the totals and the curve equal those on one machine."""
 
 from __future__ import annotations
 
