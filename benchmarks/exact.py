@@ -43,7 +43,7 @@ def drawn(kind: str, n: int, seed: int) -> Menu:
 def whole(menu: Menu, budget: float) -> Plan:
     """Returns the plan by sorting the increments of all units."""
     near = solving.near
-    solving.near = lambda menu, limit, n_threads: search.whole(menu)
+    solving.near = lambda menu, limit, n_threads: search.all_increments(menu)
     try:
         return solve(menu, budget)
     finally:

@@ -76,8 +76,8 @@ def programme(menu: Menu, rows: list[Row]) -> float:
 
     every, tables = np.arange(menu.n), []
     for row in rows:
-        table, about = np.zeros(menu.value.shape), row.about(every)
-        table[about] = row.amounts(menu, about)
+        table, covered = np.zeros(menu.value.shape), row.covered(every)
+        table[covered] = row.amounts(menu, covered)
         tables.append(sparse.csr_matrix(table.ravel()))
     one = sparse.kron(sparse.eye(menu.n), np.ones((1, menu.n_treatments)), format="csr")
     done = linprog(

@@ -1,8 +1,7 @@
-"""The plan of units in blocks: that of all units in one menu, whatever the blocks are."""
+"""The plan of units in blocks equals that of all units in one menu, for any blocks."""
 
 from __future__ import annotations
 
-import functools
 import math
 import pickle
 import sys
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from largesse.allocate import solve
-from largesse.allocate.blocks import Block, BlockPlan, Decide, Draw, Reach, solve_blocks
+from largesse.allocate.blocks import Block, BlockPlan, Decide, Reach, drawn, solve_blocks
 from largesse.errors import DataError, InfeasibleBudget
 from largesse.menu import Menu
 from tests.common.menus import BUDGETS, KINDS, SEEDS, repeated
@@ -21,7 +20,7 @@ solving: Any = sys.modules["largesse.allocate.blocks"]
 
 
 class Blocks:
-    """Blocks of a menu, which count the passes; tasks travel as bytes, as they would to another machine."""
+    """Blocks of a menu that record the tasks; tasks are pickled, as they would be for another machine."""
 
     def __init__(self, menu: Menu, sizes: Any, numbers: Any = None) -> None:
         ends = np.cumsum(sizes)
@@ -35,7 +34,7 @@ class Blocks:
 
     def __call__(self, task: Any) -> list[Any]:
         self.tasks.append(task)
-        sent = task if isinstance(task, Draw) else pickle.loads(pickle.dumps(task))
+        sent = task if task is solving.drawn else pickle.loads(pickle.dumps(task))
         return [sent(block) for block in self.blocks]
 
     def treatment(self, plan: BlockPlan) -> Any:
@@ -49,9 +48,10 @@ def cut(n: int, rng: np.random.Generator) -> Any:
 
 @pytest.fixture(params=["all", "few"])
 def sampled(request, monkeypatch):
-    """Brackets from all units, or from so few that they miss."""
+    """Brackets from all units, or from so few that they miss the price."""
     if request.param == "few":
-        monkeypatch.setattr(solving, "Draw", functools.partial(Draw, share=1 / 64, least=6))
+        monkeypatch.setattr(solving, "_SHARE", 1 / 64)
+        monkeypatch.setattr(solving, "_LEAST", 6)
     return request.param
 
 
@@ -94,21 +94,20 @@ def test_three_passes_are_enough(share):
     menu = smooth()
     run = Blocks(menu, [1000, 2500, 500])
     solve_blocks(run, budget_of(menu, share))
-    assert [type(task) for task in run.tasks] == [Draw, Decide, Reach]
+    assert run.tasks[0] is drawn
+    assert [type(task) for task in run.tasks[1:]] == [Decide, Reach]
 
 
 def test_a_bracket_that_misses_is_widened(monkeypatch):
     menu = smooth()
     budget = budget_of(menu, 0.3)
 
-    class Liar(Draw):
-        """Its units would spend the money at a higher price."""
+    def dearer(block):
+        """Its units would spend the budget at a higher price."""
+        sample = drawn(block)
+        return sample._replace(cost=sample.cost * 1.5)
 
-        def __call__(self, block):
-            some = Draw()(block)
-            return some._replace(cost=some.cost * 1.5)
-
-    monkeypatch.setattr(solving, "Draw", Liar)
+    monkeypatch.setattr(solving, "drawn", dearer)
     run = Blocks(menu, [1500, 2500])
     plan = solve_blocks(run, budget)
     assert run.treatment(plan).tolist() == solve(menu, budget).treatment.tolist()

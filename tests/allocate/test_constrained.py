@@ -1,4 +1,4 @@
-"""Plans under rules: against HiGHS on the whole programme, always within every limit, and honest about conflicts."""
+"""Plans under rules: against HiGHS on the full linear programme, within every limit, and conflicts named correctly."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def about(row: Any, n: int) -> Any:
 
 
 def optimum(menu: Menu, rules: Any, allowed: Any = None) -> float:
-    """The linear programme of all units by HiGHS."""
+    """The optimum of the linear programme of all units by HiGHS."""
     rows, shape = rows_of(rules, menu), menu.value.shape
     tables = np.array(
         [np.where(about(r, menu.n)[:, None], r.amounts(menu, np.arange(menu.n)), 0).ravel() for r in rows]
@@ -91,16 +91,16 @@ def optimum(menu: Menu, rules: Any, allowed: Any = None) -> float:
 def test_a_plan_is_near_the_linear_programme_and_within_every_limit(kind: str, seed: int):
     menu, rng = problem(seed)
     rules = RULES[kind](menu, rng)
-    found, best = solve_under(menu, rules), optimum(menu, rules)
-    taken = np.arange(menu.n), found.treatment
-    assert found.value == pytest.approx(menu.value[taken].sum(), rel=1e-12)
-    assert found.spend == pytest.approx(menu.cost[taken].sum(), rel=1e-12)
+    plan, best = solve_under(menu, rules), optimum(menu, rules)
+    taken = np.arange(menu.n), plan.treatment
+    assert plan.value == pytest.approx(menu.value[taken].sum(), rel=1e-12)
+    assert plan.spend == pytest.approx(menu.cost[taken].sum(), rel=1e-12)
     for row in rows_of(rules, menu):
         assert row.amounts(menu, np.arange(menu.n))[taken][about(row, menu.n)].sum() <= row.limit + 1e-9
-    assert found.bound >= best * (1 - 1e-9)
-    assert found.bound == pytest.approx(best, rel=2e-7)
-    assert found.value >= best * (1 - 1e-3), "500 units: one of them is two parts in a thousand"
-    assert found.status in (Status.WITHIN_GAP, Status.OPTIMAL)
+    assert plan.bound >= best * (1 - 1e-9)
+    assert plan.bound == pytest.approx(best, rel=2e-7)
+    assert plan.value >= best * (1 - 1e-3), "500 units: one of them is two parts in a thousand"
+    assert plan.status in (Status.WITHIN_GAP, Status.OPTIMAL)
 
 
 def test_more_units_leave_a_smaller_gap():
@@ -113,20 +113,20 @@ def test_more_units_leave_a_smaller_gap():
 def test_a_budget_alone_is_the_plan_of_solve():
     menu, _ = problem()
     budget = 0.3 * full(menu)
-    found, plain = solve_under(menu, [Spend(at_most=budget)]), solve(menu, budget)
-    assert found.value == pytest.approx(plain.bound, abs=plain.gap + 1e-3)
-    assert found.bound == pytest.approx(plain.bound, rel=1e-5)
-    assert found.price == pytest.approx(plain.price, rel=0.02)
-    assert found.budget == budget
+    plan, unruled = solve_under(menu, [Spend(at_most=budget)]), solve(menu, budget)
+    assert plan.value == pytest.approx(unruled.bound, abs=unruled.gap + 1e-3)
+    assert plan.bound == pytest.approx(unruled.bound, rel=1e-5)
+    assert plan.price == pytest.approx(unruled.price, rel=0.02)
+    assert plan.budget == budget
 
 
 def test_shadow_prices_say_what_one_more_is_worth():
     menu, rng = problem(1)
     rules = RULES["cap"](menu, rng)
-    found = solve_under(menu, rules)
+    plan = solve_under(menu, rules)
     more = [rules[0], Count(treatment="d", at_most=rules[1].at_most + 5)]
-    assert optimum(menu, more) - optimum(menu, rules) == pytest.approx(5 * found.rules[1].price, rel=0.1)
-    assert [b.binds for b in found.rules] == [True, True]
+    assert optimum(menu, more) - optimum(menu, rules) == pytest.approx(5 * plan.rules[1].price, rel=0.1)
+    assert [b.binds for b in plan.rules] == [True, True]
     loose = solve_under(menu, [rules[0], Count(treatment="d", at_most=N)])
     assert (loose.rules[1].price, loose.rules[1].binds) == (0, False)
     assert loose.rules[1].used <= N
@@ -138,13 +138,13 @@ def test_eligible_and_kept_treatments_are_obeyed():
     eligible[:, 0] = True
     keep = np.where(rng.random(N) < 0.1, rng.integers(0, 5, N), -1)
     rules = [Spend(at_most=0.35 * full(menu))]
-    found = solve_under(menu, rules, eligible=eligible, keep=keep)
+    plan = solve_under(menu, rules, eligible=eligible, keep=keep)
     fixed = keep >= 0
-    np.testing.assert_array_equal(found.treatment[fixed], keep[fixed])
-    assert eligible[np.arange(N), found.treatment][~fixed].all()
+    np.testing.assert_array_equal(plan.treatment[fixed], keep[fixed])
+    assert eligible[np.arange(N), plan.treatment][~fixed].all()
     allowed = eligible.copy()
     allowed[fixed] = np.eye(5, dtype=bool)[keep[fixed]]
-    assert found.value >= optimum(menu, rules, allowed) * (1 - 1e-3)
+    assert plan.value >= optimum(menu, rules, allowed) * (1 - 1e-3)
 
 
 CONFLICTS: dict[str, Any] = {
@@ -207,7 +207,7 @@ def test_masks_that_make_no_sense_are_refused():
     budget = [Spend(at_most=10.0)]
     with pytest.raises(DataError, match="eligible == .*must be a mask"):
         solve_under(menu, budget, eligible=np.ones((N, 5)))
-    with pytest.raises(DataError, match=r"eligible\[0\].*may get nothing \(500 such rows"):
+    with pytest.raises(DataError, match=r"eligible\[0\].*has no eligible treatment \(500 such rows"):
         solve_under(menu, budget, eligible=np.zeros((N, 5), bool))
     with pytest.raises(DataError, match="keep"):
         solve_under(menu, budget, keep=np.full(N, 7))
@@ -224,39 +224,39 @@ def test_amounts_may_be_tiny_or_huge():
     menu, _ = problem()
     for size in (1e-9, 1e9):
         scaled = Menu(value=menu.value, cost=menu.cost * size, treatments=NAMES)
-        found = solve_under(scaled, [Spend(at_most=0.3 * full(scaled)), Count(treatment="d", at_most=25)])
+        plan = solve_under(scaled, [Spend(at_most=0.3 * full(scaled)), Count(treatment="d", at_most=25)])
         same = solve_under(menu, [Spend(at_most=0.3 * full(menu)), Count(treatment="d", at_most=25)])
-        assert found.value == pytest.approx(same.value, rel=1e-3)
-        assert found.spend <= 0.3 * full(scaled)
+        assert plan.value == pytest.approx(same.value, rel=1e-3)
+        assert plan.spend <= 0.3 * full(scaled)
 
 
 def test_the_room_for_whole_units_grows_until_they_fit(monkeypatch):
-    monkeypatch.setattr(constrained, "_WHOLE", (1, 200))
+    monkeypatch.setattr(constrained, "_INTEGER", (1, 200))
     menu, _ = problem(4)
-    found = solve_under(
+    plan = solve_under(
         menu, [Spend(at_most=0.3 * full(menu), at_least=0.2999 * full(menu)), Count(treatment="a", at_most=7)]
     )
-    assert 0.2999 * full(menu) <= found.spend <= 0.3 * full(menu)
+    assert 0.2999 * full(menu) <= plan.spend <= 0.3 * full(menu)
 
 
 def test_a_hundred_groups_are_as_good_as_one_rule():
     menu, rng = problem(5, 20_000)
     city = rng.integers(0, 100, menu.n)
     own = np.bincount(city, menu.cost[:, -1]) * rng.uniform(0.1, 0.5, 100)
-    found = solve_under(menu, [Spend(at_most=0.2 * full(menu)), Spend(by=city, at_most=own)])
-    spent = np.bincount(city, menu.cost[np.arange(menu.n), found.treatment], 100)
+    plan = solve_under(menu, [Spend(at_most=0.2 * full(menu)), Spend(by=city, at_most=own)])
+    spent = np.bincount(city, menu.cost[np.arange(menu.n), plan.treatment], 100)
     assert (spent <= own).all()
-    assert found.spend <= 0.2 * full(menu)
-    assert found.gap < 2e-3 * found.value
+    assert plan.spend <= 0.2 * full(menu)
+    assert plan.gap < 2e-3 * plan.value
     alone = [solve_under(menu.take(city == g), [Spend(at_most=own[g])]).value for g in range(2)]
-    by_city = np.bincount(city, menu.value[np.arange(menu.n), found.treatment])
+    by_city = np.bincount(city, menu.value[np.arange(menu.n), plan.treatment])
     assert (by_city[:2] <= np.array(alone) * (1 + 1e-3)).all()
 
 
 def test_a_rule_about_nobody_binds_nobody_or_cannot_hold():
     menu, _ = problem()
     nobody = np.zeros(N, bool)
-    found = solve_under(menu, [Spend(at_most=0.3 * full(menu)), Count(treatment="a", units=nobody, at_most=0)])
-    assert found.rules[1].used == 0
+    plan = solve_under(menu, [Spend(at_most=0.3 * full(menu)), Count(treatment="a", units=nobody, at_most=0)])
+    assert plan.rules[1].used == 0
     with pytest.raises(InfeasibleRules, match="of 0 units at least 1"):
         solve_under(menu, [Spend(at_most=0.3 * full(menu)), Count(treatment="a", units=nobody, at_least=1)])

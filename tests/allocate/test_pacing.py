@@ -1,4 +1,4 @@
-"""Units that come one by one, against the best plan in hindsight."""
+"""Units that arrive one by one, against the best plan in hindsight."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_it_is_near_the_best_plan_in_hindsight_and_within_the_budget(drift: str)
     scale, bar = DRIFTS[drift]
     value, cost = arrivals(1, scale)
     budget = 0.2 * float(cost[:, -1].sum())
-    pacer = Pacer(budget, N, memory=1000)
+    pacer = Pacer(budget, N)
     taken = run(pacer, value, cost)
     rows = np.arange(N)
     assert value[rows, taken].sum() >= bar * solve(Menu(value=value, cost=cost), budget).value
     assert math.fsum(cost[rows, taken]) <= budget
     assert pacer.spent == pytest.approx(math.fsum(cost[rows, taken]), rel=1e-15)
     assert pacer.spent >= 0.98 * budget
-    assert pacer.seen == N
+    assert pacer.decided == N
 
 
 def test_the_last_coin_is_never_spent_twice():
@@ -51,7 +51,7 @@ def test_the_last_coin_is_never_spent_twice():
         value, cost = arrivals(seed)
         cost = np.round(cost, 1) + 0.1 * (cost > 0)
         budget = float(cost[:40, 1].sum())
-        pacer = Pacer(budget, 60)  # many more come than were expected
+        pacer = Pacer(budget, 60)  # many more units arrive than the horizon
         taken = run(pacer, value[:400], cost[:400])
         assert math.fsum(cost[np.arange(400), taken]) <= budget
 
@@ -86,7 +86,7 @@ def test_a_treatment_that_is_too_dear_is_not_given():
     assert pacer.left == 0
     with pytest.raises(InfeasibleBudget):
         pacer.decide([1.0, 1.0, 1.0], [1.0, 1.0, 1.0])
-    assert (pacer.seen, pacer.spent) == (2, 1.0), "who is refused is not counted"
+    assert (pacer.decided, pacer.spent) == (2, 1.0), "who is refused is not counted"
 
 
 def test_input_that_makes_no_sense_is_refused():
@@ -98,4 +98,4 @@ def test_input_that_makes_no_sense_is_refused():
     for value, cost in (([0.0], [0.0]), ([0.0, 1.0], [0.0]), ([0.0, np.nan], [0.0, 1.0]), ([0.0, 1.0], [0.0, -1.0])):
         with pytest.raises(DataError):
             pacer.decide(value, cost)
-    assert pacer.seen == 1
+    assert pacer.decided == 1

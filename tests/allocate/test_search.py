@@ -19,25 +19,25 @@ solving: Any = sys.modules["largesse.allocate.solver"]
 
 def sorted_whole(menu: Menu, budget: float, monkeypatch: pytest.MonkeyPatch) -> Plan:
     with monkeypatch.context() as patch:
-        patch.setattr(solving, "near", lambda menu, limit, n_threads: search.whole(menu))
+        patch.setattr(solving, "near", lambda menu, limit, n_threads: search.all_increments(menu))
         return solve(menu, budget)
 
 
 @pytest.fixture
 def brackets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Small menus are searched too, in blocks of 64 units; says how each search ended."""
+    """Small menus are searched too, in blocks of 64 units; records how each search ended."""
     ends: list[str] = []
-    inside, whole = search._inside, search.whole
+    inside, everything = search._inside, search.all_increments
 
-    def seen(*given: Any) -> search.Near | None:
-        found = inside(*given)
-        ends.append("inside" if found else "missed")
-        return found
+    def recorded(*given: Any) -> search.Near | None:
+        near = inside(*given)
+        ends.append("inside" if near else "missed")
+        return near
 
     monkeypatch.setattr(search, "FEW", 20)
     monkeypatch.setattr(search, "_BLOCK", 64)
-    monkeypatch.setattr(search, "_inside", seen)
-    monkeypatch.setattr(search, "whole", lambda menu: (ends.append("whole"), whole(menu))[1])
+    monkeypatch.setattr(search, "_inside", recorded)
+    monkeypatch.setattr(search, "all_increments", lambda menu: (ends.append("everything"), everything(menu))[1])
     return ends
 
 
@@ -71,7 +71,7 @@ def test_most_searches_end_in_their_first_bracket(brackets, monkeypatch):
         plan, wanted = solve(menu, budget), sorted_whole(menu, budget, monkeypatch)
         assert (plan.price, plan.value) == (wanted.price, pytest.approx(wanted.value, rel=1e-14))
         np.testing.assert_array_equal(plan.treatment, wanted.treatment)
-    assert brackets.count("whole") == 40, "those of the reference only"
+    assert brackets.count("everything") == 40, "those of the reference only"
     assert brackets.count("inside") == 40
 
 
@@ -81,12 +81,12 @@ def test_few_units_are_undecided_and_the_rest_is_summed():
     value = np.sort(rng.random((200_000, 4)), axis=1).astype(np.float32)
     menu = Menu(value=value, cost=cost)
     budget = 0.5 * float(cost.mean(axis=0).sum()) / 2 * 200_000
-    found = search.near(menu, budget)
-    assert found.low > 0
-    assert 0 < len(found.steps.slope) < 0.15 * 200_000
+    near = search.near(menu, budget)
+    assert near.low > 0
+    assert 0 < len(near.steps.slope) < 0.15 * 200_000
     rows = np.arange(200_000)
-    assert found.spend == pytest.approx(cost[rows, found.steps.start].sum(dtype=float), rel=1e-12)
-    assert found.value == pytest.approx(value[rows, found.steps.start].sum(dtype=float), rel=1e-12)
+    assert near.spend == pytest.approx(cost[rows, near.steps.start].sum(dtype=float), rel=1e-12)
+    assert near.value == pytest.approx(value[rows, near.steps.start].sum(dtype=float), rel=1e-12)
     plan, other = solve(menu, budget), solve(menu, budget, n_threads=2)
     np.testing.assert_array_equal(plan.treatment, other.treatment)
     assert (plan.price, plan.spend, plan.value, plan.bound) == (other.price, other.spend, other.value, other.bound)
@@ -116,7 +116,7 @@ def test_an_infeasible_budget_of_many_units_names_both_numbers():
     menu = Menu(value=np.ones((120_000, 2)), cost=np.tile([1.0, 2.0], (120_000, 1)))
     with pytest.raises(InfeasibleBudget, match=r"120,?000"):
         solve(menu, 119_999.0)
-    assert solve(menu, 120_000.0).price == 0  # more would bring nothing
+    assert solve(menu, 120_000.0).price == 0  # a larger budget would add nothing
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -128,11 +128,11 @@ def test_a_grid_of_budgets_is_read_off_the_frontier(kind: str, seed: int, bracke
     low, high = front.spend[[0, -1]]
     budgets = np.append(low + rng.permutation(np.linspace(0.013, 1.3, 17)) * (high - low), np.inf)
     for n_threads in (1, 2):
-        found = grid(menu, budgets, n_threads=n_threads)
+        optima = grid(menu, budgets, n_threads=n_threads)
         size = max(1e-300, float(np.abs(front.value).max()))
-        np.testing.assert_allclose(found.value, front.value_at(budgets), rtol=0, atol=1e-12 * size)
+        np.testing.assert_allclose(optima.value, front.value_at(budgets), rtol=0, atol=1e-12 * size)
         if kind != "all_free":
-            np.testing.assert_array_equal(found.price, front.price_at(budgets))
+            np.testing.assert_array_equal(optima.price, front.price_at(budgets))
 
 
 def test_a_grid_needs_two_passes_and_few_increments(brackets, monkeypatch):
@@ -140,20 +140,20 @@ def test_a_grid_needs_two_passes_and_few_increments(brackets, monkeypatch):
     grids: Any = sys.modules["largesse.allocate.budget_grid"]
     binned = grids._binned
 
-    def seen(*given: Any) -> Any:
-        found = binned(*given)
-        kept.append(len(found.kept))
-        return found
+    def recorded(*given: Any) -> Any:
+        bins = binned(*given)
+        kept.append(len(bins.kept))
+        return bins
 
-    monkeypatch.setattr(grids, "_binned", seen)
+    monkeypatch.setattr(grids, "_binned", recorded)
     monkeypatch.setattr(search, "FEW", 2000)
     rng = np.random.default_rng(0)
     cost, value = (np.sort(rng.gamma(2.0, 1.0, (6000, 6)), axis=1) for _ in range(2))
     menu = Menu(value=value, cost=cost)
     front = frontier(menu)
     low, high = front.spend[[0, -1]]
-    found = grid(menu, np.linspace(low, high, 40)[1:-1])
-    assert (np.diff(found.price) < 0).all()
+    optima = grid(menu, np.linspace(low, high, 40)[1:-1])
+    assert (np.diff(optima.price) < 0).all()
     assert kept[0] == 0
     assert len(kept) == 2
     assert 38 <= kept[1] < 0.1 * len(front.price)

@@ -24,30 +24,30 @@ CASES = [
 
 
 def certify(value, cost, budget):
-    """Everything a plan promises, checked against the linear programme."""
-    n, worth = len(value), float(np.abs(value).max()) or 1.0
+    """Checks a plan's spend, value, bound, price and status against the linear programme, and returns the plan."""
+    n, scale = len(value), float(np.abs(value).max()) or 1.0
     menu = Menu(value=value, cost=cost)
     plan = solve(menu, budget)
     optimum = lp_optimum(value, cost, budget)
-    wide, money = value.astype(np.float64), cost.astype(np.float64)
+    wide_value, wide_cost = value.astype(np.float64), cost.astype(np.float64)
     rows = np.arange(n)
-    spent, got = money[rows, plan.treatment], wide[rows, plan.treatment]
-    # feasible, however it is added up
+    spent, got = wide_cost[rows, plan.treatment], wide_value[rows, plan.treatment]
+    # feasible for any order of summation
     assert math.fsum(spent.tolist()) <= budget
     assert np.sum(spent) <= budget * (1 + 1e-15 * n)
     assert plan.spend == pytest.approx(math.fsum(spent.tolist()), rel=1e-15)
-    assert plan.value == pytest.approx(math.fsum(got.tolist()), rel=1e-14, abs=1e-13 * worth)
+    assert plan.value == pytest.approx(math.fsum(got.tolist()), rel=1e-14, abs=1e-13 * scale)
     # the bound is the optimum of the linear programme, and the Lagrangian dual at the price
-    near = 1e-9 * max(abs(optimum.value), worth)
+    near = 1e-9 * max(abs(optimum.value), scale)
     assert plan.bound == pytest.approx(optimum.value, rel=0, abs=near)
-    score = wide - plan.price * money
+    score = wide_value - plan.price * wide_cost
     dual = plan.price * budget + math.fsum(score.max(axis=1).tolist())
     assert plan.bound == pytest.approx(dual, rel=0, abs=max(near, 1e-12 * plan.price * budget))
-    # whole units: within the largest increment that breaks at this price
-    tied = score >= score.max(axis=1, keepdims=True) - 1e-9 * worth
-    step = np.where(tied, wide, -np.inf).max(axis=1) - np.where(tied, wide, np.inf).min(axis=1)
+    # the integer plan is within the largest increment that breaks at this price
+    tied = score >= score.max(axis=1, keepdims=True) - 1e-9 * scale
+    step = np.where(tied, wide_value, -np.inf).max(axis=1) - np.where(tied, wide_value, np.inf).min(axis=1)
     assert 0 <= plan.gap <= step.max() + near
-    # the frontier says the same
+    # the frontier has the same value and price
     front = frontier(menu)
     assert front.value_at(budget) == pytest.approx(optimum.value, rel=0, abs=near)
     assert front.price_at(budget) == pytest.approx(plan.price, rel=1e-9)
@@ -59,10 +59,10 @@ def certify(value, cost, budget):
 def test_plan_equals_the_linear_programme(kind, budget, seed):
     rng = np.random.default_rng([seed, len(kind), len(budget)])
     value, cost = KINDS[kind](rng)
-    money = BUDGETS[budget](rng, value, cost)
-    plan = certify(value, cost, money)
+    limit = BUDGETS[budget](rng, value, cost)
+    plan = certify(value, cost, limit)
     if budget == "between":
-        assert np.sum(cost[np.arange(len(cost)), plan.treatment], dtype=np.float64) <= money
+        assert np.sum(cost[np.arange(len(cost)), plan.treatment], dtype=np.float64) <= limit
     if budget in ("ample", "corner"):
         assert plan.gap <= 1e-12 * max(1.0, abs(plan.bound), np.abs(value).max())
 
@@ -88,7 +88,7 @@ def test_brute_force_lies_between_plan_and_bound(seed):
 
 
 def test_spend_never_exceeds_a_budget_that_is_met_to_the_last_bit():
-    """Sums of many different roundings, the budget at a corner: an ordinary sum would overspend half of the time."""
+    """The budget lies at a corner of the frontier, where an uncompensated sum would overspend half of the time."""
     for seed in range(40):
         rng = np.random.default_rng(seed)
         value, cost = plain(rng, 3000, 4)
@@ -211,12 +211,12 @@ def test_the_frontier_is_concave_and_rises(kind, seed):
     assert (np.diff(front.price) <= 0).all()
     assert (front.price > 0).all()
     assert (np.diff(front.spend) >= 0).all()
-    worth = np.abs(value).max()
-    np.testing.assert_allclose(np.diff(front.value), front.price * np.diff(front.spend), rtol=1e-6, atol=1e-9 * worth)
+    scale = np.abs(value).max()
+    np.testing.assert_allclose(np.diff(front.value), front.price * np.diff(front.spend), rtol=1e-6, atol=1e-9 * scale)
     for price in (0.0, *np.quantile(front.price, [0.1, 0.5]).tolist()) if len(front.price) else (0.0,):
         assert front.spend_at(price) == pytest.approx(price_plan(menu, price).spend, rel=1e-12)
     more = np.linspace(front.spend[0], front.spend[-1] * 1.1 + 1e-9, 20)
-    assert (np.diff(front.value_at(more)) >= -1e-12 * worth).all()
+    assert (np.diff(front.value_at(more)) >= -1e-12 * scale).all()
     assert (np.diff(front.price_at(more)) <= 0).all()
 
 

@@ -1,4 +1,4 @@
-"""Clusters from Parquet to Parquet: the plan of units in memory, whatever the blocks, and whatever happens on the way."""
+"""Clusters from Parquet to Parquet: the plan equals that of units in memory, for any blocks and after interruptions."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ def units(source: Path, learned: tuple[HRC, Encoder], **more: Any) -> Clustered:
     return Clustered(**{"path": source, "model": model, "encoder": encoder, "unit": "who"} | more)
 
 
+def allocate(*given: Any, size: int | None = None, **options: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        if size:
+            patch.setattr("largesse.engines.parquet.BLOCK", size)
+        return allocate_clusters(*given, **options)
+
+
 @pytest.mark.parametrize("size", [7, 250, N, 10_000])
 @pytest.mark.parametrize("unit", ["who", None])
 def test_the_file_holds_the_plan_of_units_in_memory(learned, source: Path, size: int, unit: str | None):
@@ -52,14 +59,14 @@ def test_the_file_holds_the_plan_of_units_in_memory(learned, source: Path, size:
     x = encoder.transform(table())
     cells, of = model.cells(x), model.clusters(x)
     budget = 0.4 * float((cells.size * cells.cost[:, 2]).sum())
-    done = allocate_clusters(units(source, learned, unit=unit), output, budget, risk=Chance(0.1), size=size)
+    done = allocate(units(source, learned, unit=unit), output, budget, risk=Chance(0.1), size=size)
     (wanted,) = plan_clusters(cells, [budget], risk=Chance(0.1))
-    found = frames.read(output)
-    assert found.column_names == ["row" if unit is None else "unit", "treatment", "cluster", "value", "cost"]
-    np.testing.assert_array_equal(found["cluster"].to_numpy(), of)
-    assert found["treatment"].to_pylist() == [NAMES[j] for j in wanted.treatment[of]]
-    np.testing.assert_allclose(found["value"].to_numpy(), cells.value[of, wanted.treatment[of]], rtol=1e-6)
-    assert found[0].to_pylist() == (list(range(N)) if unit is None else table()["who"].to_pylist())
+    written = frames.read(output)
+    assert written.column_names == ["row" if unit is None else "unit", "treatment", "cluster", "value", "cost"]
+    np.testing.assert_array_equal(written["cluster"].to_numpy(), of)
+    assert written["treatment"].to_pylist() == [NAMES[j] for j in wanted.treatment[of]]
+    np.testing.assert_allclose(written["value"].to_numpy(), cells.value[of, wanted.treatment[of]], rtol=1e-6)
+    assert written[0].to_pylist() == (list(range(N)) if unit is None else table()["who"].to_pylist())
     assert (done.n, done.plan.spend) == (N, pytest.approx(wanted.spend))
     assert done.plan.charged <= budget
     assert done.plan.treatment.any()
@@ -68,7 +75,7 @@ def test_the_file_holds_the_plan_of_units_in_memory(learned, source: Path, size:
 
 def test_an_interrupted_run_goes_on_and_writes_the_same_file(learned, source: Path, monkeypatch: pytest.MonkeyPatch):
     output, real, calls = source.with_name("plan.parquet"), HRC.clusters, []
-    allocate_clusters(units(source, learned), output, 300.0, size=200)
+    allocate(units(source, learned), output, 300.0, size=200)
     wanted = output.read_bytes()
     output.unlink()
 
@@ -80,14 +87,14 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(learned, source: Pa
 
     monkeypatch.setattr(HRC, "clusters", stops)
     with pytest.raises(KeyboardInterrupt):
-        allocate_clusters(units(source, learned), output, 300.0, size=200)
+        allocate(units(source, learned), output, 300.0, size=200)
     assert not output.exists()
     calls[:] = [0] * 10
-    said: list[str] = []
-    allocate_clusters(units(source, learned), output, 300.0, size=200, say=lambda stage, share: said.append(stage))
+    stages: list[str] = []
+    allocate(units(source, learned), output, 300.0, size=200, say=lambda stage, share: stages.append(stage))
     assert output.read_bytes() == wanted
     assert len(calls) - 10 == 10 - 3, "only the blocks that were missing are scored"
-    assert said[0].startswith("Continuing from unit 600")
+    assert stages[0].startswith("Continuing from unit 600")
 
 
 def test_another_model_starts_anew(learned, source: Path, monkeypatch: pytest.MonkeyPatch):
@@ -95,11 +102,11 @@ def test_another_model_starts_anew(learned, source: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr(engine, "plan_clusters", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            allocate_clusters(units(source, learned), output, 300.0)
+            allocate(units(source, learned), output, 300.0)
     other = HRC(NET, sizes=(3,), seed=1).fit(orders(2000, seed=4)), learned[1]
-    said: list[str] = []
-    done = allocate_clusters(units(source, other), output, 300.0, say=lambda stage, share: said.append(stage))
-    assert not any("Continuing" in stage for stage in said)
+    stages: list[str] = []
+    done = allocate(units(source, other), output, 300.0, say=lambda stage, share: stages.append(stage))
+    assert not any("Continuing" in stage for stage in stages)
     np.testing.assert_array_equal(
         frames.read(output)["cluster"].to_numpy(), other[0].clusters(other[1].transform(table()))
     )
@@ -111,24 +118,24 @@ def test_nobody_gets_what_he_may_not(learned, tmp_path: Path):
     may = {f"may_{j}": rng.random(N) < 0.7 for j in NAMES}
     may["may_0"] |= ~(may["may_1"] | may["may_2"])
     frames.write(table(**may), tmp_path / "units.parquet")
-    held = units(tmp_path / "units.parquet", learned, eligible="may_{}")
-    least = allocate_clusters(held, tmp_path / "most.parquet", 1e6).plan
-    done = allocate_clusters(held, tmp_path / "plan.parquet", 0.8 * least.spend, risk=Chance(0.1), size=300)
-    found = frames.read(tmp_path / "plan.parquet")
-    given = np.array([NAMES.index(name) for name in found["treatment"].to_pylist()])
+    clustered = units(tmp_path / "units.parquet", learned, eligible="may_{}")
+    least = allocate(clustered, tmp_path / "most.parquet", 1e6).plan
+    done = allocate(clustered, tmp_path / "plan.parquet", 0.8 * least.spend, risk=Chance(0.1), size=300)
+    written = frames.read(tmp_path / "plan.parquet")
+    given = np.array([NAMES.index(name) for name in written["treatment"].to_pylist()])
     assert np.column_stack(list(may.values()))[np.arange(N), given].all()
     assert len(set(given)) == 3
     assert done.plan.charged <= done.plan.budget
     assert done.cells.size.sum() == N
     model, encoder = learned
     of = model.clusters(encoder.transform(table()))
-    np.testing.assert_array_equal(found["cluster"].to_numpy(), of)
+    np.testing.assert_array_equal(written["cluster"].to_numpy(), of)
     np.testing.assert_array_equal(
         np.bincount(done.cluster, done.cells.size, model.n_clusters), np.bincount(of, minlength=model.n_clusters)
     )
-    assert float(found["cost"].to_numpy().sum()) == pytest.approx(done.plan.spend, rel=1e-4)
-    again, told = cluster_table(held, table(**may), 0.8 * least.spend, risk=Chance(0.1))
-    assert told.equals(found), "units in memory get the same"
+    assert float(written["cost"].to_numpy().sum()) == pytest.approx(done.plan.spend, rel=1e-4)
+    again, by_table = cluster_table(clustered, table(**may), 0.8 * least.spend, risk=Chance(0.1))
+    assert by_table.equals(written), "units in memory get the same"
     assert again.plan.spend == done.plan.spend
 
 
@@ -146,13 +153,13 @@ def test_what_cannot_be_planned_is_refused_and_leaves_nothing(learned, source: P
         ("other", {"eligible": "may_{}"}, InfeasibleBudget, "budget"),
         ("units", {"unit": "f9"}, SchemaError, "f9"),
     ):
-        held = units(tmp_path / f"{name}.parquet", learned, **more)
+        clustered = units(tmp_path / f"{name}.parquet", learned, **more)
         with pytest.raises(kind, match=words) as caught:
-            allocate_clusters(held, output, 1.0, size=400)
+            allocate(clustered, output, 1.0, size=400)
         if name == "none":
             assert caught.value.__notes__ == ["Rows are counted from row 1,200 of the file."]
         with pytest.raises(kind, match=words.replace("row 300", "row 1500").replace("100 such", "400 such")):
-            cluster_table(held, frames.read(tmp_path / f"{name}.parquet"), 1.0)
+            cluster_table(clustered, frames.read(tmp_path / f"{name}.parquet"), 1.0)
         assert not output.exists()
         assert not (tmp_path / ".plan.parquet.partial").exists(), name
     with pytest.raises(DataError, match="u0"):

@@ -1,9 +1,11 @@
-"""Parquet to Parquet: the plan of units in memory, whatever the blocks, and whatever happens on the way."""
+"""Parquet to Parquet: the plan equals that of units in memory, for any blocks and after interruptions."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +53,18 @@ def units(path: Path, read: Any = menu, **changes: Any) -> Units:
 
 
 def run(source: Path, output: Path, read: Any = menu, budget: float = 500.0, size: int = SIZE, **changes: Any) -> Any:
-    quiet = silent
-    return stream(
-        units(source, read, **changes), output, lambda passes: solve_blocks(passes, budget), say=quiet, size=size,
-        n_threads=2,
-    )  # fmt: skip
+    def solved(passes: Any) -> Any:
+        return solve_blocks(passes, budget)
+
+    with blocks_of(size):
+        return stream(units(source, read, **changes), output, solved, say=silent, n_threads=2)
+
+
+@contextmanager
+def blocks_of(size: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "BLOCK", size)
+        yield
 
 
 @pytest.fixture
@@ -81,16 +90,18 @@ def test_the_file_holds_the_plan_of_units_in_memory(source: Path, output: Path, 
         pa_parquet.write_table(table(60), source)
     budget = 0.2 * len(frames.read(source))
     done = run(source, output, size=size, unit=unit, budget=budget)
-    held = menu(frames.read(source))
-    plan = solve(held, budget)
-    wanted = frames.plan_table(plan, held)
-    found = frames.read(output)
+    whole_menu = menu(frames.read(source))
+    plan = solve(whole_menu, budget)
+    wanted = frames.plan_table(plan, whole_menu)
+    written = frames.read(output)
     key = "row" if unit is None else "unit"
-    assert found.column_names == [key, "treatment", "value", "cost"]
-    assert found.drop_columns(key).equals(wanted.drop_columns("row"))
-    assert found[key].to_pylist() == (list(range(held.n)) if unit is None else frames.read(source)["who"].to_pylist())
-    assert found.schema.field("value").type == pa.float32()
-    assert done.sums.n == held.n
+    assert written.column_names == [key, "treatment", "value", "cost"]
+    assert written.drop_columns(key).equals(wanted.drop_columns("row"))
+    assert written[key].to_pylist() == (
+        list(range(whole_menu.n)) if unit is None else frames.read(source)["who"].to_pylist()
+    )
+    assert written.schema.field("value").type == pa.float32()
+    assert done.sums.n == whole_menu.n
     assert done.sums.counts.tolist() == plan.counts.tolist()
     assert done.sums.spend == pytest.approx(plan.spend, rel=1e-14)
     assert done.sums.value == pytest.approx(plan.value, rel=1e-14)
@@ -115,7 +126,7 @@ def test_a_folder_is_read_in_the_order_of_its_files(tmp_path: Path, output: Path
 
 
 class Stops:
-    """A model that is interrupted when it has scored so many blocks."""
+    """A model that raises an error after a number of blocks."""
 
     def __init__(self, after: int, error: BaseException | None = None) -> None:
         self.after, self.calls, self.error = after, 0, error or KeyboardInterrupt()
@@ -136,16 +147,17 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(source: Path, outpu
     assert not output.exists()
     assert left_behind(output) == [".plan.parquet.partial"]
     folder = output.with_name(".plan.parquet.partial")
-    (folder / "block-000004.partial").write_bytes(b"half")  # what a kill leaves of the block it was at
+    (folder / "block-000004.partial").write_bytes(b"half")  # the partial block that a killed run leaves
     (folder / "plan.parquet").write_bytes(b"half")
-    said: list[str] = []
+    stages: list[str] = []
     rest = Stops(100)
-    engine.stream(
-        units(source, rest), output, lambda passes: solve_blocks(passes, 500.0), size=SIZE,
-        say=lambda stage, share: said.append(stage),
-    )  # fmt: skip
+    with blocks_of(SIZE):
+        stream(
+            units(source, rest), output, lambda passes: solve_blocks(passes, 500.0),
+            say=lambda stage, share: stages.append(stage),
+        )  # fmt: skip
     assert rest.calls == -(-N // SIZE) - 4
-    assert said[0] == "Continuing from unit 1,000, where an interrupted run stopped."
+    assert stages[0] == "Continuing from unit 1,000, where an interrupted run stopped."
     assert output.read_bytes() == wanted
     assert left_behind(output) == []
 
@@ -154,14 +166,15 @@ def test_a_run_interrupted_at_the_price_says_that_all_units_are_there(source: Pa
     def stop(passes: Any) -> Any:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        engine.stream(units(source), output, stop, size=SIZE, say=silent)
-    said: list[str] = []
-    engine.stream(
-        units(source), output, lambda passes: solve_blocks(passes, 500.0), size=SIZE,
-        say=lambda stage, share: said.append(stage),
-    )  # fmt: skip
-    assert said[0] == f"Continuing from unit {N:,}, where an interrupted run stopped."
+    with pytest.raises(KeyboardInterrupt), blocks_of(SIZE):
+        stream(units(source), output, stop, say=silent)
+    stages: list[str] = []
+    with blocks_of(SIZE):
+        stream(
+            units(source), output, lambda passes: solve_blocks(passes, 500.0),
+            say=lambda stage, share: stages.append(stage),
+        )  # fmt: skip
+    assert stages[0] == f"Continuing from unit {N:,}, where an interrupted run stopped."
 
 
 def test_what_the_threads_of_the_files_raise_comes_out():
@@ -189,17 +202,17 @@ def test_a_run_interrupted_while_it_writes_scores_nothing_again(source: Path, ou
     run(source, output)
     wanted = output.read_bytes()
     output.unlink()
-    seen = []
+    paths = []
 
     def stop(path: Any, schema: Any, **options: Any) -> Any:
-        seen.append(path)
+        paths.append(path)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(engine.pa_parquet, "ParquetWriter", stop)
         with pytest.raises(KeyboardInterrupt):
             run(source, output)
-    assert seen
+    assert paths
     none = Stops(0, AssertionError("scored again"))
     run(source, output, none)
     assert output.read_bytes() == wanted
@@ -403,11 +416,11 @@ def test_a_plan_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch):
         patch.setattr(ruled, "solve_blocks", stop)
         with pytest.raises(KeyboardInterrupt):
             plan_under(*words)
-    said: list[str] = []
+    stages: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(ruled, "_cells", lambda *given: pytest.fail("scored again"))
-        plan_under(*words, say=lambda stage, share: said.append(stage))
-    assert said[0].startswith("Continuing from unit")
+        plan_under(*words, say=lambda stage, share: stages.append(stage))
+    assert stages[0].startswith("Continuing from unit")
     assert words[2].read_bytes() == wanted
 
 

@@ -1,4 +1,4 @@
-"""Spark: the plan, the totals and the curve are those of one machine."""
+"""Spark: the plan, the totals and the curve equal those on one machine."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def test_the_plan_is_that_of_one_machine_in_three_jobs(spark, source: Path):
     assert plan.spend == pytest.approx(wanted.spend, rel=1e-14)
     assert plan.value == pytest.approx(wanted.value, rel=1e-14)
     assert plan.bound == pytest.approx(wanted.bound, rel=1e-12)
-    found = pa.Table.from_pylist([row.asDict() for row in passes.plan(plan, keep=["who"]).collect()])
-    assert found["who"].to_pylist() == list(range(N))
-    assert found["treatment"].to_pylist() == [NAMES[code] for code in wanted.treatment]
-    assert sum(found["cost"].to_pylist()) == pytest.approx(wanted.spend, rel=1e-6)
+    planned = pa.Table.from_pylist([row.asDict() for row in passes.plan(plan, keep=["who"]).collect()])
+    assert planned["who"].to_pylist() == list(range(N))
+    assert planned["treatment"].to_pylist() == [NAMES[code] for code in wanted.treatment]
+    assert sum(planned["cost"].to_pylist()) == pytest.approx(wanted.spend, rel=1e-6)
 
 
 def test_a_task_that_fails_is_done_again(spark, source: Path, tmp_path: Path):
@@ -118,8 +118,8 @@ def test_a_task_that_fails_is_done_again(spark, source: Path, tmp_path: Path):
     wanted = solve_here(menu_of(menus()), 20_000.0)
     assert len(os.listdir(marks)) == 2
     assert plan.price == wanted.price
-    found = passes.plan(plan).select("treatment").collect()
-    assert [row.treatment for row in found] == [NAMES[code] for code in wanted.treatment]
+    planned = passes.plan(plan).select("treatment").collect()
+    assert [row.treatment for row in planned] == [NAMES[code] for code in wanted.treatment]
 
 
 def _with_the_clock(batches):
@@ -176,8 +176,8 @@ def trial(n: int, seed: int) -> pa.Table:
 @pytest.fixture(scope="module")
 def policy() -> Policy:
     logs, encoder = frames.logs(trial(6000, 1), ROLES)
-    held, _ = frames.logs(trial(4000, 2), ROLES, encoder)
-    return Policy.calibrated(Boosting(rounds=20, seed=0).fit(logs), held, encoder=encoder, roles=ROLES, draws=40)
+    validation, _ = frames.logs(trial(4000, 2), ROLES, encoder)
+    return Policy.calibrated(Boosting(rounds=20, seed=0).fit(logs), validation, encoder=encoder, roles=ROLES, draws=40)
 
 
 @pytest.mark.parametrize("safety", [None, 0.9])
@@ -193,23 +193,23 @@ def test_a_policy_decides_as_on_one_machine(spark, policy: Policy, tmp_path: Pat
     assert got.value == pytest.approx(wanted.value, rel=1e-12)
     assert got.plan.counts.tolist() == wanted.plan.counts.tolist()
     assert got.planned_spend == pytest.approx(wanted.planned_spend, rel=1e-12)
-    found = {row.who: row.treatment for row in done.frame.collect()}
-    assert found == dict(zip(wanted.plan.unit.tolist(), [NAMES[code] for code in wanted.plan.treatment], strict=True))
+    decided = {row.who: row.treatment for row in done.frame.collect()}
+    assert decided == dict(zip(wanted.plan.unit.tolist(), [NAMES[code] for code in wanted.plan.treatment], strict=True))
     done.scored.unpersist()
 
 
 def test_the_curve_is_that_of_one_machine(spark, policy: Policy, tmp_path: Path):
-    seen = trial(5000, 4)
-    pa_parquet.write_table(seen, tmp_path / "trial.parquet", row_group_size=1500)
+    later = trial(5000, 4)
+    pa_parquet.write_table(later, tmp_path / "trial.parquet", row_group_size=1500)
     frame = spark.read.parquet(str(tmp_path / "trial.parquet"))
-    logs, _ = frames.logs(seen, ROLES, policy.encoder)
+    logs, _ = frames.logs(later, ROLES, policy.encoder)
     wanted = outcome_curve(logs, policy.model.predict(logs.x))
     spark.sparkContext.setJobGroup("curve", "curve")
-    found = engine.curve(frame, policy, ROLES)
+    estimate = engine.curve(frame, policy, ROLES)
     assert jobs(spark, "curve") == 1
-    np.testing.assert_array_equal(found.price, wanted.price)
-    np.testing.assert_allclose(found.value, wanted.value, rtol=1e-12)
-    np.testing.assert_allclose(found.cost, wanted.cost, rtol=1e-12, atol=1e-15)
+    np.testing.assert_array_equal(estimate.price, wanted.price)
+    np.testing.assert_allclose(estimate.value, wanted.value, rtol=1e-12)
+    np.testing.assert_allclose(estimate.cost, wanted.cost, rtol=1e-12, atol=1e-15)
     with pytest.raises(DataError, match="arm.* == 'none'|must be one of the treatments"):
         engine.curve(frame.replace("large", "huge", subset=["arm"]), policy, ROLES)
     with pytest.raises(SchemaError, match=r"roles.cost: no column is named"):

@@ -1,8 +1,9 @@
-"""The exact plan of units that come in blocks: never all in memory, on this machine or on many.
+"""Exact allocation of units in blocks, on one machine or many: the units are never all in memory.
 
-Three passes over the blocks: some units of each, which give a bracket of prices; sums of all units at its ends, and the
-increments inside; the few units for whom the last of the money still buys something. What a pass brings back can be
-added up, so that neither the size of the blocks nor who works on them changes the plan: it is that of `solve`.
+Three passes over the blocks: (1) a sample of the units gives a bracket of prices; (2) spend and value of all units are
+summed at both ends of the bracket, and the hull increments inside it are collected; (3) so are the few increments below it
+that the remaining budget can pay for. The results of a pass are added up: the plan equals that of `solve`, whatever the
+blocks are and wherever they are processed.
 """
 
 from __future__ import annotations
@@ -17,26 +18,29 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.allocate import kernels
-from largesse.allocate.budget_frontier import Steps, steps_of
+from largesse.allocate.budget_frontier import Steps, steps_of, sums_of
 from largesse.allocate.ledger import Increments, Ledger
-from largesse.allocate.search import INSIDE, WIDTHS, Sample
-from largesse.allocate.solver import fitting, status_of
+from largesse.allocate.search import INSIDE, WIDTHS, Sample, blocks_of
+from largesse.allocate.solver import breaking, limit_of, status_of
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Status
 
-__all__ = ["BLOCK", "Block", "BlockPlan", "Decision", "Draw", "Run", "Sums", "drawn", "in_blocks", "solve_blocks"]
+__all__ = ["BLOCK", "Block", "BlockPlan", "Decision", "Run", "Sums", "in_blocks", "sample_of", "solve_blocks"]
 
-Found = TypeVar("Found")
+Partial = TypeVar("Partial")
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
+BLOCK = 1 << 19
+"""Default number of units in a block."""
+_SHARE, _LEAST = 1 / 128, 8192  # of the units are sampled, but at least so many (expected number), or all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Units that lie together.
+    """Values and costs of n units with consecutive numbers.
 
     Attributes:
-        first: Number of the first; the others count on, and no unit of another block has one of these numbers.
+        first: Number of the first unit; numbers are unique over all blocks.
         value: (M, n), finite.
         cost: (M, n), same dtype, finite, >= 0.
     """
@@ -47,7 +51,7 @@ class Block:
 
     @classmethod
     def of(cls, menu: Menu, first: int = 0) -> Block:
-        """Returns the block of a menu's units."""
+        """Returns the units of a menu as one block."""
         return cls(first, menu.value.T, menu.cost.T)
 
     @property
@@ -55,61 +59,52 @@ class Block:
         """Number of units."""
         return self.value.shape[1]
 
-    def audit(self, treatment: NDArray[np.int32]) -> Floats:
-        """Returns spend, its lost digits, value, its lost digits of a plan of the block, (4,): parts that are yet to be added."""
-        out = np.empty(4)
-        kernels.audit(self.value, self.cost, 0, self.n, treatment, 0.0, np.empty(0, np.int32), out)
-        return out
+    def audit(self, treatment: NDArray[np.int32]) -> tuple[NDArray[np.int64], Floats]:
+        """Returns units per treatment, (M,), and spend, its rounding remainder, value and its remainder, (4,), of a plan (n,)."""
+        return np.bincount(treatment, minlength=len(self.value)), sums_of(self.value, self.cost, treatment)
 
     def increments(self, rows: Array, low: float, high: float) -> tuple[Steps, Increments]:
-        """Returns the hull increments of some rows with a slope in (low, high], as they lie here and as they leave the block."""
-        found = steps_of(np.take(self.value, rows, axis=1), np.take(self.cost, rows, axis=1), low, high)
-        at, ends = rows[found.unit], (found.source, found.target)
+        """Returns the hull increments of some rows with a slope in (low, high], by position in `rows` and by unit number."""
+        steps = steps_of(np.take(self.value, rows, axis=1), np.take(self.cost, rows, axis=1), low, high)
+        at, ends = rows[steps.unit], (steps.source, steps.target)
         cost, value = (np.array([table[end, at] for end in ends], np.float64) for table in (self.cost, self.value))
-        return found, Increments(self.first + at.astype(np.int64), *ends, found.slope, cost, value)
+        return steps, Increments(self.first + at.astype(np.int64), *ends, steps.slope, cost, value)
 
 
 class Run(Protocol):
-    """Does a task for every block, and returns what each brought back, in the order of the units' numbers."""
+    """Applies a task to every block and returns the results in the order of the units' numbers."""
 
-    def __call__(self, task: Callable[[Block], Found], /) -> Iterable[Found]:
+    def __call__(self, task: Callable[[Block], Partial], /) -> Iterable[Partial]:
         """Runs one pass."""
-        ...
 
 
 class Decision(Protocol):
-    """What decides the units of a block."""
+    """A rule that gives every unit of a block its treatment."""
 
     def of(self, block: Block) -> NDArray[np.int32]:
         """Returns the treatment of each unit, (n,)."""
-        ...
-
-
-BLOCK = 1 << 19
-"""Units of a block, where nothing else decides it."""
 
 
 def in_blocks(menu: Menu) -> Run:
-    """Returns what does a task for every block of a menu in memory."""
-    ends = [(a, min(a + BLOCK, menu.n)) for a in range(0, menu.n, BLOCK)]
-    blocks = [Block(a, menu.value.T[:, a:b], menu.cost.T[:, a:b]) for a, b in ends]
+    """Returns the `Run` over the blocks of a menu in memory."""
+    blocks = [Block(s.start, menu.value.T[:, s], menu.cost.T[:, s]) for s in blocks_of(menu.n, BLOCK)]
     return lambda task: [task(block) for block in blocks]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class BlockPlan:
-    """The plan of all blocks: a price, and the units that differ from it.
+    """The plan of all blocks: one price for all units, and the units that deviate from it.
 
     Attributes:
-        price: λ*, the marginal value of money.
-        top: The price that decides all units but those named: argmax value - top · cost.
-        unit: Their numbers, rising, int64 (K,).
-        treatment: What they get, int32 (K,).
+        price: Shadow price λ* of the budget: value per unit of spend.
+        top: The price that decides every unit not listed in `unit`: argmax value - top · cost.
+        unit: Numbers of the units that deviate, rising, int64 (K,).
+        treatment: Their treatments, int32 (K,).
         n: Number of units.
         counts: Units per treatment, (M,).
-        spend: Money, summed in float64 with compensation.
-        value: Value, likewise.
-        bound: No plan within the budget is worth more.
+        spend: Σ cost of the plan, summed in float64 with compensation.
+        value: Σ value of the plan, likewise.
+        bound: Upper bound on the value of any plan within the budget.
         budget: The budget.
         status: How good the plan is.
     """
@@ -137,11 +132,11 @@ class BlockPlan:
 
 
 def solve_blocks(run: Run, budget: float) -> BlockPlan:
-    """Returns the best plan of whole units within a budget; that of `solve` for all units in one menu.
+    """Returns the best plan within a budget, one treatment per unit: the plan of `solve` for all units in one menu.
 
     Args:
-        run: Does a task for every block. It is called three times; once more for each bracket that misses the price.
-        budget: Money for all units together; infinity for no limit.
+        run: Applies a task to every block. It is called three times, and once more for each bracket that misses the price.
+        budget: Budget of all units together, in the unit of the costs; infinity for no limit.
 
     Raises:
         InfeasibleBudget: Even the cheapest plan costs more.
@@ -153,44 +148,37 @@ def solve_blocks(run: Run, budget: float) -> BlockPlan:
     >>> [plan.of(block).tolist() for block in blocks], plan.price, plan.value
     ([[1, 0], [1]], 1.0, 5.0)
     """
-    limit = _check.number("budget", min(budget, np.finfo(float).max) if budget == np.inf else budget)
-    draw = Draw()
-    sample, n = drawn(run(draw), draw)
-    low, high, held = _decided(run, sample, n, limit)
-    spend, value, counts = (fsum(held.sums[:2].ravel()), fsum(held.sums[2:].ravel()), held.counts)
-    if spend > limit:
-        raise InfeasibleBudget(limit, spend)
-    ledger = Ledger.of(held.sums, held.found)
-    paid, gained = (np.diff(table, axis=0)[0] for table in (held.found.cost, held.found.value))
-    spends, worths = kernels.cumulate(spend, paid), kernels.cumulate(value, gained)
-    fits = fitting(spends, limit, lambda k: ledger.after(k).audit()[0])
-    binds = fits < len(paid)
-    price = float(held.found.slope[fits]) if binds else 0.0
-    # λ*B + Σ_i max_j (value - λ* cost), rearranged: no difference of large numbers.
-    bound = float(worths[fits]) + (price * (limit - float(spends[fits])) if binds else 0.0)
-    ledger = ledger.after(fits).filled(float(spends[fits]), limit, fits)
-    if low > 0 and (left := limit - ledger.audit()[0]) > 0:
-        reach = Reach(low, high, *ledger.changed(), left)
-        more = Increments.joined(run(reach))
+    limit = limit_of(budget)
+    sample, n = sample_of(run)
+    low, high, decided = _decided(run, sample, n, limit)
+    start, inside = (fsum(decided.sums[:2].ravel()), fsum(decided.sums[2:].ravel())), decided.increments
+    if start[0] > limit:
+        raise InfeasibleBudget(limit, start[0])
+    ledger = Ledger.of(decided.sums, inside)
+    paid, gained = (np.diff(table, axis=0)[0] for table in (inside.cost, inside.value))
+    at = breaking(start, paid, gained, inside.slope, limit, lambda k: ledger.after(k).audit()[0])
+    final = ledger.after(at.fits).filled(at.spend, limit, at.fits)
+    if low > 0 and (left := limit - final.audit()[0]) > 0:
+        more = Increments.joined(run(Reach(low, high, *final.changed(), left)))
         if len(more.unit):
-            wider = ledger.wider(more)
-            ledger = wider.filled(ledger.audit()[0], limit, len(held.found.unit))
-    spent, worth = ledger.audit()
-    unit, treatment = ledger.changed()
+            final = final.wider(more).filled(final.audit()[0], limit, len(inside.unit))
+    spend, value = final.audit()
+    unit, treatment = final.changed()
+    counts = decided.counts + final.moved(len(decided.counts))
     return BlockPlan(
-        price=price, top=high, unit=unit, treatment=treatment, n=n, counts=counts + ledger.moved(len(counts)), spend=spent,
-        value=worth, bound=max(bound, worth), budget=float(budget), status=status_of(binds, bound - worth, bound),
+        price=at.price, top=high, unit=unit, treatment=treatment, n=n, counts=counts, spend=spend, value=value,
+        bound=max(at.bound, value), budget=float(budget), status=status_of(at, value),
     )  # fmt: skip
 
 
 class Sums(NamedTuple):
-    """What a plan adds up to.
+    """Totals of a plan.
 
     Attributes:
         n: Number of units.
         counts: Units per treatment, (M,).
-        spend: Money, summed in float64 with compensation.
-        value: Value, likewise.
+        spend: Σ cost, summed in float64 with compensation.
+        value: Σ value, likewise.
     """
 
     n: int
@@ -200,20 +188,20 @@ class Sums(NamedTuple):
 
     @classmethod
     def over(cls, parts: Iterable[tuple[NDArray[np.int64], Floats]]) -> Sums:
-        """Returns the sums of blocks: units per treatment, and what `Block.audit` returns."""
+        """Returns the totals of several blocks from their `Block.audit`."""
         counts, sums = (np.array(column) for column in zip(*parts, strict=True))
         return cls(int(counts.sum()), counts.sum(axis=0), fsum(sums[:, :2].ravel()), fsum(sums[:, 2:].ravel()))
 
 
-# Of each block, some units
+# Pass 1: a sample of the units
 
 
 class Drawn(NamedTuple):
-    """Some units of a block.
+    """The sampled units of a block.
 
     Attributes:
-        n: How many it has.
-        lot: Their lots, in [0, 1), (k,).
+        n: Number of units in the block.
+        lot: The pseudo-random number of each sampled unit, in [0, 1), (k,).
         value: (M, k).
         cost: (M, k).
     """
@@ -224,27 +212,16 @@ class Drawn(NamedTuple):
     cost: Array
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """Draws units by lots that depend on their numbers alone, so that the sample does not depend on the blocks.
+def drawn(block: Block) -> Drawn:
+    """Returns the candidates of one block, by a hash of the unit's number: the sample does not depend on the blocks."""
+    lot = _lots(block.first, block.n)
+    rows = np.flatnonzero(lot < _share(block.n))
+    return Drawn(block.n, lot[rows], np.take(block.value, rows, axis=1), np.take(block.cost, rows, axis=1))
 
-    Attributes:
-        share: Of all units.
-        least: But so many units, or all.
-    """
 
-    share: float = 1 / 128
-    least: int = 8192
-
-    def limit(self, n: int) -> float:
-        """Returns the lot below which units are drawn, of n."""
-        return max(self.share, self.least / max(n, 1))
-
-    def __call__(self, block: Block) -> Drawn:
-        """Returns those of a block; more than its share, as it does not know how many units there are elsewhere."""
-        lot = _lots(block.first, block.n)
-        rows = np.flatnonzero(lot < self.limit(block.n))
-        return Drawn(block.n, lot[rows], np.take(block.value, rows, axis=1), np.take(block.cost, rows, axis=1))
+def _share(n: int) -> float:
+    """Returns the share of n units that is sampled: those whose lot is below it."""
+    return max(_SHARE, _LEAST / max(n, 1))
 
 
 def _lots(first: int, n: int) -> Floats:
@@ -255,48 +232,48 @@ def _lots(first: int, n: int) -> Floats:
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def drawn(parts: Iterable[Drawn], draw: Draw) -> tuple[Sample, int]:
-    """Returns the sample of all units, and their number."""
-    every = list(parts)
-    n = sum(part.n for part in every)
+def sample_of(run: Run) -> tuple[Sample, int]:
+    """Returns the sample of the units of all blocks, and the number of units, in one pass; refuses 0 units."""
+    candidates = list(run(drawn))
+    n = sum(part.n for part in candidates)
     if not n:
         raise _check.refuse("units", 0, "at least one is needed", "Check the table or the filter it came from.")
-    some = [part.lot < draw.limit(n) for part in every]
+    kept = [part.lot < _share(n) for part in candidates]
     value, cost = (
-        np.concatenate([getattr(part, name)[:, keep] for part, keep in zip(every, some, strict=True)], axis=1)
+        np.concatenate([getattr(part, name)[:, keep] for part, keep in zip(candidates, kept, strict=True)], axis=1)
         for name in ("value", "cost")
     )
-    return Sample.made(value, cost), n
+    return Sample.of(value, cost), n
 
 
-# Sums at the ends of a bracket, and the increments inside
+# Pass 2: sums at both ends of a bracket, and the increments inside it
 
 
 class Decided(NamedTuple):
-    """What a bracket of prices settles.
+    """The units that a bracket of prices decides, and the increments of the others.
 
     Attributes:
-        sums: Spend, its lost digits, value, its lost digits, at the upper price, (4,), or (4, blocks).
+        sums: Spend, its rounding remainder, value and its remainder at the upper price, (4,), or (4, blocks).
         most: Spend at the lower price.
         counts: Units per treatment at the upper price, (M,).
-        found: The increments inside.
-        sure: Whether the hulls agree with what the prices chose; rounding may put a tie of a unit at an end on either side.
+        increments: The increments inside the bracket.
+        sure: Whether the hulls start from the treatments chosen at the upper price; rounding of a tie can break this.
     """
 
     sums: Floats
     most: float
     counts: NDArray[np.int64]
-    found: Increments
+    increments: Increments
     sure: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Decide:
-    """Settles the units whose treatment is the same at two prices.
+    """Decides the units whose treatment is the same at two prices.
 
     Attributes:
-        low: The lower price; at 0, and no upper one, nothing is settled.
-        high: The upper price.
+        low: The lower price.
+        high: The upper price; from 0 to infinity, the increments of all units are returned.
     """
 
     low: float
@@ -307,48 +284,47 @@ class Decide:
         state, rows, sums = np.empty(block.n, np.int32), np.empty(block.n, np.int32), np.empty(3)
         count = kernels.decide(block.value, block.cost, (0, block.n), (self.low, self.high), state, rows, sums)
         rows = np.arange(block.n, dtype=np.int32) if self.low == 0 and self.high == inf else rows[:count]
-        found, leaving = block.increments(rows, self.low, self.high)
-        return Decided(
-            block.audit(state), float(sums[2]), np.bincount(state, minlength=len(block.value)), leaving,
-            np.array_equal(found.start, state[rows]),
-        )  # fmt: skip
+        steps, increments = block.increments(rows, self.low, self.high)
+        counts, exact = block.audit(state)
+        return Decided(exact, float(sums[2]), counts, increments, np.array_equal(steps.start, state[rows]))
 
 
 def _decided(run: Run, sample: Sample, n: int, limit: float) -> tuple[float, float, Decided]:
-    """Returns the first bracket in which the budget surely breaks, and what it settles."""
+    """Returns the first bracket that surely contains the price of the budget, and what it decides."""
     for width in WIDTHS:
         low, high = sample.bracket(limit / n, width)
-        held = _together(run(Decide(low, high)))
-        within = low == 0 or held.most >= limit * (1 + INSIDE)
-        if held.sure and within and (high == inf or fsum(held.sums[:2].ravel()) <= limit * (1 - INSIDE)):
-            return low, high, held
+        decided = _together(run(Decide(low, high)))
+        within = low == 0 or decided.most >= limit * (1 + INSIDE)
+        if decided.sure and within and (high == inf or fsum(decided.sums[:2].ravel()) <= limit * (1 - INSIDE)):
+            return low, high, decided
     return 0.0, inf, _together(run(Decide(0.0, inf)))
 
 
 def _together(parts: Iterable[Decided]) -> Decided:
-    every = list(parts)
+    """Returns the parts of all blocks as one."""
+    blocks = list(parts)
     return Decided(
-        sums=np.transpose([part.sums for part in every]),
-        most=fsum(part.most for part in every),
-        counts=np.sum([part.counts for part in every], axis=0),
-        found=Increments.joined(part.found for part in every),
-        sure=all(part.sure for part in every),
+        sums=np.transpose([part.sums for part in blocks]),
+        most=fsum(part.most for part in blocks),
+        counts=np.sum([part.counts for part in blocks], axis=0),
+        increments=Increments.joined(part.increments for part in blocks),
+        sure=all(part.sure for part in blocks),
     )
 
 
-# The last of the money
+# Pass 3: the increments that the remaining budget can pay for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reach:
-    """Finds the increments below a bracket of units for whom something better costs at most so much more.
+    """Collects the increments below a bracket of units for which a better treatment costs at most `left` more.
 
     Attributes:
         low: The lower end of the bracket.
-        high: The price that decides all units but those named.
-        unit: Their numbers, rising, (K,).
-        treatment: What they get, (K,).
-        left: Money.
+        high: The price that decides every unit not listed in `unit`.
+        unit: Numbers of the units that deviate, rising, (K,).
+        treatment: Their treatments, (K,).
+        left: The remaining budget.
     """
 
     low: float
@@ -358,15 +334,16 @@ class Reach:
     left: float
 
     def __call__(self, block: Block) -> Increments:
-        """Returns the increments that lead on from what the units of a block have."""
+        """Returns the increments of one block that start from a unit's current treatment."""
         state, rows = _planned(block, self.high, self.unit, self.treatment), np.empty(block.n, np.int32)
         count = kernels.audit(block.value, block.cost, 0, block.n, state, self.left, rows, np.empty(4))
-        found, leaving = block.increments(rows[:count], 0.0, self.low)
-        on = found.start == state[rows[:count]]  # a unit that has left the hull behind inside the bracket cannot go on
-        return leaving.of_rows(on[found.unit])
+        steps, increments = block.increments(rows[:count], 0.0, self.low)
+        # A unit without its last increment inside the bracket cannot take those below it.
+        return increments.of_rows((steps.start == state[rows[:count]])[steps.unit])
 
 
 def _planned(block: Block, high: float, unit: NDArray[np.int64], treatment: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Returns the treatment of each unit of a block: argmax value - high · cost, but for the units listed."""
     state, rows = np.empty(block.n, np.int32), np.empty(block.n, np.int32)
     kernels.decide(block.value, block.cost, (0, block.n), (high, high), state, rows, np.empty(3))
     a, b = np.searchsorted(unit, [block.first, block.first + block.n])

@@ -1,4 +1,4 @@
-"""The frontier: what the best fractional plan is worth at every budget at once."""
+"""The frontier: the value of the best fractional plan at every budget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu
 from largesse.result import Result
 
-__all__ = ["Frontier", "Steps", "falling", "frontier", "steps", "steps_of"]
+__all__ = ["Frontier", "Steps", "falling", "frontier", "steps", "steps_of", "sums_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,10 +23,10 @@ class Steps:
     """The hull increments of all units, by falling slope.
 
     Attributes:
-        unit: Whose increment, int32 (K,).
-        source: The treatment it leaves, int32 (K,).
-        target: The treatment it reaches, int32 (K,).
-        slope: Value per unit of money, float64 (K,), falling.
+        unit: Position of the unit, int32 (K,).
+        source: The treatment before the increment, int32 (K,).
+        target: The treatment after it, int32 (K,).
+        slope: Value per unit of spend, float64 (K,), falling.
         start: Each unit's treatment before its first increment, int32 (N,).
     """
 
@@ -36,21 +36,23 @@ class Steps:
     slope: NDArray[np.float64]
     start: NDArray[np.int32]
 
-    def by_slope(self) -> Steps:
-        """Returns them by falling slope; ties keep their places."""
-        order = falling(self.slope)
-        return Steps(self.unit[order], self.source[order], self.target[order], self.slope[order], self.start)
-
     def change(self, table: NDArray[Any]) -> NDArray[np.float64]:
-        """Returns what each increment adds to a table (N, M) of values or costs, float64 (K,)."""
+        """Returns the difference that each increment makes in a table (N, M) of values or costs, float64 (K,)."""
         return table[self.unit, self.target].astype(np.float64) - table[self.unit, self.source]
 
 
 def falling(slope: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Returns the order of falling slopes; ties keep their places."""
+    """Returns the order of falling slopes; ties keep their order."""
     order = np.argsort(-slope)  # several times as fast as the stable sort, which only ties need
     sorted_ = slope[order]
     return np.argsort(-slope, kind="stable") if (sorted_[1:] == sorted_[:-1]).any() else order
+
+
+def sums_of(value: NDArray[Any], cost: NDArray[Any], treatment: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Returns spend, its rounding remainder, value and its remainder of a plan (N,): (4,). Value and cost are (M, N)."""
+    sums = np.empty(4)
+    kernels.audit(value, cost, 0, len(treatment), treatment, 0.0, np.empty(0, np.int32), sums)
+    return sums
 
 
 def steps(menu: Menu, rows: NDArray[np.int32] | None = None, low: float = 0.0, high: float = inf) -> Steps:
@@ -59,8 +61,8 @@ def steps(menu: Menu, rows: NDArray[np.int32] | None = None, low: float = 0.0, h
     Args:
         menu: Value and cost of N units.
         rows: Positions of the units; None: all.
-        low: Slopes are above this price.
-        high: And at most this; `start` is the plan of the steeper ones.
+        low: Only increments with a slope in (low, high] are returned.
+        high: `start` is the plan after all increments steeper than this.
     """
     value, cost = menu.value.T, menu.cost.T
     if rows is not None:
@@ -71,9 +73,10 @@ def steps(menu: Menu, rows: NDArray[np.int32] | None = None, low: float = 0.0, h
 def steps_of(
     value: NDArray[Any], cost: NDArray[Any], low: float = 0.0, high: float = inf, ordered: bool = True
 ) -> Steps:
-    """Returns the same of values and costs as the kernels take them, (M, N); in the order of the units if not `ordered`."""
-    increments = Steps(*kernels.hull_steps(value, cost, low, high))
-    return increments.by_slope() if ordered else increments
+    """Returns `steps` for values and costs (M, N), the layout of the kernels; in the order of the units if not `ordered`."""
+    unit, source, target, slope, start = kernels.hull_steps(value, cost, low, high)
+    order = falling(slope) if ordered else slice(None)
+    return Steps(unit[order], source[order], target[order], slope[order], start)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -81,9 +84,9 @@ class Frontier(Result):
     """The optimum of the linear programme as a concave function of the budget.
 
     Attributes:
-        spend: Money at each corner, (K + 1,), rising from the cheapest plan's cost.
+        spend: Spend at each corner, (K + 1,), rising from the cheapest plan's cost.
         value: Value at each corner, (K + 1,).
-        price: Value per unit of money between corner k and k + 1, (K,), falling, > 0.
+        price: Shadow price λ, value per unit of spend, between corner k and k + 1, (K,), falling, > 0.
     """
 
     spend: NDArray[np.float64]
@@ -91,15 +94,15 @@ class Frontier(Result):
     price: NDArray[np.float64]
 
     def _feasible(self, budget: Any) -> NDArray[np.float64]:
-        wanted = np.asarray(budget, np.float64)
-        if np.isnan(wanted).any():
-            raise _check.refuse("budget", budget, "must be a number of money", "Infinity stands for no limit.")
-        if not (wanted >= self.spend[0]).all():
-            raise InfeasibleBudget(float(np.min(wanted)), float(self.spend[0]))
-        return wanted
+        budgets = np.asarray(budget, np.float64)
+        if np.isnan(budgets).any():
+            raise _check.refuse("budget", budget, "must be a number", "Infinity stands for no limit.")
+        if not (budgets >= self.spend[0]).all():
+            raise InfeasibleBudget(float(np.min(budgets)), float(self.spend[0]))
+        return budgets
 
     def value_at(self, budget: _check.Numbers) -> Any:
-        """Returns the value of the best fractional plan at each budget (money).
+        """Returns the value of the best fractional plan at each budget.
 
         Raises:
             InfeasibleBudget: A budget is below the cheapest plan's cost.
@@ -115,11 +118,15 @@ class Frontier(Result):
         return np.where(k < len(self.price), self.price[np.minimum(k, len(self.price) - 1)], 0.0)[()]
 
     def spend_at(self, price: _check.Numbers) -> Any:
-        """Returns what the plan of each price spends: every increment steeper than the price."""
-        asked = np.asarray(price, np.float64)
-        if not np.all(asked >= 0):  # a nan too
-            raise _check.refuse("price", price, "must be >= 0", "A price of 0 means that money is free.")
-        return self.spend[np.searchsorted(-self.price, -asked, side="left")]
+        """Returns the spend of the plan at each price, which takes every increment steeper than the price.
+
+        Raises:
+            DataError: A price is negative or not a number.
+        """
+        prices = np.asarray(price, np.float64)
+        if not np.all(prices >= 0):  # also refuses NaN
+            raise _check.refuse("price", price, "must be >= 0", "At a price of 0 costs do not count.")
+        return self.spend[np.searchsorted(-self.price, -prices, side="left")]
 
 
 def frontier(menu: Menu) -> Frontier:
@@ -132,7 +139,8 @@ def frontier(menu: Menu) -> Frontier:
     >>> front.value_at([0.0, 0.5, 1.0, 9.0]).tolist(), front.price_at(0.5).item()
     ([0.0, 1.5, 3.0, 4.0], 3.0)
     """
-    found = steps(menu)
-    spend = kernels.cumulate(kernels.total(menu.cost.T, found.start), found.change(menu.cost))
-    value = kernels.cumulate(kernels.total(menu.value.T, found.start), found.change(menu.value))
-    return Frontier(np.maximum.accumulate(spend), value, found.slope)
+    increments = steps(menu)
+    sums = sums_of(menu.value.T, menu.cost.T, increments.start)
+    spend = kernels.cumulate(sums[0] + sums[1], increments.change(menu.cost))
+    value = kernels.cumulate(sums[2] + sums[3], increments.change(menu.value))
+    return Frontier(np.maximum.accumulate(spend), value, increments.slope)

@@ -1,12 +1,12 @@
-"""What each cluster of units gets: an integer programme in which money may be uncertain, for many budgets at once.
+"""One treatment for each cluster of units: an integer programme under an uncertain spend, for many budgets.
 
-All units of a cluster get one treatment. How much that costs is known only as far as the cell of cluster k and treatment j
-was measured: with n_k units, the total of a cell has the variance
+The mean value and cost of each cell (cluster k, treatment j) are estimates. With n_k units, the total of a cell has the
+covariance matrix
 
     n_k² covariance_kj + n_k spread_kj
 
-where covariance is that of the estimated mean, which all units share, and spread that between units. The program can
-hold the expected spend against the budget, a normal quantile of the spend, or its mean in the worst scenarios.
+where `covariance` is that of the estimated means, common to all units, and `spread` that between units. The budget can bound
+the expected spend, a normal quantile of the spend, or its mean in the worst scenarios (conditional value at risk).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from largesse import _check
 from largesse._random import Seed, generator
 from largesse.allocate import cluster_programme
 from largesse.allocate.budget_frontier import steps
-from largesse.allocate.cluster_programme import CLOSED, Found, More, Totals, quantity
+from largesse.allocate.cluster_programme import CLOSED, Bounded, More, Totals, quantity
 from largesse.errors import DataError, InfeasibleBudget
 from largesse.logs import frozen, labels
 from largesse.menu import Status
@@ -38,21 +38,21 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The expected spend stays within the budget: true spend exceeds a tight one about every second time."""
+    """The expected spend stays within the budget; if it equals the budget, the spend exceeds it with probability 0.5."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """The spend exceeds the budget with at most this probability, if it is normal.
+    """The spend exceeds the budget with at most a given probability, if it is normally distributed.
 
     Attributes:
-        epsilon: The probability, in (0, 0.5].
+        epsilon: That probability, in (0, 0.5].
     """
 
     epsilon: float = 0.05
 
     def __post_init__(self) -> None:
-        _check.number("risk.epsilon", self.epsilon, low=1e-12, high=0.5, remedy="0.05 lets one period of twenty pass.")
+        _check.number("risk.epsilon", self.epsilon, low=1e-12, high=0.5, remedy="At 0.05, 1 period in 20 overspends.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,10 +60,10 @@ class Tail:
     """The mean spend of the worst scenarios stays within the budget (conditional value at risk).
 
     Attributes:
-        share: Which share of the scenarios is the worst, in (0, 1].
-        cost: Cost per unit of each cell in each scenario, (S, K, M), money >= 0; None: `draws` normal ones from the cells.
-        draws: How many to draw; half of them are the mirror image of the others, so that their mean is the cells' own.
-        seed: Draws them.
+        share: Share of the scenarios that counts as the worst, in (0, 1].
+        cost: Cost per unit of each cell in each scenario, (S, K, M), >= 0; None: `draws` normal scenarios, `ClusterCells.draw`.
+        draws: Number of scenarios to draw; antithetic pairs, so that their mean is that of the cells.
+        seed: Seed of the draws.
     """
 
     share: float = 0.1
@@ -86,19 +86,19 @@ Risk = Expected | Chance | Tail
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class ClusterCells(Brief):
-    """What each treatment brings and costs per unit of each cluster, and how sure that is.
+    """Estimated value and cost per unit of each cluster and treatment, with their covariance.
 
     Attributes:
-        size: Units of each cluster that are to be treated, (K,), >= 0.
+        size: Number of units of each cluster, (K,), >= 0.
         value: Mean value per unit of each cell, (K, M).
-        cost: Mean cost per unit of each cell, (K, M), money, >= 0.
-        covariance: Covariance of the two estimated means, (K, M, 2, 2): value first, then cost; None: they are known.
-        spread: Covariance of a unit's own value and cost in its cell, (K, M, 2, 2); None: all units are the mean.
-        allowed: What a cluster's units may get, (K, M), at least one treatment each; None: everything.
+        cost: Mean cost per unit of each cell, (K, M), >= 0.
+        covariance: Covariance of the two estimated means, (K, M, 2, 2): value first, then cost; None: zero.
+        spread: Covariance of value and cost between the units of a cell, (K, M, 2, 2); None: zero.
+        allowed: The treatments that a cluster may get, (K, M), at least one each; None: all.
         treatments: Names of the M treatments, control first.
 
     Raises:
-        DataError: A rule above is broken, or a covariance is none.
+        DataError: A rule above is broken, or a matrix is not a covariance.
 
     >>> cells = ClusterCells(size=[10, 20], value=[[0.0, 1.0], [0.0, 3.0]], cost=[[0.0, 2.0], [0.0, 2.0]])
     >>> [plan.treatment.tolist() for plan in plan_clusters(cells, [40.0, 60.0])]
@@ -123,74 +123,76 @@ class ClusterCells(Brief):
     def __post_init__(self) -> None:
         for name, ndim in (("size", 1), ("value", 2), ("cost", 2)):
             table = _check.array(name, getattr(self, name), ndim=ndim, dtype=np.float64)
-            _check.finite(name, table, "Merge clusters of which too little is known.")
+            _check.finite(name, table, "Merge clusters with too few rows.")
             object.__setattr__(self, name, frozen(table))
-        _check.nonnegative("cost", self.cost, "Clip them; money that comes in belongs to value.")
+        _check.nonnegative("cost", self.cost, "Clip them; income belongs to value.")
         _check.nonnegative("size", self.size, "Count the units of each cluster.")
         _check.lengths(size=self.size, value=self.value, cost=self.cost)
-        if self.value.shape != self.cost.shape:
-            raise _check.refuse("cost.shape", self.cost.shape, f"must be {self.value.shape}", "One cost per value.")
+        self._table("cost", np.float64, self.value.shape, "One cost per value.")
         for name in ("covariance", "spread"):
             object.__setattr__(self, name, frozen(self._covariance(name)))
-        object.__setattr__(self, "allowed", frozen(self._may_get()))
+        object.__setattr__(self, "allowed", frozen(self._allowed()))
         object.__setattr__(self, "treatments", labels(self.treatments, self.value.shape[1]))
+
+    def _table(self, name: str, dtype: Any, shape: tuple[int, ...], remedy: str) -> NDArray[Any]:
+        """Returns a field as an array of this shape, or refuses it."""
+        table = _check.array(name, getattr(self, name), ndim=len(shape), dtype=dtype)
+        if table.shape != shape:
+            raise _check.refuse(f"{name}.shape", table.shape, f"must be {shape}", remedy)
+        return table
 
     def _covariance(self, name: str) -> Floats:
         shape = (*self.value.shape, 2, 2)
         if getattr(self, name) is None:
             return np.zeros(shape)
-        table = _check.array(name, getattr(self, name), ndim=4, dtype=np.float64)
-        if table.shape != shape:
-            raise _check.refuse(f"{name}.shape", table.shape, f"must be {shape}", "Value first, then cost.")
-        _check.finite(name, table, "Merge clusters of which too little is known.")
-        room = table[..., 0, 0] * table[..., 1, 1] * (1 + 1e-9) - table[..., 0, 1] ** 2
-        bad = (table[..., 0, 0] < 0) | (table[..., 1, 1] < 0) | (table[..., 0, 1] != table[..., 1, 0]) | (room < 0)
+        table = self._table(name, np.float64, shape, "Value first, then cost.")
+        _check.finite(name, table, "Merge clusters with too few rows.")
+        vv, vc, cv, cc = table[..., 0, 0], table[..., 0, 1], table[..., 1, 0], table[..., 1, 1]
+        bad = (vv < 0) | (cc < 0) | (vc != cv) | (vv * cc * (1 + 1e-9) < vc**2)
         if bad.any():
-            raise _check.refuse_cells(
-                name, table[..., 0, 1], bad, "is no covariance", "Compute all four of one sample."
-            )
-        return np.asarray(table)
+            remedy = "Compute all four entries from one sample."
+            raise _check.refuse_cells(name, vc, bad, "is not a covariance", remedy)
+        return table
 
-    def _may_get(self) -> NDArray[np.bool_]:
+    def _allowed(self) -> NDArray[np.bool_]:
         if self.allowed is None:
             return np.ones(self.value.shape, np.bool_)
-        table = _check.array("allowed", self.allowed, ndim=2, dtype=np.bool_)
-        if table.shape != self.value.shape:
-            raise _check.refuse("allowed.shape", table.shape, f"must be {self.value.shape}", "One truth per cell.")
+        table = self._table("allowed", np.bool_, self.value.shape, "One boolean per cell.")
         if not table.any(1).all():
-            k = int(np.argmin(table.any(1)))
-            raise _check.refuse(f"allowed[{k}]", table[k].tolist(), "must allow a treatment", "Control is one.")
-        return np.asarray(table)
+            k, rule = int(np.argmin(table.any(1))), "must allow at least one treatment"
+            raise _check.refuse(f"allowed[{k}]", table[k].tolist(), rule, "Allow control.")
+        return table
 
     def parted(self, cluster: NDArray[Any], size: NDArray[Any], allowed: NDArray[Any]) -> ClusterCells:
-        """Returns the cells of groups within the clusters: of units that may get different treatments.
+        """Returns the cells of groups within the clusters, so that units of a cluster may get different treatments.
 
-        All groups of a cluster share the error of its means. A group of n units in a cluster of N gets the covariance
-        n N covariance + n spread: that of one treatment for the whole cluster, which no other allocation exceeds.
+        All groups of a cluster share the estimation error of its means. A group of n units in a cluster of N gets the total
+        covariance n N covariance + n spread; summed over the groups this is the variance if all groups get one treatment, and an
+        upper bound for any other allocation.
 
         Args:
             cluster: The cluster of each group, (G,).
-            size: Units of each group, (G,), > 0.
-            allowed: What each may get, (G, M).
+            size: Number of units of each group, (G,), > 0.
+            allowed: The treatments that each group may get, (G, M).
         """
         size = np.asarray(size, np.float64)
-        whole = np.bincount(cluster, size, minlength=len(self.size))[cluster]
+        cluster_size = np.bincount(cluster, size, minlength=len(self.size))[cluster]
         return ClusterCells(
             size=size, value=self.value[cluster], cost=self.cost[cluster], spread=self.spread[cluster], allowed=allowed,
-            covariance=self.covariance[cluster] * (whole / size)[:, None, None, None], treatments=self.treatments,
+            covariance=self.covariance[cluster] * (cluster_size / size)[:, None, None, None], treatments=self.treatments,
         )  # fmt: skip
 
     @property
     def variance(self) -> Floats:
-        """Covariance of a cell's total value and total cost, (K, M, 2, 2)."""
+        """Covariance of total value and total cost of each cell, (K, M, 2, 2)."""
         n = self.size[:, None, None, None]
         total: Floats = n**2 * self.covariance + n * self.spread
         return total
 
     def draw(self, draws: int, seed: Seed = 0) -> tuple[Floats, Floats]:
-        """Returns total value and total cost of each cell in normal scenarios, (S, K, M) each; cells are independent.
+        """Returns total value and total cost of each cell in `draws` normal scenarios, (S, K, M) each; cells are independent.
 
-        Every second scenario is the mirror image of the one before it.
+        Scenarios come in antithetic pairs.
         """
         half = generator(seed).normal(size=((draws + 1) // 2, *self.value.shape, 2))
         noise = np.stack([half, -half], 1).reshape(-1, *half.shape[1:])[:draws]
@@ -203,12 +205,12 @@ class ClusterCells(Brief):
 
 
 class Split(NamedTuple):
-    """The one cluster of which only a share moves on.
+    """The one cluster in which two treatments are given.
 
     Attributes:
         cluster: Its number.
-        treatment: What the share gets instead of the plan's treatment.
-        share: The share of its units, in (0, 1).
+        treatment: The treatment that a share of its units gets instead of the plan's.
+        share: That share, in (0, 1).
     """
 
     cluster: int
@@ -222,14 +224,14 @@ class ClusterPlan(Result):
 
     Attributes:
         treatment: Code of the treatment, int32 (K,).
-        budget: Money for all clusters.
+        budget: Budget of all clusters.
         value: Expected value of all units.
         spend: Expected spend.
-        charged: What the rule of risk holds against the budget: the spend, its quantile, or its mean in the worst scenarios.
-        overspends: Probability that the spend exceeds the budget, if it is normal.
-        bound: No plan that obeys the same rules is worth more.
-        status: How good the plan is; ``OPTIMAL`` up to a millionth of what is at stake: best less worst value, all clusters.
-        split: The cluster that is split, if one is.
+        charged: The quantity that `risk` bounds by the budget: expected spend, quantile, or mean of the worst scenarios.
+        overspends: Probability that the spend exceeds the budget, if it is normally distributed.
+        bound: Upper bound on the value of any plan that obeys the same constraints.
+        status: ``OPTIMAL`` if the gap is at most 1e-6 Σ over clusters of (best value - worst value), else ``WITHIN_GAP``.
+        split: The cluster that gets two treatments, if there is one.
     """
 
     treatment: NDArray[np.int32]
@@ -252,44 +254,44 @@ class ClusterPlan(Result):
 def plan_clusters(
     cells: ClusterCells, budgets: Sequence[float], *, risk: Risk | None = None, nested: bool = True, split: bool = False
 ) -> tuple[ClusterPlan, ...]:
-    """Returns the best plan of clusters at each budget, with a certificate.
+    """Returns the best plan of the clusters at each budget, with an upper bound on the value of any other plan.
 
     Args:
-        cells: What treatments bring and cost, and how sure that is.
-        budgets: Money for all clusters together; the plans come in the same order.
+        cells: Estimated value and cost of each cluster and treatment.
+        budgets: Budgets of all clusters together; the plans come in the same order.
         risk: `Expected` (the default), `Chance` or `Tail`.
-        nested: A cluster's cost per unit never falls as the budget rises. Plans are made from the smallest budget up, each
-            the best that spends on no cluster less than the one before it.
-        split: One cluster may be split so that the budget is spent exactly; with `Expected` only, where the best such plan is
-            the optimum of the linear programme. These plans are nested anyway.
+        nested: A cluster's cost per unit never falls as the budget rises: plans are computed from the smallest budget up, each
+            the best that spends on no cluster less than the one before.
+        split: One cluster may get two treatments so that the budget is spent exactly; only with `Expected`, where the best such
+            plan is the optimum of the linear programme. These plans are nested in any case.
 
     Raises:
-        InfeasibleBudget: Even the plan that is charged least exceeds a budget; the message says by how much.
-        DataError: A budget is not a number, scenarios do not suit the cells, or a split is asked for under a risk.
+        InfeasibleBudget: Even the lowest possible charge exceeds a budget; the message says by how much.
+        DataError: A budget is not a number, scenarios do not suit the cells, or `split` is combined with another risk.
 
     Reference:
-        Chance constraint: Charnes and Cooper 1959; worst scenarios: Rockafellar and Uryasev 2000. That clusters are given
-        treatments by an integer stochastic program is from HRC; the forms are this library's.
+        Chance constraint: Charnes and Cooper 1959; worst scenarios: Rockafellar and Uryasev 2000. Integer stochastic programme
+        over clusters: HRC (arXiv 2506.00959); its formulation here is this library's.
     """
     risk = Expected() if risk is None else risk
-    money = _check.array("budgets", budgets, ndim=1, dtype=np.float64)
-    _check.finite("budgets", money, "Give money.")
+    limits = _check.array("budgets", budgets, ndim=1, dtype=np.float64)
+    _check.finite("budgets", limits, "Give finite numbers.")
     if split and not isinstance(risk, Expected):
         raise _check.refuse("split", split, "the variance of a split cluster is not linear", "Set risk=Expected().")
     rule = _Rule.of(cells, risk)
-    done: dict[int, ClusterPlan] = {}
+    plans: dict[int, ClusterPlan] = {}
     floor = np.zeros(len(cells.size))
-    for b in np.argsort(money, kind="stable"):
+    for b in np.argsort(limits, kind="stable"):
         totals = rule.totals._replace(allowed=cells.allowed & (cells.cost >= floor[:, None]))
-        plan = _split(rule, float(money[b])) if split else _whole(rule, totals, float(money[b]))
+        plan = _split(rule, float(limits[b])) if split else _unsplit(rule, totals, float(limits[b]))
         if nested and not split:
             floor = cells.cost[np.arange(len(floor)), plan.treatment]
-        done[int(b)] = plan
-    return tuple(done[b] for b in range(len(money)))
+        plans[int(b)] = plan
+    return tuple(plans[b] for b in range(len(limits)))
 
 
 class _Rule(NamedTuple):
-    """What the plans of all budgets share: sums, standard deviations that count, and scenarios (S, K, M) with their share."""
+    """The constraint of all budgets: totals of the cells, standard deviations charged, scenarios (S, K, M), worst share."""
 
     totals: Totals
     q: float
@@ -307,42 +309,43 @@ class _Rule(NamedTuple):
         if risk.cost is not None and risk.cost.shape[1:] != cells.value.shape:
             rule = f"must be (S, {cells.value.shape[0]}, {cells.value.shape[1]})"
             raise _check.refuse("risk.cost.shape", risk.cost.shape, rule, "One cost per cell and scenario.")
-        drawn = cells.draw(risk.draws, risk.seed)[1] if risk.cost is None else risk.cost * n
-        return cls(totals, 0.0, drawn, risk.share)
+        scenarios = cells.draw(risk.draws, risk.seed)[1] if risk.cost is None else risk.cost * n
+        return cls(totals, 0.0, scenarios, risk.share)
 
     def charged(self, treatment: NDArray[np.int32]) -> float:
-        """Returns what a plan holds against the budget."""
+        """Returns the charge of a plan against the budget."""
         if self.scenarios is None:
             return cluster_programme.charged(self.totals, treatment, self.q)
         spend = np.sort(self.scenarios[:, np.arange(len(treatment)), treatment].sum(1))[::-1]
         worst = self.share * len(spend)
-        part = np.clip(worst - np.arange(len(spend)), 0, 1)  # the last scenario counts in part
+        part = np.clip(worst - np.arange(len(spend)), 0, 1)  # weight of the last scenario: a fraction
         return float(spend @ part / worst)
 
 
-def _whole(rule: _Rule, totals: Totals, budget: float) -> ClusterPlan:
+def _unsplit(rule: _Rule, totals: Totals, budget: float) -> ClusterPlan:
+    """Returns the best plan with one treatment per cluster; `totals` are those of the rule with the cells now allowed."""
     if rule.scenarios is None:
-        found = cluster_programme.best(totals, budget, rule.q)
-        least = 0.0 if found else cluster_programme.cheapest(totals, rule.q)[1]
+        best = cluster_programme.best(totals, budget, rule.q)
+        least = 0.0 if best else cluster_programme.cheapest(totals, rule.q)[1]
     else:
-        found, least = _worst(rule, totals, budget)
-    if found is None:
+        best, least = _worst(rule, totals, budget)
+    if best is None:
         raise InfeasibleBudget(budget, least)
-    exact = found.bound - found.value <= CLOSED * totals.stake
-    return _told(rule, budget, found, Status.OPTIMAL if exact else Status.WITHIN_GAP)
+    exact = best.bound - best.value <= CLOSED * totals.stake
+    return _described(rule, budget, best, Status.OPTIMAL if exact else Status.WITHIN_GAP)
 
 
-def _told(rule: _Rule, budget: float, found: Found, status: Status) -> ClusterPlan:
-    spend, variance = quantity(rule.totals.spend, found.treatment), quantity(rule.totals.variance, found.treatment)
-    above = float(spend > budget) if variance <= 0 else float(ndtr((spend - budget) / np.sqrt(variance)))
+def _described(rule: _Rule, budget: float, plan: Bounded, status: Status) -> ClusterPlan:
+    spend, variance = quantity(rule.totals.spend, plan.treatment), quantity(rule.totals.variance, plan.treatment)
+    overspends = float(spend > budget) if variance <= 0 else float(ndtr((spend - budget) / np.sqrt(variance)))
     return ClusterPlan(
-        treatment=frozen(found.treatment), budget=budget, value=found.value, spend=spend,
-        charged=rule.charged(found.treatment), overspends=above, bound=found.bound, status=status,
+        treatment=frozen(plan.treatment), budget=budget, value=plan.value, spend=spend,
+        charged=rule.charged(plan.treatment), overspends=overspends, bound=plan.bound, status=status,
     )  # fmt: skip
 
 
-def _worst(rule: _Rule, totals: Totals, budget: float) -> tuple[Found | None, float]:
-    """Returns the best plan whose mean spend in the worst scenarios is within a budget; if there is none, the least such mean.
+def _worst(rule: _Rule, totals: Totals, budget: float) -> tuple[Bounded | None, float]:
+    """Returns the best plan whose mean spend in the worst scenarios is within a budget; if there is none, the lowest such mean.
 
     η + 1 / (share S) Σ u_s <= B,   u_s >= Σ cost_skj z_kj - η,   u_s >= 0     (Rockafellar and Uryasev)
     """
@@ -357,44 +360,46 @@ def _worst(rule: _Rule, totals: Totals, budget: float) -> tuple[Found | None, fl
     for _ in range(_TRIES):
         limits = np.append((budget - slack) / size, np.zeros(s))
         more = More(sparse.vstack([first, ties], format="csc"), limits, lower, np.zeros(s + 1))
-        found = _in_time(cluster_programme.whole(totals, [], more))
-        if found is None:
+        best = _in_time(cluster_programme.by_highs(totals, None, more))
+        if best is None:
             break
-        excess = rule.charged(found.treatment) - budget
+        excess = rule.charged(best.treatment) - budget
         if excess <= 0:
-            return found, 0.0
-        slack += 2 * excess  # a solver's tolerance must break no rule
+            return best, 0.0
+        slack += 2 * excess  # the solver's tolerance must not break the constraint
     more = More(ties.tocsc(), np.zeros(s), lower, mean)
-    least = _in_time(cluster_programme.whole(totals._replace(value=np.zeros_like(totals.value)), [], more))
+    least = _in_time(cluster_programme.by_highs(totals._replace(value=np.zeros_like(totals.value)), None, more))
     assert least is not None
     return None, rule.charged(least.treatment)
 
 
-def _in_time(found: Found | None) -> Found | None:
-    if found is not None and not len(found.treatment):
-        raise DataError("risk: no plan was found in time. Give fewer scenarios or clusters.", field="risk")
-    return found
+def _in_time(plan: Bounded | None) -> Bounded | None:
+    """Returns the plan, or raises an error if the solver ran out of time without one."""
+    if plan is not None and not len(plan.treatment):
+        raise DataError("risk: no plan was computed in time. Give fewer scenarios or clusters.", field="risk")
+    return plan
 
 
 def _split(rule: _Rule, budget: float) -> ClusterPlan:
     """Returns the optimum of the linear programme: hull increments, steepest first, the one that breaks the budget in part."""
     totals = rule.totals
-    found = steps(cluster_programme.menu_of(totals, totals.value, totals.spend))
-    spent = np.append(0.0, np.cumsum(found.change(totals.spend))) + quantity(totals.spend, found.start)
+    increments = steps(cluster_programme.menu_of(totals, totals.value, totals.spend))
+    paid, gained = increments.change(totals.spend), increments.change(totals.value)
+    spent = np.append(0.0, np.cumsum(paid)) + quantity(totals.spend, increments.start)
     if spent[0] > budget:
         raise InfeasibleBudget(budget, float(spent[0]))
     k = int(np.searchsorted(spent, budget, side="right")) - 1
-    plan = found.start.copy()
-    plan[found.unit[:k]] = found.target[:k]
-    value = quantity(totals.value, plan)
-    whole = _told(rule, budget, Found(plan, value, value), Status.OPTIMAL)
-    if k == len(found.slope) or whole.spend >= budget:
-        return whole
-    c, j = int(found.unit[k]), int(found.target[k])
-    share = (budget - whole.spend) / float(found.change(totals.spend)[k])
-    value += share * float(found.change(totals.value)[k])
-    uncertain = quantity(totals.variance, plan) + totals.variance[c, j] > 0
-    above = 0.5 if uncertain else 0.0  # the expected spend is the budget
+    treatment = increments.start.copy()
+    treatment[increments.unit[:k]] = increments.target[:k]
+    value = quantity(totals.value, treatment)
+    plan = _described(rule, budget, Bounded(treatment, value, value), Status.OPTIMAL)
+    if k == len(paid) or plan.spend >= budget:
+        return plan
+    c, j = int(increments.unit[k]), int(increments.target[k])
+    share = (budget - plan.spend) / float(paid[k])
+    value += share * float(gained[k])
+    uncertain = quantity(totals.variance, treatment) + totals.variance[c, j] > 0
+    overspends = 0.5 if uncertain else 0.0  # the expected spend equals the budget
     return replace(
-        whole, value=value, spend=budget, charged=budget, bound=value, overspends=above, split=Split(c, j, share)
+        plan, value=value, spend=budget, charged=budget, bound=value, overspends=overspends, split=Split(c, j, share)
     )

@@ -1,14 +1,14 @@
-"""The programme over a few clusters, exactly: one treatment each, within a budget that the spend must keep surely enough.
+"""The integer programme over a few clusters, exactly: one treatment each, under a chance constraint on the spend.
 
     max Σ value_kj z_kj   s.t.   Σ spend_kj z_kj + q √(Σ variance_kj z_kj) <= B,   Σ_j z_kj = 1,   z_kj in {0, 1}
 
-z is binary, so the variance of the spend is linear in z, one number V, and the root is a concave function of that number
-alone. While V is known to lie in [a, b], the chord of the root over [a, b] lies below it: charging the chord instead is a
-relaxation with one linear row, which HiGHS solves. If its plan breaks the true rule, [a, b] is cut at the plan's own V,
-where both new chords are exact: that plan returns in neither part. There are finitely many plans, so this ends, with the
-best open bound as certificate. The tangent of the root lies above it: that row gives feasible plans to begin with.
+z is binary, so the variance V of the spend is linear in z, and the root is a concave function of V alone. For V in [a, b]
+the chord of the root over [a, b] lies below it, so replacing the root by the chord gives a relaxation with one linear row. If
+its plan breaks the true constraint, [a, b] is cut at the plan's V (branch and bound), where both new chords are exact: that
+plan is feasible in neither part. There are finitely many plans, so this ends, with the best open bound as certificate. The
+tangent of the root lies above it, so its row gives the feasible plans to start from.
 
-With q = 0 there is one such row and one programme. Cells that the Lagrangian bound of that row excludes are left out of it.
+With q = 0 there is one row and one programme. Cells that the Lagrangian bound of a row excludes are left out of it.
 """
 
 from __future__ import annotations
@@ -29,29 +29,30 @@ from largesse.allocate.solver import solve
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Plan
 
-__all__ = ["CLOSED", "Found", "More", "Row", "Totals", "best", "charged", "cheapest", "menu_of", "quantity", "whole"]
+__all__ = ["CLOSED", "Bounded", "More", "Row", "Totals", "best", "by_highs", "charged", "cheapest", "menu_of",
+           "quantity"]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
-CLOSED = 1e-6  # of what is at stake in all clusters: a gap that counts as none
-_SECONDS = 60.0  # for one programme
-_NODES = 2_000
-_ROOM = 0.2  # of `CLOSED`: what a plan under one row may miss
-_LOOSE = 0.3  # of the gap: a chord that is off by more is cut before whole plans are sought
-_GAP = 2e-7  # of HiGHS, between its plan and its bound
-_INFEASIBLE = 2  # what scipy says of HiGHS
-_CLIMBS = 8
-_NARROW = 1e-9  # of V: a part that cannot be cut further
+CLOSED = 1e-6  # gap, relative to `Totals.stake`, at which a plan counts as optimal
+_SECONDS = 60.0  # time limit of one call of HiGHS
+_NODES = 2_000  # most parts of the branch and bound
+_TOLERANCE = 0.2  # tolerance of the plan under one row, relative to `CLOSED`
+_LOOSE = 0.3  # error of a chord, relative to the gap, above which it is cut before an integer plan is computed
+_GAP = 2e-7  # relative gap of HiGHS between its plan and its bound
+_INFEASIBLE = 2  # status of scipy.optimize.milp
+_CLIMBS = 8  # most tangents tried
+_NARROW = 1e-9  # width, relative to V, of a part that is not cut further
 
 
 class Totals(NamedTuple):
-    """What each treatment of each cluster adds to the sums, (K, M) each.
+    """Value, spend and variance of each treatment of each cluster, (K, M) each.
 
     Attributes:
         value: Expected value of all units of the cluster.
         spend: Expected spend, >= 0.
         variance: Variance of the spend, >= 0.
-        allowed: What the cluster may get, at least one treatment each.
+        allowed: The treatments that the cluster may get, at least one each.
     """
 
     value: Floats
@@ -61,13 +62,13 @@ class Totals(NamedTuple):
 
     @property
     def stake(self) -> float:
-        """The difference of value between the best and the worst treatment of every cluster, added up, > 0."""
+        """Sum over the clusters of the difference in value between their best and worst treatment, > 0."""
         high, low = (np.where(self.allowed, self.value, end) for end in (-inf, inf))
         return float((high.max(1) - low.min(1)).sum()) or 1.0
 
 
-class Found(NamedTuple):
-    """A plan, and what no plan within the budget exceeds."""
+class Bounded(NamedTuple):
+    """A plan (K,), empty if none was found in time, and an upper bound on the value of any plan within the budget."""
 
     treatment: Codes
     value: float
@@ -75,19 +76,19 @@ class Found(NamedTuple):
 
 
 class More(NamedTuple):
-    """Continuous variables beside the cells, and the rows that tie them: matrix · (cells, variables) <= limits.
+    """Further continuous variables, and rows with them and the cells: matrix · (cells, variables) <= limits.
 
     Attributes:
         matrix: Sparse by columns, (R, K M + n).
         limits: (R,).
-        lower: Least value of each variable, (n,).
-        price: What each takes off the value, (n,).
+        lower: Lower bound of each variable, (n,).
+        penalty: Coefficient of each variable that is subtracted from the value, (n,).
     """
 
     matrix: Any
     limits: Floats
     lower: Floats
-    price: Floats
+    penalty: Floats
 
 
 class _Part(NamedTuple):
@@ -96,7 +97,7 @@ class _Part(NamedTuple):
     minus_bound: float
     low: float
     high: float
-    slack: float  # taken off the budget: a solver's tolerance must break no rule
+    slack: float  # subtracted from the budget: the solver's tolerance must not break the constraint
 
 
 class Row(NamedTuple):
@@ -112,35 +113,34 @@ def quantity(table: Floats, treatment: Codes) -> float:
 
 
 def charged(totals: Totals, treatment: Codes, q: float) -> float:
-    """Returns what a plan holds against the budget: expected spend and q standard deviations."""
+    """Returns the charge of a plan against the budget: expected spend plus q standard deviations."""
     return quantity(totals.spend, treatment) + q * sqrt(max(quantity(totals.variance, treatment), 0.0))
 
 
 def cheapest(totals: Totals, q: float) -> tuple[Codes, float]:
-    """Returns the plan that is charged least, and its charge.
+    """Returns the plan with the lowest charge, and that charge.
 
-    The charge rises in spend and variance and is concave, so it is lowest at a corner of the lower-left hull of what plans
-    can reach; those corners are the plans of all rates between the two.
+    The charge is concave and rises in spend and variance, so it is lowest at a corner of the lower-left hull of the pairs
+    (spend, variance) of all plans; these corners are the plans of the frontier of -variance by spend.
     """
-    found = steps(menu_of(totals, -totals.variance, totals.spend))
-    rows = np.arange(len(found.start))
+    increments = steps(menu_of(totals, -totals.variance, totals.spend))
     spend, variance = (
-        np.cumsum(np.append(table[rows, found.start].sum(), found.change(table)))
+        np.cumsum(np.append(quantity(table, increments.start), increments.change(table)))
         for table in (totals.spend, totals.variance)
     )
     k = int(np.argmin(spend + q * np.sqrt(np.maximum(variance, 0))))
-    plan = found.start.copy()
-    plan[found.unit[:k]] = found.target[:k]
+    plan = increments.start.copy()
+    plan[increments.unit[:k]] = increments.target[:k]
     return plan, charged(totals, plan, q)
 
 
-def best(totals: Totals, limit: float, q: float) -> Found | None:
-    """Returns the best plan that is charged at most the limit; None if even the cheapest is charged more.
+def best(totals: Totals, limit: float, q: float) -> Bounded | None:
+    """Returns the best plan with a charge of at most the limit; None if even the lowest charge exceeds it.
 
     Args:
-        totals: What treatments add.
-        limit: The budget, in money.
-        q: Standard deviations of the spend that count against the budget, >= 0.
+        totals: Value, spend and variance of each cell.
+        limit: The budget.
+        q: Number of standard deviations of the spend that are charged, >= 0.
     """
     first, least = cheapest(totals, q)
     if least > limit:
@@ -154,20 +154,20 @@ def best(totals: Totals, limit: float, q: float) -> Found | None:
         if not parts or -parts[0].minus_bound <= value + enough:
             break
         part = heapq.heappop(parts)
-        found, settled = _relaxed(totals, limit, q, part, value)
-        if found is None:
+        relaxed, exact = _relaxed(totals, limit, q, part, value)
+        if relaxed is None:
             continue
-        bound = min(found.bound, -part.minus_bound)
-        excess = charged(totals, found.treatment, q) - limit if len(found.treatment) else 0.0
-        if excess <= 0 and found.value > value:
-            plan = found.treatment
-        if settled and excess <= 0:
+        bound = min(relaxed.bound, -part.minus_bound)
+        excess = charged(totals, relaxed.treatment, q) - limit if len(relaxed.treatment) else 0.0
+        if excess <= 0 and relaxed.value > value:
+            plan = relaxed.treatment
+        if exact and excess <= 0:
             closed = max(closed, bound)
             continue
-        for piece in _cut(part, quantity(totals.variance, found.treatment), bound, excess):
+        for piece in _cut(part, quantity(totals.variance, relaxed.treatment), bound, excess):
             heapq.heappush(parts, piece)
     value = quantity(totals.value, plan)
-    return Found(plan, value, max(value, closed, *(-part.minus_bound for part in parts)))
+    return Bounded(plan, value, max(value, closed, *(-part.minus_bound for part in parts)))
 
 
 def _cut(part: _Part, at: float, bound: float, excess: float) -> list[_Part]:
@@ -179,9 +179,9 @@ def _cut(part: _Part, at: float, bound: float, excess: float) -> list[_Part]:
 
 
 def _climbed(totals: Totals, limit: float, q: float, plan: Codes) -> Codes:
-    """Returns a good plan within the limit: best plans under tangents of the root, each at the variance of the last."""
+    """Returns a good plan within the limit: repeatedly the best one under the tangent of the root at the last one's variance."""
     at = quantity(totals.variance, plan)
-    if q == 0 or at == 0:  # the root has no tangent at 0: begin where the plan without it stands
+    if q == 0 or at == 0:  # the root has no tangent at 0: start from the plan without the root
         free = _linear(totals, Row(totals.spend, limit))
         at = at if free is None else quantity(totals.variance, free.treatment)
         if free is not None and charged(totals, free.treatment, q) <= limit:
@@ -189,21 +189,20 @@ def _climbed(totals: Totals, limit: float, q: float, plan: Codes) -> Codes:
     for _ in range(_CLIMBS):
         root = sqrt(max(at, 1e-300))
         # √V <= √a + (V - a) / (2 √a)
-        found = _linear(totals, Row(totals.spend + q / (2 * root) * totals.variance, limit - q * root / 2))
-        if found is None:
+        linear = _linear(totals, Row(totals.spend + q / (2 * root) * totals.variance, limit - q * root / 2))
+        if linear is None or quantity(totals.value, linear.treatment) <= quantity(totals.value, plan):
             break
-        better = quantity(totals.value, found.treatment) > quantity(totals.value, plan)
-        if not better or charged(totals, found.treatment, q) > limit:
+        if charged(totals, linear.treatment, q) > limit:
             break
-        plan, at = found.treatment, quantity(totals.variance, found.treatment)
+        plan, at = linear.treatment, quantity(totals.variance, linear.treatment)
     return plan
 
 
-def _relaxed(totals: Totals, limit: float, q: float, part: _Part, floor: float) -> tuple[Found | None, bool]:
-    """Returns the best plan under the chord of the root over a part, None if none betters the floor, and whether it is exact.
+def _relaxed(totals: Totals, limit: float, q: float, part: _Part, floor: float) -> tuple[Bounded | None, bool]:
+    """Returns the best plan under the chord over a part, None if none exceeds the floor; and whether it is the integer optimum.
 
-    It is not where the chord is so far off that more is lost by it than by whole clusters: then the linear programme will do.
-    Outside the part the chord lies above the root: such a plan is charged less than the row says, and is within the limit.
+    It is the plan of the linear programme where the error of the chord is large beside the integrality gap. A plan whose
+    variance lies outside the part is feasible if it keeps the row, because there the chord lies above the root.
     """
     a, b = sqrt(max(part.low, 0.0)), sqrt(max(part.high, 0.0))
     slope = 0.0 if q == 0 else 1 / max(a + b, 1e-150)  # (√b - √a) / (b - a)
@@ -213,23 +212,22 @@ def _relaxed(totals: Totals, limit: float, q: float, part: _Part, floor: float) 
         return None, True
     at = quantity(totals.variance, linear.treatment)
     inside = min(at - part.low, part.high - at) > _NARROW * part.high
-    off = linear.price * q * (sqrt(max(at, 0.0)) - a - slope * (at - part.low))
-    if inside and off > _LOOSE * (linear.bound - floor):
-        return Found(linear.treatment, linear.value, linear.bound), False
-    found = better(
-        totals.value, row.weight, totals.allowed, row.limit, linear.price, floor, _ROOM * CLOSED * totals.stake
-    )
-    if found is None:  # too many partial plans
+    chord_error = linear.price * q * (sqrt(max(at, 0.0)) - a - slope * (at - part.low))
+    if inside and chord_error > _LOOSE * (linear.bound - floor):
+        return Bounded(linear.treatment, linear.value, linear.bound), False
+    tolerance = _TOLERANCE * CLOSED * totals.stake
+    plan = better(totals.value, row.weight, totals.allowed, row.limit, linear.price, floor, tolerance)
+    if plan is None:  # too many partial plans
         reduced = np.where(totals.allowed, totals.value - linear.price * row.weight, -inf)
         near = reduced.max(1, keepdims=True) - reduced <= linear.bound - floor
-        return whole(totals._replace(allowed=totals.allowed & near), [row]), True
-    if found.treatment is None:
-        return Found(np.empty(0, np.int32), -inf, found.bound), True
-    return Found(found.treatment, quantity(totals.value, found.treatment), found.bound), True
+        return by_highs(totals._replace(allowed=totals.allowed & near), row), True
+    if plan.treatment is None:
+        return Bounded(np.empty(0, np.int32), -inf, plan.bound), True
+    return Bounded(plan.treatment, quantity(totals.value, plan.treatment), plan.bound), True
 
 
 def menu_of(totals: Totals, value: Floats, cost: Floats) -> Menu:
-    """Returns a menu of the clusters in which what is not allowed is worth less and costs more than all that is."""
+    """Returns a menu of the clusters in which treatments that are not allowed have less value and cost more than the others."""
     low = np.where(totals.allowed, value, inf).min(1, keepdims=True)
     high = np.where(totals.allowed, cost, 0.0).max(1, keepdims=True)
     worse, dearer = low - 1 - np.abs(low), 2 * high + 1
@@ -237,58 +235,57 @@ def menu_of(totals: Totals, value: Floats, cost: Floats) -> Menu:
 
 
 def _linear(totals: Totals, row: Row) -> Plan | None:
-    """Returns a plan under one row with its Lagrangian bound; None if the row cannot be kept."""
+    """Returns a plan under one row with its Lagrangian bound; None if no plan keeps the row."""
     try:
         return solve(menu_of(totals, totals.value, row.weight), row.limit)
     except InfeasibleBudget:
         return None
 
 
-def whole(totals: Totals, rows: list[Row], more: More | None = None) -> Found | None:
+def by_highs(totals: Totals, row: Row | None, more: More | None = None) -> Bounded | None:
     """Returns the best plan under linear rows, by HiGHS, and its bound; None if no plan keeps them, an empty one if time ran out.
 
     Args:
-        totals: What treatments add, and what is allowed.
-        rows: Limits on sums of the plan.
-        more: Further variables.
+        totals: Value of each cell, and which cells are allowed.
+        row: A limit on the plan, or None.
+        more: Further variables and rows.
     """
     k, m = totals.value.shape
     cell = np.flatnonzero(totals.allowed)  # only these are variables
     owner, n = cell // m, 0 if more is None else len(more.lower)
     base = np.where(totals.allowed, totals.value, inf).min(1)
     gain = totals.value.ravel()[cell] - base[owner]
-    scale = totals.stake / k  # HiGHS takes a difference of 1e-6 for none
-    lower, price = (np.zeros(0), np.zeros(0)) if more is None else (more.lower, more.price)
-    held = _limits(rows, more, cell, (k, m))
+    scale = totals.stake / k  # HiGHS treats a difference of 1e-6 as none
+    lower, penalty = (np.zeros(0), np.zeros(0)) if more is None else (more.lower, more.penalty)
     with quiet():
         done = milp(
-            np.concatenate([-gain, price]) / scale, integrality=np.repeat([1, 0], [len(cell), n]),
+            np.concatenate([-gain, penalty]) / scale, integrality=np.repeat([1, 0], [len(cell), n]),
             bounds=Bounds(np.concatenate([np.zeros(len(cell)), lower]), np.repeat([1.0, inf], [len(cell), n])),
-            constraints=held, options={"time_limit": _SECONDS, "mip_rel_gap": _GAP},
+            constraints=_constraints(row, more, cell, (k, m)), options={"time_limit": _SECONDS, "mip_rel_gap": _GAP},
         )  # fmt: skip
     if done.status == _INFEASIBLE:
         return None
     bound = inf if done.mip_dual_bound is None else float(base.sum() - done.mip_dual_bound * scale)
     if done.x is None:  # out of time
-        return Found(np.empty(0, np.int32), -inf, bound)
+        return Bounded(np.empty(0, np.int32), -inf, bound)
     plan = np.full(k, -1, np.int32)
     taken = done.x[: len(cell)] > 0.5
     plan[owner[taken]] = (cell % m)[taken]
-    return Found(plan, quantity(totals.value, plan), bound)
+    return Bounded(plan, quantity(totals.value, plan), bound)
 
 
-def _limits(
-    rows: list[Row], more: More | None, cell: NDArray[np.intp], shape: tuple[int, int]
+def _constraints(
+    row: Row | None, more: More | None, cell: NDArray[np.intp], shape: tuple[int, int]
 ) -> list[LinearConstraint]:
-    """Returns the constraints on the cells that are variables and on what stands beside them: one treatment each, the rows."""
+    """Returns the constraints on the cells and the further variables: one treatment per cluster, and the rows."""
     (k, m), n = shape, 0 if more is None else len(more.lower)
     one = sparse.csr_matrix((np.ones(len(cell)), (cell // m, np.arange(len(cell)))), (k, len(cell) + n))
-    held = [LinearConstraint(one, 1.0, 1.0)]
-    for row in rows:
+    constraints = [LinearConstraint(one, 1.0, 1.0)]
+    if row is not None:
         flat = row.weight.ravel()[cell]
         size = float(np.abs(flat).max(initial=0.0)) or 1.0
-        held.append(LinearConstraint(np.concatenate([flat, np.zeros(n)])[None] / size, -inf, row.limit / size))
+        constraints.append(LinearConstraint(np.concatenate([flat, np.zeros(n)])[None] / size, -inf, row.limit / size))
     if more is not None:
         columns = np.concatenate([cell, k * m + np.arange(n)])
-        held.append(LinearConstraint(more.matrix[:, columns], -inf, more.limits))
-    return held
+        constraints.append(LinearConstraint(more.matrix[:, columns], -inf, more.limits))
+    return constraints

@@ -1,8 +1,8 @@
-"""The plan under rules: a dual near its lowest point, then exact programmes over the few units it leaves open.
+"""The plan under rules: shadow prices near the minimum of the dual, then exact programmes over the few units they leave open.
 
-At good prices nearly every unit has one clear treatment. Those with the smallest margins are given to HiGHS, first as a
-linear programme, then the fewest of them as whole units; all others keep what they have. The dual bounds what any plan
-could be worth, so the gap is a certificate.
+At good prices nearly every unit has one clearly best treatment. The units with the smallest margins go to HiGHS, first as a
+linear programme, then a few of them as an integer programme; all others keep their treatment. The dual bounds the value of
+every plan, so the gap is a certificate.
 """
 
 from __future__ import annotations
@@ -27,36 +27,31 @@ from largesse.menu import Bound, Menu, Plan, Status
 __all__ = ["solve_under"]
 
 Floats = NDArray[np.float64]
-_OPEN = (2_000, 8_000, 32_000)  # units given to the linear programme; more where they do not suffice
-_WHOLE = (60, 240, 1_000)  # of these, to the programme of whole units
-_NEAR = 1e-6  # of the value at stake: how near the lowest dual the prices are
-_TIGHT = 2e-6  # of the largest amount: how far within a limit, so that a solver's tolerance breaks none
-_NODES = 500  # of a search for whole units: the same plan on every machine, however fast
-_FEW_RULES = 12  # conflicting rules of which the needless are sought one by one
+_OPEN = (2_000, 8_000, 32_000)  # units in the linear programme; the next number if these do not suffice
+_INTEGER = (60, 240, 1_000)  # of these, units in the integer programme
+_NEAR = 1e-6  # tolerance of the minimum of the dual, relative to the range of the value
+_TIGHT = 2e-6  # margin to each limit, relative to the largest amount: the solver's tolerance must not break a rule
+_NODES = 500  # limit of the integer search: a time limit would give other plans on other machines
+_FEW_RULES = 12  # up to so many conflicting rules, those not needed for the conflict are left out one by one
 
 
 def solve_under(
-    menu: Menu,
-    rules: Sequence[Rule],
-    *,
-    eligible: NDArray[Any] | None = None,
-    keep: NDArray[Any] | None = None,
+    menu: Menu, rules: Sequence[Rule], *, eligible: NDArray[Any] | None = None, keep: NDArray[Any] | None = None
 ) -> Plan:
-    """Returns a plan of whole units that obeys every rule, with a certificate of how good it is.
+    """Returns a plan, one treatment per unit, that obeys every rule, with an upper bound on the value of any other.
 
-    Its price is that of the first limit on the spend of everybody, its bound the Lagrangian dual; `rules` holds the use, the
-    limit and the shadow price of every inequality.
+    Its price is the shadow price of the first upper bound on the spend of all units, its bound the Lagrangian dual; its `rules`
+    give the use, the limit and the shadow price of every inequality.
 
     Args:
         menu: Value and cost of N units and M treatments.
         rules: `Spend`, `Count`, `Use` and `Return`, any number of each.
-        eligible: What each unit may get, boolean (N, M); None: everything.
+        eligible: The treatments that each unit may get, boolean (N, M); None: all.
         keep: Treatment that a unit must get, codes (N,), -1 where it is open; it counts as eligible.
 
     Raises:
-        InfeasibleRules: No plan obeys all of them, or none was found; the error names those that conflict, and says whether it
-            is proven.
-        DataError: A rule or a mask does not suit the menu, or a unit may get nothing.
+        InfeasibleRules: No plan obeys all rules (`proven`), or the search ended without one; the error names those that conflict.
+        DataError: A rule or a mask does not suit the menu, or a unit has no eligible treatment.
 
     Reference:
         Fisher 1981 (Lagrangian relaxation); Kelley 1960 (cutting planes).
@@ -76,21 +71,21 @@ def solve_under(
     floor = float(np.nanmin(value, axis=1).sum(dtype=np.float64))
     dual = Dual(menu, rows, allowed)
     prices, best, below = descend(dual, floor, _NEAR * max(stake, 1e-300))
-    found = None if below else _finished(dual, best)
-    if found is None:
+    treatment = None if below else _rounded(dual, best)
+    if treatment is None:
         raise _conflict(menu, rows, allowed)
-    return _plan(menu, rows, prices, best, found)
+    return _plan(menu, rows, prices, best, treatment)
 
 
 def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:
+    """Returns the treatments that each unit may get, (N, M); None: all."""
     if eligible is None and keep is None:
         return None
     shape = (menu.n, menu.n_treatments)
     allowed = np.ones(shape, np.bool_) if eligible is None else np.array(eligible)
     if allowed.shape != shape or allowed.dtype != np.bool_:
-        raise _check.refuse(
-            "eligible", f"{allowed.dtype} {allowed.shape}", f"must be a mask {shape}", "True: may get it."
-        )
+        got = f"{allowed.dtype} {allowed.shape}"
+        raise _check.refuse("eligible", got, f"must be a mask {shape}", "True: may get it.")
     if keep is not None:
         rule = f"must be -1 or a code in 0..{shape[1] - 1}"
         codes = _check.integers("keep", keep, low=-1, high=shape[1], rule=rule, remedy="Use the menu's treatments.")
@@ -100,41 +95,42 @@ def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:
         allowed[fixed, codes[fixed]] = True
     none: NDArray[np.bool_] = np.logical_not(allowed.any(1))
     if none.any():
-        raise _check.refuse_cells("eligible", none, none, "a unit may get nothing", "Leave it at least control.")
+        raise _check.refuse_cells("eligible", none, none, "a unit has no eligible treatment", "Allow at least control.")
     return allowed
 
 
-def _finished(dual: Dual, best: Answer) -> NDArray[np.int32] | None:
-    """Returns a plan of whole units that obeys the rows; None if none was found."""
+def _rounded(dual: Dual, best: Answer) -> NDArray[np.int32] | None:
+    """Returns an integer plan (N,) that obeys the rows; None if the search ends without one."""
     order = np.argsort(best.margin, kind="stable")
-    for size in _OPEN:
-        some = np.sort(order[:size])
-        relaxed = _programme(dual, best.treatment, some, whole=False)
-        if relaxed is not None:
-            apart = 1 - relaxed.max(1)  # units that the linear programme splits
-            plan = best.treatment.copy()
-            plan[some] = relaxed.argmax(1)
-            near = some[np.lexsort((best.margin[some], -apart))]
-            for few in _WHOLE:
-                chosen = np.sort(near[: max(few, 2 * int((apart > 1e-9).sum()))])
-                whole = _programme(dual, plan, chosen, whole=True)
-                if whole is not None:
-                    plan[chosen] = whole.argmax(1)
-                    if all(row.used(dual.menu, plan) <= row.limit for row in dual.rows):
-                        return plan
-        if size >= len(order):
+    for k, size in enumerate(_OPEN):
+        if k and _OPEN[k - 1] >= len(order):
             break
+        some = np.sort(order[:size])
+        relaxed = _programme(dual, best.treatment, some, integer=False)
+        if relaxed is None:
+            continue
+        split = 1 - relaxed.max(1)  # share of a unit outside its main treatment in the linear programme
+        plan = best.treatment.copy()
+        plan[some] = relaxed.argmax(1)
+        near = some[np.lexsort((best.margin[some], -split))]
+        for few in _INTEGER:
+            chosen = np.sort(near[: max(few, 2 * int((split > 1e-9).sum()))])
+            shares = _programme(dual, plan, chosen, integer=True)
+            if shares is not None:
+                plan[chosen] = shares.argmax(1)
+                if all(row.used(dual.menu, plan) <= row.limit for row in dual.rows):
+                    return plan
     return None
 
 
-def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, whole: bool) -> Floats | None:
+def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, integer: bool) -> Floats | None:
     """Returns the best shares of treatments of some units, (n, M), all others as planned; None if the rows cannot be obeyed."""
     menu, m = dual.menu, dual.menu.n_treatments
     value = menu.value[some].astype(np.float64)
     top = np.ones(value.shape) if dual.allowed is None else dual.allowed[some].astype(np.float64)
     tables, limits = [], []
     for row in dual.rows:
-        at = row.about(some)
+        at = row.covered(some)
         table = row.amounts(menu, some[at])
         size = float(np.abs(table).max(initial=0.0)) or 1.0
         now = row.sign * float(row.taken(menu, some[at], plan[some[at]]).sum())
@@ -143,7 +139,7 @@ def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, w
         tables.append(sparse.csr_matrix((table.ravel() / size, (np.zeros(len(cells), int), cells)), (1, value.size)))
     with quiet():
         done = milp(
-            -value.ravel() / (float(np.ptp(value)) or 1.0), integrality=np.full(value.size, int(whole)),
+            -value.ravel() / (float(np.ptp(value)) or 1.0), integrality=np.full(value.size, int(integer)),
             bounds=Bounds(0.0, top.ravel()), options={"node_limit": _NODES, "mip_rel_gap": 1e-6},
             constraints=[
                 LinearConstraint(sparse.kron(sparse.eye(len(some)), np.ones((1, m)), format="csr"), 1.0, 1.0),
@@ -154,35 +150,38 @@ def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, w
 
 
 def _conflict(menu: Menu, rows: list[Row], allowed: NDArray[np.bool_] | None) -> InfeasibleRules:
-    """Returns the error that names the rows that conflict, as few as are found by leaving out one after another."""
+    """Returns the error that names the rows that conflict, without those that the conflict does not need."""
 
-    def lowest(held: list[Row]) -> tuple[float, Floats]:
-        return cheapest_cut(Dual(menu, held, allowed, worth=0.0))
+    def lowest(some: list[Row]) -> tuple[float, Floats]:
+        return cheapest_cut(Dual(menu, some, allowed, value_weight=0.0))
 
     least, prices = lowest(rows)
-    if least >= 0:  # fractions of units would obey
+    if least >= 0:  # a fractional plan obeys the rows
         return InfeasibleRules(tuple(row.name for row in rows), proven=False)
-    held = [row for row, price in zip(rows, prices, strict=True) if price > 1e-6 * prices.max()]
-    held = held if lowest(held)[0] < 0 else rows
-    for row in held if len(held) <= _FEW_RULES else ():
-        less = [other for other in held if other is not row]
-        if less and lowest(less)[0] < 0:
-            held = less
-    return InfeasibleRules(tuple(row.name for row in held))
+    conflict = [row for row, price in zip(rows, prices, strict=True) if price > 1e-6 * prices.max()]
+    conflict = conflict if lowest(conflict)[0] < 0 else rows
+    for row in conflict if len(conflict) <= _FEW_RULES else ():
+        others = [other for other in conflict if other is not row]
+        if others and lowest(others)[0] < 0:
+            conflict = others
+    return InfeasibleRules(tuple(row.name for row in conflict))
 
 
 def _plan(menu: Menu, rows: list[Row], prices: Floats, best: Answer, treatment: NDArray[np.int32]) -> Plan:
     spend, value, _ = audited(menu, treatment)
-    budget = next((k for k, row in enumerate(rows) if row.spend == 1 and row.sign > 0 and row.codes is None), None)
+    budget = next(
+        (k for k, row in enumerate(rows) if row.cost_weight == 1 and row.sign > 0 and row.codes is None), None
+    )
     binding = prices > 1e-9 * max(float(prices.max(initial=0.0)), 1e-300)
     gap = max(0.0, best.bound - value)
     status = Status.OPTIMAL if gap <= 1e-12 * max(1.0, abs(best.bound)) else Status.WITHIN_GAP
     bounds = [
         Bound(
-            row.name, row.sign * row.used(menu, treatment), row.sign * row.limit, float(price), bool(on), row.spend == 1
+            row.name, row.sign * row.used(menu, treatment), row.sign * row.limit, float(price), bool(binds),
+            row.cost_weight == 1,
         )
-        for row, price, on in zip(rows, prices, binding, strict=True)
-    ]
+        for row, price, binds in zip(rows, prices, binding, strict=True)
+    ]  # fmt: skip
     return Plan(
         treatment=treatment, price=0.0 if budget is None else float(prices[budget]), spend=spend, value=value,
         bound=max(best.bound, value), budget=inf if budget is None else rows[budget].limit, status=status,

@@ -1,16 +1,16 @@
-"""The Lagrangian dual of a plan under rules: every rule has a price, every unit takes its best treatment at those prices.
+"""The Lagrangian dual of a plan under rules: every rule has a shadow price, every unit takes its best treatment at those prices.
 
     g(μ) = Σ_i max_j [ value_ij - Σ_k μ_k amount_k,ij ] + Σ_k μ_k limit_k,   μ >= 0
 
-g is convex and bounds every plan from above; its subgradient is what is left of each limit. It is a sum over units, so that
-it hardly bends from one price to the next: quasi-Newton steps come near, cutting planes finish.
+g is convex and bounds the value of every plan from above; its subgradient is the slack of each limit. As a sum over many
+units it is nearly smooth: quasi-Newton steps come close to its minimum, cutting planes finish.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,112 +31,112 @@ class Answer(NamedTuple):
 
     Attributes:
         bound: g(μ).
-        left: What is left of each limit: the subgradient, (K,).
-        treatment: What each unit takes, (N,).
-        margin: By how much that beats the unit's next best, (N,).
+        slack: Unused part of each limit, the subgradient, (K,).
+        treatment: Best treatment of each unit, (N,).
+        margin: Difference between the net values of each unit's best and second-best treatment, (N,).
     """
 
     bound: float
-    left: Floats
+    slack: Floats
     treatment: NDArray[np.int32]
     margin: Floats
 
 
 class Dual:
-    """g of a menu and its rows.
+    """The function g of a menu and its rows.
 
     Args:
         menu: Value and cost of N units.
         rows: The inequalities, K.
-        allowed: What each unit may get, (N, M); None: everything.
-        worth: 1, or 0 to ask only whether any plan obeys the rows.
+        allowed: The treatments that each unit may get, (N, M); None: all.
+        value_weight: Weight of the value in g: 1, or 0 to examine only whether any plan obeys the rows.
     """
 
-    def __init__(self, menu: Menu, rows: Sequence[Row], allowed: NDArray[np.bool_] | None, worth: float = 1.0) -> None:
-        self.menu, self.rows, self.allowed, self.worth = menu, rows, allowed, worth
+    def __init__(
+        self, menu: Menu, rows: Sequence[Row], allowed: NDArray[np.bool_] | None, value_weight: float = 1.0
+    ) -> None:
+        self.menu, self.rows, self.allowed, self.value_weight = menu, rows, allowed, value_weight
         self.limits = np.array([row.limit for row in rows])
-        firsts = [
-            k for k, row in enumerate(rows) if k == 0 or (row.rule, row.sign) != (rows[k - 1].rule, rows[k - 1].sign)
-        ]
-        self.families = [slice(a, b) for a, b in pairwise([*firsts, len(rows)])]  # rows that differ by their group only
+        keys = [(row.rule, row.sign) for row in rows]
+        firsts = [k for k in range(len(rows)) if k == 0 or keys[k] != keys[k - 1]]
+        self.families = [slice(a, b) for a, b in pairwise([*firsts, len(rows)])]  # rows that differ only in their group
 
     def __call__(self, prices: Floats) -> Answer:
         """Returns the dual at prices (K,)."""
-        menu, taken = self.menu, np.empty(self.menu.n, np.int32)
-        margin, best = np.empty(menu.n), np.empty(menu.n)
-        used = np.zeros(len(self.rows))
-        for a in range(0, menu.n, _CHUNK):
-            part = slice(a, min(a + _CHUNK, menu.n))
+        n = self.menu.n
+        treatment, margin, best, used = np.empty(n, np.int32), np.empty(n), np.empty(n), np.zeros(len(self.rows))
+        for a in range(0, n, _CHUNK):
+            part = slice(a, min(a + _CHUNK, n))
             score = self._scores(prices, part)
             each = np.arange(score.shape[1])
-            taken[part] = score.argmax(0)
-            best[part] = score[taken[part], each]
-            score[taken[part], each] = -np.inf
+            treatment[part] = score.argmax(0)
+            best[part] = score[treatment[part], each]
+            score[treatment[part], each] = -np.inf
             margin[part] = best[part] - score.max(0)
-            used += self._used(taken[part], part)
-        left = self.limits - used
-        return Answer(float(best.sum() + prices @ self.limits), left, taken, margin)
+            used += self._used(treatment[part], part)
+        return Answer(float(best.sum() + prices @ self.limits), self.limits - used, treatment, margin)
 
     def _scores(self, prices: Floats, part: slice) -> Floats:
-        """Value less what it costs at the prices, (M, n); -inf where it is not allowed."""
+        """Returns the net value at the prices, (M, n); -inf where a treatment is not allowed."""
         value, cost = self.menu.value[part].T, self.menu.cost[part].T
-        of_cost, of_value = (np.zeros(value.shape[1]) for _ in range(2))
-        of_value += self.worth
-        beside = np.zeros(value.shape)
+        of_cost, of_value = np.zeros(value.shape[1]), np.full(value.shape[1], self.value_weight)
+        of_tables = np.zeros(value.shape)
         for family in self.families:
             row, own = self.rows[family.start], prices[family]
             if not own.any():
                 continue
             weight = row.sign * (own[0] if row.codes is None else np.append(own, 0.0)[row.codes[part]])
-            of_cost += row.spend * weight
-            of_value -= row.value * weight
+            of_cost += row.cost_weight * weight
+            of_value -= row.value_weight * weight
             if row.table is not None:
-                beside += weight * (row.table if len(row.table) == 1 else row.table[part]).T
-        score = of_value * value - of_cost * cost - beside
+                of_tables += weight * (row.table if len(row.table) == 1 else row.table[part]).T
+        score = of_value * value - of_cost * cost - of_tables
         if self.allowed is not None:
             score[~self.allowed[part].T] = -np.inf
         return np.asarray(score)
 
-    def _used(self, taken: NDArray[np.int32], part: slice) -> Floats:
-        rows, found = np.arange(part.start, part.stop), np.empty(len(self.rows))
+    def _used(self, treatment: NDArray[np.int32], part: slice) -> Floats:
+        """Returns sign · Σ amount of each row over some units, (K,)."""
+        rows, used = np.arange(part.start, part.stop), np.empty(len(self.rows))
         for family in self.families:
             row = self.rows[family.start]
-            each = row.sign * row.taken(self.menu, rows, taken)
+            each = row.sign * row.taken(self.menu, rows, treatment)
             size = family.stop - family.start
-            found[family] = each.sum() if row.codes is None else np.bincount(row.codes[part] + 1, each, size + 1)[1:]
-        return found
+            used[family] = each.sum() if row.codes is None else np.bincount(row.codes[part] + 1, each, size + 1)[1:]
+        return used
 
 
 def descend(dual: Dual, floor: float, tolerance: float) -> tuple[Floats, Answer, bool]:
-    """Returns prices near the lowest dual, the dual there, and whether it fell below what every plan is worth.
+    """Returns prices near the minimum of the dual, the dual there, and whether it is below the value of every plan.
 
     Args:
         dual: The dual.
-        floor: Every plan that obeys the rules is worth at least this: a lower dual means that there is none.
-        tolerance: How near the lowest dual is near enough, in units of value.
+        floor: Lower bound on the value of any plan that obeys the rules; a lower dual proves that there is none.
+        tolerance: Distance from the minimum at which to stop, in units of value.
     """
-    scale, seen = _scales(dual), _Seen()
+    scale, cuts = _scales(dual), _Cuts()
 
-    def ask(x: Floats) -> tuple[float, Floats]:
-        found = dual(x * scale)
-        seen.add(x, found, found.left * scale)
-        if found.bound < floor - tolerance:
+    def evaluated(x: Floats) -> tuple[float, Floats]:
+        answer = dual(x * scale)
+        slope = cuts.add(x, answer, scale)
+        if answer.bound < floor - tolerance:
             raise StopIteration
-        return found.bound, found.left * scale
+        return answer.bound, slope
 
+    below = False
     try:
         minimize(
-            ask, np.zeros(len(scale)), jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(scale),
+            evaluated, np.zeros(len(scale)), jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(scale),
             options={"maxfun": _STEPS, "ftol": 1e-12},
         )  # fmt: skip
-        _cut(ask, seen, tolerance)
+        _cut(evaluated, cuts, tolerance)
     except StopIteration:
-        return seen.x * scale, seen.best, True
-    return seen.x * scale, seen.best, False
+        below = True
+    return cuts.x * scale, cuts.best, below
 
 
-class _Seen:
-    """The cuts met so far, and the lowest answer: the only one whose units are kept."""
+class _Cuts:
+    """The cutting planes so far, and the lowest answer with its x, the only one whose units are kept."""
 
     best: Answer
     x: Floats
@@ -145,68 +145,64 @@ class _Seen:
         self.heights: list[float] = []
         self.slopes: list[Floats] = []
 
-    def add(self, x: Floats, found: Answer, slope: Floats) -> None:
-        if not self.heights or found.bound < self.best.bound:
-            self.best, self.x = found, x.copy()
-        self.heights.append(found.bound - float(slope @ x))
+    def add(self, x: Floats, answer: Answer, scale: Floats) -> Floats:
+        """Adds the plane at prices x · scale and returns its slope in x."""
+        slope = answer.slack * scale
+        if not self.heights or answer.bound < self.best.bound:
+            self.best, self.x = answer, x.copy()
+        self.heights.append(answer.bound - float(slope @ x))
         self.slopes.append(slope)
+        return slope
+
+    def minimum(self, bounds: Iterable[tuple[float, float | None]], **equality: Any) -> Any:
+        """Returns SciPy's minimum over x within bounds of the highest plane at x; t, the last variable, is its height."""
+        slopes, heights = np.array(self.slopes[-_KEPT:]), np.array(self.heights[-_KEPT:])
+        return linprog(
+            np.append(np.zeros(slopes.shape[1]), 1.0), A_ub=np.column_stack([slopes, -np.ones(len(slopes))]),
+            b_ub=-heights, bounds=[*bounds, (None, None)], method="highs", **equality,
+        )  # fmt: skip
 
 
 def _scales(dual: Dual) -> Floats:
-    """Returns prices at which each row weighs as much as the values do."""
+    """Returns the prices at which the amounts of each row vary as much as the values do, (K,)."""
     menu = dual.menu
     rows = np.linspace(0, menu.n - 1, min(menu.n, 20_000)).astype(np.intp)
-    worth = float(np.ptp(menu.value[rows], axis=1).sum()) or 1.0
-    sizes = np.array([np.ptp(row.amounts(menu, rows[row.about(rows)]), axis=1).sum() for row in dual.rows])
-    return np.asarray(worth / np.where(sizes > 0, sizes, worth))
+    value = float(np.ptp(menu.value[rows], axis=1).sum()) or 1.0
+    sizes = np.array([np.ptp(row.amounts(menu, rows[row.covered(rows)]), axis=1).sum() for row in dual.rows])
+    return np.asarray(value / np.where(sizes > 0, sizes, value))
 
 
-def _cut(ask: Callable[[Floats], tuple[float, Floats]], seen: _Seen, tolerance: float) -> None:
-    """Cutting planes in a box around the best prices so far, which grows where it helps and shrinks where not."""
-    reach = 0.1 * max(1.0, float(np.abs(seen.x).max()))
+def _cut(evaluated: Callable[[Floats], tuple[float, Floats]], cuts: _Cuts, tolerance: float) -> None:
+    """Adds cutting planes in a box around the best prices, which grows after a good step and shrinks after a poor one."""
+    reach = 0.1 * max(1.0, float(np.abs(cuts.x).max()))
     for _ in range(_CUTS):
-        x, bound = seen.x, seen.best.bound
-        slopes, heights = np.array(seen.slopes[-_KEPT:]), np.array(seen.heights[-_KEPT:])
-        low, high = np.maximum(0.0, x - reach), x + reach
-        done = linprog(
-            np.append(np.zeros(len(x)), 1.0), A_ub=np.column_stack([slopes, -np.ones(len(slopes))]), b_ub=-heights,
-            bounds=[*zip(low, high, strict=True), (None, None)], method="highs",
-        )  # fmt: skip
+        x, bound = cuts.x, cuts.best.bound
+        done = cuts.minimum(zip(np.maximum(0.0, x - reach), x + reach, strict=True))
         if not done.success or bound - done.fun <= tolerance:
             return
-        found, _ = ask(done.x[:-1])
-        if found < bound - 0.1 * (bound - done.fun):
+        reached, _ = evaluated(done.x[:-1])
+        if reached < bound - 0.1 * (bound - done.fun):
             reach *= 1.5 if (np.abs(done.x[:-1] - x) >= 0.99 * reach).any() else 1.0
         else:
             reach *= 0.5
 
 
 def cheapest_cut(dual: Dual) -> tuple[float, Floats]:
-    """Returns min of g over prices that sum to 1 in the rows' own sizes, by cutting planes, and those prices.
+    """Returns min g over prices x · scale with Σ x = 1, by cutting planes, and x, (K,); the scale makes rows comparable.
 
-    With `worth` 0 a negative minimum proves that no plan, not even of fractions, obeys the rows; the prices that are not 0 name
-    those that conflict (Farkas).
+    With `value_weight` 0 a negative minimum proves that no plan obeys the rows, not even a fractional one; the rows with
+    positive x are those that conflict (Farkas).
     """
-    scale = _scales(dual)
-    x = np.full(len(scale), 1 / len(scale))
-    cuts: list[tuple[Floats, float]] = []
-    lowest, at = np.inf, x
+    scale, cuts = _scales(dual), _Cuts()
+    k = len(scale)
+    x = np.full(k, 1 / k)
     for _ in range(_CUTS):
-        found = dual(x * scale)
-        slope = found.left * scale
-        cuts.append((slope, found.bound - float(slope @ x)))
-        if found.bound < lowest:
-            lowest, at = found.bound, x
-        slopes, heights = (np.array(each) for each in zip(*cuts, strict=True))
-        done = linprog(
-            np.append(np.zeros(len(x)), 1.0), A_ub=np.column_stack([slopes, -np.ones(len(cuts))]), b_ub=-heights,
-            A_eq=[[1.0] * len(x) + [0.0]], b_eq=[1.0], bounds=[*[(0, None)] * len(x), (None, None)], method="highs",
-        )  # fmt: skip
-        if (
-            not done.success
-            or lowest - done.fun <= 1e-9 * max(1.0, abs(lowest))
-            or lowest < 0 <= 1e-3 * abs(done.fun) + lowest
-        ):
+        cuts.add(x, dual(x * scale), scale)
+        lowest = cuts.best.bound
+        done = cuts.minimum([(0.0, None)] * k, A_eq=[[1.0] * k + [0.0]], b_eq=[1.0])
+        if not done.success or lowest - done.fun <= 1e-9 * max(1.0, abs(lowest)):
+            break
+        if lowest < 0 <= 1e-3 * abs(done.fun) + lowest:
             break
         x = done.x[:-1]
-    return lowest, at
+    return cuts.best.bound, cuts.x

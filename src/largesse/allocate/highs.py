@@ -1,4 +1,4 @@
-"""HiGHS without what it prints of its own accord."""
+"""Calls of HiGHS without its output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["quiet"]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps what the solver prints of its own accord (a line that no option of HiGHS silences) off the standard output."""
+    """Redirects standard output to nowhere: HiGHS prints a line that none of its options turns off."""
     try:
         kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     except OSError:  # there is no standard output

@@ -1,8 +1,8 @@
-"""The loops over units, compiled. Layout: value and cost are (M, N), one treatment of all units lies together.
+"""The compiled loops over units. Value and cost are (M, N): the values of one treatment are contiguous.
 
-For one unit the treatments that any price can choose lie on the upper-left concave hull of its points (cost, value).
+For one unit the treatments that are best at some price lie on the upper-left concave hull of its points (cost, value).
 `_next` walks that hull: from the cheapest point (ties: the higher value, then the lower code) along the steepest
-slope, while the slope is > 0. Arithmetic is float64, whatever the menu's dtype.
+slope, while the slope is > 0. A step along the hull is an increment. Arithmetic is float64, whatever the menu's dtype.
 """
 
 from __future__ import annotations
@@ -13,22 +13,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = [
-    "assign_at",
-    "audit",
-    "bin_steps",
-    "count_steps",
-    "cumulate",
-    "decide",
-    "fill",
-    "hull_steps",
-    "interval_of",
-    "intervals_of",
-    "total",
-]
+__all__ = ["assign_at", "audit", "bin_steps", "count_steps", "cumulate", "decide", "fill", "hull_steps", "interval_of",
+           "intervals_of"]  # fmt: skip
 
 _TOP = np.finfo(np.float64).max
-_CHUNK = 2048  # units whose running best stays in the nearest cache
+_CHUNK = 2048  # units whose running best fits in the L1 cache
 Array = NDArray[Any]
 
 
@@ -48,7 +37,8 @@ def _load(value: Array, cost: Array, i: int, v: Array, c: Array) -> int:
 def _next(v: Array, c: Array, at: int, ceiling: float) -> tuple[int, float]:
     """Returns the next treatment on the hull and the slope towards it, or (-1, 0) at its end.
 
-    Of several points on one line the farthest is next: those between are chosen at no price.
+    Of several points on one line the farthest is next: those in between are best at no price. The slope is cut at `ceiling`,
+    the slope before.
     """
     best, slope = -1, 0.0
     for j in range(len(v)):
@@ -56,7 +46,7 @@ def _next(v: Array, c: Array, at: int, ceiling: float) -> tuple[int, float]:
             s = (v[j] - v[at]) / (c[j] - c[at])
             if s > slope or (s == slope and best >= 0 and (c[j] > c[best])):
                 best, slope = j, s
-    return best, min(slope, ceiling)  # rounding must not make a hull that turns upwards
+    return best, min(slope, ceiling)  # rounding must not make the hull convex
 
 
 @njit(cache=True, nogil=True)
@@ -80,8 +70,8 @@ def hull_steps(
     """Returns every hull increment with a slope in (low, high], and each unit's treatment before the first of them.
 
     Returns:
-        Of each of K increments: its unit (K,), the treatment it leaves (K,), the one it leads to (K,) and its slope (K,);
-        and the treatment before the first (N,).
+        For each of K increments its unit, the treatment before it, the one after it and its slope, (K,) each; and each unit's
+        treatment before its first increment, (N,).
     """
     m, n = value.shape
     steps = count_steps(value, cost, low, high)
@@ -108,54 +98,54 @@ def hull_steps(
 def bin_steps(
     value: Array, cost: Array, first: int, stop: int, edges: Array, keep: Array, sums: Array, kept: Array
 ) -> tuple[float, float]:
-    """Puts every hull increment of some units into its bin of prices: sums it there, or keeps it.
+    """Sums the hull increments of some units in bins of prices, and collects those of the bins to keep.
 
     Args:
         value: (M, N).
         cost: (M, N).
-        first: The first unit to look at.
-        stop: The one after the last.
+        first: The first unit.
+        stop: The unit after the last.
         edges: Prices, falling, (K,); bin k is [edges[k], edges[k - 1]), the first is open above, the last, K, below.
         keep: Whether the increments of a bin are kept, (K + 1,).
-        sums: Receives how many increments are in each bin, their money and their value, (K + 1, 3).
-        kept: Receives slope, money and value of those of the bins to keep, by unit, (rows, 3).
+        sums: Receives the number of increments in each bin, their cost and their value, (K + 1, 3).
+        kept: Receives slope, cost and value of each increment in the bins to keep, by unit, (rows, 3).
 
     Returns:
-        The money and the value of these units before their first increment.
+        Spend and value of these units before their first increment.
     """
     m, k = value.shape[0], 0
     v, c = np.empty(m), np.empty(m)
-    spend, worth = 0.0, 0.0
+    spend, gained = 0.0, 0.0
     sums[:] = 0.0
     for i in range(first, stop):
         at = _load(value, cost, i, v, c)
         spend += c[at]
-        worth += v[at]
+        gained += v[at]
         to, s = _next(v, c, at, _TOP)
         low = 0
         while to >= 0:
             high = len(edges)
-            while low < high:  # the first edge that is not above s; slopes of a unit fall, so it never goes back
+            while low < high:  # the first edge that is not above s, not before the last one: slopes fall
                 middle = (low + high) // 2
                 if edges[middle] > s:
                     low = middle + 1
                 else:
                     high = middle
-            money, gain = c[to] - c[at], v[to] - v[at]
+            extra, gain = c[to] - c[at], v[to] - v[at]
             sums[low, 0] += 1
-            sums[low, 1] += money
+            sums[low, 1] += extra
             sums[low, 2] += gain
             if keep[low]:
-                kept[k, 0], kept[k, 1], kept[k, 2] = s, money, gain
+                kept[k, 0], kept[k, 1], kept[k, 2] = s, extra, gain
                 k += 1
             at = to
             to, s = _next(v, c, at, s)
-    return spend, worth
+    return spend, gained
 
 
 @njit(cache=True, nogil=True)
 def assign_at(value: Array, cost: Array, price: float) -> NDArray[np.int32]:
-    """Returns each unit's treatment at one price: climbs while the slope is above the price."""
+    """Returns each unit's treatment at one price: the end of its last increment steeper than the price."""
     m, n = value.shape
     v, c = np.empty(m), np.empty(m)
     out = np.empty(n, np.int32)
@@ -170,11 +160,11 @@ def assign_at(value: Array, cost: Array, price: float) -> NDArray[np.int32]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _meet(v: Array, c: Array, j: int, price: float, best: Array, bv: Array, bc: Array) -> None:
-    """Lets treatment j (v, c) meet the best so far of each unit of a chunk, at a price; ties: the cheaper, then the lower code.
+def _improve(v: Array, c: Array, j: int, price: float, best: Array, bv: Array, bc: Array) -> None:
+    """Replaces each unit's best treatment so far by j (v, c) where j is better at a price; ties: the cheaper, the lower code.
 
-    Differences are compared, not scores: what two treatments have in common cannot drown what they have not. Without branches,
-    so that one instruction serves several units.
+    Differences are compared, not scores, so that a small difference between large scores keeps its digits. There are no
+    branches, so that the loop is vectorised.
     """
     for i in range(len(v)):
         a, b = float(v[i]), float(c[i])
@@ -199,19 +189,19 @@ def decide(
     value: Array, cost: Array, units: tuple[int, int], prices: tuple[float, float],
     state: Array, undecided: Array, sums: Array,
 ) -> int:  # fmt: skip
-    """Decides the units whose treatment is the same at two prices, in one pass without divisions.
+    """Gives each unit its treatment at the higher of two prices, and lists those whose treatment differs at the lower one.
 
     Args:
         value: (M, N).
         cost: (M, N).
-        units: The first unit to look at, and the one after the last.
-        prices: The lower price and the higher; at an infinite one everyone gets the cheapest treatment.
+        units: The first unit, and the one after the last.
+        prices: The lower price and the higher; at infinity every unit gets its cheapest treatment.
         state: Receives each unit's treatment at the higher price, (N,).
-        undecided: Receives the positions of the units that the prices treat differently, (n,) of room for all looked at.
-        sums: Receives the spend and the value at the higher price and the spend at the lower one; plain sums of chunks.
+        undecided: Receives the positions of the units whose treatments differ, with space for all n units.
+        sums: Receives spend and value at the higher price and spend at the lower one, without compensation, (3,).
 
     Returns:
-        How many units are undecided.
+        The number of undecided units.
     """
     m, k = value.shape[0], 0
     (first, stop), (low, high) = units, prices
@@ -226,8 +216,8 @@ def decide(
             top[i], tv[i], tc[i] = 0, value[0, a + i], cost[0, a + i]
             end[i], ev[i], ec[i] = 0, tv[i], tc[i]
         for j in range(1, m):
-            _meet(value[j, a:b], cost[j, a:b], j, high, top[:q], tv[:q], tc[:q])
-            _meet(value[j, a:b], cost[j, a:b], j, low, end[:q], ev[:q], ec[:q])
+            _improve(value[j, a:b], cost[j, a:b], j, high, top[:q], tv[:q], tc[:q])
+            _improve(value[j, a:b], cost[j, a:b], j, low, end[:q], ev[:q], ec[:q])
         sums[0] += _sum(tc[:q])
         sums[1] += _sum(tv[:q])
         sums[2] += _sum(ec[:q])
@@ -240,53 +230,51 @@ def decide(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _within(v: Array, c: Array, bv: Array, bc: Array, money: float, found: Array) -> None:
-    """Marks the units of a chunk for whom a treatment (v, c) is better than what they have, and dearer by at most so much."""
+def _affordable(v: Array, c: Array, bv: Array, bc: Array, left: float, marked: Array) -> None:
+    """Marks the units of a chunk for which a treatment (v, c) is better than the current one and costs at most `left` more."""
     for i in range(len(v)):
         dc = c[i] - bc[i]
-        found[i] |= (dc > 0.0) & (dc <= money) & (v[i] > bv[i])
+        marked[i] |= (dc > 0.0) & (dc <= left) & (v[i] > bv[i])
 
 
 @njit(cache=True, nogil=True)
-def audit(
-    value: Array, cost: Array, first: int, stop: int, state: Array, money: float, found: Array, sums: Array
-) -> int:
-    """Sums spend and value of a plan (Neumaier), and finds the units for whom something better costs at most so much more.
+def audit(value: Array, cost: Array, first: int, stop: int, state: Array, left: float, rows: Array, sums: Array) -> int:
+    """Sums spend and value of a plan (Neumaier), and lists the units for which a better treatment costs at most `left` more.
 
     Args:
         value: (M, N).
         cost: (M, N).
-        first: The first unit to look at.
-        stop: The one after the last.
+        first: The first unit.
+        stop: The unit after the last.
         state: Treatment of each unit, (N,).
-        money: How much more; 0 finds none.
-        found: Receives the positions of those units, (n,) of room for all looked at; empty for no money.
-        sums: Receives the spend and its lost digits, the value and its lost digits: add all four ends at the last.
+        left: Largest difference in cost; at 0 no unit is listed.
+        rows: Receives the positions of those units, with space for all n units; may be empty if `left` is 0.
+        sums: Receives spend and its rounding remainder, value and its remainder, (4,).
 
     Returns:
-        How many were found.
+        The number of units listed.
     """
     m, k = value.shape[0], 0
-    bv, bc, good = np.empty(_CHUNK), np.empty(_CHUNK), np.empty(_CHUNK, np.int64)
+    bv, bc, marked = np.empty(_CHUNK), np.empty(_CHUNK), np.empty(_CHUNK, np.int64)
     s, s_lost, w, w_lost = 0.0, 0.0, 0.0, 0.0
     for a in range(first, stop, _CHUNK):
         b = min(a + _CHUNK, stop)
         q = b - a
         for i in range(q):
             c, v = float(cost[state[a + i], a + i]), float(value[state[a + i], a + i])
-            bc[i], bv[i], good[i] = c, v, 0
+            bc[i], bv[i], marked[i] = c, v, 0
             t = s + c
             s_lost += (s - t) + c if abs(s) >= abs(c) else (c - t) + s
             s = t
             t = w + v
             w_lost += (w - t) + v if abs(w) >= abs(v) else (v - t) + w
             w = t
-        if money > 0.0:
+        if left > 0.0:
             for j in range(m):
-                _within(value[j, a:b], cost[j, a:b], bv[:q], bc[:q], money, good[:q])
+                _affordable(value[j, a:b], cost[j, a:b], bv[:q], bc[:q], left, marked[:q])
             for i in range(q):
-                if good[i]:
-                    found[k] = a + i
+                if marked[i]:
+                    rows[k] = a + i
                     k += 1
     sums[0], sums[1], sums[2], sums[3] = s, s_lost, w, w_lost
     return k
@@ -294,7 +282,7 @@ def audit(
 
 @njit(cache=True, nogil=True)
 def interval_of(value: Array, cost: Array, treatment: Array) -> tuple[Array, Array]:
-    """Returns the prices [lo, hi) at which each unit's given treatment is chosen; [inf, inf) if at none."""
+    """Returns the prices [lo, hi) at which each unit's given treatment is chosen, (N,) each; [inf, inf) if at none."""
     m, n = value.shape
     v, c = np.empty(m), np.empty(m)
     lo, hi = np.full(n, np.inf), np.full(n, np.inf)
@@ -313,7 +301,7 @@ def interval_of(value: Array, cost: Array, treatment: Array) -> tuple[Array, Arr
 
 @njit(cache=True, nogil=True)
 def intervals_of(value: Array, cost: Array, lo: Array, hi: Array) -> None:
-    """Writes the prices [lo, hi) of every treatment of every unit into arrays (M, N) full of inf."""
+    """Writes the prices [lo, hi) of every treatment of every unit into arrays (M, N) filled with inf."""
     m, n = value.shape
     v, c = np.empty(m), np.empty(m)
     for i in range(n):
@@ -325,18 +313,6 @@ def intervals_of(value: Array, cost: Array, lo: Array, hi: Array) -> None:
             at, above = to, s
             to, s = _next(v, c, at, s)
         lo[at, i], hi[at, i] = 0.0, above
-
-
-@njit(cache=True, nogil=True)
-def total(table: Array, treatment: Array) -> float:
-    """Returns Σ_i table[treatment[i], i] by compensated summation (Neumaier)."""
-    s, lost = 0.0, 0.0
-    for i in range(len(treatment)):
-        a = float(table[treatment[i], i])
-        t = s + a
-        lost += (s - t) + a if abs(s) >= abs(a) else (a - t) + s
-        s = t
-    return s + lost
 
 
 @njit(cache=True, nogil=True)
@@ -356,28 +332,28 @@ def cumulate(start: float, steps: Array) -> NDArray[np.float64]:
 
 @njit(cache=True, nogil=True)
 def fill(
-    spent: float, limit: float, first: int, unit: Array, source: Array, target: Array, price: Array, state: Array
+    spent: float, limit: float, first: int, unit: Array, source: Array, target: Array, cost: Array, state: Array
 ) -> tuple[int, float]:
     """Takes, in order, every increment that still fits and whose predecessor was taken.
 
     Args:
-        spent: Money spent so far.
-        limit: Money there is.
+        spent: Spend so far.
+        limit: The budget.
         first: The increment to begin with.
-        unit: Whose increment it is, per increment, by falling slope.
-        source: The treatment it leaves.
-        target: The treatment it reaches.
-        price: What it costs in money.
+        unit: Unit of each increment, by falling slope, (K,).
+        source: The treatment before it, (K,).
+        target: The treatment after it, (K,).
+        cost: Its cost, (K,).
         state: Treatment of each unit, changed in place.
 
     Returns:
-        The last increment taken, `first` - 1 if none was; and the money spent then.
+        The last increment taken, `first` - 1 if none was; and the spend after it.
     """
     s, lost, last = spent, 0.0, first - 1
     for k in range(first, len(unit)):
         if state[unit[k]] != source[k]:
             continue
-        a = price[k]
+        a = cost[k]
         t = s + a
         gone = lost + ((s - t) + a if abs(s) >= abs(a) else (a - t) + s)
         if t + gone <= limit:

@@ -1,4 +1,4 @@
-"""Price intervals: at which prices of money a treatment is the one to choose."""
+"""Price intervals: the range of shadow prices λ at which each treatment is the best choice."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ __all__ = ["assign", "intervals", "taken_interval"]
 def intervals(menu: Menu) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns the prices [lo, hi) at which each treatment is the argmax of value - price * cost.
 
-    A tie in price goes to the cheaper treatment; a treatment that no price chooses has [inf, inf).
+    A tie in price goes to the cheaper treatment; a treatment chosen at no price has [inf, inf).
     Every price in [0, inf) lies in exactly one interval of a unit.
 
     Args:
         menu: Value and cost of N units and M treatments.
 
     Returns:
-        lo, hi: Each (N, M), value per unit of money.
+        lo, hi: Each (N, M), value per unit of spend.
 
     >>> lo, hi = intervals(Menu(value=[[0.0, 2.0, 3.0]], cost=[[0.0, 1.0, 2.0]]))
     >>> lo.tolist(), hi.tolist()
     ([[2.0, 1.0, 0.0]], [[inf, 2.0, 1.0]])
     """
-    lo = np.full(menu.value.T.shape, np.inf)
-    hi = np.full(menu.value.T.shape, np.inf)
+    lo, hi = (np.full(menu.value.T.shape, np.inf) for _ in range(2))
     kernels.intervals_of(menu.value.T, menu.cost.T, lo, hi)
     return lo.T, hi.T
 
@@ -41,13 +40,13 @@ def taken_interval(menu: Menu, treatment: NDArray[Any]) -> tuple[NDArray[np.floa
 
     Args:
         menu: Value and cost of N units.
-        treatment: Codes (N,), e.g. what a trial assigned.
+        treatment: Codes (N,), e.g. as assigned in a trial.
 
     Returns:
-        lo, hi: Each (N,); [inf, inf) where no price chooses it.
+        lo, hi: Each (N,); [inf, inf) where it is chosen at no price.
 
     Raises:
-        DataError: A code outside 0..M-1, or another length.
+        DataError: A code is outside 0..M-1, or there are not N of them.
     """
     _check.lengths(menu=menu.value, treatment=np.asarray(treatment))
     codes = _check.integers(
@@ -62,7 +61,7 @@ def assign(menu: Menu, price: float) -> NDArray[np.int32]:
 
     Args:
         menu: Value and cost of N units.
-        price: Value per unit of money, >= 0; at infinity everyone gets the cheapest.
+        price: Value per unit of spend, >= 0; at infinity every unit gets its cheapest treatment.
 
     Raises:
         DataError: The price is negative or not a number.
@@ -71,5 +70,5 @@ def assign(menu: Menu, price: float) -> NDArray[np.int32]:
     [1]
     """
     if price != np.inf:
-        _check.number("price", price, low=0, remedy="A price of 0 means that money is free.")
+        _check.number("price", price, low=0, remedy="At a price of 0 costs do not count.")
     return kernels.assign_at(menu.value.T, menu.cost.T, float(price))

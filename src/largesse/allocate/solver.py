@@ -1,15 +1,16 @@
-"""The plan at one budget: exact price, whole units, a certificate.
+"""The plan at one budget: exact price, one treatment per unit, a certificate.
 
     max Σ_ij z_ij value_ij   s.t.   Σ_ij z_ij cost_ij <= B,   Σ_j z_ij = 1,   z_ij in {0, 1}
 
-The linear relaxation is solved exactly: all hull increments of all units, steepest first, until the money is gone.
-The price λ* is the slope of the increment that breaks the budget. Whole units: every increment above λ*, then
-whatever still fits. The loss is at most the value of the breaking increment.
+The linear relaxation is solved exactly: all hull increments of all units, steepest first, until the budget is reached.
+The shadow price λ* is the slope of the increment that breaks the budget. The integer plan takes every increment before that
+one, then whatever still fits; it loses at most the value of the breaking increment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,24 +23,25 @@ from largesse.allocate.search import Near, audited, near
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu, Plan, Status
 
-__all__ = ["audit", "fitting", "price_plan", "solve", "status_of"]
+__all__ = ["Break", "audit", "breaking", "limit_of", "price_plan", "solve", "status_of"]
 
+Floats = NDArray[np.float64]
 _EXACT = 1e-12  # a relative gap that is rounding
 
 
 def audit(menu: Menu, treatment: NDArray[np.int32]) -> tuple[float, float]:
-    """Returns the spend and the value of a plan by the menu, summed in float64 with compensation."""
+    """Returns the spend and the value of a plan (N,) by the menu, summed in float64 with compensation."""
     spend, value, _ = audited(menu, treatment)
     return spend, value
 
 
 def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
-    """Returns the best plan of whole units within a budget.
+    """Returns the best plan within a budget, one treatment per unit.
 
     Args:
         menu: Value and cost of N units and M treatments.
-        budget: Money for all units together, in the unit of the menu's costs; infinity for no limit.
-        n_threads: Threads; the plan is the same for any number.
+        budget: Budget of all units together, in the unit of the menu's costs; infinity for no limit.
+        n_threads: Number of threads; the plan is the same for any number.
 
     Returns:
         A plan with spend <= budget and value within one increment of `bound`.
@@ -56,98 +58,125 @@ def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
     >>> plan.treatment.tolist(), plan.price, plan.value, plan.gap
     ([1, 0, 1], 1.0, 5.0, 0.0)
     """
-    limit = _check.number("budget", min(budget, np.finfo(float).max) if budget == np.inf else budget)
+    limit = limit_of(budget)
     _check.integers("n_threads", [n_threads], low=1, high=1024, rule="must be >= 1", remedy="One per core at most.")
-    held = near(menu, limit, n_threads)
-    found = held.steps
-    if held.spend > limit:
-        raise InfeasibleBudget(limit, held.spend)
-    spend, value = kernels.cumulate(held.spend, held.paid), kernels.cumulate(held.value, held.gained)
-    fits = fitting(spend, limit, lambda k: audit(menu, _after(found, k))[0])
-    binds = fits < len(found.slope)
-    price = float(found.slope[fits]) if binds else 0.0
-    # λ*B + Σ_i max_j (value - λ* cost), rearranged: no difference of large numbers.
-    bound = value[fits] + (price * (limit - spend[fits]) if binds else 0.0)
-    treatment, spent, worth = _round(menu, held, limit, (fits, float(spend[fits])), n_threads)
+    inside = near(menu, limit, n_threads)
+    if inside.spend > limit:
+        raise InfeasibleBudget(limit, inside.spend)
+    at = breaking(
+        (inside.spend, inside.value), inside.paid, inside.gained, inside.steps.slope, limit,
+        lambda k: audit(menu, _after(inside.steps, k))[0],
+    )  # fmt: skip
+    treatment, spend, value = _round(menu, inside, limit, at, n_threads)
     return Plan(
-        treatment=treatment, price=price, spend=spent, value=worth, bound=max(float(bound), worth),
-        budget=float(budget), status=status_of(binds, bound - worth, bound), treatments=menu.treatments, unit=menu.unit,
+        treatment=treatment, price=at.price, spend=spend, value=value, bound=max(at.bound, value), budget=float(budget),
+        status=status_of(at, value), treatments=menu.treatments, unit=menu.unit,
     )  # fmt: skip
 
 
 def price_plan(menu: Menu, price: float) -> Plan:
-    """Returns the plan of a given price, with no budget.
+    """Returns the plan of a given price, without a budget.
 
     Args:
         menu: Value and cost of N units.
-        price: Value per unit of money, >= 0, e.g. from a calibrated policy.
+        price: Value per unit of spend, >= 0, e.g. from a calibrated policy.
+
+    Raises:
+        DataError: The price is negative or not a number.
     """
     treatment = assign(menu, price)
-    spent, worth = audit(menu, treatment)
+    spend, value = audit(menu, treatment)
     return Plan(
-        treatment=treatment, price=float(price), spend=spent, value=worth, bound=worth, budget=float("inf"),
+        treatment=treatment, price=float(price), spend=spend, value=value, bound=value, budget=float("inf"),
         status=Status.PRICED, treatments=menu.treatments, unit=menu.unit,
     )  # fmt: skip
 
 
-def _after(found: Steps, k: int) -> NDArray[np.int32]:
-    """Returns the plan after the first k increments; of one unit's increments the last one written stands."""
-    state = found.start.copy()
-    state[found.unit[:k]] = found.target[:k]
+def limit_of(budget: float) -> float:
+    """Returns a budget as a finite number, the largest one for infinity, or refuses it."""
+    return _check.number("budget", np.finfo(float).max if budget == np.inf else budget)
+
+
+class Break(NamedTuple):
+    """The increment that breaks a budget.
+
+    Attributes:
+        fits: Number of increments before it, 0..K.
+        spend: Running spend after those.
+        price: Its slope λ* > 0; 0 if all K increments fit: the budget does not bind.
+        bound: Optimum of the linear programme, λ* B + Σ_i max_j (value - λ* cost).
+    """
+
+    fits: int
+    spend: float
+    price: float
+    bound: float
+
+
+def breaking(
+    start: tuple[float, float], paid: Floats, gained: Floats, slope: Floats, limit: float, spends: Callable[[int], float]
+) -> Break:  # fmt: skip
+    """Returns the increment at which the spend exceeds the limit; where rounding decides, the audited spend does.
+
+    Args:
+        start: Spend and value before the first increment.
+        paid: Cost of each increment, by falling slope, (K,).
+        gained: Value of each increment, (K,).
+        slope: Value per unit of spend of each increment, (K,).
+        limit: The budget.
+        spends: The audited spend after a number of increments.
+    """
+    spend, value = kernels.cumulate(start[0], paid), kernels.cumulate(start[1], gained)
+    k, slack = int(np.searchsorted(spend[1:], limit, side="right")), _EXACT * limit
+    if k > 0 and limit - spend[k] <= slack and spends(k) > limit:
+        k -= 1
+    elif k < len(slope) and spend[k + 1] - limit <= slack and spends(k + 1) <= limit:
+        k += 1
+    if k == len(slope):
+        return Break(k, float(spend[k]), 0.0, float(value[k]))
+    price = float(slope[k])
+    # λ* B + Σ_i max_j (value - λ* cost), rearranged so that no large numbers are subtracted.
+    return Break(k, float(spend[k]), price, float(value[k]) + price * (limit - float(spend[k])))
+
+
+def status_of(at: Break, value: float) -> Status:
+    """Returns the status of a plan with this value."""
+    if not at.price:
+        return Status.NON_BINDING
+    exact = at.bound - value <= _EXACT * max(1.0, abs(at.bound))
+    return Status.OPTIMAL if exact else Status.WITHIN_ONE_INCREMENT
+
+
+def _after(increments: Steps, k: int) -> NDArray[np.int32]:
+    """Returns the plan after the first k increments; a unit keeps the target of its last one."""
+    state = increments.start.copy()
+    state[increments.unit[:k]] = increments.target[:k]
     return state
 
 
-def fitting(spend: NDArray[np.float64], limit: float, spends: Callable[[int], float]) -> int:
-    """Returns how many increments come before the one that breaks the budget.
-
-    The running sums differ from the audited spend by rounding; at a corner of the frontier the audit decides.
-
-    Args:
-        spend: Running sums before and after each increment, (K + 1,).
-        limit: The budget.
-        spends: The audited spend after so many increments.
-    """
-    k = int(np.searchsorted(spend[1:], limit, side="right"))
-    slack = _EXACT * limit
-    if k > 0 and limit - spend[k] <= slack and spends(k) > limit:
-        return k - 1
-    if k < len(spend) - 1 and spend[k + 1] - limit <= slack and spends(k + 1) <= limit:
-        return k + 1
-    return k
-
-
-def _round(
-    menu: Menu, held: Near, limit: float, at: tuple[int, float], n_threads: int
-) -> tuple[NDArray[np.int32], float, float]:
-    """Returns the plan of the first increments and whatever else fits, its spend, which is within the limit, and its value."""
-    found, state = held.steps, _after(held.steps, at[0])
-    last, spent = kernels.fill(at[1], limit, at[0], found.unit, found.source, found.target, held.paid, state)
-    left = max(limit - spent, 0.0) if held.low > 0 else 0.0
-    spent, worth, some = _within(menu, found, last, limit, state, left, n_threads)
-    if len(some):  # of these, what fits among the increments below the bracket
-        rest = steps(menu, some, 0.0, held.low)
-        found = Steps(some[rest.unit], rest.source, rest.target, rest.slope, state)
-        last, _ = kernels.fill(spent, limit, 0, found.unit, found.source, found.target, found.change(menu.cost), state)
+def _round(menu: Menu, inside: Near, limit: float, at: Break, n_threads: int) -> tuple[NDArray[np.int32], float, float]:
+    """Returns the plan of the first increments and whatever else fits, its spend, at most the limit, and its value."""
+    inner, state = inside.steps, _after(inside.steps, at.fits)
+    last, spend = kernels.fill(at.spend, limit, at.fits, inner.unit, inner.source, inner.target, inside.paid, state)
+    left = max(limit - spend, 0.0) if inside.low > 0 else 0.0
+    spend, value, rows = _within(menu, inner, last, limit, state, left, n_threads)
+    if len(rows):  # units with an affordable increment below the bracket
+        rest = steps(menu, rows, 0.0, inside.low)
+        rest = Steps(rows[rest.unit], rest.source, rest.target, rest.slope, state)
+        last, _ = kernels.fill(spend, limit, 0, rest.unit, rest.source, rest.target, rest.change(menu.cost), state)
         if last >= 0:
-            spent, worth, _ = _within(menu, found, last, limit, state, 0.0, n_threads)
-    return state, spent, worth
+            spend, value, _ = _within(menu, rest, last, limit, state, 0.0, n_threads)
+    return state, spend, value
 
 
 def _within(
-    menu: Menu, found: Steps, last: int, limit: float, state: NDArray[np.int32], left: float, n_threads: int
+    menu: Menu, increments: Steps, last: int, limit: float, state: NDArray[np.int32], left: float, n_threads: int
 ) -> tuple[float, float, NDArray[np.int32]]:
-    """Audits a plan, and gives increments back from the last one taken on while it spends too much: running sums lack digits."""
-    spent, worth, some = audited(menu, state, left, n_threads)
-    while spent > limit and last >= 0:
-        if state[found.unit[last]] == found.target[last]:
-            state[found.unit[last]] = found.source[last]
-            spent, worth, some = audited(menu, state, left, n_threads)
+    """Audits a plan, undoing its last increments in `state` while it spends too much, because running sums are rounded."""
+    spend, value, rows = audited(menu, state, left, n_threads)
+    while spend > limit and last >= 0:
+        if state[increments.unit[last]] == increments.target[last]:
+            state[increments.unit[last]] = increments.source[last]
+            spend, value, rows = audited(menu, state, left, n_threads)
         last -= 1
-    return spent, worth, some
-
-
-def status_of(binds: bool, gap: float, bound: float) -> Status:
-    """Returns how good a plan is that is so far from its bound."""
-    if not binds:
-        return Status.NON_BINDING
-    return Status.OPTIMAL if gap <= _EXACT * max(1.0, abs(bound)) else Status.WITHIN_ONE_INCREMENT
+    return spend, value, rows

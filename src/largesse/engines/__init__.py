@@ -1,4 +1,4 @@
-"""Engines: who does the passes over units that no memory holds. No mathematics here.
+"""Engines: passes over units that do not fit in memory, on Parquet files or Spark. No mathematics here.
 
 Stable: the names in `__all__` of the modules (docs/stability.md).
 """

@@ -1,13 +1,12 @@
-"""Parquet in, Parquet out, by clusters: a pass that says which cluster each unit is in, an integer programme, a pass that writes.
+"""Parquet in, Parquet out, by clusters: a pass that assigns units to clusters, an integer programme, a pass that writes.
 
-Memory holds a block and a few numbers for each cluster, however many units there are.
+Memory holds a block and a few numbers for each cluster, for any number of units.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from largesse import _check, frames
-from largesse.allocate.blocks import BLOCK
 from largesse.allocate.cluster_plan import Chance, ClusterCells, ClusterPlan, Risk, plan_clusters
-from largesse.engines.parquet import columns_of, fill, job_of, keys, put_out
+from largesse.engines.parquet import columns_of, fill, folder_of, keys, put_out
 from largesse.engines.spill import SpillFolder
 from largesse.frames import Encoder
 from largesse.frames.batches import Batches
@@ -33,19 +31,19 @@ from largesse.result import Result
 
 __all__ = ["Clustered", "Grouped", "allocate_clusters", "cluster_table"]
 
-_MOST = 32  # treatments whose permissions fit in one number
+_MOST = 32  # treatments: one bit each in the number of a group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clustered:
-    """Units in Parquet, and what puts them into clusters.
+    """Units in Parquet, and the model that assigns them to clusters.
 
     Attributes:
         path: A file, or a folder of files.
         model: A fitted `HRC`.
-        encoder: What turns a table into the model's features.
-        unit: The column of their ids; None: they are numbered.
-        eligible: Columns of truth values that say what a unit may get, ``"may_{}"`` with the treatment for {}. None: all.
+        encoder: Turns a table into the model's features.
+        unit: The column of ids; None: units are numbered.
+        eligible: Pattern of the boolean columns of treatments that a unit may get, e.g. ``"may_{}"``. None: all treatments.
     """
 
     path: Path
@@ -57,14 +55,14 @@ class Clustered:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Grouped(Result):
-    """A plan that gives every unit its group's treatment.
+    """A plan of groups of units: clusters, or the units of a cluster that may get the same treatments.
 
     Attributes:
         plan: One treatment for each group.
-        cells: Value and cost of the treatments in each group; `plan_clusters` plans other budgets with them.
-        cluster: The cluster of each group (G,); without `eligible` a group is a cluster that has units.
-        code: A number for each group (G,), rising: the cluster, and beyond that a bit for each treatment that is allowed.
-        risk: How the spend was held against the budget; None: its expectation.
+        cells: Value and cost of each group and treatment; `plan_clusters` plans other budgets with them.
+        cluster: The cluster of each group, (G,); without `eligible` the groups are the clusters that have units.
+        code: Number of each group, (G,), rising: cluster + n_clusters · bits, one bit for each allowed treatment.
+        risk: The constraint on the spend; None: on its expectation.
     """
 
     _hidden: ClassVar[tuple[str, ...]] = ("cells", "code")
@@ -82,7 +80,7 @@ class Grouped(Result):
 
     @property
     def safety(self) -> float | None:
-        """Probability of staying within the budget that was asked for; None where the spend was held otherwise."""
+        """Declared probability of staying within the budget; None unless the risk is a `Chance`."""
         return round(1 - self.risk.epsilon, 12) if isinstance(self.risk, Chance) else None
 
     @property
@@ -94,86 +92,87 @@ class Grouped(Result):
 
 
 def allocate_clusters(
-    units: Clustered, output: Path, budget: float, *, risk: Risk | None = None, say: Say = silent, size: int = BLOCK
+    units: Clustered, output: Path, budget: float, *, risk: Risk | None = None, say: Say = silent
 ) -> Grouped:
-    """Gives every unit its cluster's treatment and writes who gets what; interrupted, the same call goes on where it stopped.
+    """Writes each unit's treatment, that of its cluster; after an interruption the same call continues where it stopped.
 
     The file has the unit (or row), treatment, cluster, and the cluster's mean value and cost under that treatment.
 
     Args:
-        units: The units. Those of a cluster that may get different treatments are planned as groups of their own.
+        units: The units. Those of a cluster that may get different treatments are planned as separate groups.
         output: A .parquet file; an older one of that name is replaced at the very end.
-        budget: Money for all units together.
-        risk: What is held against it: `Expected` (the default), `Chance` or `Tail`.
-        say: Told what is being done and how far it is, in [0, 1].
-        size: Units of a block.
+        budget: Budget of all units together.
+        risk: The constraint on the spend: `Expected` (the default), `Chance` or `Tail`.
+        say: Called with the current stage and the share of the work done, in [0, 1].
 
     Raises:
-        InfeasibleBudget: Even the plan that is charged least exceeds the budget.
-        DataError: The units break a rule (then nothing is left behind), or the disk is full.
+        InfeasibleBudget: Even the lowest possible charge exceeds the budget.
+        DataError: The units break a rule (then no partial files are left), or the disk is full.
         StoreError: Another process writes the same output.
     """
-    batches, wanted = Batches(units.path), _columns(units)
-    job = job_of(batches, wanted, units.unit, {"clusters": _sign(units), "eligible": units.eligible}, size)
-    with SpillFolder.beside(output, job, size, 1) as scratch:
-        fill(scratch, batches, wanted, units.unit, lambda table: _codes(units, table), say, "clusters")
+    batches, columns = Batches(units.path), _columns(units)
+    key = {"clusters": _fingerprint(units), "eligible": units.eligible}
+    with folder_of(output, batches, columns, units.unit, key) as spill:
+        fill(spill, batches, columns, units.unit, lambda table: _codes(units, table), say, "clusters")
         say("the plan", 0.7)
-        done = _planned(units, *_counted(scratch), budget, risk)
+        grouped = _planned(units, *_counted(spill), budget, risk)
 
         def tables() -> Iterator[pa.Table]:
-            for k, key in enumerate(keys(batches, scratch, units.unit)):
-                say("writing", 0.8 + 0.2 * k / scratch.done)
-                yield _told(units, done, key, scratch.table(k))
+            for k, ids in enumerate(keys(batches, spill, units.unit)):
+                say("writing", 0.8 + 0.2 * k / spill.done)
+                yield _plan_table(units, grouped, ids, spill.table(k))
 
-        os.replace(put_out(scratch, tables()), output)
-    return done
+        os.replace(put_out(spill, tables()), output)
+    return grouped
 
 
 def cluster_table(
     units: Clustered, table: pa.Table, budget: float, *, risk: Risk | None = None
 ) -> tuple[Grouped, pa.Table]:
-    """Returns the same for units that are in memory, and the table that `allocate_clusters` would write.
+    """Returns the plan of units in memory, and the table that `allocate_clusters` would write.
 
     Args:
-        units: What puts them into clusters; its `path` says where they came from and is not read.
+        units: The model that assigns them to clusters; its `path` is not read.
         table: The units.
-        budget: Money for all of them together.
-        risk: What is held against it.
+        budget: Budget of all units together.
+        risk: The constraint on the spend: `Expected` (the default), `Chance` or `Tail`.
 
     Raises:
         SchemaError: A column is missing.
-        InfeasibleBudget: Even the plan that is charged least exceeds the budget.
+        InfeasibleBudget: Even the lowest possible charge exceeds the budget.
         DataError: The units break a rule.
     """
-    some = pick(table, _columns(units))
-    code = _codes(units, some)
-    done = _planned(units, *np.unique(code, return_counts=True), budget, risk)
+    needed = pick(table, _columns(units))
+    code = _codes(units, needed)
+    grouped = _planned(units, *np.unique(code, return_counts=True), budget, risk)
     if units.unit is None:
-        return done, _told(units, done, {"row": np.arange(len(code))}, code)
-    ids = frames.ids(some, units.unit)
+        return grouped, _plan_table(units, grouped, {"row": np.arange(len(code))}, code)
+    ids = frames.ids(needed, units.unit)
     _check.unique("unit", ids)
-    return done, _told(units, done, {"unit": ids}, code)
+    return grouped, _plan_table(units, grouped, {"unit": ids}, code)
 
 
 def _planned(
     units: Clustered, code: NDArray[np.int64], count: NDArray[np.int64], budget: float, risk: Risk | None
 ) -> Grouped:
-    """Returns the plan of groups with these numbers and so many units each."""
-    cluster, allowed = _read(units, code)
-    every = units.model.cells_of(np.bincount(cluster, count, minlength=units.model.n_clusters))
-    cells = every.parted(cluster, count, allowed)
+    """Returns the plan of groups, given the number and the size of each, (G,)."""
+    model, cluster = units.model, code % units.model.n_clusters
+    allowed = np.ones((len(code), len(model.treatments_)), np.bool_)
+    if units.eligible is not None:
+        allowed = ((code // model.n_clusters)[:, None] >> np.arange(allowed.shape[1])) % 2 == 1
+    cells = model.cells_of(np.bincount(cluster, count, minlength=model.n_clusters)).parted(cluster, count, allowed)
     (plan,) = plan_clusters(cells, [budget], risk=risk)
     return Grouped(plan, cells, cluster, code, risk)
 
 
-def _told(units: Clustered, done: Grouped, key: dict[str, Any], code: NDArray[np.int64]) -> pa.Table:
-    """Returns what some units get: `key` is the column of who they are, `code` the numbers of their groups, (N,)."""
-    group = np.searchsorted(done.code, code)
-    treatment, labels = done.plan.treatment[group], pa.array(units.model.treatments_, pa.string())
+def _plan_table(units: Clustered, grouped: Grouped, ids: dict[str, Any], code: NDArray[np.int64]) -> pa.Table:
+    """Returns the table of some units' treatments: `ids` is its first column, `code` the numbers of their groups, (N,)."""
+    group = np.searchsorted(grouped.code, code)
+    treatment, labels = grouped.plan.treatment[group], pa.array(units.model.treatments_, pa.string())
     return pa.table({
-        **key, "treatment": labels.take(pa.array(treatment)), "cluster": done.cluster[group].astype(np.int32),
-        "value": done.cells.value[group, treatment].astype(np.float32),
-        "cost": done.cells.cost[group, treatment].astype(np.float32),
+        **ids, "treatment": labels.take(pa.array(treatment)), "cluster": grouped.cluster[group].astype(np.int32),
+        "value": grouped.cells.value[group, treatment].astype(np.float32),
+        "cost": grouped.cells.cost[group, treatment].astype(np.float32),
     })  # fmt: skip
 
 
@@ -190,46 +189,34 @@ def _columns(units: Clustered) -> tuple[str, ...]:
 
 
 def _eligible(units: Clustered) -> list[str]:
-    """Returns the columns that say what a unit may get, one for each treatment."""
+    """Returns the columns of permissions, one for each treatment."""
     return [str(units.eligible).replace("{}", name) for name in units.model.treatments_]
 
 
-def _sign(units: Clustered) -> str:
-    """Returns a checksum of what decides the clusters."""
+def _fingerprint(units: Clustered) -> str:
+    """Returns a checksum of the model and the encoder, which decide the clusters."""
     settings, arrays = model_state(units.model)
-    held = (part for name in sorted(arrays) for part in (name, arrays[name]))
-    return digest((json.dumps([settings, units.encoder.state()]), *held))
+    parts = (part for name in sorted(arrays) for part in (name, arrays[name]))
+    return digest((json.dumps([settings, units.encoder.state()]), *parts))
 
 
 def _codes(units: Clustered, table: pa.Table) -> NDArray[np.int64]:
-    """Returns a number for each unit's group, (N,): its cluster, and beyond that one bit for each treatment it may get."""
+    """Returns the number of each unit's group, (N,): cluster + n_clusters · bits, one bit for each treatment it may get."""
     model = units.model
     code = model.clusters(units.encoder.transform(table))
     if units.eligible is None:
         return code
-    may = frames.truths(table, _eligible(units))
-    bits = may @ (np.int64(1) << np.arange(may.shape[1]))
+    allowed = frames.truths(table, _eligible(units))
+    bits = allowed @ (np.int64(1) << np.arange(allowed.shape[1]))
     if not bits.all():
         row = int(np.argmin(bits != 0))
         rule = f"every unit needs a treatment that it may get ({np.count_nonzero(bits == 0)} such rows)"
-        raise _check.refuse(f"{units.eligible} of row {row}", False, rule, "Control is one; or leave the unit out.")
+        raise _check.refuse(f"{units.eligible} of row {row}", False, rule, "Allow control, or leave the unit out.")
     return code + model.n_clusters * bits
 
 
-def _counted(scratch: SpillFolder) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns the numbers of all groups, rising, and how many units each has."""
-    seen: Counter[int] = Counter()
-    for k in range(scratch.done):
-        code, count = np.unique(scratch.table(k), return_counts=True)
-        seen.update(dict(zip(code.tolist(), count.tolist(), strict=True)))
-    pairs = np.array(sorted(seen.items()), np.int64)
-    return pairs[:, 0], pairs[:, 1]
-
-
-def _read(units: Clustered, code: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Returns the cluster of each group, and what it may get, (G,) and (G, M)."""
-    bits, cluster = np.divmod(code, units.model.n_clusters)
-    m = len(units.model.treatments_)
-    if units.eligible is None:
-        return cluster, np.ones((len(code), m), np.bool_)
-    return cluster, (bits[:, None] >> np.arange(m)) % 2 == 1
+def _counted(spill: SpillFolder) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the number of each group, rising, and its size, (G,) each."""
+    blocks = [np.unique(spill.table(k), return_counts=True) for k in range(spill.done)]
+    code, at = np.unique(np.concatenate([block[0] for block in blocks]), return_inverse=True)
+    return code.astype(np.int64), np.bincount(at, np.concatenate([block[1] for block in blocks])).astype(np.int64)

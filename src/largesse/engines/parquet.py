@@ -1,15 +1,16 @@
-"""Parquet in, Parquet out: a plan for more units than memory holds.
+"""Parquet in, Parquet out: allocation of more units than memory holds.
 
-The units are read once, in blocks; the menu of each block goes to a folder beside the output; the passes of the search
-go over that folder; the plan is written as one file, which appears whole or not at all. Memory holds a few blocks.
+The units are read once, in blocks; the menu of each block goes to a spill folder beside the output; the passes of the search
+run over that folder; the plan is written as one file, which appears complete or not at all. Memory holds a few blocks.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +30,13 @@ from largesse.frames.batches import Batches
 from largesse.menu import Menu
 from largesse.progress import Note, Say
 
-__all__ = ["Streamed", "Units", "columns_of", "fill", "job_of", "keys", "put_out", "stream", "streams"]
+__all__ = ["Streamed", "Units", "columns_of", "fill", "folder_of", "keys", "put_out", "stream", "streams"]
+
+_OUT = "plan.parquet"
 
 
 def streams(path: Path, output: Path) -> bool:
-    """Returns whether units and plan are Parquet; folders whose names hold values of columns are not read in batches."""
+    """Returns whether units and plan are Parquet and can be streamed; a folder partitioned by columns (``key=value``) cannot."""
     if output.suffix.lower() != ".parquet":
         return False
     if path.is_dir():
@@ -43,15 +46,15 @@ def streams(path: Path, output: Path) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Units:
-    """Units in Parquet, and what turns them into a menu.
+    """Units in Parquet, and the function that gives their menu.
 
     Attributes:
         path: A file, or a folder of files.
         columns: The columns that `menu` needs.
-        unit: The column of their ids; None: they are numbered.
+        unit: The column of ids; None: units are numbered.
         menu: Table → menu, row by row.
-        treatments: Names of the treatments.
-        key: Plain values that say which menu it is: a run that was killed goes on only where they are the same.
+        treatments: Names of the treatments, control first.
+        key: JSON values that identify the menu: an interrupted run is continued only if they are the same.
     """
 
     path: Path
@@ -63,41 +66,47 @@ class Units:
 
 
 class Streamed(NamedTuple):
-    """A plan that was written: what decided, and what the plan adds up to by the menu."""
+    """A plan that was written: the decision, and the totals of the plan by the menu."""
 
     decision: Any
     sums: Sums
 
 
-def stream(
-    units: Units, output: Path, decide: Callable[[Run], Decision], *, say: Say, n_threads: int = 1, size: int = BLOCK
-) -> Streamed:
-    """Decides units in Parquet and writes who gets what; interrupted, the same call goes on where it stopped.
+def stream(units: Units, output: Path, decide: Callable[[Run], Decision], *, say: Say, n_threads: int = 1) -> Streamed:
+    """Decides units in Parquet and writes their treatments; after an interruption the same call continues where it stopped.
 
     Args:
         units: The units.
         output: A .parquet file; an older one of that name is replaced at the very end.
         decide: From passes over the blocks to the decision.
-        say: Told what is being done and how far it is, in [0, 1].
-        n_threads: Threads; the file is the same for any number.
-        size: Units of a block.
+        say: Called with the current stage and the share of the work done, in [0, 1].
+        n_threads: Number of threads; the file is the same for any number.
 
     Returns:
-        The decision, and the sums of the plan.
+        The decision, and the totals of the plan.
 
     Raises:
-        DataError: The units break a rule (then nothing is left behind), or the disk is full.
+        DataError: The units break a rule (then no partial files are left), or the disk is full.
         StoreError: Another process writes the same output.
     """
-    batches = Batches(units.path)
-    wanted = columns_of(units.columns, units.unit)
-    with SpillFolder.beside(output, job_of(batches, wanted, units.unit, units.key, size), size, n_threads) as scratch:
-        fill(scratch, batches, wanted, units.unit, lambda table: _both(units.menu(table)), say)
+    batches, columns = Batches(units.path), columns_of(units.columns, units.unit)
+    with folder_of(output, batches, columns, units.unit, units.key, n_threads) as spill:
+        fill(spill, batches, columns, units.unit, lambda table: _cells(units.menu(table)), say)
         say("the price", 0.7)
-        decision = decide(scratch)
-        written = _written(units, batches, scratch, decision, say)
-        os.replace(scratch.folder / _OUT, output)
-    return written
+        decision = decide(spill)
+        names, sums = pa.array(list(units.treatments), pa.string()), []
+
+        def tables() -> Iterator[pa.Table]:
+            for k, key in enumerate(keys(batches, spill, units.unit)):
+                say("the plan", 0.8 + 0.2 * k / spill.done)
+                block = spill.block(k)
+                treatment, rows = decision.of(block), np.arange(block.n)
+                sums.append(block.audit(treatment))
+                cells = {"value": block.value[treatment, rows], "cost": block.cost[treatment, rows]}
+                yield pa.table({**key, "treatment": names.take(pa.array(treatment)), **cells})
+
+        os.replace(put_out(spill, tables()), output)
+    return Streamed(decision, Sums.over(sums))
 
 
 def columns_of(columns: Sequence[str], unit: str | None) -> tuple[str, ...]:
@@ -105,107 +114,77 @@ def columns_of(columns: Sequence[str], unit: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*columns, *(() if unit is None else (unit,)))))
 
 
-def job_of(
-    batches: Batches, columns: Sequence[str], unit: str | None, key: dict[str, Any], size: int
-) -> dict[str, Any]:
-    """Returns what a run that was killed goes on for: only the same job on the same files."""
-    return {"key": key, "unit": unit, "columns": list(columns), "size": size, "files": _signs(batches)}
+def folder_of(
+    output: Path, batches: Batches, columns: Sequence[str], unit: str | None, key: dict[str, Any], n_threads: int = 1
+) -> AbstractContextManager[SpillFolder]:
+    """Returns the spill folder of a job, with the blocks of an interrupted run if that was the same job on the same files.
+
+    The files, the columns read, the column of ids (`unit`, None if units are numbered) and the JSON values of `key`, which
+    describe what is computed for the units, identify the job.
+    """
+    files = [[str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in batches.files]
+    job = {"key": key, "unit": unit, "columns": list(columns), "size": BLOCK, "files": files}
+    return SpillFolder.beside(output, job, BLOCK, n_threads)
 
 
 def fill(
-    scratch: SpillFolder, batches: Batches, columns: Sequence[str], unit: str | None, score: Callable[[pa.Table], NDArray[Any]],
+    spill: SpillFolder, batches: Batches, columns: Sequence[str], unit: str | None, score: Callable[[pa.Table], NDArray[Any]],
     say: Say, what: str = "values and costs",
 ) -> None:  # fmt: skip
-    """Scores the blocks that are missing, and refuses units that stand there twice.
+    """Computes and stores the blocks that are missing; refuses rows that break a rule and ids that occur twice.
 
     Args:
-        scratch: Where blocks go.
+        spill: Where blocks go.
         batches: The units.
-        columns: What is read of them.
-        unit: The column of their ids; None: they are numbered.
-        score: Table → what is known of its units.
-        say: Told how far it is.
-        what: What that is, in words.
+        columns: The columns that are read.
+        unit: The column of ids; None: units are numbered.
+        score: Table → array to store, one entry per unit along the last axis.
+        say: Called with the current stage and the share of the work done, in [0, 1].
+        what: Name of the stored quantity in the stage.
     """
-    total = -(-batches.n // scratch.size)
-    if scratch.done:
-        reached = min(scratch.done * scratch.size, batches.n)
+    total = -(-batches.n // spill.size)
+    if spill.done:
+        reached = min(spill.done * spill.size, batches.n)
         say(Note(f"Continuing from unit {reached:,}, where an interrupted run stopped."), 0.0)
-    for table in ahead(batches.tables(columns, scratch.size, scratch.done * scratch.size)):
-        say(f"{what} of {batches.n:,} units", 0.7 * scratch.done / total)
-        with _counted_from(scratch.done * scratch.size):
-            scratch.put(score(table), None if unit is None else _numbers(table, unit))
+    for table in ahead(batches.tables(columns, spill.size, spill.done * spill.size)):
+        say(f"{what} of {batches.n:,} units", 0.7 * spill.done / total)
+        with _counted_from(spill.done * spill.size):
+            spill.put(score(table), None if unit is None else _numbers(table, unit))
     if unit is not None:
-        _refuse_twins(scratch, batches, unit)
+        _refuse_twins(spill, batches, unit)
 
 
-def _both(menu: Menu) -> NDArray[Any]:
+def _cells(menu: Menu) -> NDArray[Any]:
+    """Returns values and costs, (2, M, N)."""
     return np.array([menu.value.T, menu.cost.T])
 
 
-_OUT = "plan.parquet"
-
-
-def _signs(batches: Batches) -> list[list[Any]]:
-    return [[str(file.resolve()), (found := file.stat()).st_size, found.st_mtime_ns] for file in batches.files]
-
-
-def _written(units: Units, batches: Batches, scratch: SpillFolder, decision: Decision, say: Say) -> Streamed:
-    """Writes the plan into the folder of the job."""
-    names, sums = pa.array(list(units.treatments), pa.string()), []
-
-    def tables() -> Iterator[pa.Table]:
-        for k, key in enumerate(keys(batches, scratch, units.unit)):
-            say("the plan", 0.8 + 0.2 * k / scratch.done)
-            block = scratch.block(k)
-            treatment, rows = decision.of(block), np.arange(block.n)
-            sums.append((np.bincount(treatment, minlength=len(names)), block.audit(treatment)))
-            yield pa.table(
-                {
-                    **key,
-                    "treatment": names.take(pa.array(treatment)),
-                    "value": np.asarray(block.value[treatment, rows]),
-                    "cost": np.asarray(block.cost[treatment, rows]),
-                }
-            )
-
-    put_out(scratch, tables())
-    return Streamed(decision, Sums.over(sums))
-
-
-def keys(batches: Batches, scratch: SpillFolder, unit: str | None) -> Iterator[dict[str, Any]]:
+def keys(batches: Batches, spill: SpillFolder, unit: str | None) -> Iterator[dict[str, Any]]:
     """Yields the first column of the plan, block by block: the ids, or the numbers of the rows."""
     if unit is None:
-        for first in range(0, batches.n, scratch.size):
-            yield {"row": np.arange(first, min(first + scratch.size, batches.n))}
+        for first in range(0, batches.n, spill.size):
+            yield {"row": np.arange(first, min(first + spill.size, batches.n))}
     else:
-        for table in ahead(batches.tables([unit], scratch.size)):
+        for table in ahead(batches.tables([unit], spill.size)):
             yield {"unit": table[unit]}
 
 
-def put_out(scratch: SpillFolder, tables: Iterable[pa.Table]) -> Path:
-    """Writes tables as one Parquet file into the folder of the job; returns where it is."""
-    writer: list[pa_parquet.ParquetWriter] = []
-    path = scratch.folder / _OUT
-
-    def append(table: pa.Table) -> None:
-        if not writer:
-            writer.append(pa_parquet.ParquetWriter(path, table.schema, use_dictionary=["treatment"]))
-        writer[0].write_table(table)
-
-    try:
-        with behind(append) as write:
-            for table in tables:
-                write(table)
-    finally:
-        if writer:
-            writer[0].close()
+def put_out(spill: SpillFolder, tables: Iterable[pa.Table]) -> Path:
+    """Writes tables, at least one, as one Parquet file into the spill folder, and returns its path."""
+    path, rest = spill.folder / _OUT, iter(tables)
+    first = next(rest)
+    with (
+        pa_parquet.ParquetWriter(path, first.schema, use_dictionary=["treatment"]) as writer,
+        behind(writer.write_table) as write,
+    ):
+        for table in chain([first], rest):
+            write(table)
     return path
 
 
 @contextmanager
 def _counted_from(first: int) -> Iterator[None]:
-    """Says in a refusal which row of the file the first row of a block is."""
+    """Adds to a refusal the number of the block's first row in the file."""
     try:
         yield
     except DataError as error:
@@ -215,26 +194,26 @@ def _counted_from(first: int) -> Iterator[None]:
 
 
 def _numbers(table: pa.Table, unit: str) -> NDArray[np.uint64]:
-    """Returns a number for each id: itself, or 64 bits of it."""
-    found = ids(table, unit)
-    if found.dtype.kind in "iu":
-        return found.astype(np.int64).view(np.uint64)
+    """Returns a number for each id: the id itself if it is an integer, else a 64-bit hash."""
+    values = ids(table, unit)
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64).view(np.uint64)
     return pl.Series(pl.from_arrow(table[unit])).hash().to_numpy()
 
 
-def _refuse_twins(scratch: SpillFolder, batches: Batches, unit: str) -> None:
-    """Refuses units that stand there twice."""
-    every = scratch.ids(batches.n)
-    every.sort()
-    twice = np.unique(every[1:][every[1:] == every[:-1]])
+def _refuse_twins(spill: SpillFolder, batches: Batches, unit: str) -> None:
+    """Raises an error if an id occurs twice."""
+    numbers = spill.ids(batches.n)
+    numbers.sort()
+    twice = np.unique(numbers[1:][numbers[1:] == numbers[:-1]])
     if not len(twice):
         return
-    seen: dict[Any, int] = {}
-    for k, table in enumerate(batches.tables([unit], scratch.size)):
-        for row in np.flatnonzero(np.isin(_numbers(table, unit), twice)).tolist():
-            name = table[unit][row].as_py()
-            if name in seen:  # 64 bits of two ids may be the same; the ids are not
-                rows = f"rows {seen[name]} and {k * scratch.size + row}; {len(twice)} ids repeated"
+    rows: dict[Any, int] = {}
+    for k, table in enumerate(batches.tables([unit], spill.size)):
+        for at in np.flatnonzero(np.isin(_numbers(table, unit), twice)).tolist():
+            name, row = table[unit][at].as_py(), k * spill.size + at
+            if name in rows:  # two different ids may have the same hash
+                place = f"rows {rows[name]} and {row}; {len(twice)} ids repeated"
                 remedy = "Drop the duplicates or aggregate them to one row per unit."
-                raise _check.refuse("unit", name, f"each unit may stand only once ({rows})", remedy)
-            seen[name] = k * scratch.size + row
+                raise _check.refuse("unit", name, f"each unit may stand only once ({place})", remedy)
+            rows[name] = row

@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind, a thread each: files are packed and unpacked while the numbers are made."""
+"""Reading ahead and writing behind, in one thread each: files are read and written while the next block is computed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Item = TypeVar("Item")
 
 
 def ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """Yields the items; each is made while the one before it is used.
+    """Yields the items; each is computed in a thread while the one before is used.
 
     >>> list(ahead(iter([1, 2, 3])))
     [1, 2, 3]
     """
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as pool:
-        coming: Future[Any] = pool.submit(next, source, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, source, end)
+        upcoming: Future[Any] = pool.submit(next, source, end)
+        while (item := upcoming.result()) is not end:
+            upcoming = pool.submit(next, source, end)
             yield item
 
 
 @contextmanager
 def behind(write: Callable[[Item], None]) -> Iterator[Callable[[Item], None]]:
-    """Yields what writes an item while the caller goes on, one at a time and in order; an error is raised at the next call.
+    """Yields a function that writes items in a thread, in order, one at a time; an error is raised at the next call.
 
     >>> out = []
     >>> with behind(out.append) as write:

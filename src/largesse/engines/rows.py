@@ -1,4 +1,4 @@
-"""Rows of a DataFrame as blocks of units: a pass over them is one job. What the executors import is no more than this."""
+"""Rows of a Spark DataFrame as blocks of units: one pass is one job. The executors import no more than this module."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pickle
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,11 +20,11 @@ from largesse.roles import nearest
 
 __all__ = ["Batches", "Columns", "DataFrame", "Passes", "collected", "mapped", "need", "numbered", "picked"]
 
-Found = TypeVar("Found")
-DataFrame = Any  # pyspark.sql.DataFrame: to import this module takes no Spark
+Partial = TypeVar("Partial")
+DataFrame = Any  # pyspark.sql.DataFrame: this module can be imported without Spark
 Batches = Iterable[pa.RecordBatch]
-_REFUSED = -1  # in place of the number of a first unit
-_PART = 40  # bits of a row's number that count within its partition
+_REFUSED = -1  # stands for the number of the first unit of a refused block
+_PART = 40  # bits of a row's number that count the rows of its partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Columns:
 
     Attributes:
         treatments: Names of the treatments, control first.
-        value: Name of the columns of values; ``{}`` stands for the treatment.
-        cost: Name of the columns of costs.
+        value: Pattern of the names of the value columns; ``{}`` stands for the treatment.
+        cost: Pattern of the names of the cost columns.
     """
 
     treatments: tuple[str, ...]
@@ -58,29 +58,25 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """Does a task for every block of a DataFrame's rows, as one job.
+    """Applies a task to every block of a DataFrame's rows, as one job.
 
     Attributes:
         frame: Its rows must be the same each time it is computed: read from files, or persisted.
-        columns: Where the menus are.
-        seen: The blocks and what they held when they were first seen, filled here.
+        columns: The columns of the menus.
+        digests: Checksum of each block in the first pass, by the number of its first unit.
+
+    Raises:
+        SchemaError: A column is missing.
     """
 
     frame: DataFrame
     columns: Columns
-    seen: dict[int, int]
+    digests: dict[int, int] = field(default_factory=dict, init=False)
 
-    @classmethod
-    def over(cls, frame: DataFrame, columns: Columns) -> Passes:
-        """Returns the passes over a DataFrame.
+    def __post_init__(self) -> None:
+        need(self.frame, self.columns.names)
 
-        Raises:
-            SchemaError: A column is missing.
-        """
-        need(frame, columns.names)
-        return cls(frame, columns, {})
-
-    def __call__(self, task: Callable[[Block], Found]) -> list[Found]:
+    def __call__(self, task: Callable[[Block], Partial]) -> list[Partial]:
         """Runs one job.
 
         Raises:
@@ -88,29 +84,28 @@ class Passes:
         """
         columns = self.columns
 
-        def work(batches: Batches) -> Iterator[tuple[int, int, Found]]:
+        def work(batches: Batches) -> Iterator[tuple[int, int, Partial]]:
             for block, _ in _blocks(batches, columns):
                 yield block.first, _digest(block), task(block)
 
-        found = collected(picked(self.frame, columns.names), work)
-        held = {first: digest for first, digest, _ in found}
-        if not self.seen:
-            self.seen.update(held)
-        elif self.seen != held:
-            raise DataError(
-                "frame: its rows changed between two passes. Persist it, or write it and read it again.", field="frame"
-            )
-        return [brought for _, _, brought in found]
+        blocks = collected(picked(self.frame, columns.names), work)
+        digests = {first: digest for first, digest, _ in blocks}
+        if not self.digests:
+            self.digests.update(digests)
+        elif self.digests != digests:
+            rest = "its rows changed between two passes. Persist it, or write it and read it again."
+            raise DataError(f"frame: {rest}", field="frame")
+        return [partial for _, _, partial in blocks]
 
     def plan(self, decision: Decision, keep: Sequence[str] = ()) -> DataFrame:
-        """Returns the columns to keep, then ``treatment``, ``value`` and ``cost`` of the plan; computed when it is used."""
+        """Returns the columns to keep, then ``treatment``, ``value`` and ``cost`` of the plan, as a lazy DataFrame."""
         need(self.frame, keep)
-        columns, seen, keep = self.columns, self.seen, list(keep)
+        columns, digests, keep = self.columns, self.digests, list(keep)
         names = pa.array(list(columns.treatments), pa.string())
 
         def work(batches: Batches) -> Iterator[pa.RecordBatch]:
             for block, table in _blocks(batches, columns):
-                if seen and seen.get(block.first) != _digest(block):
+                if digests and digests.get(block.first) != _digest(block):
                     raise DataError("frame: its rows changed since they were decided. Persist it.", field="frame")
                 treatment, rows = decision.of(block), np.arange(block.n)
                 out = {name: table[name] for name in keep} | {"treatment": names.take(pa.array(treatment))}
@@ -137,39 +132,39 @@ def _digest(block: Block) -> int:
 
 
 def numbered(batches: Batches) -> Iterator[tuple[int, pa.Table]]:
-    """Yields a partition's rows in tables of many, and the number of the first: by partition, then by place."""
+    """Yields the number of the first row and a table of about `BLOCK` rows; numbers rise by partition, then by position."""
     from pyspark import TaskContext
 
-    first, held, rows = TaskContext.get().partitionId() << _PART, [], 0
+    first, pending, rows = TaskContext.get().partitionId() << _PART, [], 0
     for batch in batches:
-        held.append(batch)
+        pending.append(batch)
         rows += batch.num_rows
         if rows >= BLOCK:
-            yield first, pa.Table.from_batches(held)
-            first, held, rows = first + rows, [], 0
+            yield first, pa.Table.from_batches(pending)
+            first, pending, rows = first + rows, [], 0
     if rows:
-        yield first, pa.Table.from_batches(held)
+        yield first, pa.Table.from_batches(pending)
 
 
 def picked(frame: DataFrame, names: Sequence[str]) -> DataFrame:
-    """Returns some columns of a DataFrame, each once; names with points are names."""
+    """Returns some columns of a DataFrame, each once; a dot in a name is part of the name."""
     return frame.select(*(f"`{name}`" for name in dict.fromkeys(names)))
 
 
 def need(frame: DataFrame, names: Sequence[str]) -> None:
-    """Refuses columns that a DataFrame has not."""
+    """Raises a `SchemaError` for a column that a DataFrame does not have."""
     for name in names:
         if name not in frame.columns:
-            some = ", ".join(map(repr, frame.columns[:8])) + (", ..." if len(frame.columns) > 8 else "")
+            shown = ", ".join(map(repr, frame.columns[:8])) + (", ..." if len(frame.columns) > 8 else "")
             raise SchemaError(
-                f"column {name!r}: not in the DataFrame. {nearest(name, frame.columns)}It has {some}. "
+                f"column {name!r}: not in the DataFrame. {nearest(name, frame.columns)}It has {shown}. "
                 "Add the column, or change the names you gave.", field=name,
             )  # fmt: skip
 
 
 def mapped(frame: DataFrame, work: Callable[[Batches], Iterator[pa.RecordBatch]], schema: str) -> DataFrame:
-    """Returns what is made of the batches of each partition."""
-    with warnings.catch_warnings():  # mapInArrow touches no pandas
+    """Returns the DataFrame of the batches that `work` makes of each partition's batches."""
+    with warnings.catch_warnings():  # mapInArrow does not use pandas
         warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
         return frame.mapInArrow(work, schema)
 
@@ -177,22 +172,22 @@ def mapped(frame: DataFrame, work: Callable[[Batches], Iterator[pa.RecordBatch]]
 def collected(
     frame: DataFrame, work: Callable[[Batches], Iterator[tuple[int, int, Any]]]
 ) -> list[tuple[int, int, Any]]:
-    """Runs one job: what each block brings back (the number of its first unit, a digest, anything), in order.
+    """Runs one job and returns the result of each block (number of its first unit, digest, any object), in order.
 
     Raises:
-        LargesseError: What was refused on the way, in its own words.
+        DataError: A row breaks a rule; the message is that of the executor.
     """
 
     def sending(batches: Batches) -> Iterator[pa.RecordBatch]:
         try:
-            for found in work(batches):
-                yield pa.RecordBatch.from_pydict({"first": [found[0]], "found": [pickle.dumps(found)]})
-        except DataError as error:  # travels as a row: Spark would bury it in its own words
+            for result in work(batches):
+                yield pa.RecordBatch.from_pydict({"first": [result[0]], "result": [pickle.dumps(result)]})
+        except DataError as error:  # returned as a row, because Spark would wrap it in its own exception
             refused = pickle.dumps((isinstance(error, SchemaError), str(error)))
-            yield pa.RecordBatch.from_pydict({"first": [_REFUSED], "found": [refused]})
+            yield pa.RecordBatch.from_pydict({"first": [_REFUSED], "result": [refused]})
 
-    rows = sorted(mapped(frame, sending, "first long, found binary").collect(), key=lambda row: row.first)
+    rows = sorted(mapped(frame, sending, "first long, result binary").collect(), key=lambda row: row.first)
     if rows and rows[0].first == _REFUSED:
-        schema, text = pickle.loads(rows[0].found)
+        schema, text = pickle.loads(rows[0].result)
         raise (SchemaError if schema else DataError)(f"frame: {text}", field="frame")
-    return [pickle.loads(row.found) for row in rows]
+    return [pickle.loads(row.result) for row in rows]

@@ -1,8 +1,8 @@
-"""Spark: the same passes over a DataFrame that one machine is too small for. The plan is that of one machine.
+"""Allocation on Spark DataFrames: the passes of `solve_blocks` as jobs. The plan equals that on one machine.
 
-`score` adds a model's menu to every row, `solve` and `allocate` decide within a budget, `curve` says what a policy is
-worth on rows of a trial. Each pass is one job: `mapInArrow` of the same kernels, blocks of rows in, sums out. largesse
-must be installed where the executors run; nothing else is needed there but what Spark ships.
+`score` adds a model's menu to every row, `solve` and `allocate` decide within a budget, `curve` estimates the outcome curve
+of a policy on rows of a trial. Each pass is one job: `mapInArrow` with the same kernels, blocks of rows in, sums out.
+largesse must be installed where the executors run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from largesse.allocate.price_intervals import taken_interval
 from largesse.engines.rows import Batches, Columns, DataFrame, Passes, collected, mapped, need, numbered, picked
 from largesse.errors import DataError, SchemaError
 from largesse.evaluate.curve import OutcomeCurve, interval_curve
+from largesse.frames import Encoder
 from largesse.frames.columns import coded, texts
 from largesse.menu import Menu, PlanTotals
 from largesse.policy.curve import amount
@@ -34,22 +35,20 @@ from largesse.roles import Roles
 __all__ = ["Allocated", "Columns", "Passes", "Solved", "allocate", "curve", "score", "solve"]
 
 
-# ---- what one calls
-
-
 def score(frame: DataFrame, policy: Policy, *, keep: Sequence[str] = ()) -> DataFrame:
-    """Returns what a policy's model believes of every row: columns ``value_...`` and ``cost_...`` for each treatment.
+    """Returns the predictions of a policy's model: columns ``value_...`` and ``cost_...`` for each treatment.
 
     Args:
         frame: A DataFrame with the features that the policy was fitted on.
-        policy: A policy with an encoder, as `Policy.load` gives it for a run.
-        keep: Columns to carry along, e.g. the unit id.
+        policy: A policy with an encoder, e.g. `Policy.load` of a run.
+        keep: Columns to keep, e.g. the unit id.
 
     Raises:
         SchemaError: A column is missing.
+        DataError: The policy has no encoder.
     """
-    wanted, files, keep = _features(policy), _packed(policy), list(keep)
-    need(frame, [*wanted, *keep])
+    features, files, keep = _encoder(policy).features, _packed(policy), list(keep)
+    need(frame, [*features, *keep])
     columns = Columns(policy.curve.treatments)
 
     def work(batches: Batches) -> Iterator[pa.RecordBatch]:
@@ -62,15 +61,15 @@ def score(frame: DataFrame, policy: Policy, *, keep: Sequence[str] = ()) -> Data
 
     kind, kinds = _menu_kind(policy), dict(frame.dtypes)
     schema = [f"`{name}` {kinds[name]}" for name in keep] + [f"`{name}` {kind}" for name in columns.names]
-    return mapped(picked(frame, [*keep, *wanted]), work, ", ".join(schema))
+    return mapped(picked(frame, [*keep, *features]), work, ", ".join(schema))
 
 
 class Solved(NamedTuple):
     """The plan at a budget.
 
     Attributes:
-        plan: Its price, spend, value, bound and counts.
-        passes: Gives the plan as a DataFrame: `passes.plan(plan, keep=["user"])`.
+        plan: The price, and spend, value, bound and counts of the plan.
+        passes: Returns the plan as a DataFrame: `passes.plan(plan, keep=["user"])`.
     """
 
     plan: BlockPlan
@@ -78,28 +77,28 @@ class Solved(NamedTuple):
 
 
 def solve(frame: DataFrame, budget: float, columns: Columns) -> Solved:
-    """Returns the best plan of whole units within a budget, in three jobs; one more for each bracket that misses the price.
+    """Returns the best plan within a budget, in three jobs, and one more for each bracket that misses the price.
 
     Args:
         frame: Rows with a menu. They must be the same each time they are computed: read from files, or persisted.
-        budget: Money for all units together; infinity for no limit.
-        columns: Where the menus are.
+        budget: Budget of all units together; infinity for no limit.
+        columns: The columns of the menus.
 
     Raises:
         InfeasibleBudget: Even the cheapest plan costs more.
         DataError: A cell breaks a rule, or the rows change between two passes.
     """
-    passes = Passes.over(frame, columns)
+    passes = Passes(frame, columns)
     return Solved(solve_blocks(passes, budget), passes)
 
 
 class Allocated(NamedTuple):
-    """A policy's plan at a budget, and what it is expected to spend and bring.
+    """A policy's plan at a budget, with its expected spend and value.
 
     Attributes:
         frame: The plan as a DataFrame.
-        scored: The menus, persisted on the executors' disks; `scored.unpersist()` once the plan is written.
-        allocation: Its totals, the expected spend and the expected value.
+        scored: The menus, persisted on the executors' disks; call `scored.unpersist()` once the plan is written.
+        allocation: The totals of the plan, the expected spend and the expected value.
     """
 
     frame: DataFrame
@@ -110,42 +109,42 @@ class Allocated(NamedTuple):
 def allocate(
     frame: DataFrame, policy: Policy, budget: float, *, safety: float | None = None, keep: Sequence[str] = ()
 ) -> Allocated:
-    """Returns who gets what by a policy under a budget: each row is scored once, four jobs.
+    """Returns the treatments by a policy under a budget, in four jobs; each row is scored once.
 
     Args:
         frame: A DataFrame with the features that the policy was fitted on.
         policy: A policy with an encoder.
-        budget: Money for all units together; infinity for no limit.
-        safety: Probability that the money truly spent stays within the budget; None: it does on average.
-        keep: Columns to carry along, e.g. the unit id.
+        budget: Budget of all units together; infinity for no limit.
+        safety: Probability that the actual spend stays within the budget; None: it does on average.
+        keep: Columns to keep, e.g. the unit id.
 
     Raises:
-        InfeasibleBudget: Even the cheapest treatment for everybody spends more.
+        InfeasibleBudget: Even the cheapest treatment for every unit spends more.
         LargesseError: A column is missing, or a cell breaks a rule.
     """
     from pyspark import StorageLevel
 
-    money = amount(budget)
+    limit = amount(budget)
     scored = score(frame, policy, keep=keep).persist(StorageLevel.DISK_ONLY)
-    passes = Passes.over(scored, Columns(policy.curve.treatments))
+    passes = Passes(scored, Columns(policy.curve.treatments))
     try:
-        found = descend(policy.curve, passes, money, safety)
-        decision = Priced(found.price)
+        descent = descend(policy.curve, passes, limit, safety)
+        decision = Priced(descent.price)
         sums = Sums.over(passes(_Audit(decision)))
     except Exception:
         scored.unpersist()
         raise
-    return Allocated(passes.plan(decision, keep), scored, allocated(policy.curve, found, sums, money, safety))
+    return Allocated(passes.plan(decision, keep), scored, allocated(policy.curve, descent, sums, limit, safety))
 
 
 def curve(frame: DataFrame, policy: Policy, roles: Roles, *, propensity: Any = None) -> OutcomeCurve:
-    """Returns the outcome curve of a policy on rows of a trial: scored in one job, of each row seven numbers come back.
+    """Returns the outcome curve of a policy on rows of a trial, scored in one job that returns up to seven numbers per row.
 
     Args:
-        frame: Rows assigned at random that the model has not seen.
+        frame: Rows of a randomised trial that the model was not fitted on.
         policy: A policy with an encoder.
-        roles: Which column plays which part; a cost column is needed.
-        propensity: As for `Logs`; a propensity column wins.
+        roles: The columns of treatment, value, cost, propensity and weight; cost is needed.
+        propensity: As for `Logs`; a propensity column takes precedence.
 
     Raises:
         LargesseError: A column is missing, or a row breaks a rule.
@@ -154,57 +153,54 @@ def curve(frame: DataFrame, policy: Policy, roles: Roles, *, propensity: Any = N
         raise SchemaError("roles.cost: no column is named, one is needed here. Write the rule's costs into a column.",
                           field="cost")  # fmt: skip
     named = (roles.treatment, roles.value, roles.cost, roles.propensity, roles.weight)
-    parts, wanted, files = [name for name in named if name is not None], _features(policy), _packed(policy)
-    need(frame, [*parts, *wanted])
+    parts, features, files = [name for name in named if name is not None], _encoder(policy).features, _packed(policy)
+    need(frame, [*parts, *features])
 
     def work(batches: Batches) -> Iterator[tuple[int, int, Any]]:
         model = _unpacked(files)
-        place = {name: code for code, name in enumerate(model.curve.treatments)}
+        code_of = {name: code for code, name in enumerate(model.curve.treatments)}
         for first, table in numbered(batches):
             taken, labels = coded(table[roles.treatment])
-            codes = [*(place.get(name, 0) for name in texts(labels)), 0]  # the unknown are refused below
+            codes = [*(code_of.get(name, 0) for name in texts(labels)), 0]  # unknown names are refused below
             ends = taken_interval(_menu_of(model, table), np.array(codes)[taken])
             yield first, 0, (table.select(parts).combine_chunks().to_batches(), *ends)
 
-    some = picked(frame, [*parts, *wanted])
-    found = [cells for _, _, cells in collected(some, work)]
-    if not found:
+    blocks = [cells for _, _, cells in collected(picked(frame, [*parts, *features]), work)]
+    if not blocks:
         raise DataError("frame: has 0 rows, at least one is needed. Check the filter it came from.", field="frame")
-    table = pa.Table.from_batches([batch for batches, _, _ in found for batch in batches])
-    lo, hi = (np.concatenate([part[k] for part in found]) for k in (1, 2))
-    plain = Roles(
-        treatment=roles.treatment, value=roles.value, cost=roles.cost, propensity=roles.propensity, weight=roles.weight,
-        features=("row",), treatments=policy.curve.treatments,
-    )  # fmt: skip
-    whole = pa.table({**{name: table[name] for name in parts}, "row": np.arange(len(lo))})
-    rows, _ = frames.logs(whole, plain, propensity=propensity)
+    table = pa.Table.from_batches([batch for batches, _, _ in blocks for batch in batches])
+    lo, hi = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))
+    row_roles = replace(
+        roles, unit=None, timestamp=None, features=("row",), ignore=(), treatments=policy.curve.treatments, control=None
+    )
+    numbered_rows = pa.table({**{name: table[name] for name in parts}, "row": np.arange(len(lo))})
+    rows, _ = frames.logs(numbered_rows, row_roles, propensity=propensity)
     return interval_curve(rows, lo, hi)
 
 
 @dataclass(frozen=True, slots=True)
 class _Audit:
-    """Sums what a decision gives the units of a block."""
+    """Returns the `Block.audit` of a decision."""
 
     decision: Decision
 
     def __call__(self, block: Block) -> tuple[Any, Any]:
-        treatment = self.decision.of(block)
-        return np.bincount(treatment, minlength=len(block.value)), block.audit(treatment)
+        return block.audit(self.decision.of(block))
 
 
-# ---- policies travel as the files they are saved as
+# A policy is sent to the executors as the files in which it is saved
 
 
-def _features(policy: Policy) -> list[str]:
-    """Returns the columns that a policy needs."""
+def _encoder(policy: Policy) -> Encoder:
+    """Returns the encoder of a policy, or refuses a policy without one."""
     if policy.encoder is None:
-        raise DataError("policy: has no encoder, which turns columns into features. Load one that a run has saved.",
-                        field="policy")  # fmt: skip
-    return list(policy.encoder.features)
+        rest = "has no encoder, which turns columns into features. Load one that a run has saved."
+        raise DataError(f"policy: {rest}", field="policy")
+    return policy.encoder
 
 
 def _packed(policy: Policy) -> bytes:
-    """Returns the files of a policy as one piece: what travels are arrays and plain values, no code."""
+    """Returns the saved files of a policy as bytes: arrays and JSON values, no code."""
     with tempfile.TemporaryDirectory() as folder:
         policy.save(Path(folder) / "policy")
         files = sorted(path for path in (Path(folder) / "policy").rglob("*") if path.is_file())
@@ -213,7 +209,7 @@ def _packed(policy: Policy) -> bytes:
 
 @lru_cache(maxsize=4)
 def _unpacked(files: bytes) -> Policy:
-    """Returns the policy, loaded once by each worker."""
+    """Returns the policy; each worker loads it once."""
     with tempfile.TemporaryDirectory() as folder:
         for name, data in pickle.loads(files):
             path = Path(folder) / name
@@ -223,13 +219,11 @@ def _unpacked(files: bytes) -> Policy:
 
 
 def _menu_of(policy: Policy, table: pa.Table) -> Menu:
-    """Returns what a policy's model believes of a table's rows."""
-    assert policy.encoder is not None
-    return policy.model.predict(policy.encoder.transform(table))
+    """Returns the predictions of a policy's model for the rows of a table."""
+    return policy.model.predict(_encoder(policy).transform(table))
 
 
 def _menu_kind(policy: Policy) -> str:
-    """Returns Spark's name of the kind of numbers in that menu."""
-    assert policy.encoder is not None
-    one = policy.model.predict(np.zeros((1, len(policy.encoder.names)), np.float32))
+    """Returns Spark's name of the type of the numbers in that menu."""
+    one = policy.model.predict(np.zeros((1, len(_encoder(policy).names)), np.float32))
     return "float" if one.value.dtype == np.float32 else "double"

@@ -1,4 +1,4 @@
-"""What is known of many units on disk, block by block, while a plan is made: a killed run goes on from the last whole block."""
+"""Arrays of many units on disk, block by block, while a plan is computed: an interrupted run continues after the last block."""
 
 from __future__ import annotations
 
@@ -20,44 +20,39 @@ from largesse.errors import DataError, LargesseError, StoreError
 
 __all__ = ["SpillFolder"]
 
-Found = TypeVar("Found")
+Partial = TypeVar("Partial")
 _JOB = "job.json"
 
 
 class SpillFolder:
-    """A folder beside the output, for one job only.
+    """A folder beside the output that holds the blocks of one job.
 
     Attributes:
-        folder: Where it is.
-        size: Units of a block.
-        done: Blocks that are there.
-        n_threads: Threads that work on blocks; the answers are the same for any number.
+        folder: Its path.
+        size: Number of units in a block.
+        done: Number of blocks stored.
+        n_threads: Threads that work on blocks; the results are the same for any number.
     """
 
     def __init__(self, folder: Path, size: int, n_threads: int) -> None:
         self.folder, self.size, self.n_threads = folder, size, n_threads
         self.done = 0
-        while self._table(self.done).exists():
+        while self._file("block", self.done).exists():
             self.done += 1
 
     def put(self, table: NDArray[Any], ids: NDArray[np.uint64] | None) -> None:
-        """Writes the next block: what is known of its units, and a number for each unit's id.
-
-        Args:
-            table: Values and costs (2, M, N), or anything else with an entry for each unit.
-            ids: Numbers, (N,); None where units are numbered.
-        """
+        """Stores the next block: an array (..., N), and a number for each unit's id, (N,), or None where units are numbered."""
         if ids is not None:
-            _write(self._ids(self.done), ids)
-        _write(self._table(self.done), table)
+            _write(self._file("ids", self.done), ids)
+        _write(self._file("block", self.done), table)
         self.done += 1
 
     def table(self, k: int) -> NDArray[Any]:
-        """Returns what `put` was given; it is read when it is used."""
-        return np.asarray(np.load(self._table(k), mmap_mode="r"))
+        """Returns the array stored as block k, as a memory map."""
+        return np.asarray(np.load(self._file("block", k), mmap_mode="r"))
 
     def block(self, k: int) -> Block:
-        """Returns the same as values and costs."""
+        """Returns block k, whose array holds values and costs."""
         value, cost = self.table(k)
         return Block(k * self.size, value, cost)
 
@@ -65,29 +60,27 @@ class SpillFolder:
         """Returns the numbers of all ids, (n,)."""
         out = np.empty(n, np.uint64)
         for k in range(self.done):
-            out[k * self.size : (k + 1) * self.size] = np.load(self._ids(k))
+            out[k * self.size : (k + 1) * self.size] = np.load(self._file("ids", k))
         return out
 
-    def __call__(self, task: Callable[[Block], Found]) -> list[Found]:
-        """Does a task for every block."""
+    def __call__(self, task: Callable[[Block], Partial]) -> list[Partial]:
+        """Applies a task to every block and returns the results in order."""
         with ThreadPoolExecutor(self.n_threads) as pool:
             return list(pool.map(lambda k: task(self.block(k)), range(self.done)))
 
-    def _table(self, k: int) -> Path:
-        return self.folder / f"block-{k:06d}.npy"
-
-    def _ids(self, k: int) -> Path:
-        return self.folder / f"ids-{k:06d}.npy"
+    def _file(self, kind: str, k: int) -> Path:
+        return self.folder / f"{kind}-{k:06d}.npy"
 
     @classmethod
     @contextmanager
     def beside(cls, output: Path, job: dict[str, Any], size: int, n_threads: int) -> Iterator[SpillFolder]:
-        """Yields the folder of a job that ends in an output: what an interrupted run of the same job has left, or an empty one.
+        """Yields the folder of a job that writes `output`: that of an interrupted run of the same job, or an empty one.
 
-        It goes when the job is done, or when its data are refused; it stays when the job is interrupted or the disk full.
+        The folder is deleted when the job is done or its data are refused; it stays if the job is interrupted or the disk full.
 
         Raises:
-            StoreError: The folder cannot be made, is not ours, or another process is at the same output.
+            StoreError: The folder exists and was not made by largesse, or another process writes the same output.
+            DataError: The folder or a file in it cannot be written.
         """
         folder = output.parent / f".{output.name}.partial"
         text = json.dumps(job)
@@ -106,6 +99,7 @@ class SpillFolder:
 
 @contextmanager
 def _ours(folder: Path, output: Path) -> Iterator[None]:
+    """Makes the folder, unless other files lie there, and turns errors of the file system into a `DataError`."""
     if folder.exists() and any(folder.iterdir()) and not (folder / _JOB).is_file():
         raise StoreError(f"{folder}: is in the way, and was not made by largesse. Move it, or choose another output.")
     try:
@@ -120,7 +114,7 @@ def _ours(folder: Path, output: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path, output: Path) -> Iterator[None]:
-    """Holds the folder against other processes, where the system has locks; a killed process holds none."""
+    """Locks the folder against other processes, where the system has file locks; the lock ends with the process."""
     try:
         import fcntl
     except ImportError:  # pragma: no cover  (Windows)
@@ -131,9 +125,8 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StoreError(
-                f"{output}: another process is writing it. Wait for it, or choose another name."
-            ) from error
+            rest = "another process is writing it. Wait for it, or choose another name."
+            raise StoreError(f"{output}: {rest}") from error
         yield
     finally:
         os.close(handle)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse.allocate import kernels
-from largesse.allocate.blocks import Block, Decide, Draw, Run, drawn
+from largesse.allocate.blocks import Block, Decide, Run, sample_of
 from largesse.allocate.ledger import Increments
 from largesse.policy.curve import PriceCurve, SpendCurve
 
@@ -55,8 +55,7 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
     Raises:
         InfeasibleBudget: Even the cheapest treatment for everybody is expected (or bound) to spend more.
     """
-    draw = Draw()
-    sample, n = drawn(run(draw), draw)
+    sample, n = sample_of(run)
     slopes = np.unique(sample.steps.slope)
     some = slopes[np.unique(np.linspace(0, len(slopes) - 1, min(_BINS, len(slopes))).astype(np.int64))]
     edges = np.nextafter(some, inf)[::-1].copy()  # falling; beside the units' own prices, which tie
@@ -66,7 +65,7 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
     at = coarse.price_for(budget, safety)
     k = int(np.searchsorted(price, at))
     if k > 0:
-        inside = Increments.joined(part.found for part in run(Decide(float(price[k - 1]), float(price[k]))))
+        inside = Increments.joined(part.increments for part in run(Decide(float(price[k - 1]), float(price[k]))))
         coarse = _refined(curve, coarse, planned, k, inside)
         at = coarse.price_for(budget, safety)
     return Descent(at, coarse, n)
