@@ -15,7 +15,6 @@ from largesse.models.nets.minibatch import train, weights_from
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
 from largesse.models.nets.tasks import Tasks, Weighted, learner
-from largesse.models.two_stage import mlp
 from largesse.models.two_stage.mlp import scales_of, start
 from largesse.policy.saved import model_state, restored
 from tests.common.worlds import WORLDS, orders, profits
@@ -62,13 +61,13 @@ def test_losses_are_counted_from_the_least_they_can_be(world: str):
     rng = torch.Generator().manual_seed(0)
     for size in (0.1, 1.0, 5.0):
         heads = size * torch.randn(logs.n, net.parts, generator=rng)
-        off = net.value_heads.losses(heads, value)[0] - net.value_heads.least(value)
+        off = net.value_heads.losses(heads, value)[0] - net.value_heads.lowest_loss(value)
         assert float(off.min()) >= -1e-4
     if net.outcome.family == "poisson":
         exact = torch.zeros(logs.n, net.parts)
         exact[:, 0] = value.clamp_min(1e-9).log()
         torch.testing.assert_close(
-            net.value_heads.losses(exact, value)[0], net.value_heads.least(value), rtol=1e-5, atol=1e-5
+            net.value_heads.losses(exact, value)[0], net.value_heads.lowest_loss(value), rtol=1e-5, atol=1e-5
         )
 
 
@@ -83,7 +82,7 @@ def test_weights_begin_where_nothing_pulls_at_them(world: str):
     assert float(whole.log_variance.grad.abs().max()) < 1e-5
     torch.testing.assert_close(whole.log_variance.detach().exp(), 2 * means(whole, rows))
     value_loss, other = whole.net.tasks(whole.net(rows.features, rows.observed), rows)
-    losses, weight = (value_loss - whole.net.value_heads.least(rows.value), other), rows.weight
+    losses, weight = (value_loss - whole.net.value_heads.lowest_loss(rows.value), other), rows.weight
     expected = [(weight * loss).sum() / weight.sum() for loss in losses]
     torch.testing.assert_close(means(whole, rows), torch.stack(expected).detach())
 
@@ -155,8 +154,8 @@ def test_rows_of_the_trial_do_not_count_in_the_balance():
 
 
 def test_a_network_with_learned_weights_is_saved_and_goes_on_after_a_kill(tmp_path, monkeypatch):
-    logs, real = profits(900), mlp.checkpointer
-    monkeypatch.setattr(mlp, "checkpointer", lambda *parts: (kept := real(*parts)) and replace(kept, every=0.0))
+    logs = profits(900)
+    monkeypatch.setattr("largesse.models.nets.checkpoint._INTERVAL", 0.0)
     how = {"members": 1, "hidden": (8, 4), "schedule": FAST, "tasks": LEARNED}
     model = MLP(**how).fit(logs)
     again = restored(*model_state(model))

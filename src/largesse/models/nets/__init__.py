@@ -1,1 +1,1 @@
-"""Networks: the response network, its training loops, checkpoints, and what several learners share of them."""
+"""Networks: the response network, its training loops, checkpoints and losses."""
