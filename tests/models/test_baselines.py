@@ -32,9 +32,8 @@ from largesse.models import (
 )
 from largesse.models.baselines.balanced import targeted
 from largesse.models.baselines.base import Baseline, factual, in_units, mean, squared_errors, table, taken
-from largesse.models.baselines.debiased import Debias, debiased
+from largesse.models.baselines.debiased import Debias, UpperLevel, debiased
 from largesse.models.baselines.distilled import FeatureDistilledNet, squared_distance
-from largesse.models.baselines.lookahead import UpperLevel
 from largesse.models.baselines.propensity import Assignment, propensities
 from largesse.models.baselines.weighted import doubly_robust
 from largesse.models.nets.balance import imbalance, mmd, wasserstein
@@ -189,7 +188,7 @@ class TestRefusals:
         [
             (IPS(clip=0.0), r"clip == 0.0: must be a finite number in \[1e-09, 1\]"),
             (IPS(propensity="guessed"), "propensity == 'guessed': must be one of 'fitted', 'known'"),
-            (IPS(propensity="known"), "the log has no propensities.*Give logs.propensity"),
+            (IPS(propensity="known"), "the log has none.*Give logs.propensity"),
             (CFR(distance="energy"), "distance == 'energy'"),
             (CFR(balance=-1.0), "balance == -1.0"),
             (DragonNet(targeted=-1.0), "targeted == -1.0"),

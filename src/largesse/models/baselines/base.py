@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -28,9 +28,7 @@ from largesse.models.nets.weights import load_weights, weights_of
 from largesse.models.outcome import Outcome, Response
 from largesse.models.two_stage.mlp import averaged, scales_of, start
 
-__all__ = [
-    "Baseline", "Training", "complete_log", "factual", "in_units", "mean", "required_log", "squared_errors", "table", "taken",
-]  # fmt: skip
+__all__ = ["Baseline", "Training", "factual", "in_units", "mean", "past_log", "squared_errors", "table", "taken"]
 
 
 def in_units(net: ResponseNet, logs: Logs) -> Rows:
@@ -105,6 +103,7 @@ class Baseline(Model):
     n_threads: int = 1
     checkpoint: str | None = None
     data = "obs"  # the training rows of the schedule's epochs; a parameter of some methods
+    _network: ClassVar[type[ResponseNet]] = ResponseNet
 
     @abstractmethod
     def _training(self, rct: Logs, obs: Logs | None) -> Training: ...
@@ -141,12 +140,9 @@ class Baseline(Model):
 
     def _net(self, scales: tuple[float, float], k: int) -> ResponseNet:
         """Returns the k-th network with initial weights from the seed."""
+        d, m = len(self.features_), len(self.treatments_)
         with weights_from(self._seed(k)):
-            return self._build(scales)
-
-    def _build(self, scales: tuple[float, float]) -> ResponseNet:
-        m = len(self.treatments_)
-        return ResponseNet(len(self.features_), m, self.outcome_, tuple(self.hidden), True, scales, self.dropout)
+            return self._network(d, m, self.outcome_, tuple(self.hidden), True, scales, self.dropout)
 
     def _predict_response(self, x: NDArray[np.float32]) -> Response:
         with threads(self.n_threads):
@@ -162,32 +158,21 @@ class Baseline(Model):
         self.net_ = load_weights(self._net((value, cost), 0), arrays)
 
 
-def required_log(model: Baseline, obs: Logs | None) -> Logs:
+def past_log(model: Baseline, obs: Logs | None, *, every_arm: bool = True) -> Logs:
     """Returns the past campaign data, which the model needs beside the trial.
 
     Raises:
-        DataError: There are none.
+        DataError: There are none, or, with `every_arm`, none of some treatment.
     """
+    name = type(model).__name__
     if obs is None:
+        rule = f"{name} needs a trial and past campaign data"
+        raise _check.refuse("obs", None, rule, "Pass obs, or use MLP(data='rct').")
+    if every_arm and not obs.arm_rows.all():
+        j = int(np.argmin(obs.arm_rows))
         raise _check.refuse(
-            "obs", None, f"{type(model).__name__} needs a trial and past campaign data",
-            "Pass obs, or use MLP(data='rct').",
+            f"obs: rows of treatment {obs.treatments[j]!r}", 0,
+            f"{name} needs rows of every treatment in the past campaign data",
+            "Drop the treatment, or use MLP, which is fitted on the trial too.",
         )  # fmt: skip
     return obs
-
-
-def complete_log(model: Baseline, obs: Logs | None) -> Logs:
-    """Returns the past campaign data, which must have rows of every treatment.
-
-    Raises:
-        DataError: There are none, or none of some treatment.
-    """
-    logs = required_log(model, obs)
-    for j, count in enumerate(logs.arm_rows):
-        if count == 0:
-            raise _check.refuse(
-                f"obs: rows of treatment {logs.treatments[j]!r}", 0,
-                f"{type(model).__name__} needs rows of every treatment in the past campaign data",
-                "Drop the treatment, or use MLP, which is fitted on the trial too.",
-            )  # fmt: skip
-    return logs

@@ -12,16 +12,7 @@ from torch import Tensor, nn
 
 from largesse import _check
 from largesse.logs import Logs
-from largesse.models.baselines.base import (
-    Baseline,
-    Training,
-    complete_log,
-    factual,
-    mean,
-    required_log,
-    squared_errors,
-    table,
-)
+from largesse.models.baselines.base import Baseline, Training, factual, mean, past_log, squared_errors, table
 from largesse.models.nets.response import ResponseNet
 from largesse.models.two_stage.mlp import MLP
 
@@ -56,7 +47,7 @@ class CausE(Baseline):
 
     def _training(self, rct: Logs, obs: Logs | None) -> Training:
         _check.choice("deployed", self.deployed, ("trial", "log"))
-        pooled = rct | required_log(self, obs)
+        pooled = rct | past_log(self, obs, every_arm=False)
         net, rows = self._started(pooled)
         observed = torch.arange(pooled.n) >= rct.n
         if self.penalty is None:
@@ -104,7 +95,7 @@ class KDLabel(Baseline):
 
     def _training(self, rct: Logs, obs: Logs | None) -> Training:
         _check.number("distil", self.distil, low=0)
-        logs = complete_log(self, obs)
+        logs = past_log(self, obs)
         net, rows = self._started(logs)
         units = torch.tensor([net.value_scale, net.cost_scale])[:, None]
         response = _teacher(self, rct).predict_response(logs.x)
@@ -117,6 +108,20 @@ class KDLabel(Baseline):
             return factual(predicted, batch) + self.distil * mean(batch.share, distance)
 
         return Training(net, net, loss, logs.n)
+
+
+class FeatureDistilledNet(ResponseNet):
+    """A published network whose heads also get the last hidden layer of a frozen teacher."""
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self.teacher = ResponseNet(*settings[:-1]).requires_grad_(False)  # without dropout
+        width = self.value.in_features
+        self.value, self.cost = nn.Linear(2 * width, self.m), nn.Linear(2 * width, self.m)
+
+    def represent(self, x: Tensor) -> Tensor:
+        """Returns both last hidden layers side by side, the input of the heads, (N, 2 hidden)."""
+        return torch.cat([super().represent(x), self.teacher.represent(x)], 1)
 
 
 class KDFeature(Baseline):
@@ -134,32 +139,14 @@ class KDFeature(Baseline):
         data, feature-based module, as described by the authors' code (FeatE, concatenated).
     """
 
-    def _build(self, scales: tuple[float, float]) -> ResponseNet:
-        m = len(self.treatments_)
-        return FeatureDistilledNet(
-            len(self.features_), m, self.outcome_, tuple(self.hidden), True, scales, self.dropout
-        )
+    _network = FeatureDistilledNet
 
     def _training(self, rct: Logs, obs: Logs | None) -> Training:
-        logs = complete_log(self, obs)
+        logs = past_log(self, obs)
         net, rows = self._started(logs)
         assert isinstance(net, FeatureDistilledNet)
         net.teacher.load_state_dict(_teacher(self, rct).nets_[0].state_dict())
         return Training(net, net, lambda i: factual(table(net(rows.features[i])), rows.take(i)), logs.n)
-
-
-class FeatureDistilledNet(ResponseNet):
-    """A published network whose heads also get the last hidden layer of a frozen teacher."""
-
-    def __init__(self, *settings: Any) -> None:
-        super().__init__(*settings)
-        self.teacher = ResponseNet(*settings[:-1]).requires_grad_(False)  # without dropout
-        width = self.value.in_features
-        self.value, self.cost = nn.Linear(2 * width, self.m), nn.Linear(2 * width, self.m)
-
-    def represent(self, x: Tensor) -> Tensor:
-        """Returns both last hidden layers side by side, the input of the heads, (N, 2 hidden)."""
-        return torch.cat([super().represent(x), self.teacher.represent(x)], 1)
 
 
 def _teacher(model: Baseline, rct: Logs) -> MLP:

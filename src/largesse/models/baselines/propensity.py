@@ -73,9 +73,7 @@ def propensities(logs: Logs, kind: Propensity, clip: float, seed: int = 0) -> ND
     _check.number("clip", clip, low=1e-9, high=1, remedy="It is the lower bound of the propensities.")
     if kind == "known":
         if logs.propensity is None:
-            raise _check.refuse(
-                "propensity", kind, "the log has no propensities", "Give logs.propensity, or set 'fitted'."
-            )
+            raise _check.refuse("propensity", kind, "the log has none", "Give logs.propensity, or set 'fitted'.")
         return np.maximum(logs.propensity, clip)
     model = Assignment.fitted(logs, seed)
     with torch.inference_mode():

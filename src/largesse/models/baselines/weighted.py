@@ -73,12 +73,7 @@ class DRJT(_Weighted):
     treatments. Prediction and imputation network are updated together on every batch, each with the other's current output
     held constant. As in public code of the method, the imputation network outputs the residual g, not the outcome.
 
-    The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
-
-    Args:
-        data: The training rows: ``"obs"`` as published, ``"both"`` or ``"rct"``.
-        propensity: ``"fitted"``: a multinomial logit on these rows; ``"known"``: those of the log.
-        clip: Smallest propensity.
+    The parameters are those of `IPS`.
 
     Reference:
         Wang et al., ICML 2019, Doubly robust joint learning for recommendation on data missing not at random, the DR

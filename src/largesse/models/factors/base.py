@@ -136,17 +136,15 @@ class FactorModel(Model):
             x = net.standardise(torch.tensor(rct.x))
             with torch.no_grad():
                 net.start.copy_(torch.tensor(self._start(steps)))
-            finish = self._descend(net, x, self._rows(rct, steps))
+            # In double precision; `inverse` has the expected sum 1 over each arm.
+            rows = Rows.of(rct, unit_weight=rct.total_weight, units=self._units(steps), dtype=torch.float64)
+            finish = self._descend(net, x, rows)
             score = _all_scores(net, x)
             if k > 0 or attempt == _TRIALS - 1 or not self._too_high(score, weight):
                 break
             self.unit_ *= 2
         self._settle(net, score, weight)
         return net, finish
-
-    def _rows(self, rct: Logs, steps: Steps) -> Rows:
-        """Returns the rows in units of the loss, in double precision; `inverse` has the expected sum 1 over each arm."""
-        return Rows.of(rct, unit_weight=rct.total_weight, units=self._units(steps), dtype=torch.float64)
 
     def _descend(self, net: ScoreNet, x: torch.Tensor, rows: Rows) -> Finish:
         level = None

@@ -19,6 +19,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
+from largesse.evaluate.kernels import pool
 from largesse.models.factors.base import FactorModel, ReturnModel, Steps
 from largesse.models.factors.losses import DPMLoss, DRMLoss, DRPLoss, DUMLoss, ScoreNet
 from largesse.models.nets.full_batch import Loss
@@ -185,22 +186,9 @@ def falling_steps(table: Floats) -> Floats:
     >>> falling_steps(np.array([[3.0, 1.0, 2.0]])).tolist()
     [[3.0, 1.5, 1.5]]
     """
-    n, k = table.shape
-    out = np.empty((n, k))
-    mean, size = np.empty(k), np.empty(k, np.int64)
-    for i in range(n):
-        pools = 0
-        for j in range(k):
-            mean[pools], size[pools] = table[i, j], 1
-            pools += 1
-            while pools > 1 and mean[pools - 1] > mean[pools - 2]:
-                a, b = size[pools - 2], size[pools - 1]
-                mean[pools - 2] = (a * mean[pools - 2] + b * mean[pools - 1]) / (a + b)
-                size[pools - 2] = a + b
-                pools -= 1
-        j = 0
-        for p in range(pools):
-            for _ in range(size[p]):
-                out[i, j] = mean[p]
-                j += 1
+    out = np.empty(table.shape)
+    for i in range(len(table)):
+        first, mean, _ = pool(table[i], table[i])
+        for p in range(len(first)):
+            out[i, first[p] :] = mean[p]
     return out

@@ -49,7 +49,6 @@ class Loss(Protocol):
 
     def __call__(self, score: Tensor, part: slice) -> Tensor:
         """Returns the loss of the rows `part`, whose scores are given, (n, L)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

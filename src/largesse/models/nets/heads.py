@@ -40,6 +40,8 @@ class ValueHeads(ABC):
         scale: Typical size of a value, the unit of squared errors.
     """
 
+    support = (-math.inf, math.inf)  # of E value
+
     def __init__(self, conversion: bool = False, scale: float = 1.0) -> None:
         self.conversion, self.scale = conversion, scale
         self.free = self.parts = 2 if conversion else 1
@@ -50,11 +52,11 @@ class ValueHeads(ABC):
 
     @abstractmethod
     def loss(self, raw: Tensor, value: Tensor) -> Tensor:
-        """Returns the negative log likelihood of each row's value without constants, (N,); raw is (N, parts)."""
+        """Returns each row's negative log likelihood without constants, (N,) of raw (N, parts) and value (N,)."""
 
-    @abstractmethod
     def difference(self, raw: Tensor, mean: Tensor) -> Tensor:
         """Returns the loss of raw (N, parts, M) with a teacher's E value as the target, (N, M)."""
+        return self.loss(raw, mean.clamp(*self.support))
 
     @abstractmethod
     def start(self, rows: Logs) -> list[float]:
@@ -84,6 +86,8 @@ class ValueHeads(ABC):
 
 
 class _Bernoulli(ValueHeads):
+    support = (0.0, 1.0)
+
     def mean(self, raw: Tensor) -> Tensor:
         return raw[:, 0].sigmoid()
 
@@ -94,22 +98,18 @@ class _Bernoulli(ValueHeads):
     def loss(self, raw: Tensor, value: Tensor) -> Tensor:
         return _bce(raw[:, 0], value)
 
-    def difference(self, raw: Tensor, mean: Tensor) -> Tensor:
-        return _bce(raw[:, 0], mean.clamp(0, 1))
-
     def start(self, rows: Logs) -> list[float]:
         return [_logit(_mean(rows))]
 
 
 class _Poisson(ValueHeads):
+    support = (0.0, math.inf)
+
     def mean(self, raw: Tensor) -> Tensor:
         return raw[:, 0].clamp_max(20).exp()
 
     def loss(self, raw: Tensor, value: Tensor) -> Tensor:
         return F.poisson_nll_loss(raw[:, 0], value, log_input=True, reduction="none")
-
-    def difference(self, raw: Tensor, mean: Tensor) -> Tensor:
-        return F.poisson_nll_loss(raw[:, 0], mean.clamp_min(0), log_input=True, reduction="none")
 
     def lowest_loss(self, value: Tensor) -> Tensor:
         return value - torch.xlogy(value, value)
@@ -124,9 +124,6 @@ class _Gaussian(ValueHeads):
 
     def loss(self, raw: Tensor, value: Tensor) -> Tensor:
         return (raw[:, 0] - value / self.scale) ** 2
-
-    def difference(self, raw: Tensor, mean: Tensor) -> Tensor:
-        return (raw[:, 0] - mean / self.scale) ** 2
 
     def start(self, rows: Logs) -> list[float]:
         return self.start_at(_mean(rows) / self.scale, rows)

@@ -66,11 +66,9 @@ class StatefulLoss(Protocol):
 
     def state(self) -> Arrays:
         """Returns the state."""
-        ...
 
     def restore(self, arrays: Arrays) -> None:
         """Sets the state to one returned by `state`."""
-        ...
 
 
 @contextmanager

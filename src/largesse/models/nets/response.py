@@ -101,9 +101,7 @@ class ResponseNet(Standardised):
     def each(self, raw: tuple[Tensor, Tensor | None], rows: Rows) -> Tensor:
         """Returns the loss of each row's logged outcomes, (N,)."""
         first, *others = self.tasks(raw, rows)
-        for other in others:
-            first = first + other
-        return first
+        return sum(others, first)
 
     def tasks(self, raw: tuple[Tensor, Tensor | None], rows: Rows) -> tuple[Tensor, ...]:
         """Returns each row's loss by task, (N,) each: value, then P(value > 0) and cost if they have heads of their own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,21 +90,16 @@ class Rows:
     @property
     def columns(self) -> tuple[Tensor, ...]:
         """All tensors, for the digest of a checkpoint."""
-        tensors = (
-            self.x, self.treatment, self.value, self.cost, self.weight, self.share, self.inverse, self.observed,
-        )  # fmt: skip
-        return tuple(a for a in tensors if a is not None)
+        return tuple(self._tensors().values())
 
     def take(self, i: Tensor) -> Rows:
         """Returns the rows selected by indices or by a mask."""
+        selected: dict[str, Any] = {name: a[i] for name, a in self._tensors().items()}
+        return replace(self, **selected)
 
-        def selected(a: Tensor | None) -> Tensor | None:
-            return None if a is None else a[i]
-
-        return replace(
-            self, treatment=self.treatment[i], value=self.value[i], cost=self.cost[i], weight=self.weight[i],
-            share=self.share[i], inverse=selected(self.inverse), x=selected(self.x), observed=selected(self.observed),
-        )  # fmt: skip
+    def _tensors(self) -> dict[str, Tensor]:
+        attributes = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: a for name, a in attributes if isinstance(a, Tensor)}
 
     def without_features(self) -> Rows:
         """Returns the rows without features, so that a loss that does not use them gathers no features per batch."""
