@@ -104,7 +104,7 @@ class TestContract:
         finds_no_effect_where_there_is_none(spec)
 
     @EACH
-    def test_saved_and_loaded_it_says_the_same(self, spec: Spec, pair: tuple[Logs, Logs], tmp_path):
+    def test_saved_and_loaded_it_predicts_the_same(self, spec: Spec, pair: tuple[Logs, Logs], tmp_path):
         model = spec.make().fit(*pair)
         settings, arrays = model_state(model)
         store.save(tmp_path / "model", "model", settings, arrays)
@@ -115,7 +115,7 @@ class TestContract:
         np.testing.assert_array_equal(before.cost, after.cost)
 
     @pytest.mark.parametrize("spec", [s for s in SPECS if s.name in RESUMED], ids=lambda s: s.name)
-    def test_killed_and_begun_again_it_learns_the_same(
+    def test_killed_and_started_again_it_ends_in_the_same(
         self, spec: Spec, pair: tuple[Logs, Logs], tmp_path, monkeypatch
     ):
         monkeypatch.setattr("largesse.models.nets.checkpoint._INTERVAL", 0.0)
@@ -136,7 +136,7 @@ class TestContract:
         steps: list[int] = []
         monkeypatch.setattr(loop, partial(train, on_step=lambda step, *_: steps.append(step)))
         np.testing.assert_array_equal(uninterrupted.value, model.fit(*pair).predict(pair[0].x).value)
-        assert steps[0] == 10, "it went on, it did not start anew"
+        assert steps[0] == 10, "it resumed, it did not start again"
 
     def test_all_parameters_are_known_to_scikit_learn(self):
         assert set(IPS().get_params()) == {
@@ -150,7 +150,7 @@ class TestContract:
         assert not automatic & set(BASELINES)
         assert set(BASELINES) == {s.name for s in SPECS}
 
-    def test_named_ones_take_what_the_run_says(self, pair: tuple[Logs, Logs]):
+    def test_named_ones_take_the_settings_of_the_run(self, pair: tuple[Logs, Logs]):
         settings = Settings(
             outcome=Outcome.infer(pair[0]), epochs=3, seed=5, hyperparameters={"cfr-mmd": {"balance": 2.0}}
         )
@@ -298,7 +298,7 @@ class TestWeighted:
 
 
 def training_of(model: Baseline, rct: Logs, obs: Logs):
-    """Returns what a model would train on these rows."""
+    """Returns the training problem of a model on these rows."""
     model.treatments_, model.features_ = rct.treatments, rct.features
     model.outcome_ = Outcome(family="gaussian", cost_rule="learned")
     return model._training(rct, obs)
@@ -338,24 +338,24 @@ class TestRepresentation:
             u = (1 / 30) / (kernel @ v)
         v = (1 / 30) / (kernel.T @ u)
         expected = float((u[:, None] * kernel * v * distance).sum())
-        found = float(wasserstein(torch.tensor(a), torch.tensor(b)))
-        assert found == pytest.approx(expected, rel=1e-9)
+        transport = float(wasserstein(torch.tensor(a), torch.tensor(b)))
+        assert transport == pytest.approx(expected, rel=1e-9)
         exact = distance[linear_sum_assignment(distance)].mean()
-        assert exact * 0.99 < found < exact * 1.15
+        assert exact * 0.99 < transport < exact * 1.15
 
     @pytest.mark.parametrize("distance", ["mmd", "wasserstein"])
     def test_a_heavier_weight_makes_the_arms_more_alike(self, distance: str, pair: tuple[Logs, Logs]):
-        apart_by = []
+        distances = []
         for balance in (0.0, 3.0):
             model = CFR(distance=distance, balance=balance, **SMALL).fit(*pair)
             h = model.net_.represent(torch.tensor(pair[1].x)).detach()
-            apart_by.append(float(imbalance(h, torch.tensor(pair[1].treatment).long(), 3, distance)))
-        assert apart_by[1] < 0.5 * apart_by[0]
+            distances.append(float(imbalance(h, torch.tensor(pair[1].treatment).long(), 3, distance)))
+        assert distances[1] < 0.5 * distances[0]
 
     def test_without_its_distance_it_is_the_two_stage_network(self, pair: tuple[Logs, Logs]):
         plain = MLP.published(data="obs", **SMALL).fit(*pair).predict(pair[0].x)
-        found = CFR(balance=0.0, **SMALL).fit(*pair).predict(pair[0].x)
-        np.testing.assert_allclose(found.value, plain.value, atol=1e-5)
+        unbalanced = CFR(balance=0.0, **SMALL).fit(*pair).predict(pair[0].x)
+        np.testing.assert_allclose(unbalanced.value, plain.value, atol=1e-5)
 
     def test_the_targeted_term_is_the_papers_for_one_treatment(self):
         rng = np.random.default_rng(0)
@@ -367,8 +367,8 @@ class TestRepresentation:
         one = torch.ones(40)
         rows = rows_of(torch.tensor(t), torch.tensor(y), one, one)
         two = torch.tensor(np.column_stack([1 - g, g]))
-        found = targeted(torch.tensor(q), two, torch.tensor(epsilon)[:, None], rows)
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+        errors = targeted(torch.tensor(q), two, torch.tensor(epsilon)[:, None], rows)
+        np.testing.assert_allclose(errors.numpy(), expected, rtol=1e-9)
 
     def test_the_targeted_term_centres_the_weighted_residuals(self):
         # At the best ε: mean_i residual · (1[t=j]/g_j - 1[t=0]/g_0) = 0 for every treated arm.
@@ -392,7 +392,7 @@ class TestRepresentation:
         residual = y - (taken(q, t) + h @ epsilon.detach().T)
         assert float((residual.T @ h / 400).abs().max()) < 1e-6
 
-    def test_the_representation_of_a_dragon_tells_the_propensity(self, pair: tuple[Logs, Logs]):
+    def test_the_representation_of_a_dragon_predicts_the_propensity(self, pair: tuple[Logs, Logs]):
         training = training_of(DragonNet(**SMALL), *pair)
         train(training.module, training.loss, training.rows, FULL, 0)
         x = torch.tensor(pair[1].x)
@@ -419,12 +419,12 @@ class TestDistilled:
         assert moved[0] < 1e-6 < 0.01 < moved[1]
 
     def test_the_heavier_the_penalty_the_nearer_the_networks(self, pair: tuple[Logs, Logs]):
-        found = []
+        distances = []
         for penalty in (0.0, 0.1, 10.0):
             training = training_of(CausE(penalty=penalty, **SMALL), *pair)
             train(training.module, training.loss, training.rows, FAST, 0)
-            found.append(number(squared_distance(training.module["trial"], training.module["log"])))
-        assert found[0] > 3 * found[1] > 9 * found[2] > 0
+            distances.append(number(squared_distance(training.module["trial"], training.module["log"])))
+        assert distances[0] > 3 * distances[1] > 9 * distances[2] > 0
 
     def test_the_loss_of_cause_as_transcribed(self, pair: tuple[Logs, Logs]):
         training = training_of(CausE(penalty=0.5, **SMALL), *pair)
@@ -551,9 +551,9 @@ class TestBilevel:
         for j in range(3):  # the trial's means, but for the arm that was taken
             label[:, :, j] = np.array([a[rct.treatment == j].mean() for a in (rct.value, rct.cost)]) / scales
         label[np.arange(300), :, t] = np.column_stack([obs.value, obs.cost])[:300] / scales
-        found = table(net(torch.tensor(obs.x[:300]))).detach().numpy()
+        predicted = table(net(torch.tensor(obs.x[:300]))).detach().numpy()
         extra = number(trainings[1].loss(i)) - number(trainings[0].loss(i))
-        assert extra == pytest.approx(2.0 * ((found - label) ** 2).sum(1).mean(), rel=1e-4)
+        assert extra == pytest.approx(2.0 * ((predicted - label) ** 2).sum(1).mean(), rel=1e-4)
 
     def test_the_trial_reaches_the_network_through_the_weights_only(self, pair: tuple[Logs, Logs]):
         rct, obs = pair
