@@ -195,7 +195,7 @@ class ReturnModel(FactorModel):
     """
 
     _needs = ("cost",)
-    _roi_per_factor = 1  # scale aside
+    _roi_per_factor = 1  # ROI = roi_scale_ · this · factor
 
     @property
     def roi_scale_(self) -> float:
