@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,14 +31,12 @@ from largesse.models import (
     Schedule,
 )
 from largesse.models.baselines.balanced import targeted
-from largesse.models.baselines.base import Baseline, errors, factual, in_units, mean, table, taken
-from largesse.models.baselines.debiased import Debias, debiased
-from largesse.models.baselines.distilled import Taught, apart
-from largesse.models.baselines.lookahead import Upper
+from largesse.models.baselines.base import Baseline, factual, in_units, mean, squared_errors, table, taken
+from largesse.models.baselines.debiased import Debias, UpperLevel, debiased
+from largesse.models.baselines.distilled import FeatureDistilledNet, squared_distance
 from largesse.models.baselines.propensity import Assignment, propensities
 from largesse.models.baselines.weighted import doubly_robust
 from largesse.models.nets.balance import imbalance, mmd, wasserstein
-from largesse.models.nets.checkpoint import Checkpointer, checkpointer
 from largesse.models.nets.minibatch import train
 from largesse.models.nets.rows import Rows
 from largesse.models.outcome import Outcome
@@ -105,7 +104,7 @@ class TestContract:
         finds_no_effect_where_there_is_none(spec)
 
     @EACH
-    def test_saved_and_loaded_it_says_the_same(self, spec: Spec, pair: tuple[Logs, Logs], tmp_path):
+    def test_saved_and_loaded_it_predicts_the_same(self, spec: Spec, pair: tuple[Logs, Logs], tmp_path):
         model = spec.make().fit(*pair)
         settings, arrays = model_state(model)
         store.save(tmp_path / "model", "model", settings, arrays)
@@ -116,17 +115,11 @@ class TestContract:
         np.testing.assert_array_equal(before.cost, after.cost)
 
     @pytest.mark.parametrize("spec", [s for s in SPECS if s.name in RESUMED], ids=lambda s: s.name)
-    def test_killed_and_begun_again_it_learns_the_same(
+    def test_killed_and_started_again_it_ends_in_the_same(
         self, spec: Spec, pair: tuple[Logs, Logs], tmp_path, monkeypatch
     ):
-        def eager(*given: object) -> Checkpointer | None:
-            found = checkpointer(*given)
-            if found is not None:
-                found.every = 0.0
-            return found
-
-        monkeypatch.setattr("largesse.models.baselines.base.checkpointer", eager)
-        whole = spec.make().fit(*pair).predict(pair[0].x)
+        monkeypatch.setattr("largesse.models.nets.checkpoint._INTERVAL", 0.0)
+        uninterrupted = spec.make().fit(*pair).predict(pair[0].x)
 
         class KilledError(Exception):
             pass
@@ -135,18 +128,19 @@ class TestContract:
             if step == 10:
                 raise KilledError
 
-        model = spec.make().set_params(checkpoint=str(tmp_path), on_step=kill)
+        model = spec.make().set_params(checkpoint=str(tmp_path))
+        loop = "largesse.models.baselines.base.train"
+        monkeypatch.setattr(loop, partial(train, on_step=kill))
         with pytest.raises(KilledError):
             model.fit(*pair)
         steps: list[int] = []
-        model.set_params(on_step=lambda step, *_: steps.append(step))
-        np.testing.assert_array_equal(whole.value, model.fit(*pair).predict(pair[0].x).value)
-        assert steps[0] == 10, "it went on, it did not start anew"
+        monkeypatch.setattr(loop, partial(train, on_step=lambda step, *_: steps.append(step)))
+        np.testing.assert_array_equal(uninterrupted.value, model.fit(*pair).predict(pair[0].x).value)
+        assert steps[0] == 10, "it resumed, it did not start again"
 
     def test_all_parameters_are_known_to_scikit_learn(self):
         assert set(IPS().get_params()) == {
-            "outcome", "data", "propensity", "clip", "hidden", "schedule", "dropout", "seed", "n_threads", "on_step",
-            "checkpoint",
+            "outcome", "data", "propensity", "clip", "hidden", "schedule", "dropout", "seed", "n_threads", "checkpoint",
         }  # fmt: skip
         with pytest.raises(TypeError, match="unexpected keyword"):
             IPS(widths=(3,))
@@ -156,7 +150,7 @@ class TestContract:
         assert not automatic & set(BASELINES)
         assert set(BASELINES) == {s.name for s in SPECS}
 
-    def test_named_ones_take_what_the_run_says(self, pair: tuple[Logs, Logs]):
+    def test_named_ones_take_the_settings_of_the_run(self, pair: tuple[Logs, Logs]):
         settings = Settings(
             outcome=Outcome.infer(pair[0]), epochs=3, seed=5, hyperparameters={"cfr-mmd": {"balance": 2.0}}
         )
@@ -172,7 +166,9 @@ class TestContract:
 class TestRefusals:
     @pytest.mark.parametrize("build", [CausE, KDLabel, KDFeature, LTD, AutoDebias])
     def test_a_log_is_needed(self, build: Callable[..., Model], pair: tuple[Logs, Logs]):
-        with pytest.raises(DataError, match=rf"obs == None: {build.__name__} learns from a trial and a log.*Pass obs"):
+        with pytest.raises(
+            DataError, match=rf"obs == None: {build.__name__} needs a trial and past campaign data.*Pass obs"
+        ):
             build(**SMALL).fit(pair[0])
 
     @pytest.mark.parametrize("build", [IPS, DRJT, CFR, DragonNet])
@@ -192,7 +188,7 @@ class TestRefusals:
         [
             (IPS(clip=0.0), r"clip == 0.0: must be a finite number in \[1e-09, 1\]"),
             (IPS(propensity="guessed"), "propensity == 'guessed': must be one of 'fitted', 'known'"),
-            (IPS(propensity="known"), "the log knows none.*Give logs.propensity"),
+            (IPS(propensity="known"), "the log has none.*Give logs.propensity"),
             (CFR(distance="energy"), "distance == 'energy'"),
             (CFR(balance=-1.0), "balance == -1.0"),
             (DragonNet(targeted=-1.0), "targeted == -1.0"),
@@ -247,11 +243,13 @@ class TestWeighted:
 
     def test_the_loss_of_ips_as_transcribed(self, pair: tuple[Logs, Logs]):
         rct, obs = pair[0], replace(pair[1], weight=np.random.default_rng(0).uniform(1, 3, pair[1].n))
-        plan = planned(IPS(**SMALL), rct, obs)
-        rows = in_units(plan.net, obs)
+        training = training_of(IPS(**SMALL), rct, obs)
+        rows = in_units(training.net, obs)
         weight = obs.weights / propensities(obs, "fitted", 0.01)
-        each = errors(table(plan.net(rows.x)), rows).detach().numpy()
-        assert number(plan.loss(torch.arange(obs.n))) == pytest.approx((weight * each).sum() / weight.sum(), rel=1e-4)
+        each = squared_errors(table(training.net(rows.x)), rows).detach().numpy()
+        assert number(training.loss(torch.arange(obs.n))) == pytest.approx(
+            (weight * each).sum() / weight.sum(), rel=1e-4
+        )
 
     def test_known_and_fitted_propensities_agree_and_are_clipped(self):
         _, obs = confounded(20_000, 1, reveal=True)
@@ -269,41 +267,41 @@ class TestWeighted:
 
     def test_the_doubly_robust_loss_is_unbiased_whatever_is_imputed(self):
         draw = torch.Generator().manual_seed(0)
-        found, truth, residual = (torch.randn(50, 2, 3, generator=draw) for _ in range(3))
+        predicted, truth, residual = (torch.randn(50, 2, 3, generator=draw) for _ in range(3))
         p = torch.rand(50, 3, generator=draw).softmax(1)
-        ideal = ((found - truth) ** 2).sum(1).mean(1)
+        ideal = ((predicted - truth) ** 2).sum(1).mean(1)
         expected = torch.zeros(50)
         for j in range(3):  # the mean over which treatment was taken
             t = torch.full((50,), j)
             rows = rows_of(t, truth[:, :, j], torch.ones(50), torch.ones(50))
-            expected += p[:, j] * doubly_robust(found, residual, rows, 1 / p[:, j])
+            expected += p[:, j] * doubly_robust(predicted, residual, rows, 1 / p[:, j])
         torch.testing.assert_close(expected, ideal)
         # With the right residual no propensity is needed.
         rows = rows_of(t, truth[:, :, 2], torch.ones(50), torch.ones(50))
-        torch.testing.assert_close(doubly_robust(found, truth - found, rows, torch.full((50,), 7.0)), ideal)
+        torch.testing.assert_close(doubly_robust(predicted, truth - predicted, rows, torch.full((50,), 7.0)), ideal)
 
     def test_prediction_and_imputation_do_not_push_each_other(self, pair: tuple[Logs, Logs]):
-        plan = planned(DRJT(**SMALL), *pair)
+        training = training_of(DRJT(**SMALL), *pair)
         i = torch.arange(200)
-        plan.loss(i).backward()
-        both = {name: p.grad.clone() for name, p in plan.module.named_parameters()}
-        net, other = plan.module["prediction"], plan.module["imputation"]
+        training.loss(i).backward()
+        both = {name: p.grad.clone() for name, p in training.module.named_parameters()}
+        net, other = training.module["prediction"], training.module["imputation"]
         x, rows = torch.tensor(pair[1].x), in_units(net, pair[1])
         p = torch.tensor(propensities(pair[1], "fitted", 0.01), dtype=torch.float32)[i]
-        found, residual, batch = table(net(x[i])).detach(), table(other(x[i])), rows.take(i)
+        predicted, residual, batch = table(net(x[i])).detach(), table(other(x[i])), rows.take(i)
         off = (
-            ((taken(residual, batch.treatment) - (batch.outcomes - taken(found, batch.treatment))) ** 2).sum(1) / p
+            ((taken(residual, batch.treatment) - (batch.outcomes - taken(predicted, batch.treatment))) ** 2).sum(1) / p
         ).mean() / 3
         slopes = torch.autograd.grad(off, list(other.parameters()))
         for (name, _), slope in zip(other.named_parameters(), slopes, strict=True):
             torch.testing.assert_close(both[f"imputation.{name}"], slope, rtol=1e-4, atol=1e-6)
 
 
-def planned(model: Baseline, rct: Logs, obs: Logs):
-    """Returns what a model would train on these rows."""
+def training_of(model: Baseline, rct: Logs, obs: Logs):
+    """Returns the training problem of a model on these rows."""
     model.treatments_, model.features_ = rct.treatments, rct.features
     model.outcome_ = Outcome(family="gaussian", cost_rule="learned")
-    return model._plan(rct, obs)
+    return model._training(rct, obs)
 
 
 class TestRepresentation:
@@ -340,24 +338,24 @@ class TestRepresentation:
             u = (1 / 30) / (kernel @ v)
         v = (1 / 30) / (kernel.T @ u)
         expected = float((u[:, None] * kernel * v * distance).sum())
-        found = float(wasserstein(torch.tensor(a), torch.tensor(b)))
-        assert found == pytest.approx(expected, rel=1e-9)
+        transport = float(wasserstein(torch.tensor(a), torch.tensor(b)))
+        assert transport == pytest.approx(expected, rel=1e-9)
         exact = distance[linear_sum_assignment(distance)].mean()
-        assert exact * 0.99 < found < exact * 1.15
+        assert exact * 0.99 < transport < exact * 1.15
 
     @pytest.mark.parametrize("distance", ["mmd", "wasserstein"])
     def test_a_heavier_weight_makes_the_arms_more_alike(self, distance: str, pair: tuple[Logs, Logs]):
-        apart_by = []
+        distances = []
         for balance in (0.0, 3.0):
             model = CFR(distance=distance, balance=balance, **SMALL).fit(*pair)
             h = model.net_.represent(torch.tensor(pair[1].x)).detach()
-            apart_by.append(float(imbalance(h, torch.tensor(pair[1].treatment).long(), 3, distance)))
-        assert apart_by[1] < 0.5 * apart_by[0]
+            distances.append(float(imbalance(h, torch.tensor(pair[1].treatment).long(), 3, distance)))
+        assert distances[1] < 0.5 * distances[0]
 
     def test_without_its_distance_it_is_the_two_stage_network(self, pair: tuple[Logs, Logs]):
         plain = MLP.published(data="obs", **SMALL).fit(*pair).predict(pair[0].x)
-        found = CFR(balance=0.0, **SMALL).fit(*pair).predict(pair[0].x)
-        np.testing.assert_allclose(found.value, plain.value, atol=1e-5)
+        unbalanced = CFR(balance=0.0, **SMALL).fit(*pair).predict(pair[0].x)
+        np.testing.assert_allclose(unbalanced.value, plain.value, atol=1e-5)
 
     def test_the_targeted_term_is_the_papers_for_one_treatment(self):
         rng = np.random.default_rng(0)
@@ -369,8 +367,8 @@ class TestRepresentation:
         one = torch.ones(40)
         rows = rows_of(torch.tensor(t), torch.tensor(y), one, one)
         two = torch.tensor(np.column_stack([1 - g, g]))
-        found = targeted(torch.tensor(q), two, torch.tensor(epsilon)[:, None], rows)
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+        errors = targeted(torch.tensor(q), two, torch.tensor(epsilon)[:, None], rows)
+        np.testing.assert_allclose(errors.numpy(), expected, rtol=1e-9)
 
     def test_the_targeted_term_centres_the_weighted_residuals(self):
         # At the best ε: mean_i residual · (1[t=j]/g_j - 1[t=0]/g_0) = 0 for every treated arm.
@@ -394,14 +392,14 @@ class TestRepresentation:
         residual = y - (taken(q, t) + h @ epsilon.detach().T)
         assert float((residual.T @ h / 400).abs().max()) < 1e-6
 
-    def test_the_representation_of_a_dragon_tells_the_propensity(self, pair: tuple[Logs, Logs]):
-        plan = planned(DragonNet(**SMALL), *pair)
-        train(plan.module, plan.loss, plan.rows, FULL, 0)
+    def test_the_representation_of_a_dragon_predicts_the_propensity(self, pair: tuple[Logs, Logs]):
+        training = training_of(DragonNet(**SMALL), *pair)
+        train(training.module, training.loss, training.rows, FULL, 0)
         x = torch.tensor(pair[1].x)
-        score = plan.module.score(plan.net.represent(x)).softmax(1).detach().numpy()
+        score = training.module.score(training.net.represent(x)).softmax(1).detach().numpy()
         fitted = Assignment.fitted(pair[1])(x).detach().numpy()
         assert np.corrcoef(score[:, 2], fitted[:, 2])[0, 1] > 0.7
-        assert plan.module.epsilon.abs().sum() > 0
+        assert training.module.epsilon.abs().sum() > 0
 
 
 class TestDistilled:
@@ -421,39 +419,40 @@ class TestDistilled:
         assert moved[0] < 1e-6 < 0.01 < moved[1]
 
     def test_the_heavier_the_penalty_the_nearer_the_networks(self, pair: tuple[Logs, Logs]):
-        found = []
+        distances = []
         for penalty in (0.0, 0.1, 10.0):
-            plan = planned(CausE(penalty=penalty, **SMALL), *pair)
-            train(plan.module, plan.loss, plan.rows, FAST, 0)
-            found.append(number(apart(plan.module["trial"], plan.module["log"])))
-        assert found[0] > 3 * found[1] > 9 * found[2] > 0
+            training = training_of(CausE(penalty=penalty, **SMALL), *pair)
+            train(training.module, training.loss, training.rows, FAST, 0)
+            distances.append(number(squared_distance(training.module["trial"], training.module["log"])))
+        assert distances[0] > 3 * distances[1] > 9 * distances[2] > 0
 
     def test_the_loss_of_cause_as_transcribed(self, pair: tuple[Logs, Logs]):
-        plan = planned(CausE(penalty=0.5, **SMALL), *pair)
-        trial, log = plan.module["trial"], plan.module["log"]
+        training = training_of(CausE(penalty=0.5, **SMALL), *pair)
+        trial, log = training.module["trial"], training.module["log"]
         with torch.no_grad():
             log.value.bias += 0.1  # three treatments: ‖θ_trial - θ_log‖² = .03
         pooled = pair[0] | pair[1]
         rows, i = in_units(trial, pooled), torch.tensor([3, 5, 1000, 1500, 950])
         each = [
-            errors(table((trial if k < 900 else log)(rows.x[k : k + 1])), rows.take(torch.tensor([k])))[0] for k in i
+            squared_errors(table((trial if k < 900 else log)(rows.x[k : k + 1])), rows.take(torch.tensor([k])))[0]
+            for k in i
         ]
         expected = (rows.weight[i] * torch.stack(each)).sum() / rows.weight[i].sum() + 0.5 * 0.03
-        assert number(plan.loss(i)) == pytest.approx(number(expected), rel=1e-5)
+        assert number(training.loss(i)) == pytest.approx(number(expected), rel=1e-5)
 
     def test_the_label_penalty_as_transcribed(self, pair: tuple[Logs, Logs]):
         rct, obs = pair
-        plans = [planned(KDLabel(distil=distil, **SMALL), rct, obs) for distil in (0.0, 2.0)]
+        trainings = [training_of(KDLabel(distil=distil, **SMALL), rct, obs) for distil in (0.0, 2.0)]
         i = torch.tensor([0, 7, 500])
         teacher = (
             MLP.published(data="rct", seed=KDLabel()._seed(2), **SMALL).fit(rct).predict_response(obs.x[i.numpy()])
         )
-        net = plans[1].net
+        net = trainings[1].net
         value, _, cost = (
             None if q is None else q.detach().numpy() for q in net.predict_response(torch.tensor(obs.x[i.numpy()]))
         )
         gap = ((value - teacher.value) / net.value_scale) ** 2 + ((cost - teacher.cost) / net.cost_scale) ** 2
-        extra = number(plans[1].loss(i) - plans[0].loss(i))
+        extra = number(trainings[1].loss(i) - trainings[0].loss(i))
         assert extra == pytest.approx(2.0 * gap.mean(), rel=1e-4)
 
     def test_a_heavy_label_penalty_gives_the_teacher(self, pair: tuple[Logs, Logs]):
@@ -467,7 +466,7 @@ class TestDistilled:
         rct, obs = pair
         model = KDFeature(**SMALL).fit(rct, obs)
         net = model.net_
-        assert isinstance(net, Taught)
+        assert isinstance(net, FeatureDistilledNet)
         teacher = MLP.published(data="rct", seed=model._seed(2), **SMALL).fit(rct).nets_[0]
         for name, weight in teacher.state_dict().items():
             torch.testing.assert_close(net.teacher.state_dict()[name], weight, rtol=0, atol=1e-6)
@@ -481,11 +480,11 @@ class TestBilevel:
     @pytest.mark.parametrize("loss", ["ips", "dr"])
     def test_the_lower_level_of_ltd_as_transcribed(self, loss: str):
         draw = torch.Generator().manual_seed(0)
-        found, residual = (torch.randn(30, 2, 3, generator=draw, dtype=torch.float64) for _ in range(2))
+        predicted, residual = (torch.randn(30, 2, 3, generator=draw, dtype=torch.float64) for _ in range(2))
         y, t = torch.randn(30, 2, generator=draw, dtype=torch.float64), torch.randint(3, (30,), generator=draw)
         weight = torch.rand(30, generator=draw, dtype=torch.float64)
         rows = rows_of(t, y, torch.ones(30, dtype=torch.float64), weight)
-        e = np.array([((found[i, :, t[i]] - y[i]) ** 2).sum() for i in range(30)])
+        e = np.array([((predicted[i, :, t[i]] - y[i]) ** 2).sum() for i in range(30)])
         w = weight.numpy()
         if loss == "ips":
             expected, given = (w * e).sum() / w.sum(), None
@@ -493,26 +492,25 @@ class TestBilevel:
             each = (residual**2).sum(1).numpy()  # (N, M)
             own = each[np.arange(30), t.numpy()]
             expected, given = each.mean() + (w * (e - own)).sum() / w.sum(), residual
-        assert float(debiased(found, given, rows, weight)) == pytest.approx(expected, rel=1e-9)
+        assert float(debiased(predicted, given, rows, weight)) == pytest.approx(expected, rel=1e-9)
 
     def test_the_upper_level_of_autodebias_starts_at_the_plain_loss(self, pair: tuple[Logs, Logs]):
         rct, obs = pair
-        plan = planned(AutoDebias(imputation=0.0, **SMALL), rct, obs)
-        rows = in_units(plan.net, obs)
-        phi = Debias(plan.net, in_units(plan.net, rct))
-        w, v, m = phi(plan.net.standardise(rows.x), rows)
+        training = training_of(AutoDebias(imputation=0.0, **SMALL), rct, obs)
+        rows = in_units(training.net, obs)
+        phi = Debias(training.net, in_units(training.net, rct))
+        w, v, m = phi(training.net.standardise(rows.x), rows)
         assert number((w - 1).abs().max()) == number((v - 1).abs().max()) == 0
         torch.testing.assert_close(taken(m, rows.treatment), rows.outcomes)
-        untaken = m[rows.treatment != 2][:, 0, 2] * plan.net.value_scale
+        untaken = m[rows.treatment != 2][:, 0, 2] * training.net.value_scale
         mean = rct.value[rct.treatment == 2].mean()
         np.testing.assert_allclose(untaken.detach().numpy(), mean, rtol=1e-4)
-        assert isinstance(plan.memory, Upper)
-        plan.memory.how = plan.memory.how._replace(rate=0.0)
-        for group in plan.memory.optimiser.param_groups:
+        assert isinstance(training.memory, UpperLevel)
+        for group in training.memory.optimiser.param_groups:
             group["lr"] = 0.0
         i = torch.arange(300)
-        assert number(plan.loss(i)) == pytest.approx(
-            number(factual(table(plan.net(rows.x[i])), rows.take(i))), rel=1e-6
+        assert number(training.loss(i)) == pytest.approx(
+            number(factual(table(training.net(rows.x[i])), rows.take(i))), rel=1e-6
         )
 
     def test_rows_that_the_trial_contradicts_lose_weight(self):
@@ -520,42 +518,42 @@ class TestBilevel:
         wrong = obs.x[:, 3] > 0.5  # for these the log is upside down
         tilted = replace(obs, value=np.where(wrong, 1 - obs.value, obs.value), propensity="observed")
         model = AutoDebias(upper_rate=0.06, hidden=(16, 8), schedule=Schedule(epochs=1, least=150, batch=512))
-        plan = planned(model, rct, tilted)
-        train(plan.module, plan.loss, plan.rows, model.schedule, 0)
-        rows = in_units(plan.net, tilted)
-        weight = plan.memory.phi(plan.net.standardise(rows.x), rows)[0].detach().numpy()
+        training = training_of(model, rct, tilted)
+        train(training.module, training.loss, training.rows, model.schedule, 0)
+        rows = in_units(training.net, tilted)
+        weight = training.memory.phi(training.net.standardise(rows.x), rows)[0].detach().numpy()
         assert weight[wrong].mean() < 0.8 * weight[~wrong].mean()
 
     def test_propensities_of_ltd_leave_those_of_greatest_likelihood(self, pair: tuple[Logs, Logs]):
         model = LTD(loss="ips", upper_rate=0.03, **SMALL)
-        plan = planned(model, *pair)
+        training = training_of(model, *pair)
         x = torch.tensor(pair[1].x)
-        before = plan.memory.phi(x).detach()
+        before = training.memory.phi(x).detach()
         torch.testing.assert_close(before, Assignment.fitted(pair[1], model._seed(3))(x).detach())
-        train(plan.module, plan.loss, plan.rows, FAST, 0)
-        assert number((plan.memory.phi(x) - before).abs().max()) > 0.05
+        train(training.module, training.loss, training.rows, FAST, 0)
+        assert number((training.memory.phi(x) - before).abs().max()) > 0.05
 
     def test_propensities_of_ltd_are_clipped(self, pair: tuple[Logs, Logs]):
-        plan = planned(LTD(loss="ips", clip=0.3, upper_rate=1e-12, **SMALL), *pair)
-        rows, i = in_units(plan.net, pair[1]), torch.arange(300)
+        training = training_of(LTD(loss="ips", clip=0.3, upper_rate=1e-12, **SMALL), *pair)
+        rows, i = in_units(training.net, pair[1]), torch.arange(300)
         batch = rows.take(i)
-        p = plan.memory.phi(batch.features).gather(1, batch.treatment[:, None])[:, 0]
+        p = training.memory.phi(batch.features).gather(1, batch.treatment[:, None])[:, 0]
         assert number(p.min()) < 0.2
-        wanted = mean(1 / p.clamp(0.3), errors(table(plan.net(batch.features)), batch))
-        assert number(plan.loss(i)) == pytest.approx(number(wanted), rel=1e-5)
+        wanted = mean(1 / p.clamp(0.3), squared_errors(table(training.net(batch.features)), batch))
+        assert number(training.loss(i)) == pytest.approx(number(wanted), rel=1e-5)
 
     def test_the_pseudo_labels_of_autodebias_as_transcribed(self, pair: tuple[Logs, Logs]):
         rct, obs = pair
-        plans = [planned(AutoDebias(imputation=k, upper_rate=1e-12, **SMALL), rct, obs) for k in (0.0, 2.0)]
-        net, i = plans[1].net, torch.arange(300)
+        trainings = [training_of(AutoDebias(imputation=k, upper_rate=1e-12, **SMALL), rct, obs) for k in (0.0, 2.0)]
+        net, i = trainings[1].net, torch.arange(300)
         scales, t = np.array([net.value_scale, net.cost_scale]), obs.treatment[:300]
         label = np.empty((300, 2, 3))
         for j in range(3):  # the trial's means, but for the arm that was taken
             label[:, :, j] = np.array([a[rct.treatment == j].mean() for a in (rct.value, rct.cost)]) / scales
         label[np.arange(300), :, t] = np.column_stack([obs.value, obs.cost])[:300] / scales
-        found = table(net(torch.tensor(obs.x[:300]))).detach().numpy()
-        extra = number(plans[1].loss(i)) - number(plans[0].loss(i))
-        assert extra == pytest.approx(2.0 * ((found - label) ** 2).sum(1).mean(), rel=1e-4)
+        predicted = table(net(torch.tensor(obs.x[:300]))).detach().numpy()
+        extra = number(trainings[1].loss(i)) - number(trainings[0].loss(i))
+        assert extra == pytest.approx(2.0 * ((predicted - label) ** 2).sum(1).mean(), rel=1e-4)
 
     def test_the_trial_reaches_the_network_through_the_weights_only(self, pair: tuple[Logs, Logs]):
         rct, obs = pair

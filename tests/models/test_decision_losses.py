@@ -37,6 +37,7 @@ from largesse.models.decision.losses import (
     soft_value,
     spend_price,
 )
+from largesse.models.nets import checkpoint
 from largesse.models.nets.checkpoint import Checkpointer, digest
 from largesse.models.nets.minibatch import train
 from largesse.models.nets.response import ResponseNet
@@ -833,25 +834,29 @@ def learned(
 
 
 class TestTraining:
+    @pytest.fixture(autouse=True)
+    def every_step_is_saved(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(checkpoint, "_INTERVAL", 0.0)
+
     @pytest.mark.parametrize("kept", [1, 3, 5, 6, 7, 12, 17, 20, 23])
     def test_a_killed_run_goes_on_to_the_same_weights(self, kept: int, tmp_path: Path):
         """Epochs end at 6, 12, 18 and 24; the last 8 steps are averaged; the step that is killed is not kept."""
-        checkpointer = Checkpointer(tmp_path / "state", "job", every=0)
+        checkpointer = Checkpointer(tmp_path / "state", "job")
         with pytest.raises(Killed):
             learned(plain_job, checkpointer, kill=kept + 1)
-        assert int(checkpointer.found()["step"]) == kept
+        assert int(checkpointer.latest()["step"]) == kept
         assert torch.equal(learned(plain_job, checkpointer), learned(plain_job))
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("kept", [4, 6, 20])
     def test_a_killed_run_remembers_what_its_loss_knew(self, kept: int, kind: str, tmp_path: Path):
-        checkpointer = Checkpointer(tmp_path / "state", "job", every=0)
+        checkpointer = Checkpointer(tmp_path / "state", "job")
         with pytest.raises(Killed):
             learned(lambda: decision_job(kind), checkpointer, kill=kept + 1)
         assert torch.equal(learned(lambda: decision_job(kind), checkpointer), learned(lambda: decision_job(kind)))
 
     def test_killed_again_and_again(self, tmp_path: Path):
-        checkpointer = Checkpointer(tmp_path / "state", "job", every=0)
+        checkpointer = Checkpointer(tmp_path / "state", "job")
         for kill in (3, 5, 9, 10, 16):
             with pytest.raises(Killed):
                 learned(plain_job, checkpointer, kill=kill)
@@ -859,7 +864,7 @@ class TestTraining:
 
     def test_one_step_per_epoch(self, tmp_path: Path):
         """Every step ends an epoch: the smallest batch is all rows."""
-        schedule, checkpointer = replace(SHORT, epochs=12), Checkpointer(tmp_path / "state", "job", every=0)
+        schedule, checkpointer = replace(SHORT, epochs=12), Checkpointer(tmp_path / "state", "job")
 
         def stop(step: int, steps: int, value: float) -> None:
             if step == 6:
@@ -875,49 +880,51 @@ class TestTraining:
             results.append(weights(net))
         assert torch.equal(*results)
 
-    def test_a_finished_run_is_not_run_again(self, tmp_path: Path):
-        checkpointer = Checkpointer(tmp_path / "state", "job", every=1e9)
+    def test_a_finished_run_is_not_run_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(checkpoint, "_INTERVAL", 1e9)
+        checkpointer = Checkpointer(tmp_path / "state", "job")
         first = learned(plain_job, checkpointer)
         assert torch.equal(learned(plain_job, checkpointer, kill=1), first), "no step is taken, so none is killed"
 
     def test_a_state_of_another_job_is_ignored(self, tmp_path: Path):
         place = tmp_path / "state"
         with pytest.raises(Killed):
-            learned(plain_job, Checkpointer(place, digest([1.0]), every=0), kill=10, seed=99)
-        other = Checkpointer(place, digest([2.0]), every=0)
-        assert other.found() is None
+            learned(plain_job, Checkpointer(place, digest([1.0])), kill=10, seed=99)
+        other = Checkpointer(place, digest([2.0]))
+        assert other.latest() is None
         assert torch.equal(learned(plain_job, other), learned(plain_job))
-        assert int(other.found()["step"]) == 24, "and it takes its place"
+        assert int(other.latest()["step"]) == 24, "and it takes its place"
 
     @pytest.mark.parametrize("file", ["arrays.safetensors", "manifest.json"])
     @pytest.mark.parametrize("harm", ["cut", "garbled"])
     def test_a_damaged_folder_is_ignored(self, file: str, harm: str, tmp_path: Path):
-        checkpointer = Checkpointer(tmp_path / "state", "job", every=0)
+        checkpointer = Checkpointer(tmp_path / "state", "job")
         with pytest.raises(Killed):
             learned(plain_job, checkpointer, kill=10, seed=99)
         place = checkpointer.folder / file
         good = place.read_bytes()
         place.write_bytes(good[: len(good) // 2] if harm == "cut" else good[:-9] + bytes(255 - b for b in good[-9:]))
-        assert checkpointer.found() is None
+        assert checkpointer.latest() is None
         assert torch.equal(learned(plain_job, checkpointer), learned(plain_job))
 
     @pytest.mark.parametrize("key", ["format", "kind", "settings", "arrays_sha256", "settings_sha256"])
     def test_a_manifest_that_lost_an_entry_is_ignored(self, key: str, tmp_path: Path):
-        checkpointer = Checkpointer(tmp_path / "state", "job", every=0)
+        checkpointer = Checkpointer(tmp_path / "state", "job")
         checkpointer.keep(lambda: {"step": np.array(3)})
-        assert checkpointer.found() is not None
+        assert checkpointer.latest() is not None
         place = checkpointer.folder / "manifest.json"
         manifest = json.loads(place.read_text())
         del manifest[key]
         place.write_text(json.dumps(manifest))
-        assert checkpointer.found() is None
+        assert checkpointer.latest() is None
 
-    def test_states_are_kept_in_time(self, tmp_path: Path):
-        checkpointer = Checkpointer(tmp_path / "state", "job", every=1e9)
+    def test_states_are_kept_in_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(checkpoint, "_INTERVAL", 1e9)
+        checkpointer = Checkpointer(tmp_path / "state", "job")
         checkpointer.keep(dict)
-        assert checkpointer.found() is None
+        assert checkpointer.latest() is None
         checkpointer.keep(lambda: {"a": np.ones(2)}, now=True)
-        assert checkpointer.found()["a"].tolist() == [1, 1]
+        assert checkpointer.latest()["a"].tolist() == [1, 1]
 
     @pytest.mark.parametrize("dropout", [0.0, 0.5])
     def test_the_seed_decides(self, dropout: float):

@@ -14,6 +14,7 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
+from largesse import __version__
 from largesse.allocate import assign
 from largesse.errors import DataError
 from largesse.evaluate.ranking import aucc, roi_score
@@ -23,9 +24,10 @@ from largesse.models import DPM, DRM, DRP, DUM, FullBatch
 from largesse.models.base import Model
 from largesse.models.factors import base as factor_base
 from largesse.models.factors.dhcl import falling_steps
-from largesse.models.factors.losses import DPMLoss, DRMLoss, DRPLoss, DUMLoss, ScoreNet, gradient_error
-from largesse.models.nets.checkpoint import Checkpointer
-from largesse.models.nets.full_batch import send_back, train_full_batch
+from largesse.models.factors.losses import DPMLoss, DRMLoss, DRPLoss, DUMLoss, ScoreNet, gradient_noise
+from largesse.models.nets import checkpoint, full_batch
+from largesse.models.nets.checkpoint import Arrays, Checkpointer, digest
+from largesse.models.nets.full_batch import accumulate_gradient, train_full_batch
 from largesse.models.nets.rows import Rows
 from largesse.policy.saved import model_state, restored
 
@@ -81,7 +83,7 @@ def test_the_streamed_gradient_is_that_of_one_batch(name: str, chunk: int):
     x = torch.tensor(logs.x).double()
     one = loss(net(x), slice(0, 100))
     expected = torch.autograd.grad(one, list(net.parameters()))
-    value = send_back(lambda part: net(x[part]), loss, 100, chunk)
+    value = accumulate_gradient(lambda part: net(x[part]), loss, 100, chunk)
     assert value == pytest.approx(one.item(), rel=1e-10, abs=1e-12)
     for p, g in zip(net.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, g, rtol=1e-10, atol=1e-12)
@@ -177,8 +179,8 @@ def test_weight_two_is_the_row_twice_in_every_loss():
         one, two = loss(rows_of(heavy)), loss(rows_of(logs.take(many)))
         assert float(one(s, slice(0, 50))) == pytest.approx(float(two(s[many], slice(0, len(many)))), rel=1e-10)
         error = [
-            gradient_error(found, torch.tensor(which.x), rows_of(which).weight, s.shape[1])
-            for found, which in ((one, heavy), (two, logs.take(many)))
+            gradient_noise(loss, torch.tensor(which.x), rows_of(which).weight, s.shape[1])
+            for loss, which in ((one, heavy), (two, logs.take(many)))
         ]
         assert error[0] == pytest.approx(error[1], rel=0.02)  # DUM's softmax alone makes them differ
 
@@ -260,8 +262,8 @@ def test_dpm_finds_the_roi_of_every_step():
     value = np.hstack([np.ones((4, 1)), 1 + gains.cumsum(1)])
     cost = np.hstack([np.zeros((4, 1)), prices.cumsum(1)]) + 0.2
     model = DPM(members=1, l2=0.0, hidden=(32,), training=EXACT).fit(cells(value, cost))
-    found = model._factors(np.eye(4, dtype=np.float32))  # q, in units of the value per money
-    np.testing.assert_allclose(found, gains / (2 * prices), rtol=0.01)
+    factors = model._factors(np.eye(4, dtype=np.float32))  # q, in units of the value per money
+    np.testing.assert_allclose(factors, gains / (2 * prices), rtol=0.01)
     menu = model.predict(np.eye(4))
     np.testing.assert_allclose(np.diff(menu.value), gains / prices, rtol=0.01)
     assert model.roi_scale_ == pytest.approx(2 * (gains.mean(0) / prices.mean(0)).max())
@@ -286,17 +288,17 @@ def test_a_menu_of_levels_climbs_while_a_step_is_worth_its_price():
 def test_steps_are_pooled_to_the_nearest_falling_ones():
     rng = np.random.default_rng(0)
     table = rng.random((50, 6))
-    found = falling_steps(table)
-    assert (np.diff(found) <= 0).all()
-    np.testing.assert_allclose(found.sum(1), table.sum(1))
+    falling = falling_steps(table)
+    assert (np.diff(falling) <= 0).all()
+    np.testing.assert_allclose(falling.sum(1), table.sum(1))
     for _ in range(200):  # no other falling row is nearer
         other = -np.sort(-rng.random((50, 6)))
-        assert (((found - table) ** 2).sum(1) <= ((other - table) ** 2).sum(1) + 1e-12).all()
+        assert (((falling - table) ** 2).sum(1) <= ((other - table) ** 2).sum(1) + 1e-12).all()
     falling = -np.sort(-table)
     np.testing.assert_array_equal(falling_steps(falling), falling)
 
 
-def test_the_order_found_is_nearly_the_true_one():
+def test_the_fitted_order_is_nearly_the_true_one():
     train, _ = planted(12_000, 6)
     test, truth = planted(40_000, 7)
     best = aucc(test, roi_score(truth))
@@ -304,8 +306,8 @@ def test_the_order_found_is_nearly_the_true_one():
     assert abs(random - 0.5) < 0.02
     assert best > 0.55
     for model in (DRP(members=1), DRM(members=1)):
-        found = aucc(test, model.fit(train).predict(test.x).value[:, 1])
-        assert found > 0.5 + 0.75 * (best - 0.5), type(model).__name__
+        area = aucc(test, model.fit(train).predict(test.x).value[:, 1])
+        assert area > 0.5 + 0.75 * (best - 0.5), type(model).__name__
 
 
 # ---- the contract
@@ -398,7 +400,7 @@ def test_what_cannot_be_learned_is_refused():
         DRP(members=0).fit(logs)
     with pytest.raises(DataError, match="l2"):
         DRP(l2=-1).fit(logs)
-    for wrong in ({"optimiser": "sgd"}, {"steps": 0}, {"chunk": 0}, {"tolerance": -1.0}, {"rate": -1.0}):
+    for wrong in ({"optimiser": "sgd"}, {"steps": 0}, {"tolerance": -1.0}, {"rate": -1.0}):
         with pytest.raises(DataError, match=next(iter(wrong))):
             FullBatch(**wrong)
 
@@ -422,31 +424,32 @@ def test_a_constant_feature_does_no_harm():
 # ---- the training
 
 
-def test_both_optimisers_reach_the_same_loss_and_tell_each_step():
+def test_both_optimisers_reach_the_same_loss():
     logs, _ = planted(500, 9)
     rows, x = rows_of(logs), torch.tensor(logs.x)
-    found = {}
+    finishes = {}
     for optimiser, steps, rate in (("lbfgs", 400, 0.0), ("adam", 1000, 0.02)):
         net = ScoreNet(4, 1, (4,), torch.Generator().manual_seed(0))
-        seen: list[tuple[int, int, float]] = []
         settings = FullBatch(optimiser=optimiser, steps=steps, rate=rate)
         score = lambda part, net=net: net(x[part]).double()  # noqa: E731
-        finish = train_full_batch(net, score, DRPLoss(rows), 500, settings, 0.3, lambda *a, seen=seen: seen.append(a))
-        assert [s[:2] for s in seen] == [(k, steps) for k in range(1, finish.steps + 1)]
-        assert seen[-1][2] == pytest.approx(finish.loss, abs=1e-3)
+        finish = train_full_batch(net, score, DRPLoss(rows), 500, settings, 0.3)
+        with torch.no_grad():
+            penalty = 0.15 * sum(float((p**2).sum()) for name, p in net.named_parameters() if name.endswith("weight"))
+            reached = float(DRPLoss(rows)(score(slice(0, 500)), slice(0, 500))) + penalty
+        assert reached == pytest.approx(finish.loss, abs=1e-3)
         assert finish.passes >= finish.steps
-        found[optimiser] = finish
-    assert found["lbfgs"].loss == pytest.approx(found["adam"].loss, abs=0.003)
-    assert found["lbfgs"].steps < 400
-    assert found["lbfgs"].done
+        finishes[optimiser] = finish
+    assert finishes["lbfgs"].loss == pytest.approx(finishes["adam"].loss, abs=0.003)
+    assert finishes["lbfgs"].steps < 400
+    assert finishes["lbfgs"].done
+    assert finishes["adam"].steps == finishes["adam"].passes == 1000
 
 
-def test_chunks_change_nothing_but_speed():
-    logs = for_model("DUM")
-    menus = [
-        DUM(members=1, hidden=(8,), training=FullBatch(steps=10, chunk=chunk)).fit(logs).predict(logs.x).value
-        for chunk in (10_000, 123)
-    ]
+def test_chunks_change_nothing_but_speed(monkeypatch: pytest.MonkeyPatch):
+    logs, menus = for_model("DUM"), []
+    for chunk in (10_000, 123):
+        monkeypatch.setattr(full_batch, "_CHUNK", chunk)
+        menus.append(DUM(members=1, hidden=(8,), training=FullBatch(steps=10)).fit(logs).predict(logs.x).value)
     np.testing.assert_allclose(*menus, rtol=1e-3)
 
 
@@ -469,30 +472,52 @@ class Killed(BaseException):
     pass
 
 
-Told = list[tuple[int, int, float]]
+Steps = list[tuple[str, int, float]]  # of each step: the job, its passes and its last loss
 
 
 @pytest.fixture
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings are kept after every step, not every twenty seconds."""
+    """Trainings are saved after every step, not every twenty seconds."""
+    monkeypatch.setattr(checkpoint, "_INTERVAL", 0.0)
+
+
+class Recorder(Checkpointer):
+    """Records each new state, at the state `kill` raises before it is saved; without a folder nothing is saved."""
+
+    steps: Steps
+    kill: int | None
+
+    def keep(self, state: Callable[[], Arrays], *, now: bool = False) -> None:
+        arrays = state()
+        loss = np.atleast_1d(arrays["loss"])
+        step = self.job, int(arrays.get("step", len(loss))), float(loss[-1])
+        if step not in self.steps[-1:]:  # L-BFGS saves its last state again at the end
+            self.steps.append(step)
+            if len(self.steps) == self.kill:
+                raise Killed
+        if self.folder.name:
+            super().keep(state, now=now)
+
+
+def recorded(model: Model, logs: Logs, kill: int | None = None, **how: Any) -> tuple[Model, Steps]:
+    """Returns a fitted clone and its steps; at the step `kill` of all, it is killed."""
+    steps: Steps = []
     real = factor_base.checkpointer
-    monkeypatch.setattr(factor_base, "checkpointer", lambda *parts: (kept := real(*parts)) and replace(kept, every=0.0))
 
+    def recorder(root: str | None, *parts: Any) -> Recorder:
+        saved = real(root, *parts)
+        one = Recorder(Path() if saved is None else saved.folder, digest((__version__, *parts)))
+        assert saved is None or one.job == saved.job
+        one.steps, one.kill = steps, kill
+        return one
 
-def told_by(model: Model, logs: Logs, kill: int | None = None, **how: Any) -> tuple[Model, Told]:
-    """Returns a fitted clone and what it told of its steps; at the step `kill` of all, it is killed."""
-    told: Told = []
-
-    def on_step(*step: Any) -> None:
-        told.append(step)
-        if len(told) == kill:
-            raise Killed
-
-    found = clone(model).set_params(on_step=on_step, **how)
-    try:
-        return found.fit(logs), told
-    except Killed:
-        return found, told
+    fitted = clone(model).set_params(**how)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(factor_base, "checkpointer", recorder)
+        try:
+            return fitted.fit(logs), steps
+        except Killed:
+            return fitted, steps
 
 
 def same(a: Model, b: Model) -> bool:
@@ -505,15 +530,15 @@ def same(a: Model, b: Model) -> bool:
 @pytest.mark.parametrize("name", MODELS)
 def test_killed_again_and_again_it_goes_on_to_the_same_networks(name: str, tmp_path: Path):
     logs = for_model(name)
-    straight, told = told_by(MODELS[name], logs)
-    assert len(told) >= 20
+    straight, steps = recorded(MODELS[name], logs)
+    assert len(steps) >= 20
     done = 0
-    for end in (1, 2, 3, len(told) // 3, len(told) // 2, len(told) // 2 + 1, len(told)):
-        _, seen = told_by(MODELS[name], logs, kill=end - done, checkpoint=str(tmp_path / "kept"))
-        assert seen == told[done:end], "no step is taken twice, but for the one that was killed"
+    for end in (1, 2, 3, len(steps) // 3, len(steps) // 2, len(steps) // 2 + 1, len(steps)):
+        _, taken = recorded(MODELS[name], logs, kill=end - done, checkpoint=str(tmp_path / "kept"))
+        assert taken == steps[done:end], "no step is taken twice, but for the one that was killed"
         done = end - 1
-    last, seen = told_by(MODELS[name], logs, checkpoint=str(tmp_path / "kept"))
-    assert seen == told[done:]
+    last, taken = recorded(MODELS[name], logs, checkpoint=str(tmp_path / "kept"))
+    assert taken == steps[done:]
     assert same(last, straight)
 
 
@@ -522,16 +547,16 @@ def test_a_scale_that_was_doubled_is_doubled_again(tmp_path: Path):
     gain = np.array([0.1] * 9 + [4.0])
     logs = cells(np.column_stack([0 * gain, gain]), np.tile([0.0, 1.0], (10, 1)))
     model = DRP(members=2, l2=0.0, hidden=(16,), training=FullBatch(steps=200))
-    straight, told = told_by(model, logs)
-    starts = [k for k, (step, *_) in enumerate(told) if step == 1]
+    straight, steps = recorded(model, logs)
+    starts = [k for k, (job, *_) in enumerate(steps) if k == 0 or job != steps[k - 1][0]]
     assert len(starts) > 3, "the first network is trained once for each scale, the second once"
     folder = tmp_path / "kept"
     for begun, start in enumerate(starts[1:], 2):
-        _, seen = told_by(model, logs, kill=start + 5, checkpoint=str(folder / str(begun)))
-        assert seen == told[: start + 5]
+        _, taken = recorded(model, logs, kill=start + 5, checkpoint=str(folder / str(begun)))
+        assert taken == steps[: start + 5]
         assert len(list((folder / str(begun)).iterdir())) == begun
-        again, seen = told_by(model, logs, checkpoint=str(folder / str(begun)))
-        assert seen == told[start + 4 :]
+        again, taken = recorded(model, logs, checkpoint=str(folder / str(begun)))
+        assert taken == steps[start + 4 :]
         assert same(again, straight)
 
 
@@ -539,12 +564,12 @@ def test_a_scale_that_was_doubled_is_doubled_again(tmp_path: Path):
 def test_a_finished_fit_is_not_trained_again_and_its_folder_is_not_saved(name: str, tmp_path: Path):
     logs = for_model(name)
     folder = tmp_path / "kept"
-    first, told = told_by(MODELS[name], logs, checkpoint=str(folder))
-    assert told
+    first, steps = recorded(MODELS[name], logs, checkpoint=str(folder))
+    assert steps
     kept = {p.name: (p / "manifest.json").stat().st_mtime_ns for p in folder.iterdir()}
     assert len(kept) == first.members
-    again, told = told_by(MODELS[name], logs, kill=1, checkpoint=str(folder))
-    assert told == []
+    again, steps = recorded(MODELS[name], logs, kill=1, checkpoint=str(folder))
+    assert steps == []
     assert same(again, first)
     assert {p.name: (p / "manifest.json").stat().st_mtime_ns for p in folder.iterdir()} == kept
     assert str(tmp_path) not in json.dumps(model_state(first)[0])
@@ -569,10 +594,10 @@ CHANGES: dict[str, tuple[dict[str, Any], Callable[[Logs], Logs]]] = {
 def test_the_training_of_another_job_is_not_taken_over(change: str, tmp_path: Path):
     logs, (how, changed) = for_model("DRP"), CHANGES[change]
     kept = {"checkpoint": str(tmp_path / "kept")}
-    first, _ = told_by(MODELS["DRP"], logs, **kept)
-    second, told = told_by(MODELS["DRP"], changed(logs), **kept, **how)
-    anew, expected = told_by(MODELS["DRP"], changed(logs), **how)
-    assert told == expected
+    first, _ = recorded(MODELS["DRP"], logs, **kept)
+    second, steps = recorded(MODELS["DRP"], changed(logs), **kept, **how)
+    anew, expected = recorded(MODELS["DRP"], changed(logs), **how)
+    assert steps == expected
     assert same(second, anew)
     assert not same(second, first)
 
@@ -580,32 +605,37 @@ def test_the_training_of_another_job_is_not_taken_over(change: str, tmp_path: Pa
 def test_the_training_of_another_loss_is_not_taken_over(tmp_path: Path):
     """Two losses of the very same numbers."""
     logs, how = cells(VALUE, COST), {"members": 1, "l2": 0.0, "hidden": (8,), "training": QUICK}
-    first, _ = told_by(DRP(**how), logs, checkpoint=str(tmp_path / "kept"))
+    first, _ = recorded(DRP(**how), logs, checkpoint=str(tmp_path / "kept"))
 
     class Other(DRP):
         def _loss(self, rows: Rows) -> Any:
             return DUMLoss(rows)
 
-    second, told = told_by(Other(**how), logs, checkpoint=str(tmp_path / "kept"))
-    assert told
+    second, steps = recorded(Other(**how), logs, checkpoint=str(tmp_path / "kept"))
+    assert steps
     assert not np.array_equal(first.predict(logs.x).value, second.predict(logs.x).value)
 
 
-def test_where_the_tape_and_the_descent_part_passes_are_made_again(tmp_path: Path):
-    """As where another processor rounds otherwise: what was told at other weights is not believed."""
+def test_where_the_log_and_the_descent_differ_passes_are_made_again(tmp_path: Path):
+    """As where another processor rounds otherwise: losses at other weights are not reused."""
     logs = for_model("DRP")
     model = clone(MODELS["DRP"]).set_params(members=1)
-    straight, told = told_by(model, logs, checkpoint=str(tmp_path / "kept"))
+    straight, steps = recorded(model, logs, checkpoint=str(tmp_path / "kept"))
     (folder,) = (tmp_path / "kept").iterdir()
     checkpointer = Checkpointer(folder, folder.name)
-    tape = {name: column.copy() for name, column in checkpointer.found().items()}
-    assert len(tape["point"]) == len(tape["loss"]) == len(tape["gradient"]) == straight.finish_[0].passes
-    for column in tape.values():
+    evaluations = {name: column.copy() for name, column in checkpointer.latest().items()}
+    assert (
+        len(evaluations["point"])
+        == len(evaluations["loss"])
+        == len(evaluations["gradient"])
+        == straight.finish_[0].passes
+    )
+    for column in evaluations.values():
         column[7:] = column[7:] // 2
-    checkpointer.keep(lambda: tape, now=True)
-    again, seen = told_by(model, logs, checkpoint=str(tmp_path / "kept"))
-    assert 0 < len(seen) < len(told)
-    assert seen == told[-len(seen) :]
+    checkpointer.keep(lambda: evaluations, now=True)
+    again, taken = recorded(model, logs, checkpoint=str(tmp_path / "kept"))
+    assert 0 < len(taken) < len(steps)
+    assert taken == steps[-len(taken) :]
     assert same(again, straight)
-    for name, column in checkpointer.found().items():
+    for name, column in checkpointer.latest().items():
         assert len(column) == straight.finish_[0].passes, name

@@ -36,7 +36,7 @@ class Toy:
 
     def __init__(self, seed: int = 0) -> None:
         g = torch.Generator().manual_seed(seed)
-        self.x, self.told = torch.randn(60, 4, generator=g), torch.rand(60, generator=g)
+        self.x, self.teacher = torch.randn(60, 4, generator=g), torch.rand(60, generator=g)
         self.y = (torch.rand(60, generator=g) < 0.4).double()
         self.other, self.goal = torch.randn(30, 4, generator=g), torch.randn(30, generator=g)
         self.phi = torch.randn(3, generator=g).requires_grad_()
@@ -47,7 +47,7 @@ class Toy:
         def loss(outputs: tuple[Tensor, ...]) -> Tensor:
             logit, theta = outputs
             bce = nn.functional.binary_cross_entropy_with_logits
-            each = bce(logit, self.y, reduction="none") + gate**2 * bce(logit, self.told, reduction="none")
+            each = bce(logit, self.y, reduction="none") + gate**2 * bce(logit, self.teacher, reduction="none")
             return each.mean() + 0.05 * (theta**2).sum()
 
         return Lower(lambda p: (self.x @ p["theta"], p["theta"]), loss)
@@ -68,25 +68,25 @@ class Toy:
 
     def brute_force(self, step: float = 1e-4) -> Tensor:
         """Returns dU/dφ by solving the lower problem anew on both sides of φ."""
-        found = []
+        slopes = []
         for k in range(len(self.phi)):
             sides = []
             for sign in (1, -1):
                 phi = self.phi.detach().clone()
                 phi[k] += sign * step
                 sides.append(float(self.upper({"theta": self.solved(phi)})))
-            found.append((sides[0] - sides[1]) / (2 * step))
-        return torch.tensor(found)
+            slopes.append((sides[0] - sides[1]) / (2 * step))
+        return torch.tensor(slopes)
 
 
 class TestSolver:
     def test_a_system_is_solved_in_as_many_steps_as_it_has_eigenvalues(self):
         a, b = matrix([1.0, 1.0, 4.0, 4.0, 9.0, 9.0]), torch.ones(6)
-        found = conjugate_gradients(lambda v: a @ v, b, Solver(iterations=50, tolerance=1e-10))
-        torch.testing.assert_close(found.x, torch.linalg.solve(a, b))
-        assert found.iterations <= 4
-        assert not found.concave
-        assert found.residual == pytest.approx(float((b - a @ found.x).norm() / b.norm()), abs=1e-9)
+        solution = conjugate_gradients(lambda v: a @ v, b, Solver(iterations=50, tolerance=1e-10))
+        torch.testing.assert_close(solution.x, torch.linalg.solve(a, b))
+        assert solution.iterations <= 4
+        assert not solution.concave
+        assert solution.residual == pytest.approx(float((b - a @ solution.x).norm() / b.norm()), abs=1e-9)
 
     def test_it_stops_at_the_tolerance_or_when_the_steps_are_used_up(self):
         a, b = matrix(list(np.geomspace(0.01, 10, 30))), torch.randn(30, generator=torch.Generator().manual_seed(1))
@@ -100,9 +100,9 @@ class TestSolver:
 
     def test_negative_curvature_stops_it_at_a_direction_that_can_be_trusted(self):
         a, b = matrix([-1.0, 2.0, 3.0, 4.0]), torch.ones(4)
-        found = conjugate_gradients(lambda v: a @ v, b, Solver(iterations=50))
-        assert found.concave
-        assert float(found.x @ b) > 0
+        solution = conjugate_gradients(lambda v: a @ v, b, Solver(iterations=50))
+        assert solution.concave
+        assert float(solution.x @ b) > 0
         at_once = conjugate_gradients(lambda v: -2.0 * v, b, Solver(iterations=50))
         assert at_once.concave
         torch.testing.assert_close(at_once.x, b / 2)  # scaled by the size of the curvature
@@ -118,8 +118,8 @@ class TestSolver:
         torch.testing.assert_close(bad.x, cold.x)
 
     def test_nothing_to_solve(self):
-        found = conjugate_gradients(lambda v: v, torch.zeros(3), Solver())
-        assert (found.residual, found.iterations, float(found.x.abs().sum())) == (0.0, 0, 0.0)
+        solution = conjugate_gradients(lambda v: v, torch.zeros(3), Solver())
+        assert (solution.residual, solution.iterations, float(solution.x.abs().sum())) == (0.0, 0, 0.0)
 
     @pytest.mark.parametrize("change", [{"iterations": 0}, {"damping": -1.0}, {"tolerance": 2.0}])
     def test_settings_out_of_range_are_refused(self, change: dict[str, float]):
@@ -134,9 +134,9 @@ class TestImplicit:
         toy = Toy(seed)
         theta = {"theta": toy.solved(toy.phi).requires_grad_()}
         solver = Solver(iterations=200, damping=0.0, tolerance=1e-12, gauss_newton=gauss_newton)
-        (found,), solution = implicit(toy.lower(toy.phi), toy.upper, theta, [toy.phi], solver)
-        wanted = toy.brute_force()
-        assert float((found - wanted).norm() / wanted.norm()) < 0.01
+        (gradient,), solution = implicit(toy.lower(toy.phi), toy.upper, theta, [toy.phi], solver)
+        expected = toy.brute_force()
+        assert float((gradient - expected).norm() / expected.norm()) < 0.01
         assert solution.residual < 1e-9
 
     def test_damping_bends_it_towards_the_gradient(self):
@@ -147,8 +147,8 @@ class TestImplicit:
         (damped,), _ = implicit(toy.lower(toy.phi), toy.upper, theta, [toy.phi], heavy)
         slope = torch.autograd.grad(toy.lower(toy.phi)(theta), theta["theta"], create_graph=True)[0]
         along = torch.autograd.grad(toy.upper(theta), theta["theta"])[0]
-        wanted = -torch.autograd.grad(slope, toy.phi, along)[0] / 1e4
-        torch.testing.assert_close(damped, wanted, rtol=1e-3, atol=1e-12)
+        expected = -torch.autograd.grad(slope, toy.phi, along)[0] / 1e4
+        torch.testing.assert_close(damped, expected, rtol=1e-3, atol=1e-12)
         assert float(damped.norm()) < float(free.norm())
 
     def test_a_warm_start_begins_at_the_last_solution_if_asked(self):
@@ -165,8 +165,8 @@ class TestImplicit:
     def test_parameters_that_play_no_part_get_no_gradient(self):
         toy, idle = Toy(), torch.ones(2, requires_grad=True)
         theta = {"theta": toy.solved(toy.phi).requires_grad_()}
-        found, _ = implicit(toy.lower(toy.phi), toy.upper, theta, [toy.phi, idle], EXACT)
-        assert not found[1].any()
+        gradient, _ = implicit(toy.lower(toy.phi), toy.upper, theta, [toy.phi, idle], EXACT)
+        assert not gradient[1].any()
 
     def test_gauss_newton_products_never_bend_down_where_those_of_the_hessian_do(self):
         torch.manual_seed(0)
@@ -198,23 +198,23 @@ class TestExplicit:
             return float(toy.upper({"theta": theta}))
 
         theta = {"theta": start.clone().requires_grad_()}
-        (found,) = explicit(toy.lower(toy.phi), toy.upper, theta, [toy.phi], rate, steps)
-        wanted = _differences(after, toy.phi.detach())
-        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+        (gradient,) = explicit(toy.lower(toy.phi), toy.upper, theta, [toy.phi], rate, steps)
+        expected = _differences(after, toy.phi.detach())
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
 
     def test_one_step_equals_autograd_unrolled_by_hand(self):
         toy, rate = Toy(2), 0.3
         theta = torch.full((4,), 0.2, requires_grad=True)
         (slope,) = torch.autograd.grad(toy.lower(toy.phi)({"theta": theta}), theta, create_graph=True)
-        (wanted,) = torch.autograd.grad(toy.upper({"theta": theta - rate * slope}), toy.phi)
-        (found,) = explicit(toy.lower(toy.phi), toy.upper, {"theta": theta}, [toy.phi], rate)
-        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
+        (expected,) = torch.autograd.grad(toy.upper({"theta": theta - rate * slope}), toy.phi)
+        (gradient,) = explicit(toy.lower(toy.phi), toy.upper, {"theta": theta}, [toy.phi], rate)
+        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=0)
 
 
 def _differences(function: Callable[[Tensor], float], at: Tensor, step: float = 1e-5) -> Tensor:
-    found = torch.zeros_like(at)
+    gradient = torch.zeros_like(at)
     for k in range(len(at)):
         move = torch.zeros_like(at)
         move[k] = step
-        found[k] = (function((at + move).requires_grad_()) - function((at - move).requires_grad_())) / (2 * step)
-    return found
+        gradient[k] = (function((at + move).requires_grad_()) - function((at - move).requires_grad_())) / (2 * step)
+    return gradient

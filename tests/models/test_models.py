@@ -39,7 +39,6 @@ from largesse.models import (
 from largesse.models.crossfit import cross_fitted, out_of_fold
 from largesse.models.decision import residual
 from largesse.models.families import FAMILIES
-from largesse.models.nets.minibatch import train
 from largesse.models.outcome import Response
 from largesse.models.registry import BASELINES, NAMES, Settings, make
 from largesse.models.selection import choose
@@ -570,19 +569,6 @@ def test_named_networks_keep_their_trainings_where_the_run_says():
     for name in ("mlp-rct", "mlp-published", "dfcl", "pool-then-tune", "drp", "drm", "dum", "dpm"):
         assert make(name, settings).checkpoint == "kept", name
     assert make("mlp", settings).base.checkpoint == "kept"
-
-
-def test_a_warm_start_begins_with_small_steps():
-    def first_step(warm: float) -> float:
-        net = torch.nn.Linear(1, 1, bias=False)
-        torch.nn.init.zeros_(net.weight)
-        moved: list[float] = []
-        schedule = Schedule(epochs=1, batch=64, rate=0.1, decay=0.0, least=20, warm=warm)
-        train(net, lambda i: -net.weight.sum(), 600, schedule, 0, lambda *_: moved.append(float(net.weight.detach())))
-        return moved[0]
-
-    assert first_step(0.0) == pytest.approx(0.1, rel=1e-3)  # AdamW's first step is the whole rate
-    assert first_step(0.5) == pytest.approx(0.1 / 10, rel=1e-3)
 
 
 def test_the_strength_of_a_steering_is_judged_on_other_parts_than_those_of_its_menu(monkeypatch):

@@ -1,4 +1,4 @@
-"""Weights of a network's tasks, and arms made alike."""
+"""Task weights of a network, and balanced arms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from largesse.models.nets.minibatch import train, weights_from
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
 from largesse.models.nets.tasks import Tasks, Weighted, learner
-from largesse.models.two_stage import mlp
 from largesse.models.two_stage.mlp import scales_of, start
 from largesse.policy.saved import model_state, restored
 from tests.common.worlds import WORLDS, orders, profits
@@ -24,15 +23,15 @@ FAST = Schedule(epochs=2, least=150, batch=256)
 LEARNED = Tasks(weights="learned")
 
 
-def begun(logs, tasks: Tasks = LEARNED) -> tuple[Weighted, Rows]:
-    """Returns a network that is about to learn some rows, and those rows."""
+def untrained(logs, tasks: Tasks = LEARNED) -> tuple[Weighted, Rows]:
+    """Returns an untrained network for some rows, and those rows."""
     rows = Rows.of(logs, observed=torch.zeros(logs.n))
     with weights_from(0):
         net = ResponseNet(logs.x.shape[1], logs.n_treatments, Outcome.infer(logs), (16, 8), False, scales_of(rows), 0.1)
     start(net, logs, rows.features)
-    whole, _ = learner(tasks, net, rows)
-    assert isinstance(whole, Weighted)
-    return whole, rows
+    weighted, _ = learner(tasks, net, rows)
+    assert isinstance(weighted, Weighted)
+    return weighted, rows
 
 
 @pytest.mark.parametrize("shares", [False, True], ids=["drawn", "shares"])
@@ -49,81 +48,81 @@ def test_a_network_of_a_probability_starts_at_the_mean(shares: bool):
     assert net.common.bias[0].item() == pytest.approx(wanted, rel=1e-5)
 
 
-def means(whole: Weighted, rows) -> torch.Tensor:
+def means(weighted: Weighted, rows) -> torch.Tensor:
     with torch.no_grad():
-        return whole._means(whole.net.represent(rows.features), rows)
+        return weighted._means(weighted.net.represent(rows.features), rows)
 
 
 @pytest.mark.parametrize("world", sorted(WORLDS))
-def test_losses_are_counted_from_the_least_they_can_be(world: str):
+def test_losses_are_never_below_the_lowest_possible(world: str):
     logs = WORLDS[world]()
-    net = begun(logs)[0].net
+    net = untrained(logs)[0].net
     value = torch.tensor(logs.value, dtype=torch.float32)
     rng = torch.Generator().manual_seed(0)
     for size in (0.1, 1.0, 5.0):
         heads = size * torch.randn(logs.n, net.parts, generator=rng)
-        off = net.value_heads.losses(heads, value)[0] - net.value_heads.least(value)
+        off = net.value_heads.losses(heads, value)[0] - net.value_heads.lowest_loss(value)
         assert float(off.min()) >= -1e-4
     if net.outcome.family == "poisson":
         exact = torch.zeros(logs.n, net.parts)
         exact[:, 0] = value.clamp_min(1e-9).log()
         torch.testing.assert_close(
-            net.value_heads.losses(exact, value)[0], net.value_heads.least(value), rtol=1e-5, atol=1e-5
+            net.value_heads.losses(exact, value)[0], net.value_heads.lowest_loss(value), rtol=1e-5, atol=1e-5
         )
 
 
 @pytest.mark.parametrize("world", ["profits", "baskets"])
 def test_weights_begin_where_nothing_pulls_at_them(world: str):
     logs = WORLDS[world]()
-    whole, rows = begun(replace(logs, weight=1 + (logs.x[:, 0] > 0), propensity="observed"))
-    whole.eval()
-    whole.loss(rows).backward()
-    assert whole.log_variance is not None
-    assert whole.log_variance.shape == (2,)
-    assert float(whole.log_variance.grad.abs().max()) < 1e-5
-    torch.testing.assert_close(whole.log_variance.detach().exp(), 2 * means(whole, rows))
-    value_loss, other = whole.net.tasks(whole.net(rows.features, rows.observed), rows)
-    losses, weight = (value_loss - whole.net.value_heads.least(rows.value), other), rows.weight
+    weighted, rows = untrained(replace(logs, weight=1 + (logs.x[:, 0] > 0), propensity="observed"))
+    weighted.eval()
+    weighted.loss(rows).backward()
+    assert weighted.log_variance is not None
+    assert weighted.log_variance.shape == (2,)
+    assert float(weighted.log_variance.grad.abs().max()) < 1e-5
+    torch.testing.assert_close(weighted.log_variance.detach().exp(), 2 * means(weighted, rows))
+    value_loss, other = weighted.net.tasks(weighted.net(rows.features, rows.observed), rows)
+    losses, weight = (value_loss - weighted.net.value_heads.lowest_loss(rows.value), other), rows.weight
     expected = [(weight * loss).sum() / weight.sum() for loss in losses]
-    torch.testing.assert_close(means(whole, rows), torch.stack(expected).detach())
+    torch.testing.assert_close(means(weighted, rows), torch.stack(expected).detach())
 
 
-def test_a_task_that_cannot_be_foreseen_counts_less():
+def test_a_task_that_cannot_be_predicted_gets_less_weight():
     logs = profits(4000)
     noise = 50 * np.random.default_rng(0).normal(size=logs.n)
-    whole, rows = begun(replace(logs, value=logs.value + noise, propensity="observed"))
-    train(whole, lambda i: whole.loss(rows.take(i)), logs.n, Schedule(least=600), 0)
-    left = means(whole, rows)
-    s = whole.log_variance.detach()
+    weighted, rows = untrained(replace(logs, value=logs.value + noise, propensity="observed"))
+    train(weighted, lambda i: weighted.loss(rows.take(i)), logs.n, Schedule(least=600), 0)
+    left = means(weighted, rows)
+    s = weighted.log_variance.detach()
     assert left[0] > 3 * left[1]
     assert s[0] > s[1] + 0.5, "the weight of the value is the lower one"
 
 
 def test_one_task_has_nothing_to_be_weighed_against():
-    whole, rows = begun(orders())
-    assert whole.log_variance is None
-    torch.testing.assert_close(whole.eval().loss(rows), whole.net.loss(rows))
+    weighted, rows = untrained(orders())
+    assert weighted.log_variance is None
+    torch.testing.assert_close(weighted.eval().loss(rows), weighted.net.loss(rows))
 
 
 def test_without_options_it_is_the_network_itself():
-    whole, rows = begun(profits())
-    net, loss = learner(Tasks(), whole.net.eval(), rows)
-    assert net is whole.net
+    weighted, rows = untrained(profits())
+    net, loss = learner(Tasks(), weighted.net.eval(), rows)
+    assert net is weighted.net
     i = torch.arange(100)
-    torch.testing.assert_close(loss(i), whole.net.loss(rows.take(i)), rtol=0, atol=0)
+    torch.testing.assert_close(loss(i), weighted.net.loss(rows.take(i)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("distance", ["mmd", "wasserstein"])
-def test_arms_of_the_log_are_made_alike(distance: str):
+def test_arms_of_the_log_are_balanced(distance: str):
     rct, obs = orders(1500), orders(4000, seed=1, design="obs")
-    apart = []
+    distances = []
     for balance in (0.0, 5.0):
         tasks = Tasks(balance=balance, distance=distance)
         net = MLP(members=1, hidden=(16, 8), schedule=FAST, tasks=tasks).fit(rct, obs).nets_[0]
         with torch.no_grad():
             h = net.represent(torch.tensor(obs.x))
-        apart.append(float(imbalance(h, torch.tensor(obs.treatment).long(), 3, distance)))
-    assert apart[1] < 0.7 * apart[0]
+        distances.append(float(imbalance(h, torch.tensor(obs.treatment).long(), 3, distance)))
+    assert distances[1] < 0.7 * distances[0]
 
 
 def test_a_trial_needs_no_balance():
@@ -155,8 +154,8 @@ def test_rows_of_the_trial_do_not_count_in_the_balance():
 
 
 def test_a_network_with_learned_weights_is_saved_and_goes_on_after_a_kill(tmp_path, monkeypatch):
-    logs, real = profits(900), mlp.checkpointer
-    monkeypatch.setattr(mlp, "checkpointer", lambda *parts: (kept := real(*parts)) and replace(kept, every=0.0))
+    logs = profits(900)
+    monkeypatch.setattr("largesse.models.nets.checkpoint._INTERVAL", 0.0)
     how = {"members": 1, "hidden": (8, 4), "schedule": FAST, "tasks": LEARNED}
     model = MLP(**how).fit(logs)
     again = restored(*model_state(model))
@@ -170,12 +169,12 @@ def test_a_network_with_learned_weights_is_saved_and_goes_on_after_a_kill(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         MLP(**how, checkpoint=str(tmp_path / "kept"), on_step=stop).fit(logs)
     steps: list[int] = []
-    whole = MLP(**how, checkpoint=str(tmp_path / "kept"), on_step=lambda step, *_: steps.append(step)).fit(logs)
+    weighted = MLP(**how, checkpoint=str(tmp_path / "kept"), on_step=lambda step, *_: steps.append(step)).fit(logs)
     assert steps[0] > 1
-    np.testing.assert_array_equal(model.predict(logs.x).value, whole.predict(logs.x).value)
+    np.testing.assert_array_equal(model.predict(logs.x).value, weighted.predict(logs.x).value)
 
 
-def test_what_cannot_be_weighed_is_refused():
+def test_settings_out_of_range_are_refused():
     for given, words in (
         ({"weights": "even"}, r"tasks\.weights == 'even'"),
         ({"balance": -1}, r"tasks\.balance == -1"),

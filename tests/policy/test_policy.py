@@ -410,7 +410,7 @@ def learners():
         "boosting T": Boosting(rounds=5, strategy="T"),
         "calibrated mlp": Calibrated(MLP(hidden=(8,), members=1, schedule=quick)),
         "calibrated boosting": Calibrated(boost),
-        "steps": DPM(hidden=(8,), members=2, training=FullBatch(steps=15), on_step=lambda *a: None),
+        "steps": DPM(hidden=(8,), members=2, training=FullBatch(steps=15)),
         "tuned": DFCL(mlp, decision=PPL(budgets=(0.2,)), shrinkage_weight=0.5, schedule=quick),
         "steered by trees": DecisionResidual(boost, by="trees", shrinkage_weight=1.0),
         "steered by a network": DecisionResidual(

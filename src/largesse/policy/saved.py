@@ -22,7 +22,9 @@ SAVED_MODELS = (
 """Names of the models that have a saved form: a class is loaded when one of them is saved or read."""
 
 _GONE = {
-    "Gates": ("pull",)
+    "FullBatch": ("chunk",),
+    "Gates": ("pull",),
+    "Schedule": ("warm",),
 }  # settings of older saved models that no longer exist; none of them changes what was learned
 # Parameters that are more than plain values.
 _PARTS = ("Outcome", "Schedule", "FullBatch", "PPL", "PIFD", "DPL", "DIFD", "Gates", "Hypergradient", "Solver", "Tasks")

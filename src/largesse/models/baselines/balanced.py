@@ -1,4 +1,4 @@
-"""Baselines that shape the representation: arms made alike in it (CFR), or the propensity read off it (DragonNet)."""
+"""Baselines with a term on the representation: balance between the arms (CFR), or the propensity (DragonNet)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from largesse import _check
 from largesse.logs import Logs
 from largesse.models.base import Data, training_rows
-from largesse.models.baselines.base import Baseline, Plan, factual, mean, table, taken
+from largesse.models.baselines.base import Baseline, Training, factual, mean, table, taken
 from largesse.models.nets.balance import imbalance
 from largesse.models.nets.minibatch import weights_from
 from largesse.models.nets.response import ResponseNet
@@ -20,23 +20,23 @@ from largesse.models.nets.rows import Rows
 
 __all__ = ["CFR", "DragonNet", "targeted"]
 
-_LEAST = 0.01  # a propensity g is read as (g + .01) / (1 + .01 M)
+_SMOOTHING = 0.01  # a propensity g is replaced by (g + .01) / (1 + .01 M)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CFR(Baseline):
-    """Counterfactual regression: the treated and control must look alike in the last hidden layer Φ.
+    """Counterfactual regression: penalises the distance between treated arms and control in the last hidden layer Φ.
 
         L = L_PL + balance · 1/(M-1) Σ_{j>0} IPM({Φ_i: t_i = j}, {Φ_i: t_i = 0})
 
     The arm weights of L_PL are, for one treatment, the paper's w_i. With several, each is compared with control. Distances
-    are taken in units of the batch's root mean square length of Φ, for a smaller Φ would look better balanced (the
-    authors' code may normalise Φ). Heads are linear in Φ: the network is that of all baselines here.
+    are divided by the batch's root mean square norm of Φ, since shrinking Φ would reduce them (the authors' code has
+    normalisation of Φ as an option). Heads are linear in Φ, as in all baselines here.
 
     The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Args:
-        data: Which rows to learn from: ``"obs"`` as published, ``"both"`` or ``"rct"``.
+        data: The training rows: ``"obs"`` as published, ``"both"`` or ``"rct"``.
         distance: ``"wasserstein"`` (CFR-WASS, entropic, 10 Sinkhorn iterations) or ``"mmd"`` (CFR-MMD, Gaussian kernel).
         balance: Weight of the distance, α in the paper.
 
@@ -49,7 +49,7 @@ class CFR(Baseline):
     distance: Literal["wasserstein", "mmd"] = "wasserstein"
     balance: float = 0.1
 
-    def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
+    def _training(self, rct: Logs, obs: Logs | None) -> Training:
         _check.choice("distance", self.distance, ("wasserstein", "mmd"))
         _check.number("balance", self.balance, low=0)
         logs = training_rows(self.data, rct, obs)
@@ -58,41 +58,40 @@ class CFR(Baseline):
         def loss(i: Tensor) -> Tensor:
             batch = rows.take(i)
             h = net.represent(batch.features)
-            return factual(table(net.heads(h)), batch) + self.balance * imbalance(
-                h, batch.treatment, net.m, self.distance
-            )
+            prediction = factual(table(net.heads(h)), batch)
+            return prediction + self.balance * imbalance(h, batch.treatment, net.m, self.distance)
 
-        return Plan(net, net, loss, logs.n)
+        return Training(net, net, loss, logs.n)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DragonNet(Baseline):
-    """The representation must also tell the propensity, and a targeted term ties outcome and propensity together.
+    """Adds a propensity head on the representation, and a targeted regularisation with outcome and propensity.
 
         L = L_PL + propensity · CE(g(Φ_i), t_i) + targeted · mean_i ‖y_i - Q̃_i‖²
         Q̃_i = Q(x_i, t_i) + Σ_{j>0} ε_j (1[t_i = j] / g_j(x_i) - 1[t_i = 0] / g_0(x_i))
 
     For one treatment this is the paper's loss; with several, g is a softmax and every treated arm has an ε of its own, for
-    value and for cost. The targeted term has no arm weights: they would move the average effect it aims at. The menu is
-    Q, as in public packages: ε corrects average effects.
+    value and for cost. The targeted term has no arm weights, as they would change the average effect that it targets. The
+    menu is Q, as in public packages: ε only corrects average effects.
 
     The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Args:
-        data: Which rows to learn from: ``"obs"`` as published, ``"both"`` or ``"rct"``.
+        data: The training rows: ``"obs"`` as published, ``"both"`` or ``"rct"``.
         propensity: Weight of the cross-entropy, α in the paper.
         targeted: Weight of the targeted term, β in the paper.
 
     Reference:
         Shi, Blei and Veitch, NeurIPS 2019, Adapting neural networks for the estimation of treatment effects, sections 2
-        and 3; g is kept off 0 as in the authors' code.
+        and 3; g is kept away from 0 as in the authors' code.
     """
 
     data: Data = "obs"
     propensity: float = 1.0
     targeted: float = 1.0
 
-    def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
+    def _training(self, rct: Logs, obs: Logs | None) -> Training:
         for name in ("propensity", "targeted"):
             _check.number(name, getattr(self, name), low=0)
         logs = training_rows(self.data, rct, obs)
@@ -103,16 +102,16 @@ class DragonNet(Baseline):
         def loss(i: Tensor) -> Tensor:
             batch = rows.take(i)
             h = net.represent(batch.features)
-            found, score = table(net.heads(h)), dragon.score(h)
-            told = mean(batch.share, F.cross_entropy(score, batch.treatment, reduction="none"))
-            tied = mean(batch.share, targeted(found, score.softmax(1), dragon.epsilon, batch))
-            return factual(found, batch) + self.propensity * told + self.targeted * tied
+            predicted, score = table(net.heads(h)), dragon.score(h)
+            entropy = mean(batch.share, F.cross_entropy(score, batch.treatment, reduction="none"))
+            perturbed = mean(batch.share, targeted(predicted, score.softmax(1), dragon.epsilon, batch))
+            return factual(predicted, batch) + self.propensity * entropy + self.targeted * perturbed
 
-        return Plan(net, dragon, loss, logs.n)
+        return Training(net, dragon, loss, logs.n)
 
 
 class Dragon(nn.Module):
-    """A response network, the head of the propensity, and ε of every treated arm for value and cost, (2, M - 1)."""
+    """A response network with a propensity head, and ε of every treated arm for value and cost, (2, M - 1)."""
 
     def __init__(self, net: ResponseNet) -> None:
         super().__init__()
@@ -121,16 +120,18 @@ class Dragon(nn.Module):
         self.epsilon = nn.Parameter(torch.zeros(2, net.m - 1))
 
 
-def targeted(found: Tensor, propensity: Tensor, epsilon: Tensor, rows: Rows) -> Tensor:
+def targeted(predicted: Tensor, propensity: Tensor, epsilon: Tensor, rows: Rows) -> Tensor:
     """Returns the squared error of the perturbed predictions Q̃, (N,).
 
     Args:
-        found: Predictions Q, (N, 2, M).
+        predicted: Predictions Q, (N, 2, M).
         propensity: g(x), (N, M).
         epsilon: ε of every treated arm, (2, M - 1).
-        rows: What was logged.
+        rows: The logged outcomes.
     """
-    m = found.shape[2]
-    g = ((propensity + _LEAST) / (1 + _LEAST * m)).gather(1, rows.treatment[:, None])  # (N, 1), of the treatment taken
-    move = torch.cat([-epsilon.sum(1, keepdim=True), epsilon], 1).T[rows.treatment]  # (N, 2)
-    return ((rows.outcomes - (taken(found, rows.treatment) + move / g)) ** 2).sum(1)
+    m = predicted.shape[2]
+    g = ((propensity + _SMOOTHING) / (1 + _SMOOTHING * m)).gather(
+        1, rows.treatment[:, None]
+    )  # (N, 1), of the treatment given
+    perturbation = torch.cat([-epsilon.sum(1, keepdim=True), epsilon], 1).T[rows.treatment] / g  # (N, 2)
+    return ((rows.outcomes - (taken(predicted, rows.treatment) + perturbation)) ** 2).sum(1)

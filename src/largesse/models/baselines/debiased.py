@@ -1,50 +1,104 @@
-"""Baselines that learn on the trial how to correct the log: LTD-IPS, LTD-DR and AutoDebias."""
+"""Baselines that use the trial to debias a loss on the log: LTD-IPS, LTD-DR and AutoDebias.
+
+Both are bi-level. Lower level: θ' = θ - step · ∇_θ L(θ, φ), a virtual step on the log from the current θ. Upper level: φ
+descends ∇_φ L_PL(θ'(φ); trial rows), differentiated through that step.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from largesse import _check
 from largesse.logs import Logs
-from largesse.models.baselines.base import Baseline, Plan, errors, in_units, log_rows, mean, table
-from largesse.models.baselines.lookahead import Assumed, Upper, ahead
+from largesse.models.baselines.base import Baseline, Training, factual, in_units, mean, past_log, squared_errors, table
 from largesse.models.baselines.propensity import Assignment
-from largesse.models.baselines.weighted import imputed
+from largesse.models.baselines.weighted import imputed_errors
+from largesse.models.nets.checkpoint import Arrays
+from largesse.models.nets.hypergradient import Parameters, explicit
+from largesse.models.nets.minibatch import packed, unpack
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
 
-__all__ = ["LTD", "AutoDebias", "Debias"]
+__all__ = ["LTD", "AutoDebias", "Debias", "UpperLevel"]
 
-_SOFT = 5.0  # weights are exp(score / 5), as in the authors' code
+_SCORE_SCALE = 5.0  # weights are exp(score / 5), as in the authors' code
+
+
+def predicted_at(net: ResponseNet, theta: Parameters, rows: Rows) -> Tensor:
+    """Returns the predictions of the network with parameters θ, (N, 2, M)."""
+    return table(functional_call(net, theta, (rows.features,)))
+
+
+class UpperLevel:
+    """φ with its optimiser, and batches of trial rows for the upper-level loss.
+
+    Args:
+        net: The network of the lower level.
+        phi: The module with parameters φ.
+        trial: Trial rows.
+        rate: Learning rate of φ (Adam).
+        step: Size of the virtual step of θ. Adam is invariant to the scale of the gradient of φ, so this only sets the
+            point θ' at which the upper level is evaluated.
+        seed: Seeds the sampling of trial batches, with replacement.
+    """
+
+    def __init__(self, net: ResponseNet, phi: nn.Module, trial: Rows, rate: float, step: float, seed: int) -> None:
+        self.net, self.phi, self.trial, self.step = net, phi, trial, step
+        self.optimiser = torch.optim.Adam(phi.parameters(), lr=rate)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def update(self, lower: Callable[[Parameters], Tensor], rows: int) -> None:
+        """Takes one step on φ, given the lower-level loss of θ and the number of trial rows to sample."""
+        batch = self.trial.take(torch.randint(len(self.trial), (rows,), generator=self.generator))
+
+        def upper(theta: Parameters) -> Tensor:
+            return factual(predicted_at(self.net, theta, batch), batch)
+
+        phi = list(self.phi.parameters())
+        theta = {name: p.detach().requires_grad_() for name, p in self.net.named_parameters()}
+        for p, slope in zip(phi, explicit(lower, upper, theta, phi, self.step), strict=True):
+            p.grad = slope
+        self.optimiser.step()
+
+    def state(self) -> Arrays:
+        """Returns everything needed to resume."""
+        return packed(self.phi, self.optimiser) | {"draw": self.generator.get_state().numpy().copy()}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Sets φ, its optimiser and the sampling to a state returned by `state`."""
+        self.generator.set_state(torch.from_numpy(arrays["draw"]))
+        unpack(arrays, self.phi, self.optimiser)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _TwoLevels(Baseline):
-    """What both share: the upper level."""
+    """A baseline with an upper level, fitted on the trial."""
 
     upper_rate: float = 1e-4
     step: float = 0.01
 
-    def _upper(self, net: ResponseNet, phi: nn.Module, trial: Rows) -> Upper:
+    def _upper(self, net: ResponseNet, phi: nn.Module, trial: Rows) -> UpperLevel:
         rate = _check.number("upper_rate", self.upper_rate, low=1e-12, high=1e3)
-        how = Assumed(rate, _check.number("step", self.step, low=1e-12))
-        return Upper(net, phi, trial, how, self._seed(4))
+        step = _check.number("step", self.step, low=1e-12)
+        return UpperLevel(net, phi, trial, rate, step, self._seed(4))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LTD(_TwoLevels):
-    """Learning to debias: propensities of the log are those under which a step on the log helps on the trial.
+    """Learning to debias: fits the propensities of the log so that a step on the log lowers the loss on the trial.
 
         lower  L(θ, φ) = Σ_i w_i ‖y_i - ŷ_i,t‖² / Σ_i w_i,    w_i = 1 / p_φ(t_i | x_i)                               ("ips")
                L(θ, φ) = mean_i 1/M Σ_j ê_ij + Σ_i w_i (e_i - ê_i,t) / Σ_i w_i                                     ("dr")
-        upper  min_φ L_PL(θ*(φ); trial), through one assumed step of θ
+        upper  min_φ L_PL(θ*(φ); trial), through one virtual step of θ
 
-    ê and the imputation network as in `DRJT`. p_φ is a multinomial logit of x, begun at the one of greatest likelihood.
-    Weights are divided by their mean: otherwise larger weights alone would look better, being a longer step.
+    ê and the imputation network as in `DRJT`. p_φ is a multinomial logit of x, initialised at the maximum-likelihood fit.
+    Weights are divided by their mean: otherwise larger weights would lower the upper loss as a longer step does.
 
     The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
 
@@ -52,23 +106,23 @@ class LTD(_TwoLevels):
         loss: ``"dr"`` (LTD-DR) or ``"ips"`` (LTD-IPS).
         clip: Smallest propensity.
         upper_rate: Learning rate of φ.
-        step: Size of the assumed step.
+        step: Size of the virtual step.
 
     Reference:
         Wang et al., WSDM 2021, Combating selection biases in recommender systems with a few unbiased ratings, as described
-        by its abstract and by later papers (Li et al., WWW 2023): the form of p_φ, the single assumed step, an imputation
-        that learns as in `DRJT` and the lack of a penalty on the variance of the propensities are this library's.
+        by its abstract and by later papers (Li et al., WWW 2023): the form of p_φ, the single virtual step, an imputation
+        trained as in `DRJT` and the lack of a penalty on the variance of the propensities are this library's.
     """
 
     loss: Literal["ips", "dr"] = "dr"
     clip: float = 0.01
 
-    def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
+    def _training(self, rct: Logs, obs: Logs | None) -> Training:
         _check.choice("loss", self.loss, ("ips", "dr"))
         _check.number("clip", self.clip, low=1e-9, high=1)
-        logs = log_rows(self, obs)
+        logs = past_log(self, obs)
         net, rows = self._started(logs)
-        other = self._imputing(net) if self.loss == "dr" else None
+        imputing = self._imputing(net) if self.loss == "dr" else None
         phi = Assignment.fitted(logs, self._seed(3))
         upper = self._upper(net, phi, in_units(net, rct))
 
@@ -77,51 +131,52 @@ class LTD(_TwoLevels):
 
         def loss(i: Tensor) -> Tensor:
             batch = rows.take(i)
-            residual = None if other is None else table(other(batch.features))
+            residual = None if imputing is None else table(imputing(batch.features))
             fixed = None if residual is None else residual.detach()
-            upper.learn(lambda theta: debiased(ahead(net, theta, batch), fixed, batch, weigh(batch)), len(i))
-            found, weight = table(net(batch.features)), weigh(batch).detach()
-            total = debiased(found, fixed, batch, weight)
-            return total if residual is None else total + mean(weight, errors(residual + found.detach(), batch))
+            upper.update(lambda theta: debiased(predicted_at(net, theta, batch), fixed, batch, weigh(batch)), len(i))
+            predicted, weight = table(net(batch.features)), weigh(batch).detach()
+            total = debiased(predicted, fixed, batch, weight)
+            if residual is None:
+                return total
+            return total + mean(weight, squared_errors(residual + predicted.detach(), batch))
 
-        module = net if other is None else nn.ModuleDict({"prediction": net, "imputation": other})
-        return Plan(net, module, loss, logs.n, upper)
+        module = net if imputing is None else nn.ModuleDict({"prediction": net, "imputation": imputing})
+        return Training(net, module, loss, logs.n, upper)
 
 
-def debiased(found: Tensor, residual: Tensor | None, rows: Rows, weight: Tensor) -> Tensor:
-    """Returns the lower level of LTD: the weighted error, or the doubly robust one where there is an imputation.
+def debiased(predicted: Tensor, residual: Tensor | None, rows: Rows, weight: Tensor) -> Tensor:
+    """Returns the lower-level loss of LTD: weighted, or doubly robust where there is an imputation.
 
     Args:
-        found: Predictions, (N, 2, M).
+        predicted: Predictions, (N, 2, M).
         residual: Imputed outcome less prediction, (N, 2, M), or None.
-        rows: What was logged.
+        rows: The logged outcomes.
         weight: Row weights times inverse propensity, (N,).
     """
     if residual is None:
-        return mean(weight, errors(found, rows))
-    each = imputed(found, residual)
-    correction = errors(found, rows) - each.gather(1, rows.treatment[:, None]).squeeze(1)
-    return mean(rows.share, each.mean(1)) + mean(weight, correction)
+        return mean(weight, squared_errors(predicted, rows))
+    imputed, correction = imputed_errors(predicted, residual, rows)
+    return mean(rows.share, imputed.mean(1)) + mean(weight, correction)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class AutoDebias(_TwoLevels):
-    """Weights of the rows, pseudo-labels of all treatments and their weights, all learned on the trial.
+    """Row weights, pseudo-labels of all treatments and weights of the pseudo-labels, all fitted on the trial.
 
         lower  L(θ, φ) = Σ_i a_i w_i ‖y_i - ŷ_i,t‖² / Σ_i a_i w_i + imputation · mean_ij v_ij ‖m_ij - ŷ_ij‖²
-        upper  min_φ L_PL(θ*(φ); trial), through one assumed step of θ
+        upper  min_φ L_PL(θ*(φ); trial), through one virtual step of θ
 
-    with log w linear in (x, t, y), log v linear in (x, j, taken or not), and m a number per treatment where it was not
-    taken, a shifted and scaled outcome where it was: the paper's three linear meta-models, one-hot users and items
-    replaced by features and treatments. a are the arm weights; w is divided by its mean, for larger weights alone would be
-    a longer step. Training starts at w = v = 1, m at the trial's arm means and at the logged outcome.
+    with log w linear in (x, t, y), log v linear in (x, j, whether j was given), and m a constant per treatment where it was
+    not given, a shifted and scaled outcome where it was: the paper's three linear meta-models, one-hot users and items
+    replaced by features and treatments. a are the arm weights; w is divided by its mean, because larger weights would lower
+    the upper loss as a longer step does. Training starts at w = v = 1, m at the trial's arm means and the logged outcome.
 
     The other parameters are those of every baseline, see `largesse.models.baselines.base.Baseline`.
 
     Args:
         imputation: Weight of the pseudo-labels, λ in the authors' code.
         upper_rate: Learning rate of φ.
-        step: Size of the assumed step.
+        step: Size of the virtual step.
 
     Reference:
         Chen et al., SIGIR 2021, AutoDebias: learning to debias for recommendation, the meta-model and its bi-level
@@ -130,33 +185,34 @@ class AutoDebias(_TwoLevels):
 
     imputation: float = 0.05
 
-    def _plan(self, rct: Logs, obs: Logs | None) -> Plan:
+    def _training(self, rct: Logs, obs: Logs | None) -> Training:
         _check.number("imputation", self.imputation, low=0)
-        logs = log_rows(self, obs)
+        logs = past_log(self, obs)
         net, rows = self._started(logs)
         trial = in_units(net, rct)
         phi = Debias(net, trial)
         upper = self._upper(net, phi, trial)
 
-        def lower(found: Tensor, batch: Rows, told: tuple[Tensor, ...]) -> Tensor:
-            weight, every, label = told
-            pseudo = (every * ((found - label) ** 2).sum(1)).mean(1)
-            return mean(batch.weight * weight, errors(found, batch)) + self.imputation * mean(batch.share, pseudo)
+        def lower(predicted: Tensor, batch: Rows, corrections: tuple[Tensor, ...]) -> Tensor:
+            weight, label_weight, label = corrections
+            pseudo = (label_weight * ((predicted - label) ** 2).sum(1)).mean(1)
+            errors = squared_errors(predicted, batch)
+            return mean(batch.weight * weight, errors) + self.imputation * mean(batch.share, pseudo)
 
         def loss(i: Tensor) -> Tensor:
             batch = rows.take(i)
             z = net.standardise(batch.features)
-            guess = phi(z, batch)
-            upper.learn(lambda theta: lower(ahead(net, theta, batch), batch, guess), len(i))
+            before = phi(z, batch)
+            upper.update(lambda theta: lower(predicted_at(net, theta, batch), batch, before), len(i))
             with torch.no_grad():
-                told = phi(z, batch)
-            return lower(table(net(batch.features)), batch, told)
+                after = phi(z, batch)
+            return lower(table(net(batch.features)), batch, after)
 
-        return Plan(net, net, loss, logs.n, upper)
+        return Training(net, net, loss, logs.n, upper)
 
 
 class Debias(nn.Module):
-    """The meta-models of AutoDebias: φ."""
+    """The meta-models of AutoDebias, with parameters φ."""
 
     def __init__(self, net: ResponseNet, trial: Rows) -> None:
         super().__init__()
@@ -169,14 +225,13 @@ class Debias(nn.Module):
         weighted = trial.weight[:, None] * trial.outcomes
         means = torch.stack([weighted[trial.treatment == j].sum(0) for j in range(net.m)], 1)
         counts = torch.stack([trial.weight[trial.treatment == j].sum() for j in range(net.m)])
-        self.unseen = nn.Parameter(means / counts)  # (2, M)
+        self.unseen = nn.Parameter(means / counts)  # labels of treatments not given, (2, M)
         self.shift, self.slope = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(2))
 
     def forward(self, z: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """Returns w (N,), v (N, M) and m (N, 2, M) of rows with standardised features z (N, d)."""
-        was = nn.functional.one_hot(rows.treatment, len(self.arm)).to(z.dtype)  # (N, M)
-        row = self.row(torch.cat([z, was, rows.outcomes.clamp(-6, 6)], 1)).squeeze(1)
-        every = self.unit(z) + self.arm + self.taken * was
-        told = self.shift + self.slope * rows.outcomes  # (N, 2)
-        label = torch.where(was[:, None] > 0, told[:, :, None], self.unseen)
-        return (row / _SOFT).exp(), (every / _SOFT).exp(), label
+        given = nn.functional.one_hot(rows.treatment, len(self.arm)).to(z.dtype)  # (N, M)
+        row = self.row(torch.cat([z, given, rows.outcomes.clamp(-6, 6)], 1)).squeeze(1)
+        pair = self.unit(z) + self.arm + self.taken * given
+        label = torch.where(given[:, None] > 0, (self.shift + self.slope * rows.outcomes)[:, :, None], self.unseen)
+        return (row / _SCORE_SCALE).exp(), (pair / _SCORE_SCALE).exp(), label

@@ -1,4 +1,4 @@
-"""Who was given what: P(t | x) of a past policy, as a multinomial logit."""
+"""Propensities P(t | x) of a past policy, as a multinomial logit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from largesse.models.nets.standardise import Standardised
 __all__ = ["Assignment", "Propensity", "propensities"]
 
 Propensity = Literal["fitted", "known"]
-_ROWS = 200_000  # a linear model needs no more
+_ROWS = 200_000  # sample size of the fit, enough for a linear model
 _CHUNK = 65_536
 
 
@@ -37,23 +37,23 @@ class Assignment(Standardised):
 
     @classmethod
     def fitted(cls, logs: Logs, seed: int = 0) -> Assignment:
-        """Returns the model of greatest likelihood, lightly penalised, on at most 200,000 rows of a log."""
+        """Returns the maximum-likelihood fit with a small L2 penalty, on at most 200,000 rows of a log."""
         rows = np.arange(logs.n)
         if logs.n > _ROWS:
             rows = np.random.default_rng(seed).choice(logs.n, _ROWS, replace=False)
-        found = cls(logs.x.shape[1], logs.n_treatments)
-        found.look(torch.tensor(logs.x))
-        z = found.standardise(torch.tensor(logs.x[rows])).numpy()
+        model = cls(logs.x.shape[1], logs.n_treatments)
+        model.fit_scale(torch.tensor(logs.x))
+        z = model.standardise(torch.tensor(logs.x[rows])).numpy()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # near the optimum is near enough
+            warnings.simplefilter("ignore", ConvergenceWarning)  # an approximate optimum is enough
             logit = LogisticRegression(max_iter=200, tol=1e-3).fit(z, logs.treatment[rows], logs.weights[rows])
-        slope, level = logit.coef_, logit.intercept_
-        if len(level) == 1:  # of two arms only the second is written down
-            slope, level = np.vstack([0 * slope, slope]), np.append(0.0, level)
+        slope, intercept = logit.coef_, logit.intercept_
+        if len(intercept) == 1:  # for two arms scikit-learn stores only the second one's scores
+            slope, intercept = np.vstack([0 * slope, slope]), np.append(0.0, intercept)
         with torch.no_grad():
-            found.score.weight.zero_()[logit.classes_] = torch.tensor(slope, dtype=torch.float32)
-            found.score.bias.fill_(-30.0)[logit.classes_] = torch.tensor(level, dtype=torch.float32)
-        return found
+            model.score.weight.zero_()[logit.classes_] = torch.tensor(slope, dtype=torch.float32)
+            model.score.bias.fill_(-30.0)[logit.classes_] = torch.tensor(intercept, dtype=torch.float32)
+        return model
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns P(j | x), (N, M)."""
@@ -61,19 +61,19 @@ class Assignment(Standardised):
 
 
 def propensities(logs: Logs, kind: Propensity, clip: float, seed: int = 0) -> NDArray[np.float64]:
-    """Returns the probability of the treatment taken, at least `clip`, (N,).
+    """Returns the probability of the treatment given, at least `clip`, (N,).
 
     Args:
         logs: Rows of a past policy.
-        kind: ``"fitted"`` on these rows, or ``"known"`` to the log.
+        kind: ``"fitted"`` on these rows, or ``"known"``: `logs.propensity`.
         clip: Smallest probability; an inverse weight is at most 1 / clip.
-        seed: Draws the rows to fit on, where there are many.
+        seed: Seeds the sample of rows for the fit, where there are more than 200,000.
     """
     _check.choice("propensity", kind, ("fitted", "known"))
-    _check.number("clip", clip, low=1e-9, high=1, remedy="It is the smallest probability that is believed.")
+    _check.number("clip", clip, low=1e-9, high=1, remedy="It is the lower bound of the propensities.")
     if kind == "known":
         if logs.propensity is None:
-            raise _check.refuse("propensity", kind, "the log knows none", "Give logs.propensity, or set 'fitted'.")
+            raise _check.refuse("propensity", kind, "the log has none", "Give logs.propensity, or set 'fitted'.")
         return np.maximum(logs.propensity, clip)
     model = Assignment.fitted(logs, seed)
     with torch.inference_mode():

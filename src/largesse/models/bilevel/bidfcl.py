@@ -218,7 +218,7 @@ class BiDFCL(Model):
     def _both_levels(self, net: ResponseNet, lower: tuple[Rows, Teacher], rct: Logs, seed: int) -> None:
         with weights_from(seed):
             bridge = Bridge(self.gates, len(self.features_), net.m)
-        bridge.look_like(net)
+        bridge.copy_scale(net)
         upper = trial_rows(rct, arm_weighted=self.base.arm_weighted)
         trial = Joint(net, upper, self.decision, self.alpha, self.budgets_)
         levels = Levels(net, bridge, lower, trial, self.hypergradient, seed + 1)

@@ -101,7 +101,7 @@ def learned_net(
     with weights_from(seed):
         net = ClassNet(x.shape[1], hidden, np.arange(target.shape[1])[:, None])
     rows, labels = torch.tensor(x), torch.tensor(target)
-    net.look(rows)
+    net.fit_scale(rows)
     with threads(n_threads):
         train(net, lambda i: nn.functional.cross_entropy(net(rows[i]), labels[i]), len(x), schedule, seed)
     return net

@@ -260,7 +260,7 @@ def _folded(teacher: HRC, gap: float) -> ClassNet:
     counts = np.bincount(g.into)
     members = np.stack([np.resize(np.flatnonzero(g.into == k), counts.max()) for k in range(len(counts))])
     found = ClassNet(len(teacher.features_), tuple(layer.out_features for layer in layers), members)
-    found.look_like(net)
+    found.copy_scale(net)
     weight = 2 * g.centres @ g.view.turn.T / gap
     bias = -((g.centres**2).sum(1) / gap + weight @ g.view.centre)
     with torch.no_grad():

@@ -122,7 +122,7 @@ class DecisionResidual(Model):
             if self.by == "trees":
                 return _Trees.grown(x, value, cost, objective, self.seed, self.n_threads)
             net = _net(self.by, x.shape[1], value.shape[1], self.scale_, self.seed)
-            net.look(x)
+            net.fit_scale(x)
             loss = lambda i: objective(net(x[i], value[i]), cost[i], i)  # noqa: E731
             train(net, loss, len(x), self.schedule, self.seed, self.on_step, memory=objective)
         return net

@@ -1,4 +1,4 @@
-"""Decision factors (DHCL): scores learned so that sorting them, or comparing them with a price, solves the allocation.
+"""Decision factors (DHCL): scores whose order, or comparison with a price, solves the allocation.
 
 Stable: the names that `largesse.models` exports; import them from there.
 """

@@ -1,14 +1,15 @@
-"""Decision factors: scores learned so that sorting them, or comparing them with a price, solves the allocation.
+"""Decision factors: scores whose order, or comparison with a price, solves the allocation.
 
-| model | treatments | what it learns | menu: cost, value |
+| model | treatments | factor | menu: cost, value |
 |---|---|---|---|
-| DUM | 2 | the uplift τ_r, where everybody costs the same | (0, 1), (0, uplift) |
+| DUM | 2 | the uplift τ_r, for treatments of equal cost for all units | (0, 1), (0, uplift) |
 | DRP | 2 | the return on investment τ_r / τ_c | (0, 1), (0, ROI) |
-| DRM | 2 | an order of the units by ROI (a baseline) | (0, 1), (0, weight) |
+| DRM | 2 | a ranking of the units by ROI (a baseline) | (0, 1), (0, weight) |
 | DPM | M ordered levels | half the ROI of each step, Δr / (2 Δc) | level, Σ of 2q over the steps below |
 
-They learn from the rows of a trial only; an observational log is not used. Their menus count treatments (DPM: steps),
-not money: `policy.PriceCurve` prices a budget by the money that trial rows cost, so only the order of the slopes counts.
+They are fitted on the rows of a trial only; an observational log is not used. The costs of their menus count treatments
+(DPM: steps), not spend: `policy.PriceCurve` finds the price of a budget from the costs of trial rows, so only the order of
+the slopes matters.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
+from largesse.evaluate.kernels import pool
 from largesse.models.factors.base import FactorModel, ReturnModel, Steps
 from largesse.models.factors.losses import DPMLoss, DRMLoss, DRPLoss, DUMLoss, ScoreNet
 from largesse.models.nets.full_batch import Loss
@@ -30,27 +32,16 @@ Floats = NDArray[np.float64]
 
 
 class DUM(FactorModel):
-    """Ranks units by uplift, for treatments that cost the same for everybody.
+    """Ranks units by uplift, for a treatment that costs the same for every unit.
 
-    p(x), a softmax over all rows, learns the shares of the total uplift. The menu's value is the uplift itself, mean
-    uplift · p / mean p, in units of value per unit treated; its cost is 1 per unit treated. p is positive: a unit that
-    treatment harms comes last.
+    p(x), a softmax over all rows, estimates each unit's share of the total uplift. The menu's value is the uplift, mean
+    uplift · p / mean p; its cost is 1 per unit treated. As p > 0, units harmed by the treatment are ranked last, with an
+    uplift near 0.
 
-    Args:
-        hidden: Widths of the hidden layers.
-        members: Networks to average.
-        l2: Strength of the penalty on the weights, in sizes of the gradient that noise alone would give.
-        training: Optimiser, steps, chunk.
-        seed: First weights.
-        n_threads: Threads of the matrix products.
-        on_step: Called as on_step(step, steps, loss) after each step.
-        checkpoint: Folder that keeps unfinished trainings: the same fit, begun again after a kill, goes on from there.
-
-    Attributes:
-        finish_: How the training of each network ended.
+    The parameters are those of every decision factor, see `largesse.models.factors.base.FactorModel`.
 
     Raises:
-        DataError: More than one treatment, or treated rows bring no more than control's.
+        DataError: There is more than one treatment, or the mean value of treated rows is not above control's.
 
     Reference:
         Zhou et al., AAAI 2023 (arXiv 2211.15728), decision factor of the direct uplift model.
@@ -84,28 +75,18 @@ class DUM(FactorModel):
 
 
 class DRP(ReturnModel):
-    """Ranks units by their return on investment, τ_r / τ_c: incremental value per incremental unit of money.
+    """Ranks units by return on investment, τ_r / τ_c: incremental value per unit of incremental cost.
 
-    sigmoid(s) learns τ_r / (scale · τ_c). The scale puts the mean ROI at .25 and is doubled while more than 1 % of the
-    units come above .9. The menu's value is the ROI, its cost 1 per unit treated. A unit with a negative ROI gets one
-    near 0: it comes last.
+    sigmoid(s) estimates τ_r / (scale · τ_c), see `ReturnModel` for the scale. The menu's value is the ROI, its cost 1 per
+    unit treated. A negative ROI is estimated as one near 0, and ranked last.
 
-    Args:
-        hidden: Widths of the hidden layers.
-        members: Networks to average.
-        l2: Strength of the penalty on the weights, in sizes of the gradient that noise alone would give.
-        training: Optimiser, steps, chunk.
-        seed: First weights.
-        n_threads: Threads of the matrix products.
-        on_step: Called as on_step(step, steps, loss) after each step.
-        checkpoint: Folder that keeps unfinished trainings: the same fit, begun again after a kill, goes on from there.
+    The parameters are those of every decision factor, see `largesse.models.factors.base.FactorModel`.
 
     Attributes:
-        roi_scale_: The ROI that a sigmoid of 1 stands for.
-        finish_: How the training of each network ended.
+        roi_scale_: The ROI at sigmoid(s) = 1.
 
     Raises:
-        DataError: More than one treatment, or treated rows cost no more than control's.
+        DataError: There is more than one treatment, or the mean cost of treated rows is not above control's.
 
     Reference:
         Zhou et al., AAAI 2023 (arXiv 2211.15728), direct ROI prediction.
@@ -126,25 +107,13 @@ class DRP(ReturnModel):
 class DRM(FactorModel):
     """Ranks units by ROI through a ratio of weighted means: the baseline of Du et al.
 
-    The menu's value is exp(tanh(s)), the weight that the loss gives a unit, in (1/e, e); its cost is 1 per unit treated.
-    Weights are used, not tanh(s): the softmax does not change when all scores are shifted, so the sign of a score says
-    nothing about whom to leave out.
+    The menu's value is exp(tanh(s)), the unit's weight in the loss, in (1/e, e); its cost is 1 per unit treated. Weights
+    replace tanh(s) because the softmax is invariant to a shift of all tanh(s): their sign carries no information.
 
-    Args:
-        hidden: Widths of the hidden layers.
-        members: Networks to average.
-        l2: Strength of the penalty on the weights, in sizes of the gradient that noise alone would give.
-        training: Optimiser, steps, chunk.
-        seed: First weights.
-        n_threads: Threads of the matrix products.
-        on_step: Called as on_step(step, steps, loss) after each step.
-        checkpoint: Folder that keeps unfinished trainings: the same fit, begun again after a kill, goes on from there.
-
-    Attributes:
-        finish_: How the training of each network ended.
+    The parameters are those of every decision factor, see `largesse.models.factors.base.FactorModel`.
 
     Raises:
-        DataError: More than one treatment, or treated rows bring or cost no more than control's.
+        DataError: There is more than one treatment, or the mean value or cost of treated rows is not above control's.
 
     Reference:
         Du et al. 2019, "Improve user retention with causal learning", direct ranking model.
@@ -170,29 +139,20 @@ class DRM(FactorModel):
 
 
 class DPM(ReturnModel):
-    """Learns the ROI of each step between ordered levels: climb while it is above the price.
+    """Estimates the ROI of each step between ordered levels; units go up while it is above the price.
 
-    q(x, l), a sigmoid, learns Δr_l / (2 scale Δc_l) for the step l → l + 1; the scale puts the mean ROI of the best
-    step at q = .25 and is doubled while more than 1 % of the units come above .9. The factors are made non-increasing
-    over the steps (diminishing returns) by pooling. Menu: cost_j = j, value_j = Σ_{l<j} 2 q_l · scale; so
-    `argmax value - price · cost` is "climb while 2 q · scale > price" (a tie goes to the lower level).
+    q(x, l), a sigmoid, estimates Δr_l / (2 scale Δc_l) for the step l → l + 1, see `ReturnModel` for the scale. The
+    factors are made non-increasing over the steps (diminishing returns) by isotonic projection. Menu: cost_j = j,
+    value_j = Σ_{l<j} 2 q_l · scale, so that `argmax value - price · cost` goes up while 2 q · scale > price (a tie goes to
+    the lower level).
 
-    Args:
-        hidden: Widths of the hidden layers.
-        members: Networks to average.
-        l2: Strength of the penalty on the weights, in sizes of the gradient that noise alone would give.
-        training: Optimiser, steps, chunk.
-        seed: First weights.
-        n_threads: Threads of the matrix products.
-        on_step: Called as on_step(step, steps, loss) after each step.
-        checkpoint: Folder that keeps unfinished trainings: the same fit, begun again after a kill, goes on from there.
+    The parameters are those of every decision factor, see `largesse.models.factors.base.FactorModel`.
 
     Attributes:
-        roi_scale_: Twice this is the ROI that q = 1 stands for.
-        finish_: How the training of each network ended.
+        roi_scale_: Half the ROI at q = 1.
 
     Raises:
-        DataError: Some level costs no more than the one below it.
+        DataError: The mean cost of some level is not above that of the level below.
 
     Reference:
         Zhou et al., AAAI 2023 (arXiv 2211.15728), direct policy model for many treatments.
@@ -207,7 +167,7 @@ class DPM(ReturnModel):
     """
 
     _binary = False
-    _halves = 2
+    _roi_per_factor = 2
 
     def _loss(self, rows: Rows) -> Loss:
         return DPMLoss(rows)
@@ -221,27 +181,14 @@ class DPM(ReturnModel):
 
 @njit(cache=True, nogil=True)
 def falling_steps(table: Floats) -> Floats:
-    """Returns each row made non-increasing: the nearest such row, by pooling neighbours that rise, (N, K).
+    """Returns the decreasing isotonic projection (pool adjacent violators) of each row, (N, K).
 
     >>> falling_steps(np.array([[3.0, 1.0, 2.0]])).tolist()
     [[3.0, 1.5, 1.5]]
     """
-    n, k = table.shape
-    out = np.empty((n, k))
-    mean, size = np.empty(k), np.empty(k, np.int64)
-    for i in range(n):
-        pools = 0
-        for j in range(k):
-            mean[pools], size[pools] = table[i, j], 1
-            pools += 1
-            while pools > 1 and mean[pools - 1] > mean[pools - 2]:
-                a, b = size[pools - 2], size[pools - 1]
-                mean[pools - 2] = (a * mean[pools - 2] + b * mean[pools - 1]) / (a + b)
-                size[pools - 2] = a + b
-                pools -= 1
-        j = 0
-        for p in range(pools):
-            for _ in range(size[p]):
-                out[i, j] = mean[p]
-                j += 1
+    out = np.empty(table.shape)
+    for i in range(len(table)):
+        first, mean, _ = pool(table[i], table[i])
+        for p in range(len(first)):
+            out[i, first[p] :] = mean[p]
     return out

@@ -1,4 +1,4 @@
-"""Networks: the response network, its training loops, checkpoints, and what several learners share of them.
+"""Networks: the response network, its training loops, checkpoints and losses.
 
 Stable: the names that `largesse.models` exports; import them from there.
 """

@@ -1,4 +1,4 @@
-"""Training that survives a kill: the state of a loop on disk, whole or not at all, and only for the job it belongs to."""
+"""Checkpoints of training loops: a killed training resumes from its last state, which is written in full or not at all."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ __all__ = ["Checkpointer", "checkpointer", "checkpoints_until_done", "digest"]
 
 Arrays = dict[str, NDArray[Any]]
 _KIND, _DIGITS = "training", 32
+_INTERVAL = 20.0  # seconds between two states
 
 
 def digest(parts: Iterable[Any]) -> str:
-    """Returns a checksum of arrays, tensors and plain values: what a training depends on."""
-    seen = hashlib.blake2b(digest_size=16)
+    """Returns a checksum of everything that a training depends on: arrays, tensors and plain values."""
+    checksum = hashlib.blake2b(digest_size=16)
     for part in parts:
-        array = part.numpy() if hasattr(part, "numpy") else part  # a tensor: torch itself need not be loaded
+        array = part.numpy() if hasattr(part, "numpy") else part  # a tensor, without importing torch here
         if isinstance(array, np.ndarray):
-            seen.update(f"{array.dtype}{array.shape}".encode())
-            seen.update(np.ascontiguousarray(array).view(np.uint8).data)
+            checksum.update(f"{array.dtype}{array.shape}".encode())
+            checksum.update(np.ascontiguousarray(array).view(np.uint8).data)
         else:
-            seen.update(repr(array).encode())
-        seen.update(b"|")
-    return seen.hexdigest()
+            checksum.update(repr(array).encode())
+        checksum.update(b"|")
+    return checksum.hexdigest()
 
 
 def checkpointer(root: str | None, *parts: Any) -> Checkpointer | None:
-    """Returns what keeps one training under a root folder, in a folder named after what it depends on; None without a root.
+    """Returns the checkpointer of one training, in a subfolder of `root` named by the digest of `parts`; None without a root.
 
     Raises:
-        StoreError: Nothing can be written there.
+        StoreError: The folder cannot be written.
     """
     if root is None:
         return None
@@ -54,12 +55,12 @@ def checkpointer(root: str | None, *parts: Any) -> Checkpointer | None:
 
 @contextmanager
 def checkpoints_until_done(root: str | Path | None) -> Iterator[None]:
-    """Refuses a root folder that cannot be written before any work; once the work is done, removes the trainings there.
+    """Keeps checkpoints under a root folder while the work inside runs, and removes them once it has succeeded.
 
-    A failure or a kill leaves them. The folder goes too if it held nothing else; what cannot go stays.
+    After a failure or a kill they stay. The root folder is removed too if it is then empty.
 
     Raises:
-        StoreError: Nothing can be written there.
+        StoreError: The folder cannot be written; raised before the work starts.
     """
     if root is None:
         yield
@@ -70,37 +71,35 @@ def checkpoints_until_done(root: str | Path | None) -> Iterator[None]:
     for folder in place.glob("*") if place.is_dir() else ():
         if len(folder.name) == _DIGITS and (folder / MANIFEST).is_file():
             shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # it holds something else, or is gone
+    with suppress(OSError):  # not empty, or already removed
         place.rmdir()
 
 
 @dataclass
 class Checkpointer:
-    """Keeps the state of one training loop in a folder.
+    """Saves the state of one training loop in a folder, at most every 20 seconds.
 
     Attributes:
-        folder: Where; made on the first `keep`, replaced whole by each further one.
-        job: Checksum of what the training depends on: another job's state is not taken over.
-        every: Seconds between two states.
+        folder: Where; created by the first `keep`, replaced as a whole by each further one.
+        job: Digest of everything the training depends on: the state of another job is ignored.
     """
 
     folder: Path
     job: str
-    every: float = 20.0
     _last: float = field(default_factory=time.monotonic)
 
-    def found(self) -> Arrays | None:
-        """Returns the arrays of the last state of this job, or None."""
+    def latest(self) -> Arrays | None:
+        """Returns the arrays of the last saved state of this job, or None."""
         if not self.folder.exists():
             return None
         try:
             saved = load(self.folder)
-        except StoreError:  # damaged or of a newer version: the training starts anew and replaces it
+        except StoreError:  # damaged, or written by a newer version: the training starts again and replaces it
             return None
         return saved.arrays if saved.kind == _KIND and saved.settings.get("job") == self.job else None
 
     def keep(self, state: Callable[[], Arrays], *, now: bool = False) -> None:
-        """Writes what `state` returns if it is time to."""
-        if now or time.monotonic() - self._last >= self.every:
+        """Saves the arrays returned by `state` if the last save is 20 seconds ago, or at once with `now`."""
+        if now or time.monotonic() - self._last >= _INTERVAL:
             save(self.folder, _KIND, {"job": self.job}, state(), replace=True)
             self._last = time.monotonic()

@@ -1,7 +1,7 @@
-"""The heads of a response network: what its raw numbers mean. One class per outcome family, and one per kind of cost.
+"""The heads of a response network: likelihood and mean of its raw outputs, one class per outcome family and kind of cost.
 
-Raw value heads are (N, parts, M): so many numbers for each treatment. Of them `free` differ between treatments as they like; the
-others differ by a constant.
+Raw value outputs are (N, parts, M): `parts` numbers per treatment. The first `free` of them depend on features and treatment;
+the others differ between treatments by a constant.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from largesse.models.outcome import Outcome
 
 __all__ = ["CostHeads", "ValueHeads", "cost_heads", "value_heads"]
 
-_SIGMA = (0.05, 5.0)
-_EDGE = 1e-6
+_SIGMA = (0.05, 5.0)  # range of a log-normal σ
+_EDGE = 1e-6  # probabilities and rates are at least this
 
 
 def _bce(raw: Tensor, target: Tensor) -> Tensor:
@@ -33,12 +33,14 @@ def _logit(share: float) -> float:
 
 
 class ValueHeads(ABC):
-    """How raw numbers give E value and P(value > 0).
+    """Maps raw outputs to E value and P(value > 0), and gives their loss.
 
     Args:
-        conversion: Whether a number of its own gives P(value > 0).
-        scale: Typical size of a value: squared errors are measured in it.
+        conversion: Whether a separate output models P(value > 0).
+        scale: Typical size of a value, the unit of squared errors.
     """
+
+    support = (-math.inf, math.inf)  # of E value
 
     def __init__(self, conversion: bool = False, scale: float = 1.0) -> None:
         self.conversion, self.scale = conversion, scale
@@ -50,40 +52,42 @@ class ValueHeads(ABC):
 
     @abstractmethod
     def loss(self, raw: Tensor, value: Tensor) -> Tensor:
-        """Returns -log likelihood of the value per row, constants dropped, (N,); raw is (N, parts)."""
+        """Returns each row's negative log likelihood without constants, (N,) of raw (N, parts) and value (N,)."""
 
-    @abstractmethod
     def difference(self, raw: Tensor, mean: Tensor) -> Tensor:
-        """Returns the same loss against a teacher's E value, (N, M)."""
+        """Returns the loss of raw (N, parts, M) with a teacher's E value as the target, (N, M)."""
+        return self.loss(raw, mean.clamp(*self.support))
 
     @abstractmethod
     def start(self, rows: Logs) -> list[float]:
-        """Returns the raw numbers of "everybody is average", (parts,)."""
+        """Returns the raw outputs that predict the mean of the rows for every unit, (parts,)."""
 
     def expected(self, raw: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Returns E value and P(value > 0), each (N, M); None where it is not known."""
+        """Returns E value and P(value > 0), each (N, M); None where it is not modelled."""
         return self.mean(raw), raw[:, 1].sigmoid() if self.conversion else None
 
     def losses(self, raw: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        """Returns the loss of the value per row, (N,), and that of P(value > 0) where a number of its own gives it."""
-        own = self.loss(raw, value)
-        return (own, _bce(raw[:, 1], (value > 0).to(value.dtype))) if self.conversion else (own,)
+        """Returns the loss of each row's value, (N,), and of P(value > 0) if it is an output of its own."""
+        loss = self.loss(raw, value)
+        return (loss, _bce(raw[:, 1], (value > 0).to(value.dtype))) if self.conversion else (loss,)
 
     def divergence(self, raw: Tensor, mean: Tensor, conversion: Tensor | None) -> Tensor:
-        """Returns how far each head is from a teacher's E value and P(value > 0), in the head's own likelihood, (N, M)."""
-        far = self.difference(raw, mean)
-        return far + _bce(raw[:, 1], conversion.clamp(0, 1)) if self.conversion and conversion is not None else far
+        """Returns the loss with a teacher's E value and P(value > 0) as targets, (N, M)."""
+        loss = self.difference(raw, mean)
+        return loss + _bce(raw[:, 1], conversion.clamp(0, 1)) if self.conversion and conversion is not None else loss
 
-    def least(self, value: Tensor) -> Tensor:
-        """Returns what no prediction gets the value's loss below, (N,)."""
+    def lowest_loss(self, value: Tensor) -> Tensor:
+        """Returns the smallest possible loss of each row's value, (N,)."""
         return torch.zeros_like(value)
 
-    def started(self, rows: Logs, own: float) -> list[float]:
-        """Returns a start of the mean, and that of P(value > 0) where it has a number of its own."""
-        return [own, _logit(float((rows.value > 0).mean()))][: self.parts]
+    def start_at(self, mean: float, rows: Logs) -> list[float]:
+        """Returns the raw mean, and the raw P(value > 0) of the rows if it is an output of its own."""
+        return [mean, _logit(float((rows.value > 0).mean()))][: self.parts]
 
 
 class _Bernoulli(ValueHeads):
+    support = (0.0, 1.0)
+
     def mean(self, raw: Tensor) -> Tensor:
         return raw[:, 0].sigmoid()
 
@@ -94,28 +98,24 @@ class _Bernoulli(ValueHeads):
     def loss(self, raw: Tensor, value: Tensor) -> Tensor:
         return _bce(raw[:, 0], value)
 
-    def difference(self, raw: Tensor, mean: Tensor) -> Tensor:
-        return _bce(raw[:, 0], mean.clamp(0, 1))
-
     def start(self, rows: Logs) -> list[float]:
         return [_logit(_mean(rows))]
 
 
 class _Poisson(ValueHeads):
+    support = (0.0, math.inf)
+
     def mean(self, raw: Tensor) -> Tensor:
         return raw[:, 0].clamp_max(20).exp()
 
     def loss(self, raw: Tensor, value: Tensor) -> Tensor:
         return F.poisson_nll_loss(raw[:, 0], value, log_input=True, reduction="none")
 
-    def difference(self, raw: Tensor, mean: Tensor) -> Tensor:
-        return F.poisson_nll_loss(raw[:, 0], mean.clamp_min(0), log_input=True, reduction="none")
-
-    def least(self, value: Tensor) -> Tensor:
+    def lowest_loss(self, value: Tensor) -> Tensor:
         return value - torch.xlogy(value, value)
 
     def start(self, rows: Logs) -> list[float]:
-        return self.started(rows, float(np.log(max(_mean(rows), _EDGE))))
+        return self.start_at(float(np.log(max(_mean(rows), _EDGE))), rows)
 
 
 class _Gaussian(ValueHeads):
@@ -125,15 +125,12 @@ class _Gaussian(ValueHeads):
     def loss(self, raw: Tensor, value: Tensor) -> Tensor:
         return (raw[:, 0] - value / self.scale) ** 2
 
-    def difference(self, raw: Tensor, mean: Tensor) -> Tensor:
-        return (raw[:, 0] - mean / self.scale) ** 2
-
     def start(self, rows: Logs) -> list[float]:
-        return self.started(rows, _mean(rows) / self.scale)
+        return self.start_at(_mean(rows) / self.scale, rows)
 
 
 class _ZeroInflatedLognormal(ValueHeads):
-    """Raw numbers: logit of P(value > 0); mean and spread (before softplus) of the logarithm of a positive value."""
+    """Raw outputs: logit of P(value > 0); mean and σ (before softplus) of the logarithm of a positive value."""
 
     def __init__(self, conversion: bool = False, scale: float = 1.0) -> None:
         super().__init__(scale=scale)
@@ -154,16 +151,16 @@ class _ZeroInflatedLognormal(ValueHeads):
         return self.loss(raw, value), _bce(raw[:, 0], (value > 0).to(value.dtype))
 
     def difference(self, raw: Tensor, mean: Tensor) -> Tensor:
-        """Returns the squared distance of the logarithm of a positive value, whose mean is given, (N, M)."""
+        """Returns (log mean - σ²/2 - μ)² / 2σ², `mean` being that of a positive value, (N, M)."""
         sigma = self._sigma(raw).detach()
         return ((mean.clamp_min(1e-12).log() - sigma**2 / 2 - raw[:, 1]) / sigma) ** 2 / 2
 
     def divergence(self, raw: Tensor, mean: Tensor, conversion: Tensor | None) -> Tensor:
-        assert conversion is not None, "a basket's teacher gives P(value > 0)"
-        far = self.difference(raw, mean / conversion.clamp_min(_EDGE))
-        return _bce(raw[:, 0], conversion.clamp(0, 1)) + conversion * far
+        assert conversion is not None, "a teacher of this family predicts P(value > 0)"
+        loss = self.difference(raw, mean / conversion.clamp_min(_EDGE))
+        return _bce(raw[:, 0], conversion.clamp(0, 1)) + conversion * loss
 
-    def least(self, value: Tensor) -> Tensor:
+    def lowest_loss(self, value: Tensor) -> Tensor:
         return (value > 0) * math.log(_SIGMA[0])
 
     def start(self, rows: Logs) -> list[float]:
@@ -185,19 +182,19 @@ _VALUE: dict[str, type[ValueHeads]] = {
 
 
 def value_heads(outcome: Outcome, plain: bool, scale: float) -> ValueHeads:
-    """Returns the value heads of an outcome; plain ones learn any number by squared error, as published networks do."""
+    """Returns the value heads of an outcome; plain: unrestricted outputs with a squared error, as in published networks."""
     if plain:
         return _Gaussian(scale=scale)
     return _VALUE[outcome.family](conversion=outcome.needs_conversion, scale=scale)
 
 
 class CostHeads(ABC):
-    """How raw numbers, one per treatment, give E cost.
+    """Maps raw outputs, one per treatment, to E cost, and gives their loss.
 
     Args:
-        scale: Typical size of a cost.
-        ordered: Whether treatments are rising levels, which cost more and more.
-        control_cost: Whether control may cost money.
+        scale: Typical size of a cost, the unit of squared errors.
+        ordered: Whether treatments are ordered levels of non-decreasing cost.
+        control_cost: Whether control may cost something.
     """
 
     def __init__(self, scale: float, ordered: bool, control_cost: bool) -> None:
@@ -205,27 +202,27 @@ class CostHeads(ABC):
 
     @abstractmethod
     def structured(self, raw: Tensor) -> Tensor:
-        """Returns raw numbers (N, M) with control free and ordered levels rising."""
+        """Returns raw outputs (N, M) transformed so that control costs 0 and ordered levels do not fall."""
 
     @abstractmethod
     def expected(self, costs: Tensor) -> Tensor:
-        """Returns E cost of structured numbers, (N, M)."""
+        """Returns E cost of structured outputs, (N, M)."""
 
     @abstractmethod
     def loss(self, head: Tensor, cost: Tensor, t: Tensor) -> Tensor:
-        """Returns the loss of each row's logged cost, (N,); head is of the treatment taken."""
+        """Returns the loss of each row's logged cost, (N,); `head` is the structured output of the treatment given."""
 
     @abstractmethod
     def divergence(self, costs: Tensor, cost: Tensor) -> Tensor:
-        """Returns how far structured numbers are from a teacher's E cost, (N, M)."""
+        """Returns the loss of structured outputs with a teacher's E cost as the target, (N, M)."""
 
     def without_control(self, table: Tensor) -> Tensor:
-        """Returns a table (N, M) whose first column is 0 unless control may cost money."""
+        """Returns a table (N, M) with first column 0 unless control may cost something."""
         return table if self.control_cost else torch.cat([torch.zeros_like(table[:, :1]), table[:, 1:]], 1)
 
 
 class _Amounts(CostHeads):
-    """Amounts >= 0, in units of the scale: squared errors."""
+    """Amounts >= 0 in units of the scale, with a squared error."""
 
     def structured(self, raw: Tensor) -> Tensor:
         steps = self.without_control(F.softplus(raw))
@@ -242,14 +239,14 @@ class _Amounts(CostHeads):
 
 
 class _Plain(_Amounts):
-    """Any number: the free heads of published networks."""
+    """Unrestricted outputs, as in published networks."""
 
     def structured(self, raw: Tensor) -> Tensor:
         return raw
 
 
 class _Binary(CostHeads):
-    """0 or 1 (a visit): logits."""
+    """Logits of a cost that is 0 or 1 (a visit)."""
 
     def structured(self, raw: Tensor) -> Tensor:
         if not self.ordered:
@@ -260,15 +257,15 @@ class _Binary(CostHeads):
         return self.without_control(costs.sigmoid())
 
     def loss(self, head: Tensor, cost: Tensor, t: Tensor) -> Tensor:
-        each = _bce(head, cost)
-        return each if self.control_cost else each * (t > 0)
+        loss = _bce(head, cost)
+        return loss if self.control_cost else loss * (t > 0)
 
     def divergence(self, costs: Tensor, cost: Tensor) -> Tensor:
         return self.without_control(_bce(costs, cost.clamp(0, 1)))
 
 
 def cost_heads(outcome: Outcome, plain: bool, scale: float) -> CostHeads | None:
-    """Returns the cost heads of an outcome; None where a rule gives the cost."""
+    """Returns the cost heads of an outcome; None where a cost rule replaces them."""
     if outcome.rule is not None:
         return None
     kind = _Plain if plain else _Binary if outcome.cost_binary else _Amounts

@@ -1,8 +1,9 @@
-"""Rows of a trial or a log as tensors: the one form that every network and loss takes them in."""
+"""Rows of a trial or of past campaign data as tensors: the input of every network loss."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,17 +15,17 @@ __all__ = ["Rows"]
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Rows:
-    """Rows (x, treatment, value, cost), and how much each counts.
+    """Rows (x, treatment, value, cost) with their weights.
 
     Attributes:
-        treatment: Code of the treatment taken, int64 (N,).
-        value: Logged value, (N,), in the units asked for.
+        treatment: Code of the treatment given, int64 (N,).
+        value: Logged value, (N,), in the units passed to `of`.
         cost: Logged cost, (N,), likewise.
-        weight: What each row counts in a prediction loss, (N,).
+        weight: Weight of each row in a prediction loss, (N,).
         share: Row weight, (N,).
-        inverse: Row weight over the propensity of the treatment taken, (N,); None where propensities are unknown.
-        x: Features, (N, d); None where a loss does not look at them.
-        observed: 1 for rows of an observational log, 0 for those of a trial, (N,); None: all of a trial.
+        inverse: Row weight / propensity of the treatment given, (N,); None where propensities are unknown.
+        x: Features, (N, d); None for a loss that does not use them.
+        observed: 1 for rows of an observational log, 0 for trial rows, (N,); None: all are trial rows.
         n_treatments: Number of treatments M.
     """
 
@@ -53,10 +54,10 @@ class Rows:
 
         Args:
             logs: The log.
-            arm_weighted: Whether a row's weight in a prediction loss is scaled by n / (M n_t), so that every arm counts alike.
-            unit_weight: The row weight that counts as 1 in `share` and `inverse`.
-            units: What counts as 1 of value and of cost.
-            observed: Which rows are of an observational log, (N,).
+            arm_weighted: Whether `weight` is scaled by n / (M n_t), so that every arm has the same total weight.
+            unit_weight: Divisor of the row weights in `share` and `inverse`.
+            units: Divisors of value and of cost.
+            observed: 1 for rows of an observational log, (N,).
             dtype: Of the outcomes and weights.
         """
         weight = logs.weights
@@ -77,7 +78,7 @@ class Rows:
 
     @property
     def features(self) -> Tensor:
-        """The features, for losses that look at them."""
+        """The features (N, d), which must be there."""
         assert self.x is not None
         return self.x
 
@@ -88,23 +89,18 @@ class Rows:
 
     @property
     def columns(self) -> tuple[Tensor, ...]:
-        """All tensors: what a training on these rows depends on."""
-        every = (
-            self.x, self.treatment, self.value, self.cost, self.weight, self.share, self.inverse, self.observed,
-        )  # fmt: skip
-        return tuple(a for a in every if a is not None)
+        """All tensors, for the digest of a checkpoint."""
+        return tuple(self._tensors().values())
 
     def take(self, i: Tensor) -> Rows:
-        """Returns some rows, by number or by a mask."""
+        """Returns the rows selected by indices or by a mask."""
+        selected: dict[str, Any] = {name: a[i] for name, a in self._tensors().items()}
+        return replace(self, **selected)
 
-        def some(a: Tensor | None) -> Tensor | None:
-            return None if a is None else a[i]
-
-        return replace(
-            self, treatment=self.treatment[i], value=self.value[i], cost=self.cost[i], weight=self.weight[i],
-            share=self.share[i], inverse=some(self.inverse), x=some(self.x), observed=some(self.observed),
-        )  # fmt: skip
+    def _tensors(self) -> dict[str, Tensor]:
+        attributes = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: a for name, a in attributes if isinstance(a, Tensor)}
 
     def without_features(self) -> Rows:
-        """Returns the rows for a loss that does not look at the features, so that batches do not gather them."""
+        """Returns the rows without features, so that a loss that does not use them gathers no features per batch."""
         return replace(self, x=None)

@@ -1,4 +1,4 @@
-"""What the networks see of the features: standard deviations from the mean, clipped."""
+"""Inputs of the networks: features in standard deviations from their mean, clipped."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 __all__ = ["WIDE", "Standardised"]
 
-WIDE = 6.0  # standardised features are clipped here: heavy tails must not own a network
+WIDE = 6.0  # standardised features are clipped to [-6, 6], so that heavy tails do not dominate a network
 
 
 class Standardised(nn.Module):
-    """A network that keeps the centre and the spread of its features, (d,) each, with its weights.
+    """A network that stores the mean and standard deviation of its features, (d,) each, as buffers.
 
     Args:
         features: Number of features d.
@@ -25,13 +25,13 @@ class Standardised(nn.Module):
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("spread", torch.ones(features))
 
-    def look(self, x: Tensor) -> None:
-        """Takes the centre and the spread of features (n, d)."""
+    def fit_scale(self, x: Tensor) -> None:
+        """Sets the mean and standard deviation to those of features (n, d)."""
         self.centre.copy_(x.mean(0))
         self.spread.copy_(x.std(0).clamp_min(1e-6))
 
-    def look_like(self, other: Standardised) -> None:
-        """Takes the centre and the spread of another network of the same features."""
+    def copy_scale(self, other: Standardised) -> None:
+        """Sets the mean and standard deviation to those of another network of the same features."""
         self.centre.copy_(other.centre)
         self.spread.copy_(other.spread)
 

@@ -15,11 +15,11 @@ __all__ = ["load_weights", "weights_of"]
 
 
 def weights_of(net: nn.Module) -> dict[str, NDArray[Any]]:
-    """Returns the weights and buffers of a network."""
+    """Returns the weights and buffers of a network by name."""
     return {name: w.numpy() for name, w in net.state_dict().items()}
 
 
 def load_weights(net: Net, arrays: Mapping[str, NDArray[Any]]) -> Net:
-    """Gives a network its weights and returns it, ready to predict."""
+    """Loads saved weights into a network, and returns it in evaluation mode."""
     net.load_state_dict({name: torch.from_numpy(w) for name, w in arrays.items()})
     return net.eval()

@@ -164,5 +164,5 @@ def averaged(nets: Sequence[ResponseNet], x: NDArray[np.float32]) -> Response:
 
 def start(net: ResponseNet, rows: Logs, x: torch.Tensor) -> None:
     """Puts the features x of the rows on one scale, and the network's values at the mean."""
-    net.look(x)
+    net.fit_scale(x)
     net.start(rows)
