@@ -17,7 +17,6 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
-from tests.test_allocate import BUDGETS, KINDS
 
 from benchmarks.cells import PAGES
 from benchmarks.suite import tables
@@ -25,6 +24,7 @@ from largesse.allocate import search, solve
 from largesse.allocate.blocks import in_blocks, solve_blocks
 from largesse.errors import LargesseError
 from largesse.menu import Menu, Plan
+from tests.common.menus import BUDGETS, KINDS
 
 solving: Any = sys.modules["largesse.allocate.solver"]
 SIZES = {60_000: 10, 200_000: 4, 1_000_000: 1}

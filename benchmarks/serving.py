@@ -77,7 +77,7 @@ def worth(teacher: Any, student: Any, test: Any, truth: Any, budgets: NDArray[np
 
 def differ(student: Any, x: NDArray[np.float32], budgets: NDArray[np.float64]) -> float:
     """Returns the share of units of which the exported model says another class than the student in Python."""
-    from largesse.serving.export import export
+    from largesse.serving import export
     from largesse.serving.runtime import Served
 
     with tempfile.TemporaryDirectory() as place:
@@ -88,7 +88,7 @@ def differ(student: Any, x: NDArray[np.float32], budgets: NDArray[np.float64]) -
 def speed() -> None:
     """Measures what a server takes, for rising numbers of clusters, and writes it."""
     from largesse.models import HRC, MLP, Schedule, Student
-    from largesse.serving.export import export
+    from largesse.serving import export
     from largesse.serving.runtime import MODEL, Served
     from largesse.simulate import money_off
 

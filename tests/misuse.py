@@ -87,7 +87,7 @@ def allocation(rows: Logs, menu: Menu) -> None:
     solve_under(menu, [Spend(at_most="3")])  # type: ignore[arg-type]
     solve_under(menu, [Count(at_most=3)])  # type: ignore[call-arg]
     solve_under(menu, [Return(2.0)], eligible="all")  # type: ignore[arg-type, call-arg]
-    Return(at_least=2.0, at_most=3.0)  # type: ignore[arg-type]
+    Return(at_least=2.0, at_most=3.0)  # type: ignore[call-arg]
     Use(name="calls")  # type: ignore[call-arg]
     Pacer(100.0)  # type: ignore[call-arg]
     Pacer(100.0, 10).decide([0.0, 1.0])  # type: ignore[call-arg]

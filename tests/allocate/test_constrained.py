@@ -260,3 +260,8 @@ def test_a_rule_about_nobody_binds_nobody_or_cannot_hold():
     assert plan.rules[1].used == 0
     with pytest.raises(InfeasibleRules, match="of 0 units at least 1"):
         solve_under(menu, [Spend(at_most=0.3 * full(menu)), Count(treatment="a", units=nobody, at_least=1)])
+
+
+def test_a_return_has_no_upper_limit():
+    with pytest.raises(TypeError, match="at_most"):
+        Return(at_least=1.0, at_most=2.0)

@@ -15,7 +15,11 @@ FILES = sorted(path.relative_to(ROOT) for folder in ("benchmarks", "docs") for p
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_every_import_of_ours_resolves(path: Path):
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ("largesse", "benchmarks"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in (
+            "largesse",
+            "benchmarks",
+            "tests",
+        ):
             module = importlib.import_module(str(node.module))
             for name in node.names:
                 if not hasattr(module, name.name):

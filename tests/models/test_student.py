@@ -21,7 +21,7 @@ from largesse.models import HRC, MLP, Boosting, Schedule, Student
 from largesse.models.clusters.classifier import temperature
 from largesse.models.clusters.student import _calibration_error
 from largesse.policy.saved import model_state, restored
-from largesse.serving.export import export
+from largesse.serving import export
 from largesse.serving.runtime import MODEL, TABLE, Served
 from tests.common.worlds import orders
 

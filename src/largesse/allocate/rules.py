@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import fsum
 from typing import Any
 
@@ -157,11 +157,10 @@ class Return(Rule):
 
     Attributes:
         at_least: Value per unit of spend.
-        at_most: Unused.
     """
 
     at_least: float
-    at_most: None = None
+    at_most: None = field(default=None, init=False)
 
     def _parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
         floor = _check.number("at_least", self.at_least, low=0, remedy="Value per unit of spend.")

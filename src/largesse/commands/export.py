@@ -14,7 +14,7 @@ from largesse.commands.allocate_clusters import open_clusters, risk_of
 from largesse.commands.run_folder import Safety, safety_of
 from largesse.models.clusters.hrc import HRC
 from largesse.models.clusters.student import Fidelity, Form, Student
-from largesse.serving.export import export
+from largesse.serving import export
 
 __all__ = ["Exported", "export_run"]
 

@@ -1,4 +1,4 @@
-from .export import export
+from .exporter import export
 from .runtime import Served
 
 __all__ = [
