@@ -1,6 +1,6 @@
 """Writes the parts of the documents that are made from the code: `make docs`. With --check it only says what is stale.
 
-A part stands between two markers, e.g. ``<!-- made: modules -->`` and ``<!-- end: modules -->``.
+A part stands between two markers, e.g. ``<!-- made: packages -->`` and ``<!-- end: packages -->``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def first_line(path: Path) -> str:
 
 
 def floors() -> list[list[str]]:
-    """Returns the rooms of each floor, top floor first, as the import contract has them."""
+    """Returns the packages of each layer, top layer first, as the import contract lists them."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
         "contracts"
     ]
@@ -31,30 +31,22 @@ def floors() -> list[list[str]]:
     return [[room.strip() for room in floor.split("|")] for floor in layers]
 
 
-def modules() -> str:
-    """Returns one line per module, room by room."""
-    lines = []
+def packages() -> str:
+    """Returns a table of one line per package or top-level module, top layer first; sub-packages follow their package."""
+    lines = ["| package | what it does |", "|---|---|"]
     for floor in floors():
         for room in floor:
             place = SOURCE / room
             if not place.is_dir():
-                lines += ["", f"**`{room}`**: {first_line(SOURCE / f'{room}.py')}"]
+                lines.append(f"| `{room}` | {first_line(SOURCE / f'{room}.py')} |")
                 continue
-            lines += [
-                "",
-                f"**`{room}/`**: {first_line(place / '__init__.py')}",
-                "",
-                "| module | what it does |",
-                "|---|---|",
-            ]
-            for path in sorted(place.rglob("*.py"), key=lambda p: (p.parent != place, p)):
-                if path.name != "__init__.py":
-                    name = path.relative_to(place).with_suffix("").as_posix()
-                    lines.append(f"| `{name}` | {first_line(path)} |")
-    return "\n".join(lines[1:])
+            lines.append(f"| **`{room}/`** | {first_line(place / '__init__.py')} |")
+            for inner in sorted(place.glob("*/__init__.py")):
+                lines.append(f"| `{room}/{inner.parent.name}/` | {first_line(inner)} |")
+    return "\n".join(lines)
 
 
-PARTS: dict[str, tuple[Path, Callable[[], str]]] = {"modules": (ROOT / "ARCHITECTURE.md", modules)}
+PARTS: dict[str, tuple[Path, Callable[[], str]]] = {"packages": (ROOT / "ARCHITECTURE.md", packages)}
 
 
 def renewed(name: str) -> tuple[Path, str, str]:
@@ -63,7 +55,7 @@ def renewed(name: str) -> tuple[Path, str, str]:
     text = page.read_text(encoding="utf-8")
     pattern = re.compile(rf"(<!-- made: {name} -->\n).*?(\n<!-- end: {name} -->)", flags=re.S)
     made = make()
-    new, count = pattern.subn(lambda found: found[1] + made + found[2], text)
+    new, count = pattern.subn(lambda match: match[1] + made + match[2], text)
     if count != 1:
         raise SystemExit(f"{page}: has no place for the part {name!r}. Add its two markers.")
     return page, text, new
