@@ -175,7 +175,7 @@ class Search:
             entry, label = SPACES[name][key], f"{name}.{key}"
             if isinstance(entry, OneOf):
                 found[key] = entry.options[asked.suggest_categorical(label, where.choices)]
-            elif entry.whole:
+            elif entry.integer:
                 found[key] = asked.suggest_int(label, where.low, where.high, log=where.log)
             else:
                 got = asked.suggest_float(label, where.low, where.high, log=where.log)

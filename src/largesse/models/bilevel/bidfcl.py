@@ -190,7 +190,7 @@ class BiDFCL(Model):
             rule = "its menu counts treatments, and gates mix values and costs"
             raise _check.refuse("teacher", type(self.teacher).__name__, rule, "Use Boosting, MLP or DFCL.")
         teacher: Model = clone(self.teacher)
-        for name, given in (("outcome", self._told(rct, obs)), ("checkpoint", self.checkpoint)):
+        for name, given in (("outcome", self._outcome_for(rct, obs)), ("checkpoint", self.checkpoint)):
             if given is not None and teacher.get_params(deep=False).get(name, 0) is None:
                 teacher.set_params(**{name: given})
         return teacher.fit(rct, obs)

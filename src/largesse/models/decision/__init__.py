@@ -1,1 +1,1 @@
-"""Decision-focused learning: networks and corrections trained by what their decisions bring on the trial."""
+"""Decision-focused learning: networks and corrections trained by the value of their decisions on the trial."""
