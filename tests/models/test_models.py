@@ -349,7 +349,7 @@ def test_structured_costs_rise_with_the_level_and_plain_ones_need_not():
 def test_sklearn_bases_are_refused_where_they_cannot_say_enough():
     with pytest.raises(DataError, match="a classifier, but the value is"):
         Regressors(LogisticRegression()).fit(baskets())
-    with pytest.raises(DataError, match="a regressor of the value does not say who buys"):
+    with pytest.raises(DataError, match="a regressor of the value does not predict P"):
         Regressors(Ridge(), outcome=Outcome("zero_inflated_lognormal", "per_redemption", (0.0, 1.0, 2.0))).fit(
             baskets()
         )
@@ -561,8 +561,8 @@ def test_named_models_take_the_budgets_of_the_run():
 
 def test_epochs_of_the_run_are_those_of_every_member():
     own, given = (make("mlp-rct", Settings(Outcome("bernoulli", "learned"), epochs=epochs)) for epochs in (None, 7))
-    assert [own._lasting(k).epochs for k in range(3)] == [5, 10, 15]
-    assert [given._lasting(k).epochs for k in range(3)] == [7, 7, 7]
+    assert [own._schedule(k).epochs for k in range(3)] == [5, 10, 15]
+    assert [given._schedule(k).epochs for k in range(3)] == [7, 7, 7]
 
 
 def test_named_networks_keep_their_trainings_where_the_run_says():

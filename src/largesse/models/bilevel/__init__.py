@@ -1,1 +1,1 @@
-"""Bi-DFCL: decisions on the trial correct what is learned from an observational log."""
+"""Bi-DFCL: bi-level training that corrects a model of past campaign data by decisions on the trial."""

@@ -1,1 +1,1 @@
-"""Predict, then optimise: learners of value and cost by their likelihood."""
+"""Two-stage models: predict value and cost by likelihood, then optimise the allocation."""
