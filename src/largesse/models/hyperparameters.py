@@ -172,19 +172,14 @@ _DECISION: Space = {
     ),
 }  # fmt: skip
 
-
-def _focused() -> Space:
-    return {
-        **_DECISION,
-        "alpha": Number(("alpha",), "weight of the prediction loss", 0.01, 10, 0, 1e6),
-        **_schedule(rate=(1e-4, 1e-2)),
-    }
-
+_FOCUSED: Space = {
+    **_DECISION,
+    "alpha": Number(("alpha",), "weight of the prediction loss", 0.01, 10, 0, 1e6),
+    **_schedule(rate=(1e-4, 1e-2)),
+}
 
 _CORRECTION: Space = {
-    "correction_leaves": Number(
-        ("params", "num_leaves"), "leaves of a tree of the correction", 3, 32, 2, 4096, integer=True, default=8,
-    ),
+    "correction_leaves": Number(("params", "num_leaves"), "leaves of a correction tree", 3, 32, 2, 4096, integer=True, default=8),
     "correction_rate": Number(("params", "learning_rate"), "learning rate of the correction", 0.01, 0.2, 1e-4, 1, default=0.05),
     "correction_l2": Number(("params", "lambda_l2"), "L2 penalty of a leaf of the correction", 1, 500, 0, 1e6, default=50.0),
 }  # fmt: skip
@@ -207,9 +202,7 @@ _UPPER: Space = {"upper_rate": Number(("upper_rate",), "learning rate of the upp
 _IMPUTED: Space = {"imputation": Number(("imputation",), "weight of the pseudo-labels", 0.005, 1, 0, 1e6)}
 
 _CLUSTERS: Space = {
-    "hidden": Widths(
-        ("base", "hidden"), "widths of the body, the representation first", ((64, 32), (32, 16), (128, 32), (128, 64, 32))
-    ),
+    "hidden": Widths(("base", "hidden"), "hidden widths, representation first", ((64, 32), (32, 16), (128, 32), (128, 64, 32))),
     "sizes": Widths(("sizes",), "numbers of clusters to choose among", ((32, 64, 128), (8, 16, 32, 64), (4, 8, 16))),
     "least": Number(("least",), "least trial rows in a cell", 10, 500, 1, 1e6, integer=True),
     "task_weights": OneOf(("base", "tasks", "weights"), "weights of the tasks", ("fixed", "learned")),
@@ -224,10 +217,10 @@ SPACES: dict[str, Space] = {
     "lightgbm-rct": _trees(),
     "mlp-rct": _network(),
     "mlp-published": _network(),
-    "dfcl": _focused(),
-    "pool-then-tune": _focused(),
+    "dfcl": _FOCUSED,
+    "pool-then-tune": _FOCUSED,
     "lightgbm-steered": _trees("base") | _DECISION,
-    "bi-dfcl": _focused() | _GATES,
+    "bi-dfcl": _FOCUSED | _GATES,
     "bi-dfcl-published": _schedule(rate=(1e-4, 1e-2)) | _GATES,
     **dict.fromkeys(("drp", "drm", "dum", "dpm"), _FACTOR),
     "hrc": _network("base") | _CLUSTERS,
@@ -256,10 +249,18 @@ def checked(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Va
             raise ConfigError(
                 f"{place}: unknown model. {nearest(name, tuple(SPACES))}Models with settings are {', '.join(SPACES)}."
             )
+        space = SPACES[name]
         for key, got in given.items():
-            values.setdefault(name, {})[key] = _value(place, SPACES[name], key, got)
+            field = f"{place}.{key} == {got!r}"
+            if key not in space:
+                names = ", ".join(space)
+                raise ConfigError(f"{field}: unknown setting. {nearest(key, tuple(space))}The settings are {names}.")
+            value = space[key].value(got)
+            if value is None:
+                raise ConfigError(f"{field}: {space[key].rule}. Meaning: {space[key].meaning}.")
+            values.setdefault(name, {})[key] = value
         for key in set(given) - set(applicable(name, given)):
-            other, word = getattr(SPACES[name][key], "unless")  # noqa: B009
+            other, word = getattr(space[key], "unless")  # noqa: B009
             raise ConfigError(f"{place}.{key}: does not exist where {other} is {word!r}. Leave it out.")
     return values
 
@@ -268,17 +269,6 @@ def applicable(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings of a model without those that do not exist at the value of another (`Number.unless`)."""
     unless = {key: getattr(entry, "unless", None) for key, entry in SPACES.get(name, {}).items()}
     return {k: v for k, v in settings.items() if (rule := unless[k]) is None or settings.get(rule[0]) != rule[1]}
-
-
-def _value(place: str, space: Space, key: str, got: Any) -> Value:
-    if key not in space:
-        raise ConfigError(
-            f"{place}.{key} == {got!r}: unknown setting. {nearest(key, tuple(space))}The settings are {', '.join(space)}."
-        )
-    value = space[key].value(got)
-    if value is None:
-        raise ConfigError(f"{place}.{key} == {got!r}: {space[key].rule}. Meaning: {space[key].meaning}.")
-    return value
 
 
 def applied(model: Model, name: str, settings: Mapping[str, Value]) -> Model:

@@ -6,7 +6,7 @@ The families are in `largesse.models.families`, the rules in `largesse.models.co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any, Literal
@@ -42,6 +42,15 @@ class Response:
     value: NDArray[Any]
     conversion: NDArray[Any] | None = None
     cost: NDArray[Any] | None = None
+
+    @classmethod
+    def combine(cls, function: Callable[..., NDArray[Any]], *responses: Response) -> Response:
+        """Returns the response of function(tables of the responses), table by table; None where a response has none."""
+        combined: dict[str, Any] = {}
+        for name in ("value", "conversion", "cost"):
+            tables = [getattr(response, name) for response in responses]
+            combined[name] = None if any(table is None for table in tables) else function(*tables)
+        return cls(**combined)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +92,12 @@ class Outcome:
         Raises:
             DataError: The rows contradict a declared part.
         """
-        family = infer_family(logs.value) if value == "auto" else _check.choice("outcome.value", value, tuple(FAMILIES))
+        family = _family(logs.value) if value == "auto" else _check.choice("outcome.value", value, tuple(FAMILIES))
         _check_family(family, logs.value)
-        rule = None if cost == "auto" else _check.choice("outcome.cost", cost, (_LEARNED, *COST_RULES))
-        inferred = _infer_rule(logs) if amounts is None and rule != _LEARNED else None
-        if rule is None:
-            rule, given = inferred or (_LEARNED, ())
-            if amounts is not None:
-                raise _check.refuse(
-                    "outcome.cost", cost, "amounts need a rule", f"Set it to one of {tuple(COST_RULES)}."
-                )
-        elif rule == _LEARNED:
-            given = ()
-        else:
-            given = _amounts(logs, rule, amounts, inferred)
-            _check_rule(logs, rule, given)
+        rule, given = _cost_rule(logs, cost, amounts)
         increasing = bool(given) and all(b > a for a, b in pairwise(given))
         return cls(
-            family=family, cost_rule=rule, amounts=tuple(given),  # type: ignore[arg-type]
+            family=family, cost_rule=rule, amounts=given,  # type: ignore[arg-type]
             ordered=increasing if ordered == "auto" else bool(ordered),
             cost_binary=bool(np.isin(logs.cost, (0.0, 1.0)).all()), control_cost=logs.control_cost, monotone=ordered is True,
         )  # fmt: skip
@@ -163,10 +160,9 @@ def rising(table: NDArray[Any]) -> NDArray[Any]:
     return (above + below) / 2
 
 
-def infer_family(value: NDArray[np.float64]) -> FamilyName:
+def _family(value: NDArray[np.float64]) -> str:
     """Returns the first family in `FAMILIES` whose `looks_like` accepts the values."""
-    name: Any = next(family.name for family in FAMILIES.values() if family.looks_like(value))
-    return name
+    return next(family.name for family in FAMILIES.values() if family.looks_like(value))
 
 
 def _check_family(family: str, value: NDArray[np.float64]) -> None:
@@ -175,6 +171,24 @@ def _check_family(family: str, value: NDArray[np.float64]) -> None:
         raise _check.refuse_cells(
             "value", value, bad, f"does not fit the family {family!r}", "Declare another family, or 'auto'."
         )
+
+
+def _cost_rule(logs: Logs, cost: str, amounts: Mapping[str, float] | None) -> tuple[str, tuple[float, ...]]:
+    """Returns the name and amounts of a declared or inferred cost rule."""
+    if cost == "auto" and amounts is not None:
+        raise _check.refuse("outcome.cost", cost, "amounts need a rule", f"Set it to one of {tuple(COST_RULES)}.")
+    rule = cost if cost == "auto" else _check.choice("outcome.cost", cost, (_LEARNED, *COST_RULES))
+    if rule == _LEARNED:
+        return rule, ()
+    inferred, given = (
+        (_infer_rule(logs) or (_LEARNED, ())) if amounts is None else (rule, declared_amounts(logs.treatments, amounts))
+    )
+    if rule == "auto":
+        return inferred, given
+    if inferred != rule:
+        given = tuple(float(a) for a in _fit_amounts(logs, COST_RULES[rule]))
+    _check_rule(logs, rule, given)
+    return rule, given
 
 
 def _fit_amounts(logs: Logs, rule: CostRule) -> NDArray[np.float64]:
@@ -196,16 +210,6 @@ def _infer_rule(logs: Logs) -> tuple[str, tuple[float, ...]] | None:
         ):
             return rule.name, tuple(float(f"{a:.7g}") for a in amounts)
     return None
-
-
-def _amounts(
-    logs: Logs, rule: str, amounts: Mapping[str, float] | None, inferred: tuple[str, tuple[float, ...]] | None
-) -> tuple[float, ...]:
-    if amounts is not None:
-        return declared_amounts(logs.treatments, amounts)
-    if inferred is not None and inferred[0] == rule:
-        return inferred[1]
-    return tuple(float(a) for a in _fit_amounts(logs, COST_RULES[rule]))
 
 
 def declared_amounts(treatments: tuple[str, ...], amounts: Mapping[str, float]) -> tuple[float, ...]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from largesse import models  # its names are loaded on first use: importing this module loads neither torch nor LightGBM
 from largesse._extras import installed, needed_for
 from largesse.errors import ConfigError, MissingDependency
 from largesse.models.base import Model
 from largesse.models.hyperparameters import Value, applied
 from largesse.models.outcome import Outcome
 from largesse.roles import nearest
-
-if TYPE_CHECKING:
-    from largesse.models.two_stage.lightgbm import Boosting
-    from largesse.models.two_stage.mlp import MLP
 
 __all__ = [
     "ALONE", "AUTO", "DECIDES", "NAMES", "PARTS", "TREES", "TUNED", "Settings", "default_names", "left_out", "make", "parts_of",
@@ -47,23 +44,16 @@ class Settings:
     hyperparameters: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
-# Each function imports its model when it is called: importing this module loads neither torch nor LightGBM.
-
-
 def _common(s: Settings) -> dict[str, Any]:
     return {"outcome": s.outcome, "seed": s.seed, "n_threads": s.n_threads}
 
 
-def _boosting(s: Settings, **options: Any) -> Boosting:
-    from largesse.models.two_stage.lightgbm import Boosting
-
-    return Boosting(**_common(s), **options)
+def _boosting(s: Settings, **options: Any) -> models.Boosting:
+    return models.Boosting(**_common(s), **options)
 
 
-def _mlp(s: Settings, **options: Any) -> MLP:
-    from largesse.models.two_stage.mlp import MLP
-
-    net = MLP(**_common(s), checkpoint=s.checkpoint, **options)
+def _mlp(s: Settings, **options: Any) -> models.MLP:
+    net = models.MLP(**_common(s), checkpoint=s.checkpoint, **options)
     return _shortened(net if s.epochs is None else net.set_params(lengths=(1,)), s)
 
 
@@ -72,88 +62,51 @@ def _shortened(model: Any, s: Settings) -> Any:
     return model if s.epochs is None else model.set_params(schedule=replace(model.schedule, epochs=s.epochs, least=1))
 
 
-def _published(s: Settings) -> MLP:
-    from largesse.models.two_stage.mlp import MLP
-
-    return _mlp(s, **{name: getattr(MLP.published(), name) for name in ("members", "plain", "arm_weighted")})
-
-
-def _calibrated(s: Settings, base: Model) -> Model:
-    from largesse.models.two_stage.calibrated import Calibrated
-
-    return Calibrated(base, outcome=s.outcome)
-
-
-def _corrected(s: Settings) -> Model:
-    from largesse.models.two_stage.corrected import Corrected
-
-    return Corrected(_boosting(s), **_common(s))
+def _published(s: Settings) -> Model:
+    return _mlp(s, **{name: getattr(models.MLP.published(), name) for name in ("members", "plain", "arm_weighted")})
 
 
 def _focused(s: Settings, **options: Any) -> Model:
-    from largesse.models.decision.dfcl import DFCL
-    from largesse.models.decision.losses import PPL
-
-    base = _mlp(s, members=s.members, **options)
-    return _shortened(DFCL(base, decision=PPL(budgets=s.budgets), checkpoint=s.checkpoint, **_common(s)), s)
+    base, decision = _mlp(s, members=s.members, **options), models.PPL(budgets=s.budgets)
+    return _shortened(models.DFCL(base, decision=decision, checkpoint=s.checkpoint, **_common(s)), s)
 
 
 def _residual(s: Settings) -> Model:
-    from largesse.models.decision.losses import PPL
-    from largesse.models.decision.residual import DecisionResidual
-
-    return DecisionResidual(_boosting(s), by="trees", decision=PPL(budgets=s.budgets), **_common(s))
+    return models.DecisionResidual(_boosting(s), by="trees", decision=models.PPL(budgets=s.budgets), **_common(s))
 
 
 def _bilevel(s: Settings) -> Model:
-    from largesse.models.bilevel.bidfcl import BiDFCL
-    from largesse.models.decision.losses import PPL
-
-    base, decision = _mlp(s, members=s.members), PPL(budgets=s.budgets)
-    model = BiDFCL(base, decision=decision, shrinkage_weight=0.5, checkpoint=s.checkpoint, **_common(s))
+    base, decision = _mlp(s, members=s.members), models.PPL(budgets=s.budgets)
+    model = models.BiDFCL(base, decision=decision, shrinkage_weight=0.5, checkpoint=s.checkpoint, **_common(s))
     return _shortened(model, s)
 
 
 def _bilevel_published(s: Settings) -> Model:
-    from largesse.models.bilevel.bidfcl import BiDFCL
-
-    model = BiDFCL.published(checkpoint=s.checkpoint, **_common(s))
+    model = models.BiDFCL.published(checkpoint=s.checkpoint, **_common(s))
     nets = {name: _shortened(getattr(model, name), s) for name in ("base", "teacher")}
     return _shortened(model.set_params(**nets), s)
 
 
-def _clustered(s: Settings) -> Model:
-    from largesse.models.clusters.hrc import HRC
-
-    return HRC(_mlp(s, members=s.members, hidden=(64, 32), lengths=(1,)), outcome=s.outcome, seed=s.seed)
-
-
 def _stack(s: Settings, name: str) -> Model:
-    from largesse.models.two_stage.stack import Stack
-
-    return Stack(tuple(make(part, s) for part in parts_of(name)), outcome=s.outcome, seed=s.seed)
+    return models.Stack(tuple(make(part, s) for part in parts_of(name)), outcome=s.outcome, seed=s.seed)
 
 
 def _dhcl(s: Settings, kind: str) -> Model:
-    from largesse.models.factors import dhcl
-
-    model: Any = getattr(dhcl, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
+    model: Any = getattr(models, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
     # Every step uses all rows: an epoch is a step.
     return model if s.epochs is None else model.set_params(training=replace(model.training, steps=s.epochs))
 
 
 def _baseline(s: Settings, kind: str, **options: Any) -> Model:
     """Returns a model of the papers' comparison tables, by its class."""
-    from largesse import models
-
     return _shortened(getattr(models, kind)(checkpoint=s.checkpoint, **_common(s), **options), s)
 
 
 _MAKE: dict[str, Callable[[Settings], Model]] = {
-    "lightgbm": lambda s: _calibrated(s, _boosting(s)),
-    "mlp": lambda s: _calibrated(s, _mlp(s, members=s.members)),
-    "logs-then-correction": _corrected,
-    "lightgbm-t": lambda s: _calibrated(s, _boosting(s, strategy="T")),
+    "lightgbm": lambda s: models.Calibrated(_boosting(s), outcome=s.outcome),
+    "mlp": lambda s: models.Calibrated(_mlp(s, members=s.members), outcome=s.outcome),
+    "logs-then-correction": lambda s: models.Corrected(_boosting(s), **_common(s)),
+    "lightgbm-t": lambda s: models.Calibrated(_boosting(s, strategy="T"), outcome=s.outcome),
     "lightgbm-rct": lambda s: _boosting(s, data="rct"),
     "mlp-rct": lambda s: _mlp(s, data="rct", members=s.members),
     "mlp-published": _published,
@@ -168,7 +121,9 @@ _MAKE: dict[str, Callable[[Settings], Model]] = {
     "drm": lambda s: _dhcl(s, "DRM"),
     "dum": lambda s: _dhcl(s, "DUM"),
     "dpm": lambda s: _dhcl(s, "DPM"),
-    "hrc": _clustered,
+    "hrc": lambda s: models.HRC(
+        _mlp(s, members=s.members, hidden=(64, 32), lengths=(1,)), outcome=s.outcome, seed=s.seed
+    ),
     # For comparison with papers, with the published network; they need past campaign data (an OBS log).
     "ips": lambda s: _baseline(s, "IPS"),
     "dr-jt": lambda s: _baseline(s, "DRJT"),

@@ -86,7 +86,7 @@ def _adopted(
     # A simultaneous bound for all of them: the 95 % quantile of max_k centred_k / standard_error_k.
     low = gain - float(np.quantile((centred / standard_error).max(1), _CONFIDENCE)) * standard_error
     k = int(np.argmax(gain))
-    words = f"{names[focused[k]]}, which learns from decisions, brings {gain[k]:+.3g} per unit"
+    words = f"{names[focused[k]]}, which is decision-focused, gains {gain[k]:+.3g} per unit"
     if low[k] > 0 and score[focused[k]] >= score[two_stage].max():
         reason = f"{words} against {names[first]}, and at least {low[k]:.3g} with 95 % confidence: it is adopted."
         return focused[k], reason

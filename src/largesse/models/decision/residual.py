@@ -99,7 +99,8 @@ class DecisionResidual(Model):
             return
 
         def predict(train: NDArray[Any], test: NDArray[Any], fold: int) -> tuple[Response, Response]:
-            correction, base = self._correct(rct.take(train), _rows(frozen, train)), _rows(frozen, test)
+            inside, base = (Response.combine(lambda table, rows=rows: table[rows], frozen) for rows in (train, test))
+            correction = self._correct(rct.take(train), inside)
             return base, self._corrected(correction, rct.x[test], base)
 
         pair = out_of_fold(rct, self.folds, self.seed + 1, predict)  # other folds than those of the frozen menu
@@ -268,11 +269,6 @@ class _Trees:
 def _menu_outcome(outcome: Outcome) -> Outcome:
     """Returns the outcome of a frozen menu: its costs are given and do not follow its values."""
     return replace(outcome, cost_rule="learned", amounts=(), ordered=False)
-
-
-def _rows(frozen: Response, rows: NDArray[Any]) -> Response:
-    assert frozen.cost is not None
-    return Response(frozen.value[rows], None, frozen.cost[rows])
 
 
 def _tensor(table: NDArray[Any] | None) -> Tensor:

@@ -8,9 +8,6 @@ error of the best.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.evaluate.bootstrap import arm_means
@@ -39,12 +36,7 @@ def between(base: Response, other: Response, shrinkage_weight: float) -> Respons
     """Returns base + shrinkage_weight (other - base), table by table; at 0 the base itself."""
     if shrinkage_weight == 0:
         return base
-    tables: list[NDArray[Any] | None] = []
-    for name in ("value", "conversion", "cost"):
-        a, b = getattr(base, name), getattr(other, name)
-        tables.append(None if a is None or b is None else a + shrinkage_weight * (b - a))
-    assert tables[0] is not None
-    return Response(tables[0], tables[1], tables[2])
+    return Response.combine(lambda a, b: a + shrinkage_weight * (b - a), base, other)
 
 
 def target_budgets(

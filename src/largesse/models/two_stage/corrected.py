@@ -66,7 +66,7 @@ class Corrected(Model):
                 self.trees_[name] = self._correct(rct, name, family, family.link(table), logged[name])
 
     def _free(self, name: str) -> bool:
-        """Returns whether control is not corrected: the cost of control is 0."""
+        """Returns whether a quantity of control is not corrected: its cost, if that is 0."""
         return name == "cost" and not self.outcome_.control_cost
 
     def _families(self) -> dict[str, Family]:

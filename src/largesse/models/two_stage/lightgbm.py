@@ -40,15 +40,15 @@ class Trees:
 
     Args:
         family: Of the quantity; gives the objective.
-        strategy: ``"S"`` or ``"T"``.
         arms: The treatments that are fitted.
+        monotone: Whether the quantity does not fall with an ordered level (S-learner).
+        strategy: ``"S"`` or ``"T"``.
         rounds: Number of trees; None: by early stopping.
         params: LightGBM parameters.
-        monotone: Whether the quantity does not fall with an ordered level (S-learner).
     """
 
     def __init__(
-        self, family: Family, strategy: str, arms: range, rounds: int | None, params: dict[str, Any], monotone: bool
+        self, family: Family, arms: range, monotone: bool, strategy: str, rounds: int | None, params: dict[str, Any]
     ) -> None:
         self.strategy, self.arms, self.rounds, self.monotone = strategy, arms, rounds, monotone
         self.params = {**_DEFAULTS, "objective": family.objective, "verbosity": -1, "deterministic": True, **params}
@@ -163,10 +163,6 @@ class Boosting(Model):
     seed: int = 0
     n_threads: int = 1
 
-    def _trees(self, family: Family, arms: range, monotone: bool) -> Trees:
-        given = {"seed": self.seed, "num_threads": self.n_threads, **(self.params or {})}
-        return Trees(family, self.strategy, arms, self.rounds, given, monotone)
-
     def _unfitted(self) -> dict[str, Trees]:
         """Returns the unfitted trees of each quantity."""
         _check.choice("strategy", self.strategy, ("S", "T"))
@@ -178,14 +174,14 @@ class Boosting(Model):
                 "monotone", True, "needs strategy='S' and an outcome with ordered levels",
                 "Declare ordered=True, or leave monotone out.",
             )  # fmt: skip
-        outcome, everyone = self.outcome_, range(len(self.treatments_))
-        rising = outcome.monotone if self.monotone is None else self.monotone
+        outcome, arms = self.outcome_, range(len(self.treatments_))
+        monotone = outcome.monotone if self.monotone is None else self.monotone
         parts = outcome.likelihood.parts(outcome.needs_conversion)
-        trees = {name: self._trees(part, everyone, rising and name != "basket") for name, part in parts.items()}
+        quantities = {name: (part, arms, monotone and name != "basket") for name, part in parts.items()}
         if outcome.rule is None:
-            paying = everyone if outcome.control_cost else everyone[1:]
-            trees["cost"] = self._trees(outcome.cost_likelihood, paying, monotone=True)
-        return trees
+            quantities["cost"] = outcome.cost_likelihood, arms if outcome.control_cost else arms[1:], True
+        params = {"seed": self.seed, "num_threads": self.n_threads, **(self.params or {})}
+        return {name: Trees(*given, self.strategy, self.rounds, params) for name, given in quantities.items()}
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         rows = training_rows(self.data, rct, obs)

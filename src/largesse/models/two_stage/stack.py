@@ -139,13 +139,8 @@ class Stack(Model):
 
     def combined(self, responses: Sequence[Response]) -> Response:
         """Returns the weighted mean of the responses of the models, table by table; None where a response has none."""
-        tables: list[NDArray[Any] | None] = []
-        for name in ("value", "conversion", "cost"):
-            parts = [getattr(response, name) for response in responses]
-            known = all(part is not None for part in parts)
-            tables.append(sum(w * part for w, part in zip(self.weights_, parts, strict=True)) if known else None)
-        assert tables[0] is not None
-        return Response(tables[0], tables[1], tables[2])
+        mean: Any = lambda *tables: sum(w * table for w, table in zip(self.weights_, tables, strict=True))  # noqa: E731
+        return Response.combine(mean, *responses)
 
     def state(self) -> State:
         """Returns the states and weights of the models."""
