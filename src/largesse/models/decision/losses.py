@@ -1,4 +1,4 @@
-"""Decision losses: minus the value of the policy behind a menu, estimated without bias on rows of a trial.
+"""Decision losses: minus the net value of the policy of a menu, estimated without bias on rows of a trial.
 
 At a price λ the policy of a menu is z_ij = softmax_j((value_ij - λ cost_ij) / τ), or its hard argmax. With w_i the inverse
 propensity of row i and y_i its net outcome,

@@ -92,7 +92,7 @@ class DecisionResidual(Model):
         self.outcome_ = _menu_outcome(self.inner_)
         frozen = self._frozen(cross_fitted(self.base_, rct, obs, self.seed))
         self.scale_ = float(rct.value.std()) or 1.0
-        self.correction_ = self._correct(rct, frozen)
+        self.correction_ = self._fit_residual(rct, frozen)
         self.choice_: Choice | None = None
         if self.shrinkage_weight != "cross-fit":
             self.shrinkage_weight_ = float(self.shrinkage_weight)
@@ -100,7 +100,7 @@ class DecisionResidual(Model):
 
         def predict(train: NDArray[Any], test: NDArray[Any], fold: int) -> tuple[Response, Response]:
             inside, base = (Response.combine(lambda table, rows=rows: table[rows], frozen) for rows in (train, test))
-            correction = self._correct(rct.take(train), inside)
+            correction = self._fit_residual(rct.take(train), inside)
             return base, self._corrected(correction, rct.x[test], base)
 
         pair = out_of_fold(rct, self.folds, self.seed + 1, predict)  # other folds than those of the frozen menu
@@ -111,7 +111,7 @@ class DecisionResidual(Model):
         menu = self.inner_.menu(response, self.treatments_)
         return Response(menu.value, None, menu.cost)
 
-    def _correct(self, rct: Logs, frozen: Response) -> _Correction:
+    def _fit_residual(self, rct: Logs, frozen: Response) -> _Correction:
         """Returns the residual fitted on rows of the trial and their frozen menu."""
         value, cost = _tensor(frozen.value), _tensor(frozen.cost)
         rows = trial_rows(rct)

@@ -27,12 +27,12 @@ from largesse.store import nest
 __all__ = ["Calibrated"]
 
 _STEPS, _LONGEST, _TOLERANCE = 50, 2.0, 1e-10  # Newton: most steps, longest step, and length at which it has converged
-_RIDGE = 10.0  # rows that the prior (0, 1) is worth, in each direction
-_POOL = 100.0  # rows of each arm that the pooled dispersion is worth
-_EDGE = 1e-6
-_FLAT, _TINY = 1e-6, 1e-60
-_GRID = 8  # prior standard deviations beside 0, from half the smallest standard error
-_WIDEST = 16.0  # to at least so many of the largest
+_RIDGE = 10.0  # weight of the prior (0, 1), in rows, in each direction
+_POOL = 100.0  # weight of the pooled dispersion, in rows of each arm
+_EDGE = 1e-6  # predictions below it count as 0
+_FLAT, _TINY = 1e-6, 1e-60  # least variance of a link in units of `spread`; guard against division by 0
+_GRID = 8  # number of prior standard deviations beside 0; the smallest is half the smallest standard error
+_WIDEST = 16.0  # the largest is at least so many of the largest standard error
 
 Floats = NDArray[np.float64]
 
@@ -150,7 +150,7 @@ def shrunk(estimate: Floats, covariance: Floats) -> Floats:
         Efron and Morris 1975, Data analysis using Stein's estimator; Rubin 1981, Estimation in parallel randomized
         experiments.
     """
-    unit = np.sqrt(np.einsum("kii->i", covariance) / len(estimate))  # numbers below are in these units
+    unit = np.sqrt(np.einsum("kii->i", covariance) / len(estimate))  # the numbers below are in these units
     estimate, covariance = estimate / unit, covariance / np.outer(unit, unit)
     standard_error = np.sqrt(np.einsum("kii->ik", covariance))  # (2, K)
     widest = np.maximum(_WIDEST * standard_error.max(1), np.abs(estimate).max(0))

@@ -63,7 +63,7 @@ class Corrected(Model):
         for name, family in self._families().items():
             table = getattr(response, name)
             if table is not None:
-                self.trees_[name] = self._correct(rct, name, family, family.link(table), logged[name])
+                self.trees_[name] = self._fit_trees(rct, name, family, family.link(table), logged[name])
 
     def _free(self, name: str) -> bool:
         """Returns whether a quantity of control is not corrected: its cost, if that is 0."""
@@ -79,7 +79,7 @@ class Corrected(Model):
             families["conversion"] = BERNOULLI
         return families
 
-    def _correct(
+    def _fit_trees(
         self, rct: Logs, name: str, family: Family, link: NDArray[np.float64], y: NDArray[np.float64]
     ) -> Forest | None:
         """Returns the trees that correct one quantity, from its links (N, M) and outcomes (N,); None for no correction."""
