@@ -59,8 +59,8 @@ def keep(name: str, seed: int, given, train, answers) -> None:
                 calibrated.shrunk = drawn if form == FORMS[2] else lambda found, covariance: found
                 lined = Calibrated(model)
                 lined.outcome_, lined.base_ = model.outcome_, model
-                lined._draw_lines(train, halves)
-                made = lined._apply_lines(told)
+                lined._fit_lines(train, halves)
+                made = lined._predict_response(given.x)
             gains[f"{base}, {form}"] = given.judge(model.menu(made)).gain[list(MAIN)].tolist()
     calibrated.shrunk = drawn
     store(PAGES / "recalibration" / f"{name}-{seed}.json", {"world": name, "seed": seed, "gains": gains})

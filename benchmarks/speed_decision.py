@@ -21,8 +21,9 @@ from benchmarks.cells import PAGES
 from largesse import simulate
 from largesse.models import MLP, DecisionLoss, Outcome, Schedule
 from largesse.models.decision.joint import frozen_menu, trial_rows
-from largesse.models.decision.losses import LOSSES, Objective, Trial
+from largesse.models.decision.losses import LOSSES, Objective
 from largesse.models.decision.shrinkage import target_budgets
+from largesse.models.decision.trial import Trial
 from largesse.models.nets.minibatch import train
 from largesse.models.nets.rows import Rows
 

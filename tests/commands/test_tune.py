@@ -365,7 +365,7 @@ class TestSpaces:
             before = current(make(name, Settings(outcome=self.OUTCOME)), name, 1000, 500)
             ranges = {key: entry.distribution(before[key]) for key, entry in space.items()}
             for key, entry in space.items():
-                value = entry.least + 3 if isinstance(entry, Number) and entry.whole else (
+                value = entry.least + 3 if isinstance(entry, Number) and entry.integer else (
                     entry.low * 1.1 + 0.01 if isinstance(entry, Number) else entry.options[1]
                 )  # fmt: skip
                 (given,) = checked({name: {key: value}}).values()
@@ -385,7 +385,7 @@ class TestSpaces:
                     assert where == CategoricalDistribution(range(len(entry.options)))
                     assert all(entry.value(option) == option for option in entry.options)
                     continue
-                assert type(where) is (IntDistribution if entry.whole else FloatDistribution)
+                assert type(where) is (IntDistribution if entry.integer else FloatDistribution)
                 assert where.log == entry.log
                 assert entry.least <= where.low < where.high <= entry.most
                 if not entry.relative:

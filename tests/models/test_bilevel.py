@@ -29,7 +29,7 @@ from largesse.models import (
     Schedule,
     Solver,
 )
-from largesse.models.bilevel.bridge import Bridge, Opened
+from largesse.models.bilevel.bridge import Bridge, GateValues
 from largesse.models.bilevel.levels import Levels
 from largesse.models.decision.joint import Joint, trial_rows
 from largesse.models.decision.losses import LOSSES
@@ -84,7 +84,7 @@ def levels(
     return Levels(net, bridge, lower, trial, how, seed=0)
 
 
-def loss_of(both: Levels, i: torch.Tensor, gates: Opened) -> torch.Tensor:
+def loss_of(both: Levels, i: torch.Tensor, gates: GateValues) -> torch.Tensor:
     """The loss of some rows of the lower level with these gates."""
     rows, teacher = both.batch(i)
     return both.loss(both.both(rows.features, rows.observed), (rows, teacher), gates)
@@ -102,7 +102,7 @@ class TestLowerLevel:
         both = levels(rct, obs, net)
         i, rng = torch.arange(100), np.random.default_rng(0)
         w = [torch.tensor(rng.random((100, 3)), dtype=torch.float32) for _ in range(2)]
-        loss = loss_of(both, i, Opened(w[0], w[1], torch.ones(100, 3)))
+        loss = loss_of(both, i, GateValues(w[0], w[1], torch.ones(100, 3)))
         # An independent transcription: r_cf = w r_teacher + (1 - w) r_target, row by row.
         heads = [a.detach().squeeze().numpy() for a in net(both.rows.x[i])]
         total = 0.0
@@ -168,8 +168,8 @@ class TestLowerLevel:
         rct, obs, net = profits(200), profits(200, seed=5), plain_net(3)
         both, i, half = levels(rct, obs, net), torch.arange(200), torch.full((200, 3), 0.5)
         both.rows.weight[:100] = 0.0
-        loss = loss_of(both, i, Opened(half, half, half))
-        rest = loss_of(both, i[100:], Opened(*(g[100:] for g in (half,) * 3)))
+        loss = loss_of(both, i, GateValues(half, half, half))
+        rest = loss_of(both, i[100:], GateValues(*(g[100:] for g in (half,) * 3)))
         assert float(loss.detach()) == pytest.approx(float(rest.detach()) / 2, rel=1e-5)
 
     @pytest.mark.parametrize("data", ["both", "obs"])
@@ -198,7 +198,7 @@ class TestLowerLevel:
         both = levels(rct, obs, net)
         both.rows.observed[:50] = 0.0
         i, shut = torch.arange(100), torch.zeros(100, 3)
-        loss = loss_of(both, i, Opened(shut, shut, shut))  # log rows weigh 0, nothing follows the teacher
+        loss = loss_of(both, i, GateValues(shut, shut, shut))  # log rows weigh 0, nothing follows the teacher
         each = net.each(net(both.rows.x[i]), both.rows.take(i))
         assert float(loss.detach()) == pytest.approx(float(each[:50].sum().detach()) / 100, rel=1e-5)
 

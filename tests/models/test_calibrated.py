@@ -66,8 +66,10 @@ def test_a_model_that_is_far_too_sure_is_brought_to_the_mean(name: str, seed: in
         link = BERNOULLI.link(np.where(rng.random(3000) < 0.5, 0.0, rng.random(3000)))
     order = (rng.random(3000) < chance).astype(float)
     line = fit_line(BERNOULLI, link, order, np.ones(3000))
-    assert abs(line.at[1]) < 0.15
-    assert_allclose(BERNOULLI.mean(line.at[0] + line.at[1] * (link - line.centre)).mean(), order.mean(), rtol=0.05)
+    assert abs(line.estimate[1]) < 0.15
+    assert_allclose(
+        BERNOULLI.mean(line.estimate[0] + line.estimate[1] * (link - line.centre)).mean(), order.mean(), rtol=0.05
+    )
 
 
 def dense(found: np.ndarray, covariance: np.ndarray, grid: list[np.ndarray]) -> np.ndarray:

@@ -30,13 +30,9 @@ from largesse.models.decision.losses import (
     PIFD,
     PPL,
     Objective,
-    Trial,
     flips,
-    marginal_value,
-    soft_policy,
-    soft_value,
-    spend_price,
 )
+from largesse.models.decision.trial import Trial, marginal_value, soft_policy, spend_price
 from largesse.models.nets import checkpoint
 from largesse.models.nets.checkpoint import Checkpointer, digest
 from largesse.models.nets.minibatch import train
@@ -112,6 +108,25 @@ def scores(c: Case, price: float) -> NDArray[np.float64]:
     return c.value - price * c.cost
 
 
+def soft_value(z: Tensor, trial: Trial, mu: float, variance: str = "plain") -> Tensor:
+    """The net value of a soft policy (N, M), by the formulas of `largesse.models.decision.trial`."""
+    i, t = torch.arange(len(z)), trial.rows.treatment
+    y, own = trial.rows.value - mu * trial.rows.cost, trial.inverse * z[i, t]
+    if variance == "plain":
+        return (own * y).mean()
+    q = trial.menu[0] - mu * trial.menu[1]
+    if variance == "baseline":
+        return (own * (y - q.mean(1))).mean()
+    return (trial.rows.share * (q * z).sum(1) + own * (y - q[i, t])).mean()
+
+
+def objective_with(smooth: float, *args: Any) -> Objective:
+    """A loss of batches with another weight of the past in its moving averages."""
+    objective = Objective(*args)
+    objective.smooth = smooth
+    return objective
+
+
 def close(a: Any, b: Any, rel: float = 1e-9) -> None:
     np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rel, atol=1e-12)
 
@@ -123,14 +138,14 @@ class TestSoftPolicy:
         c = case(12, 4)
         trial = c.trial()
         leaves = [torch.tensor(a, requires_grad=True) for a in (c.value, c.cost)]
-        worth = lambda v, k: -soft_value(soft_policy(v, k, price, 0.3), trial, slope, variance)  # noqa: E731
-        assert torch.autograd.gradcheck(worth, leaves)
+        loss = lambda v, k: -soft_value(soft_policy(v, k, price, 0.3), trial, slope, variance)  # noqa: E731
+        assert torch.autograd.gradcheck(loss, leaves)
 
     @pytest.mark.parametrize("variance", VARIANCES)
     @pytest.mark.parametrize("kind", ["ppl", "dpl"])
     def test_the_gradient_of_an_objective_that_keeps_its_price(self, kind: str, variance: str):
         c = case(12, 4)
-        objective = Objective(LOSSES[kind](variance=variance), c.trial(), (0.3, 0.8), 2.0, smooth=1.0)
+        objective = objective_with(1.0, LOSSES[kind](variance=variance), c.trial(), (0.3, 0.8), 2.0)
         objective.prime(torch.tensor(c.value), torch.tensor(c.cost))
         assert (objective.price > 0).all()
         leaves = [torch.tensor(a, requires_grad=True) for a in (c.value, c.cost)]
@@ -141,7 +156,7 @@ class TestSoftPolicy:
     def test_an_objective_is_the_mean_of_its_definition_over_the_budgets(self, kind: str, variance: str):
         c = case(60, 4)
         value, cost, trial = torch.tensor(c.value), torch.tensor(c.cost), c.trial()
-        objective = Objective(LOSSES[kind](variance=variance), trial, (0.3, 0.8), 2.0, smooth=1.0)
+        objective = objective_with(1.0, LOSSES[kind](variance=variance), trial, (0.3, 0.8), 2.0)
         objective.prime(value, cost)
         found = float(objective(value, cost, torch.arange(60)))
         worth = [
@@ -257,7 +272,7 @@ class TestTheBudgetTakesBack:
 
         def run(net_of: str) -> tuple[Objective, NDArray[np.float64]]:
             how = PPL(variance="plain", net_of=net_of)
-            objective = Objective(how, world.trial, budgets, 2.5, smooth=0.0)
+            objective = objective_with(0.0, how, world.trial, budgets, 2.5)
             loss = objective(*world.menu(world.theta), rows)
             return objective, -2.5 * torch.autograd.grad(loss, world.theta)[0].numpy()
 
@@ -661,13 +676,10 @@ class TestDecision:
         assert [made.primal for made in LOSSES.values()] == [True, True, False, False]
         assert [made.soft for made in LOSSES.values()] == [True, False, True, False]
 
-    def test_changed_keeps_what_two_losses_share(self):
+    def test_another_kind_keeps_the_settings_that_both_have(self):
         loss = PPL(budgets=(0.2,), temperature=0.7, variance="plain")
-        assert loss.changed(kind="difd") == DIFD(budgets=(0.2,), variance="plain")
-        assert loss.changed(kind="dpl", prices=(0.1,)) == DPL(
-            budgets=(0.2,), temperature=0.7, variance="plain", prices=(0.1,)
-        )
-        assert loss.changed(temperature=0.1) == PPL(budgets=(0.2,), temperature=0.1, variance="plain")
+        assert loss.as_kind("difd") == DIFD(budgets=(0.2,), variance="plain")
+        assert loss.as_kind("dpl") == DPL(budgets=(0.2,), temperature=0.7, variance="plain")
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_published(self, kind: str):
@@ -707,7 +719,7 @@ class TestObjective:
     def test_a_primal_price_follows_the_batch_smoothly(self, smooth: float):
         c, value, cost = self.parts()
         trial = c.trial()
-        objective = Objective(PPL(), trial, (0.3, 0.8), 1.0, smooth=smooth)
+        objective = objective_with(smooth, PPL(), trial, (0.3, 0.8), 1.0)
         objective.prime(value, cost)
         price, gap = objective.price.copy(), objective.gap.copy()
         for k in range(3):
@@ -727,7 +739,7 @@ class TestObjective:
 
     def test_an_unprimed_loss_takes_its_first_batch_whole(self):
         c, value, cost = self.parts()
-        first, second = (Objective(PPL(), c.trial(), (0.5,), 1.0, smooth=s) for s in (0.0, 0.9))
+        first, second = (objective_with(s, PPL(), c.trial(), (0.5,), 1.0) for s in (0.0, 0.9))
         i = self.batch(1)
         losses = [float(o(value[i], cost[i], i)) for o in (first, second)]
         assert losses[0] == losses[1]

@@ -149,11 +149,11 @@ def test_weights_are_fitted_on_rows_that_no_model_has_seen():
 
 def test_what_does_not_fit_together_is_refused():
     rct = orders(400)
-    with pytest.raises(DataError, match="a mean needs at least two"):
+    with pytest.raises(DataError, match="a stack needs at least two"):
         Stack((Boosting(rounds=5),)).fit(rct)
     with pytest.raises(DataError, match="counts treatments"):
         Stack((Boosting(rounds=5), DPM())).fit(rct)
-    with pytest.raises(DataError, match="takes the outcome otherwise"):
+    with pytest.raises(DataError, match="has another outcome"):
         Stack((Boosting(rounds=5), MLP.published(hidden=(8,), schedule=FAST))).fit(rct)
     refused = {(1.0,): "for each of 2 models", (0.0, 0.0): "not all 0", (-1.0, 2.0): "weights", "odd": "weights"}
     for weights, words in refused.items():

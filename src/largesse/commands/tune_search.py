@@ -184,7 +184,7 @@ class Search:
             entry, label = SPACES[name][key], f"{name}.{key}"
             if isinstance(entry, OneOf):
                 values[key] = entry.options[candidate.suggest_categorical(label, where.choices)]
-            elif entry.whole:
+            elif entry.integer:
                 values[key] = candidate.suggest_int(label, where.low, where.high, log=where.log)
             else:
                 got = candidate.suggest_float(label, where.low, where.high, log=where.log)

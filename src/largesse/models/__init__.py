@@ -1,4 +1,4 @@
-"""Learners of menus. Each name is loaded on first use: only what is asked for imports torch or LightGBM.
+"""Models of value and cost. A name is loaded on first use: importing this package loads neither torch nor LightGBM.
 
 Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
 """

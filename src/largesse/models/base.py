@@ -20,7 +20,7 @@ from largesse.store import unnest
 if TYPE_CHECKING:
 
     class BaseEstimator:
-        """What a model takes from scikit-learn's class of this name, which has no types."""
+        """The typed part of scikit-learn's class of this name that models use."""
 
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
         def set_params(self, **params: Any) -> Self: ...
@@ -37,16 +37,16 @@ M = TypeVar("M", bound="Model")
 
 
 class Model(ABC, BaseEstimator):
-    """A learner of menus.
+    """A model of the menu: predicted value and cost of every treatment for every unit.
 
-    Subclasses are dataclasses whose fields are their parameters: ``@dataclass(kw_only=True, eq=False, repr=False)``, so that
-    scikit-learn's `clone`, `get_params` and `repr` work. They implement `_learn` and
-    `_predict_response`; learned state ends in ``_``.
+    Subclasses are dataclasses whose fields are their parameters, ``@dataclass(kw_only=True, eq=False, repr=False)``, so that
+    scikit-learn's `clone`, `get_params` and `repr` work. They implement `_learn` and `_predict_response`; fitted
+    attributes end in ``_``.
 
     Attributes:
-        outcome_: The family of the value and the rule of the cost that the model uses.
-        treatments_: Names of the treatments, control first.
-        features_: Names of the features.
+        outcome_: Outcome family and cost rule of the fit.
+        treatments_: Names of the M treatments, control first.
+        features_: Names of the d features.
     """
 
     menu_in_currency: ClassVar[bool] = True  # False: costs of the menu count treatments
@@ -56,23 +56,21 @@ class Model(ABC, BaseEstimator):
     features_: tuple[str, ...]
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        """Returns what scikit-learn prints of an estimator, wrapped as text; the middle of a long one is left out.
-
-        scikit-learn alone starts a line for every parameter of a model inside a model.
-        """
+        """Returns scikit-learn's text of an estimator, wrapped at 80 characters; the middle of a long text is left out."""
         text = " ".join(super().__repr__(N_CHAR_MAX).split())
         return textwrap.fill(text, 80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
     def fit(self, rct: Logs, obs: Logs | None = None, *, validation: Logs | None = None) -> Self:
-        """Learns from the rows of a trial and, if given, of an observational log; returns self.
+        """Fits the model on the rows of a trial and, if given, on past campaign data (an OBS log); returns self.
 
         Args:
             rct: Rows of a randomised trial.
             obs: Rows of a past policy, with the same features and treatments.
-            validation: Trial rows that a model may use to stop or to choose; never for the final proof.
+            validation: Trial rows for early stopping and model choice; never for the final proof.
 
         Raises:
-            DataError: The logs do not fit together, or contradict the declared outcome.
+            SchemaError: The logs differ in their features or treatments.
+            DataError: The trial has no propensities, or the rows contradict the declared outcome.
         """
         for name, other in (("obs", obs), ("validation", validation)):
             if other is not None and (other.features, other.treatments) != (rct.features, rct.treatments):
@@ -83,36 +81,33 @@ class Model(ABC, BaseEstimator):
                 )
         if rct.propensity is None:
             raise DataError(
-                "rct.propensity: unknown, so these rows are no trial. Give a trial's rows as rct, and these as obs.",
+                "rct.propensity: unknown, so these rows are no trial. Give the rows of a trial as rct, and these rows as obs.",
                 field="propensity",
             )
-        self.outcome_ = self._told(rct, obs)
+        self.outcome_ = self._outcome_for(rct, obs)
         self.treatments_, self.features_ = rct.treatments, rct.features
         self._learn(rct, obs, validation)
         return self
 
     def predict(self, x: ArrayLike) -> Menu:
-        """Returns value and cost of every treatment for each row of features.
-
-        Args:
-            x: Encoded features, (N, d), finite.
+        """Returns the menu, predicted value and cost (N, M), of encoded features x (N, d), finite.
 
         Raises:
-            NotFittedError: Before `fit`.
-            SchemaError: Another number of features than at `fit`.
+            NotFittedError: The model is not fitted.
+            SchemaError: x has another number of features than the training rows.
         """
         return self.menu(self.predict_response(x))
 
-    def menu(self, answer: Response) -> Menu:
-        """Returns the menu of a response: its values, and the costs that were learned or that the rule gives."""
-        return self.outcome_.menu(answer, self.treatments_)
+    def menu(self, response: Response) -> Menu:
+        """Returns the menu of a response: its values, and its predicted costs or those of the cost rule."""
+        return self.outcome_.menu(response, self.treatments_)
 
     def predict_response(self, x: ArrayLike) -> Response:
-        """Returns what `predict` builds the menu from: E value, P(value > 0), E cost, each (N, M)."""
+        """Returns the predictions behind the menu: E value, P(value > 0) and E cost, each (N, M); raises as `predict` does."""
         return self._predict_response(self.readable(x))
 
     def readable(self, x: ArrayLike) -> NDArray[np.float32]:
-        """Returns features as the model reads them, (N, d); refuses what `predict` refuses."""
+        """Returns the features as float32, (N, d); raises as `predict` does."""
         if not hasattr(self, "treatments_"):
             raise NotFittedError(f"{type(self).__name__}: not fitted. Call fit(rct, obs) first.")
         rows = _check.array("x", x, ndim=2, dtype=np.float32)
@@ -125,14 +120,14 @@ class Model(ABC, BaseEstimator):
         _check.finite("x", rows, "Encode with the encoder of the fit, which fills missing values.")
         return rows
 
-    def _told(self, rct: Logs, obs: Logs | None) -> Outcome:
-        """Returns the outcome that the model or its base was told, or that the rows show."""
-        told = self.get_params(deep=False).get("outcome") or getattr(getattr(self, "base", None), "outcome", None)
-        return told or Outcome.infer(rct if obs is None else rct | obs)
+    def _outcome_for(self, rct: Logs, obs: Logs | None) -> Outcome:
+        """Returns the outcome declared for the model or for its base, else the outcome inferred from the rows."""
+        declared = self.get_params(deep=False).get("outcome") or getattr(getattr(self, "base", None), "outcome", None)
+        return declared or Outcome.infer(rct if obs is None else rct | obs)
 
     @property
     def network(self) -> Model | None:
-        """The two-stage network that the model is, or stands on: the fitted one once there is one. None where there is none."""
+        """The two-stage network that the model is or wraps, fitted if the model is; None without a network."""
         return None
 
     @abstractmethod
@@ -142,25 +137,25 @@ class Model(ABC, BaseEstimator):
     def _predict_response(self, x: NDArray[np.float32]) -> Response: ...
 
     def state(self) -> State:
-        """Returns the learned state as JSON-able settings and named arrays, for `largesse.store`."""
+        """Returns the fitted state as settings for JSON and named arrays, for `largesse.store`."""
         raise DataError(
             f"{type(self).__name__}: cannot be saved without pickle. Use Boosting or MLP, or keep the training script.",
             field="model",
         )
 
     def configured(self, base: M) -> M:
-        """Returns a clone of the base of a wrapper, told the wrapper's outcome.
+        """Returns a clone of a wrapper's base, with the wrapper's outcome.
 
         Raises:
-            DataError: The base learns decision factors, which are no outcomes that a wrapper could repair.
+            DataError: The base predicts decision factors, not values and costs.
         """
         if "outcome" not in base.get_params(deep=False):
             raise _check.refuse(
-                "base", type(base).__name__, f"{type(self).__name__} works on values and costs, this model gives neither",
+                "base", type(base).__name__, f"{type(self).__name__} works on values and costs, this model predicts neither",
                 "Use MLP or Boosting.",
             )  # fmt: skip
-        told: M = clone(base).set_params(outcome=self.outcome_)
-        return told
+        configured: M = clone(base).set_params(outcome=self.outcome_)
+        return configured
 
     def restored_base(self, base: M, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> M:
         """Returns the fitted base of a wrapper from the wrapper's saved state."""
@@ -174,12 +169,12 @@ class Model(ABC, BaseEstimator):
         return part
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        """Takes over a state written by `state`."""
+        """Sets the fitted state that `state` returned."""
         raise DataError(f"{type(self).__name__}: has no saved form.", field="model")
 
 
 def training_rows(data: Data, rct: Logs, obs: Logs | None) -> Logs:
-    """Returns the rows to learn from."""
+    """Returns the training rows: of the trial, of the log, or of both; refuses treatments without a row."""
     _check.choice("data", data, ("both", "rct", "obs"))
     if data == "obs" and obs is None:
         raise _check.refuse("data", data, "no observational log was given", "Pass obs, or set data='rct'.")
@@ -187,7 +182,7 @@ def training_rows(data: Data, rct: Logs, obs: Logs | None) -> Logs:
     for j, count in enumerate(rows.arm_rows):
         if count == 0:
             raise _check.refuse(
-                f"rows of treatment {rows.treatments[j]!r}", 0, f"nothing to learn it from with data={data!r}",
-                "Learn from data='both', or drop the treatment.",
+                f"rows of treatment {rows.treatments[j]!r}", 0, f"no training rows with data={data!r}",
+                "Set data='both', or drop the treatment.",
             )  # fmt: skip
     return rows

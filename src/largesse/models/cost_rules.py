@@ -1,11 +1,11 @@
-"""Cost rules: what gives the cost of a treatment where the platform knows it. One class per rule.
+"""Cost rules: formulas for the cost of a treatment where the platform knows it. One class per rule.
 
 The cost of treatment j for unit i is amount_j times a base:
 
 | rule | base | example |
 |---|---|---|
 | per_contact | 1 | a letter's postage |
-| per_redemption | P(value_i > 0) | a coupon's face value, paid when it is used |
+| per_redemption | P(value_i > 0) | the face value of a coupon, paid when it is redeemed |
 | share_of_value | E value_i | a discount on the basket |
 """
 
@@ -23,10 +23,10 @@ Floats = NDArray[np.float64]
 
 
 class CostRule(ABC):
-    """What a treatment's amount is multiplied with.
+    """The base that the amount of a treatment is multiplied by.
 
     Attributes:
-        name: How configurations and saved models name it.
+        name: Its name in configurations and saved models.
         needs_conversion: Whether the base is P(value > 0).
     """
 
@@ -35,11 +35,11 @@ class CostRule(ABC):
 
     @abstractmethod
     def base(self, value: Any, conversion: Any) -> Any:
-        """Returns the expected base, (N, M), of arrays or tensors; 1.0 where it is the same for all.
+        """Returns the expected base of arrays or tensors, (N, M); the number 1.0 if it is constant.
 
         Args:
             value: E value, (N, M).
-            conversion: P(value > 0), (N, M); None where it is not known.
+            conversion: P(value > 0), (N, M); None if it is not predicted.
         """
 
     @abstractmethod
@@ -48,11 +48,11 @@ class CostRule(ABC):
 
     @abstractmethod
     def variance(self, value: Floats, conversion: Floats) -> Floats:
-        """Returns the variance of the expected base, given those of E value and of P(value > 0)."""
+        """Returns the variance of the expected base, given the variances of E value and of P(value > 0)."""
 
 
 class _PerContact(CostRule):
-    """The amount, whatever happens."""
+    """The amount, in every case."""
 
     name = "per_contact"
 
@@ -67,7 +67,7 @@ class _PerContact(CostRule):
 
 
 class _PerRedemption(CostRule):
-    """The amount, if the unit buys."""
+    """The amount, if the unit redeems (value > 0)."""
 
     name, needs_conversion = "per_redemption", True
 

@@ -1,4 +1,4 @@
-"""Rows in turns: what models that have not seen a row of the trial say of it."""
+"""Cross-fitting: out-of-fold predictions for the rows of a trial."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ from largesse.logs import Logs
 from largesse.models.base import Model
 from largesse.models.outcome import Response
 
-__all__ = ["cross_fitted", "of_others", "others", "out_of_fold"]
+__all__ = ["cross_fitted", "of_others", "out_of_fold", "train_test_rows"]
 
 Rows = NDArray[np.int64]
 
 
-def of_others(obs: Logs | None, held: Logs) -> Logs | None:
-    """Returns the rows of an observational log whose units are not among those that are held back."""
-    return None if obs is None else obs.without_units_of(held)
+def of_others(obs: Logs | None, test: Logs) -> Logs | None:
+    """Returns the rows of an OBS log whose units have no row in the test fold; None without a log."""
+    return None if obs is None else obs.without_units_of(test)
 
 
-def others(rct: Logs, folds: int, seed: int) -> list[tuple[Rows, Rows]]:
-    """Returns, for each fold, the numbers of the rows to learn from and of those held back."""
+def train_test_rows(rct: Logs, folds: int, seed: int) -> list[tuple[Rows, Rows]]:
+    """Returns the numbers of the training rows and of the held-out rows of each fold; no unit is split."""
     part = rct.parts(*[1.0] * folds, seed=seed)
     return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(folds)]
 
 
 def out_of_fold(
-    rct: Logs, folds: int, seed: int, answer: Callable[[Rows, Rows, int], tuple[Response, ...]]
+    rct: Logs, folds: int, seed: int, predict: Callable[[Rows, Rows, int], tuple[Response, ...]]
 ) -> tuple[Response, ...]:
-    """Returns responses to every row of the trial from models that learned from the other folds.
+    """Returns responses of all rows of the trial, each row's from models that were fitted on the other folds.
 
     Args:
         rct: The trial.
-        folds: Number of parts, >= 2.
-        seed: Draws the parts.
-        answer: Called as answer(rows to learn from, rows held back, fold); returns responses to the rows held back, as
-            many in every fold.
+        folds: Number of folds, >= 2.
+        seed: Of the random split.
+        predict: Called as predict(training rows, held-out rows, fold); returns responses of the held-out rows, the same
+            number in every fold.
     """
-    tables: list[dict[str, NDArray[Any]]] = []
-    for k, (seen, held) in enumerate(others(rct, folds, seed)):
-        found = answer(seen, held, k)
-        tables = tables or [{} for _ in found]
-        for into, response in zip(tables, found, strict=True):
+    filled: list[dict[str, NDArray[Any]]] = []
+    for k, (train, test) in enumerate(train_test_rows(rct, folds, seed)):
+        responses = predict(train, test, k)
+        filled = filled or [{} for _ in responses]
+        for tables, response in zip(filled, responses, strict=True):
             for name in ("value", "conversion", "cost"):
                 table = getattr(response, name)
                 if table is not None:
-                    into.setdefault(name, np.empty((rct.n, rct.n_treatments)))[held] = table
-    return tuple(Response(into["value"], into.get("conversion"), into.get("cost")) for into in tables)
+                    tables.setdefault(name, np.empty((rct.n, rct.n_treatments)))[test] = table
+    return tuple(Response(tables["value"], tables.get("conversion"), tables.get("cost")) for tables in filled)
 
 
 def cross_fitted(model: Model, rct: Logs, obs: Logs | None, seed: int = 0) -> Response:
-    """Returns what clones of a fitted model say of each half of the trial, learned from the other half and the log."""
+    """Returns out-of-fold responses of clones of a model, each fitted on half of the trial and on the log."""
 
-    def answer(seen: Rows, held: Rows, fold: int) -> tuple[Response]:
-        return (clone(model).fit(rct.take(seen), of_others(obs, rct.take(held))).predict_response(rct.x[held]),)
+    def predict(train: Rows, test: Rows, fold: int) -> tuple[Response]:
+        return (clone(model).fit(rct.take(train), of_others(obs, rct.take(test))).predict_response(rct.x[test]),)
 
-    return out_of_fold(rct, 2, seed, answer)[0]
+    return out_of_fold(rct, 2, seed, predict)[0]

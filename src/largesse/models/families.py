@@ -1,8 +1,8 @@
 """Outcome families: one class per likelihood, with its link, mean, loss, curvature and LightGBM objective.
 
-A family models E value = mean(η), where η is the link. With y the outcome and ℓ the (quasi-)log-likelihood:
+A family models E value = mean(η), η = link(E value). With y the outcome and ℓ the (quasi-)log-likelihood:
 
-| family | η = link(mean) | -ℓ, without what does not depend on η | curvature, d mean / d η |
+| family | η = link(mean) | -ℓ, up to terms without η | curvature, d mean / d η |
 |---|---|---|---|
 | bernoulli | logit | ln(1 + e^η) - y η | mean (1 - mean) |
 | poisson, amounts, zero_inflated_lognormal | log | e^η - y η | mean |
@@ -20,22 +20,22 @@ from numpy.typing import NDArray
 __all__ = ["AMOUNT", "BERNOULLI", "FAMILIES", "POSITIVE", "Family"]
 
 Floats = NDArray[np.float64]
-_EDGE = 1e-6  # means are kept this far from where a link is infinite
-_ZERO_SHARE = 0.2  # from this share of zeros on, positive amounts are zero-inflated
-_LARGEST_COUNT = 50
+_EDGE = 1e-6  # smallest distance of a mean from the points where the link is infinite
+_ZERO_SHARE = 0.2  # nonnegative amounts with at least this share of zeros are zero-inflated
+_LARGEST_COUNT = 50  # integers above it are amounts, not counts
 
 
 class Family(ABC):
     """A likelihood of an outcome.
 
     Attributes:
-        name: How configurations and saved models name it.
-        objective: LightGBM's objective for it.
-        low: The smallest value of a mean.
-        high: The largest.
-        value_is_conversion: Whether the mean is P(value > 0) itself.
+        name: Its name in configurations and saved models.
+        objective: Its objective in LightGBM.
+        low: Lower bound of the mean.
+        high: Upper bound of the mean.
+        value_is_conversion: Whether the mean is P(value > 0).
         two_parts: Whether it is modelled as P(value > 0) times the mean of a positive amount.
-        linear: Whether the link is the mean itself.
+        linear: Whether the link is the identity.
     """
 
     name: ClassVar[str]
@@ -60,28 +60,24 @@ class Family(ABC):
 
     @abstractmethod
     def curvature(self, mean: Floats) -> Floats:
-        """Returns the derivative of the mean by η: the variance that the family gives an outcome, up to its dispersion."""
+        """Returns d mean / d η: the variance of an outcome in this family, up to its dispersion."""
 
-    @abstractmethod
     def looks_like(self, value: Floats) -> bool:
-        """Returns whether logged values look like this family's; asked in the order of `FAMILIES`."""
+        """Returns whether the family suits logged values; `FAMILIES` are tried in their order."""
+        return not self.misfits(value).any()
 
     def misfits(self, value: Floats) -> NDArray[np.bool_]:
-        """Returns which logged values the family cannot have produced, (N,)."""
+        """Returns which logged values are impossible in the family, (N,)."""
         return np.zeros(len(value), np.bool_)
 
     def clip(self, mean: NDArray[Any]) -> NDArray[Any]:
-        """Returns means within what the family allows."""
+        """Returns means clipped to [low, high]."""
         return np.clip(mean, self.low, self.high)
 
     def parts(self, conversion: bool) -> dict[str, Family]:
-        """Returns what trees model one by one: name → family.
-
-        Args:
-            conversion: Whether P(value > 0) is needed beside the mean.
-        """
-        asked = conversion and not self.value_is_conversion
-        return {"value": self} | ({"conversion": BERNOULLI} if asked else {})
+        """Returns the quantities that trees model separately, name → family, with P(value > 0) if `conversion` is set."""
+        separate = conversion and not self.value_is_conversion
+        return {"value": self} | ({"conversion": BERNOULLI} if separate else {})
 
 
 class _Bernoulli(Family):
@@ -101,9 +97,6 @@ class _Bernoulli(Family):
 
     def curvature(self, mean: Floats) -> Floats:
         return mean * (1 - mean)
-
-    def looks_like(self, value: Floats) -> bool:
-        return not self.misfits(value).any()
 
     def misfits(self, value: Floats) -> NDArray[np.bool_]:
         return ~np.isin(value, (0.0, 1.0))
@@ -126,9 +119,6 @@ class _Log(Family):
     def curvature(self, mean: Floats) -> Floats:
         return mean
 
-    def looks_like(self, value: Floats) -> bool:
-        return not self.misfits(value).any()
-
     def misfits(self, value: Floats) -> NDArray[np.bool_]:
         return value < 0
 
@@ -146,7 +136,7 @@ class _Poisson(_Log):
 
 
 class _ZeroInflatedLognormal(_Log):
-    """Many zeros, else positive amounts: revenue. Networks and trees model it in two parts; one part alone is a Tweedie mean."""
+    """Zeros and positive amounts (revenue). Networks and trees model it in two parts; one part alone is a Tweedie mean."""
 
     name, objective, two_parts = "zero_inflated_lognormal", "tweedie", True
 
@@ -173,9 +163,6 @@ class _Gaussian(Family):
 
     def curvature(self, mean: Floats) -> Floats:
         return np.ones_like(mean)
-
-    def looks_like(self, value: Floats) -> bool:
-        return True
 
 
 class _Amount(_Log):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from largesse import models  # its names are loaded on first use: importing this module loads neither torch nor LightGBM
 from largesse._extras import installed, needed_for
 from largesse.errors import ConfigError, MissingDependency
 from largesse.models.base import Model
@@ -13,40 +14,24 @@ from largesse.models.hyperparameters import Value, applied
 from largesse.models.outcome import Outcome
 from largesse.roles import nearest
 
-if TYPE_CHECKING:
-    from largesse.models.two_stage.lightgbm import Boosting
-    from largesse.models.two_stage.mlp import MLP
-
 __all__ = [
-    "ALONE",
-    "AUTO",
-    "BASELINES",
-    "DECIDES",
-    "NAMES",
-    "PARTS",
-    "TREES",
-    "TUNED",
-    "Settings",
-    "default_names",
-    "left_out",
-    "make",
-    "parts_of",
-]
+    "ALONE", "AUTO", "DECIDES", "NAMES", "PARTS", "TREES", "TUNED", "Settings", "default_names", "left_out", "make", "parts_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run says about its models.
+    """Settings of a run that apply to all its models.
 
     Attributes:
         outcome: Family and cost rule.
-        members: Networks averaged in one model.
-        epochs: Passes over the rows; None: each model's own number.
-        seed: Starts and sampling.
+        members: Number of networks that a model averages.
+        epochs: Passes over the training rows; None: the default of each model.
+        seed: Of initial weights and sampling.
         n_threads: Threads.
-        checkpoint: Folder that keeps unfinished trainings of networks; None: a killed run starts anew.
-        budgets: Target budgets of decision losses, money per head; (): their own.
-        hyperparameters: Model → hyper-parameter → value, see `largesse.models.hyperparameters`; they count more than `epochs`.
+        checkpoint: Folder for checkpoints of unfinished trainings; None: a killed run starts again from the beginning.
+        budgets: Target budgets of decision losses, per unit; (): the default of the loss.
+        hyperparameters: Model → hyper-parameter → value, see `largesse.models.hyperparameters`; they override `epochs`.
     """
 
     outcome: Outcome
@@ -59,121 +44,69 @@ class Settings:
     hyperparameters: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
-# Each maker imports its learner, so that naming the models loads neither torch nor LightGBM.
+def _common(s: Settings) -> dict[str, Any]:
+    return {"outcome": s.outcome, "seed": s.seed, "n_threads": s.n_threads}
 
 
-def _boosting(s: Settings, **how: Any) -> Boosting:
-    from largesse.models.two_stage.lightgbm import Boosting
-
-    return Boosting(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, **how)
+def _boosting(s: Settings, **options: Any) -> models.Boosting:
+    return models.Boosting(**_common(s), **options)
 
 
-def _mlp(s: Settings, **how: Any) -> MLP:
-    from largesse.models.two_stage.mlp import MLP
-
-    net = MLP(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint, **how)
+def _mlp(s: Settings, **options: Any) -> models.MLP:
+    net = models.MLP(**_common(s), checkpoint=s.checkpoint, **options)
     return _shortened(net if s.epochs is None else net.set_params(lengths=(1,)), s)
 
 
 def _shortened(model: Any, s: Settings) -> Any:
-    """Returns a model that is trained for the run's passes over the rows, if it names any."""
+    """Returns the model, trained for `epochs` passes over the rows if the run sets them."""
     return model if s.epochs is None else model.set_params(schedule=replace(model.schedule, epochs=s.epochs, least=1))
 
 
-def _published(s: Settings) -> MLP:
-    from largesse.models.two_stage.mlp import MLP
-
-    return _mlp(s, **{name: getattr(MLP.published(), name) for name in ("members", "plain", "arm_weighted")})
+def _published(s: Settings) -> Model:
+    return _mlp(s, **{name: getattr(models.MLP.published(), name) for name in ("members", "plain", "arm_weighted")})
 
 
-def _calibrated(s: Settings, base: Model) -> Model:
-    from largesse.models.two_stage.calibrated import Calibrated
-
-    return Calibrated(base, outcome=s.outcome)
-
-
-def _corrected(s: Settings) -> Model:
-    from largesse.models.two_stage.corrected import Corrected
-
-    return Corrected(_boosting(s), outcome=s.outcome, seed=s.seed, n_threads=s.n_threads)
+def _focused(s: Settings, **options: Any) -> Model:
+    base, decision = _mlp(s, members=s.members, **options), models.PPL(budgets=s.budgets)
+    return _shortened(models.DFCL(base, decision=decision, checkpoint=s.checkpoint, **_common(s)), s)
 
 
-def _focused(s: Settings, **how: Any) -> Model:
-    from largesse.models.decision.dfcl import DFCL
-    from largesse.models.decision.losses import PPL
-
-    base = _mlp(s, members=s.members, **how)
-    decision = PPL(budgets=s.budgets)
-    tuned = DFCL(
-        base, decision=decision, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint
-    )
-    return _shortened(tuned, s)
-
-
-def _steered(s: Settings) -> Model:
-    from largesse.models.decision.losses import PPL
-    from largesse.models.decision.residual import DecisionResidual
-
-    how = PPL(budgets=s.budgets)
-    return DecisionResidual(
-        _boosting(s), by="trees", decision=how, outcome=s.outcome, seed=s.seed, n_threads=s.n_threads
-    )
+def _residual(s: Settings) -> Model:
+    return models.DecisionResidual(_boosting(s), by="trees", decision=models.PPL(budgets=s.budgets), **_common(s))
 
 
 def _bilevel(s: Settings) -> Model:
-    from largesse.models.bilevel.bidfcl import BiDFCL
-    from largesse.models.decision.losses import PPL
-
-    decision = PPL(budgets=s.budgets)
-    model = BiDFCL(_mlp(s, members=s.members), decision=decision, shrinkage_weight=0.5, **_common(s))
+    base, decision = _mlp(s, members=s.members), models.PPL(budgets=s.budgets)
+    model = models.BiDFCL(base, decision=decision, shrinkage_weight=0.5, checkpoint=s.checkpoint, **_common(s))
     return _shortened(model, s)
 
 
 def _bilevel_published(s: Settings) -> Model:
-    from largesse.models.bilevel.bidfcl import BiDFCL
-
-    model = BiDFCL.published(**_common(s))
+    model = models.BiDFCL.published(checkpoint=s.checkpoint, **_common(s))
     nets = {name: _shortened(getattr(model, name), s) for name in ("base", "teacher")}
     return _shortened(model.set_params(**nets), s)
 
 
-def _clustered(s: Settings) -> Model:
-    from largesse.models.clusters.hrc import HRC
-
-    return HRC(_mlp(s, members=s.members, hidden=(64, 32), lengths=(1,)), outcome=s.outcome, seed=s.seed)
-
-
-def _common(s: Settings) -> dict[str, Any]:
-    return {"outcome": s.outcome, "seed": s.seed, "n_threads": s.n_threads, "checkpoint": s.checkpoint}
-
-
 def _stack(s: Settings, name: str) -> Model:
-    from largesse.models.two_stage.stack import Stack
-
-    return Stack(tuple(make(part, s) for part in parts_of(name)), outcome=s.outcome, seed=s.seed)
+    return models.Stack(tuple(make(part, s) for part in parts_of(name)), outcome=s.outcome, seed=s.seed)
 
 
 def _dhcl(s: Settings, kind: str) -> Model:
-    from largesse.models.factors import dhcl
-
-    model: Any = getattr(dhcl, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
-    # Every step sees all rows: epochs are steps.
+    model: Any = getattr(models, kind)(members=s.members, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint)
+    # Every step uses all rows: an epoch is a step.
     return model if s.epochs is None else model.set_params(training=replace(model.training, steps=s.epochs))
 
 
-def _baseline(s: Settings, kind: str, **how: Any) -> Model:
-    """Returns a learner of the papers' comparison tables, by its class."""
-    from largesse import models
-
-    made = getattr(models, kind)(outcome=s.outcome, seed=s.seed, n_threads=s.n_threads, checkpoint=s.checkpoint, **how)
-    return _shortened(made, s)
+def _baseline(s: Settings, kind: str, **options: Any) -> Model:
+    """Returns a model of the papers' comparison tables, by its class."""
+    return _shortened(getattr(models, kind)(checkpoint=s.checkpoint, **_common(s), **options), s)
 
 
 _MAKE: dict[str, Callable[[Settings], Model]] = {
-    "lightgbm": lambda s: _calibrated(s, _boosting(s)),
-    "mlp": lambda s: _calibrated(s, _mlp(s, members=s.members)),
-    "logs-then-correction": _corrected,
-    "lightgbm-t": lambda s: _calibrated(s, _boosting(s, strategy="T")),
+    "lightgbm": lambda s: models.Calibrated(_boosting(s), outcome=s.outcome),
+    "mlp": lambda s: models.Calibrated(_mlp(s, members=s.members), outcome=s.outcome),
+    "logs-then-correction": lambda s: models.Corrected(_boosting(s), **_common(s)),
+    "lightgbm-t": lambda s: models.Calibrated(_boosting(s, strategy="T"), outcome=s.outcome),
     "lightgbm-rct": lambda s: _boosting(s, data="rct"),
     "mlp-rct": lambda s: _mlp(s, data="rct", members=s.members),
     "mlp-published": _published,
@@ -181,14 +114,17 @@ _MAKE: dict[str, Callable[[Settings], Model]] = {
     "stack-rct": lambda s: _stack(s, "stack-rct"),
     "dfcl": lambda s: _focused(s, data="rct"),
     "pool-then-tune": _focused,
-    "lightgbm-steered": _steered,
+    "lightgbm-steered": _residual,
     "bi-dfcl": _bilevel,
     "bi-dfcl-published": _bilevel_published,
     "drp": lambda s: _dhcl(s, "DRP"),
     "drm": lambda s: _dhcl(s, "DRM"),
     "dum": lambda s: _dhcl(s, "DUM"),
     "dpm": lambda s: _dhcl(s, "DPM"),
-    "hrc": _clustered,
+    "hrc": lambda s: models.HRC(
+        _mlp(s, members=s.members, hidden=(64, 32), lengths=(1,)), outcome=s.outcome, seed=s.seed
+    ),
+    # For comparison with papers, with the published network; they need past campaign data (an OBS log).
     "ips": lambda s: _baseline(s, "IPS"),
     "dr-jt": lambda s: _baseline(s, "DRJT"),
     "cfr-wass": lambda s: _baseline(s, "CFR", distance="wasserstein"),
@@ -202,55 +138,50 @@ _MAKE: dict[str, Callable[[Settings], Model]] = {
     "autodebias": lambda s: _baseline(s, "AutoDebias"),
 }
 NAMES = tuple(_MAKE)
-BASELINES = NAMES[NAMES.index("ips") :]
-"""Candidates for comparison with papers, with the published network; they need a log of the past policy."""
 PARTS = {
     "stack": ("lightgbm", "mlp", "logs-then-correction", "lightgbm-rct"),
     "stack-rct": ("lightgbm-rct", "mlp-rct"),
 }
-"""Candidates that are means of others: where those are learned anyway, nothing is learned twice."""
+"""Candidates that average others: members that are candidates too are fitted only once."""
 AUTO = {
     True: ("stack", "lightgbm", "mlp", "logs-then-correction", "stack-rct", "lightgbm-rct", "mlp-rct"),
     False: ("stack-rct", "lightgbm-rct", "mlp-rct"),
 }
-"""The candidates of ``"auto"``, with and without an observational log, the most trusted first. Those of the trial alone guard
-against a log that misleads."""
+"""The candidates of ``"auto"`` with and without an OBS log, the default first. Those fitted on the trial alone guard against a
+misleading log."""
 ALONE = frozenset({"stack-rct", "lightgbm-rct", "mlp-rct", "dfcl", "drp", "drm", "dum", "dpm"})
-"""Candidates that learn from the trial alone."""
+"""Candidates that are fitted on the trial alone."""
 DECIDES = frozenset(
     {"dfcl", "pool-then-tune", "lightgbm-steered", "bi-dfcl", "bi-dfcl-published", "drp", "drm", "dum", "dpm"}
 )
-"""Candidates that learn from decisions: taken only on paired evidence, see `largesse.models.selection.choose`."""
+"""Decision-focused candidates: adopted only on paired evidence, see `largesse.models.selection.choose`."""
 TUNED = {True: ("pool-then-tune", "bi-dfcl"), False: ("dfcl",)}
-"""What ``"auto"`` adds where the power of the trial says that a decision loss can pay."""
-
-
+"""What ``"auto"`` adds where the trial is large enough to detect the gain of a decision loss."""
 TREES = frozenset({"lightgbm", "lightgbm-t", "lightgbm-rct", "logs-then-correction", "stack"})
-"""Candidates that do without networks, and so without torch; the mean of several leaves out its networks."""
+"""Candidates that work without torch; a stack then leaves out its networks."""
 
 
 def default_names(both: bool, can_pay: bool) -> tuple[str, ...]:
-    """Returns the candidates of ``"auto"``: those that learn from decisions join where the power says that it can pay.
+    """Returns the candidates of ``"auto"``; without torch, networks are left out (`left_out`).
 
-    Without torch, networks are left out: see `left_out`.
+    Args:
+        both: Whether there is an OBS log beside the trial.
+        can_pay: Whether the trial is large enough to detect the gain of a decision loss.
     """
     names = AUTO[both] + (TUNED[both] if can_pay else ())
     return names if installed("torch") else tuple(name for name in names if name in TREES)
 
 
 def left_out(both: bool, can_pay: bool) -> str:
-    """Returns which candidates of ``"auto"`` are left out since torch is not installed, and what installs it; ``""``: none."""
+    """Returns which candidates of ``"auto"`` need torch, which is not installed, and what installs it; ``""`` for none."""
     names = AUTO[both] + (TUNED[both] if can_pay else ())
     lost = [name for name in names if name not in default_names(both, can_pay)]
-    return (
-        f"Left out: {', '.join(lost)}. They are networks: {MissingDependency('torch', 'learn', 'a network')}."
-        if lost
-        else ""
-    )
+    advice = MissingDependency("torch", "learn", "a network")
+    return f"Left out: {', '.join(lost)}. They are networks: {advice}." if lost else ""
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """Returns the candidates that a mean is of; () for any other. Without torch, networks are left out."""
+    """Returns the candidates that a stack averages; () for any other name. Without torch, networks are left out."""
     return tuple(part for part in PARTS.get(name, ()) if installed("torch") or part in TREES)
 
 
@@ -258,8 +189,8 @@ def make(name: str, settings: Settings) -> Model:
     """Returns an unfitted model by name.
 
     Raises:
-        ConfigError: There is no model of that name.
-        MissingDependency: It is a network, and torch is not installed.
+        ConfigError: No model has that name.
+        MissingDependency: The model needs torch, which is not installed.
     """
     if name not in _MAKE:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Bi-DFCL: decisions on the trial correct what is learned from an observational log.
+"""Bi-DFCL: bi-level training that corrects a model of past campaign data by decisions on the trial.
 
 Stable: the names that `largesse.models` exports; import them from there.
 """

@@ -1,4 +1,4 @@
-"""Bi-level decision-focused learning: what is learned from the log is corrected by decisions on the trial."""
+"""Bi-level decision-focused learning: a network fitted on past campaign data, corrected by decisions on the trial."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _CHUNK = 8192
 
 
 class GateMap(NamedTuple):
-    """Where the model follows the teacher, (N, M): 1 wholly, 0 not at all; and how much logged outcomes count, 1 as they are.
+    """Gates of units and treatments, each (N, M): the weight of the teacher in a pseudo-label.
 
     Attributes:
-        value: Gates of the value.
-        cost: Gates of the cost.
-        logged: Weights of logged outcomes of the log, in (0, 2).
+        value: Gates of the value, in (0, 1).
+        cost: Gates of the cost, in (0, 1).
+        logged: Weights of the logged outcomes of the OBS log, in (0, 2).
     """
 
     value: NDArray[np.float32]
@@ -56,40 +56,40 @@ class GateMap(NamedTuple):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BiDFCL(Model):
-    """A network that learns from the log and from a teacher's opinion of the treatments that were not given.
+    """A network fitted on the OBS log, with pseudo-labels from a teacher for the treatments that were not given.
 
-    Three parts: the *target* is the network that decides. The *teacher* is learned first and frozen. The *bridge*
-    opens a gate for each unit and treatment: how far the target follows the teacher where the log is silent. The target
-    learns from the log (lower level); the gates from what the target's decisions are worth on the trial (upper level).
+    The *target* is the network that decides. The *teacher* is fitted first and frozen. The *bridge* gives a gate for each
+    unit and treatment: the weight of the teacher in the pseudo-label. The lower level fits the target on the log; the upper
+    level fits the gates to the value of the target's decisions on the trial.
 
     Args:
-        base: The two-stage network that the target starts from; `data` says which rows the lower level has: ``"both"``
+        base: The two-stage network that the target starts from; its `data` are the rows of the lower level: ``"both"``
             (log and trial) or ``"obs"``.
-        teacher: Any model whose menu is in money; a clone is fitted. None: the mean of the base, LightGBM on
-            both, LightGBM on the log corrected on the trial, and LightGBM on the trial.
-        decision: Loss of the upper level.
-        gates: What the gates are, and how they learn.
-        hypergradient: How the trial moves the gates.
-        alpha: Weight of the prediction loss on the trial beside the decision loss.
-        tune: Whether the target is tuned by the decision loss in the end.
-        shrinkage_weight: How far the served menu goes from the teacher's to the target's, in [0, 1].
-        outcome: Family and cost rule; None: the base's, or inferred from the rows.
-        schedule: Epochs, batch, rate and averaging of the two levels.
-        tuning: The same for the tuning in the end.
-        seed: Row orders and draws.
+        teacher: Any model whose menu is in currency; a clone is fitted. None: the mean of the base, LightGBM on log and
+            trial, LightGBM on the log corrected on the trial, and LightGBM on the trial.
+        decision: Decision loss of the upper level.
+        gates: Form and training of the gates.
+        hypergradient: The gradient of the upper level in the gates.
+        alpha: Weight of the prediction loss on the trial in the upper level.
+        tune: Whether the target is fine-tuned with the decision loss at the end.
+        shrinkage_weight: Weight of the target against the teacher in the predictions, in [0, 1].
+        outcome: Family and cost rule; None: those of the base, or inferred from the rows.
+        schedule: Epochs, batch size, learning rate and weight averaging of the two levels.
+        tuning: The same for the fine-tuning.
+        seed: Of row orders and draws.
         n_threads: Threads of the matrix products.
         on_step: Called as on_step(step, steps, loss) after each step.
-        checkpoint: Folder that keeps unfinished trainings: the same fit, begun again after a kill, goes on from there.
+        checkpoint: Folder for checkpoints: after a kill, the same fit continues from the last checkpoint.
 
     Attributes:
         teacher_: The fitted teacher.
         target_: The network that decides.
         bridges_: The gates, one bridge per network.
-        solves_: How the linear systems of the implicit form were solved, one entry per network.
-        budgets_: Target budgets, money per head.
+        solves_: Diagnostics of the linear systems of the implicit form, one entry per network.
+        budgets_: Target budgets per unit.
 
     Raises:
-        DataError: No log was given, or the teacher's menu is not in money.
+        DataError: No log was given, or the menu of the teacher is not in currency.
 
     Reference:
         Bi-DFCL, NeurIPS 2025 (arXiv 2510.19517): equations of the two levels, algorithm of the implicit hypergradient.
@@ -122,31 +122,31 @@ class BiDFCL(Model):
 
     @classmethod
     def published(cls, kind: str = "ppl", **changes: Any) -> Self:
-        """Returns the paper's form.
+        """Returns the form of the paper.
 
-        Squared errors and free heads, a two-stage teacher learned on the trial, the lower level on the log alone, gates
-        for each unit from a network like the target's, 50 conjugate gradient steps, money spent not counted.
+        Squared errors and unconstrained heads, a two-stage teacher fitted on the trial, the lower level on the log alone, gates
+        from a network of the target's size, 50 conjugate gradient iterations, μ = 0 in the decision loss.
 
         Args:
             kind: ``"ppl"`` or ``"pifd"``.
             changes: Other parameters.
         """
-        given = {
+        options = {
             "base": MLP.published(data="obs"), "teacher": MLP.published(data="rct"), "alpha": 0.0,
             "decision": LOSSES[_check.choice("kind", kind, tuple(LOSSES))].published(),
             "gates": Gates(hidden=(128, 64, 32)),
             "hypergradient": Hypergradient(solver=Solver(iterations=50, warm=False)), **changes,
         }  # fmt: skip
-        return cls(given.pop("base"), **given)
+        return cls(options.pop("base"), **options)
 
     @property
     def network(self) -> MLP:
-        """The base; once fitted, the target."""
+        """The base; in a fitted model, the target."""
         return self.target_ if hasattr(self, "target_") else self.base
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         if obs is None:
-            raise _check.refuse("obs", None, "BiDFCL corrects what a log teaches", "Give obs; without a log use DFCL.")
+            raise _check.refuse("obs", None, "BiDFCL needs past campaign data", "Give obs; without a log use DFCL.")
         if not isinstance(self.base, MLP):
             raise _check.refuse("base", self.base, "must be an MLP", "Another model can be the teacher.")
         _check.choice("base.data", self.base.data, ("both", "obs"))
@@ -155,18 +155,14 @@ class BiDFCL(Model):
         self.learn_from(self._tuner().prepare(rct, obs), rct, obs)
 
     def learn_from(self, start: Start, rct: Logs, obs: Logs, teacher: Model | None = None) -> Self:
-        """Learns from what `DFCL.prepare` gave for the same rows, and from a teacher that is already fitted; returns self."""
+        """Fits from the networks that `DFCL.prepare` returned for the same rows, and a fitted teacher if given; returns self."""
         self.treatments_, self.features_, self.outcome_ = rct.treatments, rct.features, start.base.outcome_
         self.budgets_ = target_budgets(rct, self.decision.budgets)
-        self.teacher_ = teacher or self._taught(start, rct, obs)
+        self.teacher_ = teacher or self._fitted_teacher(start, rct, obs)
         if self.shrinkage_weight < 1 and self.teacher_.outcome_ != self.outcome_:
-            rule = f"the teacher takes the outcome as {self.teacher_.outcome_.describe()} The target: {self.outcome_.describe()}"
-            raise _check.refuse(
-                "shrinkage_weight",
-                self.shrinkage_weight,
-                rule,
-                "Set shrinkage_weight=1, or give both the same outcome.",
-            )
+            rule = f"the outcome of the teacher is: {self.teacher_.outcome_.describe()} The target: {self.outcome_.describe()}"
+            remedy = "Set shrinkage_weight=1, or give both the same outcome."
+            raise _check.refuse("shrinkage_weight", self.shrinkage_weight, rule, remedy)
         target, rows = copy.deepcopy(start.base), self._lower_rows(rct, obs)
         self.bridges_: list[Bridge] = []
         self.solves_: list[Solves] = []
@@ -182,35 +178,36 @@ class BiDFCL(Model):
             seed=self.seed, n_threads=self.n_threads, on_step=self.on_step, checkpoint=self.checkpoint,
         )  # fmt: skip
 
-    def _taught(self, start: Start, rct: Logs, obs: Logs) -> Model:
+    def _fitted_teacher(self, start: Start, rct: Logs, obs: Logs) -> Model:
         if self.teacher is None:
-            _, *others = self._learners(start.base.outcome_)
-            return Stack.of([start.base, *(learner.fit(rct, obs) for learner in others)])
+            _, *others = self._default_teachers(start.base.outcome_)
+            return Stack.of([start.base, *(model.fit(rct, obs) for model in others)])
         if not self.teacher.menu_in_currency:
-            rule = "its menu counts treatments, and gates mix values and costs"
+            rule = "its menu counts treatments, and pseudo-labels need values and costs"
             raise _check.refuse("teacher", type(self.teacher).__name__, rule, "Use Boosting, MLP or DFCL.")
         teacher: Model = clone(self.teacher)
-        for name, given in (("outcome", self._told(rct, obs)), ("checkpoint", self.checkpoint)):
-            if given is not None and teacher.get_params(deep=False).get(name, 0) is None:
-                teacher.set_params(**{name: given})
+        for name, value in (("outcome", self._outcome_for(rct, obs)), ("checkpoint", self.checkpoint)):
+            if value is not None and teacher.get_params(deep=False).get(name, 0) is None:
+                teacher.set_params(**{name: value})
         return teacher.fit(rct, obs)
 
-    def _learners(self, outcome: Outcome | None) -> tuple[Model, ...]:
-        """Returns what the default teacher is the mean of, unfitted, the base first."""
-        how: dict[str, Any] = {"outcome": outcome, "seed": self.seed, "n_threads": self.n_threads}
-        return self.base, Boosting(**how), Corrected(Boosting(**how), **how), Boosting(data="rct", **how)
+    def _default_teachers(self, outcome: Outcome | None) -> tuple[Model, ...]:
+        """Returns the unfitted models that the default teacher averages, the base first."""
+        options: dict[str, Any] = {"outcome": outcome, "seed": self.seed, "n_threads": self.n_threads}
+        trees = Boosting(**options)
+        return self.base, trees, Corrected(trees, **options), Boosting(data="rct", **options)
 
     def _lower_rows(self, rct: Logs, obs: Logs) -> tuple[Rows, Teacher]:
-        """Returns the rows of the lower level, and what the teacher expects of every treatment there."""
+        """Returns the rows of the lower level, and the predictions of the teacher for them."""
         logs = training_rows(self.base.data, rct, obs)
         observed = torch.ones(logs.n)
         observed[: logs.n - obs.n] = 0.0
         rows = Rows.of(logs, observed=observed)
-        answer = self.teacher_.predict_response(logs.x)
-        paid = self.teacher_.menu(answer).cost if answer.cost is None else answer.cost
+        response = self.teacher_.predict_response(logs.x)
+        menu_cost = self.teacher_.menu(response).cost if response.cost is None else response.cost
         value, conversion, cost = (
             None if a is None else torch.tensor(np.asarray(a), dtype=torch.float32)
-            for a in (answer.value, answer.conversion, paid)
+            for a in (response.value, response.conversion, menu_cost)
         )
         assert value is not None
         return replace(rows, weight=rows.weight / rows.weight.mean()), (value, conversion, cost)
@@ -223,18 +220,17 @@ class BiDFCL(Model):
         trial = Joint(net, upper, self.decision, self.alpha, self.budgets_)
         levels = Levels(net, bridge, lower, trial, self.hypergradient, seed + 1)
         rows, teacher = lower
-        how = (self.decision, self.gates, self.hypergradient, self.alpha, self.budgets_, self.schedule, seed)
-        depends = (
-            *rows.columns, *(a for a in teacher if a is not None), *upper.columns, *net.state_dict().values(),
-            self.base.dropout, net.plain, net.outcome, how,
+        settings = (self.decision, self.gates, self.hypergradient, self.alpha, self.budgets_, self.schedule, seed)
+        checkpoints = checkpointer(
+            self.checkpoint, *rows.columns, *(a for a in teacher if a is not None), *upper.columns, *net.state_dict().values(),
+            self.base.dropout, net.plain, net.outcome, settings,
         )  # fmt: skip
-        kept = checkpointer(self.checkpoint, *depends)
-        train(net, levels, len(rows), self.schedule, seed, self.on_step, kept, levels)
+        train(net, levels, len(rows), self.schedule, seed, self.on_step, checkpoints, levels)
         self.bridges_.append(bridge.eval())
         self.solves_.append(levels.solves())
 
     def gates_of(self, x: NDArray[Any]) -> GateMap:
-        """Returns the gates of rows of features (N, d), mean over the networks."""
+        """Returns the gates of units with features x (N, d), mean over the networks."""
         rows = torch.tensor(np.asarray(x), dtype=torch.float32)
         with torch.inference_mode(), threads(self.n_threads):
             each = [[bridge(rows[i : i + _CHUNK]) for i in range(0, len(rows), _CHUNK)] for bridge in self.bridges_]
@@ -245,30 +241,27 @@ class BiDFCL(Model):
         return GateMap(*mean)
 
     def _predict_response(self, x: NDArray[np.float32]) -> Response:
-        own = self.target_.predict_response(x)
-        return (
-            own
-            if self.shrinkage_weight == 1
-            else between(self.teacher_.predict_response(x), own, self.shrinkage_weight)
-        )
+        target = self.target_.predict_response(x)
+        if self.shrinkage_weight == 1:
+            return target
+        return between(self.teacher_.predict_response(x), target, self.shrinkage_weight)
 
     def state(self) -> State:
-        """Returns the target's state, the bridges' and, where it is served too, the teacher's."""
+        """Returns the states of the target, of the bridges and, if it takes part in the predictions, of the teacher."""
         settings, arrays = self.target_.state()
         parts = {"target": arrays} | {f"bridge.{k}": weights_of(bridge) for k, bridge in enumerate(self.bridges_)}
-        found: dict[str, Any] = {"target": settings, "budgets": list(self.budgets_)}
+        settings = {"target": settings, "budgets": list(self.budgets_)}
         if self.shrinkage_weight < 1:
-            taught, parts["teacher"] = self.teacher_.state()
-            found |= {"teacher": taught}
-        return found, nest(**parts)
+            settings["teacher"], parts["teacher"] = self.teacher_.state()
+        return settings, nest(**parts)
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        """Takes over a saved state."""
+        """Sets a saved state."""
         self.target_ = self.restored_part(self.base, settings["target"], unnest("target", arrays))
         self.budgets_ = tuple(settings["budgets"])
         if "teacher" in settings:
-            taught = Stack(self._learners(None)) if self.teacher is None else self.teacher
-            self.teacher_ = self.restored_part(taught, settings["teacher"], unnest("teacher", arrays))
+            teacher = Stack(self._default_teachers(None)) if self.teacher is None else self.teacher
+            self.teacher_ = self.restored_part(teacher, settings["teacher"], unnest("teacher", arrays))
         self.bridges_, self.solves_ = [], []
         for k in range(len(self.target_.nets_)):
             bridge = Bridge(self.gates, len(self.features_), len(self.treatments_))

@@ -1,4 +1,4 @@
-"""The bridge of bi-level learning: gates that say how far a log's untaken treatments follow the teacher."""
+"""The bridge of bi-level learning: gates that weight the pseudo-labels of treatments that were not given."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch import Tensor, nn
 from largesse import _check
 from largesse.models.nets.standardise import Standardised
 
-__all__ = ["Bridge", "Gates", "Opened"]
+__all__ = ["Bridge", "GateValues", "Gates"]
 
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """What the gates are and how they learn.
+    """Form and training of the gates.
 
-    A gate w in (0, 1) makes the pseudo-label of a treatment that a row was not given,
-    w · teacher + (1 - w) · target: 1 follows the teacher, 0 leaves the target alone.
+    The pseudo-label of a treatment that a row was not given is w · teacher + (1 - w) · target with the gate w in (0, 1): 1 is the
+    prediction of the teacher, 0 leaves the target unchanged.
 
     Attributes:
-        by: ``"unit"`` (a network of the features) or ``"fixed"`` (the start).
-        start: The gate before any learning, in (0, 1).
-        hidden: Widths of the network of the gates.
-        rate: Learning rate of the gates.
-        factual: Also weigh the logged outcomes of the log's rows, by 2 · gate, which starts at 1: down where they
-            look confounded.
+        by: ``"unit"`` (a network of the features) or ``"fixed"`` (the constant `start`).
+        start: Initial value of the gates, in (0, 1).
+        hidden: Widths of the hidden layers of the network.
+        rate: Learning rate of the network.
+        factual: Whether the logged outcomes of the OBS log are weighted too, by 2 · gate, which starts at 1; confounded outcomes
+            can then get less weight.
     """
 
     by: Literal["unit", "fixed"] = "unit"
@@ -43,23 +43,23 @@ class Gates:
         _check.number("gates.rate", self.rate, low=0)
 
 
-class Opened(NamedTuple):
-    """Gates of some rows, each (N, M): of the value, of the cost, and weights of logged outcomes, in (0, 2)."""
+class GateValues(NamedTuple):
+    """Gates of N rows, each (N, M): of the value, of the cost, and weights of logged outcomes, in (0, 2)."""
 
     value: Tensor
     cost: Tensor
     logged: Tensor
 
-    def detached(self) -> Opened:
-        """Returns the same without a graph."""
-        return Opened(*(gate.detach() for gate in self))
+    def detached(self) -> GateValues:
+        """Returns the gates without their graph."""
+        return GateValues(*(gate.detach() for gate in self))
 
 
 class Bridge(Standardised):
-    """Features -> gates.
+    """Maps features (N, d) to gates.
 
     Args:
-        gates: What they are.
+        gates: Form of the gates.
         features: Number of features d.
         treatments: Number of treatments M.
     """
@@ -78,14 +78,14 @@ class Bridge(Standardised):
             nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
             nn.init.zeros_(self.body[-1].bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> Opened:
-        """Returns the gates and the weights of rows with these features."""
-        value, cost, logged = torch.split((self.level + self._moves(x)).sigmoid(), self.m, 1)
-        return Opened(value, cost, 2 * logged if self.gates.factual else torch.ones_like(logged))
+    def forward(self, x: Tensor) -> GateValues:
+        """Returns the gates and weights of rows with these features."""
+        value, cost, logged = torch.split((self.level + self._shift(x)).sigmoid(), self.m, 1)
+        return GateValues(value, cost, 2 * logged if self.gates.factual else torch.ones_like(logged))
 
-    def _moves(self, x: Tensor) -> Tensor:
-        """Returns how far each logit is from its start, (N, 3M)."""
+    def _shift(self, x: Tensor) -> Tensor:
+        """Returns the difference of each logit to its initial value, (N, 3M)."""
         if self.gates.by == "unit":
-            moved: Tensor = self.body(self.standardise(x))
-            return moved
+            shift: Tensor = self.body(self.standardise(x))
+            return shift
         return torch.zeros(len(x), 3 * self.m)

@@ -1,4 +1,4 @@
-"""The two levels of bi-level learning as one training loss: a network learns from the log, its gates from the trial."""
+"""The two levels of bi-level training as one loss: the network is fitted on the log, its gates on the trial."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from largesse import _check
-from largesse.models.bilevel.bridge import Bridge, Opened
+from largesse.models.bilevel.bridge import Bridge, GateValues
 from largesse.models.decision.joint import Joint
 from largesse.models.nets.checkpoint import Arrays
-from largesse.models.nets.hypergradient import Lower, Parameters, Solution, Solver, descended, explicit, implicit
+from largesse.models.nets.hypergradient import Lower, Parameters, Solver, descended, explicit, implicit
 from largesse.models.nets.minibatch import packed, unpack
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
@@ -25,20 +25,20 @@ __all__ = ["Hypergradient", "Levels", "Raw", "Solves", "Teacher"]
 
 Raw = tuple[Tensor, Tensor | None]
 Teacher = tuple[Tensor, Tensor | None, Tensor | None]
-"""What a teacher expects of every treatment: E value, P(value > 0) and E cost, each (N, M)."""
+"""Predictions of a teacher for every treatment: E value, P(value > 0) and E cost, each (N, M)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hypergradient:
-    """How the gates learn from the trial.
+    """The gradient of the upper level in the gates.
 
     Attributes:
-        form: ``"implicit"`` (implicit function theorem) or ``"explicit"`` (through the assumed steps).
-        every: Batches of the lower level from one step of the gates to the next (k of the paper).
-        assumed: Gradient steps on a copy of the network before each: how far the lower level is assumed to follow.
+        form: ``"implicit"`` (implicit function theorem) or ``"explicit"`` (backpropagation through the assumed steps).
+        every: Batches of the lower level per step of the gates (k of the paper).
+        assumed: Gradient steps on a copy of the network that stand for the response of the lower level to the gates.
         rate: Learning rate of the assumed steps.
-        batch: Trial rows in one step of the gates, drawn with replacement.
-        solver: Solver of the implicit form.
+        batch: Trial rows per step of the gates, drawn with replacement.
+        solver: Linear solver of the implicit form.
 
     Raises:
         DataError: A setting is out of its range.
@@ -59,12 +59,12 @@ class Hypergradient:
 
 
 class Solves(NamedTuple):
-    """How the linear systems behind the steps of the gates were solved, one entry a step.
+    """Diagnostics of the linear systems of the implicit form, one entry per step of the gates.
 
     Attributes:
         residual: |b - A v| / |b|.
-        iterations: Conjugate gradient steps.
-        concave: Whether the solve stopped at negative curvature.
+        iterations: Conjugate gradient iterations.
+        concave: Whether the solver stopped at negative curvature.
     """
 
     residual: NDArray[np.float64]
@@ -73,52 +73,51 @@ class Solves(NamedTuple):
 
 
 class _Both(nn.Module):
-    """A network that answers for rows of a log and of a trial from one pass through its body."""
+    """A network that predicts for rows of a log and of a trial in one pass through its body."""
 
     def __init__(self, net: ResponseNet, drifts: bool) -> None:
         super().__init__()
         self.net, self.drifts = net, drifts
 
     def forward(self, x: Tensor, logged: Tensor) -> tuple[Tensor, ...]:
-        """Returns raw value heads for a trial, cost heads if there are any, and value heads with the log's drift if any."""
+        """Returns raw value heads for a trial, cost heads if any, and value heads with the drift of the log if any."""
         h = self.net.represent(x)
         value, cost = self.net.heads(h)
         drifted = self.net.heads(h, logged)[0] if self.drifts else None
         return tuple(a for a in (value, cost, drifted) if a is not None)
 
     def parted(self, outputs: tuple[Tensor, ...]) -> tuple[Raw, Raw]:
-        """Returns raw heads for the logged outcomes and for a trial."""
-        left = list(outputs)
-        value = left.pop(0)
-        cost = None if self.net.cost is None else left.pop(0)
-        return (left.pop(0) if self.drifts else value, cost), (value, cost)
+        """Returns the raw heads for the logged outcomes, and those for a trial."""
+        value, cost = outputs[0], None if self.net.cost is None else outputs[1]
+        return (outputs[-1] if self.drifts else value, cost), (value, cost)
 
 
 class Levels:
     """The loss of a batch of the lower level, mean over its rows i:
 
-    g_i · loss(logged outcome) + Σ_{j ≠ t_i} (w^r_ij² apart(value_ij) + w^c_ij² apart(cost_ij)),
+    g_i · loss(logged outcome) + Σ_{j ≠ t_i} (w^r_ij² divergence(value_ij) + w^c_ij² divergence(cost_ij)),
 
-    `apart` being how far a head is from the teacher in the head's own likelihood: with squared errors this is the
-    regression on the pseudo-labels w · teacher + (1 - w) · target. Every few batches the gates w and weights g first take
-    a step down the hypergradient of the trial's loss.
+    with the divergence of a head from the teacher in the likelihood of the head: with squared errors this is the regression on
+    the pseudo-labels w · teacher + (1 - w) · target. Before every k-th batch the gates w and weights g take a step down the
+    hypergradient of the loss on the trial.
 
     Args:
-        net: The network that learns.
+        net: The network.
         bridge: Its gates.
-        lower: Rows of the lower level, row weights of mean 1, and what the teacher expects there.
-        trial: The loss of trial rows, the upper level.
-        how: How the gates learn.
-        seed: Draws the trial rows of each step.
+        lower: Rows of the lower level, row weights of mean 1, and the predictions of the teacher for them.
+        trial: The loss of the upper level, on rows of the trial.
+        hypergradient: The gradient of the upper level in the gates.
+        seed: Of the trial rows drawn in each step.
     """  # noqa: D415  (the formula ends the sentence)
 
     def __init__(
-        self, net: ResponseNet, bridge: Bridge, lower: tuple[Rows, Teacher], trial: Joint, how: Hypergradient, seed: int
-    ) -> None:
+        self, net: ResponseNet, bridge: Bridge, lower: tuple[Rows, Teacher], trial: Joint, hypergradient: Hypergradient,
+        seed: int,
+    ) -> None:  # fmt: skip
         self.rows, self.teacher = lower
         assert self.rows.observed is not None
         drifts = not net.plain and bool((self.rows.observed != self.rows.observed[0]).any())
-        self.both, self.bridge, self.trial, self.how = _Both(net, drifts), bridge, trial, how
+        self.both, self.bridge, self.trial, self.hypergradient = _Both(net, drifts), bridge, trial, hypergradient
         self.draw = torch.Generator().manual_seed(seed)
         self.phi = list(bridge.parameters())
         self.optimiser = torch.optim.Adam(self.phi, lr=bridge.gates.rate) if self.phi else None
@@ -128,7 +127,7 @@ class Levels:
 
     def __call__(self, i: Tensor) -> Tensor:
         """Returns the loss of the rows i."""
-        if self.optimiser is not None and self.calls % self.how.every == 0:
+        if self.optimiser is not None and self.calls % self.hypergradient.every == 0:
             self._step(i, self.optimiser)
         self.calls += 1
         batch = self.batch(i)
@@ -137,70 +136,67 @@ class Levels:
         return self.loss(self.both(batch[0].features, batch[0].observed), batch, gates)
 
     def batch(self, i: Tensor) -> tuple[Rows, Teacher]:
-        """Returns rows of the lower level, and what the teacher expects there."""
+        """Returns rows of the lower level, and the predictions of the teacher for them."""
         value, conversion, cost = self.teacher
         return self.rows.take(i), (
             value[i], None if conversion is None else conversion[i], None if cost is None else cost[i],
         )  # fmt: skip
 
-    def loss(self, outputs: tuple[Tensor, ...], batch: tuple[Rows, Teacher], gates: Opened) -> Tensor:
+    def loss(self, outputs: tuple[Tensor, ...], batch: tuple[Rows, Teacher], gates: GateValues) -> Tensor:
         """Returns the loss of rows of the lower level from the network's outputs and the gates."""
         (rows, teacher), net = batch, self.both.net
         assert rows.observed is not None
         logged, trial = self.both.parted(outputs)
         t = rows.treatment
-        trust = gates.logged.gather(1, t[:, None]).squeeze(1)
-        each = net.each(logged, rows) * torch.where(rows.observed > 0, trust, 1.0)
+        factual = gates.logged.gather(1, t[:, None]).squeeze(1)
+        each = net.each(logged, rows) * torch.where(rows.observed > 0, factual, 1.0)
         untaken = torch.ones_like(teacher[0]).scatter(1, t[:, None], 0.0)
-        for gate, far in zip((gates.value, gates.cost), net.divergence(trial, teacher), strict=True):
-            if far is not None:
-                each = each + (gate**2 * far * untaken).sum(1)
+        for gate, divergence in zip((gates.value, gates.cost), net.divergence(trial, teacher), strict=True):
+            if divergence is not None:
+                each = each + (gate**2 * divergence * untaken).sum(1)
         return (rows.weight * each).mean()
 
     def _step(self, i: Tensor, optimiser: torch.optim.Optimizer) -> None:
         """Takes one step of the gates."""
-        batch, how = self.batch(i), self.how
+        batch, options = self.batch(i), self.hypergradient
         x, observed = batch[0].features, batch[0].observed
         gates = self.bridge(x)
         lower = Lower(lambda theta: self._outputs(theta, x, observed), lambda outputs: self.loss(outputs, batch, gates))
-        drawn = torch.randint(len(self.trial.rows), (how.batch,), generator=self.draw)
+        drawn = torch.randint(len(self.trial.rows), (options.batch,), generator=self.draw)
         theta = {name: p.detach().clone().requires_grad_() for name, p in self.both.named_parameters()}
 
         def upper(theta: Parameters) -> Tensor:
             _, trial = self.both.parted(self._outputs(theta, self.trial.rows.features[drawn], torch.zeros(len(drawn))))
             return self.trial(trial, drawn)
 
-        if how.form == "explicit":
-            found = explicit(lower, upper, theta, self.phi, how.rate, how.assumed)
+        if options.form == "explicit":
+            gradients = explicit(lower, upper, theta, self.phi, options.rate, options.assumed)
         else:
-            still = Lower(lower.outputs, lambda outputs: self.loss(outputs, batch, gates.detached()))
-            theta = descended(still, theta, how.rate, how.assumed)
-            found, solution = implicit(lower, upper, theta, self.phi, how.solver, self.last)
-            self._remember(solution)
-        for p, g in zip(self.phi, found, strict=True):
+            constant = Lower(lower.outputs, lambda outputs: self.loss(outputs, batch, gates.detached()))
+            theta = descended(constant, theta, options.rate, options.assumed)
+            gradients, solution = implicit(lower, upper, theta, self.phi, options.solver, self.last)
+            self.last = solution.x
+            self.solved.append((solution.residual, solution.iterations, solution.concave))
+        for p, g in zip(self.phi, gradients, strict=True):
             p.grad = g
         optimiser.step()
 
     def _outputs(self, theta: Parameters, x: Tensor, observed: Tensor | None) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = functional_call(self.both, theta, (x, observed))
-        return found
-
-    def _remember(self, solution: Solution) -> None:
-        self.last = solution.x
-        self.solved.append((solution.residual, solution.iterations, solution.concave))
+        outputs: tuple[Tensor, ...] = functional_call(self.both, theta, (x, observed))
+        return outputs
 
     def state(self) -> Arrays:
-        """Returns what is remembered between batches."""
+        """Returns the state that is kept between batches."""
         solved = np.array(self.solved, np.float64).reshape(-1, 3)
-        held = {"calls": np.array(self.calls), "draw": self.draw.get_state().numpy().copy(), "solved": solved}
+        arrays = {"calls": np.array(self.calls), "draw": self.draw.get_state().numpy().copy(), "solved": solved}
         if self.last is not None:
-            held["last"] = self.last.numpy().copy()
+            arrays["last"] = self.last.numpy().copy()
         if self.optimiser is not None:
-            held |= nest(gates=packed(self.bridge, self.optimiser))
-        return held | nest(trial=self.trial.objective.state())
+            arrays |= nest(gates=packed(self.bridge, self.optimiser))
+        return arrays | nest(trial=self.trial.objective.state())
 
     def restore(self, arrays: Arrays) -> None:
-        """Takes over what `state` gave."""
+        """Sets the state that `state` returned."""
         self.calls = int(arrays["calls"])
         self.draw.set_state(torch.from_numpy(arrays["draw"].copy()))
         self.solved = [(float(r), int(n), bool(c)) for r, n, c in arrays["solved"]]
@@ -210,6 +206,6 @@ class Levels:
         self.trial.objective.restore(unnest("trial", arrays))
 
     def solves(self) -> Solves:
-        """Returns how the linear systems were solved."""
+        """Returns the diagnostics of the linear systems."""
         residual, iterations, concave = np.array(self.solved, np.float64).reshape(-1, 3).T
         return Solves(residual, iterations.astype(np.int64), concave.astype(bool))

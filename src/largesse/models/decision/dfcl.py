@@ -1,4 +1,4 @@
-"""Decision-focused learning: a two-stage network, tuned on the trial by what its decisions are worth."""
+"""Decision-focused learning: a two-stage network, fine-tuned on the trial with a decision loss."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from largesse import _check
 from largesse._random import number
 from largesse.logs import Logs
 from largesse.models.base import Model, State
-from largesse.models.crossfit import of_others, others, out_of_fold
+from largesse.models.crossfit import of_others, out_of_fold, train_test_rows
 from largesse.models.decision.joint import Joint, trial_rows
 from largesse.models.decision.losses import LOSSES, PPL, DecisionLoss
-from largesse.models.decision.shrinkage import between, choose_shrinkage, may_shrink, target_budgets
+from largesse.models.decision.shrinkage import between, check_shrinkage, choose_shrinkage, target_budgets
 from largesse.models.nets.checkpoint import checkpointer
 from largesse.models.nets.minibatch import Schedule, Step, threads, train
 from largesse.models.nets.response import ResponseNet
@@ -34,7 +34,12 @@ TUNING = Schedule(epochs=4, batch=8192, rate=1e-3, decay=0.0, average=0.5, least
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """Two-stage networks that tunings start from: of the whole trial, and of each fold's complement."""
+    """Two-stage networks that fine-tuning starts from.
+
+    Attributes:
+        base: Fitted on the whole trial.
+        folds: Fitted on the training rows of each fold; () without cross-fitting.
+    """
 
     base: MLP
     folds: tuple[MLP, ...]
@@ -42,30 +47,29 @@ class Start:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DFCL(Model):
-    """A network learned by likelihood, then by joint loss on the trial: decision loss + alpha * prediction loss.
+    """A network fitted by likelihood, then fine-tuned on the trial: decision loss + alpha * prediction loss.
 
-    With ``MLP(data="rct")`` as its base this is decision-focused learning on the experiment alone; with ``MLP()``, which
-    learns from the trial and the log, it is pool-then-tune.
+    With the base ``MLP(data="rct")`` this is decision-focused learning on the trial alone; with ``MLP()``, which is fitted
+    on the trial and the OBS log, it is pool-then-tune.
 
     Args:
         base: The two-stage network; a clone of it is fitted.
-        decision: Which decision loss, with its options.
+        decision: The decision loss.
         alpha: Weight of the prediction loss on the trial.
-        shrinkage_weight: How far to go from the base to the tuned network, in [0, 1]; ``"cross-fit"``: chosen on rows that
-            neither has seen, see `largesse.models.decision.shrinkage`.
-        folds: Parts of the trial that take turns in that choice.
-        outcome: Family and cost rule; None: the base's, or inferred from the rows.
-        schedule: Epochs, batch, rate and averaging of the tuning.
-        seed: Row orders, folds and draws.
+        shrinkage_weight: Weight of the tuned network against the base, in [0, 1]; ``"cross-fit"``: chosen by cross-fitting,
+            see `largesse.models.decision.shrinkage`.
+        folds: Number of folds of the cross-fitting.
+        outcome: Family and cost rule; None: those of the base, or inferred from the rows.
+        schedule: Epochs, batch size, learning rate and weight averaging of the tuning.
+        seed: Of row orders, folds and bootstrap draws.
         n_threads: Threads of the matrix products.
         on_step: Called as on_step(step, steps, loss) after each step of the tuning.
-        checkpoint: Folder that keeps unfinished trainings, of the base too: the same fit, begun again after a kill, goes
-            on from there.
+        checkpoint: Folder for checkpoints, of the base too: after a kill, the same fit continues from the last checkpoint.
 
     Attributes:
-        budgets_: Target budgets, money per head.
-        shrinkage_weight_: How far the menu goes towards the tuned network.
-        choice_: Why, or None where the shrinkage_weight was given.
+        budgets_: Target budgets per unit.
+        shrinkage_weight_: Weight of the tuned network.
+        choice_: The choice among shrinkage weights; None if the weight was given.
 
     Reference:
         Zhou et al., KDD 2024 (DFCL); the primal losses: Bi-DFCL, NeurIPS 2025.
@@ -92,38 +96,35 @@ class DFCL(Model):
 
     @classmethod
     def published(cls, kind: str = "dpl", **changes: Any) -> Self:
-        """Returns the papers' objective and network: plain heads, squared errors, money spent not counted, no shrinkage.
+        """Returns the loss and network of the papers: unconstrained heads, squared errors, no shrinkage.
 
-        Prices, temperature and schedule are this library's; the papers' differ between their data sets: see `DecisionLoss`.
+        Prices, temperature and schedule are defaults of this library; those of the papers differ between data sets.
 
         Args:
             kind: ``"dpl"``, ``"difd"``, ``"ppl"`` or ``"pifd"``.
             changes: Other parameters.
         """
-        given = {
-            "decision": LOSSES[_check.choice("kind", kind, tuple(LOSSES))].published(),
-            "shrinkage_weight": 1.0,
-            **changes,
-        }
-        return cls(given.pop("base", MLP.published(data="rct")), **given)
+        decision = LOSSES[_check.choice("kind", kind, tuple(LOSSES))].published()
+        options = {"decision": decision, "shrinkage_weight": 1.0, **changes}
+        return cls(options.pop("base", MLP.published(data="rct")), **options)
 
     @property
     def network(self) -> MLP:
-        """The base; once fitted, the network that the decision loss has moved."""
+        """The base; in a fitted model, the tuned network."""
         return self.tuned_ if hasattr(self, "tuned_") else self.base
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         if not isinstance(self.base, MLP):
-            raise _check.refuse("base", self.base, "must be an MLP", "For any other base there is DecisionResidual.")
+            raise _check.refuse("base", self.base, "must be an MLP", "For any other base use DecisionResidual.")
         _check.number("alpha", self.alpha, low=0)
-        may_shrink(self.shrinkage_weight, self.folds)
+        check_shrinkage(self.shrinkage_weight, self.folds)
         self.learn_from(self.prepare(rct, obs), rct)
 
     def prepare(self, rct: Logs, obs: Logs | None = None) -> Start:
-        """Returns the two-stage networks that a tuning starts from: several tunings of one base can share them."""
-        outcome = self._told(rct, obs)
-        turns = others(rct, self.folds, self.seed) if self.shrinkage_weight == "cross-fit" else []
-        folds = tuple(self._two_stage(rct.take(seen), of_others(obs, rct.take(held)), outcome) for seen, held in turns)
+        """Returns the two-stage networks that fine-tuning starts from; models with the same base can share them."""
+        outcome = self._outcome_for(rct, obs)
+        splits = train_test_rows(rct, self.folds, self.seed) if self.shrinkage_weight == "cross-fit" else []
+        folds = tuple(self._two_stage(rct.take(i), of_others(obs, rct.take(test)), outcome) for i, test in splits)
         return Start(self._two_stage(rct, obs, outcome), folds)
 
     def _two_stage(self, rct: Logs, obs: Logs | None, outcome: Outcome) -> MLP:
@@ -133,7 +134,7 @@ class DFCL(Model):
         return base.fit(rct, obs)
 
     def learn_from(self, start: Start, rct: Logs) -> Self:
-        """Tunes what `prepare` gave for the same trial; returns self."""
+        """Fine-tunes the networks that `prepare` returned for the same trial; returns self."""
         self.treatments_, self.features_, self.outcome_ = rct.treatments, rct.features, start.base.outcome_
         self.budgets_ = target_budgets(rct, self.decision.budgets)
         self.base_, self.tuned_ = start.base, self._tuned(start.base, rct)
@@ -142,16 +143,16 @@ class DFCL(Model):
             self.shrinkage_weight_ = float(self.shrinkage_weight)
             return self
 
-        def answer(seen: NDArray[Any], held: NDArray[Any], fold: int) -> tuple[Response, Response]:
+        def predict(train: NDArray[Any], test: NDArray[Any], fold: int) -> tuple[Response, Response]:
             base = start.folds[fold]
-            return base.predict_response(rct.x[held]), self._tuned(base, rct.take(seen)).predict_response(rct.x[held])
+            return base.predict_response(rct.x[test]), self._tuned(base, rct.take(train)).predict_response(rct.x[test])
 
-        pair = out_of_fold(rct, self.folds, self.seed, answer)
+        pair = out_of_fold(rct, self.folds, self.seed, predict)
         self.shrinkage_weight_, self.choice_ = choose_shrinkage(rct, pair, self.menu, self.budgets_, self.seed)
         return self
 
     def _tuned(self, base: MLP, rct: Logs) -> MLP:
-        """Returns a copy of two-stage networks after tuning on the trial."""
+        """Returns a copy of two-stage networks, fine-tuned on the trial."""
         tuned, rows = copy.deepcopy(base), trial_rows(rct, arm_weighted=base.arm_weighted)
         with threads(self.n_threads):
             for k, net in enumerate(tuned.nets_):
@@ -161,28 +162,26 @@ class DFCL(Model):
     def _tune(self, net: ResponseNet, rows: Rows, dropout: float, seed: int) -> None:
         joint = Joint(net, rows, self.decision, self.alpha, self.budgets_)
         loss = lambda i: joint(net(rows.features[i]), i)  # noqa: E731
-        how = (self.decision, self.alpha, self.budgets_, self.schedule, seed, dropout, net.outcome, net.plain)
-        kept = checkpointer(self.checkpoint, *rows.columns, *joint.menu, *net.state_dict().values(), how)
-        train(net, loss, len(rows), self.schedule, seed, self.on_step, kept, joint.objective)
+        settings = (self.decision, self.alpha, self.budgets_, self.schedule, seed, dropout, net.outcome, net.plain)
+        checkpoints = checkpointer(self.checkpoint, *rows.columns, *joint.menu, *net.state_dict().values(), settings)
+        train(net, loss, len(rows), self.schedule, seed, self.on_step, checkpoints, joint.objective)
 
     def _predict_response(self, x: NDArray[np.float32]) -> Response:
-        trusted = self.base_.predict_response(x)
-        return (
-            trusted
-            if self.shrinkage_weight_ == 0
-            else between(trusted, self.tuned_.predict_response(x), self.shrinkage_weight_)
-        )
+        base = self.base_.predict_response(x)
+        if self.shrinkage_weight_ == 0:
+            return base
+        return between(base, self.tuned_.predict_response(x), self.shrinkage_weight_)
 
     def state(self) -> State:
-        """Returns both networks' states and the shrinkage_weight."""
+        """Returns the states of both networks, the shrinkage weight and the budgets."""
         settings, arrays = self.base_.state()
-        tuned, moved = self.tuned_.state()
+        tuned, tuned_arrays = self.tuned_.state()
         return {
             "settings": settings, "tuned": tuned, "shrinkage_weight": self.shrinkage_weight_, "budgets": list(self.budgets_),
-        }, nest(base=arrays, tuned=moved)  # fmt: skip
+        }, nest(base=arrays, tuned=tuned_arrays)  # fmt: skip
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        """Takes over a saved state."""
+        """Sets a saved state."""
         base = self.restored_base(self.base, settings, arrays)
         tuned = copy.deepcopy(base)
         tuned.restore(settings["tuned"], unnest("tuned", arrays))

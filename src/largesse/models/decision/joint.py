@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from largesse.logs import Logs
-from largesse.models.decision.losses import DecisionLoss, Objective, Trial
+from largesse.models.decision.losses import DecisionLoss, Objective
+from largesse.models.decision.trial import Trial
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
 
@@ -19,15 +20,15 @@ class Joint:
     """The loss of trial rows: decision loss + alpha * prediction loss.
 
     Args:
-        net: The network, as it is before this training: its menu is the one that reduces the variance.
-        rows: Rows of the trial, as `trial_rows` gives them.
-        decision: Which decision loss.
+        net: The network before this training; its menu of now, frozen, reduces the variance.
+        rows: Rows of the trial, from `trial_rows`.
+        decision: The decision loss.
         alpha: Weight of the prediction loss.
-        budgets: Money per unit, (B,).
+        budgets: Target budgets per unit, (B,).
 
     Attributes:
-        menu: Value and cost of all rows before this training, each (N, M).
-        objective: The decision loss, with the state it keeps.
+        menu: Value and cost of all rows in the frozen menu, each (N, M).
+        objective: The decision loss of batches, with its state.
     """
 
     def __init__(
@@ -41,20 +42,20 @@ class Joint:
         self.objective.prime(*self.menu)
 
     def __call__(self, raw: tuple[Tensor, Tensor | None], i: Tensor) -> Tensor:
-        """Returns the loss of the rows i, whose raw heads are given."""
-        decided = self.objective(*self.net.menu(raw), i)
+        """Returns the loss of the rows i from their raw heads."""
+        loss = self.objective(*self.net.menu(raw), i)
         if not self.alpha:
-            return decided
-        return decided + self.alpha * self.net.logged(raw, self.outcomes.take(i))
+            return loss
+        return loss + self.alpha * self.net.logged(raw, self.outcomes.take(i))
 
 
 def trial_rows(rct: Logs, *, arm_weighted: bool = False) -> Rows:
-    """Returns the rows of a trial, inverse propensities divided by the mean row weight."""
+    """Returns the rows of a trial, with weights and inverse propensities divided by the mean row weight."""
     return Rows.of(rct, arm_weighted=arm_weighted, unit_weight=rct.total_weight / rct.n)
 
 
 def frozen_menu(net: ResponseNet, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the network's menu of all rows, scored in chunks."""
+    """Returns value and cost of all rows in the menu of a network, each (N, M), without gradients."""
     with torch.inference_mode():
         parts = [net.menu(net(x[i : i + _CHUNK])) for i in range(0, len(x), _CHUNK)]
     value, cost = (torch.cat(pieces) for pieces in zip(*parts, strict=True))

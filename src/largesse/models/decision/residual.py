@@ -1,7 +1,7 @@
-"""A decision loss on any base: its menu is frozen, a correction of the values is learned on the trial, and taken in part.
+"""A residual on a frozen base model of any kind, fitted with a decision loss on the trial, then shrunk.
 
-The correction sees the base's menu as a base that has not seen the row says it (halves of the trial take turns), leaves
-control and all costs as they are, and so keeps every budget within reach that the base could reach.
+The residual is fitted on out-of-fold menus of the base (two folds). It changes neither the value of control nor any cost, so
+every budget that the base can meet can still be met.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from largesse.logs import Logs
 from largesse.models.base import Model, State
 from largesse.models.crossfit import cross_fitted, out_of_fold
 from largesse.models.decision.joint import trial_rows
-from largesse.models.decision.losses import PPL, DecisionLoss, Objective, Trial
-from largesse.models.decision.shrinkage import between, choose_shrinkage, may_shrink, target_budgets
-from largesse.models.nets.minibatch import Schedule, Step, threads, train, weights_from
+from largesse.models.decision.losses import PPL, DecisionLoss, Objective
+from largesse.models.decision.shrinkage import between, check_shrinkage, choose_shrinkage, target_budgets
+from largesse.models.decision.trial import Trial
+from largesse.models.nets.minibatch import Schedule, threads, train, weights_from
 from largesse.models.nets.standardise import Standardised
 from largesse.models.nets.weights import load_weights, weights_of
 from largesse.models.outcome import Outcome, Response
@@ -33,36 +34,35 @@ from largesse.store import nest, unnest
 __all__ = ["DecisionResidual"]
 
 By = Literal["arms", "network", "trees"]
-STEERING = Schedule(epochs=4, batch=8192, rate=3e-3, decay=0.1, average=0.5, least=100)
+_SCHEDULE = Schedule(epochs=4, batch=8192, rate=3e-3, decay=0.1, average=0.5, least=100)
 _ROUNDS = 30
 _PARAMS: dict[str, Any] = {
     "learning_rate": 0.1, "num_leaves": 8, "feature_fraction": 0.5, "max_bin": 63, "verbosity": -1, "deterministic": True,
     "lambda_l2": 0.0, "boost_from_average": False,
 }  # fmt: skip
-_LEAF = 50  # no leaf holds less than this part of the rows
+_LEAF_SHARE = 50  # a leaf has at least 1/50 of the rows
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DecisionResidual(Model):
-    """Any base, steered by a decision loss.
+    """Residual correction of the values of a base model under a decision loss.
 
     Args:
         base: The two-stage model; clones of it are fitted.
-        by: What corrects the values: ``"arms"`` (a level and a slope for each arm: the least that noise can misuse),
-            ``"network"`` (a small network of features and menu), ``"trees"`` (boosting along the loss's gradient).
-        decision: Which decision loss, with its options.
-        shrinkage_weight: How much of the correction is taken, in [0, 1]; ``"cross-fit"``: chosen on rows that it has not seen.
-        folds: Parts of the trial that take turns in that choice.
-        outcome: Family and cost rule; None: the base's, or inferred from the rows.
-        schedule: Epochs, batch, rate and averaging of ``"arms"`` and ``"network"``.
-        seed: Halves, folds, starts and row orders.
+        by: Form of the residual: ``"arms"`` (a level and a slope per arm: the fewest parameters), ``"network"`` (a small
+            network of features and menu), ``"trees"`` (boosting along the gradient of the loss).
+        decision: The decision loss.
+        shrinkage_weight: Weight of the residual, in [0, 1]; ``"cross-fit"``: chosen by cross-fitting.
+        folds: Number of folds of that cross-fitting.
+        outcome: Family and cost rule; None: those of the base, or inferred from the rows.
+        schedule: Epochs, batch size, learning rate and weight averaging of ``"arms"`` and ``"network"``.
+        seed: Of folds, initial weights and row orders.
         n_threads: Threads.
-        on_step: Called as on_step(step, steps, loss) after each step of ``"arms"`` and ``"network"``.
 
     Attributes:
-        budgets_: Target budgets, money per head.
-        shrinkage_weight_: How much of the correction is taken.
-        choice_: Why, or None where the shrinkage_weight was given.
+        budgets_: Target budgets per unit.
+        shrinkage_weight_: Weight of the residual.
+        choice_: The choice among shrinkage weights; None if the weight was given.
 
     >>> from largesse.models import Boosting
     >>> rng = np.random.default_rng(0)
@@ -79,39 +79,40 @@ class DecisionResidual(Model):
     shrinkage_weight: float | Literal["cross-fit"] = "cross-fit"
     folds: int = 2
     outcome: Outcome | None = None
-    schedule: Schedule = STEERING
+    schedule: Schedule = _SCHEDULE
     seed: int = 0
     n_threads: int = 1
-    on_step: Step | None = None
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         _check.choice("by", self.by, By.__args__)  # type: ignore[attr-defined]
-        may_shrink(self.shrinkage_weight, self.folds)
+        check_shrinkage(self.shrinkage_weight, self.folds)
         self.budgets_ = target_budgets(rct, self.decision.budgets)
         self.base_ = self.configured(self.base).fit(rct, obs, validation=validation)
         self.inner_ = self.base_.outcome_
-        self.outcome_ = _given(self.inner_)
+        self.outcome_ = _menu_outcome(self.inner_)
         frozen = self._frozen(cross_fitted(self.base_, rct, obs, self.seed))
         self.scale_ = float(rct.value.std()) or 1.0
-        self.correction_ = self._correct(rct, frozen)
+        self.correction_ = self._fit_residual(rct, frozen)
         self.choice_: Choice | None = None
         if self.shrinkage_weight != "cross-fit":
             self.shrinkage_weight_ = float(self.shrinkage_weight)
             return
 
-        def answer(seen: NDArray[Any], held: NDArray[Any], fold: int) -> tuple[Response, Response]:
-            learned, kept = self._correct(rct.take(seen), _rows(frozen, seen)), _rows(frozen, held)
-            return kept, self._steer(learned, rct.x[held], kept)
+        def predict(train: NDArray[Any], test: NDArray[Any], fold: int) -> tuple[Response, Response]:
+            inside, base = (Response.combine(lambda table, rows=rows: table[rows], frozen) for rows in (train, test))
+            correction = self._fit_residual(rct.take(train), inside)
+            return base, self._corrected(correction, rct.x[test], base)
 
-        pair = out_of_fold(rct, self.folds, self.seed + 1, answer)  # not the halves of the frozen menu
+        pair = out_of_fold(rct, self.folds, self.seed + 1, predict)  # other folds than those of the frozen menu
         self.shrinkage_weight_, self.choice_ = choose_shrinkage(rct, pair, self.menu, self.budgets_, self.seed)
 
-    def _frozen(self, answer: Response) -> Response:
-        """Returns the base's menu as a response: values and costs as they are."""
-        menu = self.inner_.menu(answer, self.treatments_)
+    def _frozen(self, response: Response) -> Response:
+        """Returns the menu of the base as a response of values and costs."""
+        menu = self.inner_.menu(response, self.treatments_)
         return Response(menu.value, None, menu.cost)
 
-    def _correct(self, rct: Logs, frozen: Response) -> _Correction:
+    def _fit_residual(self, rct: Logs, frozen: Response) -> _Correction:
+        """Returns the residual fitted on rows of the trial and their frozen menu."""
         value, cost = _tensor(frozen.value), _tensor(frozen.cost)
         rows = trial_rows(rct)
         trial = Trial(rows, None if self.decision.variance == "plain" else (value, cost))
@@ -124,44 +125,38 @@ class DecisionResidual(Model):
             net = _net(self.by, x.shape[1], value.shape[1], self.scale_, self.seed)
             net.fit_scale(x)
             loss = lambda i: objective(net(x[i], value[i]), cost[i], i)  # noqa: E731
-            train(net, loss, len(x), self.schedule, self.seed, self.on_step, memory=objective)
+            train(net, loss, len(x), self.schedule, self.seed, memory=objective)
         return net
 
-    def _steer(self, correction: _Correction, x: NDArray[np.float32], frozen: Response) -> Response:
+    def _corrected(self, correction: _Correction, x: NDArray[np.float32], frozen: Response) -> Response:
         with threads(self.n_threads), torch.inference_mode():
             value = correction.apply(torch.tensor(x), _tensor(frozen.value))
         return Response(value.numpy().astype(np.float64), None, frozen.cost)
 
     def _predict_response(self, x: NDArray[np.float32]) -> Response:
         frozen = self._frozen(self.base_.predict_response(x))
-        return (
-            between(frozen, self._steer(self.correction_, x, frozen), self.shrinkage_weight_)
-            if self.shrinkage_weight_
-            else frozen
-        )
+        if self.shrinkage_weight_ == 0:
+            return frozen
+        return between(frozen, self._corrected(self.correction_, x, frozen), self.shrinkage_weight_)
 
     def state(self) -> State:
-        """Returns the base's state, the correction and its shrinkage_weight."""
+        """Returns the state of the base, the residual and its shrinkage weight."""
         settings, arrays = self.base_.state()
         text, own = self.correction_.state()
-        mine = {
+        settings = {
             "settings": settings, "inner": asdict(self.inner_), "shrinkage_weight": self.shrinkage_weight_,
             "scale": self.scale_, "trees": text, "budgets": list(self.budgets_),
         }  # fmt: skip
-        return mine, nest(base=arrays, own=own)
+        return settings, nest(base=arrays, own=own)
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        """Takes over a saved state."""
+        """Sets a saved state."""
         inner: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["inner"].items()}
         self.inner_ = Outcome(**inner)
         outer, self.outcome_ = self.outcome_, self.inner_
         self.base_ = self.restored_base(self.base, settings, arrays)
-        self.outcome_, self.scale_ = outer, float(settings["scale"])
-        self.shrinkage_weight_, self.choice_, self.budgets_ = (
-            float(settings["shrinkage_weight"]),
-            None,
-            tuple(settings["budgets"]),
-        )
+        self.outcome_, self.scale_, self.choice_ = outer, float(settings["scale"]), None
+        self.shrinkage_weight_, self.budgets_ = float(settings["shrinkage_weight"]), tuple(settings["budgets"])
         own = unnest("own", arrays)
         if self.by == "trees":
             text = settings["trees"]
@@ -174,16 +169,14 @@ class DecisionResidual(Model):
 
 class _Correction(Protocol):
     def apply(self, x: Tensor, value: Tensor) -> Tensor:
-        """Returns the corrected values, (N, M)."""
-        ...
+        """Returns the corrected values, (N, M), of features (N, d) and values (N, M)."""
 
     def state(self) -> tuple[str | None, dict[str, NDArray[Any]]]:
-        """Returns trees as text, or weights."""
-        ...
+        """Returns the text of trees, if any, and arrays."""
 
 
 class _Net(Standardised):
-    """A correction by weights."""
+    """A residual with trained weights."""
 
     def __init__(self, features: int, scale: float) -> None:
         super().__init__(features)
@@ -210,7 +203,7 @@ class _Arms(_Net):
 
 
 class _Small(_Net):
-    """value_ij + scale δ_j(x, value), δ_0 = 0, from one hidden layer that starts at no correction."""
+    """value_ij + scale δ_j(x, value), δ_0 = 0, δ one hidden layer with output 0 at the start."""
 
     def __init__(self, features: int, treatments: int, scale: float) -> None:
         super().__init__(features, scale)
@@ -220,8 +213,8 @@ class _Small(_Net):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, value: Tensor) -> Tensor:
-        seen = torch.cat([self.standardise(x), value / self.scale], 1)
-        move = self.scale * self.out(self.body(seen).relu())
+        columns = torch.cat([self.standardise(x), value / self.scale], 1)
+        move = self.scale * self.out(self.body(columns).relu())
         return torch.cat([value[:, :1], value[:, 1:] + move], 1)
 
 
@@ -238,9 +231,9 @@ class _Trees:
 
     @classmethod
     def grown(cls, x: Tensor, value: Tensor, cost: Tensor, objective: Objective, seed: int, n_threads: int) -> _Trees:
-        """Returns the correction after a fixed number of rounds; none where the rows are too few to be parted."""
-        m, every, leaf = value.shape[1], torch.arange(len(x)), max(20, len(x) // _LEAF)
-        unit = max(float(objective.gap.mean()), 1e-30)  # the typical gap between two scores: trees count in it
+        """Returns the residual after a fixed number of rounds; 0 if the rows are too few for two leaves."""
+        m, every, leaf = value.shape[1], torch.arange(len(x)), max(20, len(x) // _LEAF_SHARE)
+        unit = max(float(objective.gap.mean()), 1e-30)  # the typical gap between the two best scores of a unit
         if len(x) < 2 * leaf:
             return cls(None, unit, n_threads)
 
@@ -248,7 +241,7 @@ class _Trees:
             move = torch.tensor(raw.reshape(len(x), m - 1), dtype=value.dtype, requires_grad=True)
             objective(torch.cat([value[:, :1], value[:, 1:] + unit * move], 1), cost, every).backward()  # type: ignore[no-untyped-call]
             assert move.grad is not None
-            # A leaf whose rows all agree moves by the learning rate times the unit.
+            # A leaf whose rows all have the same gradient moves by the learning rate times the unit.
             g = (move.grad / move.grad.abs().mean(0).clamp_min(1e-30)).numpy()
             return (g, np.ones_like(g)) if m > 2 else (g[:, 0], np.ones(len(x)))
 
@@ -273,14 +266,9 @@ class _Trees:
         return text, {"unit": np.array(self.unit)}
 
 
-def _given(outcome: Outcome) -> Outcome:
-    """Returns the outcome under which a menu is taken as it is: its costs no longer follow its values."""
+def _menu_outcome(outcome: Outcome) -> Outcome:
+    """Returns the outcome of a frozen menu: its costs are given and do not follow its values."""
     return replace(outcome, cost_rule="learned", amounts=(), ordered=False)
-
-
-def _rows(frozen: Response, rows: NDArray[Any]) -> Response:
-    assert frozen.cost is not None
-    return Response(frozen.value[rows], None, frozen.cost[rows])
 
 
 def _tensor(table: NDArray[Any] | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Predict, then optimise: learners of value and cost by their likelihood.
+"""Two-stage models: predict value and cost by likelihood, then optimise the allocation.
 
 Stable: the names that `largesse.models` exports; import them from there.
 """

@@ -1,4 +1,4 @@
-"""Causal forests through `econml`, for benchmarks: effects of each arm against control, added to control's mean."""
+"""Causal forests of `econml`, for benchmarks: the mean under control plus the effect of each arm."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["CausalForest"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CausalForest(Model):
-    """A generalised random forest per quantity (value, and the cost where no rule gives it).
+    """A generalised random forest for the value, and another for a learned cost.
 
     Args:
         outcome: Family and cost rule; None: inferred from the rows.
-        data: Which rows to learn from.
+        data: Training rows: ``"both"``, ``"rct"`` or ``"obs"``.
         trees: Trees per forest.
-        seed: Sampling.
+        seed: Of the sampling.
         n_threads: Threads.
 
     Reference:
-        Athey, Tibshirani and Wager 2019; package econml.
+        Athey, Tibshirani and Wager 2019, Generalized random forests; package econml.
 
     Raises:
         MissingDependency: On `fit`, when econml is not installed.
@@ -64,16 +64,16 @@ class CausalForest(Model):
             self.base_[name] = base.fit(rows.x[control], y[control], sample_weight=rows.weights[control])
 
     def _predict_response(self, x: NDArray[np.float32]) -> Response:
-        found = {}
+        tables = {}
         for name, forest in self.effect_.items():
             base = self.base_[name].predict(x)[:, None]
-            found[name] = np.hstack([base, base + forest.predict(x).reshape(len(x), -1)])
-        value = found["value"]
-        if "cost" not in found:
+            tables[name] = np.hstack([base, base + forest.predict(x).reshape(len(x), -1)])
+        value = tables["value"]
+        if "cost" not in tables:
             family = self.outcome_.likelihood
             clipped = family.clip(value) if family.value_is_conversion else value
             return Response(clipped, clipped if family.value_is_conversion else None, None)
-        cost = np.maximum(found["cost"], 0)
+        cost = np.maximum(tables["cost"], 0)
         if not self.outcome_.control_cost:
             cost[:, 0] = 0
         return Response(value, None, cost)

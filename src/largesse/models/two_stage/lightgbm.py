@@ -1,7 +1,7 @@
-"""LightGBM learners: what a user would reach for first, with the right objective and the cost rule.
+"""LightGBM models of value and cost, with the likelihood and the cost rule of the outcome.
 
-The S-learner sees the treatment as a feature, the T-learner fits each arm apart. Value: log-loss, Poisson or squared
-error; a zero-inflated amount is a classifier for "bought" times a gamma regression of the basket.
+The S-learner has the treatment as a feature, the T-learner fits a model per arm. Value: log-loss, Poisson or squared error; a
+zero-inflated amount is a classifier of value > 0 times a gamma regression of the positive amounts.
 """
 
 from __future__ import annotations
@@ -26,38 +26,37 @@ _DEFAULTS: dict[str, Any] = {
     "learning_rate": 0.1, "num_leaves": 31, "min_data_in_leaf": 200, "feature_fraction": 0.5, "bagging_fraction": 0.8,
     "bagging_freq": 1, "lambda_l2": 10.0, "max_bin": 63, "force_col_wise": True,
 }  # fmt: skip
-_MOST, _PATIENCE = 1000, 30  # trees at most, and how many that bring nothing end the search
-_ALONE = 100  # trees, where all rows are of one unit
-_HELD, _FEW, _FOLDS = 0.1, 20_000, 5  # share of the rows that judge; of fewer rows, all of them in turns
+_MOST, _PATIENCE = 1000, 30  # largest number of trees; trees without a gain that end the fit
+_ONE_UNIT_ROUNDS = 100  # trees where all rows are of one unit, so that there are no validation rows
+_VALIDATION_SHARE, _FEW, _FOLDS = (
+    0.1,
+    20_000,
+    5,
+)  # validation rows; below so many rows, cross-validation with so many folds
 
 
 class Trees:
-    """Boosted trees for one quantity, S- or T-wise over the treatments.
+    """Boosted trees for one quantity, as an S- or a T-learner over the treatments.
 
     Args:
-        family: Of the quantity: the objective.
+        family: Of the quantity; gives the objective.
+        arms: The treatments that are fitted.
+        monotone: Whether the quantity does not fall with an ordered level (S-learner).
         strategy: ``"S"`` or ``"T"``.
-        arms: The treatments that are fitted; the others are not asked for.
-        rounds: Trees; None: as many as rows that are held back ask for.
+        rounds: Number of trees; None: by early stopping.
         params: LightGBM parameters.
     """
 
     def __init__(
-        self,
-        family: Family,
-        strategy: str,
-        arms: range,
-        rounds: int | None,
-        params: dict[str, Any],
-        monotone: bool = False,
+        self, family: Family, arms: range, monotone: bool, strategy: str, rounds: int | None, params: dict[str, Any]
     ) -> None:
         self.strategy, self.arms, self.rounds, self.monotone = strategy, arms, rounds, monotone
         self.params = {**_DEFAULTS, "objective": family.objective, "verbosity": -1, "deterministic": True, **params}
         self.boosters: list[lgb.Booster | float] = []
-        self.forests: dict[int, Forest] = {}  # the boosters as they are asked, made when they are
+        self.forests: dict[int, Forest] = {}  # the boosters in the form that predicts, made on first use
 
     def fit(self, rows: Logs, y: NDArray[Any], use: NDArray[np.bool_], ordered: bool) -> Trees:
-        """Learns y (N,) from features and treatment of the rows marked in `use` (N,)."""
+        """Fits y (N,) on features and treatment of the rows marked in `use` (N,); returns self."""
         self.forests = {}
         if self.strategy == "S":
             self.boosters = [self._boost(rows, y, use, ordered)]
@@ -66,12 +65,11 @@ class Trees:
         return self
 
     def _boost(self, rows: Logs, y: NDArray[Any], use: NDArray[np.bool_], ordered: bool) -> lgb.Booster | float:
-        shared = self.strategy == "S"
-        level = rows.x.shape[1] if shared else None  # the column of the treatment
+        level = rows.x.shape[1] if self.strategy == "S" else None  # the column of the treatment
         x, y, weight = rows.x[use], y[use], rows.weights[use]
-        if shared:
+        if level is not None:
             x = np.column_stack([x, rows.treatment[use]])
-        if len(y) == 0 or y.min() == y.max():  # nothing to learn, and some objectives refuse it
+        if len(y) == 0 or y.min() == y.max():  # a constant: nothing to fit, and some objectives refuse it
             return float(y[0]) if len(y) else 0.0
         params = dict(self.params)
         params["min_data_in_leaf"] = max(5, min(params["min_data_in_leaf"], len(y) // 20))
@@ -88,48 +86,47 @@ class Trees:
         out = np.zeros((len(x), m), order="F")
         for k, booster in enumerate(self.boosters):
             arms = self.arms if self.strategy == "S" else self.arms[k : k + 1]
-            out[:, arms.start : arms.stop] = (
-                booster if isinstance(booster, float) else self._asked(k, x, m)[:, -len(arms) :]
-            )
+            constant = isinstance(booster, float)
+            out[:, arms.start : arms.stop] = booster if constant else self._predicted(k, x, m)[:, -len(arms) :]
         return out
 
-    def _asked(self, k: int, x: NDArray[Any], m: int) -> NDArray[np.float64]:
-        """Returns what a booster says: of every treatment, or of the one that it is for."""
+    def _predicted(self, k: int, x: NDArray[Any], m: int) -> NDArray[np.float64]:
+        """Returns the predictions of a booster, for every treatment (S) or for its own (T)."""
         if k not in self.forests:
             shared = self.strategy == "S"
             self.forests[k] = Forest(self.boosters[k], m if shared else 1, treatment=x.shape[1] if shared else None)
         return self.forests[k].mean(x, self.params["num_threads"])
 
     def text(self) -> list[str | float]:
-        """Returns the boosters in LightGBM's own text form."""
+        """Returns the boosters in the text form of LightGBM; constants as numbers."""
         return [b if isinstance(b, float) else b.model_to_string() for b in self.boosters]
 
     def read(self, boosters: list[str | float]) -> Trees:
-        """Takes over boosters written by `text`."""
+        """Sets the boosters that `text` returned; returns self."""
         self.boosters = [b if isinstance(b, float) else lgb.Booster(model_str=b) for b in boosters]
         self.forests = {}
         return self
 
 
 def _stopped(params: dict[str, Any], data: lgb.Dataset, n: int, groups: NDArray[np.int64] | None) -> lgb.Booster:
-    """Returns trees until rows that they have not seen stop gaining: of many rows a tenth, of few all of them in turns.
+    """Returns trees with early stopping: on a tenth of many rows, by cross-validation on few.
 
-    Rows of one group (a unit) are held back together.
+    The rows of a group (a unit) are never split between training and validation.
     """
     stop = lgb.early_stopping(_PATIENCE, verbose=False)
-    of = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    units = int(of.max()) + 1
-    if units == 1:  # nothing can be held back
-        return lgb.train(params, data, _ALONE)
+    unit = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    units = int(unit.max()) + 1
+    if units == 1:
+        return lgb.train(params, data, _ONE_UNIT_ROUNDS)
     order = np.random.default_rng(params.get("seed", 0)).permutation(units)
-    if n >= _FEW and units > 1 / _HELD:
-        held = np.isin(of, order[: int(_HELD * units)])
-        some, judge = (data.subset(np.flatnonzero(rows)) for rows in (~held, held))
-        return lgb.train(params, some, _MOST, valid_sets=[judge], callbacks=[stop])
-    part = np.empty(units, np.int64)
-    for k, some in enumerate(np.array_split(order, min(_FOLDS, units))):
-        part[some] = k
-    folds = [(np.flatnonzero(part[of] != k), np.flatnonzero(part[of] == k)) for k in range(min(_FOLDS, units))]
+    if n >= _FEW and units > 1 / _VALIDATION_SHARE:
+        validation = np.isin(unit, order[: int(_VALIDATION_SHARE * units)])
+        train, valid = (data.subset(np.flatnonzero(rows)) for rows in (~validation, validation))
+        return lgb.train(params, train, _MOST, valid_sets=[valid], callbacks=[stop])
+    fold = np.empty(units, np.int64)
+    for k, members in enumerate(np.array_split(order, min(_FOLDS, units))):
+        fold[members] = k
+    folds = [(np.flatnonzero(fold[unit] != k), np.flatnonzero(fold[unit] == k)) for k in range(min(_FOLDS, units))]
     trace = lgb.cv(params, data, _MOST, folds=folds, callbacks=[stop])
     return lgb.train(params, data, len(next(iter(trace.values()))))
 
@@ -140,14 +137,14 @@ class Boosting(Model):
 
     Args:
         outcome: Family and cost rule; None: inferred from the rows.
-        data: Which rows to learn from: ``"both"``, ``"rct"`` or ``"obs"``.
-        strategy: ``"S"`` (treatment as a feature) or ``"T"`` (each arm apart).
-        rounds: Trees per booster; None: until rows that are held back stop gaining, 1,000 at most. From 20,000 rows on a tenth
-            of them is held back; below that five parts take turns, and the trees of all rows are as many.
-        monotone: Whether the value may only rise with an ordered level (S-learner); None: as the outcome declares.
-        params: Changes to LightGBM's parameters.
-        seed: Feature and row sampling.
-        n_threads: LightGBM's threads.
+        data: Training rows: ``"both"``, ``"rct"`` or ``"obs"``.
+        strategy: ``"S"`` (treatment as a feature) or ``"T"`` (a model per arm).
+        rounds: Trees per booster; None: by early stopping, at most 1,000. From 20,000 rows on a tenth of them are validation
+            rows; with fewer rows, five-fold cross-validation sets the number of trees of a fit on all rows.
+        monotone: Whether the value does not fall with an ordered level (S-learner); None: as the outcome declares.
+        params: LightGBM parameters that differ from the defaults.
+        seed: Of feature and row sampling, and of the validation rows.
+        n_threads: Threads of LightGBM.
 
     >>> rng = np.random.default_rng(0)
     >>> x, t = rng.normal(size=(400, 2)), rng.integers(0, 2, 400)
@@ -166,34 +163,29 @@ class Boosting(Model):
     seed: int = 0
     n_threads: int = 1
 
-    def _trees(self, family: Family, arms: range, monotone: bool = False) -> Trees:
-        given = {"seed": self.seed, "num_threads": self.n_threads, **(self.params or {})}
-        return Trees(family, self.strategy, arms, self.rounds, given, monotone)
-
-    def _plan(self) -> dict[str, Trees]:
-        """Returns the quantities to learn, unfitted."""
+    def _unfitted(self) -> dict[str, Trees]:
+        """Returns the unfitted trees of each quantity."""
         _check.choice("strategy", self.strategy, ("S", "T"))
         if self.rounds is not None:
-            _check.integers(
-                "rounds", [self.rounds], low=1, high=10**6, rule="must be >= 1", remedy="None finds a number."
-            )
+            rule, remedy = "must be >= 1", "None sets it by early stopping."
+            _check.integers("rounds", [self.rounds], low=1, high=10**6, rule=rule, remedy=remedy)
         if self.monotone and not (self.strategy == "S" and self.outcome_.ordered):
             raise _check.refuse(
                 "monotone", True, "needs strategy='S' and an outcome with ordered levels",
                 "Declare ordered=True, or leave monotone out.",
             )  # fmt: skip
-        outcome, everyone = self.outcome_, range(len(self.treatments_))
-        rising = outcome.monotone if self.monotone is None else self.monotone
+        outcome, arms = self.outcome_, range(len(self.treatments_))
+        monotone = outcome.monotone if self.monotone is None else self.monotone
         parts = outcome.likelihood.parts(outcome.needs_conversion)
-        trees = {name: self._trees(part, everyone, rising and name != "basket") for name, part in parts.items()}
+        quantities = {name: (part, arms, monotone and name != "basket") for name, part in parts.items()}
         if outcome.rule is None:
-            paying = everyone if outcome.control_cost else everyone[1:]
-            trees["cost"] = self._trees(outcome.cost_likelihood, paying, monotone=True)
-        return trees
+            quantities["cost"] = outcome.cost_likelihood, arms if outcome.control_cost else arms[1:], True
+        params = {"seed": self.seed, "num_threads": self.n_threads, **(self.params or {})}
+        return {name: Trees(*given, self.strategy, self.rounds, params) for name, given in quantities.items()}
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         rows = training_rows(self.data, rct, obs)
-        self.trees_ = self._plan()
+        self.trees_ = self._unfitted()
         bought = (rows.value > 0).astype(np.float64)
         target = {"value": rows.value, "conversion": bought, "bought": bought, "basket": rows.value, "cost": rows.cost}
         for name, trees in self.trees_.items():
@@ -202,17 +194,17 @@ class Boosting(Model):
 
     def _predict_response(self, x: NDArray[np.float32]) -> Response:
         m = len(self.treatments_)
-        found = {name: trees.predict(x, m) for name, trees in self.trees_.items()}
-        if "bought" in found:
-            return Response(found["bought"] * found["basket"], found["bought"], found.get("cost"))
-        conversion = found["value"] if self.outcome_.likelihood.value_is_conversion else found.get("conversion")
-        return Response(found["value"], conversion, found.get("cost"))
+        tables = {name: trees.predict(x, m) for name, trees in self.trees_.items()}
+        if "bought" in tables:
+            return Response(tables["bought"] * tables["basket"], tables["bought"], tables.get("cost"))
+        conversion = tables["value"] if self.outcome_.likelihood.value_is_conversion else tables.get("conversion")
+        return Response(tables["value"], conversion, tables.get("cost"))
 
     def state(self) -> State:
-        """Returns the boosters in LightGBM's text form."""
+        """Returns the boosters in the text form of LightGBM."""
         return {"strategy": self.strategy, "trees": {name: trees.text() for name, trees in self.trees_.items()}}, {}
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        """Reads the boosters of a saved state."""
+        """Sets a saved state."""
         self.strategy = settings["strategy"]
-        self.trees_ = {name: trees.read(settings["trees"][name]) for name, trees in self._plan().items()}
+        self.trees_ = {name: trees.read(settings["trees"][name]) for name, trees in self._unfitted().items()}

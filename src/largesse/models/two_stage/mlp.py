@@ -1,4 +1,4 @@
-"""Two-stage networks: learn the response by its likelihood, average a few of them, decide by price."""
+"""Two-stage networks of value and cost, fitted by likelihood; a model averages a few of them."""
 
 from __future__ import annotations
 
@@ -30,25 +30,24 @@ _CHUNK = 4096  # rows scored at once: stays in cache
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MLP(Model):
-    """A multi-head network, or the mean of several.
+    """A network with a head per treatment, or the mean of several such networks.
 
     Args:
         outcome: Family and cost rule; None: inferred from the rows.
-        data: Which rows to learn from: ``"both"``, ``"rct"`` or ``"obs"``.
-        hidden: Widths of the body.
-        members: Networks to average, each with its own start and row order.
-        schedule: Epochs, batch, rate, decay, averaging.
-        lengths: Epochs of each member, in multiples of the schedule's; members take turns. How long suits a table is not known
-            beforehand; a mean of short and long trainings stays within a few points of the best of them
-            (docs/benchmarks/lengths.md).
+        data: Training rows: ``"both"``, ``"rct"`` or ``"obs"``.
+        hidden: Widths of the hidden layers.
+        members: Number of networks, each with its own initial weights and row order.
+        schedule: Epochs, batch size, learning rate, weight decay and weight averaging.
+        lengths: Epochs of the members in multiples of the schedule's, repeated cyclically. The best number of epochs is not known
+            beforehand; a mean of short and long trainings is within a few points of the best (docs/benchmarks/lengths.md).
         dropout: Share of hidden units left out in each step.
-        arm_weighted: Weigh rows so that every arm counts alike: a_i = n / (M n_{t_i}).
-        plain: Free heads and squared errors for value and cost, as in the published systems.
-        tasks: Whether the weights of value, purchase and cost in the loss are learned, and arms of the log made alike.
-        seed: Starts and row orders.
+        arm_weighted: Whether rows are weighted by n / (M n_{t_i}), so that all arms have the same total weight.
+        plain: Unconstrained heads and squared errors for value and cost, as in the published systems.
+        tasks: Learned weights of the losses of value, conversion and cost, and balance of the arms' representations.
+        seed: Of initial weights and row orders.
         n_threads: Threads of the matrix products.
         on_step: Called as on_step(step, steps, loss) after each step.
-        checkpoint: Folder that keeps unfinished trainings: the same fit, begun again after a kill, goes on from there.
+        checkpoint: Folder for checkpoints: after a kill, the same fit continues from the last checkpoint.
 
     Reference:
         Network and prediction loss: Zhou et al., KDD 2024 (DFCL), equation of L_PL; likelihood heads: Wang et al. 2019
@@ -79,7 +78,7 @@ class MLP(Model):
 
     @classmethod
     def published(cls, **changes: Any) -> Self:
-        """Returns the network of the papers: one member, free value and cost heads, arm-weighted squared errors."""
+        """Returns the network of the papers: one member, unconstrained value and cost heads, arm-weighted squared errors."""
         return cls(**{"members": 1, "plain": True, "arm_weighted": True, **changes})
 
     @property
@@ -96,20 +95,20 @@ class MLP(Model):
             observed[rct.n :] = 1.0
         tensors = Rows.of(rows, arm_weighted=self.arm_weighted, observed=observed)
         self.nets_: list[ResponseNet] = []
-        rule = "must be >= 1"
+        _check.integers("members", [self.members], low=1, high=1000, rule="must be >= 1", remedy="")
         with threads(self.n_threads):
-            for k in range(_check.integers("members", [self.members], low=1, high=1000, rule=rule, remedy="")[0]):
-                seed, schedule = number(self.seed, k), self._lasting(k)
+            for k in range(int(self.members)):
+                seed, schedule = number(self.seed, k), self._schedule(k)
                 net = self._net(len(rows.features), scales_of(tensors), seed)
                 start(net, rows, tensors.features)
-                how = (schedule, seed, self.hidden, self.dropout, self.plain, self.tasks, self.outcome_)
-                kept = checkpointer(self.checkpoint, *tensors.columns, how)
-                whole, loss = learner(self.tasks, net, tensors)
-                train(whole, loss, len(tensors), schedule, seed, self.on_step, kept)
+                settings = (schedule, seed, self.hidden, self.dropout, self.plain, self.tasks, self.outcome_)
+                checkpoints = checkpointer(self.checkpoint, *tensors.columns, settings)
+                module, loss = learner(self.tasks, net, tensors)
+                train(module, loss, len(tensors), schedule, seed, self.on_step, checkpoints)
                 self.nets_.append(net)
 
-    def _lasting(self, k: int) -> Schedule:
-        """Returns the schedule of a member."""
+    def _schedule(self, k: int) -> Schedule:
+        """Returns the schedule of member k."""
         lengths = _check.array("lengths", self.lengths, ndim=1, dtype=np.float64)
         if not len(lengths) or not (np.isfinite(lengths) & (lengths > 0)).all():
             raise _check.refuse("lengths", self.lengths, "must be numbers > 0", "Give e.g. (1, 2, 3), or (1,).")
@@ -126,7 +125,7 @@ class MLP(Model):
             return averaged(self.nets_, x)
 
     def state(self) -> State:
-        """Returns the networks' weights and what is needed to build them again."""
+        """Returns the weights of the networks and the settings that rebuild them."""
         arrays = nest(**{str(k): weights_of(net) for k, net in enumerate(self.nets_)})
         return {
             "scales": [[net.value_scale, net.cost_scale] for net in self.nets_],
@@ -135,7 +134,7 @@ class MLP(Model):
         }, arrays
 
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        """Builds the networks of a saved state."""
+        """Sets a saved state."""
         self.plain, self.hidden, self.nets_ = settings["plain"], tuple(settings["hidden"]), []
         for k, scales in enumerate(settings["scales"]):
             net = self._net(len(self.features_), tuple(scales), 0)
@@ -143,12 +142,12 @@ class MLP(Model):
 
 
 def scales_of(rows: Rows) -> tuple[float, float]:
-    """Returns the typical size of a value and of a cost: their standard deviations, 1 where nothing varies."""
+    """Returns the standard deviations of value and cost, 1 for a constant."""
     return float(rows.value.std()) or 1.0, float(rows.cost.std()) or 1.0
 
 
 def averaged(nets: Sequence[ResponseNet], x: NDArray[np.float32]) -> Response:
-    """Returns the mean response of networks, scored in chunks."""
+    """Returns the mean response of networks for features x (N, d)."""
     tables: list[NDArray[Any] | None] = [None, None, None]
     with torch.inference_mode():
         for k, net in enumerate(nets):
@@ -163,6 +162,6 @@ def averaged(nets: Sequence[ResponseNet], x: NDArray[np.float32]) -> Response:
 
 
 def start(net: ResponseNet, rows: Logs, x: torch.Tensor) -> None:
-    """Puts the features x of the rows on one scale, and the network's values at the mean."""
+    """Sets the standardisation of the network from features x (N, d), and its initial values to the mean of the rows."""
     net.fit_scale(x)
     net.start(rows)

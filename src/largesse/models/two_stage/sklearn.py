@@ -1,4 +1,4 @@
-"""Any scikit-learn regressor (or classifier, for a 0/1 value) as the base of an S- or T-learner."""
+"""S- and T-learners around any scikit-learn regressor, or classifier for a 0/1 value."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Regressors(Model):
     """Two-stage learner around a scikit-learn estimator.
 
     Args:
-        estimator: Learns the value. A classifier needs a 0/1 value; its predict_proba is used.
-        cost_estimator: Learns the cost where no rule gives it; None: the same as `estimator`, if that is a regressor.
+        estimator: Of the value. A classifier needs a 0/1 value and predicts with predict_proba.
+        cost_estimator: Of a learned cost; None: a clone of `estimator`, which then must suit costs.
         outcome: Family and cost rule; None: inferred from the rows.
-        data: Which rows to learn from: ``"both"``, ``"rct"`` or ``"obs"``.
-        strategy: ``"S"`` (treatment as one-hot features) or ``"T"`` (each arm apart).
+        data: Training rows: ``"both"``, ``"rct"`` or ``"obs"``.
+        strategy: ``"S"`` (treatment as one-hot features) or ``"T"`` (an estimator per arm).
 
     >>> from sklearn.linear_model import Ridge
     >>> rng = np.random.default_rng(0)
@@ -55,7 +55,7 @@ class Regressors(Model):
         self.value_ = self._fit(self.estimator, rows, rows.value)
         if self.outcome_.needs_conversion:
             raise DataError(
-                "outcome.cost == 'per_redemption': a regressor of the value does not say who buys. Use Boosting or MLP.",
+                "outcome.cost == 'per_redemption': a regressor of the value does not predict P(value > 0). Use Boosting or MLP.",
                 field="outcome.cost",
             )
         if self.outcome_.rule is None:
@@ -97,10 +97,10 @@ class Regressors(Model):
     def _table(self, fitted: list[Any], x: NDArray[np.float32]) -> NDArray[np.float64]:
         out = np.empty((len(x), len(self.treatments_)), order="F")
         for j in range(out.shape[1]):
-            one = fitted[0 if self.strategy == "S" else j]
-            if isinstance(one, float):
-                out[:, j] = one
+            estimator = fitted[0 if self.strategy == "S" else j]
+            if isinstance(estimator, float):
+                out[:, j] = estimator
                 continue
             rows = self._wide(x, np.full(len(x), j)) if self.strategy == "S" else x
-            out[:, j] = one.predict_proba(rows)[:, 1] if is_classifier(one) else one.predict(rows)
+            out[:, j] = estimator.predict_proba(rows)[:, 1] if is_classifier(estimator) else estimator.predict(rows)
         return out
