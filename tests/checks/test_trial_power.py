@@ -206,8 +206,8 @@ def test_the_verdict_says_it_in_words():
     few, some, many = (power(trial(n, seed=1)).sentence for n in (500, 20_000, 1_000_000))
     assert "cannot be seen at this size: rely on the likelihood models" in few
     assert "may pay: only large gains would show" in some
-    assert "20,000 rows give a policy's value to ±" in some
-    assert "On the 6,000 rows of the proof it is" in some
+    assert "20,000 rows estimate a policy's value with a standard error of" in some
+    assert "On the 6,000 held-out rows it is" in some
     assert "rows would show a gain of 5 %." in some
     assert many.endswith("Decision-focused tuning can pay.")
     assert "rows of the proof" not in power(trial(), proof_share=1).sentence
@@ -231,7 +231,7 @@ def test_without_costs_the_price_is_zero():
     assert free.differing[0] == 0.2
     assert free.standard_error[0] > 0
     assert free.relative[0] > 0
-    assert "money no longer binds" in free.sentence
+    assert "the budget does not bind" in free.sentence
 
 
 def test_budgets_out_of_reach():

@@ -354,10 +354,10 @@ def test_refusals():
     with pytest.raises(DataError, match="propensity: unknown"):
         PriceCurve.calibrate(menu, replace(logs, design="obs", propensity=None))
     with pytest.raises(
-        DataError, match=r"trial rows cost 0 per head, the menu says .* Give the logs their cost column"
+        DataError, match=r"trial rows cost 0 per unit, the menu predicts .* Give the logs their cost column"
     ):
         PriceCurve.calibrate(menu, replace(logs, cost=0 * logs.cost, propensity="uniform"))
-    with pytest.raises(DataError, match="the menu says 0; both must be > 0"):
+    with pytest.raises(DataError, match="the menu predicts 0; both must be > 0"):
         PriceCurve.calibrate(replace(menu, cost=0 * menu.cost), logs)
     curve = PriceCurve.calibrate(menu, logs, draws=20)
     with pytest.raises(DataError, match="menu.treatments"):

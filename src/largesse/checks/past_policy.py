@@ -190,14 +190,14 @@ def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
     if menu.value.shape != (rct.n, rct.n_treatments):
         rule = f"must be that of the trial, {(rct.n, rct.n_treatments)}"
         raise _check.refuse("menu.value.shape", menu.value.shape, rule, "Predict the menu for these rows.")
-    taken, seen, found = (np.arange(rct.n), rct.treatment), rct.arm_rows > 0, []
+    taken, given, columns = (np.arange(rct.n), rct.treatment), rct.arm_rows > 0, []
     arms = np.eye(rct.n_treatments)[rct.treatment] * rct.inverse_propensity[:, None]
     for table, logged in ((menu.value, rct.value), (menu.cost, rct.cost)):
         apart = table[taken] - logged
         mean = over(apart @ arms, arms.sum(0))
         error = over(np.sqrt((apart - mean[rct.treatment]) ** 2 @ arms**2), arms.sum(0))
-        found += [np.where(seen, mean, np.nan), np.where(seen, error, np.nan)]
-    return MenuBias(*found)
+        columns += [np.where(given, mean, np.nan), np.where(given, error, np.nan)]
+    return MenuBias(*columns)
 
 
 def _fitted_propensities(logs: Logs, seed: int) -> Floats:
@@ -245,21 +245,21 @@ def _overlap_verdict(
             p_known
         ), f"The given propensities are wrong: {off}. Correct or drop them before you weight by them."
     thin = int(np.argmin(ess_share))
-    seen = (
+    summary = (
         f"AUC {auc:.2f}; {rare:.1%} of rows have almost no chance of some arm; weighting leaves {ess_share[thin]:.0%} "
         f"of the rows of {names[thin]!r}"
     )
     if rare > 0.5:
         return (
             Grade.FAIL,
-            f"The past policy left most units without alternatives ({seen}). Learn effects from trial rows.",
+            f"The past policy left most units without alternatives ({summary}). Learn effects from trial rows.",
         )
     if rare > 0.05 or ess_share[thin] < 0.2 or auc > 0.9:
         return (
             Grade.WARN,
-            f"The past policy chose by these features ({seen}). Do not weight by propensity alone; lean on the trial.",
+            f"The past policy chose by these features ({summary}). Do not weight by propensity alone; rely on the trial.",
         )
-    return Grade.OK, f"Every kind of unit got every treatment ({seen}). Nothing to do."
+    return Grade.OK, f"Every kind of unit got every treatment ({summary}). Nothing to do."
 
 
 def _gap(rct: Logs, obs: Logs, column: str) -> tuple[Floats, Floats, Floats]:

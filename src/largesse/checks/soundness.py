@@ -54,9 +54,9 @@ class Soundness(Tabular):
         Raises:
             KeyError: Its propensities are unknown.
         """
-        found = self["power"]
-        assert isinstance(found, Power)
-        return found
+        trial = self["power"]
+        assert isinstance(trial, Power)
+        return trial
 
     @property
     def status(self) -> Grade:
@@ -114,15 +114,15 @@ def check(
 
 
 def _post_treatment(features: Balance) -> Finding:
-    found = [w for w in features.worst if abs(w.smd) > 1 and w.p_value < P_FAIL]
+    determined = [w for w in features.worst if abs(w.smd) > 1 and w.p_value < P_FAIL]
     words = "No feature is determined by the arm. Nothing to do."
-    if found:
-        top = found[0]
+    if determined:
+        top = determined[0]
         words = (
-            f"{', '.join(repr(w.feature) for w in found)} looks post-treatment: it tells the arm ({top.smd:+.1f} "
+            f"{', '.join(repr(w.feature) for w in determined)} looks post-treatment: it determines the arm ({top.smd:+.1f} "
             f"standard deviations in {top.treatment!r}). Drop what was recorded after assignment."
         )
-    return Finding(name="post-treatment features", status=Grade.FAIL if found else Grade.OK, sentence=words)
+    return Finding(name="post-treatment features", status=Grade.FAIL if determined else Grade.OK, sentence=words)
 
 
 def _arm_sizes(logs: Logs) -> Finding:
@@ -146,12 +146,12 @@ def _responses(logs: Logs) -> Finding:
     some = np.bincount(logs.treatment[logs.value != 0], minlength=logs.n_treatments)
     arm = int(np.argmin(some))
     rates = some / logs.arm_rows
-    seen = f"Between {rates.min():.2%} and {rates.max():.2%} of an arm's rows have a value"
+    shares = f"Between {rates.min():.2%} and {rates.max():.2%} of an arm's rows have a value"
     if some[arm] < 100:
-        few = f"{seen}, and {logs.treatments[arm]!r} has only {some[arm]} such rows."
+        few = f"{shares}, and {logs.treatments[arm]!r} has only {some[arm]} such rows."
         words = f"{few} Use an outcome that is less rare, or more rows."
         return Finding(name="outcome rates", status=Grade.WARN, sentence=words)
-    return Finding(name="outcome rates", status=Grade.OK, sentence=f"{seen}. Nothing to do.")
+    return Finding(name="outcome rates", status=Grade.OK, sentence=f"{shares}. Nothing to do.")
 
 
 def _heavy_tail(logs: Logs) -> Finding:

@@ -111,15 +111,15 @@ def decided_shares(menu: Menu, weight: NDArray[np.float64], price: NDArray[np.fl
         weight: Weight of each unit, (N,).
         price: Rising prices, (P,).
     """
-    found, m, p = steps(menu), menu.n_treatments, len(price)
+    increments, m, p = steps(menu), menu.n_treatments, len(price)
     shares = np.zeros((p + 1, m))
     # A step is taken at every price below its slope: book it at the highest of them, then add up downwards.
-    taken = np.searchsorted(price, found.slope, side="left")  # the number of prices below the slope
-    moved = weight[found.unit]
-    for treatment, sign in ((found.target, 1.0), (found.source, -1.0)):
+    taken = np.searchsorted(price, increments.slope, side="left")  # the number of prices below the slope
+    moved = weight[increments.unit]
+    for treatment, sign in ((increments.target, 1.0), (increments.source, -1.0)):
         shares += sign * np.bincount(taken * m + treatment, moved, minlength=(p + 1) * m).reshape(p + 1, m)
     shares = shares[::-1].cumsum(axis=0)[::-1][1:]
-    return (shares + np.bincount(found.start, weight, minlength=m)) / weight.sum()
+    return (shares + np.bincount(increments.start, weight, minlength=m)) / weight.sum()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,8 +205,8 @@ class BestMix:
         """Returns the mix that is best for these arm means."""
         least = min(0.0, float(cost.min()))
         menu = Menu(value=value[None, :], cost=cost[None, :] - least)
-        found, front = steps(menu), frontier(menu)
-        corners = np.append(found.start, found.target)  # the arms along the frontier, from the cheapest
+        increments, front = steps(menu), frontier(menu)
+        corners = np.append(increments.start, increments.target)  # the arms along the frontier, from the cheapest
         room = np.maximum(budgets - least, front.spend[0])
         place = np.interp(room, front.spend, np.arange(len(corners)))
         k = np.minimum(np.floor(place).astype(np.int64), len(corners) - 1)

@@ -200,22 +200,22 @@ def _events(
         parts.extend(_predicted(logs, menu, outcomes))
     enter = np.column_stack([w * value, w * cost, w])
     for at, sign in ((lo, 1.0), (hi, -1.0)):
-        seen = np.isfinite(at)
-        parts.append((at[seen], rows[seen], sign * enter[seen]))
+        reached = np.isfinite(at)
+        parts.append((at[reached], rows[reached], sign * enter[reached]))
     price, row, step = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Events(price, row, step)
 
 
 def _predicted(logs: Logs, menu: Menu, outcomes: Menu) -> list[tuple[Any, Any, Any]]:
     """Events of Σ_i q_i(decision): as the price rises past a slope, the unit steps down the hull."""
-    found = steps(menu)
-    weights, unit = logs.weights, found.unit.astype(np.int64)
-    down = np.column_stack([-found.change(outcomes.value), -found.change(outcomes.cost), np.zeros(len(unit))])
-    top = found.start.copy()
-    top[found.unit] = found.target  # increments are sorted by falling slope: the last one written is the top
+    increments = steps(menu)
+    weights, unit = logs.weights, increments.unit.astype(np.int64)
+    down = np.column_stack([-increments.change(outcomes.value), -increments.change(outcomes.cost), np.zeros(len(unit))])
+    top = increments.start.copy()
+    top[increments.unit] = increments.target  # increments are sorted by falling slope: the last one written is the top
     rows = np.arange(logs.n)
     first = np.column_stack([outcomes.value[rows, top], outcomes.cost[rows, top], np.zeros(logs.n)])
     return [
         (np.zeros(logs.n), rows, weights[:, None] * first),
-        (found.slope, unit, weights[unit, None] * down),
+        (increments.slope, unit, weights[unit, None] * down),
     ]

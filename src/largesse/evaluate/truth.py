@@ -32,15 +32,19 @@ def true_value(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.f
         raise _check.refuse(
             "menu", (menu.n, menu.treatments), "must have the units of the truth", "Predict for the same x."
         )
-    found, rows = steps(menu), np.arange(menu.n)
-    change = np.column_stack([found.change(truth.cost), found.change(truth.value), np.zeros(len(found.slope))])
+    increments, rows = steps(menu), np.arange(menu.n)
+    change = np.column_stack(
+        [increments.change(truth.cost), increments.change(truth.value), np.zeros(len(increments.slope))]
+    )
     base = [
-        truth.cost[rows, found.start].sum(dtype=np.float64),
-        truth.value[rows, found.start].sum(dtype=np.float64),
+        truth.cost[rows, increments.start].sum(dtype=np.float64),
+        truth.value[rows, increments.start].sum(dtype=np.float64),
         0.0,
     ]
     sums = kernels.cumulate(np.vstack([base, change]))[::-1] / menu.n  # the price rises
-    last = np.append(True, found.slope[1:] != found.slope[:-1]) if len(found.slope) else np.zeros(0, bool)
+    last = (
+        np.append(True, increments.slope[1:] != increments.slope[:-1]) if len(increments.slope) else np.zeros(0, bool)
+    )
     corners = np.append(last, True)[::-1]  # units tied in price change together
     _, cost, value = kernels.pool(np.ascontiguousarray(sums[corners, 0]), np.ascontiguousarray(sums[corners, 1]))
     wanted = np.asarray(budgets, np.float64)

@@ -81,20 +81,22 @@ class Sums:
     @classmethod
     def of(cls, menu: Menu, logs: Logs) -> Sums:
         """Collects the events of a menu on trial rows."""
-        found, rows = steps(menu), np.arange(logs.n)
-        grid, w = _grid(found.slope), logs.inverse_propensity
-        seen = np.column_stack([logs.value, logs.cost])
-        said = np.column_stack([menu.value[rows, logs.treatment], menu.cost[rows, logs.treatment]]).astype(np.float64)
-        base = _bases(w @ seen, w @ said, logs.total_weight)
-        off = seen - base * said
+        increments, rows = steps(menu), np.arange(logs.n)
+        grid, w = _grid(increments.slope), logs.inverse_propensity
+        observed = np.column_stack([logs.value, logs.cost])
+        predicted = np.column_stack([menu.value[rows, logs.treatment], menu.cost[rows, logs.treatment]]).astype(
+            np.float64
+        )
+        base = _bases(w @ observed, w @ predicted, logs.total_weight)
+        off = observed - base * predicted
         power = w * off[:, 1] ** 2
-        event = float(power.sum() / (base[1] * (w @ said[:, 1])))
+        event = float(power.sum() / (base[1] * (w @ predicted[:, 1])))
         one = event * float((w @ power) / (power.sum() or 1.0)) / logs.total_weight
         lo, hi = taken_interval(menu, logs.treatment)
         return cls(
             grid=grid, base=base, event=event, one=one, total=logs.total_weight,
             residual=_visits(grid, lo, hi, w[:, None] * off), square=_visits(grid, lo, hi, w[:, None] * off**2),
-            planned=_descents(grid, menu, found, logs.weights),
+            planned=_descents(grid, menu, increments, logs.weights),
         )  # fmt: skip
 
     def at(self, multiplier: Floats) -> tuple[Floats, Floats]:
@@ -159,14 +161,14 @@ def _visits(grid: Floats, lo: Floats, hi: Floats, step: Floats) -> Events:
     )
 
 
-def _descents(grid: Floats, menu: Menu, found: Steps, weight: Floats) -> Events:
+def _descents(grid: Floats, menu: Menu, increments: Steps, weight: Floats) -> Events:
     """As the price rises past a slope, the unit steps down its hull."""
-    rows, unit = np.arange(menu.n), found.unit.astype(np.int64)
-    top = found.start.copy()
-    top[found.unit] = found.target  # increments are sorted by falling slope: the last one written is the top
+    rows, unit = np.arange(menu.n), increments.unit.astype(np.int64)
+    top = increments.start.copy()
+    top[increments.unit] = increments.target  # increments are sorted by falling slope: the last one written is the top
     first = np.column_stack([menu.value[rows, top], menu.cost[rows, top]]).astype(np.float64)
-    down = -np.column_stack([found.change(menu.value), found.change(menu.cost)])
-    price = np.concatenate([np.zeros(menu.n), found.slope])
+    down = -np.column_stack([increments.change(menu.value), increments.change(menu.cost)])
+    price = np.concatenate([np.zeros(menu.n), increments.slope])
     row = np.concatenate([rows, unit])
     return Events.at_prices(grid, price, row, weight[row][:, None] * np.concatenate([first, down]))
 
@@ -180,16 +182,16 @@ def _grid(slope: Floats) -> Floats:
     return np.unique(np.append(slope[rank], 0.0))
 
 
-def _bases(seen: Floats, said: Floats, total: float) -> Floats:
-    """Returns what was seen over what the menu says of the treatments taken: of value, and of cost."""
-    value = seen[0] / said[0] if min(seen[0], said[0]) > 0 else 1.0
-    if min(seen[1], said[1]) <= 0:
+def _bases(observed: Floats, predicted: Floats, total: float) -> Floats:
+    """Returns observed over predicted totals of the treatments that were given: of value, and of cost."""
+    value = observed[0] / predicted[0] if min(observed[0], predicted[0]) > 0 else 1.0
+    if min(observed[1], predicted[1]) <= 0:
         raise DataError(
-            f"cost: trial rows cost {seen[1] / total:g} per head, the menu says {said[1] / total:g}; both must be > 0 "
-            "to price a budget. Give the logs their cost column, or the model its cost rule.",
+            f"cost: trial rows cost {observed[1] / total:g} per unit, the menu predicts {predicted[1] / total:g}; both must "
+            "be > 0. Give the logs their cost column, or the model its cost rule.",
             field="cost",
         )
-    return np.array([value, seen[1] / said[1]])
+    return np.array([value, observed[1] / predicted[1]])
 
 
 def over(top: Floats, bottom: Floats, empty: float = 0.0) -> Floats:

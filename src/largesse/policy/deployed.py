@@ -127,16 +127,16 @@ class Policy(Brief):
             unit: Unit ids (N,); None: for a table, the unit column of the roles.
         """
         if isinstance(data, Menu):
-            found = data
+            result = data
         elif isinstance(data, np.ndarray):
-            found = self.model.predict(data)
+            result = self.model.predict(data)
         elif self.encoder is None:
             raise DataError("data: this policy has no encoder. Give encoded features as an array.", field="data")
         else:
             table = read(data)
-            found = self.model.predict(self.encoder.transform(table))
+            result = self.model.predict(self.encoder.transform(table))
             unit = units(table, self.roles) if unit is None and self.roles is not None else unit
-        return found if unit is None else replace(found, unit=np.asarray(unit))
+        return result if unit is None else replace(result, unit=np.asarray(unit))
 
     def allocate(self, data: Any, budget: float, *, safety: float | None = None, unit: Any = None) -> Allocation[Plan]:
         """Returns who gets what under a budget, and what that will truly spend and bring.
@@ -153,10 +153,10 @@ class Policy(Brief):
         """
         menu, money = self.menu(data, unit=unit), amount(budget)
         same_treatments(self.curve, menu.treatments)
-        found = descend(self.curve, in_blocks(menu), money, safety)
-        plan, level = price_plan(menu, found.price), LEVEL if safety is None else safety
+        result = descend(self.curve, in_blocks(menu), money, safety)
+        plan, level = price_plan(menu, result.price), LEVEL if safety is None else safety
         return Allocation(
-            plan=plan, planned_spend=plan.spend, spend=found.spend_curve.at(plan.price, normal_quantile(level)),
+            plan=plan, planned_spend=plan.spend, spend=result.spend_curve.at(plan.price, normal_quantile(level)),
             value=self.curve.value_at(plan, level=level), budget=money, safety=safety,
         )  # fmt: skip
 

@@ -82,8 +82,8 @@ def _refined(curve: PriceCurve, coarse: SpendCurve, planned: Floats, k: int, ins
     mean = coarse.mean[k] + share * (coarse.mean[k - 1] - coarse.mean[k])
     return SpendCurve(
         *(
-            np.concatenate([ours[:k], found, ours[k:]])
-            for ours, found in (
+            np.concatenate([ours[:k], inserted, ours[k:]])
+            for ours, inserted in (
                 (coarse.price, price), (coarse.mean, mean), (coarse.margin, between.margin), (coarse.sd, between.sd)
             )
         )

@@ -122,10 +122,10 @@ def _to_zero(off: Means, worth: float = 1.0) -> Means:
 
     `worth` is how many independent numbers an entry stands for.
     """
-    seen = off.variance > 0
+    uncertain = off.variance > 0
     mean, variance = off.mean.copy(), np.zeros_like(off.variance)
-    if seen.any():
-        mean[seen], variance[seen] = _posterior(off.mean[seen], off.variance[seen], worth)
+    if uncertain.any():
+        mean[uncertain], variance[uncertain] = _posterior(off.mean[uncertain], off.variance[uncertain], worth)
     return Means(mean, variance)
 
 

@@ -188,5 +188,7 @@ def temperature(scores: NDArray[Any], label: NDArray[np.int64]) -> float:
     Reference:
         Guo et al., ICML 2017, On calibration of modern neural networks.
     """
-    found = minimize_scalar(lambda log: log_loss(scores, label, np.exp(log)), bounds=_LOG_TEMPERATURE, method="bounded")
-    return float(np.exp(found.x))
+    optimum = minimize_scalar(
+        lambda log: log_loss(scores, label, np.exp(log)), bounds=_LOG_TEMPERATURE, method="bounded"
+    )
+    return float(np.exp(optimum.x))

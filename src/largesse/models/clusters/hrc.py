@@ -100,14 +100,14 @@ class HRC(Model):
         Args:
             fitted: A fitted `MLP`, `DFCL` or `BiDFCL` with at least two layers.
             rct: Rows of the trial.
-            validation: Trial rows that the network has not seen: they choose the number of clusters. Not needed for one size.
+            validation: Validation rows of the trial, which choose the number of clusters. Not needed for one size.
 
         Raises:
             DataError: The model has no such body, is not fitted, or there are several sizes and no rows to choose on.
         """
         self._check()
         if len(self.sizes) > 1 and validation is None:
-            rule = "the network is given, so rows that it has not seen must choose among them"
+            rule = "the network is given, so rows that it was not trained on must choose among them"
             raise _check.refuse("sizes", self.sizes, rule, "Give validation rows, or one size.")
         network_of("fitted", fitted)
         fitted.readable(rct.x)
@@ -122,7 +122,9 @@ class HRC(Model):
             network_of("base", self.base)
         rule, remedy = "must be numbers of clusters >= 1", "Give e.g. (8, 16, 32)."
         _check.integers("sizes", self.sizes, low=1, high=100_000, rule=rule, remedy=remedy)
-        _check.integers("folds", [self.folds], low=2, high=1000, rule="must be >= 2", remedy="Rows take turns.")
+        _check.integers(
+            "folds", [self.folds], low=2, high=1000, rule="must be >= 2", remedy="They cross-fit the choice."
+        )
         _check.integers("least", [self.least], low=1, high=10**9, rule="must be >= 1", remedy="Give rows of a cell.")
 
     def _learned(self, rct: Logs, obs: Logs | None, validation: Logs | None = None) -> Model:
@@ -131,9 +133,9 @@ class HRC(Model):
 
     def _grouped(self, fitted: Model, rct: Logs, sizes: Sequence[int]) -> list[_Groups]:
         """Returns clusters of trial rows and their cells, for each number of clusters."""
-        h, told = self._hidden(Body.of(fitted), rct.x), fitted.predict_response(rct.x)
-        view = self._view(h, fitted.menu(told), rct.weights)
-        return [_grouped(h, view, told, rct, k, self.least, self.seed) for k in sizes]
+        h, response = self._hidden(Body.of(fitted), rct.x), fitted.predict_response(rct.x)
+        view = self._view(h, fitted.menu(response), rct.weights)
+        return [_grouped(h, view, response, rct, k, self.least, self.seed) for k in sizes]
 
     def _view(self, h: NDArray[np.float64], menu: Menu, weights: NDArray[np.float64]) -> View:
         return View.of(h, menu, weights)
@@ -142,21 +144,21 @@ class HRC(Model):
         return body.hidden(x, 1 if self.base is None else self.base.n_threads)
 
     def _chosen(self, fitted: Model, rct: Logs, obs: Logs | None, validation: Logs | None) -> int:
-        """Returns the fewest clusters within one paired standard error of the best, on rows that nothing has learned from."""
+        """Returns the fewest clusters within one paired standard error of the best, on rows that none was trained on."""
 
-        def answers(net: Model, seen: Logs, x: NDArray[np.float32]) -> tuple[Response, ...]:
+        def responses(net: Model, train: Logs, x: NDArray[np.float32]) -> tuple[Response, ...]:
             of = self._hidden(Body.of(net), x)
-            return tuple(answer_of(g, g.number(of), self.outcome_) for g in self._grouped(net, seen, self.sizes))
+            return tuple(answer_of(g, g.number(of), self.outcome_) for g in self._grouped(net, train, self.sizes))
 
-        def held_back(seen: Rows, held: Rows, fold: int) -> tuple[Response, ...]:
-            some = rct.take(seen)
-            return answers(self._learned(some, of_others(obs, rct.take(held))), some, rct.x[held])
+        def without_fold(train: Rows, held_out: Rows, fold: int) -> tuple[Response, ...]:
+            some = rct.take(train)
+            return responses(self._learned(some, of_others(obs, rct.take(held_out))), some, rct.x[held_out])
 
         if validation is None:
-            judge, found = rct, out_of_fold(rct, self.folds, self.seed, held_back)
+            judge, cluster_responses = rct, out_of_fold(rct, self.folds, self.seed, without_fold)
         else:
-            judge, found = validation, answers(fitted, rct, validation.x)
-        return self.sizes[_simplest(judge, [self.menu(answer) for answer in found], self.sizes, self.seed)]
+            judge, cluster_responses = validation, responses(fitted, rct, validation.x)
+        return self.sizes[_simplest(judge, [self.menu(one) for one in cluster_responses], self.sizes, self.seed)]
 
     def _predict_response(self, x: NDArray[np.float32]) -> Response:
         return answer_of(self.groups_, self._numbers(x), self.outcome_)
@@ -195,7 +197,7 @@ class HRC(Model):
         return self.cells_of(np.bincount(self.clusters(x), minlength=self.n_clusters))
 
     def cells_of(self, size: NDArray[Any]) -> ClusterCells:
-        """Returns the same where it is known how many units each cluster has, (K,)."""
+        """Returns the cells for given numbers of units per cluster, (K,)."""
         g, outcome = self.groups_, self.outcome_
         menu = self.menu(answer_of(g, np.arange(self.n_clusters), outcome))
         paid = g.cost.variance
@@ -236,14 +238,14 @@ class HRC(Model):
 
 
 class View(NamedTuple):
-    """How near two units are: by what they would gain from each treatment, as far as that is linear in the representation.
+    """A projection in which distance approximates the difference in predicted net value.
 
-    At a price λ of money a treatment is worth value - λ cost. Entries of the representation that move no treatment's worth
-    against another's do not count, however much they vary.
+    At a shadow price λ the net value of a treatment is value - λ cost. Entries of the representation that do not change the
+    net value of one treatment against another do not count, however much they vary.
 
     Attributes:
         centre: Mean of the representation, (h,).
-        turn: What is taken of it, (h, d).
+        turn: The projection, (h, d).
     """
 
     centre: NDArray[np.float64]
@@ -255,8 +257,8 @@ class View(NamedTuple):
 
         Args:
             h: Representation of the rows, (N, h).
-            menu: What a network says of them.
-            weights: Of the rows, (N,).
+            menu: The network's predictions for them.
+            weights: Row weights, (N,).
         """
         share = weights / weights.sum()
         centre = share @ h
@@ -313,13 +315,15 @@ def _nearest(z: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np
     return np.concatenate(parts)
 
 
-def _grouped(h: NDArray[np.float64], view: View, told: Response, rct: Logs, k: int, least: int, seed: int) -> _Groups:
-    """Returns at most k clusters of trial rows, of a representation and a network's answers, and their cells."""
+def _grouped(
+    h: NDArray[np.float64], view: View, response: Response, rct: Logs, k: int, least: int, seed: int
+) -> _Groups:
+    """Returns at most k clusters of trial rows, by their representation, with the cells of their responses."""
     z = view(h)
-    means = MiniBatchKMeans(min(k, len(z)), n_init=3, batch_size=_CHUNK, random_state=number(seed, k) % 2**31)
+    kmeans = MiniBatchKMeans(min(k, len(z)), n_init=3, batch_size=_CHUNK, random_state=number(seed, k) % 2**31)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters
-        centres = np.asarray(means.fit(z, sample_weight=rct.weights).cluster_centers_, np.float64)
+        centres = np.asarray(kmeans.fit(z, sample_weight=rct.weights).cluster_centers_, np.float64)
     near, m = _nearest(z, centres), rct.n_treatments
     rows = np.bincount(near * m + rct.treatment, minlength=len(centres) * m).reshape(-1, m)
     into = merged(rows, centres, least)
@@ -327,21 +331,21 @@ def _grouped(h: NDArray[np.float64], view: View, told: Response, rct: Logs, k: i
     total = np.maximum(np.bincount(cluster, rct.weights, count), 1e-300)
 
     def cells(outcome: NDArray[np.float64], answer: NDArray[Any] | None, levels: bool) -> Means:
-        found = cell_means(rct, cluster, outcome, count)
-        if answer is None:  # the network does not tell: all clusters are taken to be alike
+        means = cell_means(rct, cluster, outcome, count)
+        if answer is None:  # no prediction: the same guess for all clusters
             guess = cell_means(rct, np.zeros_like(cluster), outcome, 1).mean.repeat(count, 0)
         else:
             guess = np.column_stack([np.bincount(cluster, rct.weights * a, count) / total for a in answer.T])
-        return shrunk(found, guess, levels=levels)
+        return shrunk(means, guess, levels=levels)
 
-    value = cells(rct.value, told.value, True)
-    conversion = cells((rct.value > 0).astype(np.float64), told.conversion, True)
-    cost = cells(rct.cost, told.cost, False)
+    value = cells(rct.value, response.value, True)
+    conversion = cells((rct.value > 0).astype(np.float64), response.conversion, True)
+    cost = cells(rct.cost, response.cost, False)
     return _Groups(view, centres, into, value, conversion, cost, spreads(rct, cluster, count))
 
 
 def answer_of(groups: _Groups, cluster: NDArray[np.int64], outcome: Outcome) -> Response:
-    """Returns the response of each row's cluster, within what the outcome can be."""
+    """Returns the response of each row's cluster, clipped to the range of the outcome."""
     value = outcome.likelihood.clip(groups.value.mean)
     cost = groups.cost.mean[cluster] if outcome.rule is None else None
     return Response(value[cluster], BERNOULLI.clip(groups.conversion.mean)[cluster], cost)

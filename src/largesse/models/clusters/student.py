@@ -164,14 +164,14 @@ class Student(Model):
             )
         of = np.arange(len(order)) if groups is None else groups[order]
         units = of[np.sort(np.unique(of, return_index=True)[1])]  # in the order drawn
-        held = np.isin(of, units[: max(1, int(_HELD * len(units)))])
-        if held.all():
+        validation = np.isin(of, units[: max(1, int(_HELD * len(units)))])
+        if validation.all():
             rule = "the rows that set the temperature must be of other units"
             raise _check.refuse("groups", "one unit", rule, "Give rows of more units, or form='folded'.")
-        seen, target = x[order[~held]], softmax(-distance[~held] / gap, axis=1).astype(np.float32)
-        self.classifier_ = self._learned(seen, target)
+        train_x, target = x[order[~validation]], softmax(-distance[~validation] / gap, axis=1).astype(np.float32)
+        self.classifier_ = self._learned(train_x, target)
         self.temperature_ = temperature(
-            self.classifier_.scores(x[order[held]], self.n_threads), distance[held].argmin(1)
+            self.classifier_.scores(x[order[validation]], self.n_threads), distance[validation].argmin(1)
         )
 
     def _learned(self, x: NDArray[np.float32], target: NDArray[np.float32]) -> Classifier:
@@ -259,16 +259,16 @@ def _folded(teacher: HRC, gap: float) -> ClassNet:
     layers = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
     counts = np.bincount(g.into)
     members = np.stack([np.resize(np.flatnonzero(g.into == k), counts.max()) for k in range(len(counts))])
-    found = ClassNet(len(teacher.features_), tuple(layer.out_features for layer in layers), members)
-    found.copy_scale(net)
+    copy = ClassNet(len(teacher.features_), tuple(layer.out_features for layer in layers), members)
+    copy.copy_scale(net)
     weight = 2 * g.centres @ g.view.turn.T / gap
     bias = -((g.centres**2).sum(1) / gap + weight @ g.view.centre)
     with torch.no_grad():
-        for mine, layer in zip((found.body[0], found.body[2]), layers, strict=True):
+        for mine, layer in zip((copy.body[0], copy.body[2]), layers, strict=True):
             mine.load_state_dict(layer.state_dict())
-        found.linear.weight.copy_(torch.from_numpy(weight))
-        found.linear.bias.copy_(torch.from_numpy(bias))
-    return found.eval()
+        copy.linear.weight.copy_(torch.from_numpy(weight))
+        copy.linear.bias.copy_(torch.from_numpy(bias))
+    return copy.eval()
 
 
 def _calibration_error(p: NDArray[np.float64], label: NDArray[np.int64]) -> float:
