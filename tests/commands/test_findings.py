@@ -9,7 +9,7 @@ import pytest
 
 from largesse.commands.findings.fit import POLICY, _headline
 from largesse.config import Config
-from largesse.evaluate.comparison import EffectShare
+from largesse.evaluate.full_effect import EffectShare
 from largesse.report.advice import Advice
 
 SHARE = EffectShare("policy", "20", 0.46, 0.58, 0.4, 0.7, 0.95)

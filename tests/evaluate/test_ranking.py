@@ -137,14 +137,6 @@ def test_the_curve_ends_at_the_difference_of_means(rows):
     assert (np.diff(curve.share) > 0).all()
 
 
-def test_thin_keeps_both_ends():
-    curve = cost_curve(*trial(500))
-    thin = curve.thin(50)
-    assert len(thin.cost) == 50
-    assert (thin.value[0], thin.value[-1]) == (0, curve.value[-1])
-    assert len(curve.thin(10_000).cost) == len(curve.cost)
-
-
 # ---- several treatments
 
 

@@ -17,9 +17,10 @@ from largesse.commands.run_folder import Safety, open_run, safety_of
 from largesse.config.rules import RulesFile
 from largesse.engines.parquet import Units, stream, streams
 from largesse.menu import Menu, PlanTotals
-from largesse.policy.curve import LEVEL, Estimate, amount, same_treatments
+from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Allocation, Policy, allocated
 from largesse.policy.descent import descend
+from largesse.policy.safety import LEVEL, Estimate, amount
 from largesse.progress import Say, silent
 
 __all__ = ["allocate_run"]

@@ -27,9 +27,9 @@ from largesse.evaluate.curve import OutcomeCurve, interval_curve
 from largesse.frames import Encoder
 from largesse.frames.columns import coded, texts
 from largesse.menu import Menu, PlanTotals
-from largesse.policy.curve import amount
 from largesse.policy.deployed import Allocation, Policy, allocated
 from largesse.policy.descent import Priced, descend
+from largesse.policy.safety import amount
 from largesse.roles import Roles
 
 __all__ = ["Allocated", "Columns", "Passes", "Solved", "allocate", "curve", "score", "solve"]

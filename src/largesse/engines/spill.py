@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = ["SpillFolder"]
 
 Partial = TypeVar("Partial")
 _JOB = "job.json"
+_HEADER = Lock()  # NumPy parses a header with `ast`, which is not safe in several threads before Python 3.12
 
 
 class SpillFolder:
@@ -49,7 +51,8 @@ class SpillFolder:
 
     def table(self, k: int) -> NDArray[Any]:
         """Returns the array stored as block k, as a memory map."""
-        return np.asarray(np.load(self._file("block", k), mmap_mode="r"))
+        with _HEADER:
+            return np.asarray(np.load(self._file("block", k), mmap_mode="r"))
 
     def block(self, k: int) -> Block:
         """Returns block k, whose array holds values and costs."""

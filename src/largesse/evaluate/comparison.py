@@ -1,15 +1,15 @@
-"""Policies side by side on the same rows: value per head at each budget, and differences with paired intervals.
+"""Compares policies on the same rows: value per unit at each budget, and differences with paired intervals.
 
-Every draw of the bootstrap weighs the rows anew once and evaluates every policy and every baseline with them, so what
-two policies share cancels in their difference. Three baselines are always there:
+Every bootstrap draw weights the rows once and evaluates all policies and baselines with these weights, so that common noise
+cancels in their differences. Three baselines are always included:
 
-- ``"no one"``: everyone is control;
-- ``"best mix of arms"``: the best way to spend the budget without looking at the units, that is the frontier of the
-  arms' means. It picks its winner on the rows that judge it, so it looks a little better than it is, and a policy
-  that beats it has been given no favour. Its draws follow the arms' means to first order (`BestMix`);
-- ``"random, same mix"``: as many units in each treatment as one of the policies would have, picked at random:
+- ``"no one"``: every unit gets control;
+- ``"best mix of arms"``: the best untargeted policy for the budget, that is the frontier of the arms' means. It is chosen
+  on the rows that evaluate it, so its value is slightly too high, which does not favour the policies. Its draws follow the
+  arms' means to first order (`BestMix`);
+- ``"random, same mix"``: the policy's share of each treatment, given to random units:
   Σ_j share_j · mean_j with the shares at that policy's price, to fewer units where that would cost more than the
-  budget. What the policy adds to it is what targeting adds.
+  budget. The difference to it is the effect of targeting.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ from largesse.evaluate.bootstrap import Arms, BestMix, Grid, decided_shares, int
 from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve, split
 from largesse.logs import Logs
 from largesse.menu import Menu
-from largesse.result import Result, Tabular, columns_of, plain
+from largesse.result import Tabular, columns_of, plain
 
 __all__ = [
-    "BEST_MIX", "NO_ONE", "RANDOM_MIX", "ArmRow", "Bootstrap", "Comparison", "EffectShare", "Row", "Verdict",
-    "compare", "effect_share",
+    "BEST_MIX", "NO_ONE", "RANDOM_MIX", "ArmRow", "Bootstrap", "Comparison", "Row", "Verdict", "compare",
 ]  # fmt: skip
 
 NO_ONE, BEST_MIX, RANDOM_MIX = "no one", "best mix of arms", "random, same mix"
@@ -43,7 +42,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """How intervals are drawn.
+    """Options of the bootstrap intervals.
 
     Attributes:
         draws: Number of draws, >= 20.
@@ -89,7 +88,7 @@ class Verdict(StrEnum):
 
 
 class Row(NamedTuple):
-    """One policy at one budget; money and value per head."""
+    """One policy at one budget; spend and value per unit."""
 
     name: str
     budget: float
@@ -104,7 +103,7 @@ class Row(NamedTuple):
 
 
 class ArmRow(NamedTuple):
-    """Everyone gets one treatment; value and cost per head with intervals."""
+    """One treatment for everyone; value and cost per unit with intervals."""
 
     name: str
     value: float
@@ -113,32 +112,6 @@ class ArmRow(NamedTuple):
     cost: float
     cost_low: float
     cost_high: float
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class EffectShare(Result):
-    """What part of a treatment's full effect a policy keeps, and for what part of the money.
-
-    `effect` is (V_policy - V_no_one) / (V_everyone - V_no_one); `low` and `high` its paired interval, infinite where
-    the rows cannot tell V_everyone from V_no_one. `cost` is the same ratio of the spends.
-    """
-
-    policy: str
-    arm: str
-    cost: float
-    effect: float
-    low: float
-    high: float
-    level: float
-
-    def __str__(self) -> str:
-        if not np.isfinite(self.effect):
-            return f"{self.policy}: no share of the effect of {self.arm!r} can be given on these rows."
-        money = f"{self.policy}: with {self.cost:.0%} of the cash of {self.arm!r} for everyone"
-        start = f"{money}, {self.effect:.0%} of its effect"
-        if not (np.isfinite(self.low) and np.isfinite(self.high)):
-            return f"{start}; these rows cannot tell {self.arm!r} for everyone from no one, so there is no interval."
-        return f"{start} ({self.level:.0%} interval {self.low:.0%} to {self.high:.0%})."
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
@@ -283,45 +256,6 @@ def compare(
         difference=blank, difference_low=blank, difference_high=blank, arms=everyone, mix_of=home,
         level=bootstrap.level, draws=draws, arm_draws=arm_draws[:, 0], notes=_notes(curves, money, cost),
     ).against(reference)  # fmt: skip
-
-
-def effect_share(comparison: Comparison, policy: str, budget_index: int = 0, *, full: str | None = None) -> EffectShare:
-    """Returns what part of a treatment's effect on everyone a policy keeps, and for what part of the money.
-
-    Args:
-        comparison: What `compare` returned.
-        policy: A policy or baseline of it.
-        budget_index: Position in its budgets.
-        full: The treatment that everyone gets in the denominator; the last one by default.
-
-    Raises:
-        DataError: There is no such policy, budget or treatment.
-
-    >>> import numpy as np
-    >>> t = np.arange(400) % 2
-    >>> logs = Logs(x=np.zeros((400, 1)), treatment=t, value=1.0 + 2.0 * t, cost=t * 5.0)
-    >>> menu = Menu(value=np.tile([0.0, 1.0], (400, 1)), cost=np.tile([0.0, 1.0], (400, 1)))
-    >>> print(effect_share(compare(logs, {"all or none": menu}, [2.5]), "all or none"))
-    all or none: with 50% of the cash of '1' for everyone, 50% of its effect (95% interval 50% to 50%).
-    """
-    p = comparison.index(policy)
-    last = len(comparison.budgets) - 1
-    b = int(_check.number("budget_index", budget_index, low=0, high=last, remedy="It counts from 0."))
-    treatments = tuple(arm.name for arm in comparison.arms)
-    j = treatments.index(_check.choice("full", treatments[-1] if full is None else full, treatments))
-    none, all_ = comparison.arms[0], comparison.arms[j]
-    # share = (V_policy - V_no_one) / (V_everyone - V_no_one), the same in every draw
-    base, top = comparison.arm_draws[:, 0], comparison.arm_draws[:, j] - comparison.arm_draws[:, 0]
-    part, whole = comparison.value[p, b] - none.value, all_.value - none.value
-    effect = float(part / whole) if whole > 0 else np.nan
-    cost = (comparison.spend[p, b] - none.cost) / (all_.cost - none.cost) if all_.cost > none.cost else np.nan
-    low, high = (np.nan, np.nan) if np.isnan(effect) else (-np.inf, np.inf)
-    if not np.isnan(effect) and np.quantile(top, (1 - comparison.level) / 2) > 0:
-        # The few draws that have no effect to divide by count as unbounded; no interpolation towards them.
-        ratio = np.divide(comparison.draws[:, p, b] - base, top, out=np.full(len(top), np.inf), where=top > 0)
-        low = np.quantile(ratio, (1 - comparison.level) / 2, method="lower")
-        high = np.quantile(ratio, (1 + comparison.level) / 2, method="higher")
-    return EffectShare(policy, treatments[j], float(cost), effect, float(low), float(high), comparison.level)
 
 
 def _names(menus: Mapping[str, Menu]) -> tuple[str, ...]:

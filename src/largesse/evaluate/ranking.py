@@ -60,12 +60,6 @@ class CostCurve(Tabular):
         _positive_totals(self.cost[-1], self.value[-1])
         return _trapezoid(self.value / self.value[-1], self.cost / self.cost[-1])
 
-    def thin(self, points: int = 200) -> CostCurve:
-        """Returns at most `points` points of the curve, both ends among them: enough to draw it."""
-        last = len(self.cost) - 1
-        keep = np.unique(np.linspace(0, last, min(max(points, 2), last + 1)).round().astype(np.int64))
-        return CostCurve(cost=self.cost[keep], value=self.value[keep], share=self.share[keep])
-
 
 def roi_score(menu: Menu) -> Floats:
     """Returns the predicted return on treatment, (value_1 - value_0) / (cost_1 - cost_0), float64 (N,).

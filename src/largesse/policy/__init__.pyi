@@ -1,6 +1,7 @@
-from .curve import Estimate, PriceCurve
+from .curve import PriceCurve
 from .deployed import Allocation, Policy
 from .held_out import Realised, realised
+from .safety import Estimate
 from .saved import SAVED_MODELS
 
 __all__ = [

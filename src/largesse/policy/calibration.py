@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from largesse.allocate.budget_frontier import Steps, steps
 from largesse.allocate.price_intervals import taken_interval
@@ -200,6 +201,5 @@ def over(top: Floats, bottom: Floats, empty: float = 0.0) -> Floats:
 
 
 def falling(mean: Floats) -> Floats:
-    """Returns the spend made non-increasing: where noise makes it rise with the price, neighbours are pooled."""
-    first, pooled, _ = kernels.pool(mean, mean)
-    return np.repeat(pooled, np.diff(np.append(first, len(mean))))
+    """Returns the non-increasing regression of the spend on the price: noise can make it rise."""
+    return np.asarray(isotonic_regression(mean, increasing=False).x)

@@ -21,9 +21,10 @@ from largesse.logs import Logs
 from largesse.menu import Menu, Plan, PlanTotals
 from largesse.models.base import Model
 from largesse.policy.calibration import CalibrationCurve
-from largesse.policy.curve import LEVEL, Estimate, PriceCurve, amount, normal_quantile, same_treatments
+from largesse.policy.curve import PriceCurve, same_treatments
 from largesse.policy.descent import Descent, descend
 from largesse.policy.held_out import Realised, realised
+from largesse.policy.safety import LEVEL, Estimate, amount, normal_quantile
 from largesse.policy.saved import model_state, restored
 from largesse.result import Brief, Result
 from largesse.roles import Roles

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from largesse.allocate import kernels
 from largesse.allocate.blocks import Block, Decide, Run, sample_of
 from largesse.allocate.ledger import Increments
-from largesse.policy.curve import PriceCurve, SpendCurve
+from largesse.policy.curve import PriceCurve
+from largesse.policy.safety import SpendCurve
 
 __all__ = ["Bin", "Descent", "Priced", "descend"]
 

@@ -14,7 +14,8 @@ from largesse.allocate.price_intervals import taken_interval
 from largesse.evaluate.bootstrap import interval, row_weights
 from largesse.logs import Logs
 from largesse.menu import Menu
-from largesse.policy.curve import PriceCurve, amount, same_rows
+from largesse.policy.curve import PriceCurve, same_rows
+from largesse.policy.safety import amount
 from largesse.result import Tabular
 
 __all__ = ["Realised", "realised"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from largesse.checks.finding import sample
 from largesse.logs import Logs
 from largesse.models.base import Model
-from largesse.policy.curve import normal_quantile
+from largesse.policy.safety import normal_quantile
 from largesse.report.cluster_cards import ClusterCard, Clusters, Trait
 
 __all__ = ["clusters", "traits"]

@@ -20,11 +20,10 @@ from largesse.evaluate.comparison import (
     RANDOM_MIX,
     Bootstrap,
     Comparison,
-    EffectShare,
     Verdict,
     compare,
-    effect_share,
 )
+from largesse.evaluate.full_effect import EffectShare, effect_share
 from largesse.logs import Logs
 from largesse.models.base import Model
 from largesse.report.advice import advise

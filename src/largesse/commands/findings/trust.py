@@ -11,7 +11,7 @@ from largesse.checks.finding import sample
 from largesse.checks.soundness import OutcomeBias, Overlap, Soundness, menu_bias
 from largesse.logs import Logs
 from largesse.models.base import Model
-from largesse.policy.curve import normal_quantile
+from largesse.policy.safety import normal_quantile
 from largesse.report.content import TrustRow
 
 __all__ = ["trust"]
