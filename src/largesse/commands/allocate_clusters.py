@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from largesse import _check, frames
-from largesse.allocate.cluster_plan import Chance, Risk
+from largesse.allocate.risk import Chance, Risk
 from largesse.commands.run_folder import Safety, open_run, safety_of
 from largesse.config import Config
 from largesse.engines.cluster_stream import Clustered, Grouped, allocate_clusters, cluster_table

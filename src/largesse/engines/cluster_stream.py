@@ -17,7 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from largesse import _check, frames
-from largesse.allocate.cluster_plan import Chance, ClusterCells, ClusterPlan, Risk, plan_clusters
+from largesse.allocate.cluster_plan import ClusterCells, ClusterPlan, plan_clusters
+from largesse.allocate.risk import Chance, Risk
 from largesse.engines.parquet import columns_of, fill, folder_of, keys, put_out
 from largesse.engines.spill import SpillFolder
 from largesse.frames import Encoder

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._files import PathLike, atomic_folder
-from largesse.allocate.cluster_plan import ClusterPlan, Risk, plan_clusters
+from largesse.allocate.cluster_plan import ClusterPlan, plan_clusters
+from largesse.allocate.risk import Risk
 from largesse.errors import StoreError
 from largesse.models.clusters.student import Student
 from largesse.serving.onnx_graph import graph_of
