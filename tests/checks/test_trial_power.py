@@ -204,7 +204,7 @@ def test_the_advice_grows_with_the_trial():
 
 def test_the_verdict_says_it_in_words():
     few, some, many = (power(trial(n, seed=1)).sentence for n in (500, 20_000, 1_000_000))
-    assert "cannot be seen at this size: rely on the likelihood models" in few
+    assert "cannot show gains of decision-focused tuning: rely on the likelihood models" in few
     assert "may pay: only large gains would show" in some
     assert "20,000 rows estimate a policy's value with a standard error of" in some
     assert "On the 6,000 held-out rows it is" in some

@@ -1,6 +1,6 @@
-"""Does the log help? Models that learned from it against the same learned on the trial alone, on rows that none has seen.
+"""Does the log help? Compares models trained with the log and without it, on validation rows of the trial.
 
-What a policy is worth tells this apart only on large trials; how well the values are foreseen tells it on small ones.
+A difference in policy value shows only on large trials; a difference in prediction error shows on small ones too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SURE = 2.0  # standard errors
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Benefit(Result):
-    """By how much the log lowers the error of the foreseen values.
+    """The reduction of the prediction error of the value by the log.
 
     Attributes:
         gain: Mean squared error without the log less that with it, over the variance of the value.
@@ -43,11 +43,11 @@ class Benefit(Result):
         """What it says, in a sentence; empty where the log helps."""
         if self.harmful:
             return (
-                f"The log misleads: with it the values of trial rows are foreseen worse ({-self.gain:.2%} of their variance, "
+                f"The log misleads: with it, the values of trial rows are predicted worse ({-self.gain:.2%} of their variance, "
                 f"standard error {self.standard_error:.2%}), so only models of the trial alone are considered."
             )
         if self.gain <= _SURE * self.standard_error:
-            return "The log does not surely help: the values of trial rows are foreseen as well without it."
+            return "The log is not shown to help: the values of trial rows are predicted as well without it."
         return ""
 
 
@@ -55,7 +55,7 @@ def benefit_of_the_log(hold: Logs, menus: Mapping[str, Menu]) -> Benefit | None:
     """Returns what the log brings, from the first pair of candidates that differ only in it; None without such a pair.
 
     Args:
-        hold: Trial rows that no candidate has seen.
+        hold: Validation rows of the trial.
         menus: Candidate -> menu of those rows.
     """
     for both, alone in _PAIRS:

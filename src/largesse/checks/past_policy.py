@@ -32,7 +32,7 @@ class Overlap(Finding):
         auc: How well the features tell an arm from the others, mean over arms: 0.5 as if random, 1 fully determined.
         pseudo_r2: Share of the treatment's log-loss that the features explain; 0 or less as if random.
         rare_share: Share of rows for which some arm has a fitted probability below 0.01.
-        ess: Rows each arm is worth after weighting by inverse fitted probability, float64 (M,).
+        ess: Effective sample size of each arm after weighting by inverse fitted probability, float64 (M,).
         ess_share: The same as a share of the arm's rows, in (0, 1].
         z_known: By arm, Σ 1/p of the propensities given per row, less the rows of the log, in standard errors; float64
             (M,), about normal where the propensities are right; NaN where none were given per row.
@@ -171,7 +171,7 @@ def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
 
 
 def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
-    """Returns by how much a menu is off on rows of a trial that its model has not seen: the bias that features leave.
+    """Returns the bias of a menu on rows of a trial that its model was not trained on: the bias that features leave.
 
     Of a model of the past policy's log this is the confounding that adjusting for the features did not remove. What all
     arms share moves no decision; what they do not share does.

@@ -82,12 +82,12 @@ class Soundness(Tabular):
 def check(
     rct: Logs, obs: Logs | None = None, *, budgets: Numbers | None = None, proof_share: float = PROOF
 ) -> Soundness:
-    """Returns all findings about a trial, and about the observational log that is to be learned from beside it.
+    """Returns all checks of a trial and, if there is one, of the past campaign data.
 
     Args:
         rct: Rows of a trial.
         obs: Rows of a past policy over the same treatments, optional.
-        budgets: Money per head at which the power of the trial is judged; see `power`.
+        budgets: Budgets per unit at which the power of the trial is judged; see `power`.
         proof_share: Rows that will judge the policies, as a share of the trial's.
 
     Raises:

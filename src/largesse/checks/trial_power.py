@@ -58,7 +58,7 @@ _FACTOR = float(ndtri(0.975) + ndtri(0.8))
 _WORDS: dict[TuningAdvice, str] = {
     TuningAdvice.CAN_PAY: "Decision-focused tuning can pay.",
     TuningAdvice.MAY_PAY: "Decision-focused tuning may pay: only large gains would show.",
-    TuningAdvice.CANNOT_BE_SEEN: "Gains of decision-focused tuning cannot be seen at this size: rely on the likelihood models.",
+    TuningAdvice.CANNOT_BE_SEEN: "This trial cannot show gains of decision-focused tuning: rely on the likelihood models.",
 }
 
 

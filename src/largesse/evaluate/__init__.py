@@ -1,4 +1,4 @@
-"""What a policy is worth, from rows assigned at random: outcome curves, comparisons with intervals, rankings.
+"""The value of a policy, estimated from randomised rows: outcome curves, comparisons with intervals, rankings.
 
 Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
 """

@@ -82,7 +82,7 @@ class Grid:
         return cls(curve, prices, events.row[felt], cell, events.step[felt])
 
     def draw(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Returns value and cost per head at each grid price for one set of row multipliers."""
+        """Returns value and cost per unit at each grid price for one set of row multipliers."""
         total = self.curve.logs.total_weight
         sums = kernels.accumulate(self.row, self.cell, self.step, weight, len(self.price)) / total
         scale = np.where(sums[:, 2] > 0, sums[:, 2], np.inf) if self.curve.estimator == "sn" else 1.0
@@ -95,7 +95,7 @@ class Grid:
 
 
 def values_at(grid: Grid, budgets: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the value per head at each budget for one set of row multipliers, (B,).
+    """Returns the value per unit at each budget for one set of row multipliers, (B,).
 
     A budget that this draw cannot reach counts as the nearest one that it can.
     """
@@ -124,7 +124,7 @@ def decided_shares(menu: Menu, weight: NDArray[np.float64], price: NDArray[np.fl
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arms:
-    """What everyone getting one treatment is worth, ready to be drawn again with other row weights.
+    """Value and cost of one treatment for everyone, prepared for bootstrap draws of row weights.
 
     Attributes:
         logs: The rows.
@@ -155,7 +155,7 @@ class Arms:
         return cls(logs, row, step, predicted, normalised)
 
     def means(self, weight: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Returns value and cost per head if everyone got treatment j, each (M,), for one set of row multipliers."""
+        """Returns value and cost per unit if everyone got treatment j, each (M,), for one set of row multipliers."""
         logs, k = self.logs, np.ones(self.logs.n) if weight is None else weight
         arm, drawn = logs.treatment[self.row], k[self.row]
         sums = [np.bincount(arm, drawn * y, logs.n_treatments) for y in self.step.T]
@@ -168,12 +168,12 @@ class Arms:
 
 
 def arm_means(logs: Logs, weight: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns value and cost per head if everyone got treatment j, each (M,), Horvitz-Thompson."""
+    """Returns value and cost per unit if everyone got treatment j, each (M,), Horvitz-Thompson."""
     return Arms.of(logs).means(weight)
 
 
 def mix_value(value: NDArray[Any], cost: NDArray[Any], budgets: _check.Numbers) -> NDArray[np.float64]:
-    """Returns the best mix of whole-population arms at each budget per head, (B,): the frontier of the arm means.
+    """Returns the best mix of whole-population arms at each budget per unit, (B,): the frontier of the arm means.
 
     A budget below the cheapest arm counts as the cheapest arm.
     """
@@ -191,9 +191,9 @@ class BestMix:
     pick the luckiest mix of that draw every time, and shift the interval upwards.
 
     Attributes:
-        budgets: Money per head, (B,).
+        budgets: Budget per unit, (B,).
         share: Share of each arm, (B, M).
-        price: Value per money at the budget, (B,); 0 where it does not bind.
+        price: Shadow price λ of the budget, (B,); 0 where it does not bind.
     """
 
     budgets: NDArray[np.float64]

@@ -116,15 +116,15 @@ class ArmRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Comparison(Tabular):
-    """Policies and baselines (P of them) at budgets per head (B of them).
+    """Policies and baselines (P of them) at budgets per unit (B of them).
 
     Attributes:
         names: The policies in the order given, then the baselines.
-        budgets: Money per head, (B,).
-        value: Value per head, (P, B); nan where a policy cannot spend so little.
+        budgets: Budget per unit, (B,).
+        value: Value per unit, (P, B); nan where a policy cannot spend so little.
         low: Lower end of the interval of `value`, (P, B).
         high: Upper end, (P, B).
-        spend: Realised spend per head, (P, B): the budget, or less where a policy finds no more to buy.
+        spend: Realised spend per unit, (P, B): the budget, or less where a policy finds no more to buy.
         price: Realised price of money, (P, B): the lowest at which the spend is within the budget; nan for baselines.
         reference: The policy that differences are taken from.
         difference: Value less that of the reference, (P, B).
@@ -133,8 +133,8 @@ class Comparison(Tabular):
         arms: Everyone gets treatment j, one entry each.
         mix_of: The policy whose shares the random mix has.
         level: Coverage of all intervals.
-        draws: Value per head in each draw, (D, P, B).
-        arm_draws: Value per head of each arm in each draw, (D, M).
+        draws: Value per unit in each draw, (D, P, B).
+        arm_draws: Value per unit of each arm in each draw, (D, M).
         notes: What could not be said, in words.
     """
 
@@ -207,12 +207,12 @@ def compare(
     estimator: Estimator = "ht",
     outcomes: Menu | None = None,
 ) -> Comparison:
-    """Returns what each menu's policy is worth at each budget, beside the baselines, with paired intervals.
+    """Returns the value of each menu's policy and of the baselines at each budget, with paired intervals.
 
     Args:
-        logs: Rows with known propensities that no model has seen.
-        menus: Name → what that policy believes about these rows.
-        budgets: Money per head, (B,), >= 0.
+        logs: Held-out rows with known propensities.
+        menus: Name → predictions of that policy for these rows.
+        budgets: Budget per unit, (B,), >= 0.
         reference: What differences are taken from: a policy or a baseline; the first policy by default.
         bootstrap: How intervals are drawn.
         estimator: ``"ht"``, ``"sn"`` or ``"dr"``, for policies and arms alike: see `outcome_curve`.
@@ -271,8 +271,8 @@ def _names(menus: Mapping[str, Menu]) -> tuple[str, ...]:
 
 def _budgets(budgets: Any) -> Floats:
     money = _check.array("budgets", np.atleast_1d(budgets), ndim=1, dtype=np.float64)
-    _check.finite("budgets", money, "Give money per head.")
-    _check.nonnegative("budgets", money, "Give money per head.")
+    _check.finite("budgets", money, "Give the budget per unit.")
+    _check.nonnegative("budgets", money, "Give the budget per unit.")
     return money
 
 
@@ -358,7 +358,7 @@ def _notes(curves: dict[str, OutcomeCurve], money: Floats, cost: Floats) -> tupl
     """Says which budgets are out of whose reach."""
     least = {name: curve.reach[0] for name, curve in curves.items()} | {BEST_MIX: float(cost.min())}
     return tuple(
-        f"{name}: spends at least {floor:g} per head on these rows, so it has no value at a budget of "
+        f"{name}: spends at least {floor:g} per unit on these rows, so it has no value at a budget of "
         f"{', '.join(f'{b:g}' for b in money[money < floor])}."
         for name, floor in least.items()
         if (money < floor).any()

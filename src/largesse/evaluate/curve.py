@@ -1,11 +1,11 @@
-"""The outcome curve: what a policy is worth at every price and every budget, from rows assigned at random.
+"""The outcome curve: value and cost of a policy at every price and every budget, from randomised rows.
 
 A menu and a price decide each unit: argmax_j value_ij - price * cost_ij. Row i of a trial shows that decision's
 outcome iff the price lies in the interval [lo_i, hi_i) of the treatment it was given. With w_i = weight_i / p_i
 
     value(price) = 1/W Σ_i w_i r_i 1[lo_i <= price < hi_i],      cost(price) likewise,      W = Σ_i weight_i
 
-is unbiased for the value and the cost per head of the policy (the "expected outcome metric"). Both are step
+is unbiased for the value and the cost per unit of the policy (the "expected outcome metric"). Both are step
 functions of the price whose steps are the interval ends: sort them once and every price is known exactly.
 """
 
@@ -48,12 +48,12 @@ class Events:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OutcomeCurve(Tabular):
-    """Value and cost per head of one policy at every price.
+    """Value and cost per unit of one policy at every price.
 
     Attributes:
         price: Prices at which something changes, rising, from 0, (K,). Entry k holds on [price[k], price[k + 1]).
-        value: Value per head, (K,).
-        cost: Cost per head, (K,), in money.
+        value: Value per unit, (K,).
+        cost: Cost per unit, (K,).
         share: Σ w 1[..] / W, (K,); 1 in expectation: how far from 1 tells the noise.
         estimator: ``"ht"``, ``"sn"`` or ``"dr"``.
         logs: The rows it was computed from.
@@ -77,21 +77,21 @@ class OutcomeCurve(Tabular):
         return kernels.pool(self.cost, self.value)
 
     def at_price(self, price: _check.Numbers) -> tuple[Any, Any]:
-        """Returns the value and the cost per head at each price, exactly."""
+        """Returns the value and the cost per unit at each price, exactly."""
         asked = np.asarray(price, np.float64)
         if not np.all(asked >= 0):  # a nan too
-            raise _check.refuse("price", price, "must be >= 0", "A price of 0 means that money is free.")
+            raise _check.refuse("price", price, "must be >= 0", "At a price of 0 costs do not count.")
         k = np.searchsorted(self.price, asked, side="right") - 1
         return self.value[k], self.cost[k]
 
     def price_at(self, budget: _check.Numbers) -> Any:
-        """Returns the lowest price at which the monotone spend is within each budget (money per head)."""
+        """Returns the lowest price at which the monotone spend is within each budget per unit."""
         first, cost, _ = self._pools
         k = np.searchsorted(-cost, -np.asarray(budget, np.float64), side="left")
         return np.append(self.price[first], np.nan)[k]
 
     def value_at(self, budget: _check.Numbers) -> Any:
-        """Returns the value per head when the policy spends each budget (money per head).
+        """Returns the value per unit when the policy spends each budget per unit.
 
         Spend is made monotone first: where noise makes the cost rise with the price, neighbouring prices are
         pooled, and so is their value (taking the first crossing instead is biased low). Between two prices the
@@ -113,17 +113,17 @@ class OutcomeCurve(Tabular):
 
     @property
     def reach(self) -> tuple[float, float]:
-        """The smallest and the largest spend per head that some price attains."""
+        """The smallest and the largest spend per unit that some price attains."""
         cost = self._pools[1]
         return float(cost[-1]), float(cost[0])
 
 
 def outcome_curve(logs: Logs, menu: Menu, *, estimator: Estimator = "ht", outcomes: Menu | None = None) -> OutcomeCurve:
-    """Returns the unbiased value and cost per head of a menu's policy at every price.
+    """Returns the unbiased value and cost per unit of a menu's policy at every price.
 
     Args:
-        logs: Rows with known propensities that the model has not seen.
-        menu: What the policy believes about these rows, (N, M).
+        logs: Rows with known propensities that the model was not trained on.
+        menu: The policy's predictions for these rows, (N, M).
         estimator: ``"ht"`` Horvitz-Thompson; ``"sn"`` self-normalised (divides by the share of rows that agree);
             ``"dr"`` doubly robust, needs `outcomes`.
         outcomes: Predicted value and cost of every treatment for these rows, from models fitted on other rows.

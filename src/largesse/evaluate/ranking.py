@@ -30,7 +30,7 @@ SMALLEST_STEP = 1e-6  # a cost difference nearer to zero than this counts as thi
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class CostCurve(Tabular):
-    """Value bought against money spent, as ever more units are treated in the order of a score.
+    """Incremental value against incremental spend, as more and more units are treated in the order of a score.
 
     Attributes:
         cost: Incremental cost per unit of the population, float64 (K,), first entry 0.
@@ -55,7 +55,7 @@ class CostCurve(Tabular):
         """Trapezoid area under value / total value against cost / total cost: 0.5 for a random order, higher is better.
 
         Raises:
-            DataError: Treating everybody costs nothing or brings nothing, so there is no scale.
+            DataError: Treating every unit costs nothing or brings nothing, so there is no scale.
         """
         _positive_totals(self.cost[-1], self.value[-1])
         return _trapezoid(self.value / self.value[-1], self.cost / self.cost[-1])
@@ -130,7 +130,7 @@ def aucc(logs: Logs, score: ArrayLike, *, form: Form = "normalised", points: int
         points: Q of the published form.
 
     Raises:
-        DataError: As for `cost_curve`; or treating everybody costs nothing or brings no value in these rows; or the
+        DataError: As for `cost_curve`; or treating every unit costs nothing or brings no value in these rows; or the
             published form was asked of weighted rows.
 
     Reference:
@@ -289,7 +289,7 @@ def _responses(logs: Logs) -> None:
 def _positive_totals(cost: float, value: float) -> None:
     for name, total in (("cost", cost), ("value", value)):
         if not total > 0:
-            field, rule = f"incremental {name} of treating everybody", "must be > 0 to scale the curve"
+            field, rule = f"incremental {name} of treating every unit", "must be > 0 to scale the curve"
             remedy = f"Treatment shows no {name} in these rows: use more rows, or draw cost_curve, which is not scaled."
             raise _check.refuse(field, float(total), rule, remedy)
 

@@ -1,4 +1,4 @@
-"""What a policy is worth when the exact means are known: simulated worlds only."""
+"""The exact value of a policy where the true means are known: simulated worlds only."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["Room", "attainable_gain", "true_aucc", "true_value"]
 
 
 def true_value(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.float64]:
-    """Returns the true value per head when a menu's policy truly spends each budget.
+    """Returns the true value per unit when a menu's policy spends each budget.
 
     Args:
-        menu: What the policy believes, (N, M).
+        menu: The policy's predictions, (N, M).
         truth: Exact conditional means of value and cost of the same units.
-        budgets: Money per head, (B,).
+        budgets: Budget per unit, (B,).
 
     Returns:
-        Value per head, (B,); nan where the budget is below the policy's smallest true spend.
+        Value per unit, (B,); nan where the budget is below the policy's smallest true spend.
     """
     if (menu.n, menu.treatments) != (truth.n, truth.treatments):
         raise _check.refuse(
@@ -52,7 +52,7 @@ def true_value(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.f
 
 
 def attainable_gain(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.float64]:
-    """Returns (V - V_arms) / (V_oracle - V_arms) at each budget per head, (B,): see `Room`.
+    """Returns (V - V_arms) / (V_oracle - V_arms) at each budget per unit, (B,): see `Room`.
 
     V is the policy's true value at that true spend.
     """
@@ -63,8 +63,8 @@ class Room(NamedTuple):
     """What there is to gain at some budgets, each (B,).
 
     Attributes:
-        arms: Value per head of the best mix of whole-population arms.
-        oracle: Value per head of the best plan on the exact conditional means given x.
+        arms: Value per unit of the best mix of whole-population arms.
+        oracle: Value per unit of the best plan on the exact conditional means given x.
     """
 
     arms: NDArray[np.float64]
@@ -72,13 +72,13 @@ class Room(NamedTuple):
 
     @classmethod
     def of(cls, truth: Menu, budgets: _check.Numbers) -> Room:
-        """Returns it for the exact means of some units and budgets per head."""
+        """Returns it for the exact means of some units and budgets per unit."""
         wanted = np.asarray(budgets, np.float64)
         arms = mix_value(truth.value.mean(0, dtype=np.float64), truth.cost.mean(0, dtype=np.float64), wanted)
         return cls(arms, frontier(truth).value_at(wanted * truth.n) / truth.n)
 
     def gain(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns which share of it a policy of this value per head captures: 0 no better than arms, 1 as good as knowing.
+        """Returns the share that a policy of this value per unit captures: 0 for the best mix of arms, 1 for the optimum.
 
         nan where there is nothing to gain.
         """
@@ -94,7 +94,7 @@ def true_aucc(score: NDArray[Any], truth: Menu) -> float:
         truth: Exact conditional means of value and cost, control and one treatment.
 
     Raises:
-        DataError: More than one treatment, another number of units, or treating everybody gains or costs nothing.
+        DataError: More than one treatment, another number of units, or treating every unit gains or costs nothing.
     """
     if truth.n_treatments != 2 or np.shape(score) != (truth.n,):
         got = (truth.n_treatments, np.shape(score))
@@ -105,6 +105,6 @@ def true_aucc(score: NDArray[Any], truth: Menu) -> float:
     )
     if value[-1] <= 0 or cost[-1] <= 0:
         raise _check.refuse(
-            "truth", (value[-1], cost[-1]), "treating everybody must gain and cost", "Use another world."
+            "truth", (value[-1], cost[-1]), "treating every unit must gain and cost", "Use another world."
         )
     return CostCurve(cost=cost, value=value, share=np.linspace(0, 1, truth.n + 1)).area

@@ -63,7 +63,7 @@ class Sums:
         grid: Prices (G,).
         base: One factor for the menu's values and one for its costs, (2,).
         event: Spread of a row's residual cost, in money: E (cost - κ₀ menu cost)² / E cost.
-        one: Money per head that one row with a cost stands for.
+        one: Cost per unit that one row with a cost stands for.
         total: W, the units that the rows stand for.
         residual: Events of w (outcome - base · menu) of rows that got the plan's treatment: row, cell, step (E, 3).
         square: The same with the squares.
@@ -101,7 +101,7 @@ class Sums:
         )  # fmt: skip
 
     def at(self, multiplier: Floats) -> tuple[Floats, Floats]:
-        """Returns the residual and the planned value and cost per head for one set of row multipliers, each (G, 2)."""
+        """Returns the residual and the planned value and cost per unit for one set of row multipliers, each (G, 2)."""
         cells = len(self.grid)
         return self.residual.at(multiplier, cells) / self.total, self.planned.at(multiplier, cells) / self.total
 

@@ -144,13 +144,13 @@ class Policy(Brief):
 
         Args:
             data: The units: a table, encoded features (N, d), or their menu.
-            budget: Money for all units together (per head: `budget = 0.5 * n`); infinity for no limit.
-            safety: Probability that the money truly spent stays within the budget, e.g. 0.95; None: it does on average,
+            budget: Total budget of the units (for a budget per unit: `budget = 0.5 * n`); infinity for no limit.
+            safety: Probability that the spend stays within the budget, e.g. 0.95; None: it does on average,
                 so about every second campaign overspends a little. Units are taken to behave independently.
             unit: Unit ids (N,), optional.
 
         Raises:
-            InfeasibleBudget: Even the cheapest treatment for everybody spends more.
+            InfeasibleBudget: Even the cheapest treatment for every unit costs more.
         """
         menu, money = self.menu(data, unit=unit), amount(budget)
         same_treatments(self.curve, menu.treatments)

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Realised(Tabular):
-    """Planned against realised on held-out trial rows, one entry per budget; money and value per head.
+    """Planned against realised on held-out trial rows, one entry per budget; spend and value per unit.
 
     Attributes:
         budget: What may be spent.
@@ -63,7 +63,7 @@ def realised(
         curve: The calibrated curve.
         logs: Held-out rows with known propensities.
         menu: What the model believes of them.
-        budgets: Money per head, (B,).
+        budgets: Budget per unit, (B,).
         safety: As for `PriceCurve.price_for`.
         level: Coverage of the two-sided bootstrap intervals.
         draws: Their number of draws.

@@ -117,26 +117,26 @@ def shrunk(cells: Means, guess: Floats, *, levels: bool) -> Means:
     return Means(guess + height.mean + adds.mean, height.variance + adds.variance)
 
 
-def _to_zero(off: Means, worth: float = 1.0) -> Means:
+def _to_zero(off: Means, entries: float = 1.0) -> Means:
     """Returns entries drawn to zero by τ² / (τ² + e), averaged over what τ may be; what has no error stays.
 
-    `worth` is how many independent numbers an entry stands for.
+    `entries` is how many independent numbers an entry stands for.
     """
     uncertain = off.variance > 0
     mean, variance = off.mean.copy(), np.zeros_like(off.variance)
     if uncertain.any():
-        mean[uncertain], variance[uncertain] = _posterior(off.mean[uncertain], off.variance[uncertain], worth)
+        mean[uncertain], variance[uncertain] = _posterior(off.mean[uncertain], off.variance[uncertain], entries)
     return Means(mean, variance)
 
 
-def _posterior(off: Floats, variance: Floats, worth: float) -> Means:
-    """Returns mean and variance of entries ~ N(0, τ²), seen with an error, over the posterior of τ.
+def _posterior(off: Floats, variance: Floats, entries: float) -> Means:
+    """Returns posterior mean and variance of entries ~ N(0, τ²) observed with an error, averaged over the posterior of τ.
 
     τ is uniform up to four times what entries and errors are in size: never surely zero, so that no cell is ever taken to be
     known because too few rows contradict the guess.
     """
     spread = np.square(np.linspace(0, 1, _POINTS)) * 4 * np.sqrt(np.square(off).mean() + variance.mean())
-    like = np.array([-worth * (np.log(t**2 + variance) + off**2 / (t**2 + variance)).sum() / 2 for t in spread])
+    like = np.array([-entries * (np.log(t**2 + variance) + off**2 / (t**2 + variance)).sum() / 2 for t in spread])
     weight = np.exp(like - like.max()) * np.gradient(spread)
     weight /= weight.sum()
     kept, square = np.zeros_like(off), np.zeros_like(off)

@@ -1,4 +1,4 @@
-"""Classifiers of K classes on encoded features, learned from soft labels: a small network, or boosted trees."""
+"""Classifiers of K classes on encoded features, trained on soft labels: a small network, or boosted trees."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Classifier(Protocol):
         ...
 
     def state(self) -> State:
-        """Returns what is learned, as settings and arrays."""
+        """Returns the fitted state as settings and arrays."""
         ...
 
 
@@ -183,7 +183,7 @@ def log_loss(scores: NDArray[Any], label: NDArray[np.int64], heat: float) -> flo
 
 
 def temperature(scores: NDArray[Any], label: NDArray[np.int64]) -> float:
-    """Returns the temperature at which the softmax of the scores has the least log loss on rows not learned from.
+    """Returns the temperature at which the softmax of the scores has the least log loss on validation rows.
 
     Reference:
         Guo et al., ICML 2017, On calibration of modern neural networks.

@@ -44,7 +44,7 @@ _DRAWS = 100
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class HRC(Model):
-    """Units clustered by what a network has learned of them; each cluster's response is measured on the trial.
+    """Clusters of units by the representation of a network; each cluster's response is estimated on the trial.
 
     The text of HRC beyond its abstract is not public: representation, clusters and an integer stochastic programme are the
     paper's, how each is done is this library's: that units are near whose treatments are worth the same at the prices of some
@@ -266,11 +266,11 @@ class View(NamedTuple):
         scale[scale <= 1e-9] = np.inf  # what never varies tells nothing
         z = (h - centre) / scale
         front = frontier(menu)
-        worths = []
+        net_values = []
         for price in front.price_at(front.spend[0] + np.array(BUDGET_SHARES) * (front.spend[-1] - front.spend[0])):
-            worth = menu.value - price * menu.cost
-            worths.append(worth - worth.mean(1, keepdims=True))
-        goal = np.column_stack(worths).astype(np.float64)
+            net_value = menu.value - price * menu.cost
+            net_values.append(net_value - net_value.mean(1, keepdims=True))
+        goal = np.column_stack(net_values).astype(np.float64)
         goal -= share @ goal
         size = np.sqrt((share @ goal**2).sum())
         slope = np.linalg.solve((z.T * share) @ z + _RIDGE * np.eye(z.shape[1]), (z.T * share) @ goal)

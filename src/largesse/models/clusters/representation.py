@@ -55,7 +55,7 @@ class Body(Standardised):
         parts = [[layer for layer in net.body.children() if isinstance(layer, nn.Linear)][:2] for net in nets]
         first, last = zip(*parts, strict=True)
         body = cls(first[0].in_features, (sum(k.out_features for k in first), sum(k.out_features for k in last)))
-        body.copy_scale(nets[0])  # all have seen the same rows
+        body.copy_scale(nets[0])  # all were trained on the same rows
         own = [layer for layer in body.layers if isinstance(layer, nn.Linear)]
         with torch.no_grad():
             own[0].weight.copy_(torch.cat([layer.weight for layer in first]))
