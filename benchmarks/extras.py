@@ -138,9 +138,9 @@ def table() -> None:
         size_, taken = megabytes(one["bytes"]), f"{modules} {one['seconds']:.2f} s"
         lines.append(f"| `{extra}` | {len(one['packages'])} | {size_} | {taken} | {names} |")
     lines += [
-        "", f"torch here is {cell['torch'] or 'not installed'}. The plain registry's wheel for Linux is larger: with the CUDA",
-        "libraries about 2.7 GB are downloaded, against 0.75 GB installed for the CPU build",
-        "(`pip install torch --index-url https://download.pytorch.org/whl/cpu` before `largesse[learn]`).",
+        "", f"torch here is {cell['torch'] or 'not installed'}. From the plain registry, torch for Linux brings CUDA's libraries",
+        "along, about 2.7 GB to download. PyTorch's own index has builds for the CPU only, of the size above where the version",
+        "ends in `+cpu`: install one before `largesse[learn]`.",
     ]  # fmt: skip
     tables.write_whole(PAGES / "extras.md", "\n".join(lines) + "\n")
 

@@ -46,7 +46,22 @@ def packages() -> str:
     return "\n".join(lines)
 
 
-PARTS: dict[str, tuple[Path, Callable[[], str]]] = {"packages": (ROOT / "ARCHITECTURE.md", packages)}
+def modules() -> str:
+    """Returns one line for every module, package by package, top layer first."""
+    lines = []
+    for room in (room for floor in floors() for room in floor if (SOURCE / room).is_dir()):
+        place = SOURCE / room
+        lines += ["", f"**`{room}/`**", "", "| module | what it does |", "|---|---|"]
+        for path in sorted(place.rglob("*.py"), key=lambda p: (p.parent != place, p)):
+            if path.name != "__init__.py":
+                name = path.relative_to(place).with_suffix("").as_posix()
+                lines.append(f"| `{name}` | {first_line(path)} |")
+    return "\n".join(lines[1:])
+
+
+PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
+    name: (ROOT / "ARCHITECTURE.md", make) for name, make in (("packages", packages), ("modules", modules))
+}
 
 
 def renewed(name: str) -> tuple[Path, str, str]:
