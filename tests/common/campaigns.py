@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from tests.common.worlds import orders
 
-TEXT = """
+DATA = """
 [data]
 rct = "trial.parquet"
 {more}
@@ -19,13 +19,17 @@ unit = "user"
 ignore = ["note"]
 [budget]
 shares = [0.25, 0.5]
-[model]
+"""
+TEXT = (
+    DATA
+    + """[model]
 candidates = ["lightgbm-rct", "mlp-rct"]
 members = 1
 epochs = 1
 [run]
 draws = 40
 """
+)
 
 
 def table(n: int, seed: int, design: str = "rct") -> pa.Table:

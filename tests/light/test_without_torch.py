@@ -16,35 +16,13 @@ from typer.testing import CliRunner
 from largesse import frames, store
 from largesse.cli.app import app
 from largesse.errors import MissingDependency
+from tests.common.campaigns import DATA, table
 
 pytestmark = pytest.mark.skipif(
     find_spec("torch") is not None, reason="torch is installed here; `make test-light` builds an environment without it"
 )
 INSTALL = "pip install 'largesse[learn]'"
-CONFIG = """
-[data]
-rct = "trial.parquet"
-{more}
-[columns]
-treatment = "arm"
-value = "orders"
-cost = "spent"
-unit = "user"
-[budget]
-shares = [0.25, 0.5]
-{model}
-[run]
-draws = 40
-"""
-
-
-def table(n: int, seed: int) -> pa.Table:
-    """Rows of a trial: features, an arm, an order of 1 or 0, and a coupon that is paid where there is an order."""
-    rng = np.random.default_rng(seed)
-    x, arm = rng.normal(size=(n, 3)), rng.integers(0, 3, n)
-    order = (rng.random(n) < 1 / (1 + np.exp(1.5 - 0.5 * x[:, 0] - 0.5 * arm * (x[:, 1] > 0)))) * 1.0
-    columns = {"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "arm": [str(5 * k) for k in arm], "orders": order}
-    return pa.table({**columns, "spent": 5.0 * arm * order, "user": np.arange(n)})
+CONFIG = DATA + "{model}\n[run]\ndraws = 40\n"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("light")
     for name, n in (("trial", 2000), ("past", 2500), ("later", 1500)):
         frames.write(table(n, len(name)), folder / f"{name}.parquet")
-    frames.write(table(400, 9).drop_columns(["arm", "orders", "spent"]), folder / "users.parquet")
+    frames.write(table(400, 9).drop(["arm", "orders", "spent"]), folder / "users.parquet")
     (folder / "campaign.toml").write_text(CONFIG.format(more='obs = "past.parquet"', model=""))
     (folder / "network.toml").write_text(CONFIG.format(more="", model='[model]\ncandidates = ["mlp-rct"]'))
     values = {f"value_{t}": np.arange(50) * k * 0.01 for k, t in enumerate(("none", "coupon"))}
@@ -107,7 +85,7 @@ def test_plan(place: Path):
 
 
 def test_experiment_replay_and_assign(place: Path):
-    rows = ("--metric", "orders", "--features", "a,b")
+    rows = ("--metric", "orders", "--features", "f0,f1")
     out = str(place / "experiment")
     found = json.loads(done(place, "experiment", "trial.parquet", "--arm", "arm", *rows, "-o", out, "--json"))
     assert {e["method"] for e in found["metrics"][0]["effects"]} >= {"STATE", "CUPAC", "difference in means"}
