@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from enum import Enum
@@ -107,14 +108,14 @@ class Result(Brief):
         return {name: plain(value) for name, value in self._fields().items()}
 
 
-class Tabular(Result):
+class Tabular(Result, ABC):
     """Base class of results that are tables."""
 
     __slots__ = ()
 
+    @abstractmethod
     def _columns(self) -> Mapping[str, Sequence[Any] | NDArray[Any]]:
         """Returns the columns of the table by name, all of one length."""
-        raise NotImplementedError
 
     def to_records(self) -> list[dict[str, Any]]:
         """Returns the rows of the table as plain JSON values."""

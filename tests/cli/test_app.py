@@ -20,7 +20,7 @@ from largesse.commands import export
 from largesse.commands.load import load_rows
 from largesse.config import load
 from largesse.errors import StoreError
-from largesse.models import HRC, MLP
+from largesse.models import HRC, MLP, Student
 from largesse.policy import Policy
 from largesse.serving.runtime import Served
 from tests.common.campaigns import TEXT, table
@@ -76,7 +76,7 @@ def clusters(place: Path) -> Path:
 
 
 def test_export_writes_what_a_server_reads(clusters: Path, place: Path):
-    pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra 'serve' is not installed")
     words = ["export", str(clusters), str(place / "users.csv"), "-b", "200", "-b", "50", "-o", str(place / "served")]
     done = RUNNER.invoke(app, [*words, "--json"])
     assert done.exit_code == 0, done.output
@@ -93,6 +93,36 @@ def test_export_writes_what_a_server_reads(clusters: Path, place: Path):
     shown = RUNNER.invoke(app, [*words, "--on-average", "--replace"])
     assert shown.exit_code == 0, shown.output
     assert "get the same cluster as in the run" in shown.output
+
+
+def test_export_keeps_the_rows_of_a_unit_together(clusters: Path, place: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("onnxruntime", reason="the extra 'serve' is not installed")
+    users = frames.read(place / "users.csv")
+    units = np.arange(users.num_rows) // 3 + 7
+    frames.write(users.set_column(users.column_names.index("user"), "user", pa.array(units)), place / "panel.parquet")
+    given, distil = [], Student.distil
+
+    def spied(self: Student, teacher: HRC, x: np.ndarray, *, groups: np.ndarray | None = None) -> Student:
+        given.append(groups)
+        return distil(self, teacher, x, groups=groups)
+
+    monkeypatch.setattr(Student, "distil", spied)
+    for name in ("panel.parquet", "users.csv"):
+        words = [
+            "export",
+            str(clusters),
+            str(place / name),
+            "-b",
+            "200",
+            "-o",
+            str(place / f"out-{name}"),
+            "--form",
+            "mlp",
+        ]
+        done = RUNNER.invoke(app, [*words, "--on-average"])
+        assert done.exit_code == 0, done.exception
+    np.testing.assert_array_equal(given[0], units - 7)
+    assert len(np.unique(given[1])) == users.num_rows
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

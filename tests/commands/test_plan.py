@@ -162,7 +162,7 @@ def test_other_refusals(place: Path):
         plan_under(place / "nothing.parquet", place / "rules.toml", place / "no" / "plan.csv")
     twice = table().set_column(9, "user", pa.array(["u"] * N))
     frames.write(twice, place / "menu.parquet")
-    with pytest.raises(DataError, match="unit == 'u': each unit may stand only once"):
+    with pytest.raises(DataError, match="unit == 'u': each unit may appear only once"):
         planned(place, "spend = [{at_most = 9}]")
     lost = table().set_column(9, "user", pa.array([None] + ["u"] * (N - 1), pa.string()))
     frames.write(lost, place / "menu.parquet")

@@ -271,7 +271,7 @@ def test_ids_that_stand_there_twice_are_named(source: Path, output: Path):
     names[2100] = names[40]
     frames.write(table(who=names), source)
     refused(
-        source, output, DataError, r"unit == 'u40': each unit may stand only once \(rows 40 and 2100; 1 ids repeated\)"
+        source, output, DataError, r"unit == 'u40': each unit may appear only once \(rows 40 and 2100; 1 ids repeated\)"
     )
     numbers = np.arange(N, dtype=np.int32)
     numbers[7] = 2000

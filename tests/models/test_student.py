@@ -25,7 +25,7 @@ from largesse.serving import export
 from largesse.serving.runtime import MODEL, TABLE, Served
 from tests.common.worlds import orders
 
-pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+pytest.importorskip("onnxruntime", reason="the extra 'serve' is not installed")
 
 FAST = Schedule(epochs=2, least=150, batch=256)
 NET = MLP(members=1, hidden=(16, 8), schedule=FAST)

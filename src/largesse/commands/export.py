@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from largesse import frames
 from largesse._files import may_write
@@ -14,6 +16,7 @@ from largesse.commands.allocate_clusters import open_clusters, risk_of
 from largesse.commands.run_folder import Safety, safety_of
 from largesse.models.clusters.hrc import HRC
 from largesse.models.clusters.student import Fidelity, Form, Student
+from largesse.roles import Roles
 from largesse.serving import export
 
 __all__ = ["Exported", "export_run"]
@@ -66,10 +69,23 @@ def export_run(
     assert encoder is not None
     risk = risk_of(safety_of(config, safety))
     may_write(output, replace=replace, marker="table.json")
-    x = encoder.transform(frames.read(users))
-    student = model if isinstance(model, Student) else Student(form=form, seed=config.run.seed).distil(model, x)
+    table = frames.read(users)
+    x, groups = encoder.transform(table), _groups(table, policy.roles)
+    student = (
+        model
+        if isinstance(model, Student)
+        else Student(form=form, seed=config.run.seed).distil(model, x, groups=groups)
+    )
     plans = export(student, x, budgets, output, risk=risk, replace=replace)
     of, names = student.clusters(x), student.treatments_
     counts = [np.bincount(plan.treatment[of], minlength=len(names)).tolist() for plan in plans]
     mixes = tuple(dict(zip(names, count, strict=True)) for count in counts)
     return Exported(plans, mixes, len(x), student.fidelity(x))
+
+
+def _groups(table: pa.Table, roles: Roles | None) -> NDArray[np.int64] | None:
+    """Returns a code for the unit of each row, (N,), so that rows of a unit stay together; None without a column of units."""
+    if roles is None or roles.unit is None or roles.unit not in table.column_names:
+        return None
+    _, code = np.unique(frames.ids(table, roles.unit), return_inverse=True)
+    return code.astype(np.int64)

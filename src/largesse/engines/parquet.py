@@ -215,5 +215,5 @@ def _refuse_twins(spill: SpillFolder, batches: Batches, unit: str) -> None:
             if name in rows:  # two different ids may have the same hash
                 place = f"rows {rows[name]} and {row}; {len(twice)} ids repeated"
                 remedy = "Drop the duplicates or aggregate them to one row per unit."
-                raise _check.refuse("unit", name, f"each unit may stand only once ({place})", remedy)
+                raise _check.refuse("unit", name, f"each unit may appear only once ({place})", remedy)
             rows[name] = row
