@@ -1,4 +1,4 @@
-"""What every check of a log returns, and the arithmetic that several of them share."""
+"""The result type of the checks, and the arithmetic that several of them share."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Finding(Result):
-    """One check of the rows, and its answer.
+    """The result of one check of the rows.
 
     Attributes:
         name: The check, e.g. ``"sample ratio"``.
-        status: Its outcome; the texts ``"ok"``, ``"warn"`` and ``"fail"`` are taken too.
-        sentence: The answer and the next step, in plain words.
+        status: Its grade; the texts ``"ok"``, ``"warn"`` and ``"fail"`` are accepted too.
+        sentence: The result and the next step, in plain words.
 
     Raises:
         DataError: There is no such status.
@@ -68,12 +68,12 @@ class Finding(Result):
 
 
 def grade(p: float) -> Grade:
-    """Returns the status that goes with a p-value."""
+    """Returns the grade of a p-value."""
     return Grade.FAIL if p < P_FAIL else Grade.WARN if p < P_WARN else Grade.OK
 
 
 def sample(logs: Logs, rows: int, seed: int) -> Logs:
-    """Returns the logs, or so many rows of them drawn at random, in their order."""
+    """Returns the logs, or a random sample of so many rows in their order."""
     if logs.n <= rows:
         return logs
     return logs.take(np.sort(child(seed, 0).choice(logs.n, rows, replace=False)))
@@ -86,5 +86,5 @@ def over(top: Floats, bottom: Floats) -> Floats:
 
 
 def arm_means(rows: Floats, arms: Floats) -> Floats:
-    """Weighted mean of the columns of `rows` (N, d) by arm, (M, d); `arms` (N, M) holds the row weights; 0 for an empty arm."""
+    """Returns weighted means of the columns of `rows` (N, d) by arm, (M, d), 0 for an empty arm; `arms`: row weights (N, M)."""
     return arms.T @ rows / np.maximum(arms.sum(axis=0), 1e-300)[:, None]

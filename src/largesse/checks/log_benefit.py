@@ -18,7 +18,7 @@ from largesse.result import Result
 __all__ = ["Benefit", "benefit_of_the_log"]
 
 _PAIRS = (("lightgbm", "lightgbm-rct"), ("mlp", "mlp-rct"))
-_SURE = 2.0  # standard errors
+_CONFIDENCE = 2.0  # standard errors
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -35,24 +35,24 @@ class Benefit(Result):
 
     @property
     def harmful(self) -> bool:
-        """Whether the trial alone is surely better."""
-        return self.gain < -_SURE * self.standard_error
+        """Whether the prediction error is significantly lower without the log."""
+        return self.gain < -_CONFIDENCE * self.standard_error
 
     @property
     def sentence(self) -> str:
-        """What it says, in a sentence; empty where the log helps."""
+        """The result in a sentence; empty where the log helps."""
         if self.harmful:
             return (
                 f"The log misleads: with it, the values of trial rows are predicted worse ({-self.gain:.2%} of their variance, "
                 f"standard error {self.standard_error:.2%}), so only models of the trial alone are considered."
             )
-        if self.gain <= _SURE * self.standard_error:
+        if self.gain <= _CONFIDENCE * self.standard_error:
             return "The log is not shown to help: the values of trial rows are predicted as well without it."
         return ""
 
 
 def benefit_of_the_log(hold: Logs, menus: Mapping[str, Menu]) -> Benefit | None:
-    """Returns what the log brings, from the first pair of candidates that differ only in it; None without such a pair.
+    """Returns the benefit of the log, from the first pair of candidates that differ only in it; None without such a pair.
 
     Args:
         hold: Validation rows of the trial.
@@ -61,14 +61,14 @@ def benefit_of_the_log(hold: Logs, menus: Mapping[str, Menu]) -> Benefit | None:
     for both, alone in _PAIRS:
         if both in menus and alone in menus:
             weight = hold.inverse_propensity / hold.inverse_propensity.sum()
-            apart = _squares(hold, menus[alone]) - _squares(hold, menus[both])
-            mean = float(weight @ apart)
-            size = float(weight @ (hold.value - weight @ hold.value) ** 2) or 1.0
-            error = float(np.sqrt(np.sum(weight**2 * (apart - mean) ** 2)))
-            return Benefit(mean / size, error / size)
+            gain = _squared_errors(hold, menus[alone]) - _squared_errors(hold, menus[both])
+            mean = float(weight @ gain)
+            variance = float(weight @ (hold.value - weight @ hold.value) ** 2) or 1.0
+            standard_error = float(np.sqrt(np.sum(weight**2 * (gain - mean) ** 2)))
+            return Benefit(mean / variance, standard_error / variance)
     return None
 
 
-def _squares(hold: Logs, menu: Menu) -> NDArray[np.float64]:
+def _squared_errors(hold: Logs, menu: Menu) -> NDArray[np.float64]:
     squares: NDArray[np.float64] = (hold.value - menu.value[np.arange(hold.n), hold.treatment]) ** 2
     return squares

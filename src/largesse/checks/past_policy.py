@@ -1,4 +1,4 @@
-"""What did the past policy do? Whether it left every unit every treatment, and how far what is read off it misleads."""
+"""Checks of past campaign data: overlap (could every unit get every treatment?) and bias against the trial."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from largesse.result import Result
 
 __all__ = ["FEWEST_ROWS", "MenuBias", "OutcomeBias", "Overlap", "menu_bias", "outcome_bias", "overlap"]
 
-RARE = 0.01  # a treatment less likely than this for a unit is out of its reach
+RARE = 0.01  # a treatment less likely than this counts as impossible for the unit
 FEWEST_ROWS = 20  # per arm, to fit propensities
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Overlap(Finding):
-    """Whether every kind of unit may have got every treatment.
+    """Whether units of every kind could have got every treatment.
 
     Attributes:
-        auc: How well the features tell an arm from the others, mean over arms: 0.5 as if random, 1 fully determined.
+        auc: AUC of predicting each arm against the others from the features, mean over arms: 0.5 random, 1 fully determined.
         pseudo_r2: Share of the treatment's log-loss that the features explain; 0 or less as if random.
         rare_share: Share of rows for which some arm has a fitted probability below 0.01.
         ess: Effective sample size of each arm after weighting by inverse fitted probability, float64 (M,).
         ess_share: The same as a share of the arm's rows, in (0, 1].
-        z_known: By arm, Σ 1/p of the propensities given per row, less the rows of the log, in standard errors; float64
-            (M,), about normal where the propensities are right; NaN where none were given per row.
+        z_known: By arm, Σ 1/p of the propensities given per row less the number of rows, in standard errors; float64 (M,),
+            about standard normal where the propensities are right; NaN where none were given per row.
         p_known: p-value of the largest of them, NaN where none were given.
     """
 
@@ -50,7 +50,7 @@ class Overlap(Finding):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class OutcomeBias(Finding):
-    """Plain arm means of the observational rows, less those of the trial.
+    """Arm means of the observational rows less those of the trial, without adjustment.
 
     Attributes:
         value: Difference of mean value, float64 (M,).
@@ -73,7 +73,7 @@ class OutcomeBias(Finding):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MenuBias(Result):
-    """How far a menu is off on average, by arm: positive where it promises too much. NaN for an arm without rows.
+    """Mean bias of a menu by arm: positive where it predicts too much, NaN for an arm without rows.
 
     Attributes:
         value: Mean over the units of the trial of the menu's value less the true one, float64 (M,).
@@ -89,14 +89,14 @@ class MenuBias(Result):
 
 
 def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
-    """Fits the propensities of a past policy, and says whether its rows cover every treatment for every kind of unit.
+    """Fits the propensities of a past policy, and checks whether units of every kind could have got every treatment.
 
-    Gradient-boosted trees predict the treatment from the features, each half of the rows by the model of the other.
-    Propensities given per row are tested too: over the rows of any arm Σ 1/p must be about the rows of the log.
+    Gradient-boosted trees predict the treatment from the features, cross-fitted in two halves. Propensities given per row
+    are tested too: over the rows of any arm, Σ 1/p must be about the number of all rows.
 
     Args:
         logs: Observational rows.
-        rows: At most so many rows are used for the fit, drawn at random; the test of given propensities uses all.
+        rows: Size of the random sample for the fit; the test of given propensities uses all rows.
         seed: Seed of that draw, of the halves and of the trees.
 
     Raises:
@@ -131,7 +131,7 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
 
 
 def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
-    """Compares the plain arm means of an observational log with those of the trial: does the log lie?
+    """Compares the arm means of past campaign data with those of the trial, without adjustment for features.
 
     Args:
         rct: Rows of a trial.
@@ -160,8 +160,8 @@ def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
     words = {
         Grade.OK: f"Arm means of the observational rows agree with the trial's ({off}). They may be pooled.",
         Grade.WARN: f"Arm means of the observational rows are a little off the trial's ({off}). Adjust for features first.",
-        Grade.FAIL: f"The observational rows mislead: {off}. Do not read effects off them; let trial rows correct any "
-        "model that learns from them.",
+        Grade.FAIL: f"The observational rows mislead: {off}. Do not estimate effects from them alone; correct any model that "
+        "is trained on them by trial rows.",
     }
     (value, value_standard_error, value_z), (cost, cost_standard_error, cost_z) = gaps
     return OutcomeBias(
@@ -173,8 +173,8 @@ def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
 def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
     """Returns the bias of a menu on rows of a trial that its model was not trained on: the bias that features leave.
 
-    Of a model of the past policy's log this is the confounding that adjusting for the features did not remove. What all
-    arms share moves no decision; what they do not share does.
+    For a model trained on past campaign data this is the confounding that adjustment for the features did not remove. A
+    bias that all arms share does not change decisions; a bias that differs between arms does.
 
     Args:
         rct: Rows of a trial.
@@ -193,15 +193,15 @@ def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
     taken, given, columns = (np.arange(rct.n), rct.treatment), rct.arm_rows > 0, []
     arms = np.eye(rct.n_treatments)[rct.treatment] * rct.inverse_propensity[:, None]
     for table, logged in ((menu.value, rct.value), (menu.cost, rct.cost)):
-        apart = table[taken] - logged
-        mean = over(apart @ arms, arms.sum(0))
-        error = over(np.sqrt((apart - mean[rct.treatment]) ** 2 @ arms**2), arms.sum(0))
-        columns += [np.where(given, mean, np.nan), np.where(given, error, np.nan)]
+        bias = table[taken] - logged
+        mean = over(bias @ arms, arms.sum(0))
+        standard_error = over(np.sqrt((bias - mean[rct.treatment]) ** 2 @ arms**2), arms.sum(0))
+        columns += [np.where(given, mean, np.nan), np.where(given, standard_error, np.nan)]
     return MenuBias(*columns)
 
 
 def _fitted_propensities(logs: Logs, seed: int) -> Floats:
-    """Cross-fitted probability of every treatment, (N, M), each >= 1e-6."""
+    """Returns the cross-fitted probability of every treatment, (N, M), each >= 1e-6."""
     out = np.empty((logs.n, logs.n_treatments))
     for fold, (learn, hold) in enumerate(_halves(logs, seed)):
         trees = HistGradientBoostingClassifier(
@@ -209,7 +209,7 @@ def _fitted_propensities(logs: Logs, seed: int) -> Floats:
             early_stopping=bool(logs.arm_rows.min() >= 10 * FEWEST_ROWS), n_iter_no_change=3, random_state=seed + fold,
         )  # fmt: skip
         with threadpool_limits(1):
-            # Weights make its binning slow: none where none were given.
+            # Weights slow its binning down: none where none were given.
             weight = None if logs.weight is None else logs.weight[learn]
             trees.fit(logs.x[learn], logs.treatment[learn], sample_weight=weight)
             out[hold] = trees.predict_proba(logs.x[hold])
@@ -217,7 +217,7 @@ def _fitted_propensities(logs: Logs, seed: int) -> Floats:
 
 
 def _halves(logs: Logs, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Returns two folds, rows to learn from and rows held back, each with half of every arm; no unit is parted."""
+    """Returns two folds, training and held-out rows, each with half of every arm; the rows of a unit stay together."""
     if logs.groups is None:
         return list(StratifiedKFold(2, shuffle=True, random_state=seed).split(logs.x, logs.treatment))
     part = logs.parts(1, 1, seed=seed)
@@ -225,7 +225,7 @@ def _halves(logs: Logs, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.i
 
 
 def _calibration(logs: Logs) -> Floats:
-    """Excess of Σ_{arm} 1/p over the rows of the log in standard errors, (M,); NaN unless given per row."""
+    """Returns Σ_{arm} 1/p less the number of rows in standard errors, (M,); NaN unless propensities are given per row."""
     if logs.assignment != "rows":
         return np.full(logs.n_treatments, np.nan)
     p, w, m = logs.propensity, logs.weights, logs.n_treatments
@@ -240,7 +240,7 @@ def _overlap_verdict(
 ) -> tuple[Grade, str]:
     if p_known < P_WARN:
         arm = int(np.argmax(np.abs(z)))
-        off = f"inverse propensities of {names[arm]!r} are {z[arm]:+.1f} standard errors off the rows of the log"
+        off = f"inverse propensities of {names[arm]!r} add up to {z[arm]:+.1f} standard errors from the number of rows"
         return grade(
             p_known
         ), f"The given propensities are wrong: {off}. Correct or drop them before you weight by them."
@@ -252,26 +252,26 @@ def _overlap_verdict(
     if rare > 0.5:
         return (
             Grade.FAIL,
-            f"The past policy left most units without alternatives ({summary}). Learn effects from trial rows.",
+            f"The past policy left most units without alternatives ({summary}). Estimate effects from trial rows.",
         )
     if rare > 0.05 or ess_share[thin] < 0.2 or auc > 0.9:
         return (
             Grade.WARN,
             f"The past policy chose by these features ({summary}). Do not weight by propensity alone; rely on the trial.",
         )
-    return Grade.OK, f"Every kind of unit got every treatment ({summary}). Nothing to do."
+    return Grade.OK, f"Units of every kind got every treatment ({summary}). Nothing to do."
 
 
 def _gap(rct: Logs, obs: Logs, column: str) -> tuple[Floats, Floats, Floats]:
-    """Difference of arm means obs - rct, its standard error and their ratio, each (M,)."""
+    """Returns the difference of arm means obs - rct, its standard error and their ratio, each (M,)."""
     (a, va), (b, vb) = (_mean_and_variance(logs, getattr(logs, column)) for logs in (rct, obs))
-    error, both = np.sqrt(va + vb), (rct.arm_rows > 0) & (obs.arm_rows > 0)
-    gap = np.where(both, b - a, 0.0)  # an arm that one log never used says nothing
-    return gap, error, over(gap, error)
+    standard_error, both = np.sqrt(va + vb), (rct.arm_rows > 0) & (obs.arm_rows > 0)
+    gap = np.where(both, b - a, 0.0)  # 0 for an arm without rows in one of the two
+    return gap, standard_error, over(gap, standard_error)
 
 
 def _mean_and_variance(logs: Logs, y: Floats) -> tuple[Floats, Floats]:
-    """Mean by arm and the variance of that mean, each (M,)."""
+    """Returns the mean by arm and the variance of that mean, each (M,)."""
     arms = np.eye(logs.n_treatments)[logs.treatment] * logs.weights[:, None]
     size, shift = arms.sum(axis=0), float(y[0])
     mean = arm_means((y - shift)[:, None], arms)[:, 0]

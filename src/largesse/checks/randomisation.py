@@ -1,4 +1,4 @@
-"""Was it random? Arm sizes against the planned shares, and the balance of features across arms."""
+"""Checks of randomisation: arm sizes against the planned shares, and balance of features across arms."""
 
 from __future__ import annotations
 
@@ -130,14 +130,14 @@ def count_ratio(observed: Floats, shares: Floats, names: tuple[str, ...]) -> Sam
 def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     """Compares the features of every arm with control's, and tests whether chance explains the differences.
 
-    The tests use ranks, so heavy tails do not disturb their level. One looks at all features at once, one at each of
-    them with Holm's correction; the first sees many small shifts, the second a single large one. A feature is tested if
-    the smallest arm is expected to hold 5 rows off its most frequent value.
+    The tests use ranks, so heavy tails do not disturb their level. One tests all features at once, the other each feature
+    with Holm's correction; the first detects many small shifts, the second a single large one. A feature is tested if the
+    smallest arm is expected to have 5 rows that differ from its most frequent value.
 
     Args:
-        logs: Rows of a trial. For observational rows a difference is no fault, and the status is always ``"ok"``.
-        rows: At most so many rows are used, drawn at random.
-        seed: Seed of that draw.
+        logs: Rows of a trial. For observational rows a difference is expected, and the status is always ``"ok"``.
+        rows: Size of the random sample that is used.
+        seed: Seed of the sample.
 
     Reference:
         Pillai 1955 (trace, F approximation); Hansen & Bowers 2008, "Covariate balance in simple, stratified and
@@ -189,7 +189,7 @@ def _smd(logs: Logs) -> Floats:
 
 
 def _rank_tests(logs: Logs) -> tuple[Floats, float]:
-    """Holm-adjusted p-value of each feature, (d,), and the p-value of all features at once."""
+    """Returns the Holm-adjusted p-value of each feature, (d,), and the p-value of all features at once."""
     w, m = logs.weights, logs.n_treatments
     arms = np.eye(m)[logs.treatment] * w[:, None]
     size, n = arms.sum(axis=0), w.sum()
@@ -209,7 +209,7 @@ def _rank_tests(logs: Logs) -> tuple[Floats, float]:
 
 
 def _scaled_ranks(column: NDArray[Any], weight: Floats) -> tuple[Floats, float]:
-    """Mid-ranks with mean 0, variance 1 (0 for a constant), and the weight of rows off the most frequent value."""
+    """Returns mid-ranks with mean 0 and variance 1 (0 for a constant), and the weight of rows without the commonest value."""
     kinds, place = np.unique(column, return_inverse=True)
     count = np.bincount(place, weight, minlength=len(kinds))
     ranks = (np.cumsum(count) - count / 2)[place]
@@ -225,7 +225,7 @@ def _holm(p: Floats) -> Floats:
 
 
 def _pillai(trace: float, p: int, q: int, n: float) -> float:
-    """p-value of Pillai's trace of p variables on q contrasts, by its F approximation; 1 where rows are too few."""
+    """Returns the p-value of Pillai's trace of p variables on q contrasts, by its F approximation; 1 with too few rows."""
     s, a, b = min(p, q), abs(p - q), n - q - p - 2  # a = 2m + 1, b = 2n in the usual notation
     if b < 0:
         return 1.0

@@ -1,7 +1,7 @@
-"""Can this log be trusted? All checks at once: what is sound, what to look at, what must be explained first.
+"""All checks of the rows at once.
 
-Every check returns a frozen `Finding`: numbers, a status and a sentence that says what to do next. With p-values the
-status is ``"fail"`` below 0.001, ``"warn"`` below 0.01, and ``"ok"`` otherwise. A row of weight 2 counts as two rows.
+Every check returns a frozen `Finding`: numbers, a status and a sentence with the next step. With p-values the status is
+``"fail"`` below 0.001, ``"warn"`` below 0.01, and ``"ok"`` otherwise. A row of weight 2 counts as two rows.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["Balance", "Finding", "Grade", "Imbalance", "MenuBias", "OutcomeBias"
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Soundness(Tabular):
-    """The findings about a trial and, if given, an observational log.
+    """The checks of a trial and, if given, of past campaign data.
 
     Attributes:
-        findings: One entry per check, in the order they were made; the five large checks are their own results.
+        findings: One entry per check, in order; the five large checks have result classes of their own.
     """
 
     findings: tuple[Finding, ...]
@@ -49,7 +49,7 @@ class Soundness(Tabular):
 
     @property
     def power(self) -> Power:
-        """How much the trial can tell.
+        """The power of the trial.
 
         Raises:
             KeyError: Its propensities are unknown.
@@ -70,7 +70,7 @@ class Soundness(Tabular):
 
     @property
     def sentence(self) -> str:
-        """One sentence: whether to go on, and what to look at."""
+        """Whether the rows can be used, and which checks to look at, in one sentence."""
         names = {s: ", ".join(f.name for f in self.findings if f.status is s) for s in Grade}
         if not self.ok:
             return f"Do not rely on these rows yet. Explain first: {names[Grade.FAIL]}."
@@ -87,8 +87,8 @@ def check(
     Args:
         rct: Rows of a trial.
         obs: Rows of a past policy over the same treatments, optional.
-        budgets: Budgets per unit at which the power of the trial is judged; see `power`.
-        proof_share: Rows that will judge the policies, as a share of the trial's.
+        budgets: Budgets per unit at which the power of the trial is computed; see `power`.
+        proof_share: Held-out rows, as a share of the trial's.
 
     Raises:
         DataError: The logs name different treatments, or the budgets or the share break a rule.
@@ -131,8 +131,8 @@ def _arm_sizes(logs: Logs) -> Finding:
     status = Grade.FAIL if rows < 100 else Grade.WARN if rows < 1000 else Grade.OK
     advice = {
         Grade.OK: "Nothing to do.",
-        Grade.WARN: "Effects of that arm will be rough; collect more rows or merge it with a similar one.",
-        Grade.FAIL: "That is too few to learn or measure anything; leave it out or collect more rows.",
+        Grade.WARN: "Its effects will be imprecise; collect more rows or merge it with a similar arm.",
+        Grade.FAIL: "That is too few to fit or evaluate anything; leave it out or collect more rows.",
     }[status]
     return Finding(
         name="arm sizes",
@@ -159,7 +159,7 @@ def _heavy_tail(logs: Logs) -> Finding:
     top = max(1, logs.n // 1000)
     total = float(size.sum())
     share = float(np.partition(size, logs.n - top)[logs.n - top :].sum()) / total if total > 0 else 0.0
-    words = f"The top 0.1 % of rows hold {share:.0%} of all value. "
+    words = f"The top 0.1 % of rows make up {share:.0%} of the total value. "
     heavy = share > 0.2 and logs.n >= 1000
     advice = "Means will be noisy: use a revenue outcome family, and read intervals, not point estimates."
     return Finding(
@@ -176,15 +176,15 @@ def _repeats(logs: Logs, name: str) -> list[Finding]:
     extra = logs.n - len(kinds)
     arms = len(np.unique(place.astype(np.int64) * logs.n_treatments + logs.treatment)) - len(kinds)
     if arms and logs.design == "rct":
-        words = f"Some units stand in several arms ({arms:,} times). Keep the first assignment of each, or drop them."
+        words = f"Some units are in several arms ({arms:,} times). Keep the first assignment of each, or drop them."
         return [Finding(name=name, status=Grade.FAIL, sentence=words)]
     if extra:
         words = (
             f"{extra:,} rows repeat a unit. Splits and intervals keep the rows of a unit together, but the checks of balance, "
-            "sample ratio and power count rows, so they are too sure. Aggregate to one row per unit if you can."
+            "sample ratio and power count rows, so they are too confident. Aggregate to one row per unit if you can."
         )
         return [Finding(name=name, status=Grade.WARN, sentence=words)]
-    return [Finding(name=name, status=Grade.OK, sentence="Each unit stands once. Nothing to do.")]
+    return [Finding(name=name, status=Grade.OK, sentence="Each unit appears once. Nothing to do.")]
 
 
 def _timing(logs: Logs) -> list[Finding]:
@@ -212,7 +212,7 @@ def _within(inner: NDArray[np.generic], outer: NDArray[np.generic]) -> float:
 def _no_overlap(logs: Logs) -> Finding:
     arm = int(np.argmin(logs.arm_rows))
     words = (
-        f"The past policy gave {logs.treatments[arm]!r} to {logs.arm_rows[arm]} rows only: overlap cannot be judged. "
-        "Learn that arm from trial rows."
+        f"The past policy gave {logs.treatments[arm]!r} to {logs.arm_rows[arm]} rows only: overlap cannot be checked. "
+        "Estimate that arm from trial rows."
     )
     return Finding(name="overlap", status=Grade.WARN, sentence=words)

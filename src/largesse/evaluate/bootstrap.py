@@ -1,7 +1,7 @@
-"""Intervals by the Poisson bootstrap: one set of events, many sets of row weights, the same for every policy.
+"""Intervals by the Poisson bootstrap, with the same row weights for every policy.
 
-A draw gives each unit a Poisson(1) weight, the same for all of its rows and for every policy, so a difference of two
-policies is paired. Where propensities were estimated by the shares of the arms, each draw estimates them anew. Curves
+A draw gives each unit a Poisson(1) weight, the same for all of its rows and for every policy, so differences between
+policies are paired. Where propensities were estimated by the shares of the arms, each draw estimates them again. Curves
 are evaluated on a grid of up to 2048 quantiles of their own event prices, exactly at each of them. Percentiles are
 corrected for skewness (`interval`).
 """
@@ -35,10 +35,10 @@ _POISSON = np.searchsorted(np.round(65536 * _BELOW), np.arange(65536), side="rig
 
 
 def row_weights(logs: Logs, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yields one set of row multipliers (N,) per draw; draw d depends on seed and d only. All rows of a unit get the same.
+    """Yields one set of row multipliers (N,) per draw, the same for all rows of a unit; draw d depends on seed and d only.
 
-    Multiplying w = weight / p by them gives the weights of the draw, and their sum of weights is W again. Where the
-    propensities are the arms' own shares, that holds in every arm.
+    The weights of a draw are w = weight / p times the multipliers; they are scaled so that Σ weight · multiplier is W
+    again, in every arm where the propensities are the observed shares of the arms.
     """
     base = logs.weights
     arms = logs.treatment if logs.assignment == "observed" else np.zeros(logs.n, np.int32)
@@ -53,14 +53,14 @@ def row_weights(logs: Logs, draws: int, seed: int) -> Iterator[NDArray[np.float6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """A curve reduced to a grid of prices, ready to be drawn again with other row weights.
+    """A curve on a grid of prices, prepared for bootstrap draws of row weights.
 
     Attributes:
         curve: The curve.
         price: The grid, rising, (G,).
         row: Row of each event, (E,).
-        cell: First grid price at which it has happened, (E,).
-        step: What it adds to Σ w r, Σ w c and Σ w, (E, 3).
+        cell: First grid price at or above the price of the event, (E,).
+        step: Change of Σ w r, Σ w c and Σ w at the event, (E, 3).
     """
 
     curve: OutcomeCurve
@@ -76,10 +76,10 @@ class Grid:
         if len(prices) > cells:
             ranks = np.linspace(0, len(events.price) - 1, cells).round().astype(np.int64)
             prices = np.unique(np.sort(events.price)[ranks])
-        # Rows that brought and cost nothing change no sum but that of the weights, which only "sn" asks for.
-        felt = slice(None) if curve.estimator == "sn" else np.flatnonzero(events.step[:, :2].any(axis=1))
-        cell = np.searchsorted(prices, events.price[felt], side="left")
-        return cls(curve, prices, events.row[felt], cell, events.step[felt])
+        # Rows without value and cost change only the sum of the weights, which only "sn" needs.
+        used = slice(None) if curve.estimator == "sn" else np.flatnonzero(events.step[:, :2].any(axis=1))
+        cell = np.searchsorted(prices, events.price[used], side="left")
+        return cls(curve, prices, events.row[used], cell, events.step[used])
 
     def draw(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns value and cost per unit at each grid price for one set of row multipliers."""
@@ -97,7 +97,7 @@ class Grid:
 def values_at(grid: Grid, budgets: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the value per unit at each budget for one set of row multipliers, (B,).
 
-    A budget that this draw cannot reach counts as the nearest one that it can.
+    A budget outside the range of this draw's spend counts as the nearest end of that range.
     """
     _, cost, value = grid.pools(weight)
     return np.interp(budgets, cost[::-1], value[::-1])
@@ -113,7 +113,7 @@ def decided_shares(menu: Menu, weight: NDArray[np.float64], price: NDArray[np.fl
     """
     increments, m, p = steps(menu), menu.n_treatments, len(price)
     shares = np.zeros((p + 1, m))
-    # A step is taken at every price below its slope: book it at the highest of them, then add up downwards.
+    # A step is taken at every price below its slope: count it at the highest of these, then sum downwards.
     taken = np.searchsorted(price, increments.slope, side="left")  # the number of prices below the slope
     moved = weight[increments.unit]
     for treatment, sign in ((increments.target, 1.0), (increments.source, -1.0)):
@@ -128,7 +128,7 @@ class Arms:
 
     Attributes:
         logs: The rows.
-        row: The rows that brought or cost something, (R,).
+        row: The rows with a value or a cost, (R,).
         step: Their w r, w c and w, (R, 3); r and c less their predictions if there are any.
         predicted: Predicted value and cost of each treatment (N, 2 M), times the row's weight; or None.
         normalised: Divide by the rows of the arm (``"sn"``) rather than by their expected number.
@@ -142,7 +142,7 @@ class Arms:
 
     @classmethod
     def of(cls, logs: Logs, estimator: Estimator = "ht", outcomes: Menu | None = None) -> Arms:
-        """Returns the arms of a log, estimated as the outcome curve of the same estimator."""
+        """Returns the arms of some rows, estimated in the same way as the outcome curve of this estimator."""
         w, value, cost, predicted = logs.inverse_propensity, logs.value, logs.cost, None
         if outcomes is not None:
             rows = np.arange(logs.n)
@@ -157,8 +157,8 @@ class Arms:
     def means(self, weight: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns value and cost per unit if everyone got treatment j, each (M,), for one set of row multipliers."""
         logs, k = self.logs, np.ones(self.logs.n) if weight is None else weight
-        arm, drawn = logs.treatment[self.row], k[self.row]
-        sums = [np.bincount(arm, drawn * y, logs.n_treatments) for y in self.step.T]
+        arm, multiplier = logs.treatment[self.row], k[self.row]
+        sums = [np.bincount(arm, multiplier * y, logs.n_treatments) for y in self.step.T]
         scale = np.maximum(sums[2], 1e-300) if self.normalised else logs.total_weight
         value, cost = sums[0] / scale, sums[1] / scale
         if self.predicted is not None:
@@ -184,11 +184,11 @@ def mix_value(value: NDArray[Any], cost: NDArray[Any], budgets: _check.Numbers) 
 
 @dataclass(frozen=True, slots=True)
 class BestMix:
-    """The best mix of arms at budgets, and its value for other arm means nearby, to first order.
+    """The best mix of arms at budgets, and its value for similar arm means, to first order.
 
-    The value of an optimum moves with what it is made of, not with the choice itself (envelope theorem): for means (v, c)
-    near those that chose the mix, V(B) = mix · v + price (B - mix · c). Optimising anew in each bootstrap draw instead would
-    pick the luckiest mix of that draw every time, and shift the interval upwards.
+    By the envelope theorem, the value of an optimum depends to first order on the means alone, not on the choice: for means
+    (v, c) near those that chose the mix, V(B) = mix · v + price (B - mix · c). Optimising again in each bootstrap draw would
+    take the best mix of that draw by chance, and shift the interval upwards.
 
     Attributes:
         budgets: Budget per unit, (B,).
@@ -202,7 +202,7 @@ class BestMix:
 
     @classmethod
     def of(cls, value: NDArray[np.float64], cost: NDArray[np.float64], budgets: NDArray[np.float64]) -> BestMix:
-        """Returns the mix that is best for these arm means."""
+        """Returns the best mix for these arm means."""
         least = min(0.0, float(cost.min()))
         menu = Menu(value=value[None, :], cost=cost[None, :] - least)
         increments, front = steps(menu), frontier(menu)
@@ -229,18 +229,18 @@ def quantiles(draws: NDArray[np.float64], level: float) -> NDArray[np.float64]:
 def interval(draws: NDArray[np.float64], level: float) -> NDArray[np.float64]:
     """Returns the percentile interval along the first axis, corrected for skewness, (..., 2).
 
-    A mean of few large amounts (orders are rare) is skewed, and plain percentiles then miss on one side. Efron's
-    corrected percentiles read the draws at Φ(b + (b + z) / (1 - a (b + z))); for a weighted sum, which these
-    estimates are at first order, b = a = skewness / 6.
+    A mean of a few large amounts (orders are rare) is skewed, so that plain percentiles cover too little on one side.
+    Efron's corrected percentiles take the draws at Φ(b + (b + z) / (1 - a (b + z))); for a weighted sum, which these
+    estimates are to first order, b = a = skewness / 6.
 
     Reference:
         Efron 1987, Better bootstrap confidence intervals, sections 2 and 4.
     """
     _check.number("level", level, low=0.5, high=0.9999)
     ranked = np.sort(draws, axis=0)
-    away = ranked - ranked.mean(axis=0)
-    spread = np.sqrt((away**2).mean(axis=0))
-    skew = np.divide((away**3).mean(axis=0), spread**3, out=np.zeros_like(spread), where=spread > 1e-100)
+    centred = ranked - ranked.mean(axis=0)
+    spread = np.sqrt((centred**2).mean(axis=0))
+    skew = np.divide((centred**3).mean(axis=0), spread**3, out=np.zeros_like(spread), where=spread > 1e-100)
     a = np.clip(skew, -1.5, 1.5) / 6
     ends = []
     for z in ndtri([(1 - level) / 2, (1 + level) / 2]):

@@ -121,21 +121,21 @@ class Comparison(Tabular):
     Attributes:
         names: The policies in the order given, then the baselines.
         budgets: Budget per unit, (B,).
-        value: Value per unit, (P, B); nan where a policy cannot spend so little.
+        value: Value per unit, (P, B); NaN where a policy cannot spend so little.
         low: Lower end of the interval of `value`, (P, B).
         high: Upper end, (P, B).
-        spend: Realised spend per unit, (P, B): the budget, or less where a policy finds no more to buy.
-        price: Realised price of money, (P, B): the lowest at which the spend is within the budget; nan for baselines.
-        reference: The policy that differences are taken from.
+        spend: Realised spend per unit, (P, B): the budget, or less where no treatment is left that pays.
+        price: Shadow price, (P, B): the lowest at which the spend is within the budget; NaN for baselines.
+        reference: The policy that all are compared with.
         difference: Value less that of the reference, (P, B).
         difference_low: Lower end of its paired interval, (P, B).
         difference_high: Upper end, (P, B).
-        arms: Everyone gets treatment j, one entry each.
-        mix_of: The policy whose shares the random mix has.
+        arms: One treatment for everyone, one entry each.
+        mix_of: The policy whose shares the random mix takes.
         level: Coverage of all intervals.
         draws: Value per unit in each draw, (D, P, B).
         arm_draws: Value per unit of each arm in each draw, (D, M).
-        notes: What could not be said, in words.
+        notes: Budgets that are out of reach, in sentences.
     """
 
     names: tuple[str, ...]
@@ -172,18 +172,18 @@ class Comparison(Tabular):
         )
 
     def index(self, name: str) -> int:
-        """Returns the position of a policy or baseline in `names`, or refuses."""
+        """Returns the position of a policy or baseline in `names`."""
         return self.names.index(_check.choice("name", name, self.names))
 
     def against(self, reference: str) -> Comparison:
-        """Returns the same comparison with differences from another policy or baseline; nothing is drawn again.
+        """Returns the same comparison with differences from another policy or baseline, from the same draws.
 
         Raises:
             DataError: There is no policy of that name.
         """
         at = self.names.index(_check.choice("reference", reference, self.names))
-        away = _interval(self.draws - self.draws[:, at : at + 1], self.value - self.value[at], self.level)
-        difference, low, high = away
+        differences = self.draws - self.draws[:, at : at + 1]
+        difference, low, high = _interval(differences, self.value - self.value[at], self.level)
         return replace(self, reference=reference, difference=difference, difference_low=low, difference_high=high)
 
     def rows(self) -> list[Row]:
@@ -213,8 +213,8 @@ def compare(
         logs: Held-out rows with known propensities.
         menus: Name → predictions of that policy for these rows.
         budgets: Budget per unit, (B,), >= 0.
-        reference: What differences are taken from: a policy or a baseline; the first policy by default.
-        bootstrap: How intervals are drawn.
+        reference: The policy or baseline that all are compared with; the first policy by default.
+        bootstrap: Options of the bootstrap intervals.
         estimator: ``"ht"``, ``"sn"`` or ``"dr"``, for policies and arms alike: see `outcome_curve`.
         outcomes: Predicted outcomes for ``"dr"``.
 
@@ -293,7 +293,7 @@ def _estimates(
     home: str,
     arms: tuple[Floats, Floats],
 ) -> tuple[Floats, Floats, Floats]:
-    """Value, spend and price of every policy and baseline at every budget, each (P, B)."""
+    """Returns value, spend and price of every policy and baseline at every budget, each (P, B)."""
     mean, cost = arms
     least, most = np.array([curve.reach for curve in curves.values()]).T[:, :, None]
     spend = np.where(money >= least, np.minimum(money, most), np.nan)
@@ -314,7 +314,7 @@ def _estimates(
 
 
 def _affordable(mix: Floats, mean: Floats, cost: Floats, money: Floats) -> tuple[Floats, Floats]:
-    """Returns value and spend of random mixes (B, M), each (B,): one that costs more than its budget goes to fewer units."""
+    """Returns value and spend of random mixes (B, M), each (B,): a mix above its budget is given to fewer units."""
     value, spend = mix @ mean, mix @ cost
     room, needed = money - cost[0], spend - cost[0]
     part = np.clip(np.divide(room, needed, out=np.ones_like(room), where=needed > np.maximum(room, 0)), 0, 1)
@@ -329,7 +329,7 @@ def _draws(
     arms: Arms,
     bootstrap: Bootstrap,
 ) -> tuple[Floats, Floats]:
-    """Value of every policy and baseline in every draw (D, P, B); value and cost of the arms (D, 2, M)."""
+    """Returns the value of every policy and baseline in every draw (D, P, B), and value and cost of the arms (D, 2, M)."""
     logs = arms.logs
     grids = {name: Grid.of(curve) for name, curve in curves.items()}
     table = decided_shares(menus[home], logs.weights, grids[home].price)
@@ -349,13 +349,13 @@ def _draws(
 
 
 def _interval(draws: Floats, value: Floats, level: float) -> tuple[Floats, Floats, Floats]:
-    """The estimate and its interval, nan where the estimate is."""
+    """Returns the estimate and its interval, NaN where the estimate is NaN."""
     ends = np.where(np.isnan(value)[..., None], np.nan, interval(draws, level))
     return value, ends[..., 0], ends[..., 1]
 
 
 def _notes(curves: dict[str, OutcomeCurve], money: Floats, cost: Floats) -> tuple[str, ...]:
-    """Says which budgets are out of whose reach."""
+    """Returns a sentence for each policy that some budget is too small for."""
     least = {name: curve.reach[0] for name, curve in curves.items()} | {BEST_MIX: float(cost.min())}
     return tuple(
         f"{name}: spends at least {floor:g} per unit on these rows, so it has no value at a budget of "

@@ -1,7 +1,7 @@
 """The outcome curve: value and cost of a policy at every price and every budget, from randomised rows.
 
-A menu and a price decide each unit: argmax_j value_ij - price * cost_ij. Row i of a trial shows that decision's
-outcome iff the price lies in the interval [lo_i, hi_i) of the treatment it was given. With w_i = weight_i / p_i
+A menu and a price decide each unit: argmax_j value_ij - price * cost_ij. Row i of a trial shows the outcome of that
+decision if and only if the price lies in the interval [lo_i, hi_i) of the treatment it was given. With w_i = weight_i / p_i
 
     value(price) = 1/W Σ_i w_i r_i 1[lo_i <= price < hi_i],      cost(price) likewise,      W = Σ_i weight_i
 
@@ -33,12 +33,12 @@ Estimator = Literal["ht", "sn", "dr"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Events:
-    """What happens to the sums as the price rises: rows leave and enter.
+    """Changes of the sums as the price rises, when rows enter and leave.
 
     Attributes:
         price: Price of each event (E,), in the order of `row`.
         row: Row of the log it belongs to (E,).
-        step: What it adds to Σ w r, Σ w c and Σ w, (E, 3).
+        step: Change of Σ w r, Σ w c and Σ w, (E, 3).
     """
 
     price: NDArray[np.float64]
@@ -51,13 +51,13 @@ class OutcomeCurve(Tabular):
     """Value and cost per unit of one policy at every price.
 
     Attributes:
-        price: Prices at which something changes, rising, from 0, (K,). Entry k holds on [price[k], price[k + 1]).
+        price: Prices at which a decision changes, rising, from 0, (K,). Entry k holds on [price[k], price[k + 1]).
         value: Value per unit, (K,).
         cost: Cost per unit, (K,).
-        share: Σ w 1[..] / W, (K,); 1 in expectation: how far from 1 tells the noise.
+        share: Σ w 1[..] / W, (K,); 1 in expectation, so that its distance from 1 shows the noise.
         estimator: ``"ht"``, ``"sn"`` or ``"dr"``.
         logs: The rows it was computed from.
-        events: The sums behind it, for the bootstrap.
+        events: The events of its sums, for the bootstrap.
     """
 
     price: NDArray[np.float64]
@@ -78,10 +78,10 @@ class OutcomeCurve(Tabular):
 
     def at_price(self, price: _check.Numbers) -> tuple[Any, Any]:
         """Returns the value and the cost per unit at each price, exactly."""
-        asked = np.asarray(price, np.float64)
-        if not np.all(asked >= 0):  # a nan too
+        prices = np.asarray(price, np.float64)
+        if not np.all(prices >= 0):  # also refuses NaN
             raise _check.refuse("price", price, "must be >= 0", "At a price of 0 costs do not count.")
-        k = np.searchsorted(self.price, asked, side="right") - 1
+        k = np.searchsorted(self.price, prices, side="right") - 1
         return self.value[k], self.cost[k]
 
     def price_at(self, budget: _check.Numbers) -> Any:
@@ -93,19 +93,19 @@ class OutcomeCurve(Tabular):
     def value_at(self, budget: _check.Numbers) -> Any:
         """Returns the value per unit when the policy spends each budget per unit.
 
-        Spend is made monotone first: where noise makes the cost rise with the price, neighbouring prices are
-        pooled, and so is their value (taking the first crossing instead is biased low). Between two prices the
-        value is interpolated: the units that change there are split at random. Above the largest spend the value is
-        that of a price of 0; a budget below the smallest spend is out of reach and gives nan.
+        Spend is made monotone first: where noise makes the cost rise with the price, neighbouring prices are pooled,
+        and so is their value (taking the first crossing instead is biased low). Between two prices the value is
+        interpolated, as if a random share of the units that change there were treated. Above the largest spend the
+        value is that of a price of 0; a budget below the smallest spend is out of reach and gives NaN.
         """
         _, cost, value = self._pools
-        wanted = np.asarray(budget, np.float64)
-        return np.where(wanted >= cost[-1], np.interp(wanted, cost[::-1], value[::-1]), np.nan)[()]
+        budgets = np.asarray(budget, np.float64)
+        return np.where(budgets >= cost[-1], np.interp(budgets, cost[::-1], value[::-1]), np.nan)[()]
 
     def split_at(self, budget: _check.Numbers) -> tuple[Any, Any, Any]:
-        """Returns the two prices between which each budget is spent, and the share of the units decided at the second.
+        """Returns the two prices between which each budget is spent, and the share of units decided at the second.
 
-        Each (B,): low price, high price, share in [0, 1]. Outside the curve's reach both are its end.
+        Each (B,): low price, high price, share in [0, 1]. Outside the range of the spend both prices are its end.
         """
         first, cost, _ = self._pools
         k, after, part = split(cost, np.asarray(budget, np.float64))
@@ -113,7 +113,7 @@ class OutcomeCurve(Tabular):
 
     @property
     def reach(self) -> tuple[float, float]:
-        """The smallest and the largest spend per unit that some price attains."""
+        """The smallest and the largest spend per unit over all prices."""
         cost = self._pools[1]
         return float(cost[-1]), float(cost[0])
 
@@ -124,7 +124,7 @@ def outcome_curve(logs: Logs, menu: Menu, *, estimator: Estimator = "ht", outcom
     Args:
         logs: Rows with known propensities that the model was not trained on.
         menu: The policy's predictions for these rows, (N, M).
-        estimator: ``"ht"`` Horvitz-Thompson; ``"sn"`` self-normalised (divides by the share of rows that agree);
+        estimator: ``"ht"`` Horvitz-Thompson; ``"sn"`` self-normalised (divides by the share of matching rows);
             ``"dr"`` doubly robust, needs `outcomes`.
         outcomes: Predicted value and cost of every treatment for these rows, from models fitted on other rows.
 
@@ -156,11 +156,11 @@ def outcome_curve(logs: Logs, menu: Menu, *, estimator: Estimator = "ht", outcom
 
 
 def interval_curve(logs: Logs, lo: NDArray[np.float64], hi: NDArray[np.float64]) -> OutcomeCurve:
-    """Returns the curve of rows whose intervals are known: the prices at which a policy decides what each row was given.
+    """Returns the curve for given intervals: the prices at which a policy gives each row the treatment that it got.
 
     Args:
         logs: Rows with known propensities.
-        lo: Lower ends, (N,); infinite where no price decides it.
+        lo: Lower ends, (N,); infinite where the policy never gives that treatment.
         hi: Upper ends, (N,).
     """
     _check.lengths(logs=logs.treatment, lo=lo, hi=hi)
@@ -168,20 +168,20 @@ def interval_curve(logs: Logs, lo: NDArray[np.float64], hi: NDArray[np.float64])
 
 
 def _curve_of(logs: Logs, estimator: Estimator, events: Events) -> OutcomeCurve:
-    """Returns the curve that events add up to."""
+    """Returns the curve with these events."""
     order = np.argsort(events.price, kind="stable")
     sums = kernels.cumulate(events.step[order]) / logs.total_weight
-    sums[np.abs(sums) < 1e-14 * np.abs(sums).max(axis=0)] = 0.0  # what rounding leaves of sums that cancel
+    sums[np.abs(sums) < 1e-14 * np.abs(sums).max(axis=0)] = 0.0  # rounding errors of sums that cancel
     prices = events.price[order]
     last = np.append(prices[1:] != prices[:-1], True)
     price, sums = prices[last], sums[last]
     scale = sums[:, 2] if estimator == "sn" else np.ones(len(sums))
-    scale = np.where(scale > 0, scale, np.inf)  # nobody agrees at this price: nothing is known, zero is reported
+    scale = np.where(scale > 0, scale, np.inf)  # no row matches at this price: the estimate is 0
     return OutcomeCurve(price, sums[:, 0] / scale, sums[:, 1] / scale, sums[:, 2], estimator, logs, events)
 
 
 def split(cost: NDArray[np.float64], budgets: Any) -> tuple[Any, Any, Any]:
-    """Returns between which two entries of a falling cost each budget lies, and how far from the first, in [0, 1]."""
+    """Returns the two entries of a falling cost between which each budget lies, and its position between them, in [0, 1]."""
     place = np.interp(budgets, cost[::-1], np.arange(len(cost))[::-1])
     k = np.floor(place).astype(np.int64)
     return k, np.minimum(k + 1, len(cost) - 1), place - k
@@ -207,7 +207,7 @@ def _events(
 
 
 def _predicted(logs: Logs, menu: Menu, outcomes: Menu) -> list[tuple[Any, Any, Any]]:
-    """Events of Σ_i q_i(decision): as the price rises past a slope, the unit steps down the hull."""
+    """Returns the events of Σ_i q_i(decision): as the price rises above a slope, the unit moves down its hull."""
     increments = steps(menu)
     weights, unit = logs.weights, increments.unit.astype(np.int64)
     down = np.column_stack([-increments.change(outcomes.value), -increments.change(outcomes.cost), np.zeros(len(unit))])

@@ -1,4 +1,4 @@
-"""The loops of the bootstrap and of the monotone spend, compiled."""
+"""Compiled loops of the bootstrap and of the monotone spend."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def accumulate(row: Array, cell: Array, steps: Array, weight: Array, cells: int)
     """Returns the curve at each grid price for one set of row weights, (cells, 3).
 
     Args:
-        row: Which row an event belongs to (E,).
-        cell: At which grid price it has happened (E,).
-        steps: What it adds to value, cost and weight (E, 3).
+        row: Row of each event (E,).
+        cell: Position of its grid price (E,).
+        steps: Its change of value, cost and weight (E, 3).
         weight: Weight of each row (N,).
         cells: Number of grid prices.
     """
@@ -77,7 +77,7 @@ def accumulate(row: Array, cell: Array, steps: Array, weight: Array, cells: int)
 def pool(cost: Array, value: Array) -> tuple[Array, Array, Array]:
     """Makes the cost non-increasing by pooling neighbours, and averages the value over the same pools.
 
-    Pool adjacent violators (Barlow et al. 1972), every price counting alike.
+    Pool adjacent violators (Barlow et al. 1972), with equal weights of the prices.
 
     Returns:
         first: Index of the first price of each pool (P,).

@@ -1,9 +1,9 @@
-"""How well a score ranks the units: AUCC, its multi-treatment form, Qini and AUUC, and the cost curve behind them.
+"""Ranking measures of a score: AUCC, its form for several treatments, Qini, AUUC, and the cost curve.
 
-Every number here compares arm means, so it needs the rows of a randomised trial whose shares are the same for every
-unit. The arms' totals in these rows stand for the shares (as in the papers); given propensities are not used. A higher
-score means: treat this unit first. Units with equal scores enter together, and the curve runs straight across them, so
-the order of the rows does not matter. A row of weight 2 counts as two rows.
+All compare arm means, so they need the rows of a randomised trial with the same shares for every unit. The observed
+shares of the arms are used (as in the papers), not given propensities. Units with higher scores are treated first.
+Units with equal scores enter together, on a straight piece of the curve, so that the order of the rows does not matter.
+A row of weight 2 counts as two rows.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def aucc(logs: Logs, score: ArrayLike, *, form: Form = "normalised", points: int
 
     Raises:
         DataError: As for `cost_curve`; or treating every unit costs nothing or brings no value in these rows; or the
-            published form was asked of weighted rows.
+            published form is requested for weighted rows.
 
     Reference:
         Zhou et al. 2023, "Direct heterogeneous causal learning for resource allocation problems in marketing" (DHCL),
@@ -224,7 +224,7 @@ def qini(logs: Logs, score: ArrayLike) -> float:
 
 
 def auuc(logs: Logs, score: ArrayLike, *, form: Literal["causalml", "scikit-uplift"] = "causalml") -> float:
-    """Returns the area under the uplift curve n (Y_1 / n_1 - Y_0 / n_0) (running sums), in the convention asked for.
+    """Returns the area under the uplift curve n (Y_1 / n_1 - Y_0 / n_0) (running sums), in either convention.
 
     Args:
         logs: Rows of a trial with control and one treatment. Costs are not used.
@@ -295,13 +295,13 @@ def _positive_totals(cost: float, value: float) -> None:
 
 
 def _row_share(logs: Logs) -> Floats:
-    """The share of each row in its arm."""
+    """Returns the share of each row in its arm, (N,)."""
     arms = np.bincount(logs.treatment, logs.weights, minlength=logs.n_treatments)
     return logs.weights / arms[logs.treatment]
 
 
 def _running(score: Floats, *columns: Floats) -> list[Floats]:
-    """Running sums of the columns, highest score first, from 0 through the end of each group of equal scores."""
+    """Returns running sums of the columns, highest score first, from 0 to the end of each group of equal scores."""
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
@@ -314,7 +314,7 @@ def _curve(score: Floats, cost: Floats, value: Floats, weight: Floats) -> CostCu
 
 
 def _steps(logs: Logs, scores: Menu | ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_], Floats]:
-    """Every row once for each step it belongs to: its number, whether it is the treated one, and the step's score."""
+    """Returns every row once for each step that it belongs to: its number, whether it is treated, the score of the step."""
     steps = logs.n_treatments - 1
     q = _scores("scores", marginal_roi(scores) if isinstance(scores, Menu) else scores, logs, ndim=2)
     if q.shape[1] != steps:
@@ -353,7 +353,7 @@ def _picked_sum(spend: Floats, gain: Floats, points: int) -> float:
 
 
 def _arm_sums(logs: Logs, score: Floats) -> list[Floats]:
-    """Running n_1, n_0, Y_1 and Y_0: rows and summed values of treated and control."""
+    """Returns running n_1, n_0, Y_1 and Y_0: rows and summed values of treated and control."""
     treated, control = logs.weights * logs.treatment, logs.weights * (1 - logs.treatment)
     return _running(score, treated, control, treated * logs.value, control * logs.value)
 
@@ -364,7 +364,7 @@ def _qini_curve(logs: Logs, score: Floats) -> tuple[Floats, Floats]:
 
 
 def _lift(logs: Logs, score: Floats, *, empty: float = 0.0) -> tuple[Floats, Floats]:
-    """Rows so far, and the difference of the arms' means among them; an arm without rows has the mean `empty`."""
+    """Returns running rows and the difference of the arms' means among them; an arm without rows has the mean `empty`."""
     n1, n0, y1, y0 = _arm_sums(logs, score)
     return n1 + n0, _ratio(y1, n1, empty) - _ratio(y0, n0, empty)
 
@@ -379,7 +379,7 @@ def _ratio(top: Floats, bottom: Floats, empty: float) -> Floats:
 
 
 def _perfect_uplift(logs: Logs) -> Floats:
-    """scikit-uplift's order: treated responders and control non-responders first, the rarer kind of the others last."""
+    """Returns scikit-uplift's order: treated responders and control non-responders first, the rarer of the others last."""
     control_responders = np.sum(logs.weights[(logs.value == 1) & (logs.treatment == 0)])
     treated_refusers = np.sum(logs.weights[(logs.value == 0) & (logs.treatment == 1)])
     tie_break = logs.value if control_responders > treated_refusers else logs.treatment

@@ -26,7 +26,7 @@ def true_value(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.f
         budgets: Budget per unit, (B,).
 
     Returns:
-        Value per unit, (B,); nan where the budget is below the policy's smallest true spend.
+        Value per unit, (B,); NaN where the budget is below the policy's smallest true spend.
     """
     if (menu.n, menu.treatments) != (truth.n, truth.treatments):
         raise _check.refuse(
@@ -47,8 +47,8 @@ def true_value(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.f
     )
     corners = np.append(last, True)[::-1]  # units tied in price change together
     _, cost, value = kernels.pool(np.ascontiguousarray(sums[corners, 0]), np.ascontiguousarray(sums[corners, 1]))
-    wanted = np.asarray(budgets, np.float64)
-    return np.where(wanted >= cost[-1] * (1 - 1e-12), np.interp(wanted, cost[::-1], value[::-1]), np.nan)
+    limits = np.asarray(budgets, np.float64)
+    return np.where(limits >= cost[-1] * (1 - 1e-12), np.interp(limits, cost[::-1], value[::-1]), np.nan)
 
 
 def attainable_gain(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.float64]:
@@ -60,11 +60,11 @@ def attainable_gain(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray
 
 
 class Room(NamedTuple):
-    """What there is to gain at some budgets, each (B,).
+    """The attainable gain at some budgets, each (B,).
 
     Attributes:
         arms: Value per unit of the best mix of whole-population arms.
-        oracle: Value per unit of the best plan on the exact conditional means given x.
+        oracle: Value per unit of the best allocation on the exact conditional means given x.
     """
 
     arms: NDArray[np.float64]
@@ -72,22 +72,22 @@ class Room(NamedTuple):
 
     @classmethod
     def of(cls, truth: Menu, budgets: _check.Numbers) -> Room:
-        """Returns it for the exact means of some units and budgets per unit."""
-        wanted = np.asarray(budgets, np.float64)
-        arms = mix_value(truth.value.mean(0, dtype=np.float64), truth.cost.mean(0, dtype=np.float64), wanted)
-        return cls(arms, frontier(truth).value_at(wanted * truth.n) / truth.n)
+        """Returns both for the exact means of some units, at budgets per unit."""
+        limits = np.asarray(budgets, np.float64)
+        arms = mix_value(truth.value.mean(0, dtype=np.float64), truth.cost.mean(0, dtype=np.float64), limits)
+        return cls(arms, frontier(truth).value_at(limits * truth.n) / truth.n)
 
     def gain(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the share that a policy of this value per unit captures: 0 for the best mix of arms, 1 for the optimum.
 
-        nan where there is nothing to gain.
+        NaN where there is nothing to gain.
         """
         gain, room = value - self.arms, self.oracle - self.arms
         return np.divide(gain, room, out=np.full_like(gain, np.nan), where=room > 0)
 
 
 def true_aucc(score: NDArray[Any], truth: Menu) -> float:
-    """Returns the exact area under the cost curve of a score: what `aucc` estimates, without the noise of outcomes.
+    """Returns the exact area under the cost curve of a score, which `aucc` estimates.
 
     Args:
         score: Priority of each unit, (N,); higher is treated first, equal scores in the order given.
