@@ -149,7 +149,7 @@ def test_what_is_known_exactly_is_not_drawn_to_a_guess():
 def test_what_cannot_be_clustered_is_refused():
     for model, words in (
         (HRC(Boosting()), "must be a network"),  # type: ignore[arg-type]
-        (HRC(Calibrated(NET)), "or stand on one"),  # type: ignore[arg-type]
+        (HRC(Calibrated(NET)), "or be built on one"),  # type: ignore[arg-type]
         (HRC(DFCL(MLP(hidden=(8,)))), "at least two layers"),
         (HRC(MLP(hidden=(8,))), "at least two layers"),
         (HRC(NET, sizes=(0,)), r"sizes\[0\] == 0: must be numbers of clusters"),

@@ -1,4 +1,4 @@
-"""The sums behind a price curve: on trial rows, how far a menu was off at each price, and how sure that is."""
+"""Calibration on trial rows: the bias of a menu's cost and value at each price, with standard errors."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ __all__ = ["CalibrationCurve", "Sums", "falling", "over"]
 Floats = NDArray[np.float64]
 _PRICES = 256
 _ROUNDING = 1e-11
-_ENOUGH = 4.0  # from this many rows with a cost on, κ is what they say
+_ENOUGH = 4.0  # rows with a cost from which on κ is estimated from them alone
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CalibrationCurve(Brief):
-    """How far a menu's cost (or value) was off on trial rows, at each price of the grid.
+    """The bias of a menu's cost (or value) on trial rows, at each price of the grid.
 
     The total of new units is base · planned + size · residual, its variance (size · standard_error)² + size · noise. For cost,
     `size` is the planned spend (so base + residual = κ); for value it is the number of units.
 
     Attributes:
         base: One factor for all prices, κ₀.
-        planned: Per head by the menu, on the calibration rows (G,).
-        residual: What the factor leaves over (G,).
+        planned: Predicted by the menu, per unit of the calibration rows (G,).
+        residual: Remaining bias per unit of `size` (G,).
         standard_error: Standard error of the residual (G,).
-        noise: Variance of what the units add, per unit of `size` (G,).
-        margin: What an upper bound adds to the residual (G,): one row that costs something, as if seen once more.
+        noise: Variance between units, per unit of `size` (G,).
+        margin: Added to the residual in an upper bound (G,). Conservative pseudo-count: one extra row with a cost.
     """
 
     base: float
@@ -57,17 +57,17 @@ class CalibrationCurve(Brief):
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Running sums over rows at each price of the grid: a row enters and leaves, a unit steps down its hull.
+    """Running sums over rows at each price of the grid: rows enter and leave, units move down their hulls.
 
     Attributes:
         grid: Prices (G,).
         base: One factor for the menu's values and one for its costs, (2,).
-        event: Spread of a row's residual cost, in money: E (cost - κ₀ menu cost)² / E cost.
-        one: Cost per unit that one row with a cost stands for.
-        total: W, the units that the rows stand for.
-        residual: Events of w (outcome - base · menu) of rows that got the plan's treatment: row, cell, step (E, 3).
+        event: Typical size of a row's residual cost: E (cost - κ₀ menu cost)² / E cost.
+        one: Cost per unit of one row with a cost.
+        total: W, the number of units that the rows stand for.
+        residual: Events of w (outcome - base · menu) of rows that got the allocated treatment: row, cell, step (E, 3).
         square: The same with the squares.
-        planned: Events of the menu's own value and cost.
+        planned: Events of the menu's value and cost.
     """
 
     grid: Floats
@@ -81,7 +81,7 @@ class Sums:
 
     @classmethod
     def of(cls, menu: Menu, logs: Logs) -> Sums:
-        """Collects the events of a menu on trial rows."""
+        """Returns the events of a menu on trial rows."""
         increments, rows = steps(menu), np.arange(logs.n)
         grid, w = _grid(increments.slope), logs.inverse_propensity
         observed = np.column_stack([logs.value, logs.cost])
@@ -89,14 +89,14 @@ class Sums:
             np.float64
         )
         base = _bases(w @ observed, w @ predicted, logs.total_weight)
-        off = observed - base * predicted
-        power = w * off[:, 1] ** 2
+        residual = observed - base * predicted
+        power = w * residual[:, 1] ** 2
         event = float(power.sum() / (base[1] * (w @ predicted[:, 1])))
         one = event * float((w @ power) / (power.sum() or 1.0)) / logs.total_weight
         lo, hi = taken_interval(menu, logs.treatment)
         return cls(
             grid=grid, base=base, event=event, one=one, total=logs.total_weight,
-            residual=_visits(grid, lo, hi, w[:, None] * off), square=_visits(grid, lo, hi, w[:, None] * off**2),
+            residual=_visits(grid, lo, hi, w[:, None] * residual), square=_visits(grid, lo, hi, w[:, None] * residual**2),
             planned=_descents(grid, menu, increments, logs.weights),
         )  # fmt: skip
 
@@ -105,15 +105,15 @@ class Sums:
         cells = len(self.grid)
         return self.residual.at(multiplier, cells) / self.total, self.planned.at(multiplier, cells) / self.total
 
-    def tracks(self, draws: Iterable[Floats], n: int) -> tuple[CalibrationCurve, CalibrationCurve]:
-        """Returns the tracks of cost and value; the draws of row multipliers (n,) give the standard errors."""
+    def curves(self, draws: Iterable[Floats], n: int) -> tuple[CalibrationCurve, CalibrationCurve]:
+        """Returns the calibration curves of cost and value; draws of row multipliers (n,) give the standard errors."""
         base_v, base_c = map(float, self.base)
-        off, planned = self.at(np.ones(n))
+        residual, planned = self.at(np.ones(n))
         square = np.maximum(self.square.at(np.ones(n), len(self.grid)) / self.total, 0)
         plan, one = planned[:, 1], self.one
-        spent = np.maximum(falling(base_c * plan + off[:, 1]), 0)
+        spent = np.maximum(falling(base_c * plan + residual[:, 1]), 0)
         weight = plan + one / self._reference(spent, plan)
-        kappa = over(spent + one, weight, base_c)  # c / p, and one row more at the reference
+        kappa = over(spent + one, weight, base_c)  # c / p, with one extra row at the reference
         drawn = [(r[:, 0], r[:, 1] + (base_c - kappa) * p[:, 1]) for r, p in map(self.at, draws)]
         error_v, error_c = np.std(drawn, axis=0, ddof=1)
         cost = CalibrationCurve(
@@ -121,21 +121,23 @@ class Sums:
             noise=over(square[:, 1] + one * self.event, weight), margin=over(np.full_like(plan, one), weight),
         )  # fmt: skip
         value = CalibrationCurve(
-            base=base_v, planned=planned[:, 0].copy(), residual=off[:, 0].copy(), standard_error=error_v,
+            base=base_v, planned=planned[:, 0].copy(), residual=residual[:, 0].copy(), standard_error=error_v,
             noise=square[:, 0].copy(), margin=np.zeros_like(plan),
         )  # fmt: skip
         return cost, value
 
     def _reference(self, spent: Floats, plan: Floats) -> Floats:
-        """Returns c / p of the highest price, up to each, where enough rows with a cost are behind it."""
+        """Returns c / p at the highest price, up to each, that enough rows with a cost support."""
         enough = np.flatnonzero((spent >= _ENOUGH * self.one) & (plan > 0) & (spent > 0))
-        known = np.append(over(spent[enough], plan[enough]), self.base[1])  # the last entry: where there is none yet
+        known = np.append(
+            over(spent[enough], plan[enough]), self.base[1]
+        )  # the last entry: where no price has enough yet
         return known[np.searchsorted(enough, np.arange(len(plan)), side="right") - 1]
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """What happens to the sums at each price of the grid: `step` (E, 2) of value and cost, by `row`, at `cell`."""
+    """Changes of the sums at prices of the grid: `step` (E, 2) of value and cost, by `row`, at `cell`."""
 
     row: NDArray[np.int64]
     cell: NDArray[np.int64]
@@ -143,18 +145,18 @@ class Events:
 
     @classmethod
     def at_prices(cls, grid: Floats, price: Floats, row: NDArray[np.int64], step: Floats) -> Events:
-        """Puts events at the first price of the grid at which they have happened."""
+        """Returns events at the first price of the grid at or above their own."""
         return cls(row, np.searchsorted(grid, price, side="left"), np.column_stack([step, np.zeros(len(step))]))
 
     def at(self, weight: Floats, cells: int) -> Floats:
         """Returns the running sums of value and cost at each price, (G, 2)."""
         out: Floats = kernels.accumulate(self.row, self.cell, self.step, weight, cells)[:, :2]
-        # Where all that entered has left, the sums are 0: what remains is rounding.
+        # Where all rows that entered have left, the sums are 0 up to rounding.
         return np.where(np.abs(out) > _ROUNDING * np.abs(out).max(axis=0), out, 0.0)
 
 
 def _visits(grid: Floats, lo: Floats, hi: Floats, step: Floats) -> Events:
-    """A row counts on [lo, hi)."""
+    """Returns the events of rows that count on [lo, hi)."""
     enter, leave = np.flatnonzero(np.isfinite(lo)), np.flatnonzero(np.isfinite(hi))
     rows = np.concatenate([enter, leave])
     return Events.at_prices(
@@ -163,7 +165,7 @@ def _visits(grid: Floats, lo: Floats, hi: Floats, step: Floats) -> Events:
 
 
 def _descents(grid: Floats, menu: Menu, increments: Steps, weight: Floats) -> Events:
-    """As the price rises past a slope, the unit steps down its hull."""
+    """Returns the events of units that move down their hull as the price rises above a slope."""
     rows, unit = np.arange(menu.n), increments.unit.astype(np.int64)
     top = increments.start.copy()
     top[increments.unit] = increments.target  # increments are sorted by falling slope: the last one written is the top
@@ -175,7 +177,7 @@ def _descents(grid: Floats, menu: Menu, increments: Steps, weight: Floats) -> Ev
 
 
 def _grid(slope: Floats) -> Floats:
-    """Returns 0 and up to 255 slopes: half of them even in rank, half closer and closer towards the steepest."""
+    """Returns 0 and up to 255 slopes: half at equal steps of rank, half denser and denser towards the steepest."""
     if len(slope) < _PRICES:
         return np.unique(np.append(slope, 0.0))
     last, half = len(slope) - 1, _PRICES // 2

@@ -82,7 +82,7 @@ class PriceCurve(Brief):
         if not isinstance(draws, int) or draws < 20:
             raise _check.refuse("draws", draws, "must be a whole number >= 20", "The default is 400.")
         sums = Sums.of(menu, logs)
-        cost, value = sums.tracks(row_weights(logs, draws, seed), logs.n)
+        cost, value = sums.curves(row_weights(logs, draws, seed), logs.n)
         return cls(price=sums.grid, cost=cost, value=value, treatments=logs.treatments, units=logs.total_weight)
 
     @property

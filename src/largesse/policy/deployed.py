@@ -1,4 +1,4 @@
-"""A model in use: units in, treatments out, within a budget in money; saved and loaded as one folder."""
+"""A deployable policy: gives units treatments within a budget, and is saved and loaded as one folder."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ P = TypeVar("P", Plan, PlanTotals)
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Allocation(Result, Generic[P]):
-    """A plan for new units, and what it is expected to spend and bring.
+    """A plan for new units, with its expected spend and value.
 
     Attributes:
         plan: The treatment of each unit, argmax value - price · cost; or its totals where the units are in a file.
-        planned_spend: Spend by the menu, not corrected by the price curve.
-        spend: Expected spend, with its interval; with a safety, `spend.high` is the bound that fits the budget.
+        planned_spend: Spend predicted by the menu, before calibration.
+        spend: Expected spend, with its interval; with a safety, `spend.high` is the bound that stays within the budget.
         value: Expected value, with its interval.
-        budget: Budget for all units.
-        safety: Probability of staying within the budget that was asked for; None: within it on average.
+        budget: Total budget of the units.
+        safety: Required probability of staying within the budget; None: within it on average.
     """
 
     _computed: ClassVar[tuple[str, ...]] = ("n", "price")
@@ -63,13 +63,8 @@ class Allocation(Result, Generic[P]):
 
     @property
     def price(self) -> float:
-        """Shadow price λ that the units were decided at: value per unit of spend."""
+        """Shadow price λ at which the units were decided: value per unit of spend."""
         return self.plan.price
-
-    @property
-    def binding(self) -> bool:
-        """Whether a larger budget would have bought more."""
-        return self.price > 0
 
 
 def allocated(
@@ -80,8 +75,8 @@ def allocated(
     Args:
         curve: The price curve of the model.
         decision: The price of the budget.
-        sums: What the plan at this price adds up to by the menus.
-        budget: Budget for all units.
+        sums: Totals of the plan at this price, by the menus.
+        budget: Total budget of the units.
         safety: As for `Policy.allocate`.
     """
     level = LEVEL if safety is None else safety
@@ -97,13 +92,13 @@ def allocated(
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Policy(Brief):
-    """A model in use.
+    """A fitted model with its calibrated curve, ready to allocate.
 
     Attributes:
         model: A fitted model.
-        curve: Its price curve.
-        encoder: What turns a table into the model's features; None if features come as arrays.
-        roles: Which column is the unit id; None if there is none.
+        curve: Its calibrated spend and value by price.
+        encoder: Encodes a table as the model's features; None if features are given as arrays.
+        roles: Names the column of the unit ids; None if there is none.
     """
 
     model: Model
@@ -116,7 +111,7 @@ class Policy(Brief):
         cls, model: Model, logs: Logs, *, encoder: Encoder | None = None, roles: Roles | None = None, draws: int = 400,
         seed: int = 0,
     ) -> Policy:  # fmt: skip
-        """Returns the policy of a fitted model, its prices calibrated on trial rows the model has not seen."""
+        """Returns the policy of a fitted model, calibrated on trial rows that the model was not trained on."""
         curve = PriceCurve.calibrate(model.predict(logs.x), logs, draws=draws, seed=seed)
         return cls(model=model, curve=curve, encoder=encoder, roles=roles)
 
@@ -140,7 +135,7 @@ class Policy(Brief):
         return result if unit is None else replace(result, unit=np.asarray(unit))
 
     def allocate(self, data: Any, budget: float, *, safety: float | None = None, unit: Any = None) -> Allocation[Plan]:
-        """Returns who gets what under a budget, and what that will truly spend and bring.
+        """Returns who gets what within a budget, with expected spend and value.
 
         Args:
             data: The units: a table, encoded features (N, d), or their menu.

@@ -1,8 +1,8 @@
-"""The calibrated price of a budget for units in blocks: many million of them, never sorted and never all in memory.
+"""The calibrated price of a budget for many million units in blocks, never sorted and never all in memory.
 
-What the menu plans to spend is summed exactly at a few thousand prices, drawn from the units' own increments, and
-corrected there as `PriceCurve` says. Between the two of these prices where the budget is reached, every price that
-changes a unit's plan is looked at; there the expected spend follows the planned one in a straight line.
+The predicted spend is summed exactly at a few thousand prices, sampled from the increments of the units, and calibrated
+there by `PriceCurve`. Between the two of these prices where the budget is reached, every price that changes a unit's
+treatment is examined; there the expected spend is linear in the predicted one.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Descent(NamedTuple):
     """The price of a budget.
 
     Attributes:
-        price: Of money.
-        spend_curve: Spend at the prices that were looked at.
+        price: Shadow price λ of the budget.
+        spend_curve: Spend at the examined prices.
         n: Number of units.
     """
 
@@ -48,18 +48,18 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
     """Returns the price at which the units of all blocks spend a budget.
 
     Args:
-        curve: The price curve of the model whose menus the blocks hold.
-        run: Does a task for every block; called three times.
-        budget: Money for all units; infinity for no limit.
+        curve: The calibrated curve of the model whose menus the blocks hold.
+        run: Applies a task to every block; called three times.
+        budget: Total budget of the units; infinity for no limit.
         safety: As for `PriceCurve.price_for`.
 
     Raises:
-        InfeasibleBudget: Even the cheapest treatment for everybody is expected (or bound) to spend more.
+        InfeasibleBudget: Even the cheapest treatment for every unit has a higher expected spend (or bound).
     """
     sample, n = sample_of(run)
     slopes = np.unique(sample.steps.slope)
     some = slopes[np.unique(np.linspace(0, len(slopes) - 1, min(_BINS, len(slopes))).astype(np.int64))]
-    edges = np.nextafter(some, inf)[::-1].copy()  # falling; beside the units' own prices, which tie
+    edges = np.nextafter(some, inf)[::-1].copy()  # falling; just above the units' own prices, so that none is tied
     spends = kernels.cumulate(*_binned(run, edges))
     price, planned = np.concatenate([[0.0], edges[::-1], [inf]]), spends[::-1]
     coarse = curve.spend_curve_at(price, planned)
@@ -73,7 +73,7 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
 
 
 def _refined(curve: PriceCurve, coarse: SpendCurve, planned: Floats, k: int, inside: Increments) -> SpendCurve:
-    """Returns the spend_curve with every price between two of its spend_curve_at that changes a plan."""
+    """Returns the spend curve with every price between two of its prices that changes a unit's treatment."""
     spent = kernels.cumulate(float(planned[k]), np.diff(inside.cost, axis=0)[0])[:-1]  # before each increment
     new = np.append(True, inside.slope[1:] != inside.slope[:-1])[: len(inside.slope)]
     price, spent = inside.slope[new][::-1], spent[new][::-1]
@@ -92,10 +92,10 @@ def _refined(curve: PriceCurve, coarse: SpendCurve, planned: Floats, k: int, ins
 
 
 class Binned(NamedTuple):
-    """The money of a block: of its cheapest plan, and of its increments in each bin of prices, (K + 1,)."""
+    """The cost of a block: of its cheapest plan, and of its increments in each bin of prices, (K + 1,)."""
 
     start: float
-    money: Floats
+    cost: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +118,7 @@ class Bin:
 def _binned(run: Run, edges: Floats) -> tuple[float, Floats]:
     parts = list(run(Bin(edges)))
     return fsum(part.start for part in parts), np.array(
-        [fsum(money) for money in zip(*(p.money for p in parts), strict=True)]
+        [fsum(cost) for cost in zip(*(p.cost for p in parts), strict=True)]
     )
 
 
@@ -127,7 +127,7 @@ class Priced:
     """The plan of a price: argmax value - price · cost.
 
     Attributes:
-        price: Value per unit of money, >= 0.
+        price: Shadow price λ, value per unit of spend, >= 0.
     """
 
     price: float

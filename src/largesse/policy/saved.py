@@ -1,4 +1,4 @@
-"""Models as JSON and arrays. Loading builds the classes named here and nothing else."""
+"""Saves models as JSON and arrays. Loading builds the classes named here and nothing else."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _GONE = {
     "FullBatch": ("chunk",),
     "Gates": ("pull",),
     "Schedule": ("warm",),
-}  # settings of older saved models that no longer exist; none of them changes what was learned
+}  # settings of older saved models that no longer exist; none of them changes the fitted model
 # Parameters that are more than plain values.
 _PARTS = ("Outcome", "Schedule", "FullBatch", "PPL", "PIFD", "DPL", "DIFD", "Gates", "Hypergradient", "Solver", "Tasks")
 
 
 _ON_DISK = {"DecisionResidual": "Steered", "conversion": "redeem", "shrinkage_weight": "strength"}
-"""Names that saved policies use for what the code calls otherwise: the format stays as it is."""
+"""Name in the code -> name in saved policies, whose format stays as it is."""
 _IN_CODE = {there: here for here, there in _ON_DISK.items()}
 
 
@@ -43,7 +43,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def model_state(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Returns a fitted model as what JSON can hold, and its arrays."""
+    """Returns a fitted model as JSON values and arrays."""
     recipe = _plain(model)
     if not hasattr(model, "treatments_"):
         raise NotFittedError(f"{type(model).__name__}: not fitted. Call fit(rct, obs) first.")
@@ -64,7 +64,7 @@ def restored(saved: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> Model
 
 
 def _plain(value: Any) -> Any:
-    """Returns a model's parameter as what JSON can hold: what is not plain becomes {kind: content}."""
+    """Returns a model's parameter as JSON values: an object becomes {class: content}."""
     if isinstance(value, Model):
         name = type(value).__name__
         if name not in SAVED_MODELS or getattr(models, name) is not type(value):
@@ -72,7 +72,7 @@ def _plain(value: Any) -> Any:
                 f"model {name}: has no saved form without pickle, only {', '.join(SAVED_MODELS)} have. "
                 "Use one of them, or keep the training script and fit again."
             )
-        # What watches or keeps the training is no part of what was learned.
+        # Callbacks and checkpoints are not part of the fitted model.
         given = {k: v for k, v in value.get_params(deep=False).items() if k not in ("on_step", "checkpoint")}
         return {name: {k: _plain(v) for k, v in given.items()}}
     if is_dataclass(value) and type(value).__name__ in _PARTS:
@@ -89,7 +89,7 @@ def _plain(value: Any) -> Any:
 
 
 def _live(saved: Any) -> Any:
-    """Returns what `_plain` was given; builds nothing but what is named here."""
+    """Returns the value that `_plain` was given; builds only the classes named in this module."""
     if not isinstance(saved, dict):
         return saved
     ((kind, content),) = saved.items()
@@ -105,13 +105,13 @@ def _live(saved: Any) -> Any:
         return getattr(models, kind)(**given)
     if kind not in SAVED_MODELS:
         raise StoreError(
-            f"saved model {kind!r}: this version knows {', '.join(SAVED_MODELS)}. Update with: pip install -U largesse"
+            f"saved model {kind!r}: this version reads {', '.join(SAVED_MODELS)}. Update with: pip install -U largesse"
         )
     return getattr(models, kind)(**{k: _live(v) for k, v in content.items()})
 
 
 def _decision(content: dict[str, Any]) -> Any:
-    """Returns the decision loss of an older saved model, without the settings that its kind never looked at."""
+    """Returns the decision loss of an older saved model, without the settings that its kind ignored."""
     made = getattr(models, str(content["kind"]).upper())
     known = {field.name for field in fields(made)}
     given = {k: _live(v) for k, v in content.items() if k in known}

@@ -1,8 +1,8 @@
 """Means of cells, one per cluster and treatment, from trial rows: weighted by inverse propensity, shrunk, with their errors.
 
-What the trial says of a cell is drawn to what the network says of it: to the mean of its answers there. Values in two parts: the
-level of a cluster (the mean of its treatments), and what a treatment adds to that level. Where a network misses levels by more
-than effects, shrinking cells as they are would leave the effects nearly as noisy as they were.
+The estimate of a cell is shrunk towards the network's mean prediction for it. Values are shrunk in two parts: the level of a
+cluster (the mean over its treatments), and the difference of a treatment from that level. A network often predicts levels worse
+than effects; shrinking whole cells would then leave the effects nearly as noisy as before.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from largesse.logs import Logs
 __all__ = ["Means", "cell_means", "merged", "shrunk", "spreads"]
 
 Floats = NDArray[np.float64]
-_PRIOR_ROWS = (
-    20.0  # the variance of an arm counts like so many rows in each of its cells: few rows show too little of it
-)
-_POINTS = 400  # at which the size of what the network misses is weighed
+_PRIOR_ROWS = 20.0  # weight of the arm's variance in each cell, in rows: few rows underestimate a variance
+_POINTS = 400  # grid of τ
 
 
 class Means(NamedTuple):
@@ -31,9 +29,9 @@ class Means(NamedTuple):
 
 
 def merged(rows: NDArray[np.int64], centres: Floats, least: int) -> NDArray[np.int64]:
-    """Returns which cluster each cluster becomes part of, (K,), numbered from 0, so that every cell has enough rows.
+    """Returns the new number of each cluster, (K,), from 0, after merging until every cell has enough rows.
 
-    The cluster with the emptiest cell joins the nearest other one until none is too thin, or one cluster is left.
+    The cluster with the emptiest cell joins the nearest other one, until no cell has too few rows or one cluster is left.
 
     Args:
         rows: Trial rows of each cell, (K, M).
@@ -59,7 +57,7 @@ def cell_means(logs: Logs, cluster: NDArray[np.int64], outcome: Floats, k: int) 
     Args:
         logs: Trial rows, with row weights and propensities.
         cluster: Cluster of each row, (N,).
-        outcome: What is averaged, (N,).
+        outcome: The outcome, (N,).
         k: Number of clusters.
     """
     m, w = logs.n_treatments, logs.inverse_propensity
@@ -71,15 +69,15 @@ def cell_means(logs: Logs, cluster: NDArray[np.int64], outcome: Floats, k: int) 
     total = np.maximum(sums(w), 1e-300)
     arm = np.bincount(logs.treatment, w * outcome, m) / np.bincount(logs.treatment, w, m)
     mean = np.where(sums(np.ones(logs.n)) > 0, sums(w * outcome) / total, arm)
-    off = (outcome - mean.ravel()[cell]) ** 2
-    rows = total**2 / np.maximum(sums(w**2), 1e-300)  # how many rows of equal weight tell as much
-    pooled = sums(w * off).sum(0) / total.sum(0)
-    within = (rows * sums(w * off) / total + _PRIOR_ROWS * pooled) / (rows + _PRIOR_ROWS)
+    squares = (outcome - mean.ravel()[cell]) ** 2
+    rows = total**2 / np.maximum(sums(w**2), 1e-300)  # effective sample size
+    pooled = sums(w * squares).sum(0) / total.sum(0)
+    within = (rows * sums(w * squares) / total + _PRIOR_ROWS * pooled) / (rows + _PRIOR_ROWS)
     return Means(mean, within / np.maximum(rows, 1e-9))
 
 
 def spreads(logs: Logs, cluster: NDArray[np.int64], k: int) -> Floats:
-    """Returns the covariance of a unit's value and cost in each cell, (K, M, 2, 2); that of the arm counts as some rows."""
+    """Returns the covariance of a unit's value and cost in each cell, (K, M, 2, 2), shrunk towards that of the arm."""
     m, w = logs.n_treatments, logs.inverse_propensity
     cell, both = cluster * m + logs.treatment, np.column_stack([logs.value, logs.cost])
     total = np.maximum(np.bincount(cell, w, minlength=k * m), 1e-300)
@@ -95,32 +93,33 @@ def spreads(logs: Logs, cluster: NDArray[np.int64], k: int) -> Floats:
 
 
 def shrunk(cells: Means, guess: Floats, *, levels: bool) -> Means:
-    """Returns cells drawn to a guess by how far it is off elsewhere, and the variance of what error is left.
+    """Returns cells shrunk towards a guess by empirical Bayes, and the variance of the remaining error.
 
-    Each keeps τ² / (τ² + e) of its distance: one τ² for all cells, since a few treatments tell little of how far each is off.
+    Each cell keeps τ² / (τ² + e) of its distance from the guess. τ² is common to all cells, because the few treatments give
+    little information about a τ² of their own.
 
     Args:
-        cells: Means and errors, (K, M).
-        guess: What the cells are taken to be without these rows, (K, M).
-        levels: Whether the level of a cluster and what treatments add to it are shrunk apart.
+        cells: Means and variances, (K, M).
+        guess: Prior means of the cells, (K, M).
+        levels: Whether levels of clusters and differences of treatments from them are shrunk separately.
     """
     off = cells.mean - guess
     if not levels:
-        drawn = _to_zero(Means(off, cells.variance))
-        return Means(guess + drawn.mean, drawn.variance)
+        kept = _to_zero(Means(off, cells.variance))
+        return Means(guess + kept.mean, kept.variance)
     m = off.shape[1]
     level = off.mean(1, keepdims=True)
     share = cells.variance.sum(1, keepdims=True) / m**2  # of the mean of the treatments
     height = _to_zero(Means(level, share))
-    # Var(x_j - mean of x) = (1 - 2 / M) e_j + Σ e / M²; M of them tell as much as M - 1, since they add up to zero.
+    # Var(x_j - mean of x) = (1 - 2 / M) e_j + Σ e / M²; these M differences have M - 1 degrees of freedom.
     adds = _to_zero(Means(off - level, (1 - 2 / m) * cells.variance + share), 1 - 1 / m)
     return Means(guess + height.mean + adds.mean, height.variance + adds.variance)
 
 
 def _to_zero(off: Means, entries: float = 1.0) -> Means:
-    """Returns entries drawn to zero by τ² / (τ² + e), averaged over what τ may be; what has no error stays.
+    """Returns entries shrunk to zero by τ² / (τ² + e), averaged over the posterior of τ; entries without error stay.
 
-    `entries` is how many independent numbers an entry stands for.
+    `entries` is the number of independent values per entry.
     """
     uncertain = off.variance > 0
     mean, variance = off.mean.copy(), np.zeros_like(off.variance)
@@ -132,8 +131,8 @@ def _to_zero(off: Means, entries: float = 1.0) -> Means:
 def _posterior(off: Floats, variance: Floats, entries: float) -> Means:
     """Returns posterior mean and variance of entries ~ N(0, τ²) observed with an error, averaged over the posterior of τ.
 
-    τ is uniform up to four times what entries and errors are in size: never surely zero, so that no cell is ever taken to be
-    known because too few rows contradict the guess.
+    The prior of τ is uniform up to four times the size of entries and errors. The posterior is never concentrated at zero,
+    so that a guess is not taken as exact because too few rows contradict it.
     """
     spread = np.square(np.linspace(0, 1, _POINTS)) * 4 * np.sqrt(np.square(off).mean() + variance.mean())
     like = np.array([-entries * (np.log(t**2 + variance) + off**2 / (t**2 + variance)).sum() / 2 for t in spread])

@@ -31,7 +31,7 @@ _LOG_TEMPERATURE = (-4.0, 4.0)
 
 
 class Classifier(Protocol):
-    """What scores classes; the class of a row is the first with the highest score."""
+    """A classifier; the class of a row is the first with the highest score."""
 
     def scores(self, x: Floats, n_threads: int) -> Floats:
         """Returns the score of every class, (N, K); their softmax is the probability, before any temperature."""
@@ -43,12 +43,12 @@ class Classifier(Protocol):
 
 
 class ClassNet(Standardised):
-    """Features -> score of every class: ReLU layers, one linear score per centre, of which a class takes its best.
+    """Scores every class: ReLU layers, one linear score per centre, and the maximum over the centres of a class.
 
     Args:
         features: Number of features d.
         hidden: Widths of the ReLU layers.
-        members: Centres of each class, (K, m); a class with fewer than m names one of them again.
+        members: Centres of each class, (K, m); a class with fewer than m repeats some.
     """
 
     members: Tensor
@@ -88,14 +88,14 @@ class ClassNet(Standardised):
 def learned_net(
     x: Floats, target: Floats, hidden: tuple[int, ...], schedule: Schedule, seed: int, n_threads: int
 ) -> ClassNet:
-    """Returns a network whose probabilities are near the targets: least cross-entropy.
+    """Returns a network trained to the target probabilities by cross-entropy.
 
     Args:
         x: Features, (N, d).
         target: Probability of every class, (N, K), rows summing to 1.
         hidden: Widths of the ReLU layers.
-        schedule: How long and how fast.
-        seed: First weights and row order.
+        schedule: Epochs, batch and rate.
+        seed: Seed of the first weights and of the row order.
         n_threads: Threads of the matrix products.
     """
     with weights_from(seed):
@@ -110,8 +110,8 @@ def learned_net(
 class ClassTrees:
     """Boosted trees, one per class and round, added to a start.
 
-    Leaves are rounded to multiples of one power of two, so that their sums are exact in single precision: in whatever order
-    they are added, every runtime finds the same class.
+    Leaves are rounded to multiples of one power of two, so that their sums are exact in single precision: every runtime
+    gets the same class, whatever the order of addition.
 
     Args:
         booster: The trees; tree i belongs to class i modulo K.
@@ -138,14 +138,14 @@ class ClassTrees:
 def learned_trees(
     x: Floats, target: Floats, rounds: int, params: dict[str, Any], seed: int, n_threads: int
 ) -> ClassTrees:
-    """Returns trees whose probabilities are near the targets: boosting along the gradient of the cross-entropy.
+    """Returns trees trained to the target probabilities by boosting on the gradient of the cross-entropy.
 
     Args:
         x: Features, (N, d).
         target: Probability of every class, (N, K), rows summing to 1.
         rounds: Trees per class.
         params: Changes to LightGBM's parameters.
-        seed: Feature sampling.
+        seed: Seed of the feature sampling.
         n_threads: LightGBM's threads.
     """
     k = target.shape[1]
@@ -163,7 +163,7 @@ def learned_trees(
 
 
 def _exact(booster: lgb.Booster, start: NDArray[np.float64]) -> ClassTrees:
-    """Returns the trees with leaves and start on one grid, fine enough that rounding is far below what trees learn."""
+    """Returns the trees with leaves and start rounded to one grid, much finer than the differences between leaves."""
     leaves = [tree["num_leaves"] for tree in booster.dump_model()["tree_info"]]
     value = [[booster.get_leaf_output(i, leaf) for leaf in range(n)] for i, n in enumerate(leaves)]
     most = np.abs(start) + np.reshape([np.abs(v).max() for v in value], (-1, len(start))).sum(

@@ -46,20 +46,19 @@ _DRAWS = 100
 class HRC(Model):
     """Clusters of units by the representation of a network; each cluster's response is estimated on the trial.
 
-    The text of HRC beyond its abstract is not public: representation, clusters and an integer stochastic programme are the
-    paper's, how each is done is this library's: that units are near whose treatments are worth the same at the prices of some
-    budgets, as far as the representation tells linearly; and that what the trial says of a cell is drawn to what the network
-    says of it, by empirical Bayes. `predict` gives the menu of cluster responses, so that the model obeys the same contract as
-    all others; `cells` gives what `largesse.allocate.plan_clusters` plans with.
+    Only the abstract of HRC is public. Representation, clusters and an integer stochastic programme are the paper's; their
+    form is this library's: distances between units follow the differences in predicted net value at the prices of some
+    budgets (`View`), and estimates of a cell are shrunk towards the network's prediction by empirical Bayes. `predict` gives
+    the menu of the cluster responses; `cells` gives the input of `largesse.allocate.plan_clusters`.
 
     Args:
-        base: The network whose first two layers are the representation, with at least two layers: `MLP`, or `DFCL` or `BiDFCL`,
-            whose network decisions have moved; of several members, all. None: three of layers 64 and 32.
-        sizes: Numbers of clusters to choose among, rising; one number is taken as it is.
-        least: Trial rows that every cell of cluster and treatment needs; thinner clusters are merged with the nearest.
-        folds: Parts of the trial that take turns to judge the numbers of clusters, if `fit` is given no validation rows.
+        base: The network whose first two layers are the representation, with at least two layers: `MLP`, `DFCL` or `BiDFCL`; all
+            members, if it averages several. None: three members with layers of 64 and 32.
+        sizes: Numbers of clusters to choose among, rising; a single number is used without choice.
+        least: Trial rows that every cell of cluster and treatment needs; smaller clusters are merged with the nearest.
+        folds: Folds of the cross-fitted choice of the number of clusters, if `fit` is given no validation rows.
         outcome: Family and cost rule; None: the base's, or inferred from the rows.
-        seed: Starts of the clusters, and parts.
+        seed: Seed of the starts of the clusters, and of the folds.
 
     Attributes:
         body_: The two layers.
@@ -93,9 +92,9 @@ class HRC(Model):
         (self.groups_,) = self._grouped(fitted, rct, (k,))
 
     def learn_from(self, fitted: Model, rct: Logs, *, validation: Logs | None = None) -> Self:
-        """Learns clusters of the body of a network that is fitted already; returns self.
+        """Fits clusters to the body of a network that is fitted already; returns self.
 
-        The outcome is the network's, unless it was given: published networks take every value for any number.
+        The outcome is the network's, unless it was given: published networks treat every value as a number.
 
         Args:
             fitted: A fitted `MLP`, `DFCL` or `BiDFCL` with at least two layers.
@@ -263,7 +262,7 @@ class View(NamedTuple):
         share = weights / weights.sum()
         centre = share @ h
         scale = np.sqrt(share @ (h - centre) ** 2)
-        scale[scale <= 1e-9] = np.inf  # what never varies tells nothing
+        scale[scale <= 1e-9] = np.inf  # constant entries are not used
         z = (h - centre) / scale
         front = frontier(menu)
         net_values = []
@@ -284,8 +283,8 @@ class View(NamedTuple):
 class _Groups(NamedTuple):
     """Clusters of a representation and their cells.
 
-    `view` is how the representation is looked at; `centres` (K, d) are points there; `into` (K,) says which cluster each is
-    part of; value, conversion and cost are (k, M), `spread` is (k, M, 2, 2).
+    `view` projects the representation; `centres` (K, d) are points of the projection; `into` (K,) is the cluster of each
+    centre; value, conversion and cost are (k, M), `spread` is (k, M, 2, 2).
     """
 
     view: View

@@ -23,14 +23,14 @@ _CHUNK = 4096
 
 
 def network_of(name: str, model: Any) -> MLP:
-    """Returns the network of a model, unfitted or fitted: its own, or that which a decision loss or a log has moved.
+    """Returns the network of a model, unfitted or fitted: its own, or the network of a decision-focused or bi-level model.
 
     Raises:
-        DataError: It has none, or its layers are too few.
+        DataError: The model has no network, or the network has fewer than two layers.
     """
     net = model.network if isinstance(model, Model) else None
     if not isinstance(net, MLP) or len(net.hidden) < 2:
-        rule = "must be a network of at least two layers (MLP), or stand on one (DFCL, BiDFCL)"
+        rule = "must be a network of at least two layers (MLP), or be built on one (DFCL, BiDFCL)"
         raise _check.refuse(name, model, rule, "Give MLP(hidden=(64, 32)).")
     return net
 

@@ -1,4 +1,4 @@
-"""One classifier in place of a representation and its clusters: what an HRC knows of units, to be served online."""
+"""One classifier in place of an HRC's representation and clusters, to be served online."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _LEAST = 20
 
 
 class Fidelity(NamedTuple):
-    """How far a student is its teacher, on rows that it has not learned from.
+    """How well a student reproduces its teacher, on rows that it was not trained on.
 
     Attributes:
         agreement: Share of rows in the teacher's cluster.
         log_loss: Mean of -log P(the teacher's cluster).
-        ece: Expected calibration error: how far the probability of the student's class is from how often it is right.
+        ece: Expected calibration error: mean distance of the probability of the student's class from its accuracy.
         raw_log_loss: `log_loss` without the temperature.
         raw_ece: `ece` without the temperature.
     """
@@ -60,30 +60,30 @@ class Fidelity(NamedTuple):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Student(Model):
-    """A classifier of features that answers as an `HRC` does: each class is a cluster, with the cluster's response.
+    """A classifier of features in place of an `HRC`: each class is a cluster, with the cluster's response.
 
-    It learns the teacher's soft labels, softmax(-d² / (softness · gap)): d² are the squared distances of a row to the clusters,
-    gap the median of how much nearer the nearest cluster is than the next. No outcomes are used.
+    It is trained on the teacher's soft labels, softmax(-d² / (softness · gap)): d² are the squared distances of a row to the
+    clusters, gap is the median difference between the second nearest and the nearest cluster. No outcomes are used.
 
     Args:
         base: The teacher; a clone of it is fitted by `fit`. None: an `HRC` with its defaults.
-        form: ``"folded"``: the teacher's layers, and its distances as one more linear layer: nothing is learned and nothing
-            lost. ``"mlp"``: a network of its own. ``"lightgbm"``: boosted trees.
+        form: ``"folded"``: the teacher's layers, with its distances as one more linear layer: exact, without training.
+            ``"mlp"``: a network of its own. ``"lightgbm"``: boosted trees.
         hidden: Widths of ``"mlp"``.
         schedule: Epochs, batch and rate of ``"mlp"``.
         rounds: Trees per class of ``"lightgbm"``.
         params: Changes to LightGBM's parameters.
-        softness: Of the labels, in typical gaps, > 0.
-        rows: Units to learn from at most, drawn at random.
+        softness: Softness of the labels, in units of the gap, > 0.
+        rows: Maximum number of training rows, sampled at random.
         outcome: Family and cost rule; None: the base's, or inferred from the rows.
-        seed: Rows, first weights, row order.
+        seed: Seed of the sample, the first weights and the row order.
         n_threads: Threads.
 
     Attributes:
         base_: The teacher.
-        classifier_: What scores the classes.
-        temperature_: What scores are divided by to be calibrated: found on a tenth of the rows, which nothing has learned from;
-            1 for ``"folded"``, whose classes are the teacher's.
+        classifier_: The classifier.
+        temperature_: Divisor of the scores for calibrated probabilities, fitted on a tenth of the rows that training does not
+            use; 1 for ``"folded"``, whose classes are the teacher's.
 
     Reference:
         Hinton, Vinyals and Dean 2015, Distilling the knowledge in a neural network. That HRC distils network and clusters into
@@ -119,16 +119,16 @@ class Student(Model):
         self._label(rows.x, rows.groups)
 
     def distil(self, teacher: HRC, x: NDArray[Any], *, groups: NDArray[np.int64] | None = None) -> Self:
-        """Learns a fitted teacher's clusters from units' features alone; returns self.
+        """Fits the student to the clusters of a fitted teacher, from features alone; returns self.
 
         Args:
             teacher: The fitted HRC; it is not changed.
-            x: Encoded features of units of any log, (N, d), finite.
-            groups: Code of the unit of each row, (N,), where units have several rows, as `Logs.groups` gives it: the rows
-                that set the temperature are then of units that nothing has learned from.
+            x: Encoded features of any units, (N, d), finite.
+            groups: Code of the unit of each row, (N,), where units have several rows, as in `Logs.groups`: the rows of a unit
+                then stay together, in training or in fitting the temperature.
 
         Raises:
-            NotFittedError: The teacher has learned nothing yet.
+            NotFittedError: The teacher is not fitted.
             DataError: A parameter or the features break a rule.
         """
         self._check()
@@ -144,13 +144,13 @@ class Student(Model):
     def _check(self) -> None:
         _check.choice("form", self.form, ("folded", "mlp", "lightgbm"))
         _check.number("softness", self.softness, low=1e-6, high=1e6, remedy="0.5 is half a typical gap.")
-        _check.number("rows", self.rows, low=_LEAST, remedy="Give units to learn from.")
+        _check.number("rows", self.rows, low=_LEAST, remedy="Give more training rows.")
         _check.integers("rounds", [self.rounds], low=1, high=10**6, rule="must be >= 1", remedy="Give trees.")
         rule, remedy = "must be widths >= 1", "Give e.g. (64, 32)."
         _check.integers("hidden", self.hidden, low=1, high=10**6, rule=rule, remedy=remedy)
 
     def _label(self, x: NDArray[np.float32], groups: NDArray[np.int64] | None = None) -> None:
-        """Learns from the teacher's labels of some of the rows, and sets the temperature on others."""
+        """Fits the classifier to the teacher's labels of most rows, and the temperature to the others."""
         order = child(self.seed, 0).permutation(len(x))[: int(self.rows)]
         distance = self.base_.distances(x[order])
         gap = _gap(distance) * self.softness
@@ -160,10 +160,10 @@ class Student(Model):
             return
         if len(order) < _LEAST:
             raise _check.refuse(
-                "len(x)", len(order), f"must be >= {_LEAST} units to learn from", "Fold, or give more units."
+                "len(x)", len(order), f"must be >= {_LEAST} units to train on", "Use form='folded', or give more units."
             )
         of = np.arange(len(order)) if groups is None else groups[order]
-        units = of[np.sort(np.unique(of, return_index=True)[1])]  # in the order drawn
+        units = of[np.sort(np.unique(of, return_index=True)[1])]  # in random order
         validation = np.isin(of, units[: max(1, int(_HELD * len(units)))])
         if validation.all():
             rule = "the rows that set the temperature must be of other units"
@@ -195,7 +195,7 @@ class Student(Model):
         return self._classes(self.readable(x))
 
     def probabilities(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """Returns how likely each row is in each of the teacher's clusters, (N, K), rows summing to 1.
+        """Returns the probability of each of the teacher's clusters for each row, (N, K), rows summing to 1.
 
         Args:
             x: Encoded features, (N, d), finite.
@@ -212,10 +212,10 @@ class Student(Model):
         return self.base_.cells_of(np.bincount(of, minlength=self.base_.n_clusters))
 
     def fidelity(self, x: NDArray[Any]) -> Fidelity:
-        """Returns how far the classes are the teacher's on these rows.
+        """Returns how well the classes reproduce the teacher's clusters on these rows.
 
         Args:
-            x: Encoded features of units that the student has not learned from, (N, d).
+            x: Encoded features of units that the student was not trained on, (N, d).
         """
         scores, label = self._scores(x), self.base_.clusters(x)
         heats = (self.temperature_, 1.0)
@@ -243,7 +243,7 @@ class Student(Model):
 
 
 def _gap(distance: NDArray[np.float64]) -> float:
-    """Returns the median of how much nearer the nearest cluster is than the next; 1 where there is no next."""
+    """Returns the median difference between the second nearest and the nearest cluster; 1 with a single cluster."""
     if distance.shape[1] == 1:
         return 1.0
     two = np.partition(distance, 1, axis=1)
@@ -253,7 +253,7 @@ def _gap(distance: NDArray[np.float64]) -> float:
 def _folded(teacher: HRC, gap: float) -> ClassNet:
     """Returns the teacher as one network: its two layers, and a linear layer that scores its centres.
 
-    -|z - c|² = 2 z·c - |c|² - |z|²,  z = (h - centre) turn: but for |z|², which all centres share, that is linear in h.
+    -|z - c|² = 2 z·c - |c|² - |z|²,  z = (h - centre) turn: linear in h but for |z|², which is the same for all centres.
     """
     g, net = teacher.groups_, teacher.body_
     layers = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
@@ -273,7 +273,7 @@ def _folded(teacher: HRC, gap: float) -> ClassNet:
 
 def _calibration_error(p: NDArray[np.float64], label: NDArray[np.int64]) -> float:
     """Returns Σ_bins share · |mean confidence - accuracy|, over equal bins of the confidence (Guo et al. 2017)."""
-    sure, right = p.max(1), p.argmax(1) == label
-    cell = np.minimum((sure * _BINS).astype(np.int64), _BINS - 1)
-    gap = np.bincount(cell, sure - right, minlength=_BINS)
+    confidence, right = p.max(1), p.argmax(1) == label
+    cell = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
+    gap = np.bincount(cell, confidence - right, minlength=_BINS)
     return float(np.abs(gap).sum() / len(label))
