@@ -171,6 +171,8 @@ def test_rules_that_conflict_are_named(kind: str):
         assert caught.value.rules == names
     assert len(caught.value.rules) <= 2
     assert caught.value.proven
+    several = len(caught.value.rules) > 1
+    assert ("these 2 cannot hold together" if several else "it cannot hold") in str(caught.value)
 
 
 def test_rules_that_hold_for_fractions_only_are_refused_too():

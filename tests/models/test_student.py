@@ -274,6 +274,13 @@ def test_one_cluster_is_served_too(form: str, tmp_path: Path):
     assert student.probabilities(FRESH.x).min() == 1
 
 
+def test_a_wrong_parameter_is_refused_before_a_teacher_is_fitted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(HRC, "fit", lambda *_, **__: pytest.fail("the teacher was fitted"))
+    for student, wording in ((Student(form="nope"), "form == 'nope'"), (Student(hidden=(0,)), "hidden")):  # type: ignore[arg-type]
+        with pytest.raises(DataError, match=wording):
+            student.fit(TRIAL)
+
+
 def test_what_cannot_be_distilled_is_refused(teacher: HRC, tmp_path: Path):
     for student, given, words in (
         (Student(form="svm"), teacher, "form == 'svm'"),  # type: ignore[arg-type]
