@@ -398,3 +398,34 @@ def test_every_finding_says_what_to_do_next():
     for finding in check(trial(500, m=3, unit=np.arange(500)), policy_like(500)):
         assert finding.sentence.endswith(".")
         assert len(finding.sentence.split(". ")) >= 2, finding
+
+
+def test_the_arm_with_fewest_responses_is_named():
+    n = 4000
+    t = np.arange(n) % 2
+    rare = np.where(t == 0, np.arange(n) % 200 == 0, np.arange(n) % 3 == 0) * 1.0  # control: 20 rows; treated: 666
+    logs = Logs(
+        x=np.zeros((n, 1)), treatment=t, value=rare, cost=t, treatments=("control", "coupon"), propensity="uniform"
+    )
+    found = check(logs)["outcome rates"]
+    assert found.status == "warn"
+    assert "'control' has only 20 such rows" in found.sentence
+
+
+def test_sentences_name_the_arm_that_they_are_about():
+    n = 4000
+    t = (np.arange(n) % 10 == 0) * 1 + (np.arange(n) % 4 == 1) * 2
+    t = np.minimum(t, 2)  # about 2,600 control, 400 small, 1,000 late
+    time = np.where(t == 2, 10_000 + np.arange(n), np.arange(n))
+    logs = Logs(
+        x=np.zeros((n, 1)), treatment=t, value=np.ones(n), cost=t, treatments=("control", "small", "late"), timestamp=time,
+        propensity="uniform",
+    )  # fmt: skip
+    found = check(logs)
+    assert f"The smallest arm, 'small', has {int((t == 1).sum()):,} rows" in found["arm sizes"].sentence
+    assert found["timing of arms"].sentence.startswith("'late' and control ran at different times")
+    seldom = np.where(np.arange(n) < 5, 1, np.where(np.arange(n) % 2, 0, 2))
+    past = Logs(
+        x=np.zeros((n, 1)), treatment=seldom, value=np.ones(n), cost=seldom, treatments=logs.treatments, design="obs"
+    )
+    assert "gave 'small' to 5 rows only" in check(logs, past)["overlap"].sentence

@@ -16,6 +16,7 @@ from largesse import frames
 from largesse.cli import app as application
 from largesse.cli import show
 from largesse.cli.app import app
+from largesse.cli.units import _threads
 from largesse.commands import export
 from largesse.commands.load import load_rows
 from largesse.config import load
@@ -314,3 +315,17 @@ def test_an_interrupt_leaves_by_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         application.run()
     assert left.value.code == 130
     assert "nothing half-written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("allowed", "cores", "threads"),
+    [("3", 16, 3), (None, 16, 8), (None, 2, 2), (None, None, 1), ("0", 4, 4), ("many", 4, 4)],
+)
+def test_passes_use_the_threads_that_the_process_may_use(
+    allowed: str | None, cores: int | None, threads: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert _threads() == threads
