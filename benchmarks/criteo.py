@@ -62,7 +62,7 @@ def methods(seed: int) -> dict[str, object]:
 def cell(task: tuple[str, int]) -> str:
     """Fits what one seed has not got yet."""
     from largesse import simulate
-    from largesse.evaluate.ranking import aucc, roi_score
+    from largesse.evaluate.ranking_metrics import aucc, roi_score
     from largesse.evaluate.truth import true_aucc
 
     scale, seed = task

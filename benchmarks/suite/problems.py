@@ -13,7 +13,7 @@ from largesse import _check, datasets, frames, simulate
 from largesse.allocate.price_intervals import assign
 from largesse.evaluate.bootstrap import arm_means
 from largesse.evaluate.curve import outcome_curve
-from largesse.evaluate.ranking import aucc, roi_score
+from largesse.evaluate.ranking_metrics import aucc, roi_score
 from largesse.evaluate.truth import Room, true_aucc, true_value
 from largesse.logs import Logs
 from largesse.menu import BUDGET_SHARES, Menu

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from largesse.allocate import frontier
 from largesse.errors import DataError
-from largesse.evaluate.ranking import aucc
+from largesse.evaluate.ranking_metrics import aucc
 from largesse.evaluate.truth import attainable_gain, true_aucc, true_value
 from largesse.logs import Logs
 from largesse.menu import Menu

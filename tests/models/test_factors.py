@@ -17,7 +17,7 @@ from torch import nn
 from largesse import __version__
 from largesse.allocate import assign
 from largesse.errors import DataError
-from largesse.evaluate.ranking import aucc, roi_score
+from largesse.evaluate.ranking_metrics import aucc, roi_score
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models import DPM, DRM, DRP, DUM, FullBatch

@@ -6,7 +6,7 @@ from largesse._files import PathLike
 from largesse.commands.run_folder import budgets_of_run, open_run, trial_rows
 from largesse.errors import DataError
 from largesse.evaluate.comparison import Bootstrap, Comparison, compare
-from largesse.evaluate.ranking import aucc, mt_aucc, roi_score
+from largesse.evaluate.ranking_metrics import aucc, mt_aucc, roi_score
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.policy.held_out import Realised

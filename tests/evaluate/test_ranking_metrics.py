@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from largesse.errors import DataError
-from largesse.evaluate.ranking import (
+from largesse.evaluate.ranking_metrics import (
     CostCurve,
     aucc,
     auuc,
