@@ -161,6 +161,11 @@ def test_what_the_report_says(tmp_path: Path):
     done = experiment(lone, bare, Settings(cross_fit=CrossFit(seed=3)))
     assert any("one row makes up 100 %" in c for c in done.shown.cautions)
     assert any("they need features" in c for c in done.shown.cautions)
+    predicted = Columns(arm="group", metrics=(Metric("spend"),), prediction="age")
+    for columns in (predicted, Columns(arm="group", metrics=(Metric("spend"),), features=("age",))):
+        shown = experiment(shop(2000), columns, LINEAR).shown
+        assert not any("they need features" in c for c in shown.cautions)
+        assert {"CUPAC", "MLRATE"} <= {e.method for e in shown.effects}
     failed = experiment(lone, Columns(arm="group", metrics=(Metric("spend"),), features=("age",)), LINEAR)
     assert "Explain the failed check (covariates)" in failed.shown.headline.action
 

@@ -652,3 +652,21 @@ def test_learned_costs_are_those_of_the_treatment(strategy: str):
     before = trees.predict(logs.x, 4)
     trees.fit(logs, 5 + x[:, 1], np.ones(2000, bool), True)
     assert np.abs(trees.predict(logs.x, 4)[:, 1:] - before[:, 1:]).mean() > 1, "what is learned anew is asked anew"
+
+
+@pytest.mark.parametrize(("n", "least"), [(400, 20), (4000, 100), (40_000, 500)])
+def test_the_leaves_of_a_correction_grow_with_the_rows(n: int, least: int, monkeypatch: pytest.MonkeyPatch):
+    """One row in forty, at least 20 and at most 500."""
+    given = []
+
+    class StoppedError(Exception):
+        pass
+
+    def spied(params: dict[str, object], *_: object, **__: object) -> None:
+        given.append(params["min_data_in_leaf"])
+        raise StoppedError
+
+    monkeypatch.setattr("largesse.models.two_stage.corrected.lgb.cv", spied)
+    with pytest.raises(StoppedError):
+        Corrected(Boosting(rounds=2), rounds=2).fit(orders(n))
+    assert given == [least]

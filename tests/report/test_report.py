@@ -352,6 +352,13 @@ def test_markdown_tables() -> None:
     assert summary.startswith("# HIV results in Malawi")
 
 
+@pytest.mark.parametrize("missing", ["arms", "curves"])
+def test_one_of_curves_and_arms_is_enough_for_a_picture(missing: str, tmp_path: Path) -> None:
+    some = replace(results(), **{missing: ()})
+    assert "cost_curve.png" in report.write(some, tmp_path)
+    assert "What each budget buys" in (tmp_path / "report.html").read_text()
+
+
 def test_written_files(tmp_path: Path) -> None:
     paths = report.write(results(), tmp_path / "run" / "report")
     pictures = ["cost_curve.png", "value_at_budgets.png", "mix.png"]
