@@ -4,11 +4,13 @@
     python -m benchmarks mutations --only 4               # the first four that are not done
     python -m benchmarks mutations --baseline             # the whole suite without a breakage must pass
     python -m benchmarks mutations --table                # only writes the page
+    python -m benchmarks mutations --retry                # survivors once more, after tests were written for them
+    python -m benchmarks mutations --seed 21 --size 30    # another draw, in its own cell and table
     python -m benchmarks mutations --fresh                # draws the breakages anew, e.g. after the source has changed
 
-30 modules are drawn at random (weighted by lines, at least one from each package) and two lines of each are broken, one at a
-time, in a copy of the checkout. The tests that mirror the module run first, then the others, until one fails. A test that
-runs longer than `--hang` seconds fails. The results are kept in docs/benchmarks/mutations.json.
+Modules are drawn at random (weighted by lines; at least one from each package, if there are 30) and two lines of each are
+broken, one at a time, in a copy of the checkout. The tests that mirror the module run first, then the others, until one
+fails. A test that runs longer than `--hang` seconds fails. The results are kept in docs/benchmarks/mutations*.json.
 """
 
 from __future__ import annotations
@@ -36,8 +38,7 @@ from benchmarks.suite import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "largesse"
-CELL = PAGES / "mutations.json"
-SEED, MODULES, PER_MODULE = 20, 30, 2
+SEED, SIZE, PER_MODULE = 20, 60, 2
 DISPLAY = ("report", "cli")  # their numbers are sizes and digits of what is shown
 
 # Breakages that change nothing a caller could observe: (file, line after the change without indentation) and the reason.
@@ -207,7 +208,12 @@ def candidates(path: Path) -> list[Mutation]:
     return mutations
 
 
-def drawn(rng: random.Random) -> list[Mutation]:
+def cell_of(seed: int) -> Path:
+    """Returns where the results of a draw are kept."""
+    return PAGES / ("mutations.json" if seed == SEED else f"mutations-{seed}.json")
+
+
+def drawn(rng: random.Random, modules: int) -> list[Mutation]:
     """Returns the breakages of the study: modules at random, weighted by lines, then two lines of each."""
     of_module = {}
     for path in sorted(SOURCE.rglob("*.py")):
@@ -223,8 +229,8 @@ def drawn(rng: random.Random) -> list[Mutation]:
     packages: dict[str, list[Path]] = {}
     for path in of_module:
         packages.setdefault(path.relative_to(SOURCE).parts[0] if path.parent != SOURCE else ".", []).append(path)
-    chosen = [one(paths) for paths in packages.values()]
-    while len(chosen) < MODULES:
+    chosen = [one(paths) for paths in packages.values()] if modules >= len(packages) else []
+    while len(chosen) < modules:
         chosen.append(one([path for path in of_module if path not in chosen]))
     study = []
     for path in sorted(chosen):
@@ -303,15 +309,22 @@ def without_kernels(tree: Path) -> None:
         cache.unlink()
 
 
+def place_of(mutation: Mutation, lines: list[str]) -> int:
+    """Returns the number, from 0, of the line to break, which may have moved since the breakages were drawn."""
+    same = [k for k, line in enumerate(lines) if line == mutation.before]
+    if not same:
+        raise SystemExit(f"{mutation.file}:{mutation.line} has changed since the breakages were drawn. Give --fresh.")
+    return min(same, key=lambda k: abs(k + 1 - mutation.line))
+
+
 def tried(mutation: Mutation, tree: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Returns what the tests say of one breakage, which is undone in the end."""
     place = tree / mutation.file
     original = ROOT / mutation.file
     lines = original.read_text(encoding="utf-8").split("\n")
-    if lines[mutation.line - 1] != mutation.before:
-        raise SystemExit(f"{mutation.file}:{mutation.line} has changed since the breakages were drawn. Give --fresh.")
+    number = place_of(mutation, lines)
     compiled = "njit" in "\n".join(lines) or "kernels" in mutation.file
-    lines[mutation.line - 1] = mutation.after
+    lines[number] = mutation.after
     began = time.perf_counter()
     try:
         place.write_text("\n".join(lines), encoding="utf-8")
@@ -328,15 +341,21 @@ def tried(mutation: Mutation, tree: Path, options: argparse.Namespace) -> dict[s
         if compiled:
             without_kernels(tree)
     seconds = round(time.perf_counter() - began, 1)
-    return {"status": "survived" if status == "passed" else "caught", "hang": status == "hang", "by": by, "stage": stage,
-            "seconds": seconds}  # fmt: skip
+    return {"line": number + 1, "status": "survived" if status == "passed" else "caught", "hang": status == "hang", "by": by,
+            "stage": stage, "seconds": seconds}  # fmt: skip
 
 
 def study(options: argparse.Namespace) -> None:
     """Tries the breakages that are not done, and stores each result as soon as it is there."""
-    cell = {} if options.fresh else load(CELL)
+    path = cell_of(options.seed)
+    cell = {} if options.fresh else load(path)
     if not cell:
-        cell = {"seed": SEED, "mutations": [asdict(m) for m in drawn(random.Random(SEED))]}
+        rng, modules = random.Random(options.seed), options.size // PER_MODULE
+        cell = {"seed": options.seed, "mutations": [asdict(m) for m in drawn(rng, modules)]}
+    if options.retry:
+        for m in cell["mutations"]:
+            if m.get("status") == "survived":
+                m["first"] = m.pop("status")
     waiting = [m for m in cell["mutations"] if "status" not in m][: options.only]
     trees: Queue[Path] = Queue()
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
@@ -361,7 +380,7 @@ def study(options: argparse.Namespace) -> None:
         with ThreadPoolExecutor(options.jobs) as pool:
             for before, after in zip(waiting, pool.map(one, waiting), strict=True):
                 before.update(after)
-                store(CELL, cell)
+                store(path, cell)
                 place = f"{after['file']}:{after['line']} {after['kind']}"
                 print(f"{place}: {after['status']} {after['by']} ({after['seconds']:.0f} s)", flush=True)
 
@@ -371,32 +390,44 @@ def code(line: str) -> str:
     return "`" + line.strip().replace("|", "\\|").replace("`", "'") + "`"
 
 
-def table() -> None:
-    """Writes the page of what is there."""
-    cell = load(CELL)
-    done = [m for m in cell.get("mutations", []) if "status" in m]
+def summary(cell: dict[str, Any]) -> list[str]:
+    """Returns the lines of one draw: how many were caught, and each breakage with the test that caught it."""
+    done = [m for m in cell["mutations"] if "status" in m]
     equal = [m for m in done if m["status"] == "survived" and (m["file"], m["after"].strip()) in EQUIVALENT]
     caught = [m for m in done if m["status"] == "caught"]
-    first = sum(m["stage"] == 0 for m in caught)
-    hangs, total = sum(m["hang"] for m in caught), len(cell.get("mutations", []))
+    at_first = [m for m in caught if "first" not in m]
+    near, hangs = sum(m["stage"] == 0 for m in caught), sum(m["hang"] for m in caught)
     lines = [
-        "# Breakages and the tests that catch them", "", "Generated by `python -m benchmarks mutations`; do not edit.", "",
-        f"{MODULES} modules, drawn at random (seed {SEED}), weighted by their lines, at least one from each package;",
-        f"{PER_MODULE} one-line breakages of each. Docstrings, annotations, messages, decorators and numbers of the display",
-        f"are left out. Tried: {len(done)} of {total}. **Caught: {len(caught)}**, of which {first} by tests",
-        f"of the same package that name the module, and {hangs} by a time limit.",
-        f"Survived: {len(done) - len(caught)}, of which {len(equal)} change nothing that a caller could observe.", "",
+        f"## Seed {cell['seed']}", "",
+        f"{len({m['file'] for m in cell['mutations']})} modules; tried: {len(done)} of {len(cell['mutations'])}. "
+        f"**Caught: {len(caught)}** ({near} by tests of the same",
+        f"package that name the module, {hangs} by a time limit). Survived: {len(done) - len(caught)}, of which {len(equal)} "
+        "change nothing that a caller could observe.",
+        *([f"In the first run {len(at_first)} were caught; tests were written for the others, which were tried again."]
+          if any("first" in m for m in done) else []), "",
         "| file | line | kind | before | after | caught by | seconds |", "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for m in sorted(done, key=lambda m: (m["status"] == "caught", m["file"], m["line"])):
+    for m in sorted(done, key=lambda m: (m["status"] == "caught", "first" not in m, m["file"], m["line"])):
         by = f"`{m['by']}`" if m["status"] == "caught" else "**survived**"
         if m in equal:
             by = f"equivalent: {EQUIVALENT[m['file'], m['after'].strip()]}"
+        by += " (not in the first run)" if m["status"] == "caught" and "first" in m else ""
         name = m["file"].removeprefix("src/largesse/")
-        lines.append(
-            f"| {name} | {m['line']} | {m['kind']} | {code(m['before'])} | {code(m['after'])} | {by} | {m['seconds']:.0f} |"
-        )
-    tables.write_whole(PAGES / "mutations.md", "\n".join(lines) + "\n")
+        cells = name, m["line"], m["kind"], code(m["before"]), code(m["after"]), by, f"{m['seconds']:.0f}"
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return [*lines, ""]
+
+
+def table() -> None:
+    """Writes the page of every draw that there is."""
+    lines = [
+        "# Breakages and the tests that catch them", "", "Generated by `python -m benchmarks mutations`; do not edit.", "",
+        f"Modules are drawn at random, weighted by their lines, and {PER_MODULE} lines of each are broken, one at a time.",
+        "Docstrings, annotations, messages, decorators and numbers of the display are left out.", "",
+    ]  # fmt: skip
+    for path in sorted(PAGES.glob("mutations*.json"), key=lambda path: (path != cell_of(SEED), path.name)):
+        lines += summary(load(path))
+    tables.write_whole(PAGES / "mutations.md", "\n".join(lines))
 
 
 def main() -> None:
@@ -406,6 +437,9 @@ def main() -> None:
     parser.add_argument("--hang", type=int, default=300, help="seconds after which one test counts as hanging")
     parser.add_argument("--limit", type=float, default=5400, help="seconds after which one breakage counts as hanging")
     parser.add_argument("--baseline", action="store_true", help="first run the whole suite without a breakage")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of the draw")
+    parser.add_argument("--size", type=int, default=SIZE, help="number of breakages, two for each module")
+    parser.add_argument("--retry", action="store_true", help="try survivors again and keep what the first run showed")
     parser.add_argument("--fresh", action="store_true", help="draw the breakages anew and forget their results")
     parser.add_argument("--table", action="store_true", help="only write the page of what is there")
     options = parser.parse_args()

@@ -150,6 +150,7 @@ def policies_and_files(rows: Logs, menu: Menu, policy: Policy, roles: Roles) -> 
 def simulation_and_experiments(rows: Logs, menu: Menu) -> None:
     simulate.money_off(seed="a")  # type: ignore[arg-type]
     simulate.money_off(noise="loud")  # type: ignore[arg-type]
+    simulate.discount(nose=2.0)  # type: ignore[call-arg]
     simulate.money_off().rct()  # type: ignore[call-arg]
     simulate.hybrid(menu)  # type: ignore[arg-type]
     measure("t.csv", columns="arm")  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,13 @@ F64 = NDArray[np.float64]
 _BLOCK = 8192  # rows per generator, always drawn in full: the first rows of a log do not depend on its length
 
 _RCT, _OBS = 0, 1
+
+
+class _Difficulty(TypedDict, total=False):
+    selection: float
+    confounding: float
+    noise: float
+    overlap: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +204,7 @@ class World(Brief):
 
 
 def money_off(
-    *, seed: int = 0, n_features: int = 180, rate: float = 0.2, sharp: bool = False, **difficulty: float
+    *, seed: int = 0, n_features: int = 180, rate: float = 0.2, sharp: bool = False, **difficulty: Unpack[_Difficulty]
 ) -> World:
     """Returns a world with 8 fixed amounts, 0 to 7 off an order: value = order, cost = amount · order.
 
@@ -223,7 +230,7 @@ def money_off(
     return _world("money_off", seed, n_features, names, amounts, response, Difficulty(**difficulty), sharp)
 
 
-def discount(*, seed: int = 0, n_features: int = 192, **difficulty: float) -> World:
+def discount(*, seed: int = 0, n_features: int = 192, **difficulty: Unpack[_Difficulty]) -> World:
     """Returns a world with 5 discounts, 0 to 20 % of the basket: value = gross basket revenue, cost = rate · basket.
 
     About one unit in five orders; the basket is heavy-tailed with mean about 40, a little larger with a discount.
@@ -247,7 +254,7 @@ def discount(*, seed: int = 0, n_features: int = 192, **difficulty: float) -> Wo
     return _world("discount", seed, n_features, names, amounts, response, Difficulty(**difficulty))
 
 
-def criteo_twin(*, seed: int = 0, **difficulty: float) -> World:
+def criteo_twin(*, seed: int = 0, **difficulty: Unpack[_Difficulty]) -> World:
     """Returns a simulated look-alike of CRITEO-UPLIFT v2: value = conversion, cost = visit, in control too.
 
     12 features, 85 % treated. Visit rates .0382 in control and .0485 if treated (.0470 overall); conversion rates .00194
