@@ -477,6 +477,24 @@ def test_a_candidate_that_lost_shows_its_clusters_too(run):
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(cells.covariance[k, 2, 0, 0]), rel=1e-3)
 
 
+def test_the_largest_clusters_are_shown_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = orders(900)
+    groups = HRC(MLP(members=1, hidden=(8, 4)), sizes=(4,), least=5).fit(logs)
+    whole = clusters(logs, {"hrc": groups}, "hrc")
+    monkeypatch.setattr("largesse.commands.findings.clusters._CARDS", 2)
+    shown = clusters(logs, {"hrc": groups}, "hrc")
+    assert whole is not None
+    assert shown is not None
+    assert len(whole.cards) == groups.n_clusters > 2
+    assert [card.name for card in shown.cards] == [card.name for card in whole.cards[:2]]
+    assert shown.total == whole.total == groups.n_clusters
+    monkeypatch.setattr("largesse.commands.findings.clusters._ROWS", 300)
+    some = clusters(logs, {"hrc": groups}, "hrc")
+    assert some is not None
+    counts = np.bincount(groups.clusters(logs.x), minlength=groups.n_clusters)
+    assert all(card.rows == counts[int(card.name)] for card in some.cards)
+
+
 def test_traits_are_means_in_standard_deviations():
     logs = orders(2000)
     of = (logs.x[:, 2] > 0.5).astype(np.int64)

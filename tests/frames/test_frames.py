@@ -582,6 +582,9 @@ def test_plan_table():
     assert plan_table(bare).to_pydict() == {"row": [0, 1], "treatment": ["yes", "yes"]}
     with pytest.raises(DataError, match=r"menu.unit == \['u'\]|len\(menu\) == 1"):
         plan_table(plan, menu.take(np.array([0])))
+    for n in (1, 3):  # without ids the numbers of rows must agree
+        with pytest.raises(DataError, match=rf"len\(menu\) == {n}"):
+            plan_table(bare, Menu(value=np.zeros((n, 2)), cost=np.zeros((n, 2)), treatments=("no", "yes")))
     with pytest.raises(DataError, match=r"menu.unit == \['v', 'u'\]: the plan has other units"):
         plan_table(plan, menu.take(np.array([1, 0])))
     with pytest.raises(DataError, match=r"menu.treatments == .*Give the menu the plan was made from"):

@@ -293,8 +293,13 @@ def test_what_cannot_be_distilled_is_refused(teacher: HRC, tmp_path: Path):
             student.distil(given, TRIAL.x)  # type: ignore[arg-type]
     with pytest.raises(NotFittedError, match="teacher: not fitted"):
         Student().distil(HRC(), TRIAL.x)
-    with pytest.raises(DataError, match=r"len\(x\) == 7: must be >= 20 units"):
-        Student(form="mlp").distil(teacher, TRIAL.x[:7])
+    for n in (7, 19):
+        with pytest.raises(DataError, match=rf"len\(x\) == {n}: must be >= 20 units"):
+            Student(form="mlp").distil(teacher, TRIAL.x[:n])
+    Student(form="mlp").distil(teacher, TRIAL.x[:20])
+    with pytest.raises(DataError, match="rows == 19"):
+        Student(form="mlp", rows=19).distil(teacher, TRIAL.x)
+    Student(form="mlp", rows=20).distil(teacher, TRIAL.x)
     with pytest.raises(NotFittedError, match="Student: not fitted"):
         export(Student(), TRIAL.x, [1.0], tmp_path / "out")
 
