@@ -78,6 +78,24 @@ def test_it_is_the_plan_of_one_menu(kind: str, seed: int, sampled: str):
         assert plan.n == menu.n
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_a_budget_that_is_short_by_the_last_bit_is_obeyed(seed: int):
+    """Running sums of rounded differences would say that everything fits but the dear increment of unit 0."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 6))
+    base, more = (rng.random(n) * 10 ** rng.uniform(-2, 2, n) for _ in range(2))
+    cost = np.stack([base, base + more], axis=1)
+    cost[0, 1] = base[0] + 1000
+    value = np.stack([np.zeros(n), (cost[:, 1] - base) * rng.random(n)], axis=1)
+    value[0, 1] = 5000
+    short = np.nextafter(math.fsum([base[0], *cost[1:, 1]]), 0)
+    menu = Menu(value=value, cost=cost)
+    plan, run = solve(menu, short), Blocks(menu, [n])
+    assert run.treatment(solve_blocks(run, short)).tolist() == plan.treatment.tolist()
+    assert math.fsum(cost[np.arange(n), plan.treatment].tolist()) <= short
+    assert 0 < plan.counts[1] < n - 1 or n == 2
+
+
 def smooth(n: int = 4000, seed: int = 0) -> Menu:
     rng = np.random.default_rng(seed)
     cost, value = (np.sort(rng.gamma(2.0, 1.0, (n, 5)), axis=1).astype(np.float32) for _ in range(2))
