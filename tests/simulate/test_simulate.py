@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf, nan
+
 import numpy as np
 import pytest
 from scipy.special import ndtr
@@ -346,6 +348,19 @@ def test_hybrid_of_several_arms_keeps_one_row_in_m() -> None:
 def test_refusals(call: object, words: str) -> None:
     with pytest.raises(errors.DataError, match=words):
         call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("selection", 0, 10), ("confounding", 0, 5), ("noise", 0.1, 10), ("overlap", 0, 1), ("rate", 0.005, 0.8)],
+)
+def test_the_ends_of_a_range_are_allowed_and_nothing_beyond(name: str, low: float, high: float) -> None:
+    settings: dict[str, float] = {"selection": 1.0}
+    for inside in (low, high):
+        money_off(n_features=40, **(settings | {name: inside}))  # type: ignore[arg-type]
+    for outside in (low - 0.001, high + 0.001, nan, inf):
+        with pytest.raises(errors.DataError, match=f"^{name} == "):
+            money_off(n_features=40, **(settings | {name: outside}))  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
