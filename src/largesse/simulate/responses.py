@@ -22,6 +22,8 @@ __all__ = ["Baskets", "Conversions", "DoseResponse", "Orders", "Response"]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+_DOUBLINGS = 30
+
 
 class Curves(NamedTuple):
     """The dose-response curve of each unit: index = start + gain · h(level), see the package; each parameter (N,)."""
@@ -257,5 +259,13 @@ def confounded_probit(index: F64, g: float, u: F64) -> F64:
 
 
 def solve(gap: Callable[[float], float], low: float, high: float) -> float:
-    """Returns the root of an increasing function in [low, high]."""
+    """Returns the root of an increasing function; [low, high] is doubled downwards and upwards until it holds the root."""
+    for _ in range(_DOUBLINGS):
+        if gap(low) <= 0:
+            break
+        low -= high - low
+    for _ in range(_DOUBLINGS):
+        if gap(high) >= 0:
+            break
+        high += high - low
     return float(brentq(gap, low, high, xtol=1e-9))
