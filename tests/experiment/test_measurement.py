@@ -306,7 +306,7 @@ def test_bad_input_is_refused_in_the_names_of_the_file():
         ({"group": np.full(400, "control")}, "every row has the same treatment, at least two are needed"),
         ({"spend": hole}, "spend[7] == nan: must be a finite number (1 such row of 400). Drop the rows"),
         ({"spend": np.full(400, 2.0)}, "spend == 2.0: the metric is the same in all 400 rows"),
-        ({"id": np.r_[5, np.arange(1, 400)]}, "id == 5: each unit may have one row only (1 rows too many, 1 ids repeated)"),
+        ({"id": np.r_[5, np.arange(1, 400)]}, "id == 5: each unit may appear only once (1 rows too many, 1 ids repeated)"),
         ({"group": np.where(np.arange(400) == 0, "new", "control")}, "rows of arm 'new' == 1: every arm needs 2 rows"),
         ({"before": np.where(np.arange(400) == 3, np.inf, base["before"])}, "before[3] == inf"),
     )  # fmt: skip

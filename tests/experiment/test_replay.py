@@ -100,7 +100,7 @@ def test_a_history_from_a_table():
     assert grouped.clusters == 20
     with pytest.raises(SchemaError, match="'spent'"):
         history_of(data, replace(columns, metrics=(Metric("spent"),)), CrossFit())
-    with pytest.raises(DataError, match="each unit may have one row only"):
+    with pytest.raises(DataError, match="each unit may appear only once"):
         history_of(data | {"id": np.zeros(500, int)}, columns, CrossFit())
 
 

@@ -231,6 +231,6 @@ def _unique(column: pa.ChunkedArray, name: str) -> None:
     repeated = counts.filter(pc.greater(counts.field("counts"), 1)) if isinstance(counts, pa.StructArray) else counts
     raise _check.refuse(
         name, repeated.field("values")[0].as_py(),
-        f"each unit may have one row only ({len(column) - distinct} rows too many, {len(repeated)} ids repeated)",
+        f"each unit may appear only once ({len(column) - distinct} rows too many, {len(repeated)} ids repeated)",
         "Aggregate them to one row per unit; or, if a unit has several rows by design, name the column as the cluster.",
     )  # fmt: skip
