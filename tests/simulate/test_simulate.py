@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from math import inf, nan
 
 import numpy as np
@@ -10,9 +11,10 @@ from scipy.special import ndtr
 
 from largesse import errors
 from largesse.logs import Logs
-from largesse.simulate import Hybrid, World, criteo_twin, discount, hybrid, money_off
+from largesse.simulate import Difficulty, Hybrid, World, criteo_twin, discount, hybrid, money_off
 from largesse.simulate.responses import confounded_probit
 from largesse.simulate.surface import FORMS, Surface
+from largesse.simulate.worlds import _Difficulty
 
 MAKERS = {"money_off": money_off, "discount": discount, "criteo_twin": criteo_twin}
 SMALL = {"money_off": {"n_features": 60}, "discount": {"n_features": 60}, "criteo_twin": {}}
@@ -361,6 +363,10 @@ def test_the_ends_of_a_range_are_allowed_and_nothing_beyond(name: str, low: floa
     for outside in (low - 0.001, high + 0.001, nan, inf):
         with pytest.raises(errors.DataError, match=f"^{name} == "):
             money_off(n_features=40, **(settings | {name: outside}))  # type: ignore[arg-type]
+
+
+def test_every_number_of_a_difficulty_can_be_given_to_a_world() -> None:
+    assert list(_Difficulty.__annotations__) == [field.name for field in fields(Difficulty)]
 
 
 @pytest.mark.slow

@@ -129,9 +129,8 @@ class Sums:
     def _reference(self, spent: Floats, plan: Floats) -> Floats:
         """Returns c / p at the highest price, up to each, that enough rows with a cost support."""
         enough = np.flatnonzero((spent >= _ENOUGH * self.one) & (plan > 0) & (spent > 0))
-        known = np.append(
-            over(spent[enough], plan[enough]), self.base[1]
-        )  # the last entry: where no price has enough yet
+        # The last entry is for the prices before any has enough rows.
+        known = np.append(over(spent[enough], plan[enough]), self.base[1])
         return known[np.searchsorted(enough, np.arange(len(plan)), side="right") - 1]
 
 

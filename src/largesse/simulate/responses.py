@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -260,6 +261,7 @@ def confounded_probit(index: F64, g: float, u: F64) -> F64:
 
 def solve(gap: Callable[[float], float], low: float, high: float) -> float:
     """Returns the root of an increasing function; [low, high] is doubled downwards and upwards until it holds the root."""
+    gap = cache(gap)  # the ends are looked at twice
     for _ in range(_DOUBLINGS):
         if gap(low) <= 0:
             break

@@ -35,7 +35,7 @@ __all__ = ["Fidelity", "Form", "Student"]
 
 Form = Literal["folded", "mlp", "lightgbm"]
 LEARNING = Schedule(epochs=10, batch=1024, rate=3e-3, decay=0.01, average=0.25, least=1000)
-_HELD = 0.1  # share of the rows that set the temperature
+_VALIDATION = 0.1  # share of the rows that set the temperature
 _BINS = 15
 _LEAST = 20
 
@@ -164,7 +164,7 @@ class Student(Model):
             )
         of = np.arange(len(order)) if groups is None else groups[order]
         units = of[np.sort(np.unique(of, return_index=True)[1])]  # in random order
-        validation = np.isin(of, units[: max(1, int(_HELD * len(units)))])
+        validation = np.isin(of, units[: max(1, int(_VALIDATION * len(units)))])
         if validation.all():
             rule = "the rows that set the temperature must be of other units"
             raise _check.refuse("groups", "one unit", rule, "Give rows of more units, or form='folded'.")
