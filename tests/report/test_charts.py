@@ -170,3 +170,37 @@ def test_effects_by_metric_and_arm() -> None:
     assert state.marker.symbol == "circle"
     assert named(figure, "difference in means").marker.symbol == "diamond"
     assert "90 % intervals" in figure.layout.xaxis.title.text
+
+
+def every_figure() -> dict[str, go.Figure]:
+    shown, groups = results(), clusters()
+    effects = [EffectRow(metric="orders", arm="A", method="STATE", effect=1.0, low=0.5, high=3.0)]
+    return {
+        "cost": charts.cost_chart(shown),
+        "budget": charts.budget_chart(shown),
+        "mix": charts.mix_chart(mix()),
+        "spend": charts.spend_chart(shown),
+        "cluster": charts.cluster_chart(groups, groups.cards[0]),
+        "forest": charts.forest_chart(effects, 0.95),
+    }
+
+
+@pytest.mark.parametrize("name", ["cost", "budget", "mix", "spend", "cluster", "forest"])
+def test_how_every_chart_is_drawn(name: str) -> None:
+    figure = every_figure()[name]
+    for trace in figure.data:
+        for bars in (getattr(trace, "error_x", None), getattr(trace, "error_y", None)):
+            assert bars is None or bars.array is None or bars.symmetric is False  # ends have lengths of their own
+    assert not any(note.showarrow for note in figure.layout.annotations)
+    assert figure.layout.xaxis.automargin is figure.layout.yaxis.automargin is True  # no label is cut off
+    assert not figure.layout.xaxis.zeroline
+    assert figure.layout.dragmode == ("zoom" if name == "cost" else False)  # a page scrolls over its charts
+    assert (figure.layout.showlegend is False) == (name == "cluster")
+
+
+def test_shares_have_an_axis_from_nothing_to_all() -> None:
+    axis = charts.mix_chart(mix()).layout.xaxis
+    assert list(axis.tickvals) == [0, 0.25, 0.5, 0.75, 1]
+    assert list(axis.ticktext) == ["0 %", "25 %", "50 %", "75 %", "100 %"]
+    assert axis.range[0] == 0
+    assert 1 <= axis.range[1] < 1.01
