@@ -71,7 +71,9 @@ def solve_under(
     floor = float(np.nanmin(value, axis=1).sum(dtype=np.float64))
     dual = Dual(menu, rows, allowed)
     prices, best, below = descend(dual, floor, _NEAR * max(stake, 1e-300))
-    treatment = None if below else _rounded(dual, best)
+    treatment = None if below else _rounded(dual, best, _TIGHT)
+    if treatment is None and not below:  # a plan may use a limit to the last bit, e.g. that of doing nothing
+        treatment = _rounded(dual, best, 0.0)
     if treatment is None:
         raise _conflict(menu, rows, allowed)
     return _plan(menu, rows, prices, best, treatment)
@@ -99,14 +101,20 @@ def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:
     return allowed
 
 
-def _rounded(dual: Dual, best: Answer) -> NDArray[np.int32] | None:
-    """Returns an integer plan (N,) that obeys the rows; None if the search ends without one."""
+def _rounded(dual: Dual, best: Answer, margin: float) -> NDArray[np.int32] | None:
+    """Returns an integer plan (N,) that obeys the rows; None if the search ends without one.
+
+    Args:
+        dual: The dual.
+        best: The dual at its minimum.
+        margin: Distance of the programmes' solutions from each limit, relative to the largest amount.
+    """
     order = np.argsort(best.margin, kind="stable")
     for k, size in enumerate(_OPEN):
         if k and _OPEN[k - 1] >= len(order):
             break
         some = np.sort(order[:size])
-        relaxed = _programme(dual, best.treatment, some, integer=False)
+        relaxed = _programme(dual, best.treatment, some, margin, integer=False)
         if relaxed is None:
             continue
         split = 1 - relaxed.max(1)  # share of a unit outside its main treatment in the linear programme
@@ -115,7 +123,7 @@ def _rounded(dual: Dual, best: Answer) -> NDArray[np.int32] | None:
         near = some[np.lexsort((best.margin[some], -split))]
         for few in _INTEGER:
             chosen = np.sort(near[: max(few, 2 * int((split > 1e-9).sum()))])
-            shares = _programme(dual, plan, chosen, integer=True)
+            shares = _programme(dual, plan, chosen, margin, integer=True)
             if shares is not None:
                 plan[chosen] = shares.argmax(1)
                 if all(row.used(dual.menu, plan) <= row.limit for row in dual.rows):
@@ -123,7 +131,9 @@ def _rounded(dual: Dual, best: Answer) -> NDArray[np.int32] | None:
     return None
 
 
-def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, integer: bool) -> Floats | None:
+def _programme(
+    dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], margin: float, *, integer: bool
+) -> Floats | None:
     """Returns the best shares of treatments of some units, (n, M), all others as planned; None if the rows cannot be obeyed."""
     menu, m = dual.menu, dual.menu.n_treatments
     value = menu.value[some].astype(np.float64)
@@ -134,7 +144,7 @@ def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, i
         table = row.amounts(menu, some[at])
         size = float(np.abs(table).max(initial=0.0)) or 1.0
         now = row.sign * float(row.taken(menu, some[at], plan[some[at]]).sum())
-        limits.append((row.limit - row.used(menu, plan) + now) / size - (_TIGHT if (table % 1).any() else 0.0))
+        limits.append((row.limit - row.used(menu, plan) + now) / size - (margin if (table % 1).any() else 0.0))
         cells = (at[:, None] * m + np.arange(m)).ravel()
         tables.append(sparse.csr_matrix((table.ravel() / size, (np.zeros(len(cells), int), cells)), (1, value.size)))
     with quiet():
