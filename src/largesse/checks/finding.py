@@ -62,6 +62,11 @@ class Finding(Result):
         return self.status is not Grade.FAIL
 
     @property
+    def verdict(self) -> str:
+        """The same as `sentence`, its earlier name."""
+        return self.sentence
+
+    @property
     def row(self) -> dict[str, Any]:
         """Name, status and sentence alone."""
         return {"name": self.name, "status": self.status.value, "sentence": self.sentence}

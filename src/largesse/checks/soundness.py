@@ -1,7 +1,8 @@
 """All checks of the rows at once.
 
 Every check returns a frozen `Finding`: numbers, a status and a sentence with the next step. With p-values the status is
-``"fail"`` below 0.001, ``"warn"`` below 0.01, and ``"ok"`` otherwise. A row of weight 2 counts as two rows.
+``"fail"`` below 0.001, ``"warn"`` below 0.01, and ``"ok"`` otherwise. Row weights are sampling weights: a row of weight
+2 stands for two units of the population, but one was observed.
 """
 
 from __future__ import annotations
