@@ -20,6 +20,7 @@ Design = Literal["rct", "obs"]
 Assignment = Literal["uniform", "shares", "observed", "rows", "unknown"]
 _OPTIONAL = ("unit", "weight", "timestamp")
 _NOT_COMPUTED = object()
+_SURELY = 8.0  # standard errors: beyond any number of checks
 Propensity = Literal["uniform", "observed"] | Mapping[str, float] | Sequence[float] | NDArray[Any] | None
 """What `Logs` accepts as propensity: a rule, a share per arm, one probability per row, or None where unknown."""
 
@@ -214,6 +215,39 @@ class Logs(Brief):
                 field="propensity",
             )
         return self.weights / self.propensity
+
+    @property
+    def propensity_excess(self) -> NDArray[np.float64]:
+        """By arm, Σ weight / propensity over its rows less Σ weight over all rows, in standard errors, float64 (M,).
+
+        About standard normal where the propensities are right; infinite for an arm that no row could have missed, or that
+        none got; NaN unless the propensities were given by row.
+        """
+        m = self.n_treatments
+        if self.assignment != "rows" or self.propensity is None:
+            return np.full(m, np.nan)
+        p, w = self.propensity, self.weights
+        excess = np.bincount(self.treatment, w / p, minlength=m) - self.total_weight
+        excess[np.abs(excess) <= 1e-9 * self.total_weight] = 0.0
+        # Var Σ w/p = Σ_{all rows} w² (1 - p)/p, estimated by Σ_{arm} w² (1 - p)/p²
+        error = np.sqrt(np.bincount(self.treatment, w**2 * (1 - p) / p**2, minlength=m))
+        return np.divide(excess, error, out=np.copysign(np.where(excess == 0, 0.0, np.inf), excess), where=error > 0)
+
+    def check_support(self) -> None:
+        """Refuses propensities by row that surely are not those of the treatments that the rows got.
+
+        Raises:
+            DataError: Over the rows of an arm, Σ 1/p is more than 8 standard errors from the number of all rows.
+        """
+        z = self.propensity_excess
+        if np.nan_to_num(np.abs(z), posinf=np.inf).max() > _SURELY:
+            arm = int(np.argmax(np.abs(z)))
+            share = float(self.inverse_propensity[self.treatment == arm].sum()) / self.total_weight
+            raise DataError(
+                f"propensity: over the rows of {self.treatments[arm]!r}, Σ 1/p is {share:.3g} times the number of all rows, and must "
+                "be about 1. So p is not the probability of the treatment that the row got, or some units could not get this one. "
+                "Correct the column, leave such units or the treatment out.", field="propensity",
+            )  # fmt: skip
 
     @property
     def groups(self) -> NDArray[np.int64] | None:

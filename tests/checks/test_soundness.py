@@ -278,9 +278,8 @@ def test_right_propensities_pass_and_wrong_ones_fail():
 
 
 def overlap_z(seed):
-    from largesse.checks.past_policy import _calibration
 
-    return _calibration(policy(0.7, n=2000, seed=seed, known=True))
+    return policy(0.7, n=2000, seed=seed, known=True).propensity_excess
 
 
 def test_overlap_is_reproducible_and_needs_rows():

@@ -113,7 +113,7 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
         if count < FEWEST_ROWS:
             rule, remedy = f"needs at least {FEWEST_ROWS} rows to fit propensities", "Add rows, or leave the arm out."
             raise _check.refuse(f"rows of treatment {name!r}", int(count), rule, remedy)
-    z_known = _calibration(logs)
+    z_known = logs.propensity_excess
     p_known = float(np.minimum(1.0, logs.n_treatments * 2 * stats.norm.sf(np.abs(z_known).max())))
     part = sample(logs, rows, seed)
     w, arms, p = part.weights, np.eye(part.n_treatments)[part.treatment], _fitted_propensities(part, seed)
@@ -227,17 +227,6 @@ def _halves(logs: Logs, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.i
         return list(StratifiedKFold(2, shuffle=True, random_state=seed).split(logs.x, logs.treatment))
     part = logs.parts(1, 1, seed=seed)
     return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in (0, 1)]
-
-
-def _calibration(logs: Logs) -> Floats:
-    """Returns Σ_{arm} 1/p less the number of rows in standard errors, (M,); NaN unless propensities are given per row."""
-    if logs.assignment != "rows":
-        return np.full(logs.n_treatments, np.nan)
-    p, w, m = logs.propensity, logs.weights, logs.n_treatments
-    excess = np.bincount(logs.treatment, w / p, minlength=m).astype(np.float64) - logs.total_weight
-    # Var Σ 1/p = Σ_{all rows} (1 - p)/p, estimated by Σ_{arm} (1 - p)/p²
-    variance = np.bincount(logs.treatment, w**2 * (1 - p) / p**2, minlength=m).astype(np.float64)
-    return over(excess, np.sqrt(variance))
 
 
 def _overlap_verdict(

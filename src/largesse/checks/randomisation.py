@@ -141,10 +141,11 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
 
     The tests use ranks, so heavy tails do not disturb their level. One tests all features at once, the other each feature
     with Holm's correction; the first detects many small shifts, the second a single large one. A feature is tested if the
-    smallest arm is expected to have 5 rows that differ from its most frequent value.
+    smallest arm is expected to have 5 rows that differ from its most frequent value. Where propensities are given by row
+    (a stratified trial, a log of random decisions), the tests and the differences are of means weighted by 1/p.
 
     Args:
-        logs: Rows of a trial. For observational rows a difference is expected, and the status is always ``"ok"``.
+        logs: Rows of a trial. For observational rows without propensities a difference is expected: the status is ``"ok"``.
         rows: Size of the random sample that is used.
         seed: Seed of the sample.
 
@@ -158,7 +159,8 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     'ok'
     """
     part = sample(logs, rows, seed)
-    smd, (p_features, p_joint) = _smd(part), _rank_tests(part)
+    by_row = part.assignment == "rows" and part.design == "obs"
+    smd, (p_features, p_joint) = _smd(part, by_row), _weighted_tests(part) if by_row else _rank_tests(part)
     p = float(min(1.0, 2 * min(p_joint, p_features.min())))
     largest = np.abs(smd).max(axis=0)
     worst = tuple(
@@ -170,14 +172,15 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     off = (
         f"p = {p:.2g}; most in {top.feature!r}: arm {top.treatment!r} is {top.smd:+.2f} standard deviations off control"
     )
+    why = "chance and the given propensities explain" if by_row else "chance explains"
     words = {
         Grade.OK: f"Features are balanced across arms (p = {p:.2g}). Nothing to do.",
-        Grade.WARN: f"Features differ a little more between arms than chance explains ({off}). Check the assignment.",
-        Grade.FAIL: f"Features differ between arms more than chance explains ({off}). Randomisation is suspicious: check "
+        Grade.WARN: f"Features differ a little more between arms than {why} ({off}). Check the assignment.",
+        Grade.FAIL: f"Features differ between arms more than {why} ({off}). Randomisation is suspicious: check "
         "the assignment, and whether these features were recorded after it.",
     }
     status, sentence = grade(p), words[grade(p)]
-    if logs.design == "obs" and status != Grade.OK:
+    if logs.design == "obs" and not by_row and status != Grade.OK:
         status, sentence = (
             Grade.OK,
             f"Features differ between arms, as expected of a past policy ({off}). See the overlap.",
@@ -188,8 +191,8 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     )  # fmt: skip
 
 
-def _smd(logs: Logs) -> Floats:
-    arms = np.eye(logs.n_treatments)[logs.treatment] * logs.weights[:, None]
+def _smd(logs: Logs, by_row: bool) -> Floats:
+    arms = np.eye(logs.n_treatments)[logs.treatment] * (logs.inverse_propensity if by_row else logs.weights)[:, None]
     x = logs.x.astype(np.float64) - logs.x[0]  # centred on a row, so that a constant feature is exactly 0
     means = arm_means(x, arms)
     variance = arm_means((x - means[logs.treatment]) ** 2, arms)
@@ -214,6 +217,35 @@ def _rank_tests(logs: Logs) -> tuple[Floats, float]:
     keep = eigenvalues > 1e-8 * eigenvalues.max()
     white = means @ vectors[:, keep] / np.sqrt(eigenvalues[keep])
     return p_features, _pillai(float(size @ (white**2).sum(axis=1) / n), int(keep.sum()), m - 1, n)
+
+
+def _weighted_tests(logs: Logs) -> tuple[Floats, float]:
+    """Returns the p-values of `_rank_tests` for propensities given by row.
+
+    With u a row's scaled rank, u (1[t = j] / p - 1) has mean 0 in every row, whatever its propensities were.
+    """
+    ranked = [_scaled_ranks(column, logs.weights / logs.weights.mean()) for column in logs.x.T]
+    tested = np.array([off_mode * logs.arm_rows.min() / logs.n >= 5 for _, off_mode in ranked])
+    p_features = np.ones(len(ranked))
+    if not tested.any():
+        return p_features, 1.0
+    assert logs.propensity is not None
+    shown = np.eye(logs.n_treatments)[logs.treatment] / logs.propensity[:, None] - 1
+    scores = [ranks[:, None] * shown for (ranks, _), keep in zip(ranked, tested, strict=True) if keep]
+    p_features[tested] = _holm(np.array([_mean_zero(score) for score in scores]))
+    return p_features, _mean_zero(np.hstack(scores))
+
+
+def _mean_zero(scores: Floats) -> float:
+    """Returns the p-value of Hotelling's test that the columns have mean 0; 1 with too few rows."""
+    n, total = len(scores), scores.sum(axis=0)
+    eigenvalues, vectors = np.linalg.eigh(scores.T @ scores)
+    keep = eigenvalues > 1e-10 * max(float(eigenvalues.max()), 1e-300)
+    q = int(keep.sum())
+    if n <= 2 * q or q == 0:
+        return 1.0
+    share = float(((total @ vectors[:, keep]) ** 2 / eigenvalues[keep]).sum() / n)  # in [0, 1]
+    return float(stats.f.sf(share / max(1 - share, 1e-300) * (n - q) / q, q, n - q))
 
 
 def _scaled_ranks(column: NDArray[Any], weight: Floats) -> tuple[Floats, int]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from largesse._check import Numbers
 from largesse.checks.finding import P_FAIL, Finding, Grade
 from largesse.checks.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
+from largesse.checks.propensities import propensities
 from largesse.checks.randomisation import Balance, Imbalance, SampleRatio, balance, sample_ratio
 from largesse.checks.trial_power import PROOF, Power, power
 from largesse.logs import Logs
@@ -101,8 +102,9 @@ def check(
     'These rows look sound. Go on.'
     """
     features = balance(rct)
+    given = propensities(rct)
     findings = [
-        sample_ratio(rct), features, _post_treatment(features), _arm_sizes(rct), _responses(rct), _heavy_tail(rct),
+        *([sample_ratio(rct)] if given is None else [given]), features, _post_treatment(features), _arm_sizes(rct), _responses(rct), _heavy_tail(rct),
         *_repeats(rct, "repeated units"), *_timing(rct),
     ]  # fmt: skip
     if rct.propensity is not None:

@@ -169,6 +169,7 @@ def interval_curve(logs: Logs, lo: NDArray[np.float64], hi: NDArray[np.float64])
 
 def _curve_of(logs: Logs, estimator: Estimator, events: Events) -> OutcomeCurve:
     """Returns the curve with these events."""
+    logs.check_support()
     order = np.argsort(events.price, kind="stable")
     sums = kernels.cumulate(events.step[order]) / logs.total_weight
     sums[np.abs(sums) < 1e-14 * np.abs(sums).max(axis=0)] = 0.0  # rounding errors of sums that cancel
