@@ -154,7 +154,10 @@ def table_widths(summary: str) -> list[set[int]]:
 
 def test_markdown_tables() -> None:
     summary = summary_of(results(), ["cost_curve.png"])
-    assert table_widths(summary) == [{3}, {7}, {6}, {5}, {6}, {9}, {7}]
+    assert table_widths(summary) == [{3}, {5}, {5}, {5}, {6}, {9}, {6}]
+    assert "| 25 % of the cash | network | 0.508 (0.491 to 0.525) | +0.021 (+0.007 to +0.035) | better |" in summary
+    assert "| Results collected per person (95 % interval) | Against best mix of arms (95 % interval) |" in summary
+    assert re.search(r"\| best mix of arms \| [^|]* to [^|]*\) \| – \| reference \|", summary)
     assert "![Cost curve](cost_curve.png)" in summary
     assert summary.startswith("# HIV results in Malawi")
 

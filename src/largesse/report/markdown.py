@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from largesse.report.blocks import Block, Bullets, Chart, Facts, Section, Table, Text, Where
 from largesse.report.content import Headline
+from largesse.report.numbers import UNKNOWN
 
 __all__ = ["markdown", "table", "text"]
 
@@ -39,12 +40,24 @@ def text(words: str) -> str:
 
 
 def table(shown: Table) -> str:
-    """Returns a table; ``""`` where it has no rows."""
+    """Returns a table, quiet columns in brackets behind the column to their left; ``""`` where it has no rows."""
     columns, rows = shown.flat()
-    lines = [[text(c.name) or " " for c in columns], [":--" if c.words else "--:" for c in columns]]
-    lines += [[text(str(cell)) for cell in row] for row in rows]
+    quiet = [c.quiet for c in columns]
+    lines = [_joined([c.name for c in columns], quiet), [":--" if c.words else "--:" for c in columns if not c.quiet]]
+    lines += [_joined([str(cell) for cell in row], quiet) for row in rows]
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines) if rows else ""
     return f"### {text(shown.title)}\n\n{body}" if body and shown.title else body
+
+
+def _joined(cells: Sequence[str], quiet: Sequence[bool]) -> list[str]:
+    """Returns the escaped cells of a row, each quiet one behind the cell before it."""
+    out: list[str] = []
+    for cell, behind in zip(cells, quiet, strict=True):
+        if behind:
+            out[-1] += f" ({text(cell)})" if cell != UNKNOWN else ""
+        else:
+            out.append(text(cell) or " ")
+    return out
 
 
 def _block(block: Block, pictures: Collection[str]) -> str:
