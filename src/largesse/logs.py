@@ -244,9 +244,9 @@ class Logs(Brief):
             arm = int(np.argmax(np.abs(z)))
             share = float(self.inverse_propensity[self.treatment == arm].sum()) / self.total_weight
             raise DataError(
-                f"propensity: over the rows of {self.treatments[arm]!r}, Σ 1/p is {share:.3g} times the number of all rows, and must "
-                "be about 1. So p is not the probability of the treatment that the row got, or some units could not get this one. "
-                "Correct the column, leave such units or the treatment out.", field="propensity",
+                f"propensity: over the rows of {self.treatments[arm]!r}, Σ 1/p is {share:.3g} times the number of all rows, "
+                "but must be about 1. Either p is not the probability of the treatment that the row got, or some units could not "
+                "get this one. Correct the column, or leave out the treatment or such units.", field="propensity",
             )  # fmt: skip
 
     @property

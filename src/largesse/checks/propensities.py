@@ -29,7 +29,7 @@ class Propensities(Finding):
 
 
 def propensities(logs: Logs) -> Propensities | None:
-    """Returns the test of the propensities; None unless they were given by row.
+    """Returns the test of the propensities; None unless they were given by row and differ within an arm.
 
     Args:
         logs: Rows with the probability of the treatment that each row got.
@@ -42,17 +42,18 @@ def propensities(logs: Logs) -> Propensities | None:
     >>> [propensities(Logs(**rows, propensity=p)).status.value for p in (right, wrong)]
     ['ok', 'fail']
     """
-    if logs.assignment != "rows":
+    if logs.assignment != "rows" or logs.design == "rct":
         return None
     z = logs.propensity_excess
     share = np.bincount(logs.treatment, logs.inverse_propensity, minlength=logs.n_treatments) / logs.total_weight
     p = float(min(1.0, logs.n_treatments * 2 * stats.norm.sf(np.abs(z).max())))
     arm = int(np.argmax(np.abs(z)))
-    off = f"over the rows of {logs.treatments[arm]!r}, Σ 1/p is {share[arm]:.3g} times the number of all rows"
+    far = f" ({z[arm]:+.1f} standard errors)" if np.isfinite(z[arm]) else ""
+    off = f"over the rows of {logs.treatments[arm]!r}, Σ 1/p is {share[arm]:.3g} times the number of all rows{far}"
     words = {
         Grade.OK: "The given propensities agree with the rows. Nothing to do.",
-        Grade.WARN: f"The given propensities are a little off: {off} ({z[arm]:+.1f} standard errors). Check them.",
-        Grade.FAIL: f"The given propensities are wrong: {off} ({z[arm]:+.1f} standard errors). Each row needs the probability "
+        Grade.WARN: f"The given propensities are a little off: {off}. Check them.",
+        Grade.FAIL: f"The given propensities are wrong: {off}. Each row needs the probability "
         "of the treatment that it got, not of being treated, and every unit a chance of every treatment.",
     }
     return Propensities(

@@ -102,12 +102,12 @@ def check(
     'These rows look sound. Go on.'
     """
     features = balance(rct)
-    given = propensities(rct)
+    assigned = propensities(rct) or sample_ratio(rct)
     findings = [
-        *([sample_ratio(rct)] if given is None else [given]), features, _post_treatment(features), _arm_sizes(rct), _responses(rct), _heavy_tail(rct),
+        assigned, features, _post_treatment(features), _arm_sizes(rct), _responses(rct), _heavy_tail(rct),
         *_repeats(rct, "repeated units"), *_timing(rct),
     ]  # fmt: skip
-    if rct.propensity is not None:
+    if rct.propensity is not None and (assigned.ok or rct.design == "rct"):
         findings.append(power(rct, budgets, proof_share))
     if obs is not None:
         findings.append(outcome_bias(rct, obs))
