@@ -17,6 +17,7 @@ from largesse.allocate import (
     Expected,
     Tail,
     cluster_core,
+    cluster_plan,
     cluster_programme,
     frontier,
     plan_clusters,
@@ -212,6 +213,8 @@ def test_what_makes_no_sense_is_refused():
     for change, words in (
         ({"size": [-1.0, *[1.0] * (K - 1)]}, r"size\[0\] == -1.0: must be >= 0"),
         ({"cost": -estimates.cost}, "must be >= 0"),
+        ({"size": estimates.size[:-1]}, rf"len\(value\) == {K}: must equal len\(size\), which is {K - 1}"),
+        ({"size": [*estimates.size, 1.0]}, rf"len\(value\) == {K}: must equal len\(size\), which is {K + 1}"),
         ({"value": estimates.value[:, :2]}, r"cost.shape"),
         ({"covariance": estimates.covariance[:, :2]}, r"covariance.shape"),
         ({"covariance": -estimates.covariance}, "is not a covariance"),
@@ -357,3 +360,24 @@ def test_the_core_finds_the_best_plan_though_all_are_nearly_as_good(seed: int):
     assert value[np.arange(7), best_plan.treatment].sum() == values[fits].max() == best_plan.bound
     assert weight[np.arange(7), best_plan.treatment].sum() <= limit
     assert better(value, weight, allowed, limit, price, float(values[fits].max()), 0.0).treatment is None
+
+
+def test_a_plan_above_the_budget_by_the_solvers_tolerance_is_solved_with_a_lower_one(monkeypatch: pytest.MonkeyPatch):
+    estimates, risk = cells(2), Tail(0.25, draws=20, seed=3)
+    budget = 0.4 * full(estimates)
+    (plan,) = plan_clusters(estimates, [budget], risk=risk)
+    solver, rule = cluster_programme.by_highs, cluster_plan._Rule.charged
+    limits: list[float] = []
+
+    def recorded(totals: Any, budget: Any, more: Any) -> Any:
+        limits.append(float(more.limits[0]))
+        return solver(totals, budget, more)
+
+    def off_once(self: Any, treatment: Any) -> float:
+        return budget * (1 + 1e-6) if len(limits) == 1 else rule(self, treatment)
+
+    monkeypatch.setattr(cluster_programme, "by_highs", recorded)
+    monkeypatch.setattr(cluster_plan._Rule, "charged", off_once)
+    (again,) = plan_clusters(estimates, [budget], risk=risk)
+    assert limits[1] == pytest.approx(limits[0] * (1 - 2e-6), rel=1e-9)
+    np.testing.assert_array_equal(again.treatment, plan.treatment)

@@ -157,6 +157,8 @@ def test_a_grid_needs_two_passes_and_few_increments(brackets, monkeypatch):
     assert kept[0] == 0
     assert len(kept) == 2
     assert 38 <= kept[1] < 0.1 * len(front.price)
+    monkeypatch.setattr(grids, "frontier", None)  # all increments are sorted only where a budget lies on a chord
+    np.testing.assert_array_equal(grid(menu, np.linspace(low, high, 40)[1:-1]).price, optima.price)
     with pytest.raises(InfeasibleBudget):
         grid(menu, [high, low / 2])
     with pytest.raises(DataError, match="budgets"):

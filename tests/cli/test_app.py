@@ -192,6 +192,9 @@ def test_init_writes_a_template_once(tmp_path: Path):
     path = tmp_path / "c.toml"
     assert RUNNER.invoke(app, ["init", str(path), "--data", "rows.parquet"]).exit_code == 0
     assert "rows.parquet" in path.read_text()
+    long = path.parent / ("a_long_name_of_a_campaign_" * 5 + ".toml")
+    told = RUNNER.invoke(app, ["init", str(long)], env={"COLUMNS": "60"}).output
+    assert f"run `largesse check {long}`." in told  # on one line, to be copied
     again = shell("init", str(path))
     assert again.returncode == 2
     assert "exists already" in again.stderr

@@ -189,6 +189,15 @@ def test_declared_amounts_stand_in_for_a_cost_column(place: Path):
     np.testing.assert_allclose(bare.cost, full.cost)
 
 
+@pytest.mark.parametrize(
+    ("amounts", "rising"), [((5.0, 10.0), True), ((0.05, 0.1), True), ((10.0, 5.0), False), ((5.0, 5.0), False)]
+)
+def test_treatments_are_ordered_where_their_amounts_rise(place: Path, amounts: tuple[float, float], rising: bool):
+    text = with_amounts().replace('{"5" = 5.0, "10" = 10.0}', f'{{"5" = {amounts[0]}, "10" = {amounts[1]}}}')
+    (place / "amounts.toml").write_text(text)
+    assert load_rows(load(place / "amounts.toml")).outcome.ordered is rising
+
+
 def test_features_of_the_past_log_must_be_there(place: Path):
     frames.write(table(300, 5, "obs").drop(["city"]), place / "thin.parquet")
     with pytest.raises(SchemaError, match="city"):

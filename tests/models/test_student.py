@@ -234,6 +234,17 @@ def test_an_export_is_whole_or_not_at_all(
     monkeypatch.setattr(students["mlp"], "temperature_", np.nan)  # the runtime then cannot say what the student says
     with pytest.raises(StoreError, match="differ by nan"):
         export(students["mlp"], FRESH.x, [300.0], place, replace=True)
+    monkeypatch.undo()
+    whole = Served.probabilities
+
+    def off_in_one_row(self: Served, x: Any) -> Any:
+        p = whole(self, x)
+        p[len(p) // 2] += 0.001
+        return p
+
+    monkeypatch.setattr(Served, "probabilities", off_in_one_row)
+    with pytest.raises(StoreError, match="differ by 0.001"):
+        export(students["folded"], FRESH.x, [300.0], place, replace=True)
     assert (place / MODEL).read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
