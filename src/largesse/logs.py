@@ -375,8 +375,11 @@ def _shares(given: Mapping[str, float], treatments: tuple[str, ...]) -> NDArray[
     if missing or len(given) != len(treatments):
         rule = f"needs one share for each of {treatments}"
         raise _check.refuse("propensity", dict(given), rule, "Name every arm once.")
-    shares = np.array([_check.number(f"propensity[{name!r}]", given[name], low=0, high=1) for name in treatments])
-    if (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
-        rule = "shares must be > 0 and sum to 1"
-        raise _check.refuse("propensity", dict(given), rule, "Give the planned shares of the trial.")
-    return shares
+    shares = np.array([_check.number(f"propensity[{name!r}]", given[name], low=0, high=1e9) for name in treatments])
+    weights = bool((shares % 1 == 0).all())
+    if (shares <= 0).any() or not (weights or abs(shares.sum() - 1) <= 1e-6):
+        rule = "shares must be > 0 and sum to 1, weights must be whole numbers"
+        raise _check.refuse(
+            "propensity", dict(given), rule, "Give the planned shares of the trial, or weights such as 5, 1, 1."
+        )
+    return np.asarray(shares / shares.sum()) if weights else shares

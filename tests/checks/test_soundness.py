@@ -51,7 +51,14 @@ def test_a_gross_mismatch_fails_and_a_match_does_not():
 def test_without_planned_shares_there_is_nothing_to_test_unless_asked():
     logs = counts(4000, 4600)
     result = sample_ratio(logs)
-    assert result.status == "ok"
+    assert (result.status, result.ok) == ("untested", True)
+    sound = check(trial(propensity=None))
+    assert sound.sentence == "These rows look sound. Go on. Not tested: sample ratio."
+    assert sound.status == "ok"
+    weights = sample_ratio(logs, planned={"0": 40, "1": 46})
+    assert weights.p_value == pytest.approx(1)
+    with pytest.raises(DataError, match="shares must be > 0 and sum to 1, weights must be whole numbers"):
+        sample_ratio(logs, planned={"0": 4.5, "1": 4.6})
     assert result.planned is None
     assert np.isnan(result.p_value)
     assert "not given" in result.sentence

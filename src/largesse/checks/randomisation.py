@@ -92,7 +92,7 @@ def sample_ratio(logs: Logs, *, planned: Literal["uniform"] | Mapping[str, float
     observed = np.bincount(logs.treatment, w, minlength=logs.n_treatments).astype(np.float64)
     if logs.assignment not in ("uniform", "shares") and not (logs.assignment == "rows" and logs.design == "rct"):
         return SampleRatio(
-            name="sample ratio", status=Grade.OK, observed=observed, planned=None, chi2=np.nan, p_value=np.nan,
+            name="sample ratio", status=Grade.UNTESTED, observed=observed, planned=None, chi2=np.nan, p_value=np.nan,
             sentence="Planned shares were not given, so there is nothing to test. Name them: design.rct_propensity, or planned=.",
         )  # fmt: skip
     shares = np.array([logs.propensity[np.argmax(logs.treatment == j)] for j in range(logs.n_treatments)])

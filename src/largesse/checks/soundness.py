@@ -78,7 +78,8 @@ class Soundness(Tabular):
             return f"Do not rely on these rows yet. Explain first: {names[Grade.FAIL]}."
         if self.status is Grade.WARN:
             return f"These rows can be used with care. Look at: {names[Grade.WARN]}."
-        return "These rows look sound. Go on."
+        untested = f" Not tested: {names[Grade.UNTESTED]}." if names[Grade.UNTESTED] else ""
+        return f"These rows look sound. Go on.{untested}"
 
 
 def check(
