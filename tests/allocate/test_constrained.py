@@ -393,3 +393,34 @@ def test_groups_are_called_by_their_names():
     assert len(caught.value.rules) == 1
     with pytest.raises(DataError, match=r"groups == \('Bonn',\): there are 4 groups"):
         solve_under(menu, [Spend(at_most=1.0, by=codes, groups=("Bonn",))])
+
+
+@pytest.mark.parametrize("kind", ["cap", "floor"])
+def test_many_treatments_do_not_make_large_programmes(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """With 64 treatments nearly all are far from the best for every unit."""
+    rng, n, m = np.random.default_rng(0), 3000, 64
+    cost, value = (np.sort(rng.gamma(2.0, 1.0, (n, m)), axis=1) for _ in range(2))
+    cost[:, 0] = 0
+    menu = Menu(value=value * rng.random((n, 1)), cost=cost)
+    rare = Count(treatment="40", at_least=200) if kind == "floor" else Count(treatment="63", at_most=20)
+    sizes: list[int] = []
+    solver = constrained.milp
+
+    def recorded(objective: Any, **given: Any) -> Any:
+        sizes.append(len(objective))
+        return solver(objective, **given)
+
+    monkeypatch.setattr(constrained, "milp", recorded)
+    plan = solve_under(menu, [Spend(at_most=0.3 * full(menu)), rare])
+    assert max(sizes) <= 12_100
+    assert plan.gap <= 1e-5 * plan.value
+    for bound, sign in zip(plan.rules, (1, -1 if kind == "floor" else 1), strict=True):
+        assert sign * bound.used <= sign * bound.limit + 1e-9
+
+
+def test_where_the_treatments_near_the_best_do_not_suffice_all_are_tried(monkeypatch: pytest.MonkeyPatch):
+    menu, rng = problem(5)
+    rules = RULES["three resources"](menu, rng)
+    plan = solve_under(menu, rules)
+    monkeypatch.setattr(constrained, "_OPEN", ((2, 1), (2_000, 1 << 62)))
+    assert solve_under(menu, rules).value == pytest.approx(plan.value, rel=1e-3)

@@ -73,7 +73,7 @@ class Dual:
         treatment, margin, best, used = np.empty(n, np.int32), np.empty(n), np.empty(n), np.zeros(len(self.rows))
         for a in range(0, n, _CHUNK):
             part = slice(a, min(a + _CHUNK, n))
-            score = self._scores(prices, part)
+            score = self.scores(prices, part)
             each = np.arange(score.shape[1])
             treatment[part] = score.argmax(0)
             best[part] = score[treatment[part], each]
@@ -82,7 +82,7 @@ class Dual:
             used += self._used(treatment[part], part)
         return Answer(float(best.sum() + prices @ self.limits), self.limits - used, treatment, margin)
 
-    def _scores(self, prices: Floats, part: slice) -> Floats:
+    def scores(self, prices: Floats, part: slice | NDArray[np.intp]) -> Floats:
         """Returns the net value at the prices, (M, n); -inf where a treatment is not allowed."""
         value, cost = self.menu.value[part].T, self.menu.cost[part].T
         of_cost, of_value = np.zeros(value.shape[1]), np.full(value.shape[1], self.value_weight)
