@@ -161,6 +161,12 @@ def test_what_the_report_says(tmp_path: Path):
     done = experiment(lone, bare, Settings(cross_fit=CrossFit(seed=3)))
     assert any("one row makes up 100 %" in c for c in done.shown.cautions)
     assert any("they need features" in c for c in done.shown.cautions)
+    one_of_three = shop(3000, arms=3)
+    one_of_three["spend"][int(np.flatnonzero(one_of_three["group"] == "newer")[0])] = 1e6
+    shares = [c.largest for c in measure(one_of_three, bare)["spend"].contrasts]
+    assert min(shares) < 0.1 < 0.9 < max(shares)
+    cautions = experiment(one_of_three, bare, Settings()).shown.cautions
+    assert any(f"one row makes up {max(shares):.0%}".replace("%", " %") in c for c in cautions)
     predicted = Columns(arm="group", metrics=(Metric("spend"),), prediction="age")
     for columns in (predicted, Columns(arm="group", metrics=(Metric("spend"),), features=("age",))):
         shown = experiment(shop(2000), columns, LINEAR).shown

@@ -205,6 +205,25 @@ def draw(truth, n, seed):
     return logs, units
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_sums_that_cancel_are_0_to_the_last_bit(seed):
+    """At a high price nobody is treated, so the value is that of control, 0 here: not 1e-25."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(10, 200))
+    t = np.arange(n) % 2
+    menu = Menu(
+        value=np.column_stack([np.zeros(n), rng.random(n)]), cost=np.column_stack([np.zeros(n), 0.1 + rng.random(n)])
+    )
+    value, cost = (np.where(t == 1, size, 0.0) for size in (10 ** rng.uniform(-8, 8, n), rng.random(n)))
+    logs = Logs(
+        x=np.zeros((n, 1)), treatment=t, value=value, cost=cost, weight=0.1 + rng.random(n), propensity="uniform"
+    )
+    curve = outcome_curve(logs, menu)
+    assert curve.value[-1] == 0
+    assert curve.cost[-1] == 0
+    assert curve.value[0] > 0
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_curve_is_unbiased(estimator):
     truth, menu, outcomes = population()

@@ -8,6 +8,7 @@ import gzip
 import logging
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from largesse.errors import DataError, LargesseError, SchemaError, StoreError
-from largesse.frames import Encoder, logs, plan_table, read, units, write
+from largesse.frames import Encoder, logs, plan_table, read, tables, units, write
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan, Status
 from largesse.roles import Roles, label
@@ -563,6 +564,21 @@ def test_bad_shares_are_refused(given, wording):
 def test_roles_that_contradict_themselves_are_refused(changes, wording):
     with pytest.raises(SchemaError, match=wording):
         Roles(**{"treatment": "arm", "value": "orders"} | changes)
+
+
+def test_only_the_columns_that_are_named_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+    whole = tables.pa_parquet.read_table
+
+    def recorded(path: Any, **given: Any) -> Any:
+        asked.append(given["columns"])
+        return whole(path, **given)
+
+    monkeypatch.setattr(tables.pa_parquet, "read_table", recorded)
+    write(pa.table({"a": [1, 2], "b": [3, 4], "c.d": [5, 6]}), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet", columns=["b"]).column_names == ["b"]
+    assert read(tmp_path / "t.parquet", columns=["b", "c.d"])["c.d"].to_pylist() == [5, 6]
+    assert asked == [["b"], None]  # pyarrow would read a dotted name as a nested field
 
 
 # ---------------------------------------------------------------- plans

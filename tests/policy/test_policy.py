@@ -483,6 +483,8 @@ def test_allocation_says_what_it_will_spend(tabular):
     assert found.planned_spend == found.plan.spend
     assert found.price > 0
     np.testing.assert_array_equal(found.plan.unit, table["user"])
+    others = np.arange(len(table["user"])) + 7  # ids that are given stand before those of the table
+    np.testing.assert_array_equal(policy.menu(table, unit=others).unit, others)
     np.testing.assert_array_equal(policy.decide(table, found.price), found.plan.treatment)
     menu = policy.menu(table)
     same = policy.allocate(menu, 600.0, safety=0.95, unit=[f"u{k}" for k in range(menu.n)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from math import nan
 
 import numpy as np
@@ -61,6 +62,17 @@ def test_value_at_budgets_and_the_difference_stand_side_by_side() -> None:
     assert list(left.y) == list(right.y)
     assert not any(t.name == "best mix of arms" and t.xaxis == "x2" for t in figure.data)
     assert [line.x0 for line in figure.layout.shapes if line.xref == "x2" and line.x0 == line.x1] == [0]
+
+
+def test_groups_are_divided_by_lines() -> None:
+    shown = results()
+    groups = len({row.budget_label for row in shown.budgets})
+    for figure, panels_of_it in ((charts.budget_chart(shown), 2), (charts.spend_chart(shown), 1)):
+        lines = [shape.y0 for shape in figure.layout.shapes if shape.y0 == shape.y1]
+        assert len(lines) == (groups - 1) * panels_of_it
+        ticks = sorted(figure.layout.yaxis.tickvals)
+        between = [(low + high) / 2 for low, high in pairwise(ticks)]
+        np.testing.assert_allclose(sorted(set(lines)), between)
 
 
 def test_without_a_reference_values_stand_alone() -> None:
