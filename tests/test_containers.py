@@ -91,7 +91,7 @@ REFUSED = {
     "shares' sum": (lambda: logs(propensity=SHARES | {"2": 0.5}), "propensity == .*shares must be > 0 and sum to 1"),
     "share kind": (
         lambda: logs(propensity=SHARES | {"2": "few"}),
-        r"propensity\['2'\] == 'few': must be a finite number in \[0, 1\]",
+        r"propensity\['2'\] == 'few': must be a finite number in \[0, 1e\+09\]",
     ),
     "unknown": (
         lambda: logs(design="obs").inverse_propensity,

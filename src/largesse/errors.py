@@ -2,7 +2,8 @@
 
 LargesseError
 ├── DataError (ValueError)           a value, a row or an array violates a rule
-│   └── SchemaError                  a column is missing, unknown or of the wrong kind
+│   ├── SchemaError                  a column is missing, unknown or of the wrong kind
+│   └── UndefinedMetric              a metric of an experiment does not vary, or is a ratio to 0
 ├── ConfigError (ValueError)         a configuration file violates a rule
 ├── InfeasibleBudget (ValueError)    even the cheapest plan costs more than the budget
 ├── InfeasibleRules (ValueError)     no plan satisfies all rules of a campaign
@@ -19,7 +20,7 @@ from typing import Self
 
 __all__ = [
     "ConfigError", "DataError", "InfeasibleBudget", "InfeasibleRules", "LargesseError", "MissingDependency",
-    "NotFittedError", "SchemaError", "StoreError",
+    "NotFittedError", "SchemaError", "StoreError", "UndefinedMetric",
 ]  # fmt: skip
 
 
@@ -56,6 +57,10 @@ class DataError(LargesseError, ValueError):
         if self.rest is None:
             return type(self)(f"{self}{note}", field=name)
         return type(self).at(name, f"{self.rest}{note}")
+
+
+class UndefinedMetric(DataError):  # noqa: N818  (the name is the condition)
+    """A metric of an experiment does not vary, or is a ratio to 0, so there is nothing to compare."""
 
 
 class SchemaError(DataError):

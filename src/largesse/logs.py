@@ -20,6 +20,7 @@ Design = Literal["rct", "obs"]
 Assignment = Literal["uniform", "shares", "observed", "rows", "unknown"]
 _OPTIONAL = ("unit", "weight", "timestamp")
 _NOT_COMPUTED = object()
+_SURELY = 8.0  # standard errors: beyond any number of checks
 Propensity = Literal["uniform", "observed"] | Mapping[str, float] | Sequence[float] | NDArray[Any] | None
 """What `Logs` accepts as propensity: a rule, a share per arm, one probability per row, or None where unknown."""
 
@@ -216,6 +217,39 @@ class Logs(Brief):
         return self.weights / self.propensity
 
     @property
+    def propensity_excess(self) -> NDArray[np.float64]:
+        """By arm, Σ weight / propensity over its rows less Σ weight over all rows, in standard errors, float64 (M,).
+
+        About standard normal where the propensities are right; infinite for an arm that no row could have missed, or that
+        none got; NaN unless the propensities were given by row.
+        """
+        m = self.n_treatments
+        if self.assignment != "rows" or self.propensity is None:
+            return np.full(m, np.nan)
+        p, w = self.propensity, self.weights
+        excess = np.bincount(self.treatment, w / p, minlength=m) - self.total_weight
+        excess[np.abs(excess) <= 1e-9 * self.total_weight] = 0.0
+        # Var Σ w/p = Σ_{all rows} w² (1 - p)/p, estimated by Σ_{arm} w² (1 - p)/p²
+        error = np.sqrt(np.bincount(self.treatment, w**2 * (1 - p) / p**2, minlength=m))
+        return np.divide(excess, error, out=np.copysign(np.where(excess == 0, 0.0, np.inf), excess), where=error > 0)
+
+    def check_support(self) -> None:
+        """Refuses propensities by row that surely are not those of the treatments that the rows got.
+
+        Raises:
+            DataError: Over the rows of an arm, Σ 1/p is more than 8 standard errors from the number of all rows.
+        """
+        z = self.propensity_excess
+        if np.nan_to_num(np.abs(z), posinf=np.inf).max() > _SURELY:
+            arm = int(np.argmax(np.abs(z)))
+            share = float(self.inverse_propensity[self.treatment == arm].sum()) / self.total_weight
+            raise DataError(
+                f"propensity: over the rows of {self.treatments[arm]!r}, Σ 1/p is {share:.3g} times the number of all rows, "
+                "but must be about 1. Either p is not the probability of the treatment that the row got, or some units could not "
+                "get this one. Correct the column, or leave out the treatment or such units.", field="propensity",
+            )  # fmt: skip
+
+    @property
     def groups(self) -> NDArray[np.int64] | None:
         """Code of the unit of each row, int64 (N,), in 0..U-1 for U units; None if no unit has several rows.
 
@@ -341,8 +375,11 @@ def _shares(given: Mapping[str, float], treatments: tuple[str, ...]) -> NDArray[
     if missing or len(given) != len(treatments):
         rule = f"needs one share for each of {treatments}"
         raise _check.refuse("propensity", dict(given), rule, "Name every arm once.")
-    shares = np.array([_check.number(f"propensity[{name!r}]", given[name], low=0, high=1) for name in treatments])
-    if (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
-        rule = "shares must be > 0 and sum to 1"
-        raise _check.refuse("propensity", dict(given), rule, "Give the planned shares of the trial.")
-    return shares
+    shares = np.array([_check.number(f"propensity[{name!r}]", given[name], low=0, high=1e9) for name in treatments])
+    weights = bool((shares % 1 == 0).all())
+    if (shares <= 0).any() or not (weights or abs(shares.sum() - 1) <= 1e-6):
+        rule = "shares must be > 0 and sum to 1, weights must be whole numbers"
+        raise _check.refuse(
+            "propensity", dict(given), rule, "Give the planned shares of the trial, or weights such as 5, 1, 1."
+        )
+    return np.asarray(shares / shares.sum()) if weights else shares

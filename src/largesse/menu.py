@@ -228,6 +228,11 @@ class Plan(_Planned, Tabular):
         return np.bincount(self.treatment, minlength=len(self.treatments))
 
     @property
+    def plan(self) -> Plan:
+        """The plan itself, so that results of `solve`, `solve_under` and `Policy.allocate` are read alike."""
+        return self
+
+    @property
     def totals(self) -> PlanTotals:
         """The plan without its units."""
         return PlanTotals(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -267,3 +269,158 @@ def test_a_rule_about_nobody_binds_nobody_or_cannot_hold():
 def test_a_return_has_no_upper_limit():
     with pytest.raises(TypeError, match="at_most"):
         Return(at_least=1.0, at_most=2.0)
+
+
+class Inequality(NamedTuple):
+    """Σ over the covered units of amount[i, z_i], at least `low` and at most `high`: written without the package's rows."""
+
+    amount: Any
+    low: float
+    high: float
+
+
+def written_out(rule: Any, menu: Menu) -> list[Inequality]:
+    m = menu.n_treatments
+    amount = {
+        Spend: lambda: menu.cost,
+        Count: lambda: np.tile(np.isin(menu.treatments, rule.treatment), (menu.n, 1)).astype(float),
+        Use: lambda: np.broadcast_to(rule.amount, (menu.n, m)),
+        Return: lambda: menu.value - menu.value[:, :1] - rule.at_least * (menu.cost - menu.cost[:, :1]),
+    }[type(rule)]()
+    if isinstance(rule, Return):
+        return [Inequality(amount, 0.0, np.inf)]
+    codes = np.zeros(menu.n, int) if rule.by is None else rule.by
+    codes = codes if rule.units is None else np.where(rule.units, codes, -1)
+    count = 1 if rule.by is None else max(codes.max() + 1, *(np.size(b) for b in (rule.at_most, rule.at_least)))
+    ends = [
+        np.broadcast_to(missing if bound is None else bound, count)
+        for bound, missing in ((rule.at_least, -np.inf), (rule.at_most, np.inf))
+    ]
+    return [Inequality(amount * (codes == g)[:, None], ends[0][g], ends[1][g]) for g in range(count)]
+
+
+def feasible(menu: Menu, some: Sequence[Inequality]) -> bool:
+    """Whether fractions of units can satisfy them all, by HiGHS."""
+    n, m = menu.value.shape
+    above = [one.amount.ravel() for one in some if one.high < np.inf] + [
+        -one.amount.ravel() for one in some if one.low > -np.inf
+    ]
+    limits = [one.high for one in some if one.high < np.inf] + [-one.low for one in some if one.low > -np.inf]
+    whole = sparse.kron(sparse.eye(n), np.ones((1, m)), format="csr")
+    done = linprog(np.zeros(n * m), np.array(above), limits, whole, np.ones(n), (0, 1), method="highs")
+    assert done.status in (0, 2)
+    return bool(done.status == 0)
+
+
+def random_rules(rng: np.random.Generator, menu: Menu) -> list[Any]:
+    """Rules by group of every kind, about half of them too tight to hold together."""
+    n, money = menu.n, full(menu)
+    count = int(rng.integers(2, 6))
+    city = rng.integers(-1, count, n)
+    city[:count] = np.arange(count)
+    size = np.bincount(city[city >= 0], minlength=count)
+    kinds = [
+        lambda: Spend(at_most=rng.uniform(0.1, 0.5) * money),
+        lambda: Spend(by=city, at_most=(rng.uniform(0.05, 0.6, count) * money / count).tolist()),
+        lambda: Spend(by=city, at_least=(rng.uniform(0.0, 0.5, count) * money / count).tolist()),
+        lambda: Count(treatment="b", by=city, at_least=(rng.uniform(0.0, 0.5) * size).round().tolist()),
+        lambda: Count(treatment=("a", "d"), by=city, at_most=(rng.uniform(0.1, 1.0) * size).round().tolist()),
+        lambda: Count(treatment="c", at_least=float(rng.integers(0, n // 2)), units=rng.random(n) < 0.7),
+        lambda: Use(amount=np.array([0, 1, 1, 2, 2.0]), by=city, at_most=rng.uniform(0.3, 1.5) * n / count),
+        lambda: Return(at_least=rng.uniform(0.0, 1.5)),
+    ]
+    return [kinds[k]() for k in rng.choice(len(kinds), rng.integers(2, 5), replace=False)]
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_a_conflict_of_groups_is_refused_and_every_other_set_of_rules_is_planned(seed: int):
+    menu, rng = problem(seed, 80)
+    rules = random_rules(rng, menu)
+    everything = [one for rule in rules for one in written_out(rule, menu)]
+    try:
+        plan = solve_under(menu, rules)
+    except InfeasibleRules as error:
+        if not error.proven:  # whole units only
+            return
+        assert not feasible(menu, everything)
+        rows = {row.name: row for row in rows_of(rules, menu)}
+        conflict = [rows[name] for name in error.rules]
+        alone = [Inequality(row.sign * amounts_of(row, menu), -np.inf, row.limit) for row in conflict]
+        assert not feasible(menu, alone)
+        for one in alone:  # every one of them is needed
+            assert len(alone) == 1 or feasible(menu, [other for other in alone if other is not one])
+        return
+    assert feasible(menu, everything)
+    for one in everything:
+        used = float(one.amount[np.arange(menu.n), plan.treatment].sum())
+        assert one.low - 1e-9 <= used <= one.high + 1e-9
+
+
+def amounts_of(row: Any, menu: Menu) -> Any:
+    """The amounts of a row for all units, 0 where it covers none."""
+    at = row.covered(np.arange(menu.n))
+    table = np.zeros(menu.value.shape)
+    table[at] = row.sign * row.amounts(menu, at)
+    return table
+
+
+def test_a_return_is_what_the_spend_adds():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        value, cost = rng.integers(0, 9, (6, 3)) / 2.0, np.sort(rng.integers(0, 6, (6, 3)), axis=1) / 1.0
+        menu, floor = Menu(value=value, cost=cost, treatments=("none", "a", "b")), float(rng.uniform(0.2, 2))
+        plans = np.array(list(product(range(3), repeat=6)))
+        gain = (value - value[:, :1])[np.arange(6), plans].sum(1)
+        more = (cost - cost[:, :1])[np.arange(6), plans].sum(1)
+        best = gain[gain >= floor * more - 1e-9].max() + value[:, 0].sum()
+        plan = solve_under(menu, [Return(at_least=floor)])
+        assert plan.value <= best + 1e-9
+        assert plan.bound >= best - 1e-9
+        rows = np.arange(6)
+        spent = (cost - cost[:, :1])[rows, plan.treatment].sum()
+        assert (value - value[:, :1])[rows, plan.treatment].sum() >= floor * spent - 1e-9
+        assert plan.rules[0].used == pytest.approx(plan.value - value[:, 0].sum() - floor * spent)
+
+
+def test_groups_are_called_by_their_names():
+    menu, rng = problem(3)
+    codes = groups(rng)
+    towns = ("Bonn", "Köln", "", "group 7")
+    plan = solve_under(menu, [Spend(at_most=0.05 * full(menu), by=codes, groups=towns)])
+    assert [bound.rule.partition(" at most")[0] for bound in plan.rules] == [f"spend of {town!r}" for town in towns]
+    with pytest.raises(InfeasibleRules, match="units with 'a' of 'Köln' at least 400") as caught:
+        solve_under(menu, [Count(treatment="a", at_least=[0, 400, 0, 0], by=codes, groups=towns)])
+    assert len(caught.value.rules) == 1
+    with pytest.raises(DataError, match=r"groups == \('Bonn',\): there are 4 groups"):
+        solve_under(menu, [Spend(at_most=1.0, by=codes, groups=("Bonn",))])
+
+
+@pytest.mark.parametrize("kind", ["cap", "floor"])
+def test_many_treatments_do_not_make_large_programmes(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """With 64 treatments nearly all are far from the best for every unit."""
+    rng, n, m = np.random.default_rng(0), 3000, 64
+    cost, value = (np.sort(rng.gamma(2.0, 1.0, (n, m)), axis=1) for _ in range(2))
+    cost[:, 0] = 0
+    menu = Menu(value=value * rng.random((n, 1)), cost=cost)
+    rare = Count(treatment="40", at_least=200) if kind == "floor" else Count(treatment="63", at_most=20)
+    sizes: list[int] = []
+    solver = constrained.milp
+
+    def recorded(objective: Any, **given: Any) -> Any:
+        sizes.append(len(objective))
+        return solver(objective, **given)
+
+    monkeypatch.setattr(constrained, "milp", recorded)
+    plan = solve_under(menu, [Spend(at_most=0.3 * full(menu)), rare])
+    assert max(sizes) <= 12_100
+    assert plan.gap <= 1e-5 * plan.value
+    for bound, sign in zip(plan.rules, (1, -1 if kind == "floor" else 1), strict=True):
+        assert sign * bound.used <= sign * bound.limit + 1e-9
+
+
+def test_where_the_treatments_near_the_best_do_not_suffice_all_are_tried(monkeypatch: pytest.MonkeyPatch):
+    menu, rng = problem(5)
+    rules = RULES["three resources"](menu, rng)
+    plan = solve_under(menu, rules)
+    monkeypatch.setattr(constrained, "_OPEN", ((2, 1), (2_000, 1 << 62)))
+    assert solve_under(menu, rules).value == pytest.approx(plan.value, rel=1e-3)

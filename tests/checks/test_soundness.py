@@ -51,7 +51,14 @@ def test_a_gross_mismatch_fails_and_a_match_does_not():
 def test_without_planned_shares_there_is_nothing_to_test_unless_asked():
     logs = counts(4000, 4600)
     result = sample_ratio(logs)
-    assert result.status == "ok"
+    assert (result.status, result.ok) == ("untested", True)
+    sound = check(trial(propensity=None))
+    assert sound.sentence == "These rows look sound. Go on. Not tested: sample ratio."
+    assert sound.status == "ok"
+    weights = sample_ratio(logs, planned={"0": 40, "1": 46})
+    assert weights.p_value == pytest.approx(1)
+    with pytest.raises(DataError, match="shares must be > 0 and sum to 1, weights must be whole numbers"):
+        sample_ratio(logs, planned={"0": 4.5, "1": 4.6})
     assert result.planned is None
     assert np.isnan(result.p_value)
     assert "not given" in result.sentence
@@ -153,13 +160,73 @@ def test_balance_does_not_depend_on_row_order_or_the_scale_of_features():
     assert third.p_value == pytest.approx(first.p_value, rel=1e-8)
 
 
-def test_weight_two_is_the_row_twice():
-    weight = np.random.default_rng(1).integers(1, 3, 500)
-    logs, plain = trial(500, m=3, weight=weight), trial(500, m=3)
-    twice = plain.take(np.repeat(np.arange(500), weight))
-    for test in (balance, sample_ratio, lambda got: outcome_bias(plain, got)):
-        assert test(logs).p_value == pytest.approx(test(twice).p_value, rel=1e-8)
-    np.testing.assert_allclose(balance(logs).smd, balance(twice).smd, rtol=1e-8)
+WEIGHTS = {
+    "1 or 20": lambda rng, n: np.where(rng.random(n) < 0.5, 1.0, 20.0),
+    "all 2": lambda rng, n: np.full(n, 2.0),
+    "all 0.1": lambda rng, n: np.full(n, 0.1),
+    "log-normal": lambda rng, n: np.exp(rng.normal(size=n)),
+    "of a feature": lambda rng, n: np.where(np.arange(n) % 10 == 0, 1.0, 10.0),
+}
+
+
+@pytest.mark.parametrize("shares", [None, (0.2, 0.5, 0.3)])
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_sound_trials_pass_at_any_weights(kind, shares):
+    """Of 200 sound trials, a test at 1 % warns in 0 to 7 (probability above .998), and its p-values are spread evenly."""
+    p = {"balance": [], "sample ratio": [], "outcome bias": []}
+    for seed in range(200):
+        rng = np.random.default_rng([seed, 5])
+        planned = None if shares is None else dict(zip(("control", "low", "high"), shares, strict=True))
+        logs = trial(800, seed, 3, shares=shares, weight=WEIGHTS[kind](rng, 800), propensity=planned or "uniform")
+        past = trial(800, seed + 1000, 3, shares=shares, weight=WEIGHTS[kind](rng, 800))
+        p["balance"].append(balance(logs).p_value)
+        p["sample ratio"].append(sample_ratio(logs).p_value)
+        p["outcome bias"].append(outcome_bias(logs, past).p_value)
+    for name, values in p.items():
+        assert np.mean(np.array(values) < 0.01) <= 0.035, name
+        assert np.mean(np.array(values) < 0.2) <= 0.31, name
+        assert name == "outcome bias" or np.mean(np.array(values) < 0.5) >= 0.2, name
+
+
+@pytest.mark.parametrize("weight", [0.01, 3.0, 1000.0])
+def test_weights_that_are_all_alike_change_nothing(weight):
+    plain, weighted = trial(700, m=3), trial(700, m=3, weight=np.full(700, weight))
+    past, past_weighted = (
+        trial(900, 1, m=3, design="obs"),
+        trial(900, 1, m=3, design="obs", weight=np.full(900, weight)),
+    )
+    for test in (balance, sample_ratio, lambda got: outcome_bias(got, past), lambda got: outcome_bias(past, got)):
+        assert test(weighted).p_value == pytest.approx(test(plain).p_value, rel=1e-8)
+        assert test(weighted).sentence == test(plain).sentence
+    np.testing.assert_allclose(overlap(past_weighted).ess, overlap(past).ess, rtol=0.05)
+    assert overlap(past_weighted).ess_share.max() <= 1 + 1e-9
+    rows = np.random.default_rng(0).uniform(0.2, 0.8, 900)
+    given = {"propensity": rows, "design": "obs"}
+    known = [overlap(trial(900, 1, m=3, **given, **more)).z_known for more in ({}, {"weight": np.full(900, weight)})]
+    np.testing.assert_allclose(*known)
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_a_broken_trial_fails_at_any_weights(kind):
+    n = 6000
+    rng = np.random.default_rng(3)
+    weight = WEIGHTS[kind](rng, n)
+    lost = trial(n, m=2, shares=(0.35, 0.65), weight=weight)
+    assert sample_ratio(lost).status == "fail"
+    x = rng.normal(size=(n, 4))
+    shifted = trial(n, m=2, x=x, weight=weight)
+    x[shifted.treatment == 1, 2] += 0.5
+    assert balance(trial(n, m=2, x=x, weight=weight)).status == "fail"
+    assert balance(trial(n, m=2, x=x, weight=weight)).worst[0].feature == shifted.features[2]
+
+
+def test_a_weighted_sample_ratio_by_hand():
+    weight = np.array([1.0, 1, 1, 4, 4, 4, 4, 1, 1, 1])
+    logs = counts(4, 6, propensity="uniform", weight=weight)
+    result = sample_ratio(logs)
+    first, total = weight[:4].sum(), weight.sum()
+    assert result.chi2 == pytest.approx((first - total / 2) ** 2 / (np.square(weight).sum() / 4))
+    np.testing.assert_allclose(result.observed, [first / total * 10, 10 - first / total * 10])
 
 
 def test_degenerate_features_neither_warn_nor_fail():
@@ -218,9 +285,8 @@ def test_right_propensities_pass_and_wrong_ones_fail():
 
 
 def overlap_z(seed):
-    from largesse.checks.past_policy import _calibration
 
-    return _calibration(policy(0.7, n=2000, seed=seed, known=True))
+    return policy(0.7, n=2000, seed=seed, known=True).propensity_excess
 
 
 def test_overlap_is_reproducible_and_needs_rows():

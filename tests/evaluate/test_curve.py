@@ -22,7 +22,11 @@ def trial(n=400, m=4, seed=0, known="observed"):
     """A trial with outcomes of any size, a menu and an outcome model that have little to do with it."""
     rng = np.random.default_rng(seed)
     t = np.r_[np.arange(m), rng.integers(0, m, n - m)]
-    p = rng.uniform(0.1, 0.9, n) if known == "rows" else "uniform" if known == "uniform" else None
+    p = "uniform" if known == "uniform" else None
+    if known == "rows":
+        chance = rng.dirichlet(np.full(m, 3.0), n)
+        t = np.r_[np.arange(m), (chance[m:].cumsum(axis=1) > rng.random((n - m, 1))).argmax(axis=1)]
+        p = chance[np.arange(n), t]
     logs = Logs(
         x=rng.normal(size=(n, 1)), treatment=t, value=rng.normal(size=n) + t, cost=t * rng.gamma(2.0, 1.0, n),
         propensity=p, design="obs" if known == "rows" else "rct",

@@ -318,8 +318,14 @@ def test_bad_input_is_refused_in_the_names_of_the_file():
     weights = replace(SPEND, weight="age")
     assert "age[0] == 0.0: must be > 0" in refused({"age": np.r_[0, base["age"][1:]]}, weights)
     flat = np.where(shop(400, arms=3)["group"] == "newer", np.arange(400.0), 1.0)
-    message = refused({"spend": flat, "group": shop(400, arms=3)["group"]}, replace(SPEND, features=()))
-    assert message.startswith("spend: is the same in every row of the arms 'control' and 'new'")
+    two = measure(shop(400, arms=3) | {"spend": flat}, replace(SPEND, features=()), LINEAR)
+    assert two["spend"].compared == ("newer",)
+    (note,) = [f for f in two.findings if f.name == "nothing to compare"]
+    assert note.sentence == "spend: no effect of 'new', since every row of it and of 'control' has the same value."
+    with pytest.raises(DataError, match="arm == 'new': must be one of"):
+        two["spend"].reading("new")
+    assert two.ok
+
     both = replace(SPEND, unit=None, cluster="id")
     assert "id[1]: the unit has rows in the arms" in refused(
         {"id": np.arange(400) // 2, "group": np.tile(["control", "new"], 200)}, both

@@ -27,7 +27,8 @@ from largesse.menu import Bound, Menu, Plan, Status
 __all__ = ["solve_under"]
 
 Floats = NDArray[np.float64]
-_OPEN = (2_000, 8_000, 32_000)  # units in the linear programme; the next number if these do not suffice
+# Units in the linear programme, and pairs of unit and treatment beside the best of each; the next if these do not suffice.
+_OPEN = ((2_000, 10_000), (8_000, 40_000), (32_000, 1 << 62))
 _INTEGER = (60, 240, 1_000)  # of these, units in the integer programme
 _NEAR = 1e-6  # tolerance of the minimum of the dual, relative to the range of the value
 _TIGHT = 2e-6  # margin to each limit, relative to the largest amount: the solver's tolerance must not break a rule
@@ -71,7 +72,9 @@ def solve_under(
     floor = float(np.nanmin(value, axis=1).sum(dtype=np.float64))
     dual = Dual(menu, rows, allowed)
     prices, best, below = descend(dual, floor, _NEAR * max(stake, 1e-300))
-    treatment = None if below else _rounded(dual, best)
+    treatment = None if below else _rounded(dual, prices, best, _TIGHT)
+    if treatment is None and not below:  # a plan may use a limit to the last bit, e.g. that of doing nothing
+        treatment = _rounded(dual, prices, best, 0.0)
     if treatment is None:
         raise _conflict(menu, rows, allowed)
     return _plan(menu, rows, prices, best, treatment)
@@ -99,54 +102,91 @@ def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:
     return allowed
 
 
-def _rounded(dual: Dual, best: Answer) -> NDArray[np.int32] | None:
-    """Returns an integer plan (N,) that obeys the rows; None if the search ends without one."""
+def _rounded(dual: Dual, prices: Floats, best: Answer, margin: float) -> NDArray[np.int32] | None:
+    """Returns an integer plan (N,) that obeys the rows; None if the search ends without one.
+
+    Args:
+        dual: The dual.
+        prices: The prices at its minimum.
+        best: The dual there.
+        margin: Distance of the programmes' solutions from each limit, relative to the largest amount.
+    """
     order = np.argsort(best.margin, kind="stable")
-    for k, size in enumerate(_OPEN):
-        if k and _OPEN[k - 1] >= len(order):
-            break
+    for size, more in _OPEN:
         some = np.sort(order[:size])
-        relaxed = _programme(dual, best.treatment, some, integer=False)
+        near = _near_best(dual, prices, some, more)
+        relaxed = _programme(dual, best.treatment, some, near, margin, integer=False)
         if relaxed is None:
             continue
         split = 1 - relaxed.max(1)  # share of a unit outside its main treatment in the linear programme
         plan = best.treatment.copy()
         plan[some] = relaxed.argmax(1)
-        near = some[np.lexsort((best.margin[some], -split))]
+        first = np.lexsort((best.margin[some], -split))
         for few in _INTEGER:
-            chosen = np.sort(near[: max(few, 2 * int((split > 1e-9).sum()))])
-            shares = _programme(dual, plan, chosen, integer=True)
+            chosen = np.sort(first[: max(few, 2 * int((split > 1e-9).sum()))])
+            shares = _programme(dual, plan, some[chosen], near[chosen], margin, integer=True)
             if shares is not None:
-                plan[chosen] = shares.argmax(1)
+                plan[some[chosen]] = shares.argmax(1)
                 if all(row.used(dual.menu, plan) <= row.limit for row in dual.rows):
                     return plan
+        if size >= len(order) and near.all():
+            break
     return None
 
 
-def _programme(dual: Dual, plan: NDArray[np.int32], some: NDArray[np.intp], *, integer: bool) -> Floats | None:
-    """Returns the best shares of treatments of some units, (n, M), all others as planned; None if the rows cannot be obeyed."""
+def _near_best(dual: Dual, prices: Floats, some: NDArray[np.intp], more: int) -> NDArray[np.bool_]:
+    """Returns the treatments worth a look for some units, (n, M): the best at the prices, and the `more` that lose least.
+
+    With many treatments nearly all of them are far from the best for every unit, and a programme over them all takes minutes.
+    """
+    net = dual.scores(prices, some).T
+    loss = net.max(1, keepdims=True) - net
+    if loss.size <= more:
+        return np.ones(loss.shape, np.bool_)
+    return np.asarray(loss <= np.partition(loss.ravel(), min(len(some) + more, loss.size - 1))[len(some) + more])
+
+
+def _programme(
+    dual: Dual,
+    plan: NDArray[np.int32],
+    some: NDArray[np.intp],
+    near: NDArray[np.bool_],
+    margin: float,
+    *,
+    integer: bool,
+) -> Floats | None:
+    """Returns the best shares of the treatments `near` (n, M) of some units, (n, M), all other units as planned.
+
+    None if the rows cannot be obeyed.
+    """
     menu, m = dual.menu, dual.menu.n_treatments
     value = menu.value[some].astype(np.float64)
-    top = np.ones(value.shape) if dual.allowed is None else dual.allowed[some].astype(np.float64)
+    open_ = np.flatnonzero(near if dual.allowed is None else near & dual.allowed[some])
     tables, limits = [], []
     for row in dual.rows:
         at = row.covered(some)
         table = row.amounts(menu, some[at])
         size = float(np.abs(table).max(initial=0.0)) or 1.0
         now = row.sign * float(row.taken(menu, some[at], plan[some[at]]).sum())
-        limits.append((row.limit - row.used(menu, plan) + now) / size - (_TIGHT if (table % 1).any() else 0.0))
+        limits.append((row.limit - row.used(menu, plan) + now) / size - (margin if (table % 1).any() else 0.0))
         cells = (at[:, None] * m + np.arange(m)).ravel()
-        tables.append(sparse.csr_matrix((table.ravel() / size, (np.zeros(len(cells), int), cells)), (1, value.size)))
+        tables.append(
+            sparse.csr_matrix((table.ravel() / size, (np.zeros(len(cells), int), cells)), (1, value.size))[:, open_]
+        )
     with quiet():
         done = milp(
-            -value.ravel() / (float(np.ptp(value)) or 1.0), integrality=np.full(value.size, int(integer)),
-            bounds=Bounds(0.0, top.ravel()), options={"node_limit": _NODES, "mip_rel_gap": 1e-6},
+            -value.ravel()[open_] / (float(np.ptp(value)) or 1.0), integrality=np.full(len(open_), int(integer)),
+            bounds=Bounds(0.0, 1.0), options={"node_limit": _NODES, "mip_rel_gap": 1e-6},
             constraints=[
-                LinearConstraint(sparse.kron(sparse.eye(len(some)), np.ones((1, m)), format="csr"), 1.0, 1.0),
+                LinearConstraint(sparse.csr_matrix((np.ones(len(open_)), (open_ // m, np.arange(len(open_))))), 1.0, 1.0),
                 LinearConstraint(sparse.vstack(tables, format="csr"), -np.inf, limits),
             ],
         )  # fmt: skip
-    return None if done.x is None else np.asarray(done.x.reshape(value.shape))
+    if done.x is None:
+        return None
+    shares = np.zeros(value.size)
+    shares[open_] = done.x
+    return shares.reshape(value.shape)
 
 
 def _conflict(menu: Menu, rows: list[Row], allowed: NDArray[np.bool_] | None) -> InfeasibleRules:

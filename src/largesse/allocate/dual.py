@@ -60,6 +60,12 @@ class Dual:
         keys = [(row.rule, row.sign) for row in rows]
         firsts = [k for k in range(len(rows)) if k == 0 or keys[k] != keys[k - 1]]
         self.families = [slice(a, b) for a, b in pairwise([*firsts, len(rows)])]  # rows that differ only in their group
+        self.groups = np.array([row.group for row in rows])
+        tops = [
+            int(row.codes.max(initial=-1)) if row.codes is not None else 0
+            for row in (rows[f.start] for f in self.families)
+        ]
+        self.sizes = [1 + max(top, *self.groups[family]) for top, family in zip(tops, self.families, strict=True)]
 
     def __call__(self, prices: Floats) -> Answer:
         """Returns the dual at prices (K,)."""
@@ -67,7 +73,7 @@ class Dual:
         treatment, margin, best, used = np.empty(n, np.int32), np.empty(n), np.empty(n), np.zeros(len(self.rows))
         for a in range(0, n, _CHUNK):
             part = slice(a, min(a + _CHUNK, n))
-            score = self._scores(prices, part)
+            score = self.scores(prices, part)
             each = np.arange(score.shape[1])
             treatment[part] = score.argmax(0)
             best[part] = score[treatment[part], each]
@@ -76,16 +82,17 @@ class Dual:
             used += self._used(treatment[part], part)
         return Answer(float(best.sum() + prices @ self.limits), self.limits - used, treatment, margin)
 
-    def _scores(self, prices: Floats, part: slice) -> Floats:
+    def scores(self, prices: Floats, part: slice | NDArray[np.intp]) -> Floats:
         """Returns the net value at the prices, (M, n); -inf where a treatment is not allowed."""
         value, cost = self.menu.value[part].T, self.menu.cost[part].T
         of_cost, of_value = np.zeros(value.shape[1]), np.full(value.shape[1], self.value_weight)
         of_tables = np.zeros(value.shape)
-        for family in self.families:
-            row, own = self.rows[family.start], prices[family]
+        for family, size in zip(self.families, self.sizes, strict=True):
+            row, own = self.rows[family.start], np.zeros(size + 1)  # the last is of the units in no group, -1
+            own[self.groups[family]] = prices[family]
             if not own.any():
                 continue
-            weight = row.sign * (own[0] if row.codes is None else np.append(own, 0.0)[row.codes[part]])
+            weight = row.sign * (own[0] if row.codes is None else own[row.codes[part]])
             of_cost += row.cost_weight * weight
             of_value -= row.value_weight * weight
             if row.table is not None:
@@ -98,11 +105,11 @@ class Dual:
     def _used(self, treatment: NDArray[np.int32], part: slice) -> Floats:
         """Returns sign · Σ amount of each row over some units, (K,)."""
         rows, used = np.arange(part.start, part.stop), np.empty(len(self.rows))
-        for family in self.families:
+        for family, size in zip(self.families, self.sizes, strict=True):
             row = self.rows[family.start]
             each = row.sign * row.taken(self.menu, rows, treatment)
-            size = family.stop - family.start
-            used[family] = each.sum() if row.codes is None else np.bincount(row.codes[part] + 1, each, size + 1)[1:]
+            sums = each.sum()[None] if row.codes is None else np.bincount(row.codes[part] + 1, each, size + 1)[1:]
+            used[family] = sums[self.groups[family]]
         return used
 
 

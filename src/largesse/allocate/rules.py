@@ -87,12 +87,14 @@ class Rule(ABC):
         at_least: Lower bound, likewise.
         units: Mask of the units it covers, (N,); None for all.
         by: Group of each unit, (N,), codes 0 to G - 1, -1 for none: the rule holds for each group. None: one group.
+        groups: Names of the groups by code, G, for errors and results; None: their codes.
     """
 
     at_most: float | Sequence[float] | None = None
     at_least: float | Sequence[float] | None = None
     units: NDArray[Any] | None = None
     by: NDArray[Any] | None = None
+    groups: Sequence[str] | None = None
 
     @abstractmethod
     def _parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
@@ -153,18 +155,22 @@ class Use(Rule):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Return(Rule):
-    """Demands a return on the spend: Σ value >= at_least · Σ cost. Other fields: see `Rule`.
+    """Demands a return on the spend: Σ (value - value of control) >= at_least · Σ (cost - cost of control).
+
+    Control is the menu's first treatment: what units bring anyway is no return. Other fields: see `Rule`.
 
     Attributes:
-        at_least: Value per unit of spend.
+        at_least: Incremental value per unit of incremental spend.
     """
 
     at_least: float
     at_most: None = field(default=None, init=False)
 
     def _parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
-        floor = _check.number("at_least", self.at_least, low=0, remedy="Value per unit of spend.")
-        return f"value less {floor:g} times the spend", -floor, 1.0, None
+        floor = _check.number("at_least", self.at_least, low=0, remedy="Incremental value per unit of spend.")
+        control = menu.value[:, :1].astype(np.float64) - floor * menu.cost[:, :1]
+        table = np.broadcast_to(-control, (menu.n, menu.n_treatments))
+        return f"value added against control less {floor:g} times the spend added", -floor, 1.0, table
 
     @property
     def _bounds(self) -> tuple[tuple[float, Any], ...]:
@@ -217,5 +223,8 @@ def _groups(rule: Rule, n: int) -> tuple[NDArray[np.int32] | None, list[str]]:
     count = max([int(codes.max(initial=-1)) + 1, *several])
     if any(size != count for size in several):
         raise _check.refuse("by", int(codes.max()), f"limits are given for {several[0]} groups", "One for each group.")
+    names = [f"group {g}" for g in range(count)] if rule.groups is None else [repr(name) for name in rule.groups]
+    if len(names) < count:
+        raise _check.refuse("groups", rule.groups, f"there are {count} groups", "Give the name of each, by its code.")
     covered = codes if units is None else np.where(units, codes, -1)
-    return covered.astype(np.int32), [f" of group {g}" for g in range(count)]
+    return covered.astype(np.int32), [f" of {name}" for name in names[:count]]

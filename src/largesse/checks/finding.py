@@ -24,6 +24,8 @@ P_FAIL, P_WARN = 0.001, 0.01  # p-values below these
 class Grade(StrEnum):
     """The outcome of a check, from good to bad."""
 
+    UNTESTED = "untested"
+    """There was nothing to test."""
     OK = "ok"
     WARN = "warn"
     """Look at it."""
@@ -42,7 +44,7 @@ class Finding(Result):
 
     Attributes:
         name: The check, e.g. ``"sample ratio"``.
-        status: Its grade; the texts ``"ok"``, ``"warn"`` and ``"fail"`` are accepted too.
+        status: Its grade; its text, e.g. ``"warn"``, is accepted too.
         sentence: The result and the next step, in plain words.
 
     Raises:
@@ -60,6 +62,11 @@ class Finding(Result):
     def ok(self) -> bool:
         """Whether the check did not fail."""
         return self.status is not Grade.FAIL
+
+    @property
+    def verdict(self) -> str:
+        """The same as `sentence`, its earlier name."""
+        return self.sentence
 
     @property
     def row(self) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
         if count < FEWEST_ROWS:
             rule, remedy = f"needs at least {FEWEST_ROWS} rows to fit propensities", "Add rows, or leave the arm out."
             raise _check.refuse(f"rows of treatment {name!r}", int(count), rule, remedy)
-    z_known = _calibration(logs)
+    z_known = logs.propensity_excess
     p_known = float(np.minimum(1.0, logs.n_treatments * 2 * stats.norm.sf(np.abs(z_known).max())))
     part = sample(logs, rows, seed)
     w, arms, p = part.weights, np.eye(part.n_treatments)[part.treatment], _fitted_propensities(part, seed)
@@ -121,13 +121,18 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
     share = w @ arms / w.sum()
     pseudo_r2 = 1 - float(w @ -np.log((p * arms).sum(axis=1)) / w.sum() / special.entr(share).sum())
     rare = float(w @ (p.min(axis=1) < RARE) / w.sum())
-    ess = (w @ (arms / p)) ** 2 / (w @ (arms / p**2))  # (Σ 1/p)² / Σ 1/p² within each arm
-    ess_share = ess / (w @ arms)
+    ess = _effective(w, arms / p)
+    ess_share = ess / _effective(w, arms)
     status, sentence = _overlap_verdict(auc, rare, ess_share, z_known, p_known, logs.treatments)
     return Overlap(
         name="overlap", status=status, sentence=sentence, auc=auc, pseudo_r2=pseudo_r2, rare_share=rare, ess=ess,
         ess_share=ess_share, z_known=z_known, p_known=p_known,
     )  # fmt: skip
+
+
+def _effective(w: Floats, arms: Floats) -> Floats:
+    """Returns the effective number of rows of each arm, (Σ a)² / Σ a² (Kish), a the row weights w times a column of `arms`."""
+    return np.asarray((w @ arms) ** 2 / (w**2 @ arms**2))
 
 
 def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
@@ -224,17 +229,6 @@ def _halves(logs: Logs, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.i
     return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in (0, 1)]
 
 
-def _calibration(logs: Logs) -> Floats:
-    """Returns Σ_{arm} 1/p less the number of rows in standard errors, (M,); NaN unless propensities are given per row."""
-    if logs.assignment != "rows":
-        return np.full(logs.n_treatments, np.nan)
-    p, w, m = logs.propensity, logs.weights, logs.n_treatments
-    excess = np.bincount(logs.treatment, w / p, minlength=m).astype(np.float64) - logs.total_weight
-    # Var Σ 1/p = Σ_{all rows} (1 - p)/p, estimated by Σ_{arm} (1 - p)/p²
-    variance = np.bincount(logs.treatment, w * (1 - p) / p**2, minlength=m).astype(np.float64)
-    return over(excess, np.sqrt(variance))
-
-
 def _overlap_verdict(
     auc: float, rare: float, ess_share: Floats, z: Floats, p_known: float, names: tuple[str, ...]
 ) -> tuple[Grade, str]:
@@ -266,14 +260,15 @@ def _gap(rct: Logs, obs: Logs, column: str) -> tuple[Floats, Floats, Floats]:
     """Returns the difference of arm means obs - rct, its standard error and their ratio, each (M,)."""
     (a, va), (b, vb) = (_mean_and_variance(logs, getattr(logs, column)) for logs in (rct, obs))
     standard_error, both = np.sqrt(va + vb), (rct.arm_rows > 0) & (obs.arm_rows > 0)
-    gap = np.where(both, b - a, 0.0)  # 0 for an arm without rows in one of the two
+    rounding = 1e-12 * max(float(np.abs(getattr(logs, column)).max()) for logs in (rct, obs))
+    gap = np.where(both & (np.abs(b - a) > rounding), b - a, 0.0)  # 0 for an arm without rows in one of the two
     return gap, standard_error, over(gap, standard_error)
 
 
 def _mean_and_variance(logs: Logs, y: Floats) -> tuple[Floats, Floats]:
     """Returns the mean by arm and the variance of that mean, each (M,)."""
     arms = np.eye(logs.n_treatments)[logs.treatment] * logs.weights[:, None]
-    size, shift = arms.sum(axis=0), float(y[0])
+    rows, shift = logs.arm_rows, float(y[0])
     mean = arm_means((y - shift)[:, None], arms)[:, 0]
-    variance = arm_means(((y - shift - mean[logs.treatment]) ** 2)[:, None], arms)[:, 0]
-    return mean + shift, variance / np.maximum(size - 1, 1)
+    squares = ((y - shift - mean[logs.treatment]) ** 2) @ arms**2 / np.maximum(arms.sum(axis=0), 1e-300) ** 2
+    return mean + shift, squares * rows / np.maximum(rows - 1, 1)

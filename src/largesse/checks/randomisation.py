@@ -1,4 +1,8 @@
-"""Checks of randomisation: arm sizes against the planned shares, and balance of features across arms."""
+"""Checks of randomisation: arm sizes against the planned shares, and balance of features across arms.
+
+Row weights are sampling weights: given the rows and their weights, the assignment is what was random. A sum of weights
+varies more than a count of so many rows, and weights that are all alike change nothing.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,9 @@ class SampleRatio(Finding):
     """Arm sizes against the planned shares.
 
     Attributes:
-        observed: Rows per arm, float64 (M,).
+        observed: Rows per arm, float64 (M,); with row weights, the arms' shares of the weight times the number of rows.
         planned: Rows per arm by the planned shares, float64 (M,), or None where no shares were given.
-        chi2: Pearson's statistic, NaN without planned shares.
+        chi2: Pearson's statistic, NaN without planned shares; of (Σ weight)² / Σ weight² rows (Kish) if there are weights.
         p_value: Its p-value with M - 1 degrees of freedom, NaN without planned shares.
     """
 
@@ -84,29 +88,34 @@ def sample_ratio(logs: Logs, *, planned: Literal["uniform"] | Mapping[str, float
     """
     if planned is not None:
         logs = replace(logs, propensity=planned)
-    observed = np.bincount(logs.treatment, logs.weights, minlength=logs.n_treatments).astype(np.float64)
+    w = logs.weights / logs.weights.mean()
+    observed = np.bincount(logs.treatment, w, minlength=logs.n_treatments).astype(np.float64)
     if logs.assignment not in ("uniform", "shares") and not (logs.assignment == "rows" and logs.design == "rct"):
         return SampleRatio(
-            name="sample ratio", status=Grade.OK, observed=observed, planned=None, chi2=np.nan, p_value=np.nan,
+            name="sample ratio", status=Grade.UNTESTED, observed=observed, planned=None, chi2=np.nan, p_value=np.nan,
             sentence="Planned shares were not given, so there is nothing to test. Name them: design.rct_propensity, or planned=.",
         )  # fmt: skip
     shares = np.array([logs.propensity[np.argmax(logs.treatment == j)] for j in range(logs.n_treatments)])
-    return count_ratio(observed, shares, logs.treatments)
+    return count_ratio(observed, shares, logs.treatments, effective=float(logs.n / np.square(w).mean()))
 
 
-def count_ratio(observed: Floats, shares: Floats, names: tuple[str, ...]) -> SampleRatio:
+def count_ratio(
+    observed: Floats, shares: Floats, names: tuple[str, ...], *, effective: float | None = None
+) -> SampleRatio:
     """Tests the sizes of the arms, counted already, against the planned shares.
 
     Args:
         observed: Units by arm (M,).
         shares: Planned shares (M,), which should sum to 1.
         names: Of the arms (M,).
+        effective: The number of units as whose count the sum varies; None: units have no weights.
 
     >>> count_ratio(np.array([44_700.0, 45_489.0]), np.array([0.5, 0.5]), ("gate 30", "gate 40")).status.value
     'warn'
     """
     expected = shares / shares.sum() * observed.sum()
-    chi2, p = (float(x) for x in stats.chisquare(observed, expected))
+    fewer = 1.0 if effective is None else effective / observed.sum()
+    chi2, p = (float(x) for x in stats.chisquare(observed * fewer, expected * fewer))
     worst = int(np.argmax((observed - expected) ** 2 / expected))
     off = f"p = {p:.2g}; {names[worst]!r} has {observed[worst]:,.0f} rows, planned {expected[worst]:,.0f}"
     words = {
@@ -132,10 +141,11 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
 
     The tests use ranks, so heavy tails do not disturb their level. One tests all features at once, the other each feature
     with Holm's correction; the first detects many small shifts, the second a single large one. A feature is tested if the
-    smallest arm is expected to have 5 rows that differ from its most frequent value.
+    smallest arm is expected to have 5 rows that differ from its most frequent value. Where propensities are given by row
+    (a stratified trial, a log of random decisions), the tests and the differences are of means weighted by 1/p.
 
     Args:
-        logs: Rows of a trial. For observational rows a difference is expected, and the status is always ``"ok"``.
+        logs: Rows of a trial. For observational rows without propensities a difference is expected: the status is ``"ok"``.
         rows: Size of the random sample that is used.
         seed: Seed of the sample.
 
@@ -149,7 +159,8 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     'ok'
     """
     part = sample(logs, rows, seed)
-    smd, (p_features, p_joint) = _smd(part), _rank_tests(part)
+    by_row = part.assignment == "rows" and part.design == "obs"
+    smd, (p_features, p_joint) = _smd(part, by_row), _weighted_tests(part) if by_row else _rank_tests(part)
     p = float(min(1.0, 2 * min(p_joint, p_features.min())))
     largest = np.abs(smd).max(axis=0)
     worst = tuple(
@@ -161,14 +172,15 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     off = (
         f"p = {p:.2g}; most in {top.feature!r}: arm {top.treatment!r} is {top.smd:+.2f} standard deviations off control"
     )
+    why = "chance and the given propensities explain" if by_row else "chance explains"
     words = {
         Grade.OK: f"Features are balanced across arms (p = {p:.2g}). Nothing to do.",
-        Grade.WARN: f"Features differ a little more between arms than chance explains ({off}). Check the assignment.",
-        Grade.FAIL: f"Features differ between arms more than chance explains ({off}). Randomisation is suspicious: check "
+        Grade.WARN: f"Features differ a little more between arms than {why} ({off}). Check the assignment.",
+        Grade.FAIL: f"Features differ between arms more than {why} ({off}). Randomisation is suspicious: check "
         "the assignment, and whether these features were recorded after it.",
     }
     status, sentence = grade(p), words[grade(p)]
-    if logs.design == "obs" and status != Grade.OK:
+    if logs.design == "obs" and not by_row and status != Grade.OK:
         status, sentence = (
             Grade.OK,
             f"Features differ between arms, as expected of a past policy ({off}). See the overlap.",
@@ -179,8 +191,8 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     )  # fmt: skip
 
 
-def _smd(logs: Logs) -> Floats:
-    arms = np.eye(logs.n_treatments)[logs.treatment] * logs.weights[:, None]
+def _smd(logs: Logs, by_row: bool) -> Floats:
+    arms = np.eye(logs.n_treatments)[logs.treatment] * (logs.inverse_propensity if by_row else logs.weights)[:, None]
     x = logs.x.astype(np.float64) - logs.x[0]  # centred on a row, so that a constant feature is exactly 0
     means = arm_means(x, arms)
     variance = arm_means((x - means[logs.treatment]) ** 2, arms)
@@ -190,32 +202,63 @@ def _smd(logs: Logs) -> Floats:
 
 def _rank_tests(logs: Logs) -> tuple[Floats, float]:
     """Returns the Holm-adjusted p-value of each feature, (d,), and the p-value of all features at once."""
-    w, m = logs.weights, logs.n_treatments
-    arms = np.eye(m)[logs.treatment] * w[:, None]
-    size, n = arms.sum(axis=0), w.sum()
+    arms, m, n = np.eye(logs.n_treatments)[logs.treatment], logs.n_treatments, float(logs.n)
+    size, w = arms.sum(axis=0), logs.weights / logs.weights.mean()
     ranked = [_scaled_ranks(column, w) for column in logs.x.T]
     tested = np.array([off_mode * size.min() / n >= 5 for _, off_mode in ranked])
     p_features = np.ones(len(ranked))
     if not tested.any():
         return p_features, 1.0
     u = np.column_stack([ranks for (ranks, _), keep in zip(ranked, tested, strict=True) if keep])  # mean 0, sd 1
-    means = arm_means(u, arms)
+    means = arm_means(u, arms)  # of weight times rank: given the rows, only the arms are random
     # Σ_j n_j ū_j² (n - 1) / n: its covariance under random assignment is known exactly; chi-square, M - 1
     p_features[tested] = _holm(stats.chi2.sf(size @ means**2 * (n - 1) / n, m - 1))
-    eigenvalues, vectors = np.linalg.eigh((u * w[:, None]).T @ u / n)
+    eigenvalues, vectors = np.linalg.eigh(u.T @ u / n)
     keep = eigenvalues > 1e-8 * eigenvalues.max()
     white = means @ vectors[:, keep] / np.sqrt(eigenvalues[keep])
-    return p_features, _pillai(float(size @ (white**2).sum(axis=1) / n), int(keep.sum()), m - 1, float(n))
+    return p_features, _pillai(float(size @ (white**2).sum(axis=1) / n), int(keep.sum()), m - 1, n)
 
 
-def _scaled_ranks(column: NDArray[Any], weight: Floats) -> tuple[Floats, float]:
-    """Returns mid-ranks with mean 0 and variance 1 (0 for a constant), and the weight of rows without the commonest value."""
-    kinds, place = np.unique(column, return_inverse=True)
+def _weighted_tests(logs: Logs) -> tuple[Floats, float]:
+    """Returns the p-values of `_rank_tests` for propensities given by row.
+
+    With u a row's scaled rank, u (1[t = j] / p - 1) has mean 0 in every row, whatever its propensities were.
+    """
+    ranked = [_scaled_ranks(column, logs.weights / logs.weights.mean()) for column in logs.x.T]
+    tested = np.array([off_mode * logs.arm_rows.min() / logs.n >= 5 for _, off_mode in ranked])
+    p_features = np.ones(len(ranked))
+    if not tested.any():
+        return p_features, 1.0
+    assert logs.propensity is not None
+    shown = np.eye(logs.n_treatments)[logs.treatment] / logs.propensity[:, None] - 1
+    scores = [ranks[:, None] * shown for (ranks, _), keep in zip(ranked, tested, strict=True) if keep]
+    p_features[tested] = _holm(np.array([_mean_zero(score) for score in scores]))
+    return p_features, _mean_zero(np.hstack(scores))
+
+
+def _mean_zero(scores: Floats) -> float:
+    """Returns the p-value of Hotelling's test that the columns have mean 0; 1 with too few rows."""
+    n, total = len(scores), scores.sum(axis=0)
+    eigenvalues, vectors = np.linalg.eigh(scores.T @ scores)
+    keep = eigenvalues > 1e-10 * max(float(eigenvalues.max()), 1e-300)
+    q = int(keep.sum())
+    if n <= 2 * q or q == 0:
+        return 1.0
+    share = float(((total @ vectors[:, keep]) ** 2 / eigenvalues[keep]).sum() / n)  # in [0, 1]
+    return float(stats.f.sf(share / max(1 - share, 1e-300) * (n - q) / q, q, n - q))
+
+
+def _scaled_ranks(column: NDArray[Any], weight: Floats) -> tuple[Floats, int]:
+    """Returns weighted mid-ranks times the weights, mean 0 and variance 1, and the rows without the commonest value.
+
+    A column of one value gives zeros.
+    """
+    kinds, place, rows = np.unique(column, return_inverse=True, return_counts=True)
     count = np.bincount(place, weight, minlength=len(kinds))
     ranks = (np.cumsum(count) - count / 2)[place]
-    ranks -= weight @ ranks / weight.sum()
-    scale = np.sqrt(weight @ ranks**2 / weight.sum())
-    return ranks / (scale if len(kinds) > 1 else 1.0), float(count.sum() - count.max())
+    ranks = weight * (ranks - weight @ ranks / weight.sum())
+    scale = np.sqrt((ranks**2).mean())
+    return ranks / (scale if len(kinds) > 1 else 1.0), int(rows.sum() - rows.max())
 
 
 def _holm(p: Floats) -> Floats:

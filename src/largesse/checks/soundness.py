@@ -1,7 +1,8 @@
 """All checks of the rows at once.
 
 Every check returns a frozen `Finding`: numbers, a status and a sentence with the next step. With p-values the status is
-``"fail"`` below 0.001, ``"warn"`` below 0.01, and ``"ok"`` otherwise. A row of weight 2 counts as two rows.
+``"fail"`` below 0.001, ``"warn"`` below 0.01, and ``"ok"`` otherwise. Row weights are sampling weights: a row of weight
+2 stands for two units of the population, but one was observed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from largesse._check import Numbers
 from largesse.checks.finding import P_FAIL, Finding, Grade
 from largesse.checks.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
+from largesse.checks.propensities import propensities
 from largesse.checks.randomisation import Balance, Imbalance, SampleRatio, balance, sample_ratio
 from largesse.checks.trial_power import PROOF, Power, power
 from largesse.logs import Logs
@@ -76,7 +78,8 @@ class Soundness(Tabular):
             return f"Do not rely on these rows yet. Explain first: {names[Grade.FAIL]}."
         if self.status is Grade.WARN:
             return f"These rows can be used with care. Look at: {names[Grade.WARN]}."
-        return "These rows look sound. Go on."
+        untested = f" Not tested: {names[Grade.UNTESTED]}." if names[Grade.UNTESTED] else ""
+        return f"These rows look sound. Go on.{untested}"
 
 
 def check(
@@ -100,11 +103,12 @@ def check(
     'These rows look sound. Go on.'
     """
     features = balance(rct)
+    assigned = propensities(rct) or sample_ratio(rct)
     findings = [
-        sample_ratio(rct), features, _post_treatment(features), _arm_sizes(rct), _responses(rct), _heavy_tail(rct),
+        assigned, features, _post_treatment(features), _arm_sizes(rct), _responses(rct), _heavy_tail(rct),
         *_repeats(rct, "repeated units"), *_timing(rct),
     ]  # fmt: skip
-    if rct.propensity is not None:
+    if rct.propensity is not None and (assigned.ok or rct.design == "rct"):
         findings.append(power(rct, budgets, proof_share))
     if obs is not None:
         findings.append(outcome_bias(rct, obs))

@@ -82,11 +82,11 @@ def check(config: ConfigFile, as_json: Json = False) -> None:
 
     campaign = load(config)
     rows = load_rows(campaign)
-    sound = soundness(campaign, rows, task_of(campaign, rows))  # refuses what `fit` would refuse
+    sound = soundness(campaign, rows, lambda: task_of(campaign, rows))  # refuses what `fit` would refuse
     if as_json:
         show.print_json(
             {"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "findings": [f.row for f in sound],
-             "power": sound.power}
+             "power": next((finding for finding in sound if finding.name == "power"), None)}
         )  # fmt: skip
     else:
         show.out.print(escape(rows.outcome.describe()), highlight=False)

@@ -88,7 +88,7 @@ def effects(one: Measured, methods: Sequence[str], level: float) -> None:
 
     size = ", ".join(f"{arm} {n:,}" for arm, n in zip(one.arms, one.rows, strict=True))
     table(effect_table(rows_of(one, methods), level), f"{one.metric} against {one.arms[0]} ({size} rows)")
-    for arm, guard in zip(one.arms[1:], one.guards, strict=True):
+    for arm, guard in zip(one.compared, one.guards, strict=True):
         name = f"{arm}: " if len(one.guards) > 1 else ""
         out.print(f"[{'yellow' if guard.warns else 'default'}]{escape(name + guard.sentence)}[/]", highlight=False)
     out.print(f"{escape(one.tails.sentence)}\n", highlight=False)

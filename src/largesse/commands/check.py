@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from largesse.checks.propensities import propensities
 from largesse.checks.soundness import Soundness, check
 from largesse.commands.campaign import proof_folds
 from largesse.commands.load import Rows
@@ -11,8 +14,14 @@ from largesse.config import Config
 __all__ = ["soundness"]
 
 
-def soundness(config: Config, rows: Rows, task: Task) -> Soundness:
-    """Returns the checks of the data, and the power of the trial and of its held-out rows at the budgets of the run."""
+def soundness(config: Config, rows: Rows, task: Callable[[], Task]) -> Soundness:
+    """Returns the checks of the data, and the power of the trial and of its held-out rows at the budgets of the run.
+
+    Where the given propensities are wrong there are neither budgets nor power, and the task is not asked for.
+    """
+    given = propensities(rows.rct)
+    if given is not None and not given.ok:
+        return check(rows.rct, rows.obs)
     share = 1.0 if proof_folds(config, rows) > 1 else config.data.test_share
     share = share if rows.test is None else rows.test.n / rows.rct.n
-    return check(rows.rct, rows.obs, budgets=task.budgets, proof_share=share)
+    return check(rows.rct, rows.obs, budgets=task().budgets, proof_share=share)

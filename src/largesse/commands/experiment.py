@@ -81,7 +81,7 @@ def _shown(
         effects=tuple(row for one in measurement.metrics for row in rows_of(one, methods)),
         verdicts=tuple(
             report.VerdictRow(one.metric, arm, guard.verdict, guard.sentence)
-            for one in measurement.metrics for arm, guard in zip(one.arms[1:], one.guards, strict=True)
+            for one in measurement.metrics for arm, guard in zip(one.compared, one.guards, strict=True)
         ),
         tails=tuple((one.metric, one.tails.sentence) for one in measurement.metrics),
         influence=tuple(
@@ -95,7 +95,7 @@ def _shown(
 
 def _headline(measurement: Measurement) -> report.Headline:
     first = measurement.metrics[0]
-    sentences = [_sentence(one, arm, measurement.level) for one in measurement.metrics for arm in one.arms[1:]]
+    sentences = [_sentence(one, arm, measurement.level) for one in measurement.metrics for arm in one.compared]
     warned = [(one, g) for one in measurement.metrics for g in one.guards if g.warns]
     action = "Read the effects in bold."
     if not measurement.ok:

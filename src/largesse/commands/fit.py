@@ -82,7 +82,7 @@ def _fit(
     rows = load_rows(config)
     task = task_of(config, rows)
     say("checking the data", 0.05)
-    sound = soundness(config, rows, task)
+    sound = soundness(config, rows, lambda: task)
     say(Note(sound.power.sentence), 0.1)
     if not task.candidates:
         how = (rows.obs is not None, sound.power.advice is TuningAdvice.CAN_PAY)

@@ -18,7 +18,7 @@ from largesse.allocate.solver import solve
 from largesse.config.rules import Bounds, RulesFile
 from largesse.engines.parquet import Units, stream, streams
 from largesse.errors import ConfigError, SchemaError, StoreError
-from largesse.frames.columns import coded
+from largesse.frames.columns import coded, texts
 from largesse.menu import Bound, Menu, Plan, PlanTotals
 from largesse.progress import Say, silent
 from largesse.roles import nearest
@@ -177,7 +177,7 @@ def _kept(rules_file: RulesFile, table: pa.Table) -> NDArray[np.int64] | None:
 
 def _codes(table: pa.Table, name: str, field: str) -> tuple[NDArray[np.int64], list[str]]:
     codes, values = coded(_column(table, name, field))
-    return codes, [str(value) for value in values.to_pylist()]
+    return codes, texts(values)
 
 
 def _rules(rules_file: RulesFile, table: pa.Table) -> list[Rule]:
@@ -221,4 +221,4 @@ def _bounds(field: str, one: Bounds, table: pa.Table) -> dict[str, Any]:
                 )
             limit = [limit[group] for group in groups]
         limits[name] = limit
-    return {**limits, "by": place[codes]}
+    return {**limits, "by": place[codes], "groups": groups}

@@ -37,8 +37,11 @@ def _label_text(value: Any) -> Any:
 
 
 def _shares_of_all(shares: Any) -> Any:
-    if isinstance(shares, dict) and abs(sum(shares.values()) - 1) > 1e-6:
-        raise ValueError(f"shares must sum to 1, these sum to {sum(shares.values()):g}")
+    weights = isinstance(shares, dict) and all(share == int(share) for share in shares.values())
+    if isinstance(shares, dict) and not weights and abs(sum(shares.values()) - 1) > 1e-6:
+        raise ValueError(
+            f"shares must sum to 1, these sum to {sum(shares.values()):g}; weights must be whole numbers (5, 1, 1)"
+        )
     return shares
 
 
@@ -54,6 +57,7 @@ Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
 Label = Annotated[str, Field(min_length=1), BeforeValidator(_label_text)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Weight = Annotated[float, Field(gt=0, le=1e9)]
 Part = Annotated[float, Field(gt=0, lt=1)]
 Setting = int | float | str | Annotated[tuple[int, ...], Field(strict=False)]
 Rule = Literal["per_contact", "per_redemption", "share_of_value"]
@@ -125,8 +129,11 @@ class Columns(_Section):
 class Design(_Section):
     """How the treatments were assigned."""
 
-    rct_propensity: Literal["observed", "uniform"] | Annotated[dict[str, Share], AfterValidator(_shares_of_all)] = (
-        Field("observed", description="'observed' shares of the arms, 'uniform', or a table { label = share, ... }")
+    rct_propensity: Literal["observed", "uniform"] | Annotated[dict[str, Weight], AfterValidator(_shares_of_all)] = (
+        Field(
+            "observed",
+            description="'observed' shares of the arms, 'uniform', or a table { label = share, ... }; weights (5, 1, 1) too",
+        )
     )
     obs_propensity_column: Name | None = Field(
         None, description="in obs: column of the logged probability of the treatment taken", examples=["p"]

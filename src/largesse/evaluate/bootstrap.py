@@ -143,6 +143,7 @@ class Arms:
     @classmethod
     def of(cls, logs: Logs, estimator: Estimator = "ht", outcomes: Menu | None = None) -> Arms:
         """Returns the arms of some rows, estimated in the same way as the outcome curve of this estimator."""
+        logs.check_support()
         w, value, cost, predicted = logs.inverse_propensity, logs.value, logs.cost, None
         if outcomes is not None:
             rows = np.arange(logs.n)

@@ -22,6 +22,7 @@ from largesse import _check
 from largesse.allocate.budget_frontier import steps
 from largesse.allocate.price_intervals import taken_interval
 from largesse.evaluate import kernels
+from largesse.evaluate.ties import apart
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.result import Tabular
@@ -169,11 +170,12 @@ def interval_curve(logs: Logs, lo: NDArray[np.float64], hi: NDArray[np.float64])
 
 def _curve_of(logs: Logs, estimator: Estimator, events: Events) -> OutcomeCurve:
     """Returns the curve with these events."""
+    logs.check_support()
     order = np.argsort(events.price, kind="stable")
     sums = kernels.cumulate(events.step[order]) / logs.total_weight
     sums[np.abs(sums) < 1e-14 * np.abs(sums).max(axis=0)] = 0.0  # rounding errors of sums that cancel
     prices = events.price[order]
-    last = np.append(prices[1:] != prices[:-1], True)
+    last = np.append(apart(prices), True)
     price, sums = prices[last], sums[last]
     scale = sums[:, 2] if estimator == "sn" else np.ones(len(sums))
     scale = np.where(scale > 0, scale, np.inf)  # no row matches at this price: the estimate is 0

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
 from largesse.errors import DataError
+from largesse.evaluate.ties import apart, joined
 from largesse.logs import Logs, frozen
 from largesse.menu import Menu
 from largesse.result import Tabular
@@ -303,8 +304,7 @@ def _row_share(logs: Logs) -> Floats:
 def _running(score: Floats, *columns: Floats) -> list[Floats]:
     """Returns running sums of the columns, highest score first, from 0 to the end of each group of equal scores."""
     order = np.argsort(-score, kind="stable")
-    ranked = score[order]
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    ends = np.flatnonzero(np.append(apart(score[order]), True))
     return [np.concatenate(([0.0], np.cumsum(column[order])[ends])) for column in columns]
 
 
@@ -331,7 +331,7 @@ def _published(logs: Logs, score: Floats, treated: NDArray[Any], value: Floats, 
         raise DataError(words, field="weight")
     if not (isinstance(points, int) and points >= 1):
         raise _check.refuse("points", points, "must be a whole number >= 1", "The papers use 200.")
-    order, sizes = np.argsort(-score, kind="stable"), np.bincount(treated, minlength=2)
+    order, sizes = np.argsort(-joined(score), kind="stable"), np.bincount(treated, minlength=2)
     # DC and DR after each row: Σ_treated / n_1 - Σ_control / n_0
     spend, gain = (
         np.cumsum(np.where(treated, column, 0.0)[order]) / sizes[1]

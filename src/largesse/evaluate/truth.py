@@ -12,6 +12,7 @@ from largesse.allocate.budget_frontier import frontier, steps
 from largesse.evaluate import kernels
 from largesse.evaluate.bootstrap import mix_value
 from largesse.evaluate.ranking_metrics import CostCurve
+from largesse.evaluate.ties import apart, joined
 from largesse.menu import Menu
 
 __all__ = ["Room", "attainable_gain", "true_aucc", "true_value"]
@@ -42,9 +43,7 @@ def true_value(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.f
         0.0,
     ]
     sums = kernels.cumulate(np.vstack([base, change]))[::-1] / menu.n  # the price rises
-    last = (
-        np.append(True, increments.slope[1:] != increments.slope[:-1]) if len(increments.slope) else np.zeros(0, bool)
-    )
+    last = np.append(True, apart(increments.slope)) if len(increments.slope) else np.zeros(0, bool)
     corners = np.append(last, True)[::-1]  # units tied in price change together
     _, cost, value = kernels.pool(np.ascontiguousarray(sums[corners, 0]), np.ascontiguousarray(sums[corners, 1]))
     limits = np.asarray(budgets, np.float64)
@@ -99,7 +98,7 @@ def true_aucc(score: NDArray[Any], truth: Menu) -> float:
     if truth.n_treatments != 2 or np.shape(score) != (truth.n,):
         got = (truth.n_treatments, np.shape(score))
         raise _check.refuse("score", got, "needs one number per unit, control and one treatment", "Use roi_score.")
-    order = np.argsort(-np.asarray(score, np.float64), kind="stable")
+    order = np.argsort(-joined(np.asarray(score, np.float64)), kind="stable")
     value, cost = (
         np.append(0.0, np.diff(a.astype(np.float64), axis=1)[order, 0].cumsum()) for a in (truth.value, truth.cost)
     )

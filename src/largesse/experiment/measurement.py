@@ -10,13 +10,13 @@ import tea_tasting as tt
 from tea_tasting.experiment import ExperimentResult
 
 from largesse import _check
-from largesse.checks.soundness import Finding
-from largesse.errors import DataError
+from largesse.checks.soundness import Finding, Grade
+from largesse.errors import DataError, UndefinedMetric
 from largesse.experiment.data.columns import Columns, rows_of, sample_of
 from largesse.experiment.data.crossfit import CrossFit
 from largesse.experiment.data.sample import Sample
 from largesse.experiment.data.soundness import soundness
-from largesse.experiment.estimators.contrast import Contrast, contrast
+from largesse.experiment.estimators.contrast import Contrast, contrast, spread_of
 from largesse.experiment.estimators.effect import METHODS, Effect
 from largesse.experiment.estimators.guard import Agreement, Guard, guard
 from largesse.experiment.estimators.means import means
@@ -59,8 +59,9 @@ class Measured(Tabular):
         arms: Labels of the arms, control first (M,).
         rows: Rows per arm (M,).
         effects: The effect of every arm by every estimator, arm by arm.
-        contrasts: STATE and the adjusted mean of each arm, with their diagnostics (M - 1,).
-        guards: Whether the two agree (M - 1,).
+        contrasts: STATE and the adjusted mean of each arm, with their diagnostics (M - 1,); an arm whose metric does not vary,
+            in it and in control, is left out here and in `effects`.
+        guards: Whether the two agree, in the same order.
         tails: Tail diagnostics.
         explained: Share of the variance that the prediction explains, NaN without a prediction.
     """
@@ -91,6 +92,11 @@ class Measured(Tabular):
             }
         )  # fmt: skip
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The arms whose effects are known."""
+        return tuple(contrast.arm for contrast in self.contrasts)
+
     def effect(self, method: str, arm: str | None = None) -> Effect:
         """Returns the effect of an arm by an estimator; by default of the first arm after control.
 
@@ -107,12 +113,12 @@ class Measured(Tabular):
             DataError: There is no such arm.
         """
         effects = self._by_method(arm)
-        verdict = self.guards[self.arms.index(effects["STATE"].arm) - 1].verdict
+        verdict = self.guards[self.compared.index(effects["STATE"].arm)].verdict
         order = ("STATE",) if verdict is Agreement.AGREE else ("CUPAC", "CUPED", "difference in means")
         return next(effects[method] for method in order if method in effects)
 
     def _by_method(self, arm: str | None) -> dict[str, Effect]:
-        arm = self.arms[1] if arm is None else _check.choice("arm", arm, self.arms[1:])
+        arm = self.compared[0] if arm is None else _check.choice("arm", arm, self.compared)
         return {effect.method: effect for effect in self.effects if effect.arm == arm}
 
 
@@ -161,7 +167,8 @@ def measure(
         planned: Share of each arm by label, for the sample-ratio test; None for equal shares.
 
     Raises:
-        DataError: A column breaks a rule: one arm, an empty arm, a missing cell, a constant metric, two rows of a unit.
+        DataError: A column breaks a rule: one arm, an empty arm, a missing cell, two rows of a unit.
+        UndefinedMetric: No metric varies. One that does not is left out where there are others; a finding says so.
         SchemaError: A column is missing.
 
     >>> import numpy as np
@@ -175,10 +182,22 @@ def measure(
     """
     rows = rows_of(table, columns)
     findings = soundness(rows, columns, planned=planned, seed=settings.cross_fit.seed)
-    metrics = [
-        measure_sample(sample_of(rows, columns, metric, settings.cross_fit), settings, name=metric.name)
-        for metric in columns.metrics
-    ]
+    metrics: list[Measured] = []
+    left_out: list[UndefinedMetric] = []
+    for metric in columns.metrics:
+        try:
+            sample = sample_of(rows, columns, metric, settings.cross_fit)
+            metrics.append(measure_sample(sample, settings, name=metric.name))
+        except UndefinedMetric as error:
+            left_out.append(error)
+    if not metrics:
+        raise left_out[0]
+    notes = [str(error) for error in left_out]
+    notes += [
+        f"{one.metric}: no effect of {arm!r}, since every row of it and of {one.arms[0]!r} has the same value."
+        for one in metrics for arm in one.arms[1:] if arm not in one.compared
+    ]  # fmt: skip
+    findings += tuple(Finding(name="nothing to compare", status=Grade.WARN, sentence=note) for note in notes)
     return Measurement(metrics=_with_adjusted_p(metrics), findings=findings, level=settings.level)
 
 
@@ -189,7 +208,8 @@ def measure_sample(sample: Sample, settings: Settings = Settings(), *, name: str
         DataError: The metric does not vary in control and one of the arms.
     """
     by_row, by_unit = totals(sample), unit_totals(sample)
-    others = range(1, len(sample.arms))
+    able = [k for k in range(1, len(sample.arms)) if spread_of(by_row, k)]
+    others = able or [1]  # refused if there is nothing to compare in any arm
     try:
         pairs = [contrast(sample, k, nu=settings.nu, level=settings.level, sums=by_row) for k in others]
     except DataError as error:
@@ -234,7 +254,8 @@ def _with_adjusted_p(metrics: list[Measured]) -> tuple[Measured, ...]:
             )
             for arm in metrics[0].arms[1:]
         }
-        if not any(by_arm.values()):
+        by_arm = {arm: result for arm, result in by_arm.items() if result}
+        if not by_arm:
             continue
         holm = tt.adjust_fwer(by_arm, arbitrary_dependence=True, method="bonferroni")
         for row in holm.to_dicts():

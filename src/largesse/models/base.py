@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from largesse import _check
+from largesse._random import whole
 from largesse.errors import DataError, NotFittedError, SchemaError
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -70,8 +71,9 @@ class Model(ABC, BaseEstimator):
 
         Raises:
             SchemaError: The logs differ in their features or treatments.
-            DataError: The trial has no propensities, or the rows contradict the declared outcome.
+            DataError: The trial has no propensities, the rows contradict the outcome, or a parameter is out of its range.
         """
+        whole(getattr(self, "seed", 0), 2**32)
         for name, other in (("obs", obs), ("validation", validation)):
             if other is not None and (other.features, other.treatments) != (rct.features, rct.treatments):
                 raise SchemaError(

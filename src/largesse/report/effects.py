@@ -14,7 +14,7 @@ from largesse.experiment.estimators.guard import Agreement
 from largesse.report.blocks import Badge, Block, Chart, Column, Row, Section, Table, Text, Tone
 from largesse.report.content import Headline, Provenance
 from largesse.report.files import write_report
-from largesse.report.forest_plot import EffectRow
+from largesse.report.forest_plot import EffectRow, forest
 from largesse.report.numbers import UNKNOWN, between, count, number, percent, percent_interval, places
 from largesse.report.sections import closing, kept, soundness_blocks
 
@@ -88,8 +88,9 @@ def write_effects(shown: Effects, folder: PathLike) -> dict[str, Path]:
     """
     from largesse.report import pictures
 
-    forest = pictures.forest_png(shown.effects, shown.level) if shown.effects else None
-    return write_report(shown.headline, sections(shown), {"forest.png": forest}, folder)
+    drawn = forest(shown.effects).rows if shown.effects else ()
+    picture = pictures.forest_png(shown.effects, shown.level) if drawn else None
+    return write_report(shown.headline, sections(shown), {"forest.png": picture}, folder)
 
 
 def sections(shown: Effects) -> list[Section]:
@@ -118,6 +119,10 @@ def _effects(shown: Effects) -> list[Block]:
         f"How to read it: dots are estimates, bars their {percent(shown.level)} intervals; a bar that does not cross zero shows "
         "an effect. All estimators use the same rows; features that predict the metric make the bars shorter."
     )
+    table, drawn = effect_table(shown.effects, shown.level), forest(shown.effects).rows
+    note = _NOTE
+    if len(drawn) < len(shown.effects):
+        note += " An effect without a lift is not in the picture: control's level cannot be told from 0."
 
     def figure() -> Any:
         from largesse.report.charts import forest_chart
@@ -128,7 +133,7 @@ def _effects(shown: Effects) -> list[Block]:
         name="forest", label="Effects with intervals", figure=figure, caption=caption, title="Effects with intervals",
         picture="forest.png",
     )  # fmt: skip
-    return [chart, effect_table(shown.effects, shown.level), Text(_NOTE, quiet=True)]
+    return [*([chart] if drawn else []), table, Text(note, quiet=True)]
 
 
 def effect_table(effects: tuple[EffectRow, ...], level: float) -> Table:

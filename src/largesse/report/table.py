@@ -22,6 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 BADGES: dict[StrEnum, Badge] = {
+    Grade.UNTESTED: Badge("not tested", Tone.NONE),
     Grade.OK: Badge("✓ ok", Tone.GOOD),
     Grade.WARN: Badge("! look", Tone.MIND),
     Grade.FAIL: Badge("✕ fail", Tone.BAD),

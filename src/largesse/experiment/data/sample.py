@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
-from largesse.errors import DataError
+from largesse.errors import DataError, UndefinedMetric
 
 __all__ = ["MISSING", "Batches", "Block", "Sample", "Source", "refuse_constant", "sound_clusters"]
 
@@ -108,7 +108,7 @@ class Sample:
             sums = np.bincount(arm, self.denominator, minlength=len(self.arms))
             if (sums <= 0).any():
                 rest = f": its sum is 0 in arm {self.arms[int(np.argmin(sums))]!r}, so the ratio is undefined."
-                raise DataError.at("denominator", f"{rest} Check whether this is the right column.")
+                raise UndefinedMetric.at("denominator", f"{rest} Check whether this is the right column.")
         if self.cluster is not None:
             sound_clusters("cluster", self.cluster, arm, self.arms)
 
@@ -218,12 +218,12 @@ def refuse_constant(value: Floats, denominator: Floats | None) -> None:
     """Refuses a metric that has the same value in every row.
 
     Raises:
-        DataError: The metric is constant.
+        UndefinedMetric: The metric is constant.
     """
     if value.min() == value.max() and (denominator is None or denominator.min() == denominator.max()):
         raise _check.refuse(
             "value", float(value[0]), f"the metric is the same in all {len(value)} rows, so there is nothing to compare",
-            "Check whether this is the right column.",
+            "Check whether this is the right column.", UndefinedMetric,
         )  # fmt: skip
 
 

@@ -22,15 +22,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from largesse.errors import DataError
+from largesse.errors import DataError, UndefinedMetric
 from largesse.experiment.data.sample import Block, Floats, Source
-from largesse.experiment.estimators.effect import Effect
+from largesse.experiment.estimators.effect import Effect, Level, has_lift, lift_error
 from largesse.experiment.estimators.influence import Influences, InfluenceSums, InfluentialRow
 from largesse.experiment.estimators.state import Convergence, Scaling, StudentFit, fit_student, nu_score
 from largesse.experiment.estimators.totals import Totals, totals
 from largesse.result import Result
 
-__all__ = ["Contrast", "contrast"]
+__all__ = ["Contrast", "contrast", "spread_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
@@ -115,10 +115,10 @@ def _least_squares(sums: Totals, arms: tuple[str, ...], other: int) -> tuple[Sca
     both = sums.of(0, other)
     lines = tuple(_line(sums, arm, ratio) for arm in (0, other))
     squares = sum(sums.linearised(arm, ratio) for arm in (0, other))
-    scale = np.sqrt(max(squares, 0.0) / both.weight[0])
-    if not scale > 1e-12 * abs(ratio):
+    scale = spread_of(sums, other)
+    if not scale:
         where = f"in every row of the arms {arms[0]!r} and {arms[other]!r}"
-        raise DataError.at(
+        raise UndefinedMetric.at(
             "value", f": is the same {where}, so there is nothing to compare. Check whether this is the right column."
         )
     g = "prediction"
@@ -134,6 +134,15 @@ def _least_squares(sums: Totals, arms: tuple[str, ...], other: int) -> tuple[Sca
     scaled_slope = slope * scaling.spread / scale if np.isfinite(scaling.spread) else 0.0
     start = np.array([intercept / scale, effect / scale, scaled_slope, variance / scale**2])
     return scaling, (a, b), start
+
+
+def spread_of(sums: Totals, other: int) -> float:
+    """Returns the standard deviation of the linearised metric within control and one arm; 0 if there is nothing to compare."""
+    ratio = sums.mean(0, "value") / sums.mean(0, "denominator")
+    squares = sum(sums.linearised(arm, ratio) for arm in (0, other))
+    spread = float(np.sqrt(max(squares, 0.0) / sums.weight[[0, other]].sum()))
+    everywhere = float(np.sqrt(max(sums.of(*range(len(sums.rows))).linearised(0, ratio), 0.0) / sums.weight.sum()))
+    return spread if spread > max(1e-12 * abs(ratio), 1e-7 * everywhere) else 0.0
 
 
 def _line(sums: Totals, arm: int, ratio: float) -> Line:
@@ -245,7 +254,9 @@ class _Pair:
         cov *= n / (n - 1) * (rows - 1) / residual if n else rows / residual
         freedom, arms = n - 1 if n else residual, self.source.arms
         state, mean = (
-            Effect.with_t_interval(name, arms[self.other], ratio, effect, _standard_errors(cov, k, effect, ratio), freedom, level)
+            Effect.with_t_interval(
+                name, arms[self.other], ratio, effect, self._standard_errors(cov, k, level), freedom, level
+            )
             for k, (name, effect) in enumerate(zip(("STATE", "MLRATE"), self.effects, strict=True))
         )  # fmt: skip
         variance = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]
@@ -255,6 +266,23 @@ class _Pair:
             scale=float(np.sqrt(self.fit.theta[3])) * self.scaling.scale, passes=self.fit.passes, largest=largest,
             influential=tuple(influence.top),
         )  # fmt: skip
+
+    def _standard_errors(self, cov: Floats, k: int, level: float) -> tuple[float, float]:
+        """Returns the standard errors of effect k and of its lift, the ratio to control's mean; NaN: there is no lift."""
+        ratio, se = self.scaling.ratio, float(np.sqrt(cov[k, k]))
+        control, treatment = Level(ratio, float(np.sqrt(cov[2, 2]))), _row_level(self.sums, self.other)
+        if not has_lift(control, treatment, level, self.scaling.scale):
+            return se, float("nan")
+        return se, lift_error(control, Level(self.effects[k], se), float(cov[k, 2]))
+
+
+def _row_level(sums: Totals, arm: int) -> Level:
+    """Returns an arm's mean (or ratio) and its standard error, as if every row were a unit."""
+    denominator = sums.mean(arm, "denominator")
+    ratio = sums.mean(arm, "value") / denominator
+    return Level(
+        ratio, float(np.sqrt(max(sums.linearised(arm, ratio), 0.0) / sums.weight[arm] / sums.rows[arm])) / denominator
+    )
 
 
 def _inverse_row(fit: StudentFit, arm: str) -> Floats:
@@ -282,13 +310,3 @@ def _denominator_at(sums: Totals, arm: int, g: float) -> float:
     squares = sums.spread(arm, "prediction", "prediction")
     slope = sums.spread(arm, "denominator", "prediction") / squares if squares > 0 else 0.0
     return mean + slope * (g - sums.mean(arm, "prediction"))
-
-
-def _standard_errors(cov: Floats, k: int, effect: float, ratio: float) -> tuple[float, float]:
-    """Returns the standard errors of an effect and of its lift, the ratio to control's mean (delta method)."""
-    se = float(np.sqrt(cov[k, k]))
-    if ratio == 0:
-        return se, float("nan")
-    slope = np.array([1 / ratio, -effect / ratio**2])
-    part = cov[np.ix_([k, 2], [k, 2])]
-    return se, float(np.sqrt(max(slope @ part @ slope, 0.0)))

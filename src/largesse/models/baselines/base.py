@@ -109,6 +109,7 @@ class Baseline(Model):
     def _training(self, rct: Logs, obs: Logs | None) -> Training: ...
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
+        _check.number("dropout", self.dropout, low=0, high=0.99)
         self.outcome_ = Outcome(family="gaussian", cost_rule="learned", control_cost=self.outcome_.control_cost)
         with threads(self.n_threads):
             net, module, loss, rows, memory = self._training(rct, obs)

@@ -55,6 +55,9 @@ class Corrected(Model):
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
         if "data" not in self.base.get_params(deep=False):
             raise _check.refuse("base", self.base, "must be a model with the parameter data", "Use MLP or Boosting.")
+        _check.integers(
+            "rounds", [self.rounds], low=1, high=10**6, rule="must be >= 1", remedy="Give a number of trees."
+        )
         base = clone(self.base).set_params(outcome=self.outcome_, data="rct" if obs is None else "obs")
         self.base_ = base.fit(rct, obs, validation=validation)
         response = self.base_.predict_response(rct.x) if obs is not None else cross_fitted(base, rct, None)

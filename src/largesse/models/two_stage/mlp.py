@@ -96,6 +96,7 @@ class MLP(Model):
         tensors = Rows.of(rows, arm_weighted=self.arm_weighted, observed=observed)
         self.nets_: list[ResponseNet] = []
         _check.integers("members", [self.members], low=1, high=1000, rule="must be >= 1", remedy="")
+        _check.number("dropout", self.dropout, low=0, high=0.99)
         with threads(self.n_threads):
             for k in range(int(self.members)):
                 seed, schedule = number(self.seed, k), self._schedule(k)
