@@ -36,6 +36,7 @@ from largesse.experiment.data.crossfit import cross_fit
 CELLS = PAGES / "experiment"
 DRAWS, ROWS, POPULATION = 100, 20_000, 200_000
 METHODS = ("difference in means", "CUPED", "CUPAC", "MLRATE", "STATE")
+READ = "the effect in bold"  # the one that a report tells its reader to read
 Floats = NDArray[np.float64]
 
 
@@ -136,7 +137,7 @@ def simulate(world: str, cell: int) -> None:
     for k in range(DRAWS):
         sample, truth = WORLDS[world](np.random.default_rng([cell, k, sum(map(ord, world))]), shared)
         found = measure_sample(sample)
-        for e in found.effects:
+        for e in (*found.effects, found.reading()._replace(method=READ)):
             off = e.effect - truth
             one = np.array([off, off**2, e.se**2, e.low <= truth <= e.high])
             sums[e.method] = sums.get(e.method, 0.0) + one

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.cells import PAGES, load
-from benchmarks.experiment import CELLS, HISTORIES, METHODS, REPLAYS, ROWS, WORLDS
+from benchmarks.experiment import CELLS, HISTORIES, METHODS, READ, REPLAYS, ROWS, WORLDS
 
 HEAD = (
     "# Experiments: STATE and mean-based estimators", "",
@@ -47,7 +47,7 @@ def world_lines(world: str) -> list[str]:
     lines += table(
         "estimator", "mean", "variance", "/ difference", "/ MLRATE", "stated error / sd", "95 % intervals cover"
     )
-    sums = {m: np.sum([cell["sums"][m] for cell in cells], axis=0) / draws for m in METHODS}
+    sums = {m: np.sum([cell["sums"][m] for cell in cells], axis=0) / draws for m in (*METHODS, READ)}
     variance = {m: (a[1] - a[0] ** 2) * draws / (draws - 1) for m, a in sums.items()}
     for m, (off, _, stated, covered) in sums.items():
         v = variance[m]
@@ -60,12 +60,10 @@ def world_lines(world: str) -> list[str]:
         for cell in cells
         for word in cell["verdicts"]
     }
-    warned = 100 * sum(share for word, share in said.items() if word.startswith("STATE"))
-    agreed = 100 * said.get("agree", 0.0)
     return [
         *lines,
         "",
-        f"The guard warns in {warned:.1f} % of the draws and says that both agree in {agreed:.1f} %.",
+        "Verdicts: " + "; ".join(f"*{word}* in {100 * said[word]:.1f} %" for word in sorted(said)) + " of the draws.",
         "",
     ]
 

@@ -21,7 +21,9 @@ _LEAKS = ("treatment", "value", "cost", "propensity", "unit")
 def label(name: Any) -> str:
     """Returns the label of a treatment as text: integers without a decimal point, booleans in lower case.
 
-    >>> [label(name) for name in (1, 1.0, 0.5, True, "5 off")]
+    Blanks around a label do not count.
+
+    >>> [label(name) for name in (1, 1.0, 0.5, True, " 5 off")]
     ['1', '1', '0.5', 'true', '5 off']
     """
     if hasattr(name, "item") and not isinstance(name, str):
@@ -29,7 +31,7 @@ def label(name: Any) -> str:
     if isinstance(name, bool):
         return "true" if name else "false"
     if isinstance(name, str) or not hasattr(name, "__float__"):
-        return str(name)
+        return str(name).strip()
     number = float(name)
     if not number.is_integer():
         return str(number)
@@ -134,6 +136,11 @@ class Roles:
     def parts(self) -> Mapping[str, str]:
         """The names of the declared columns by role, without the features."""
         return {part: getattr(self, part) for part in _PARTS if getattr(self, part) is not None}
+
+    @property
+    def text(self) -> tuple[str, ...]:
+        """Names of the columns of ids and labels: cells of a CSV file stay in them as they are."""
+        return tuple(name for name in (self.treatment, self.unit) if name is not None)
 
     def choose_features(self, columns: Sequence[str]) -> tuple[str, ...]:
         """Returns the feature columns of a table: the declared ones, or else every column without a role, sorted by name."""

@@ -93,7 +93,7 @@ def test_json_and_what_is_warned_of(place: Path):
     assert code == 0
     said = json.loads(text)
     assert (said["ok"], said["folder"]) == (True, None)
-    assert said["metrics"][0]["guards"][0]["verdict"].startswith("STATE measures the bulk")
+    assert said["metrics"][0]["guards"][0]["verdict"].startswith("STATE measures the typical unit")
     assert {e["method"] for e in said["metrics"][0]["effects"]} == {"difference in means", "CUPAC", "MLRATE", "STATE"}
     text = told(place, "few.csv", "--arm", "group", "--metric", "spend", "--nu", "estimate", "--level", "0.9")[1]
     assert "90 %" in text
@@ -142,9 +142,9 @@ def test_nothing_is_written_where_something_is_wrong(tmp_path: Path):
 def test_what_the_report_says(tmp_path: Path):
     done = experiment(shop(3000, seed=2), SPEND, LINEAR, folder=tmp_path / "out")
     words = done.shown.headline
-    assert "by STATE" in words.sentence
+    assert "by CUPAC" in words.sentence
     assert "95 %" in words.sentence
-    assert [e.method for e in done.shown.effects if e.reading] == ["STATE"]
+    assert [e.method for e in done.shown.effects if e.reading] == ["CUPAC"]
     assert done.shown.effects[0].relative_error == 1
     assert done.shown.effects[-1].relative_error < 0.7
     few = shop(4000, seed=1)
@@ -153,7 +153,7 @@ def test_what_the_report_says(tmp_path: Path):
     assert done.folder is None
     assert "by CUPAC" in done.shown.headline.sentence
     assert [e.method for e in done.shown.effects if e.reading] == ["CUPAC"]
-    assert "guard warns of STATE" in done.shown.headline.action
+    assert "STATE measures the typical unit here" in done.shown.headline.action
     bare = Columns(arm="group", metrics=(Metric("spend"),))
     lone = shop(2000)
     lone["spend"][5] = 1e6

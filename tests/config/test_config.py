@@ -92,7 +92,7 @@ def test_paths_count_from_the_folder_of_the_file(monkeypatch, tmp_path):
 def test_roles_of_the_two_kinds_of_rows():
     config = parse(FULL)
     rct, obs = config.roles(), config.roles("obs")
-    assert rct.treatments == ("0", "5", 'ten "off" \x7f\n')
+    assert rct.treatments == ("0", "5", 'ten "off" \x7f'), "blanks around a label do not count"
     assert (rct.propensity, rct.ignore) == ("p", ("name", "q"))
     assert (obs.propensity, obs.ignore) == ("q", ("name", "p"))
     assert rct.features == ("age", "city")

@@ -442,7 +442,7 @@ REFUSED = {
     "text value": (
         trial(orders=["12.5"] * 60),
         {},
-        r"^column 'orders': holds text \(the first cell is '12.5'\), it must hold numbers\. Turn",
+        r"^column 'orders': holds text \(e\.g\. '12.5'\), it must hold numbers\. Turn",
     ),
     "dates as value": (trial(orders=trial()["since"]), {}, r"^column 'orders': holds date32.*must hold numbers"),
     "lists as value": (trial(orders=[[1]] * 60), {}, r"^column 'orders': holds list"),

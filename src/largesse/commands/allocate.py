@@ -73,7 +73,8 @@ def _under_rules(
     With a safety, the upper limit of the calibrated spend is taken. The rules change who is treated, so spend and value
     are estimates without a guarantee.
     """
-    table, level = frames.read(users), LEVEL if safety is None else safety
+    known = () if policy.roles is None else policy.roles.text
+    table, level = frames.read(users, text=(*known, *rules_file.text)), LEVEL if safety is None else safety
     menu = policy.menu(table)
     if rules_file.treatments not in ((), menu.treatments):
         raise _check.refuse("treatments", rules_file.treatments, f"the run has {menu.treatments}", "Leave them out.")

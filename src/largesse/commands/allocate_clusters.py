@@ -58,7 +58,7 @@ def allocate_by_cluster(
     units = Clustered(path=users, model=model, encoder=encoder, unit=unit, eligible=eligible)
     if streams(users, output):
         return allocate_clusters(units, output, limit, risk=risk, say=say)
-    done, table = cluster_table(units, frames.read(users), limit, risk=risk)
+    done, table = cluster_table(units, frames.read(users, text=[unit] if unit else []), limit, risk=risk)
     frames.write(table, output)
     return done
 

@@ -31,7 +31,7 @@ def assign_users(users: Path, unit: str, shares: Mapping[str, float], output: Pa
     """
     assign([], shares, salt=salt)  # refuses before anything is read
     frames.writable(output, users)
-    table = frames.read(users, [unit])
+    table = frames.read(users, [unit], text=[unit])
     ids = frames.ids(table, unit)
     arms = assign(ids.tolist(), shares, salt=salt)
     frames.write(pa.table({"unit": table[unit], "arm": pa.array(arms).dictionary_encode()}), output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from largesse.checks.propensities import propensities
-from largesse.checks.soundness import Soundness, check
+from largesse.checks.soundness import Finding, Grade, Soundness, check
 from largesse.commands.campaign import proof_folds
 from largesse.commands.load import Rows
 from largesse.commands.procedure import Task
@@ -19,6 +19,15 @@ def soundness(config: Config, rows: Rows, task: Callable[[], Task]) -> Soundness
 
     Where the given propensities are wrong there are neither budgets nor power, and the task is not asked for.
     """
+    found = _tested(config, rows, task)
+    if not rows.id_like:
+        return found
+    names = ", ".join(map(repr, rows.id_like))
+    words = f"{names}: every row has its own value, as an id has. A model can only memorise it: name it as the unit or ignore it."
+    return Soundness(findings=(*found.findings, Finding(name="features like ids", status=Grade.WARN, sentence=words)))
+
+
+def _tested(config: Config, rows: Rows, task: Callable[[], Task]) -> Soundness:
     given = propensities(rows.rct)
     if given is not None and not given.ok:
         return check(rows.rct, rows.obs)

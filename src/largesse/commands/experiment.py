@@ -102,7 +102,7 @@ def _headline(measurement: Measurement) -> report.Headline:
         bad = " and ".join(f.name for f in measurement.findings if not f.ok)
         action = f"Explain the failed check ({bad}) before you rely on any effect."
     elif warned:
-        action = "Where the guard warns of STATE, use CUPAC or MLRATE for the mean effect: they stand in bold."
+        action = "STATE measures the typical unit here, not the mean: read the effects in bold."
     metrics = ", ".join(one.metric for one in measurement.metrics)
     return report.Headline(
         title=f"Experiment: {metrics} by {first.arms[0]} and {', '.join(first.arms[1:])}",

@@ -69,7 +69,7 @@ def export_run(
     assert encoder is not None
     risk = risk_of(safety_of(config, safety))
     may_write(output, replace=replace, marker="table.json")
-    table = frames.read(users)
+    table = frames.read(users, text=() if policy.roles is None else policy.roles.text)
     x, groups = encoder.transform(table), _groups(table, policy.roles)
     student = (
         model

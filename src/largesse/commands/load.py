@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from largesse import frames
 from largesse.config import Config
 from largesse.errors import ConfigError, LargesseError
 from largesse.frames import Encoder
+from largesse.frames.columns import Kind, cells, coded, decoded, kind, texts
 from largesse.logs import Logs
 from largesse.models.outcome import Outcome, declared_amounts
 
-__all__ = ["Rows", "load_rows", "outcome_of", "trial_design"]
+_FEW, _DISTINCT = 50, 0.99  # rows from which a column can look like an id; share of distinct cells
+
+__all__ = ["Rows", "id_like", "load_rows", "outcome_of", "trial_design"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """The data of a campaign: the trial, the past campaign data, a separate test file, the encoder and the outcome."""
+    """The data of a campaign: the trial, the past campaign data, a separate test file, the encoder and the outcome.
+
+    `id_like` names the features whose cells all differ and which look like ids.
+    """
 
     rct: Logs
     obs: Logs | None
     test: Logs | None
     encoder: Encoder
     outcome: Outcome
+    id_like: tuple[str, ...] = ()
 
 
 def load_rows(config: Config) -> Rows:
@@ -41,13 +50,13 @@ def load_rows(config: Config) -> Rows:
     """
     roles, past = config.roles("rct"), config.roles("obs")
     with _reading("data.rct", config.data.rct):
-        table = frames.read(config.data.rct)
+        table = frames.read(config.data.rct, text=roles.text)
         rct, encoder = frames.logs(table, roles, **trial_design(config))
     obs = None
     if config.data.obs is not None:
         with _reading("data.obs", config.data.obs):
             past = replace(past, features=encoder.features, treatments=rct.treatments, control=None)
-            logged = frames.read(config.data.obs)
+            logged = frames.read(config.data.obs, text=past.text)
             both = [frames.tables.pick(t, list(encoder.features)) for t in (table, logged)]
             encoder = Encoder.fit(_one_below_other(both), encoder.features, rct.treatments)
             rct, _ = frames.logs(table, roles, encoder, **trial_design(config))
@@ -59,7 +68,24 @@ def load_rows(config: Config) -> Rows:
     outcome = outcome_of(config, rct, obs)
     if config.columns.cost is None:
         rct, obs, test = (None if part is None else outcome.with_cost(part) for part in (rct, obs, test))  # type: ignore[assignment]
-    return Rows(rct, obs, test, encoder, outcome)
+    return Rows(rct, obs, test, encoder, outcome, id_like(table, roles.choose_features(table.column_names)))
+
+
+def id_like(table: pa.Table, names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the columns that look like ids: all cells differ, and they are text, rise row by row, or are named like ids."""
+    return tuple(name for name in names if _is_id_like(name, decoded(table[name])))
+
+
+def _is_id_like(name: str, column: pa.ChunkedArray) -> bool:
+    text = kind(name, column) is Kind.TEXT
+    if len(column) < _FEW or not (text or pa.types.is_integer(column.type)):
+        return False
+    if pc.count_distinct(column, mode="all").as_py() < _DISTINCT * len(column):
+        return False
+    if text or re.search(r"(^|[_ .-])(id|uuid|guid|key|nr|number)s?$|[a-z]Id$", name):
+        return True
+    cells_ = column.to_numpy()
+    return bool((np.diff(cells_) > 0).all())
 
 
 @contextmanager
@@ -96,9 +122,39 @@ def trial_design(config: Config) -> dict[str, Any]:
             "control_cost": config.design.control_cost}  # fmt: skip
 
 
+def _alike(tables: list[pa.Table]) -> list[pa.Table]:
+    """Returns the tables with columns of one type where these hold the same: categories and text, booleans and 0/1."""
+    first, second = tables
+    for k, name in enumerate(first.column_names):
+        if first[name].type == second[name].type:
+            continue
+        kinds = {kind(name, table[name]) for table in tables}
+        number = kinds <= {Kind.NUMBER, Kind.NOTHING}
+        if not number and kinds != {Kind.TEXT} and not (kinds == {Kind.TEXT, Kind.NUMBER} and _numbered(tables, name)):
+            continue
+        as_type = pa.float64() if number else pa.large_string()
+        first, second = (
+            table.set_column(k, name, pa.chunked_array([cells(name, table[name]) if number else _labels(table[name])], as_type))
+            for table in (first, second)
+        )  # fmt: skip
+    return [first, second]
+
+
+def _numbered(tables: list[pa.Table], name: str) -> bool:
+    """Returns whether a column holds categories that are numbers, in one of the tables."""
+    types = [table[name].type for table in tables]
+    return any(pa.types.is_dictionary(one) and not pa.types.is_string(one.value_type) for one in types)
+
+
+def _labels(column: pa.ChunkedArray) -> list[str | None]:
+    codes, values = coded(column)
+    names = [*texts(values), None]
+    return [names[code] for code in codes]
+
+
 def _one_below_other(tables: list[pa.Table]) -> pa.Table:
     try:
-        return pa.concat_tables(tables, promote_options="permissive")
+        return pa.concat_tables(_alike(tables), promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise ConfigError(
             f"data.obs: a feature column has another type than in data.rct ({error}). Cast it in one of the two files."

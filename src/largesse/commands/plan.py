@@ -18,7 +18,7 @@ from largesse.allocate.solver import solve
 from largesse.config.rules import Bounds, RulesFile
 from largesse.engines.parquet import Units, stream, streams
 from largesse.errors import ConfigError, SchemaError, StoreError
-from largesse.frames.columns import coded, texts
+from largesse.frames.columns import coded, exact, texts
 from largesse.menu import Bound, Menu, Plan, PlanTotals
 from largesse.progress import Say, silent
 from largesse.roles import nearest
@@ -51,7 +51,7 @@ def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_th
     budget = _budget(rules_file)
     if budget is not None and streams(menu, output):
         return _streamed(rules_file, menu, budget, output, say, n_threads)
-    table = frames.read(menu)
+    table = frames.read(menu, text=rules_file.text)
     menu_rows = _menu(rules_file, table)
     if budget is not None:
         plan = solve(menu_rows, budget, n_threads=n_threads)
@@ -176,7 +176,7 @@ def _kept(rules_file: RulesFile, table: pa.Table) -> NDArray[np.int64] | None:
 
 
 def _codes(table: pa.Table, name: str, field: str) -> tuple[NDArray[np.int64], list[str]]:
-    codes, values = coded(_column(table, name, field))
+    codes, values = coded(exact(name, _column(table, name, field)))
     return codes, texts(values)
 
 
@@ -204,7 +204,7 @@ def _bounds(field: str, one: Bounds, table: pa.Table) -> dict[str, Any]:
             raise _check.refuse(f"{field}.by", None, "limits by name need the column of the groups", 'Add by = "...".')
         return {"at_most": one.at_most, "at_least": one.at_least}
     codes, names = _codes(table, one.by, f"{field}.by")
-    groups = list(named or names)
+    groups = list(named or dict.fromkeys(names))
     lost = [name for name in groups if name not in names]
     if lost:
         raise _check.refuse(

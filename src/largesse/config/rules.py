@@ -13,7 +13,8 @@ from largesse.errors import ConfigError
 
 __all__ = ["Bounds", "CountRule", "ReturnRule", "RulesFile", "UseRule"]
 
-Limit = float | dict[str, float]
+Number = Annotated[float, Field(strict=True)]  # true is not a number
+Limit = Number | dict[str, Number]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
 
 
@@ -53,7 +54,7 @@ class UseRule(Bounds):
         name: Name of the resource in results.
     """
 
-    amount: dict[str, float]
+    amount: dict[str, Number]
     name: str = "use"
 
 
@@ -64,7 +65,7 @@ class ReturnRule(_Section):
         at_least: Value per unit of spend.
     """
 
-    at_least: float
+    at_least: Number
 
 
 class RulesFile(_Section):
@@ -93,6 +94,12 @@ class RulesFile(_Section):
     count: tuple[CountRule, ...] = ()
     use: tuple[UseRule, ...] = ()
     return_: tuple[ReturnRule, ...] = Field((), alias="return")
+
+    @property
+    def text(self) -> tuple[str, ...]:
+        """Names of the columns of ids and labels: cells of a CSV file stay in them as they are."""
+        bounds = (*self.spend, *self.count, *self.use)
+        return tuple(name for name in (self.unit, self.keep, *(one.by for one in bounds)) if name is not None)
 
     @classmethod
     def load(cls, path: Path) -> RulesFile:

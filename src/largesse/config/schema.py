@@ -33,7 +33,7 @@ def _path_text(value: Any) -> Any:
 
 
 def _label_text(value: Any) -> Any:
-    return label(value) if isinstance(value, bool | int | float) else value
+    return label(value) if isinstance(value, bool | int | float | str) else value
 
 
 def _shares_of_all(shares: Any) -> Any:
@@ -129,7 +129,7 @@ class Columns(_Section):
 class Design(_Section):
     """How the treatments were assigned."""
 
-    rct_propensity: Literal["observed", "uniform"] | Annotated[dict[str, Weight], AfterValidator(_shares_of_all)] = (
+    rct_propensity: Literal["observed", "uniform"] | Annotated[dict[Label, Weight], AfterValidator(_shares_of_all)] = (
         Field(
             "observed",
             description="'observed' shares of the arms, 'uniform', or a table { label = share, ... }; weights (5, 1, 1) too",
@@ -154,7 +154,7 @@ class Outcome(_Section):
     cost: Literal["auto", "learned"] | Rule = Field(
         "auto", description="auto, learned, or a rule: per_contact, per_redemption (amount x value), share_of_value"
     )
-    amounts: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    amounts: dict[Label, Annotated[float, Field(ge=0)]] = Field(
         {}, description="amount of each treatment for the rule; control may be left out", examples=[{"5": 5.0}]
     )
     ordered: Literal["auto"] | bool = Field(

@@ -61,7 +61,7 @@ class Measured(Tabular):
         effects: The effect of every arm by every estimator, arm by arm.
         contrasts: STATE and the adjusted mean of each arm, with their diagnostics (M - 1,); an arm whose metric does not vary,
             in it and in control, is left out here and in `effects`.
-        guards: Whether the two agree, in the same order.
+        guards: Whether STATE may be read as the mean effect, in the same order.
         tails: Tail diagnostics.
         explained: Share of the variance that the prediction explains, NaN without a prediction.
     """
@@ -107,7 +107,7 @@ class Measured(Tabular):
         return effects[_check.choice("method", method, tuple(effects))]
 
     def reading(self, arm: str | None = None) -> Effect:
-        """Returns the effect to report: STATE if it agrees with the mean, else CUPAC, CUPED or the difference in means.
+        """Returns the effect to report: CUPAC, CUPED or the difference in means; STATE only where it is shown to be equal.
 
         Raises:
             DataError: There is no such arm.
@@ -217,12 +217,13 @@ def measure_sample(sample: Sample, settings: Settings = Settings(), *, name: str
             raise
         raise error.about(name) from error
     effects: list[Effect] = []
+    diagnostics = tails(sample.value)
     for k, pair in zip(others, pairs, strict=True):
         effects += means(sample, k, level=settings.level, sums=by_unit)
         effects += [pair.mlrate] * (sample.prediction is not None) + [pair.state]
     return Measured(
         metric=name, arms=sample.arms, rows=tuple(int(n) for n in by_row.rows), effects=tuple(effects),
-        contrasts=tuple(pairs), guards=tuple(guard(pair) for pair in pairs), tails=tails(sample.value),
+        contrasts=tuple(pairs), guards=tuple(guard(pair, spike=diagnostics.mode_share) for pair in pairs), tails=diagnostics,
         explained=_explained(by_row.of(*range(len(sample.arms)))),
     )  # fmt: skip
 

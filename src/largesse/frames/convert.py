@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.errors import DataError, SchemaError
-from largesse.frames.columns import Kind, cells, coded, decoded, kind, texts
+from largesse.frames.columns import Kind, cells, coded, decoded, exact, kind, refuse_mixed_zones, texts
 from largesse.frames.encoder import Encoder
 from largesse.frames.tables import Source, pick, read
 from largesse.logs import Design, Logs, Propensity
@@ -22,6 +23,7 @@ __all__ = ["arms", "ids", "logs", "menu", "plan_table", "truths", "units"]
 
 MAX_TREATMENTS = 256
 MAX_AMOUNT = 1e15  # a larger amount is an id or a damaged cell, and sums with it would lose the digits of the others
+_log = logging.getLogger(__name__)
 _CONTROLS = ("0", "control", "none", "false", "no", "baseline", "untreated")
 
 
@@ -55,7 +57,7 @@ def logs(
     >>> rows.treatments, rows.treatment.tolist(), rows.features
     (('0', '5'), [0, 1, 0, 1], ('age',))
     """
-    rows = read(table)
+    rows = read(table, text=roles.text)
     pick(rows, list(roles.parts.values()))
     codes, treatments = _treatments(rows, roles, encoder)
     amounts = {part: _amounts(rows, roles.parts[part]) for part in ("value", "cost", "weight") if part in roles.parts}
@@ -91,7 +93,7 @@ def units(table: Source, roles: Roles) -> NDArray[Any] | None:
 
 def ids(table: Source, name: str) -> NDArray[Any]:
     """Returns the unit ids in a column of a table, integers or text (N,); errors as for `units`."""
-    return _ids(pick(read(table), [name])[name], name, "unit id")
+    return _ids(pick(read(table, text=[name]), [name])[name], name, "unit id")
 
 
 def menu(table: pa.Table, value: Sequence[str], cost: Sequence[str], treatments: tuple[str, ...]) -> Menu:
@@ -195,15 +197,15 @@ def arms(
     >>> arms(pa.table({"group": ["b", "control", "b"]}), "group")
     (array([1, 0, 1], dtype=int32), ('control', 'b'))
     """
-    column = pick(table, [name])[name]
-    kind(name, column)
-    codes, values = coded(column)
-    _refuse_missing(name, codes < 0, "treatment")
+    codes, values = coded(exact(name, pick(table, [name])[name]))
+    labels = texts(values)
+    blank = np.array([not text for text in labels] + [True])
+    _refuse_missing(name, blank[codes], "treatment")
+    _note_blanks(name, values)
     if named is None and len(values) > MAX_TREATMENTS:
         rule = f"at most {MAX_TREATMENTS} treatments are allowed"
         remedy = "Is this an id or an amount? Name the treatments in `treatments`, control first."
         raise _check.refuse(name, f"{len(values)} distinct labels", rule, remedy, SchemaError)
-    labels = texts(values)
     treatments = named or _control_first(name, sorted(set(labels), key=_natural), control)
     code_of = {text: code for code, text in enumerate(treatments)}
     arm = np.array([code_of.get(text, -1) for text in labels], np.int32)[codes]
@@ -215,6 +217,13 @@ def arms(
             field=name,
         )
     return arm, treatments
+
+
+def _note_blanks(name: str, values: pa.ChunkedArray) -> None:
+    padded = [value for value in values.to_pylist() if isinstance(value, str) and value != value.strip()]
+    if padded:
+        many = f"{len(padded)} such label{'s' if len(padded) > 1 else ''}"
+        _log.warning("%s == %r: blanks around a label do not count (%s).", name, padded[0], many)
 
 
 def _control_first(name: str, labels: Sequence[str], control: str | None) -> tuple[str, ...]:
@@ -268,14 +277,14 @@ def _times(table: pa.Table, roles: Roles) -> NDArray[Any] | None:
         return None
     column, name = decoded(table[roles.timestamp]), roles.timestamp
     if kind(name, column) is Kind.TEXT:
+        refuse_mixed_zones(name, column)
         message = f"column {name!r}: holds text, it must hold dates, times or numbers. Parse it first."
         raise SchemaError(message, field=name)
     return _ids(column, name, "timestamp")
 
 
 def _ids(column: pa.ChunkedArray, name: str, part: str) -> NDArray[Any]:
-    column = decoded(column)
-    kind(name, column)
+    column = exact(name, column)
     integral = pa.types.is_integer(column.type)  # no dictionary of many million ids
     missing = column.is_null().to_numpy() if integral else coded(column)[0] < 0
     _refuse_missing(name, missing, part)

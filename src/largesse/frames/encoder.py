@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from largesse.errors import SchemaError, StoreError
-from largesse.frames.columns import Kind, cells, coded, kind, texts
+from largesse.frames.columns import Kind, cells, coded, kind, refuse_mixed_zones, texts
 from largesse.frames.tables import Source, distinct, pick, read
 
 __all__ = ["Encoder"]
@@ -104,9 +104,12 @@ class Levels:
     def fit(cls, name: str, column: pa.ChunkedArray) -> Levels:
         """Returns the encoding with one level for each frequent label of the training rows."""
         codes, values = coded(column)
+        refuse_mixed_zones(name, values)
         counts = np.bincount(codes + 1, minlength=len(values) + 1)
-        frequent = np.flatnonzero(counts[1:] >= MIN_ROWS)
-        ranked = sorted(zip(-counts[1:][frequent], texts(values.take(pa.array(frequent))), strict=True))
+        rows: dict[str, int] = {}
+        for text, count in zip(texts(values), counts[1:].tolist(), strict=True):
+            rows[text] = rows.get(text, 0) + count  # blanks around a label do not count
+        ranked = sorted((-count, text) for text, count in rows.items() if count >= MIN_ROWS)
         levels = tuple(text for _, text in ranked if text != OTHER)[:MAX_LEVELS]
         covered = sum(-count for count, text in ranked if text in set(levels))
         return cls(name, levels, bool(covered < counts[1:].sum()), bool(counts[0]))
@@ -131,6 +134,13 @@ class Levels:
 
 
 Column = Number | Levels
+
+
+def _is_number(level: str) -> bool:
+    try:
+        return bool(np.isfinite(float(level)))
+    except ValueError:
+        return False
 
 
 def _within_limit(values: NDArray[np.float64]) -> bool:
@@ -225,6 +235,8 @@ class Encoder:
     @staticmethod
     def _same_kind(column: Column, source: pa.ChunkedArray) -> None:
         current = kind(column.name, source)
+        if current is Kind.NUMBER and isinstance(column, Levels) and all(map(_is_number, column.levels)):
+            return  # categories 1, 2, 3 of one table are numbers in another
         if current not in (Kind.NOTHING, column.kind):
             raise SchemaError(
                 f"column {column.name!r}: holds {current} ({source.type}), it held {column.kind} in training. "

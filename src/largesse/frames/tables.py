@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -19,12 +19,12 @@ from narwhals.typing import IntoFrame
 
 from largesse._files import atomic_file
 from largesse.errors import DataError, SchemaError, StoreError
+from largesse.frames.delimited import read_csv
 from largesse.roles import nearest
 
 __all__ = ["Source", "distinct", "pick", "read", "reading", "writable", "write"]
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".feather", ".arrow")
-_ONE_BLOCK = 2**31 - 1
 
 
 class _ArrowStream(Protocol):
@@ -35,7 +35,7 @@ Source: TypeAlias = "str | os.PathLike[str] | dict[str, Any] | IntoFrame | _Arro
 """A path, a dict from name to array, or a dataframe."""
 
 
-def read(source: Source, columns: Sequence[str] | None = None) -> pa.Table:
+def read(source: Source, columns: Sequence[str] | None = None, *, text: Collection[str] = ()) -> pa.Table:
     """Returns a file or dataframe as an Arrow table with at least one row and with distinct column names.
 
     Args:
@@ -43,6 +43,7 @@ def read(source: Source, columns: Sequence[str] | None = None) -> pa.Table:
             index), polars (lazy frames are collected), pyarrow, a dict from name to array, or any dataframe that narwhals
             supports or that offers the Arrow C stream.
         columns: Names of the columns to read, in that order; None for all.
+        text: Names of columns of ids and labels, which need not exist: cells of a CSV file (``007``, ``1e5``) stay as they are.
 
     Raises:
         DataError: The file is missing or cannot be read, or there are no rows.
@@ -51,7 +52,7 @@ def read(source: Source, columns: Sequence[str] | None = None) -> pa.Table:
     >>> read({"a": [1, 2], "b": ["x", "y"]}, columns=["b"]).to_pydict()
     {'b': ['x', 'y']}
     """
-    table = _read_file(Path(source), columns) if isinstance(source, str | os.PathLike) else to_arrow(source)
+    table = _read_file(Path(source), columns, text) if isinstance(source, str | os.PathLike) else to_arrow(source)
     name = f"{os.fspath(source)}: " if isinstance(source, str | os.PathLike) else ""
     if name:  # drop the index of a dataframe that was written with it
         index = [c for c in table.column_names if c == "" or re.fullmatch(r"__index_level_\d+__", c)]
@@ -171,10 +172,10 @@ def writable(path: Path, *sources: Path) -> None:
         raise DataError(f"{path}: there is no folder {path.parent}. Create it.", field=str(path))
 
 
-def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
+def _read_file(path: Path, columns: Sequence[str] | None, text: Collection[str]) -> pa.Table:
     suffix = ".parquet" if path.is_dir() else _suffix(path)
     with reading(path, suffix):
-        table = _READERS[suffix](path, columns)
+        table = read_csv(path, text) if suffix in (".csv", ".csv.gz") else _READERS[suffix](path, columns)
         table.validate()
         distinct(table.column_names, f"{path}: ")
         return table
@@ -213,23 +214,6 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
     return pa_parquet.read_table(path, columns=None if dotted or not known else known, partitioning=None)
 
 
-def _read_csv(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    convert = pa_csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
-    compression = "gzip" if _suffix(path) == ".csv.gz" else None
-    try:
-        with pa.input_stream(str(path), compression=compression) as stream:
-            return pa_csv.read_csv(stream, convert_options=convert)
-    except pa.ArrowInvalid:
-        # Types are inferred from the first block, and a quoted line break may cross a block border: read one block.
-        with pa.input_stream(str(path), compression=compression) as stream:
-            text = stream.read()
-        one_block = pa_csv.ReadOptions(block_size=min(len(text) + 1, _ONE_BLOCK), use_threads=False)
-        quoted = pa_csv.ParseOptions(newlines_in_values=True)
-        return pa_csv.read_csv(
-            pa.BufferReader(text), read_options=one_block, parse_options=quoted, convert_options=convert
-        )
-
-
 def _read_feather(path: Path, columns: Sequence[str] | None) -> pa.Table:
     return pa_feather.read_table(path, memory_map=False)
 
@@ -259,8 +243,7 @@ def _write_arrow(table: pa.Table, path: Path) -> None:
 
 
 _READERS: dict[str, Callable[[Path, Sequence[str] | None], pa.Table]] = {
-    ".parquet": _read_parquet, ".csv": _read_csv, ".csv.gz": _read_csv,
-    ".feather": _read_feather, ".arrow": _read_arrow,
+    ".parquet": _read_parquet, ".feather": _read_feather, ".arrow": _read_arrow,
 }  # fmt: skip
 _WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
     ".parquet": pa_parquet.write_table, ".csv": _write_csv, ".csv.gz": _write_csv_gz,

@@ -129,7 +129,7 @@ class Policy(Brief):
         elif self.encoder is None:
             raise DataError("data: this policy has no encoder. Give encoded features as an array.", field="data")
         else:
-            table = read(data)
+            table = read(data, text=() if self.roles is None else self.roles.text)
             result = self.model.predict(self.encoder.transform(table))
             unit = units(table, self.roles) if unit is None and self.roles is not None else unit
         return result if unit is None else replace(result, unit=np.asarray(unit))

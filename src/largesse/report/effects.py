@@ -23,7 +23,8 @@ __all__ = ["EffectRow", "Effects", "InfluenceRow", "VerdictRow", "effect_table",
 _AGREEMENT = {
     Agreement.AGREE: Badge("agree", Tone.GOOD),
     Agreement.BULK: Badge("typical unit, not the mean", Tone.MIND),
-    Agreement.TOO_LITTLE_DATA: Badge("too little data", Tone.NONE),
+    Agreement.SPIKE: Badge("not for this metric", Tone.NONE),
+    Agreement.NOT_SHOWN: Badge("not shown", Tone.NONE),
 }
 
 
@@ -160,7 +161,8 @@ def effect_table(effects: tuple[EffectRow, ...], level: float) -> Table:
 
 _GUARD = (
     "STATE measures the effect on the typical unit. That equals the mean effect where all units gain alike, and differs from it "
-    "where few units react. A paired test compares STATE with the regression-adjusted mean."
+    "where few units react. It is read as the mean effect only where any difference that the rows leave possible is small beside "
+    "its own interval, and never for a metric with a spike; elsewhere the mean stands in bold."
 )
 
 

@@ -15,7 +15,7 @@ from largesse import _check, frames
 from largesse.errors import DataError, SchemaError
 from largesse.experiment.data.crossfit import CrossFit, cross_fit
 from largesse.experiment.data.sample import MISSING, Floats, Sample, refuse_constant, sound_clusters
-from largesse.frames.columns import cells, coded
+from largesse.frames.columns import cells, coded, exact
 
 __all__ = ["Columns", "Metric", "Rows", "clusters_and_weights", "history_of", "rows_of", "sample_of"]
 
@@ -111,6 +111,11 @@ class Columns:
         of_metrics = (name for m in self.metrics for name in (m.value, m.denominator))
         return tuple(dict.fromkeys(name for name in (*single, *of_metrics, *self.known_before) if name))
 
+    @property
+    def text(self) -> tuple[str, ...]:
+        """Names of the columns of ids and labels: cells of a CSV file stay in them as they are."""
+        return tuple(name for name in (self.arm, self.unit, self.cluster) if name)
+
 
 class Rows(NamedTuple):
     """The part common to all metrics: the table, arm codes (N,), arm labels (M,), cluster codes (N,) and weights (N,)."""
@@ -132,7 +137,7 @@ def rows_of(table: Any, columns: Columns) -> Rows:
     >>> rows_of({"group": ["A", "B"] * 2, "y": [1, 2, 3, 4]}, Columns(arm="group", metrics=(Metric("y"),), control="A")).arms
     ('A', 'B')
     """
-    table = frames.read(table, columns.needed)
+    table = frames.read(table, columns.needed, text=columns.text)
     arm, arms = frames.arms(table, columns.arm, control=columns.control)
     for name, count in zip(arms, np.bincount(arm, minlength=len(arms)), strict=True):
         if count < 2:
@@ -162,7 +167,7 @@ def history_of(table: Any, columns: Columns, how: CrossFit) -> Sample:
     >>> past.n, past.arms
     (4, ('A', 'B'))
     """
-    table = frames.read(table, [name for name in columns.needed if name != columns.arm])
+    table = frames.read(table, [name for name in columns.needed if name != columns.arm], text=columns.text)
     cluster, weight = clusters_and_weights(table, columns)
     arm = ((np.arange(table.num_rows) if cluster is None else cluster) % 2).astype(np.int32)
     return sample_of(Rows(table, arm, ("A", "B"), cluster, weight), columns, columns.metrics[0], how)
@@ -175,10 +180,10 @@ def clusters_and_weights(table: pa.Table, columns: Columns) -> tuple[NDArray[np.
         DataError: A cell is missing, or a unit has two rows.
     """
     if columns.unit is not None:
-        _unique(table[columns.unit], columns.unit)
+        _unique(exact(columns.unit, table[columns.unit]), columns.unit)
     cluster = None
     if columns.cluster is not None:
-        cluster, _ = coded(table[columns.cluster])
+        cluster, _ = coded(exact(columns.cluster, table[columns.cluster]))
         if (cluster < 0).any():
             raise _check.refuse_cells(
                 columns.cluster, cluster, cluster < 0, "is missing: every row needs its unit", "Drop the rows."

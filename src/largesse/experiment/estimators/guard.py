@@ -6,7 +6,8 @@ the typical unit does not. Both estimates use the same rows, so the standard err
 
     H = (STATE - MLRATE) / se(STATE - MLRATE),    se from the paired influences
 
-is standard normal if both estimate the same effect (Hausman 1978).
+is standard normal if both estimate the same effect (Hausman 1978). Where H is significant they differ. Where it is not they
+may differ all the same: STATE is read as the mean effect only where any difference that the rows leave possible is small.
 """
 
 from __future__ import annotations
@@ -24,32 +25,34 @@ from largesse.result import Result
 
 __all__ = ["Agreement", "Guard", "guard"]
 
-RELEVANT = 0.01  # share of control's mean
 _ALPHA = 0.05  # level of the test
 _FEW_UNITS = 8.0  # below this one or two rows may decide the sign of the difference
-_DETECTABLE = 2.8016  # 1.96 + 0.84 standard errors: detected with 80 % probability by a two-sided test at 5 %
+_SPIKE = 0.05  # share of the rows with one value from which the metric has a spike
+_PART = 0.2  # of STATE's half-width: a bias within it leaves a 95 % interval a coverage of 93 % or more
+_WIDE = 1.96  # standard errors to either end of the difference's interval
 
 
 class Agreement(StrEnum):
     """The verdict on STATE against the regression-adjusted mean."""
 
     AGREE = "agree"
-    BULK = "STATE measures the bulk, not the mean: use CUPAC"
-    TOO_LITTLE_DATA = "too little data to tell"
+    BULK = "STATE measures the typical unit, not the mean"
+    SPIKE = "not for a metric with a spike or few values"
+    NOT_SHOWN = "not shown to be the mean effect"
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class Guard(Result):
-    """Whether STATE and the regression-adjusted mean agree.
+    """Whether STATE may be read as the mean effect.
 
     Attributes:
-        verdict: Agreement, difference, or too little data.
+        verdict: Agreement, difference, a metric with a spike, or agreement not shown.
         sentence: The verdict with its numbers.
         statistic: H.
         p_value: p-value of H, two-sided.
         difference: STATE minus MLRATE.
-        detectable: The smallest difference that these rows would detect with 80 % probability.
-        relevant: The difference that must be detectable for the verdict ``AGREE``.
+        possible: The largest difference that these rows leave possible: |difference| + 1.96 standard errors.
+        allowed: The largest difference at which STATE may be read as the mean effect: a fifth of its own half-width.
     """
 
     verdict: Agreement
@@ -57,25 +60,28 @@ class Guard(Result):
     statistic: float
     p_value: float
     difference: float
-    detectable: float
-    relevant: float
+    possible: float
+    allowed: float
 
     @property
     def warns(self) -> bool:
-        """Whether STATE must not be read as the mean effect."""
+        """Whether STATE and the mean differ by more than chance explains."""
         return self.verdict is Agreement.BULK
 
 
-def guard(estimates: Contrast, *, relevant: float = RELEVANT) -> Guard:
-    """Returns whether STATE and the regression-adjusted mean agree, by a two-sided test at 5 %.
+def guard(estimates: Contrast, *, spike: float = 0.0) -> Guard:
+    """Returns whether STATE may be read as the mean effect.
+
+    It may if the two are shown to be equivalent: whatever difference the rows leave possible is within a fifth of STATE's
+    half-width, so its interval covers the mean effect nearly as often as it says. That a test finds no difference is not
+    enough, since a difference of a whole half-width is often not found.
 
     Args:
         estimates: STATE and MLRATE of one arm against control.
-        relevant: The difference that matters, as a share of control's mean, in [0, 10]; a difference as large as the
-            larger of the two effects matters in any case.
+        spike: Share of the rows with the most frequent value, in [0, 1]; from 5 % STATE is never read as the mean effect.
 
     Raises:
-        DataError: `relevant` is out of its range.
+        DataError: `spike` is out of its range.
 
     >>> from largesse.experiment import Sample, contrast
     >>> rng = np.random.default_rng(0)
@@ -85,36 +91,44 @@ def guard(estimates: Contrast, *, relevant: float = RELEVANT) -> Guard:
     >>> guard(contrast(Sample(value=value, arm=arm, arms=("A", "B")), 1)).verdict.name
     'BULK'
     """
-    _check.number("relevant", relevant, low=0, high=10)
+    _check.number("spike", spike, low=0, high=1)
     se, difference = estimates.difference_se, estimates.difference
     statistic = difference / se if se > 0 else (0.0 if difference == 0 else float(np.copysign(np.inf, difference)))
-    p, detectable = float(2 * stats.norm.sf(abs(statistic))), _DETECTABLE * se
-    matters = max(relevant * abs(estimates.mlrate.control), abs(estimates.state.effect), abs(estimates.mlrate.effect))
+    p, possible = float(2 * stats.norm.sf(abs(statistic))), abs(difference) + _WIDE * se
+    allowed = _PART * (estimates.state.high - estimates.state.low) / 2
     if p < _ALPHA:
         verdict = Agreement.BULK
-    elif estimates.units < _FEW_UNITS or not detectable <= matters or estimates.status is Convergence.STOPPED:
-        verdict = Agreement.TOO_LITTLE_DATA
+    elif spike >= _SPIKE:
+        verdict = Agreement.SPIKE
+    elif estimates.units < _FEW_UNITS or not possible <= allowed or estimates.status is Convergence.STOPPED:
+        verdict = Agreement.NOT_SHOWN
     else:
         verdict = Agreement.AGREE
     return Guard(
-        verdict=verdict, sentence=_sentence(estimates, verdict, p, detectable, matters), statistic=statistic, p_value=p,
-        difference=difference, detectable=detectable, relevant=matters,
+        verdict=verdict, sentence=_sentence(estimates, verdict, p, (possible, allowed), spike), statistic=statistic,
+        p_value=p, difference=difference, possible=possible, allowed=allowed,
     )  # fmt: skip
 
 
-def _sentence(estimates: Contrast, verdict: Agreement, p: float, detectable: float, matters: float) -> str:
+def _sentence(estimates: Contrast, verdict: Agreement, p: float, limits: tuple[float, float], spike: float) -> str:
+    possible, allowed = limits
     both = f"STATE {estimates.state.effect:+.4g}, adjusted mean {estimates.mlrate.effect:+.4g} (p = {p:.2g})"
     if verdict is Agreement.AGREE:
-        return f"STATE and the adjusted mean agree: {both}. A difference of {detectable:.3g} would have been detected."
+        return (
+            f"STATE may be read as the mean effect: {both}. They differ by at most {possible:.3g}, "
+            "which is small beside STATE's interval."
+        )
     if verdict is Agreement.BULK:
         return (
             f"STATE measures the typical unit, not the mean: {both}. The difference is larger than chance explains: a few units "
-            "react strongly, or the arms have different spreads. Use CUPAC for the mean effect."
+            "react strongly, or the arms have different spreads."
         )
-    if estimates.status is Convergence.STOPPED:
+    if verdict is Agreement.SPIKE:
+        why = f"{spike:.0%} of the rows have the same value, and STATE measures the effect on smooth metrics only"
+    elif estimates.status is Convergence.STOPPED:
         why = "the Student-t fit did not converge"
     elif estimates.units < _FEW_UNITS:
         why = f"a few rows decide the difference (effective number of rows {estimates.units:.0f})"
     else:
-        why = f"a difference below {detectable:.3g} would not be detected, and one of {matters:.3g} matters"
-    return f"Too little data to tell whether STATE is the mean effect: {both}; {why}. Report CUPAC beside it."
+        why = f"they may differ by {possible:.3g}, and up to {allowed:.3g} would be small beside STATE's interval"
+    return f"STATE is not shown to be the mean effect: {both}; {why}. Read the mean."

@@ -27,8 +27,8 @@ class Tails(Result):
         used: Number of largest rows from which the index is estimated.
         top_share: Share of the sum of sizes in the largest 0.1 % of the rows (one row or more).
         largest: The largest size.
-        mode_share: Share of the rows with the most frequent value if it is above a half, else 0: at such a spike (often
-            at zero) STATE measures the spike.
+        mode_share: Share of the rows with the most frequent value (found in 100,000 rows, then counted in all): at a spike,
+            often at zero, STATE does not measure the mean.
     """
 
     tail_index: float
@@ -47,7 +47,7 @@ class Tails(Result):
             text += f"; the tail index is {self.tail_index:.2g} (± {1.96 * self.tail_index_se:.2g}, {self.used} rows)"
             if self.tail_index < 2:
                 text += ", below 2: the variance may be infinite, and intervals of means too narrow"
-        if self.mode_share:
+        if self.mode_share > 0.5:
             text += f"; {self.mode_share:.1%} of the rows have the same value, which is what STATE measures"
         return text + "."
 
@@ -84,7 +84,6 @@ def hill(top: Floats) -> tuple[float, float, int]:
 
 
 def _mode_share(value: Floats) -> float:
-    """Returns the share of the most frequent value if above a half, else 0: such a value is the median of every sample."""
-    median = np.median(value[:: max(1, len(value) // 100_000)])
-    share = float((value == median).mean())
-    return share if share > 0.5 else 0.0
+    """Returns the share of the rows with the most frequent value."""
+    values, counts = np.unique(value[:: max(1, len(value) // 100_000)], return_counts=True)
+    return float((value == values[np.argmax(counts)]).mean())
