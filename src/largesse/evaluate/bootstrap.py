@@ -30,6 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 _CELLS = 2048
+MIX_FOLDS = 10
 _BELOW = np.cumsum(np.exp(-1.0) / np.array([1, 1, 2, 6, 24, 120, 720, 5040, 40320]))  # P(Poisson(1) <= k)
 _POISSON = np.searchsorted(np.round(65536 * _BELOW), np.arange(65536), side="right").astype(np.uint8)
 
@@ -132,6 +133,7 @@ class Arms:
         step: Their w r, w c and w, (R, 3); r and c less their predictions if there are any.
         predicted: Predicted value and cost of each treatment (N, 2 M), times the row's weight; or None.
         normalised: Divide by the rows of the arm (``"sn"``) rather than by their expected number.
+        fold: Fold of each row, (N,), for the best mix of arms; all rows of a unit are in one fold.
     """
 
     logs: Logs
@@ -139,6 +141,7 @@ class Arms:
     step: NDArray[np.float64]
     predicted: NDArray[np.float64] | None
     normalised: bool
+    fold: NDArray[np.int64]
 
     @classmethod
     def of(cls, logs: Logs, estimator: Estimator = "ht", outcomes: Menu | None = None) -> Arms:
@@ -153,7 +156,8 @@ class Arms:
         normalised = estimator == "sn"
         row = np.arange(logs.n) if normalised else np.flatnonzero((value != 0) | (cost != 0))
         step = np.column_stack([w * value, w * cost, w])[row]
-        return cls(logs, row, step, predicted, normalised)
+        fold = logs.parts(*[1.0] * MIX_FOLDS, seed=0)
+        return cls(logs, row, step, predicted, normalised, fold)
 
     def means(self, weight: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns value and cost per unit if everyone got treatment j, each (M,), for one set of row multipliers."""
@@ -166,6 +170,26 @@ class Arms:
             more = k @ self.predicted / logs.total_weight
             value, cost = value + more[: logs.n_treatments], cost + more[logs.n_treatments :]
         return value, cost
+
+    def best_mix(self, budgets: NDArray[np.float64], weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Returns the value per unit of the best mix of arms at each budget, (B,), for one set of row multipliers.
+
+        The best of several means is too high on the rows that chose it. So the mix is chosen on nine folds and valued on the
+        tenth, in turn, also in each draw: the interval includes the choice.
+        """
+        logs, m = self.logs, self.logs.n_treatments
+        k = np.ones(logs.n) if weight is None else weight
+        place, multiplier = self.fold[self.row] * m + logs.treatment[self.row], k[self.row]
+        value, cost, rows = (
+            np.bincount(place, multiplier * y, MIX_FOLDS * m).reshape(MIX_FOLDS, m) for y in self.step.T
+        )
+        if self.normalised:
+            scale = logs.total_weight / np.maximum(rows.sum(axis=0), 1e-300)
+            value, cost = value * scale, cost * scale
+        if self.predicted is not None:
+            more = np.array([k[own] @ self.predicted[own] for own in (self.fold == f for f in range(MIX_FOLDS))])
+            value, cost = value + more[:, :m], cost + more[:, m:]
+        return kernels.mix_of_others(value, cost, np.bincount(self.fold, k * logs.weights, MIX_FOLDS), budgets)
 
 
 def arm_means(logs: Logs, weight: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -185,11 +209,7 @@ def mix_value(value: NDArray[Any], cost: NDArray[Any], budgets: _check.Numbers) 
 
 @dataclass(frozen=True, slots=True)
 class BestMix:
-    """The best mix of arms at budgets, and its value for similar arm means, to first order.
-
-    By the envelope theorem, the value of an optimum depends to first order on the means alone, not on the choice: for means
-    (v, c) near those that chose the mix, V(B) = mix · v + price (B - mix · c). Optimising again in each bootstrap draw would
-    take the best mix of that draw by chance, and shift the interval upwards.
+    """The best mix of arms at budgets.
 
     Attributes:
         budgets: Budget per unit, (B,).
@@ -215,10 +235,6 @@ class BestMix:
         arms = np.eye(len(value))
         share = (1 - (place - k))[:, None] * arms[corners[k]] + (place - k)[:, None] * arms[corners[after]]
         return cls(budgets, share, np.asarray(front.price_at(room), np.float64))
-
-    def value(self, value: NDArray[np.float64], cost: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the value at each budget for these arm means, (B,)."""
-        return self.share @ value + np.where(self.price > 0, self.price * (self.budgets - self.share @ cost), 0.0)
 
 
 def quantiles(draws: NDArray[np.float64], level: float) -> NDArray[np.float64]:

@@ -4,9 +4,9 @@ Every bootstrap draw weights the rows once and evaluates all policies and baseli
 cancels in their differences. Three baselines are always included:
 
 - ``"no one"``: every unit gets control;
-- ``"best mix of arms"``: the best untargeted policy for the budget, that is the frontier of the arms' means. It is chosen
-  on the rows that evaluate it, so its value is slightly too high, which does not favour the policies. Its draws follow the
-  arms' means to first order (`BestMix`);
+- ``"best mix of arms"``: the best untargeted policy for the budget, that is the frontier of the arms' means. It is chosen on
+  nine tenths of the rows and valued on the other tenth, in turn, also in each draw (`Arms.best_mix`): the best of several
+  means would be too high on the rows that chose it;
 - ``"random, same mix"``: the policy's share of each treatment, given to random units:
   Σ_j share_j · mean_j with the shares at that policy's price, to fewer units where that would cost more than the
   budget. The difference to it is the effect of targeting.
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.allocate.budget_frontier import frontier
-from largesse.evaluate.bootstrap import Arms, BestMix, Grid, decided_shares, interval, mix_value, row_weights
+from largesse.evaluate.bootstrap import Arms, Grid, decided_shares, interval, row_weights
 from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve, split
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -242,7 +242,7 @@ def compare(
     curves = {name: _curve(logs, name, menu, estimator, outcomes) for name, menu in menus.items()}
     arms = Arms.of(logs, estimator, outcomes)
     mean, cost = arms.means()
-    value, spend, price = _estimates(logs, menus, curves, money, home, (mean, cost))
+    value, spend, price = _estimates(logs, menus, curves, money, home, arms)
     draws, arm_draws = _draws(menus, curves, money, home, arms, bootstrap)
     _, low, high = _interval(draws, value, bootstrap.level)
     ends = interval(arm_draws, bootstrap.level)  # (2, M, 2)
@@ -291,10 +291,10 @@ def _estimates(
     curves: dict[str, OutcomeCurve],
     money: Floats,
     home: str,
-    arms: tuple[Floats, Floats],
+    arms: Arms,
 ) -> tuple[Floats, Floats, Floats]:
     """Returns value, spend and price of every policy and baseline at every budget, each (P, B)."""
-    mean, cost = arms
+    mean, cost = arms.means()
     least, most = np.array([curve.reach for curve in curves.values()]).T[:, :, None]
     spend = np.where(money >= least, np.minimum(money, most), np.nan)
     low, high, part = curves[home].split_at(money)
@@ -303,7 +303,7 @@ def _estimates(
     mix = (1 - part)[:, None] * table[np.searchsorted(ends, low)] + part[:, None] * table[np.searchsorted(ends, high)]
     mix[np.isnan(spend[list(curves).index(home)])] = np.nan
     known = money >= cost.min()
-    best = np.where(known, mix_value(mean, cost, money), np.nan)
+    best = np.where(known, arms.best_mix(money), np.nan)
     dearest = frontier(Menu(value=mean[None, :], cost=np.maximum(cost, 0)[None, :])).spend[-1]
     nothing = np.ones_like(money)
     random, paid = _affordable(mix, mean, cost, money)
@@ -333,7 +333,6 @@ def _draws(
     logs = arms.logs
     grids = {name: Grid.of(curve) for name, curve in curves.items()}
     table = decided_shares(menus[home], logs.weights, grids[home].price)
-    best = BestMix.of(*arms.means(), money)
     drawn, means = [], []
     for weight in row_weights(logs, bootstrap.draws, bootstrap.seed):
         mean, cost = arms.means(weight)
@@ -343,7 +342,7 @@ def _draws(
         first = pools[home][0]
         mix = (1 - part)[:, None] * table[first[k]] + part[:, None] * table[first[after]]
         random, _ = _affordable(mix, mean, cost, money)
-        drawn.append([*values, np.full(len(money), mean[0]), best.value(mean, cost), random])
+        drawn.append([*values, np.full(len(money), mean[0]), arms.best_mix(money, weight), random])
         means.append([mean, cost])
     return np.array(drawn), np.array(means)
 

@@ -1,4 +1,4 @@
-"""Compiled loops of the bootstrap and of the monotone spend."""
+"""Compiled loops of the bootstrap, of the monotone spend and of the best untargeted policy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["accumulate", "cumulate", "pool", "reweigh"]
+__all__ = ["accumulate", "cumulate", "mix_of_others", "pool", "reweigh"]
 
 Array = NDArray[Any]
 
@@ -99,3 +99,52 @@ def pool(cost: Array, value: Array) -> tuple[Array, Array, Array]:
             size[top - 1] = a + b
             top -= 1
     return first[: top + 1].copy(), c[: top + 1].copy(), v[: top + 1].copy()
+
+
+@njit(cache=True, nogil=True)
+def mix_of_others(value: Array, cost: Array, weight: Array, budgets: Array) -> NDArray[np.float64]:
+    """Returns the value per unit at each budget of the best mix of arms, chosen for each fold on the other folds, (B,).
+
+    A fold counts with mix · v + price (b - mix · c): mix and price (the slope of the frontier) are those of the other folds'
+    means, v and c the fold's own. So a mix that spends more or less than the budget in its fold pays for it.
+
+    Args:
+        value: Σ w r by fold and arm, (K, M).
+        cost: Σ w c by fold and arm, (K, M).
+        weight: Σ weight by fold, (K,).
+        budgets: Budget per unit, (B,).
+    """
+    folds, arms = value.shape
+    out, total = np.zeros(len(budgets)), weight.sum()
+    all_value, all_cost = value.sum(axis=0), cost.sum(axis=0)
+    hull = np.empty(arms, np.int64)
+    for k in range(folds):
+        if weight[k] <= 0.0 or weight[k] >= total:
+            continue
+        v, c = (all_value - value[k]) / (total - weight[k]), (all_cost - cost[k]) / (total - weight[k])
+        n = 0
+        for j in np.argsort(c):
+            if n > 0 and v[j] <= v[hull[n - 1]]:
+                continue
+            while n > 0 and c[hull[n - 1]] >= c[j]:  # the same cost and a lower value
+                n -= 1
+            while n > 1 and (v[j] - v[hull[n - 1]]) * (c[hull[n - 1]] - c[hull[n - 2]]) >= (
+                v[hull[n - 1]] - v[hull[n - 2]]
+            ) * (c[j] - c[hull[n - 1]]):
+                n -= 1
+            hull[n] = j
+            n += 1
+        for b in range(len(budgets)):
+            place = 0
+            while place + 1 < n and c[hull[place + 1]] <= budgets[b]:
+                place += 1
+            low, part, price = hull[place], 0.0, 0.0
+            high = low
+            if place + 1 < n:
+                high = hull[place + 1]
+                price = (v[high] - v[low]) / (c[high] - c[low])
+                part = max((budgets[b] - c[low]) / (c[high] - c[low]), 0.0)
+            gained = (1.0 - part) * value[k, low] + part * value[k, high]
+            spent = (1.0 - part) * cost[k, low] + part * cost[k, high]
+            out[b] += gained + price * (budgets[b] * weight[k] - spent)
+    return out / total

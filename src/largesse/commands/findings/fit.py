@@ -253,7 +253,6 @@ def _left_out(final: FittedCandidates) -> tuple[str, ...]:
 def _cautions(proof: Proof, evidence: Evidence, task: Task) -> tuple[str, ...]:
     sentences = [
         "Values are per unit and decision period of the trial. Another season or population may differ: confirm by experiment.",
-        "The best mix of arms is chosen on the same rows that evaluate it, which favours it slightly.",
         *evidence.table.notes,
     ]
     for budget, label, (_, low, high) in zip(task.budgets, task.labels, evidence.spend, strict=True):
