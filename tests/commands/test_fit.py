@@ -109,8 +109,11 @@ def test_rules_beside_the_budget_hold_in_corrected_money(run, place: Path, tmp_p
     loose = tmp_path / "loose.toml"
     loose.write_text(f'count = [{{treatment = "{names[-1]}", at_most = 400}}]\n')
     same = allocate_run(run.folder, users, 60.0, plan, rules=loose)
-    assert same.value.mean == pytest.approx(free.value.mean, rel=0.02)
-    assert same.planned_spend == pytest.approx(free.planned_spend, rel=0.02)
+    assert (same.value, same.spend, same.planned_spend) == (free.value, free.spend, free.planned_spend)
+    assert [rule.rule for rule in same.plan.rules] == ["spend at most 60", f"units with '{names[-1]}' at most 400"]
+    loose.write_text("")
+    none = allocate_run(run.folder, users, 60.0, plan, rules=loose)
+    assert (none.plan.mix, none.spend) == (free.plan.mix, free.spend)
     rules.write_text('treatments = ["a", "b"]\nspend = [{at_most = 3}]\n')
     with pytest.raises(DataError, match="treatments == .*the run has"):
         allocate_run(run.folder, users, 60.0, plan, rules=rules)

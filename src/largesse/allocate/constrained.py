@@ -80,6 +80,31 @@ def solve_under(
     return _plan(menu, rows, prices, best, treatment)
 
 
+def obeyed(
+    menu: Menu, rules: Sequence[Rule], treatment: NDArray[np.int32], *, eligible: Any = None, keep: Any = None
+) -> tuple[Bound, ...] | None:
+    """Returns the use of every rule by an allocation that was made without them, or None where it breaks one.
+
+    Args:
+        menu: Value and cost of N units.
+        rules: The rules; () for none.
+        treatment: Treatment of each unit, (N,).
+        eligible: As for `solve_under`.
+        keep: As for `solve_under`.
+    """
+    rows, allowed = rows_of(rules, menu), _allowed(menu, eligible, keep)
+    if allowed is not None and not allowed[np.arange(menu.n), treatment].all():
+        return None
+    if any(row.used(menu, treatment) > row.limit for row in rows):
+        return None
+    return tuple(_bound(menu, row, treatment, 0.0, False) for row in rows)
+
+
+def _bound(menu: Menu, row: Row, treatment: NDArray[np.int32], price: float, binds: bool) -> Bound:
+    used, limit = row.sign * row.used(menu, treatment), row.sign * row.limit
+    return Bound(row.name, used, limit, price, binds, row.cost_weight == 1)
+
+
 def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:
     """Returns the treatments that each unit may get, (N, M); None: all."""
     if eligible is None and keep is None:
@@ -216,12 +241,9 @@ def _plan(menu: Menu, rows: list[Row], prices: Floats, best: Answer, treatment: 
     gap = max(0.0, best.bound - value)
     status = Status.OPTIMAL if gap <= 1e-12 * max(1.0, abs(best.bound)) else Status.WITHIN_GAP
     bounds = [
-        Bound(
-            row.name, row.sign * row.used(menu, treatment), row.sign * row.limit, float(price), bool(binds),
-            row.cost_weight == 1,
-        )
+        _bound(menu, row, treatment, float(price), bool(binds))
         for row, price, binds in zip(rows, prices, binding, strict=True)
-    ]  # fmt: skip
+    ]
     return Plan(
         treatment=treatment, price=0.0 if budget is None else float(prices[budget]), spend=spend, value=value,
         bound=max(best.bound, value), budget=inf if budget is None else rows[budget].limit, status=status,

@@ -12,11 +12,11 @@ import pyarrow as pa
 from largesse import _check, frames
 from largesse._files import MANIFEST
 from largesse.allocate.rules import Spend
-from largesse.commands.plan import under
+from largesse.commands.plan import obeys, under
 from largesse.commands.run_folder import Safety, open_run, safety_of
 from largesse.config.rules import RulesFile
 from largesse.engines.parquet import Units, stream, streams
-from largesse.menu import Menu, PlanTotals
+from largesse.menu import Bound, Menu, PlanTotals
 from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Allocation, Policy, allocated
 from largesse.policy.descent import descend
@@ -82,6 +82,11 @@ def _under_rules(
     expected = free.spend.mean if safety is None else free.spend.high
     factor = expected / free.planned_spend if free.planned_spend > 0 else 1.0
     corrected = replace(menu, cost=(menu.cost * factor).astype(menu.cost.dtype))
+    used = obeys(rules_file, corrected, table, free.plan)
+    if used is not None:  # what the budget alone gives breaks no rule
+        money = Bound(f"spend at most {budget:g}", expected, budget, free.price, free.price > 0, of_spend=True)
+        frames.write(frames.plan_table(free.plan, menu), output)
+        return replace(free, plan=replace(free.plan, rules=(money, *used)).totals)  # type: ignore[arg-type,return-value]
     limit = Spend(at_most=min(budget, float(np.finfo(float).max)))
     plan = under(rules_file, corrected, table, limit)
     frames.write(frames.plan_table(plan, corrected), output)

@@ -17,6 +17,7 @@ from largesse.config import Config
 from largesse.errors import ConfigError, LargesseError
 from largesse.frames import Encoder
 from largesse.frames.columns import Kind, cells, coded, decoded, kind, texts
+from largesse.frames.order import by_content
 from largesse.logs import Logs
 from largesse.models.outcome import Outcome, declared_amounts
 
@@ -65,6 +66,7 @@ def load_rows(config: Config) -> Rows:
     if config.data.test is not None:
         with _reading("data.test", config.data.test):
             test, _ = frames.logs(config.data.test, roles, encoder, **trial_design(config))
+    rct, obs, test = (None if part is None else by_content(part) for part in (rct, obs, test))  # type: ignore[assignment]
     outcome = outcome_of(config, rct, obs)
     if config.columns.cost is None:
         rct, obs, test = (None if part is None else outcome.with_cost(part) for part in (rct, obs, test))  # type: ignore[assignment]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from largesse import _check, frames
 from largesse.allocate.blocks import BlockPlan, solve_blocks
-from largesse.allocate.constrained import solve_under
+from largesse.allocate.constrained import obeyed, solve_under
 from largesse.allocate.rules import Count, Return, Rule, Spend, Use
 from largesse.allocate.solver import solve
 from largesse.config.rules import Bounds, RulesFile
@@ -88,6 +88,13 @@ def under(rules_file: RulesFile, menu: Menu, table: pa.Table, *more: Rule) -> Pl
     rules_file = rules_file.model_copy(update={"treatments": menu.treatments})
     rules = [*more, *_rules(rules_file, table)]
     return solve_under(menu, rules, eligible=_eligible(rules_file, table), keep=_kept(rules_file, table))
+
+
+def obeys(rules_file: RulesFile, menu: Menu, table: pa.Table, plan: Plan) -> tuple[Bound, ...] | None:
+    """Returns the use of every rule of a file by an allocation that was made without them, or None where it breaks one."""
+    rules_file = rules_file.model_copy(update={"treatments": menu.treatments})
+    masks = {"eligible": _eligible(rules_file, table), "keep": _kept(rules_file, table)}
+    return obeyed(menu, _rules(rules_file, table), plan.treatment, **masks)
 
 
 def _budget(rules_file: RulesFile) -> float | None:

@@ -15,7 +15,7 @@ from largesse import _check, frames
 from largesse.errors import DataError, SchemaError
 from largesse.experiment.data.crossfit import CrossFit, cross_fit
 from largesse.experiment.data.sample import MISSING, Floats, Sample, refuse_constant, sound_clusters
-from largesse.frames.columns import cells, coded, exact
+from largesse.frames.columns import cells, coded, exact, texts
 
 __all__ = ["Columns", "Metric", "Rows", "clusters_and_weights", "history_of", "rows_of", "sample_of"]
 
@@ -183,7 +183,9 @@ def clusters_and_weights(table: pa.Table, columns: Columns) -> tuple[NDArray[np.
         _unique(exact(columns.unit, table[columns.unit]), columns.unit)
     cluster = None
     if columns.cluster is not None:
-        cluster, _ = coded(exact(columns.cluster, table[columns.cluster]))
+        codes, values = coded(exact(columns.cluster, table[columns.cluster]))
+        rank = np.argsort(np.argsort(np.array([*texts(values), ""])[:-1], kind="stable"), kind="stable")
+        cluster = np.append(rank, -1)[codes]  # in the order of the labels, not of the rows
         if (cluster < 0).any():
             raise _check.refuse_cells(
                 columns.cluster, cluster, cluster < 0, "is missing: every row needs its unit", "Drop the rows."

@@ -9,8 +9,9 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,9 @@ from largesse import _check
 from largesse._forest import Forest
 from largesse._random import child, number
 from largesse.frames import Encoder
+from largesse.frames.columns import Kind, cells, coded, kind, texts
+from largesse.frames.order import content_order
+from largesse.frames.tables import pick
 
 __all__ = ["CrossFit", "Regressor", "cross_fit"]
 
@@ -100,8 +104,9 @@ def cross_fit(
     >>> bool(np.corrcoef(g, x)[0, 1] > 0.95)
     True
     """
-    fold = _folds(len(target), how, cluster)
-    training = [_training_rows(fold, how, k) for k in range(how.folds)]
+    order = content_order(chain((target, weight), _cells(pick(table, features), features)), len(target))
+    fold = _folds(order, how, cluster)
+    training = [_training_rows(order, fold, how, k) for k in range(how.folds)]
     encoder = Encoder.fit(table.select(list(features)).take(pa.array(training[0])), features)
     models = [_fitted(how, k, table, encoder, rows, target, weight) for k, rows in enumerate(training)]
     out = np.empty(len(target))
@@ -115,8 +120,21 @@ def cross_fit(
     return out
 
 
-def _folds(n: int, how: CrossFit, cluster: NDArray[np.int64] | None) -> NDArray[np.int8]:
-    """Returns the fold of each row (N,); folds have nearly equal numbers of units (of clusters where there are any)."""
+def _cells(table: pa.Table, features: Sequence[str]) -> Iterator[NDArray[Any]]:
+    for name in features:
+        if kind(name, table[name]) is not Kind.TEXT:
+            yield cells(name, table[name])
+            continue
+        codes, values = coded(table[name])
+        yield np.array([*texts(values), ""])[codes]
+
+
+def _folds(order: NDArray[np.int64], how: CrossFit, cluster: NDArray[np.int64] | None) -> NDArray[np.int8]:
+    """Returns the fold of each row (N,); folds have nearly equal numbers of units (of clusters where there are any).
+
+    `order` lists the rows by their content, so that the same rows in another order get the same folds.
+    """
+    n = len(order)
     units = n if cluster is None else int(cluster.max()) + 1
     if units < how.folds:
         raise _check.refuse("folds", how.folds, f"there are only {units} units", "Give fewer folds.")
@@ -126,15 +144,19 @@ def _folds(n: int, how: CrossFit, cluster: NDArray[np.int64] | None) -> NDArray[
     else:
         fold = (np.arange(units) % how.folds).astype(np.int8)
         rng.shuffle(fold)
-    return fold if cluster is None else fold[cluster]
+    if cluster is not None:
+        return fold[cluster]
+    of_row = np.empty(n, np.int8)
+    of_row[order] = fold
+    return of_row
 
 
-def _training_rows(fold: NDArray[np.int8], how: CrossFit, k: int) -> NDArray[np.int64]:
+def _training_rows(order: NDArray[np.int64], fold: NDArray[np.int8], how: CrossFit, k: int) -> NDArray[np.int64]:
     """Returns the training rows of fold k's model: rows of the other folds, all or a random sample."""
     most = _TRAINING_ROWS * how.folds // (how.folds - 1)
-    rows = np.arange(len(fold))
+    rows = order
     if len(fold) > most:
-        rows = np.sort(child(how.seed, 2, k).choice(len(fold), most, replace=False))
+        rows = order[np.sort(child(how.seed, 2, k).choice(len(fold), most, replace=False))]
     return rows[fold[rows] != k]
 
 
