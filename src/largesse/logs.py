@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
 from largesse._random import Seed, generator
+from largesse._shares import Assignment, assignment_of, shares_of
 from largesse.errors import DataError
 from largesse.result import Brief
 
 __all__ = ["Assignment", "Design", "Logs", "labels"]
 
 Design = Literal["rct", "obs"]
-Assignment = Literal["uniform", "shares", "observed", "rows", "unknown"]
-_OPTIONAL = ("unit", "weight", "timestamp")
+_OPTIONAL = ("unit", "cluster", "weight", "timestamp")
 _NOT_COMPUTED = object()
 _SURELY = 8.0  # standard errors: beyond any number of checks
 Propensity = Literal["uniform", "observed"] | Mapping[str, float] | Sequence[float] | NDArray[Any] | None
@@ -60,6 +60,8 @@ class Logs(Brief):
             planned share, or an array with one entry per row.
         assignment: How the propensities were obtained (derived from `propensity` and `design`).
         unit: Unit ids (N,), optional. `parts` and `split` keep all rows of a unit in one part.
+        cluster: Ids of clusters of units that were randomised together or are alike (household, shop, city and week), (N,),
+            optional. They stand for the units wherever rows are split, drawn or counted; a unit is in one cluster.
         weight: Row weights, float64 (N,), > 0, optional: weight 2 equals the row given twice.
         timestamp: Times (N,), optional.
         control_cost: Whether control rows may have costs; costs are then compared with those of control.
@@ -81,6 +83,7 @@ class Logs(Brief):
     design: Design = "rct"
     propensity: Any = None
     unit: NDArray[Any] | None = None
+    cluster: NDArray[Any] | None = None
     weight: NDArray[np.float64] | None = None
     timestamp: NDArray[Any] | None = None
     control_cost: bool = False
@@ -92,8 +95,8 @@ class Logs(Brief):
         def __init__(
             self, *, x: ArrayLike, treatment: ArrayLike, value: ArrayLike, cost: ArrayLike,
             treatments: Sequence[str] = (), features: Sequence[str] = (), design: Design = "rct",
-            propensity: Propensity = None, unit: ArrayLike | None = None, weight: ArrayLike | None = None,
-            timestamp: ArrayLike | None = None, control_cost: bool = False,
+            propensity: Propensity = None, unit: ArrayLike | None = None, cluster: ArrayLike | None = None,
+            weight: ArrayLike | None = None, timestamp: ArrayLike | None = None, control_cost: bool = False,
         ) -> None: ...  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -106,16 +109,16 @@ class Logs(Brief):
                 rows = _check.array(name, getattr(self, name), ndim=2 if name == "x" else 1, dtype=dtype)
                 _check.finite(name, rows, "Drop or fill these rows (largesse.frames fills features for you).")
                 put(name, frozen(rows))
-        for name in ("unit", "timestamp"):
+        for name in ("unit", "cluster", "timestamp"):
             if getattr(self, name) is not None:
                 put(name, frozen(np.asarray(getattr(self, name))))
         put("treatment", frozen(self._codes()))
         put("treatments", labels(self.treatments, max(2, int(self.treatment.max()) + 1)))
         put("features", tuple(self.features) or tuple(f"x{k}" for k in range(self.x.shape[1])))
         _check.lengths(x=self.x, treatment=self.treatment, value=self.value, cost=self.cost, unit=self.unit,
-                       weight=self.weight, timestamp=self.timestamp)  # fmt: skip
+                       cluster=self.cluster, weight=self.weight, timestamp=self.timestamp)  # fmt: skip
         self._rules()
-        put("assignment", _assignment(self.propensity, self.design))
+        put("assignment", assignment_of(self.propensity, self.design))
         put("propensity", self._propensities())
 
     def _codes(self) -> NDArray[np.int32]:
@@ -164,7 +167,7 @@ class Logs(Brief):
         elif self.assignment == "observed":
             shares = np.bincount(self.treatment, self.weight, minlength=m) / self.total_weight
         else:
-            shares = _shares(given, self.treatments)
+            shares = shares_of(given, self.treatments)
         return frozen(shares[self.treatment])
 
     def _constant_by_arm(self, p: NDArray[np.float64]) -> None:
@@ -229,8 +232,13 @@ class Logs(Brief):
         p, w = self.propensity, self.weights
         excess = np.bincount(self.treatment, w / p, minlength=m) - self.total_weight
         excess[np.abs(excess) <= 1e-9 * self.total_weight] = 0.0
-        # Var Σ w/p = Σ_{all rows} w² (1 - p)/p, estimated by Σ_{arm} w² (1 - p)/p²
-        error = np.sqrt(np.bincount(self.treatment, w**2 * (1 - p) / p**2, minlength=m))
+        if self.groups is None:
+            # Var Σ w/p = Σ_{all rows} w² (1 - p)/p, estimated by Σ_{arm} w² (1 - p)/p²
+            error = np.sqrt(np.bincount(self.treatment, w**2 * (1 - p) / p**2, minlength=m))
+        else:
+            each = [self.by_group(w * ((self.treatment == j) / p - 1)) for j in range(m)]
+            error = np.array([np.sqrt(sums @ sums) for sums in each])
+            error[np.bincount(self.treatment, p < 1, minlength=m) == 0] = 0.0
         return np.divide(excess, error, out=np.copysign(np.where(excess == 0, 0.0, np.inf), excess), where=error > 0)
 
     def check_support(self) -> None:
@@ -251,35 +259,51 @@ class Logs(Brief):
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
-        """Code of the unit of each row, int64 (N,), in 0..U-1 for U units; None if no unit has several rows.
+        """Code of the cluster (else the unit) of each row, int64 (N,), in 0..G-1; None if no group has several rows.
 
-        Rows of one unit are dependent: every split keeps them on one side, and a bootstrap resamples them together.
-        """
-        if self._groups is _NOT_COMPUTED:
-            codes = None
-            if self.unit is not None:
-                units, codes = np.unique(self.unit, return_inverse=True)
-                codes = None if len(units) == self.n else frozen(codes.reshape(-1).astype(np.int64))
-            object.__setattr__(self, "_groups", codes)
-        return self._groups
-
-    def without_units_of(self, other: Logs) -> Logs:
-        """Returns the rows whose units do not occur in `other`; all rows if either of the two has no unit ids.
+        Rows of one group are dependent: every split keeps them on one side, and a bootstrap resamples them together.
 
         Raises:
-            DataError: Every unit occurs in `other`.
+            DataError: A unit has rows in two clusters.
         """
-        if self.unit is None or other.unit is None:
-            return self
-        free = ~np.isin(self.unit, other.unit)
-        if free.all():
-            return self
-        if not free.any():
-            raise _check.refuse(
-                "unit", self.unit[0].item(), f"all {self.n} rows belong to units that also occur in the held-out rows",
-                "Use rows of other units. If the units are in fact different, give them different ids in the two files.",
-            )  # fmt: skip
-        return self.take(np.flatnonzero(free))
+        if self._groups is _NOT_COMPUTED:
+            codes = _codes(self.unit if self.cluster is None else self.cluster)
+            units = None if self.cluster is None else _codes(self.unit)
+            if units is not None and codes is not None:
+                first = np.zeros(int(units.max()) + 1, np.int64)
+                first[units] = codes
+                if (astray := first[units] != codes).any():
+                    rule = "the unit has rows in several clusters, but a cluster must hold whole units"
+                    raise _check.refuse_cells(
+                        "unit", np.asarray(self.unit), astray, rule, "Name a coarser cluster, or no unit."
+                    )
+            repeated = codes is not None and int(codes.max()) + 1 < self.n
+            object.__setattr__(self, "_groups", frozen(codes) if repeated and codes is not None else None)
+        return self._groups
+
+    def by_group(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the sums of values (N,) over the rows of each cluster (else unit), (G,); the values where all have one row."""
+        return values if self.groups is None else np.bincount(self.groups, values).astype(np.float64)
+
+    def without_units_of(self, other: Logs) -> Logs:
+        """Returns the rows whose units and clusters do not occur in `other`; all rows where there are no ids in both.
+
+        Raises:
+            DataError: Every unit or cluster occurs in `other`.
+        """
+        out = self
+        for name in ("unit", "cluster"):
+            own, others = getattr(out, name), getattr(other, name)
+            if own is None or others is None:
+                continue
+            free = ~np.isin(own, others)
+            if not free.any():
+                raise _check.refuse(
+                    name, own[0].item(), f"all {out.n} rows belong to {name}s that also occur in the held-out rows",
+                    f"Use rows of other {name}s. If they are in fact different, give them different ids in the two files.",
+                )  # fmt: skip
+            out = out if free.all() else out.take(np.flatnonzero(free))
+        return out
 
     def take(self, rows: NDArray[Any] | Sequence[int]) -> Logs:
         """Returns the logs of the selected rows (a boolean mask or row numbers), in that order."""
@@ -343,43 +367,26 @@ class Logs(Brief):
         return Logs(
             x=both("x"), treatment=both("treatment"), value=both("value"), cost=both("cost"), treatments=self.treatments,
             features=self.features, design="obs", propensity=both("propensity") if known else None,
-            unit=_units_of_both(self, other), weight=both("weights") if weighted else None,
+            unit=_ids_of_both(self, other, "unit"), cluster=_ids_of_both(self, other, "cluster"),
+            weight=both("weights") if weighted else None,
             control_cost=self.control_cost or other.control_cost,
         )  # fmt: skip
 
 
-def _units_of_both(first: Logs, second: Logs) -> NDArray[Any] | None:
-    """Returns the unit ids of two logs, concatenated; each row of a log without ids is a unit of its own."""
-    if first.unit is None and second.unit is None:
+def _codes(ids: NDArray[Any] | None) -> NDArray[np.int64] | None:
+    return None if ids is None else np.unique(ids, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _ids_of_both(first: Logs, second: Logs, name: str) -> NDArray[Any] | None:
+    """Returns the ids of two logs, concatenated; each row of a log without ids is a unit (or cluster) of its own."""
+    ids = [getattr(logs, name) for logs in (first, second)]
+    if ids[0] is None and ids[1] is None:
         return None
-    if first.unit is not None and second.unit is not None:
-        return np.concatenate([first.unit, second.unit])
+    if ids[0] is not None and ids[1] is not None:
+        return np.concatenate(ids)
     parts, start = [], 0
-    for logs in (first, second):
-        codes = np.arange(logs.n) if logs.groups is None else logs.groups
-        parts.append(codes + start)
+    for logs, own in zip((first, second), ids, strict=True):
+        codes = _codes(own)
+        parts.append((np.arange(logs.n) if codes is None else codes) + start)
         start += logs.n
     return np.concatenate(parts)
-
-
-def _assignment(given: Any, design: str) -> Assignment:
-    if given is None:
-        return "observed" if design == "rct" else "unknown"
-    if isinstance(given, str):
-        return _check.choice("propensity", given, ("uniform", "observed"))  # type: ignore[return-value]
-    return "shares" if isinstance(given, Mapping) else "rows"
-
-
-def _shares(given: Mapping[str, float], treatments: tuple[str, ...]) -> NDArray[np.float64]:
-    missing = [name for name in treatments if name not in given]
-    if missing or len(given) != len(treatments):
-        rule = f"needs one share for each of {treatments}"
-        raise _check.refuse("propensity", dict(given), rule, "Name every arm once.")
-    shares = np.array([_check.number(f"propensity[{name!r}]", given[name], low=0, high=1e9) for name in treatments])
-    weights = bool((shares % 1 == 0).all())
-    if (shares <= 0).any() or not (weights or abs(shares.sum() - 1) <= 1e-6):
-        rule = "shares must be > 0 and sum to 1, weights must be whole numbers"
-        raise _check.refuse(
-            "propensity", dict(given), rule, "Give the planned shares of the trial, or weights such as 5, 1, 1."
-        )
-    return np.asarray(shares / shares.sum()) if weights else shares

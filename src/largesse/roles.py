@@ -13,9 +13,9 @@ from largesse.errors import SchemaError
 
 __all__ = ["Roles", "label", "nearest"]
 
-_PARTS = ("treatment", "value", "cost", "propensity", "unit", "weight", "timestamp")
+_PARTS = ("treatment", "value", "cost", "propensity", "unit", "cluster", "weight", "timestamp")
 # Columns that must not be features: they would leak the outcome or the assignment.
-_LEAKS = ("treatment", "value", "cost", "propensity", "unit")
+_LEAKS = ("treatment", "value", "cost", "propensity", "unit", "cluster")
 
 
 def label(name: Any) -> str:
@@ -74,6 +74,7 @@ class Roles:
     cost: str | None = None
     propensity: str | None = None
     unit: str | None = None
+    cluster: str | None = None
     weight: str | None = None
     timestamp: str | None = None
     features: tuple[str, ...] | None = None
@@ -85,7 +86,7 @@ class Roles:
 
         def __init__(
             self, *, treatment: str, value: str, cost: str | None = None, propensity: str | None = None,
-            unit: str | None = None, weight: str | None = None, timestamp: str | None = None,
+            unit: str | None = None, cluster: str | None = None, weight: str | None = None, timestamp: str | None = None,
             features: Sequence[str] | None = None, ignore: Sequence[str] = (),
             treatments: Sequence[str | float] | None = None, control: str | float | None = None,
         ) -> None: ...  # fmt: skip
@@ -140,7 +141,7 @@ class Roles:
     @property
     def text(self) -> tuple[str, ...]:
         """Names of the columns of ids and labels: cells of a CSV file stay in them as they are."""
-        return tuple(name for name in (self.treatment, self.unit) if name is not None)
+        return tuple(name for name in (self.treatment, self.unit, self.cluster) if name is not None)
 
     def choose_features(self, columns: Sequence[str]) -> tuple[str, ...]:
         """Returns the feature columns of a table: the declared ones, or else every column without a role, sorted by name."""

@@ -15,7 +15,7 @@ from largesse._random import child
 from largesse.logs import Logs
 from largesse.result import Result
 
-__all__ = ["P_FAIL", "P_WARN", "Finding", "Floats", "Grade", "arm_means", "grade", "over", "sample"]
+__all__ = ["P_FAIL", "P_WARN", "Finding", "Floats", "Grade", "arm_means", "grade", "over", "randomised", "sample"]
 
 Floats = NDArray[np.float64]
 P_FAIL, P_WARN = 0.001, 0.01  # p-values below these
@@ -84,6 +84,32 @@ def sample(logs: Logs, rows: int, seed: int) -> Logs:
     if logs.n <= rows:
         return logs
     return logs.take(np.sort(child(seed, 0).choice(logs.n, rows, replace=False)))
+
+
+def randomised(logs: Logs) -> Logs | None:
+    """Returns one row per cluster (else unit) if each of them is in one arm as a whole, so that it was what was randomised.
+
+    Features and weights are the means of its rows. None where rows were assigned one by one, or each group has one row.
+    """
+    groups = logs.groups
+    if groups is None:
+        return None
+    _, first, size = np.unique(groups, return_index=True, return_counts=True)
+    if (logs.treatment != logs.treatment[first][groups]).any():
+        return None
+    x = np.column_stack([np.bincount(groups, column) / size for column in logs.x.T]).astype(np.float32)
+    weight = None if logs.weight is None else np.bincount(groups, logs.weight) / size
+    p = None if logs.propensity is None else logs.propensity[first]
+    if logs.assignment == "observed":
+        p = "observed"
+    elif logs.assignment in ("uniform", "shares"):
+        shares = [float(logs.propensity[np.argmax(logs.treatment == j)]) for j in range(logs.n_treatments)]
+        p = dict(zip(logs.treatments, shares, strict=True))
+    nothing = np.zeros(len(first))
+    return Logs(
+        x=x, treatment=logs.treatment[first], value=nothing, cost=nothing, treatments=logs.treatments, weight=weight,
+        features=logs.features, design=logs.design, propensity=p,
+    )  # fmt: skip
 
 
 def over(top: Floats, bottom: Floats) -> Floats:

@@ -64,7 +64,8 @@ def benefit_of_the_log(hold: Logs, menus: Mapping[str, Menu]) -> Benefit | None:
             gain = _squared_errors(hold, menus[alone]) - _squared_errors(hold, menus[both])
             mean = float(weight @ gain)
             variance = float(weight @ (hold.value - weight @ hold.value) ** 2) or 1.0
-            standard_error = float(np.sqrt(np.sum(weight**2 * (gain - mean) ** 2)))
+            each = hold.by_group(weight * (gain - mean))
+            standard_error = float(np.sqrt(each @ each))
             return Benefit(mean / variance, standard_error / variance)
     return None
 

@@ -270,5 +270,10 @@ def _mean_and_variance(logs: Logs, y: Floats) -> tuple[Floats, Floats]:
     arms = np.eye(logs.n_treatments)[logs.treatment] * logs.weights[:, None]
     rows, shift = logs.arm_rows, float(y[0])
     mean = arm_means((y - shift)[:, None], arms)[:, 0]
-    squares = ((y - shift - mean[logs.treatment]) ** 2) @ arms**2 / np.maximum(arms.sum(axis=0), 1e-300) ** 2
-    return mean + shift, squares * rows / np.maximum(rows - 1, 1)
+    total = np.maximum(arms.sum(axis=0), 1e-300)
+    off = (y - shift - mean[logs.treatment])[:, None] * arms
+    if logs.groups is None:
+        return mean + shift, (off**2).sum(axis=0) / total**2 * rows / np.maximum(rows - 1, 1)
+    each = np.column_stack([logs.by_group(column) for column in off.T])
+    some = (each != 0).sum(axis=0)  # groups with rows in the arm
+    return mean + shift, (each**2).sum(axis=0) / total**2 * some / np.maximum(some - 1, 1)

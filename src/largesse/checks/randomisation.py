@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from largesse.checks.finding import Finding, Floats, Grade, arm_means, grade, over, sample
+from largesse.checks.finding import Finding, Floats, Grade, arm_means, grade, over, randomised, sample
 from largesse.logs import Logs
 
 __all__ = ["Balance", "Imbalance", "SampleRatio", "balance", "count_ratio", "sample_ratio"]
@@ -25,7 +25,8 @@ class SampleRatio(Finding):
     """Arm sizes against the planned shares.
 
     Attributes:
-        observed: Rows per arm, float64 (M,); with row weights, the arms' shares of the weight times the number of rows.
+        observed: Rows per arm, float64 (M,), or clusters or units where these were assigned as a whole; with row weights, the
+            arms' shares of the weight times the number of rows.
         planned: Rows per arm by the planned shares, float64 (M,), or None where no shares were given.
         chi2: Pearson's statistic, NaN without planned shares; of (Σ weight)² / Σ weight² rows (Kish) if there are weights.
         p_value: Its p-value with M - 1 degrees of freedom, NaN without planned shares.
@@ -88,6 +89,7 @@ def sample_ratio(logs: Logs, *, planned: Literal["uniform"] | Mapping[str, float
     """
     if planned is not None:
         logs = replace(logs, propensity=planned)
+    logs = randomised(logs) or logs
     w = logs.weights / logs.weights.mean()
     observed = np.bincount(logs.treatment, w, minlength=logs.n_treatments).astype(np.float64)
     if logs.assignment not in ("uniform", "shares") and not (logs.assignment == "rows" and logs.design == "rct"):
@@ -153,12 +155,14 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
         Pillai 1955 (trace, F approximation); Hansen & Bowers 2008, "Covariate balance in simple, stratified and
         clustered comparative studies".
 
+    Where clusters, or units with several rows, were assigned as a whole, their means are compared.
+
     >>> x = np.random.default_rng(0).lognormal(size=(1000, 3))
     >>> logs = Logs(x=x, treatment=np.arange(1000) % 2, value=np.zeros(1000), cost=np.zeros(1000))
     >>> balance(logs).status.value
     'ok'
     """
-    part = sample(logs, rows, seed)
+    part = sample(randomised(logs) or logs, rows, seed)
     by_row = part.assignment == "rows" and part.design == "obs"
     smd, (p_features, p_joint) = _smd(part, by_row), _weighted_tests(part) if by_row else _rank_tests(part)
     p = float(min(1.0, 2 * min(p_joint, p_features.min())))

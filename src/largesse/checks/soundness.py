@@ -27,6 +27,11 @@ __all__ = ["Balance", "Finding", "Grade", "Imbalance", "MenuBias", "OutcomeBias"
            "balance", "check", "menu_bias", "outcome_bias", "overlap", "power", "sample_ratio"]  # fmt: skip
 
 
+_FEW_CLUSTERS = 40  # in an arm: below this, bootstrap intervals cover less than 93 %
+_ENOUGH, _LATE, _LOW = 500, 4.0, 0.75  # rows; standard errors below the older rows, and share of their mean
+_AGAIN = 0.2  # share of the units with rows in a further arm from which they were assigned anew, not mixed up
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Soundness(Tabular):
     """The checks of a trial and, if given, of past campaign data.
@@ -106,7 +111,7 @@ def check(
     assigned = propensities(rct) or sample_ratio(rct)
     findings = [
         assigned, features, _post_treatment(features), _arm_sizes(rct), _responses(rct), _heavy_tail(rct),
-        *_repeats(rct, "repeated units"), *_timing(rct),
+        *_repeats(rct, "repeated units"), *_few_clusters(rct), *_timing(rct), *_young(rct),
     ]  # fmt: skip
     if rct.propensity is not None and (assigned.ok or rct.design == "rct"):
         findings.append(power(rct, budgets, proof_share))
@@ -173,6 +178,22 @@ def _heavy_tail(logs: Logs) -> Finding:
     )
 
 
+def _few_clusters(logs: Logs) -> list[Finding]:
+    if logs.groups is None:
+        return []
+    by_arm = [len(np.unique(logs.groups[logs.treatment == j])) for j in range(logs.n_treatments)]
+    arm = int(np.argmin(by_arm))
+    what = "units" if logs.cluster is None else "clusters"
+    if by_arm[arm] < _FEW_CLUSTERS:
+        words = (
+            f"{logs.treatments[arm]!r} has only {by_arm[arm]} {what}, and rows of one are alike. Intervals from so few are too "
+            "narrow: collect more."
+        )
+        return [Finding(name="number of clusters", status=Grade.WARN, sentence=words)]
+    words = f"Every arm has {by_arm[arm]:,} {what} or more. Nothing to do."
+    return [Finding(name="number of clusters", status=Grade.OK, sentence=words)] if logs.cluster is not None else []
+
+
 def _repeats(logs: Logs, name: str) -> list[Finding]:
     if logs.unit is None:
         return []
@@ -180,14 +201,21 @@ def _repeats(logs: Logs, name: str) -> list[Finding]:
     extra = logs.n - len(kinds)
     arms = len(np.unique(place.astype(np.int64) * logs.n_treatments + logs.treatment)) - len(kinds)
     if arms and logs.design == "rct":
+        if arms > _AGAIN * len(kinds) and logs.timestamp is not None:
+            words = (
+                f"Many units are in several arms, as if assigned anew from time to time ({extra:,} rows repeat a unit). "
+                "What a unit got before may change what it does now (carry-over), so effects can be far from those of giving the "
+                "same treatment all the time. Keep the first assignment of each unit, or run a trial that never changes it."
+            )
+            return [Finding(name=name, status=Grade.WARN, sentence=words)]
         words = f"Some units are in several arms ({arms:,} times). Keep the first assignment of each, or drop them."
         return [Finding(name=name, status=Grade.FAIL, sentence=words)]
     if extra:
         words = (
-            f"{extra:,} rows repeat a unit. Splits and intervals keep the rows of a unit together, but the checks of balance, "
-            "sample ratio and power count rows, so they are too confident. Aggregate to one row per unit if you can."
+            f"{extra:,} rows repeat a unit. Splits, intervals and checks keep the rows of a unit together, as they must. "
+            "Values and budgets are per row: if a row is a week, per unit and week."
         )
-        return [Finding(name=name, status=Grade.WARN, sentence=words)]
+        return [Finding(name=name, status=Grade.OK, sentence=words)]
     return [Finding(name=name, status=Grade.OK, sentence="Each unit appears once. Nothing to do.")]
 
 
@@ -207,6 +235,40 @@ def _timing(logs: Logs) -> list[Finding]:
         )
         return [Finding(name="timing of arms", status=Grade.WARN, sentence=words)]
     return [Finding(name="timing of arms", status=Grade.OK, sentence="All arms ran at the same time. Nothing to do.")]
+
+
+def _young(logs: Logs) -> list[Finding]:
+    """Whether the outcomes of the newest rows have arrived: by arm, the newest tenth of the rows against the older ones."""
+    if logs.timestamp is None or logs.timestamp.dtype.kind not in "iufM" or logs.n < _ENOUGH:
+        return []
+    known = np.flatnonzero(logs.timestamp == logs.timestamp)
+    order = known[np.argsort(logs.timestamp[known], kind="stable")]
+    if len(order) < _ENOUGH or logs.timestamp[order[0]] == logs.timestamp[order[-1]]:
+        return []
+    at = logs.timestamp[order[int(0.9 * len(order))]]
+    young = np.zeros(logs.n, np.bool_)
+    young[known] = logs.timestamp[known] >= at
+    if not 0 < young.sum() < 0.5 * logs.n:
+        return []
+    for j in range(logs.n_treatments):
+        new, old = (logs.value[(logs.treatment == j) & (young == part)] for part in (True, False))
+        if min(len(new), len(old)) < 50 or not old.mean() > 0:
+            continue
+        z = (new.mean() - old.mean()) / max(float(np.sqrt(new.var() / len(new) + old.var() / len(old))), 1e-300)
+        if z < -_LATE and new.mean() < _LOW * old.mean():
+            words = (
+                f"The newest tenth of the rows brought {new.mean():.3g} per row in {logs.treatments[j]!r}, the older ones "
+                f"{old.mean():.3g}: it seems that not all outcomes of the newest rows have arrived. Leave out rows younger than "
+                "an outcome takes, or a treatment that only speeds outcomes up will pass for one that brings more."
+            )
+            return [Finding(name="young rows", status=Grade.WARN, sentence=words)]
+    return [
+        Finding(
+            name="young rows",
+            status=Grade.OK,
+            sentence="The newest rows have outcomes as older ones do. Nothing to do.",
+        )
+    ]
 
 
 def _within(inner: NDArray[np.generic], outer: NDArray[np.generic]) -> float:

@@ -226,11 +226,13 @@ def _errors(rct: Logs, price: float, mix: Floats, net: Floats) -> tuple[float, f
     wy, q = w * (rct.value - price * rct.cost), mix[arm]
     # k = w q_t ȳ_t, or weight · Σ_j q_j ȳ_j
     centre = w * (mix * net)[arm] if rct.assignment == "observed" else weight * (mix @ net)
-    # error² = 1/W² Σ (w² y² q - 2 w y q k + k²)
-    single = float(q @ wy**2 - 2 * (q * wy) @ centre + centre @ centre)
-    pair = np.argsort(-net, kind="stable")[:2]
-    # error_difference² = d/W² Σ w² y² 1[t in {a, b}]
-    double = float((wy**2) @ np.isin(arm, pair))
+    # error² = 1/W² Σ w² y² q (1 - q) + 1/W² Σ_g (Σ_i w y q - k)²: over rows, and over groups of dependent rows
+    together = rct.by_group(q * wy - centre)
+    single = float((q * (1 - q)) @ wy**2 + together @ together)
+    a, b = np.argsort(-net, kind="stable")[:2]
+    # error_difference² = d/W² Σ_g (Σ_i ± w y 1[t in {a, b}])²: dependent rows are decided alike
+    apart = rct.by_group(wy * ((arm == a) * 1.0 - (arm == b)))
+    double = float(apart @ apart)
     return float(np.sqrt(max(single, 0.0))) / total, float(np.sqrt(double)) / total
 
 

@@ -85,7 +85,8 @@ def export_run(
 
 def _groups(table: pa.Table, roles: Roles | None) -> NDArray[np.int64] | None:
     """Returns a code for the unit of each row, (N,), so that rows of a unit stay together; None without a column of units."""
-    if roles is None or roles.unit is None or roles.unit not in table.column_names:
-        return None
-    _, code = np.unique(frames.ids(table, roles.unit), return_inverse=True)
-    return code.astype(np.int64)
+    named = () if roles is None else (roles.cluster, roles.unit)
+    for name in named:
+        if name is not None and name in table.column_names:
+            return np.unique(frames.ids(table, name), return_inverse=True)[1].astype(np.int64)
+    return None

@@ -101,6 +101,10 @@ class Columns(_Section):
     unit: Name | None = Field(
         None, description="ids of the units; a split keeps all rows of a unit on one side", examples=["unit"]
     )
+    cluster: Name | None = Field(
+        None, description="what was randomised, or is alike, where it holds several units: household, shop, city and week",
+        examples=["household"],
+    )  # fmt: skip
     weight: Name | None = Field(
         None, description="row weights: weight 2 equals the row given twice", examples=["weight"]
     )

@@ -171,7 +171,14 @@ def curve(frame: DataFrame, policy: Policy, roles: Roles, *, propensity: Any = N
     table = pa.Table.from_batches([batch for batches, _, _ in blocks for batch in batches])
     lo, hi = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))
     row_roles = replace(
-        roles, unit=None, timestamp=None, features=("row",), ignore=(), treatments=policy.curve.treatments, control=None
+        roles,
+        unit=None,
+        cluster=None,
+        timestamp=None,
+        features=("row",),
+        ignore=(),
+        treatments=policy.curve.treatments,
+        control=None,
     )
     numbered_rows = pa.table({**{name: table[name] for name in parts}, "row": np.arange(len(lo))})
     rows, _ = frames.logs(numbered_rows, row_roles, propensity=propensity)

@@ -72,6 +72,7 @@ def logs(
             x=encoder.transform(rows), treatment=codes, value=amounts["value"],
             cost=amounts.get("cost", np.zeros(len(codes))), treatments=treatments, features=encoder.names,
             design=design, propensity=propensity, unit=units(rows, roles), weight=amounts.get("weight"),
+            cluster=None if roles.cluster is None else _ids(rows[roles.cluster], roles.cluster, "cluster"),
             timestamp=_times(rows, roles), control_cost=control_cost,
         )  # fmt: skip
     except DataError as error:  # name the column in place of the array

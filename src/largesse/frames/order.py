@@ -28,7 +28,7 @@ def by_content(logs: Logs) -> Logs:
     >>> bool((again.x == by_content(logs).x).all())
     True
     """
-    named = (logs.unit, logs.treatment, logs.value, logs.weight, logs.propensity, logs.timestamp)
+    named = (logs.unit, logs.cluster, logs.treatment, logs.value, logs.weight, logs.propensity, logs.timestamp)
     return logs.take(content_order((*named, *logs.x.T, logs.cost), logs.n))  # a cost may be derived from the value
 
 
