@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def saved(tmp_path):
 
 
 def names(folder):
-    return sorted(p.name for p in folder.iterdir())
+    return sorted(p.name for p in folder.iterdir() if p.name != _files.LISTING)
 
 
 # ---- round trip
@@ -91,7 +93,7 @@ def test_an_older_folder_is_kept_unless_told(saved):
 def test_a_folder_that_is_not_ours_is_never_deleted(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.png").write_text("x")
-    with pytest.raises(StoreError, match="holds no manifest.json, so it is not replaced"):
+    with pytest.raises(StoreError, match="not made by largesse .manifest.json., so it is not replaced"):
         store.save(tmp_path / "photos", "other", {}, {}, replace=True)
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="not replaced"):
@@ -145,6 +147,57 @@ def test_atomic_folder_appears_at_once_and_whole(tmp_path):
     assert names(tmp_path) == ["run"]
 
 
+def test_only_a_folder_that_was_written_by_us_gives_way_and_what_others_put_there_survives(tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("config.toml", "thesis.tex"):
+        (project / name).write_text("mine")
+    with (
+        pytest.raises(StoreError, match="was not made by largesse"),
+        _files.atomic_folder(project, replace=True, marker="config.toml"),
+    ):
+        pytest.fail("the body must not run")
+    with pytest.raises(StoreError, match="was not made by largesse"):
+        _files.may_write(project, replace=True, marker="config.toml")
+    assert (project / "thesis.tex").read_text() == "mine"
+    run = tmp_path / "run"
+    for k in (1, 2):
+        with _files.atomic_folder(run, replace=True, marker="config.toml") as folder:
+            (folder / "config.toml").write_text(str(k))
+            (folder / f"only-{k}").write_text(str(k))
+        if k == 1:
+            (run / "notes.txt").write_text("mine")
+            (run / "figures").mkdir()
+            (run / "figures" / "a.png").write_text("mine")
+    assert names(run) == ["config.toml", "figures", "notes.txt", "only-2"]
+    assert (run / "figures" / "a.png").read_text() == "mine"
+    assert names(tmp_path) == ["project", "run"]
+
+
+def test_what_dead_runs_left_is_removed_by_the_next(tmp_path):
+    script = (
+        "import sys, os, signal; from largesse import _files\n"
+        "with _files.atomic_folder(sys.argv[1]) as folder:\n"
+        "    (folder / 'half').write_text('x'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=False)
+    assert [name for name in names(tmp_path) if name.endswith(".partial")]
+    with _files.atomic_folder(tmp_path / "other"):
+        assert len(names(tmp_path)) == 2, "of another target: not touched"
+    with _files.atomic_folder(tmp_path / "run"), _files.atomic_folder(tmp_path / "run2"):
+        pass
+    assert names(tmp_path) == ["other", "run", "run2"]
+
+
+def test_a_folder_is_replaced_by_one_renaming(tmp_path, monkeypatch):
+    with _files.atomic_folder(tmp_path / "run") as folder:
+        (folder / "one").write_text("x")
+    monkeypatch.setattr(_files.os, "rename", lambda *_: pytest.fail("two renamings"))
+    with _files.atomic_folder(tmp_path / "run", replace=True, marker="one") as folder:
+        (folder / "two").write_text("x")
+    assert names(tmp_path / "run") == ["two"]
+
+
 def test_a_folder_that_appeared_meanwhile_is_not_overwritten(tmp_path):
     def meet():
         with _files.atomic_folder(tmp_path / "run") as folder:
@@ -166,6 +219,7 @@ def test_a_failed_rename_puts_the_older_folder_back(saved, monkeypatch):
             raise OSError(5, "Input/output error")
         rename(a, b)
 
+    monkeypatch.setattr(_files, "_exchanged", lambda *_: False)  # as on a system that cannot exchange two folders
     monkeypatch.setattr(store.os, "rename", fail_on_partial)
     with pytest.raises(StoreError, match="Input/output error"):
         store.save(saved, "other", {}, {}, replace=True)

@@ -6,8 +6,14 @@ version or none, never a partial one.
 
 from __future__ import annotations
 
+import ctypes
+import glob
+import json
 import os
+import re
 import shutil
+import socket
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
+LISTING = ".largesse.json"
 PathLike = str | os.PathLike[str]
 
 
@@ -29,8 +36,9 @@ def atomic_folder(path: PathLike, *, replace: bool = False, marker: str = MANIFE
 
     Args:
         path: Final path of the folder; missing parent folders are created.
-        replace: Whether to replace an existing folder once the new one is complete.
-        marker: Name of a file that only our folders contain: an existing folder without it is never replaced, unless empty.
+        replace: Whether to replace an existing folder once the new one is complete, by one renaming. Only a folder that was
+            written by this function gives way, and files in it that were not written by it survive.
+        marker: Name of a file that folders of this kind contain: an existing folder without it is never replaced, unless empty.
 
     Raises:
         StoreError: `path` exists and may not be replaced, or cannot be written.
@@ -40,11 +48,11 @@ def atomic_folder(path: PathLike, *, replace: bool = False, marker: str = MANIFE
     ...     with atomic_folder(place + "/run") as folder:
     ...         _ = (folder / "note.txt").write_text("done")
     ...     sorted(p.name for p in Path(place).rglob("*"))
-    ['note.txt', 'run']
+    ['.largesse.json', 'note.txt', 'run']
     """
     target = Path(os.path.realpath(path))
     _may_take(target, replace, marker)
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    partial = _partial(target)
     try:
         with writing(path):
             partial.mkdir(parents=True)
@@ -52,6 +60,9 @@ def atomic_folder(path: PathLike, *, replace: bool = False, marker: str = MANIFE
             yield partial
         _may_take(target, replace, marker)
         with writing(path):
+            (partial / LISTING).write_text(
+                json.dumps({"made by": "largesse", "files": _names(partial)}), encoding="utf-8"
+            )
             _move(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # after the move it is no longer there
@@ -68,7 +79,7 @@ def atomic_file(path: PathLike) -> Iterator[Path]:
         OSError: The file cannot be renamed to `path`.
     """
     target = Path(os.path.realpath(path))
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    partial = _partial(target)
     try:
         yield partial
         os.replace(partial, target)
@@ -118,9 +129,29 @@ def may_write(path: PathLike, *, replace: bool = False, marker: str = "config.to
     _may_take(target, replace, marker)
     with writing(path):
         target.parent.mkdir(parents=True, exist_ok=True)
-        probe = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        probe = _partial(target)
         probe.mkdir()
         probe.rmdir()
+
+
+def _partial(target: Path) -> Path:
+    """Returns a temporary name beside `target`; what dead processes left under such names is removed first."""
+    host = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
+    for old in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        made = re.fullmatch(rf"\.{re.escape(target.name)}\.{re.escape(host)}-(\d+)-[0-9a-f]{{32}}\.partial", old.name)
+        if made and not _alive(int(made[1])):
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    return target.with_name(f".{target.name}.{host}-{os.getpid()}-{uuid.uuid4().hex}.partial")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def _may_take(target: Path, replace: bool, marker: str) -> None:
@@ -128,22 +159,73 @@ def _may_take(target: Path, replace: bool, marker: str) -> None:
         return
     if not replace:
         raise StoreError(f"{target}: exists already. Choose another name, or replace it (replace=True, --replace).")
-    ours = target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))
-    if not ours:
-        raise StoreError(f"{target}: exists and holds no {marker}, so it is not replaced. Choose another name.")
+    if not target.is_dir() or (any(target.iterdir()) and not ((target / marker).is_file() and _ours(target))):
+        raise StoreError(
+            f"{target}: exists and was not made by largesse ({marker}), so it is not replaced. Choose another name."
+        )
+
+
+def _ours(folder: Path) -> bool:
+    """Returns whether a folder was written by `atomic_folder`, or by a version before there were lists of files."""
+    if _listed(folder) is not None:
+        return True
+    for name in (MANIFEST, f"policy/{MANIFEST}", "table.json"):
+        try:
+            if {"format", "package", "model_sha256"} & set(json.loads((folder / name).read_bytes())):
+                return True
+        except (OSError, ValueError, TypeError, RecursionError):
+            continue
+    return False
+
+
+def _listed(folder: Path) -> set[str] | None:
+    """Returns the names of the files that `atomic_folder` wrote into a folder; None if it did not write it."""
+    try:
+        listing = json.loads((folder / LISTING).read_bytes())
+        return set(listing["files"]) if listing["made by"] == "largesse" else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def _move(partial: Path, target: Path) -> None:
-    """Renames `partial` to `target`; an existing target is deleted afterwards, and restored if the renaming fails."""
+    """Renames `partial` to `target`. An older target changes places with it and is deleted, files of others are kept."""
+    if not target.exists():
+        os.rename(partial, target)
+        return
+    _keep_others(target, partial)
+    if _exchanged(partial, target):
+        shutil.rmtree(partial, ignore_errors=True)
+        return
     older = target.with_name(partial.name.removesuffix(".partial") + ".old")
-    exists = target.exists()
-    if exists:
-        os.rename(target, older)
+    os.rename(target, older)
     try:
         os.rename(partial, target)
     except BaseException:
-        if exists:
-            os.rename(older, target)
+        os.rename(older, target)
         raise
-    if exists:
-        shutil.rmtree(older, ignore_errors=True)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def _keep_others(older: Path, newer: Path) -> None:
+    """Puts the files of an older folder that `atomic_folder` did not write into the newer one."""
+    listed = _listed(older) or set()
+    for path in older.iterdir():
+        if path.name == LISTING or path.name in listed or (newer / path.name).exists():
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, newer / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, newer / path.name, follow_symlinks=False)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchanges two folders by one renaming, where the system can (Linux); returns whether it did."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    here, exchange = -100, 2
+    return int(rename(here, os.fsencode(first), here, os.fsencode(second), exchange)) == 0

@@ -59,7 +59,13 @@ def test_the_table_and_the_folder(place: Path):
     ):
         assert words in text, words
     out = place / "out"
-    assert sorted(p.name for p in out.iterdir()) == ["effects.json", "forest.png", "report.html", "summary.md"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        ".largesse.json",
+        "effects.json",
+        "forest.png",
+        "report.html",
+        "summary.md",
+    ]
     said = json.loads((out / "effects.json").read_text())
     columns = Columns(
         arm="group", metrics=(Metric("spend", covariate="before"), Metric("visits")),

@@ -275,7 +275,7 @@ class TestInterrupt:
 
 class TestFolder:
     def test_it_holds_the_configuration_every_trial_and_the_choice(self, clear):
-        assert {p.name for p in clear.folder.iterdir()} == {"tuned.toml", "trials.json", "summary.md"}
+        assert {p.name for p in clear.folder.iterdir()} == {".largesse.json", "tuned.toml", "trials.json", "summary.md"}
         assert json.loads((clear.folder / "trials.json").read_text()) == clear.document
         text = (clear.folder / "summary.md").read_text()
         assert clear.document["sentence"] in text
@@ -301,7 +301,7 @@ class TestFolder:
             tune(campaign(place), trials=1, folder=clear.folder)
         (place / "mine").mkdir()
         (place / "mine" / "letter").write_text("x")
-        with pytest.raises(StoreError, match=r"holds no tuned\.toml"):
+        with pytest.raises(StoreError, match=r"not made by largesse"):
             tune(campaign(place), trials=1, folder=place / "mine", replace=True)
         first = tune(campaign(place), trials=1, folder=place / "twice")
         again = tune(campaign(place), trials=2, folder=first.folder, replace=True)

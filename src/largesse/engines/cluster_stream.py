@@ -123,7 +123,9 @@ def allocate_clusters(
                 say("writing", 0.8 + 0.2 * k / spill.done)
                 yield _plan_table(units, grouped, ids, spill.table(k))
 
-        os.replace(put_out(spill, tables()), output)
+        written = put_out(spill, tables())
+        batches.unchanged()
+        os.replace(written, output)
     return grouped
 
 

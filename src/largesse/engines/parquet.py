@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse.allocate.blocks import BLOCK, Decision, Run, Sums
 from largesse.engines.pipeline import ahead, behind
-from largesse.engines.spill import SpillFolder
+from largesse.engines.spill import SpillFolder, synced
 from largesse.errors import DataError
 from largesse.frames import ids
 from largesse.frames.batches import Batches
+from largesse.frames.folders import parquet_files
 from largesse.menu import Menu
 from largesse.progress import Note, Say
 
@@ -40,7 +41,7 @@ def streams(path: Path, output: Path) -> bool:
     if output.suffix.lower() != ".parquet":
         return False
     if path.is_dir():
-        return not any("=" in part.name for part in path.rglob("*"))
+        return not any("=" in part for file in parquet_files(path) for part in file.relative_to(path).parts[:-1])
     return path.suffix.lower() == ".parquet"
 
 
@@ -105,7 +106,9 @@ def stream(units: Units, output: Path, decide: Callable[[Run], Decision], *, say
                 cells = {"value": block.value[treatment, rows], "cost": block.cost[treatment, rows]}
                 yield pa.table({**key, "treatment": names.take(pa.array(treatment)), **cells})
 
-        os.replace(put_out(spill, tables()), output)
+        written = put_out(spill, tables())
+        batches.unchanged()
+        os.replace(written, output)
     return Streamed(decision, Sums.over(sums))
 
 
@@ -179,6 +182,7 @@ def put_out(spill: SpillFolder, tables: Iterable[pa.Table]) -> Path:
     ):
         for table in chain([first], rest):
             write(table)
+    synced(path)
     return path
 
 
@@ -198,7 +202,8 @@ def _numbers(table: pa.Table, unit: str) -> NDArray[np.uint64]:
     values = ids(table, unit)
     if values.dtype.kind in "iu":
         return values.astype(np.int64).view(np.uint64)
-    return pl.Series(pl.from_arrow(table[unit])).hash().to_numpy()
+    text = pa.types.is_string(table[unit].type) or pa.types.is_large_string(table[unit].type)
+    return (pl.Series(pl.from_arrow(table[unit])) if text else pl.Series(values.tolist())).hash().to_numpy()
 
 
 def _refuse_twins(spill: SpillFolder, batches: Batches, unit: str) -> None:

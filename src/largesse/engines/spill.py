@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,10 +20,10 @@ from largesse._files import atomic_file, atomic_text
 from largesse.allocate.blocks import Block
 from largesse.errors import DataError, LargesseError, StoreError
 
-__all__ = ["SpillFolder"]
+__all__ = ["SpillFolder", "synced"]
 
 Partial = TypeVar("Partial")
-_JOB = "job.json"
+_JOB, _MARK = "job.json", b"largesse"
 _HEADER = Lock()  # NumPy parses a header with `ast`, which is not safe in several threads before Python 3.12
 
 
@@ -39,8 +40,13 @@ class SpillFolder:
     def __init__(self, folder: Path, size: int, n_threads: int) -> None:
         self.folder, self.size, self.n_threads = folder, size, n_threads
         self.done = 0
-        while self._file("block", self.done).exists():
+        while self._whole(self.done):
             self.done += 1
+
+    def _whole(self, k: int) -> bool:
+        """Returns whether block k is stored as it was written; a damaged one is computed again, and those after it."""
+        kinds = ("block", "ids") if self._file("ids", 0).exists() else ("block",)
+        return all(_is_whole(self._file(kind, k)) for kind in kinds)
 
     def put(self, table: NDArray[Any], ids: NDArray[np.uint64] | None) -> None:
         """Stores the next block: an array (..., N), and a number for each unit's id, (N,), or None where units are numbered."""
@@ -136,5 +142,39 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
 
 
 def _write(path: Path, array: NDArray[Any]) -> None:
-    with atomic_file(path) as partial, open(partial, "wb") as file:
-        np.save(file, array, allow_pickle=False)
+    with atomic_file(path) as partial:
+        with open(partial, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+        checksum = _checksum(partial, os.path.getsize(partial))
+        with open(partial, "ab") as file:
+            file.write(_MARK + checksum.to_bytes(4, "big"))  # NumPy reads no further than its array
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def synced(path: Path) -> None:
+    """Waits until a file is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        size = path.stat().st_size - len(_MARK) - 4
+        with open(path, "rb") as file:
+            file.seek(max(size, 0))
+            end = file.read()
+        return size > 0 and end == _MARK + _checksum(path, size).to_bytes(4, "big")
+    except OSError:
+        return False
+
+
+def _checksum(path: Path, size: int) -> int:
+    checksum = 0
+    with open(path, "rb") as file:
+        while size > 0 and (part := file.read(min(size, 1 << 22))):
+            checksum, size = zlib.crc32(part, checksum), size - len(part)
+    return checksum

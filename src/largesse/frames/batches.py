@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
-from largesse.errors import DataError, SchemaError
+from largesse.errors import DataError
+from largesse.frames.folders import cast_to, one_schema, parquet_files
 from largesse.frames.tables import distinct, pick, reading
 
 __all__ = ["Batches"]
@@ -24,6 +26,7 @@ class Batches:
         n: Number of rows.
         schema: Schema of the columns.
         files: Paths of the files.
+        stats: Size and time of change of each file.
 
     Raises:
         DataError: A file is missing or cannot be read, or there are no rows.
@@ -31,23 +34,17 @@ class Batches:
     """
 
     def __init__(self, path: Path) -> None:
-        self.files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        if not self.files:
-            raise DataError(f"{path}: holds no .parquet file. Check the folder.", field=str(path))
-        self._open = []
+        self.files = parquet_files(path)
+        self.stats = [_stat(file) for file in self.files]
+        schemas, self._rows = [], []  # rows of each row group of each file
         for file in self.files:
-            with reading(file, ".parquet"):
-                # A pre-buffered file keeps all batches in memory until the last one is read.
-                self._open.append(pa_parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False))
-        self.schema = self._open[0].schema_arrow.remove_metadata()
-        for file, parquet in zip(self.files, self._open, strict=True):
-            distinct(parquet.schema_arrow.names, f"{file}: ")
-            if parquet.schema_arrow.remove_metadata() != self.schema:
-                message = (
-                    f"{file}: its columns differ from those of {self.files[0].name}. Write all files with one schema."
-                )
-                raise SchemaError(message, field=str(file))
-        self.n = sum(parquet.metadata.num_rows for parquet in self._open)
+            with _opened(file) as parquet:
+                distinct(parquet.schema_arrow.names, f"{file}: ")
+                schemas.append((file, parquet.schema_arrow.remove_metadata()))
+                self._rows.append([parquet.metadata.row_group(g).num_rows for g in range(parquet.num_row_groups)])
+        self._alike = all(schema == schemas[0][1] for _, schema in schemas)
+        self.schema = schemas[0][1] if self._alike else one_schema(schemas)
+        self.n = sum(map(sum, self._rows))
         if self.n == 0:
             message = f"{path}: table has 0 rows: at least one is needed. Check the filter or the file it came from."
             raise DataError(message, field="rows")
@@ -81,17 +78,50 @@ class Batches:
 
     def _from(self, columns: list[str], size: int, start: int) -> Iterator[pa.RecordBatch]:
         dotted = any("." in name for name in columns)  # pyarrow reads a dot as the path of a nested field
-        for file, parquet in zip(self.files, self._open, strict=True):
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        for file, rows in zip(self.files, self._rows, strict=True):
             groups: list[int] = []
-            for g in range(parquet.num_row_groups):
-                count = parquet.metadata.row_group(g).num_rows
+            for g, count in enumerate(rows):
                 if not groups and start >= count:
                     start -= count
                 else:
                     groups.append(g)
             if not groups:
                 continue
-            with reading(file, ".parquet"):
+            with _opened(file) as parquet:  # one at a time: a process may hold few files open
                 for batch in parquet.iter_batches(size, row_groups=groups, columns=None if dotted else columns):
                     skip, start = min(start, batch.num_rows), max(start - batch.num_rows, 0)
-                    yield batch.slice(skip).select(columns)
+                    part = batch.slice(skip).select(columns)
+                    if self._alike:
+                        yield part
+                    else:
+                        yield from cast_to(pa.Table.from_batches([part]), schema).combine_chunks().to_batches()
+
+    def unchanged(self) -> None:
+        """Checks that no file has changed since it was opened first.
+
+        Raises:
+            DataError: One has, so that what was read first and last may not belong together.
+        """
+        for file, before in zip(self.files, self.stats, strict=True):
+            if _stat(file) != before:
+                rest = ": has changed while it was read, so the result would mix two states. Run it again."
+                raise DataError.at(str(file), rest)
+
+
+def _stat(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[pa_parquet.ParquetFile]:
+    # A pre-buffered file keeps all batches in memory until the last one is read.
+    with (
+        reading(file, ".parquet"),
+        pa_parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as parquet,
+    ):
+        yield parquet

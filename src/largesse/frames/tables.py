@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import narwhals as nw
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+import pyarrow.dataset as pa_dataset
 import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
 from narwhals.typing import IntoFrame
@@ -20,9 +22,10 @@ from narwhals.typing import IntoFrame
 from largesse._files import atomic_file
 from largesse.errors import DataError, SchemaError, StoreError
 from largesse.frames.delimited import read_csv
+from largesse.frames.folders import cast_to, one_schema, parquet_files
 from largesse.roles import nearest
 
-__all__ = ["Source", "distinct", "pick", "read", "reading", "writable", "write"]
+__all__ = ["Source", "apart", "distinct", "pick", "read", "reading", "writable", "write"]
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".feather", ".arrow")
 
@@ -162,14 +165,34 @@ def writable(path: Path, *sources: Path) -> None:
 
     Raises:
         SchemaError: The suffix is unknown.
-        DataError: The folder does not exist.
-        StoreError: The file is one of the sources.
+        DataError: The folder does not exist, or cannot be written.
+        StoreError: The file is one of the sources, or would lie in a folder of them.
     """
     _suffix(path)
-    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
-        raise StoreError(f"{path}: would overwrite an input file. Choose another name.")
+    apart(path, *sources)
     if not path.parent.is_dir():
         raise DataError(f"{path}: there is no folder {path.parent}. Create it.", field=str(path))
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder. Choose another name.", field=str(path))
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        rest = f": cannot be written ({error.strerror or error}). Choose a folder that is writable and has room."
+        raise DataError.at(str(path), rest) from error
+
+
+def apart(path: Path, *sources: Path) -> None:
+    """Checks that an output is not one of the sources, and does not lie in a folder of them.
+
+    Raises:
+        StoreError: It is, or does.
+    """
+    for source in sources:
+        if path.exists() and source.exists() and path.samefile(source):
+            raise StoreError(f"{path}: would overwrite an input file. Choose another name.")
+        if source.is_dir() and source.resolve() in path.resolve().parents:
+            raise StoreError(f"{path}: lies in the folder {source}, which is read. Choose another folder.")
 
 
 def _read_file(path: Path, columns: Sequence[str] | None, text: Collection[str]) -> pa.Table:
@@ -205,13 +228,28 @@ def reading(path: Path, suffix: str) -> Iterator[None]:
 
 def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
     if path.is_dir():
-        return pa_parquet.read_table(path)
+        return _read_folder(path)
     schema = pa_parquet.read_schema(path)
     distinct(schema.names, f"{path}: ")
     # The caller checks the names; pyarrow would read a name with a dot as a nested field.
     known = None if columns is None else [name for name in columns if name in schema.names]
     dotted = known is not None and any("." in name for name in known)
     return pa_parquet.read_table(path, columns=None if dotted or not known else known, partitioning=None)
+
+
+def _read_folder(path: Path) -> pa.Table:
+    files = parquet_files(path)
+    for file in files:
+        distinct(pa_parquet.read_schema(file).names, f"{file}: ")
+    common = one_schema([(file, pa_parquet.read_schema(file).remove_metadata()) for file in files])
+    hive = pa_dataset.HivePartitioning.discover(infer_dictionary=True)
+    rows = pa_dataset.dataset(files, format="parquet", partitioning=hive, partition_base_dir=str(path)) if any(
+        "=" in part for file in files for part in file.relative_to(path).parts[:-1]
+    ) else None  # fmt: skip
+    if rows is None:
+        return pa.concat_tables([cast_to(pa_parquet.read_table(file, partitioning=None), common) for file in files])
+    extra = [rows.schema.field(name) for name in rows.schema.names if name not in common.names]
+    return rows.replace_schema(pa.schema([*common, *extra])).to_table()
 
 
 def _read_feather(path: Path, columns: Sequence[str] | None) -> pa.Table:
