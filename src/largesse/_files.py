@@ -17,12 +17,13 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from largesse.errors import StoreError
 
 __all__ = [
-    "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "may_write", "writing",
+    "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "may_write", "timed", "writing",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -152,6 +153,11 @@ def _alive(pid: int) -> bool:
     except OSError:  # of another user
         return True
     return True
+
+
+def timed(prefix: str) -> str:
+    """Returns the name of a new folder: the time, and four digits that keep apart what began in one second."""
+    return f"{prefix}{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
 def _may_take(target: Path, replace: bool, marker: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -332,3 +334,63 @@ def test_passes_use_the_threads_that_the_process_may_use(
         monkeypatch.setenv("OMP_NUM_THREADS", allowed)
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert _threads() == threads
+
+
+# ---- what a terminal must not obey, and errors by their names
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x07", "\x9b31m", "\u202egnp", "\x7f", "\r"])
+def test_control_characters_are_shown_not_obeyed(text: str, capsys: pytest.CaptureFixture[str]):
+    from largesse.report.blocks import Column, Row, Table
+
+    assert text not in show.escape(f"a{text}b")
+    assert show.escape("[bold] \n\té") == "\\[bold] \n\té"
+    show.print_json({"name": text})
+    grid = Table(columns=(Column(f"x{text}", words=True),), rows=(Row((f"y{text}",)),))
+    show.table(grid, f"title{text}")
+    printed = capsys.readouterr().out
+    assert text not in printed
+    assert json.loads(printed[: printed.index("}") + 1]) == {"name": text}
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *more: str) -> tuple[int, str, str]:
+    from io import StringIO
+
+    from largesse.cli import app
+
+    out, err = StringIO(), StringIO()
+    monkeypatch.setattr(show.out, "_file", out)
+    monkeypatch.setattr(show.err, "_file", err)
+
+    def fail(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(app, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["largesse", "check", *more])
+    with pytest.raises(SystemExit) as left:
+        app.run()
+    return int(str(left.value.code)), out.getvalue(), " ".join(err.getvalue().split())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "out of memory"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files: raise the limit"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
+        (pa.ArrowMemoryError("malloc of size 10 failed"), "out of memory"),
+    ],
+)
+def test_errors_of_the_machine_are_called_by_their_names(monkeypatch: pytest.MonkeyPatch, error: Any, words: str):
+    code, _, err = ended(monkeypatch, error)
+    assert code == 2
+    assert words in err
+    code, out, _ = ended(monkeypatch, error, "--json")
+    assert code == 2
+    assert words in json.loads(out)["error"]
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch: pytest.MonkeyPatch):
+    code, _, err = ended(monkeypatch, KeyboardInterrupt())
+    assert code == 130
+    assert "The same command goes on" in err

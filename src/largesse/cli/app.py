@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.markup import escape
 
 from largesse._extras import missing
 from largesse.cli.experiment import assign, experiment, replay
@@ -89,7 +89,7 @@ def check(config: ConfigFile, as_json: Json = False) -> None:
              "power": next((finding for finding in sound if finding.name == "power"), None)}
         )  # fmt: skip
     else:
-        show.out.print(escape(rows.outcome.describe()), highlight=False)
+        show.out.print(show.escape(rows.outcome.describe()), highlight=False)
         show.findings(sound, sound.sentence)
     if not sound.ok:
         raise typer.Exit(1)
@@ -201,10 +201,19 @@ def _finished(done: object, as_json: bool) -> None:
         show.print_json({"folder": done.folder, **done.metrics})
         return
     head = done.results.headline
-    show.out.print(f"\n[bold]{escape(head.sentence)}[/]", highlight=False)
+    show.out.print(f"\n[bold]{show.escape(head.sentence)}[/]", highlight=False)
     for sentence in (*head.summary, head.action):
-        show.out.print(escape(sentence), highlight=False)
-    show.out.print(f"\nReport: {escape(str(done.folder / 'report.html'))}", highlight=False, soft_wrap=True)
+        show.out.print(show.escape(sentence), highlight=False)
+    show.out.print(f"\nReport: {show.escape(str(done.folder / 'report.html'))}", highlight=False, soft_wrap=True)
+
+
+def _end(words: str, kind: str, as_json: bool) -> NoReturn:
+    from largesse.cli import show
+
+    if as_json:
+        show.print_json({"error": words, "kind": kind, "notes": []})
+    show.err.print(f"[red]error:[/] {show.escape(words)}", highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 def run() -> NoReturn:
@@ -218,9 +227,9 @@ def run() -> NoReturn:
         notes = getattr(error, "__notes__", [])
         if as_json:
             show.print_json({"error": str(error), "kind": type(error).__name__, "notes": notes})
-        show.err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        show.err.print(f"[red]error:[/] {show.escape(str(error))}", highlight=False, soft_wrap=True)
         for note in notes:
-            show.err.print(escape(note), highlight=False, soft_wrap=True)
+            show.err.print(show.escape(note), highlight=False, soft_wrap=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
         refusal = missing(error, "This command")
@@ -228,14 +237,26 @@ def run() -> NoReturn:
             raise
         if as_json:
             show.print_json({"error": str(refusal), "kind": type(refusal).__name__, "notes": []})
-        show.err.print(f"[red]error:[/] {escape(str(refusal))}", highlight=False, soft_wrap=True)
+        show.err.print(f"[red]error:[/] {show.escape(str(refusal))}", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except MemoryError as error:
+        _end("out of memory: these rows need more than there is. Use Parquet files for units (they are read in blocks), fewer "
+             f"rows, or a larger machine. {error}".rstrip(), "MemoryError", as_json)  # fmt: skip
     except OSError as error:  # of the terminal or the pipe; those of files are LargesseErrors
-        show.err.print(f"[red]error:[/] cannot write the output ({escape(str(error))})", highlight=False)
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            _end(
+                "too many open files: raise the limit (ulimit -n), or write fewer and larger files.", "OSError", as_json
+            )
+        if error.errno == errno.ENOMEM:
+            _end("out of memory: use fewer rows, or a larger machine.", "MemoryError", as_json)
+        show.err.print(f"[red]error:[/] cannot write the output ({show.escape(str(error))})", highlight=False)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as left:
         if isinstance(left, SystemExit) and left.code != _INTERRUPTED:
             raise
-        show.err.print("interrupted; nothing half-written was left behind", highlight=False)
+        words = (
+            "interrupted; nothing half-written was left behind. The same command goes on where work is kept, else anew."
+        )
+        show.err.print(words, highlight=False)
         sys.exit(_INTERRUPTED)
     sys.exit(0)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from largesse.cli.options import Json
 from largesse.errors import DataError
@@ -92,7 +91,7 @@ def experiment(
             show.effects(one, shown, level)
         show.findings(done.measurement.findings)
         if folder is not None:
-            show.out.print(f"\nReport: {escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
+            show.out.print(f"\nReport: {show.escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
     if not done.measurement.ok:
         raise typer.Exit(1)
 

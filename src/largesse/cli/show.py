@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
@@ -25,16 +25,36 @@ if TYPE_CHECKING:  # a terminal needs no learners
     from largesse.progress import Say
     from largesse.report.blocks import Cell, Table
 
-__all__ = ["comparison", "effects", "err", "findings", "out", "print_json", "progress", "replayed", "table", "tuning"]
+__all__ = [
+    "comparison",
+    "effects",
+    "err",
+    "escape",
+    "findings",
+    "out",
+    "print_json",
+    "progress",
+    "replayed",
+    "table",
+    "tuning",
+]
 
 out = Console()
 err = Console(stderr=True)
+_HIDDEN = [*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x2028, 0x2029]
+_IN_JSON = {code: f"\\u{code:04x}" for code in _HIDDEN}  # JSON itself escapes those below 0x20
+_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *_HIDDEN) if chr(code) not in "\n\t"}
 _COLOURS = {Tone.GOOD: "green", Tone.MIND: "yellow", Tone.BAD: "red", Tone.NONE: "default"}
+
+
+def escape(text: str) -> str:
+    """Returns text that a terminal shows as it is: no markup, and control characters as escapes, e.g. for ESC."""
+    return markup.escape(text.translate(_CONTROLS))
 
 
 def print_json(value: Any) -> None:
     """Prints one JSON document on standard output."""
-    out.print(json_text(value), soft_wrap=True, markup=False, highlight=False)
+    out.print(json_text(value).translate(_IN_JSON), soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager
@@ -59,7 +79,7 @@ def progress(quiet: bool) -> Iterator[Say]:
             if isinstance(stage, Note):
                 bar.console.print(escape(stage), highlight=False)
             else:
-                bar.update(job, description=stage, completed=share)
+                bar.update(job, description=escape(stage), completed=share)
 
         yield show
 
@@ -67,7 +87,9 @@ def progress(quiet: bool) -> Iterator[Say]:
 def table(shown: Table, title: str = "") -> None:
     """Prints a table of a report; columns of words are aligned left, numbers right."""
     columns, rows = shown.flat()
-    grid = Grid(title=title or shown.title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    grid = Grid(
+        title=escape(title or shown.title) or None, title_justify="left", box=None, header_style="bold", pad_edge=False
+    )
     for column in columns:
         grid.add_column(escape(column.name), justify="left" if column.words else "right", overflow="fold")
     for row in rows:

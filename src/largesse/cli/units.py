@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from largesse.cli.options import Json, RunFolder
 
@@ -69,7 +68,7 @@ def allocate(
     show.out.print(
         f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
         f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"
-        f"written: {escape(str(output))}",
+        f"written: {show.escape(str(output))}",
         highlight=False,
     )
 
@@ -96,7 +95,7 @@ def _by_cluster(
     show.out.print(
         f"{groups} groups; budget {plan.budget:.6g}; spend expected {plan.spend:.6g}, above the budget with probability "
         f"{plan.overspends:.2g}; value expected {plan.value:.6g}, at most {plan.gap:.3g} below the optimum for these groups\n"
-        f"written: {escape(str(output))}",
+        f"written: {show.escape(str(output))}",
         highlight=False,
     )
 
@@ -129,7 +128,7 @@ def plan(
     _print_plan(done.mix, done.rules)
     show.out.print(
         f"spend {done.spend:.6g}; value {done.value:.6g}, at most {done.gap:.3g} below the optimum within the rules\n"
-        f"written: {escape(str(output))}",
+        f"written: {show.escape(str(output))}",
         highlight=False,
     )
 
@@ -171,7 +170,7 @@ def export(
         return
     show.table(export_table(done.plans, done.mixes), f"Plans for {done.units:,} units")
     show.out.print(
-        f"{done.fidelity.agreement:.2%} of the units get the same cluster as in the run\nwritten: {escape(str(output))}",
+        f"{done.fidelity.agreement:.2%} of the units get the same cluster as in the run\nwritten: {show.escape(str(output))}",
         highlight=False,
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from largesse import __version__, report
 from largesse._extras import installed
-from largesse._files import atomic_folder, may_write
+from largesse._files import atomic_folder, may_write, timed
 from largesse.checks.trial_power import TuningAdvice
 from largesse.commands.campaign import proof_folds, refuse_thin_arms, split_rows, task_of
 from largesse.commands.check import soundness
@@ -66,7 +66,7 @@ def fit(
     Raises:
         LargesseError: Files, columns, rows or the configuration break a rule.
     """
-    target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("%Y%m%d-%H%M%S")
+    target = Path(folder) if folder is not None else config.run.folder / timed("")
     may_write(target, replace=replace)
     with checkpoints_until_done(config.run.checkpoints):
         shown, metrics = _fit(config, target, replace, cautions, say)

@@ -8,13 +8,12 @@ on held-out rows, which no trial used.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from largesse._files import atomic_folder, may_write
+from largesse._files import atomic_folder, may_write, timed
 from largesse.checks.trial_power import TuningAdvice, power
 from largesse.commands.campaign import SMALL, refuse_thin_arms, split_rows, task_of
 from largesse.commands.findings.tune import MARKER, TUNED, UNTOUCHED, document, write
@@ -71,7 +70,7 @@ def tune(
         KeyboardInterrupt: Interrupted before a default was scored, or after the trials; nothing is written.
     """
     seconds = limits(trials, minutes)
-    target = Path(folder) if folder is not None else config.run.folder / datetime.now().strftime("tuned-%Y%m%d-%H%M%S")
+    target = Path(folder) if folder is not None else config.run.folder / timed("tuned-")
     with optuna_quietly():  # refuses at once where Optuna is missing
         may_write(target, replace=replace, marker=MARKER)
     with checkpoints_until_done(config.run.checkpoints):

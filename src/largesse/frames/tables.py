@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -216,8 +217,10 @@ def reading(path: Path, suffix: str) -> Iterator[None]:
         raise DataError(message, field=str(path))
     try:
         yield
+    except MemoryError:  # pyarrow's is an ArrowException too
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError) as error:
-        if isinstance(error, SchemaError):
+        if isinstance(error, SchemaError) or getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
             raise
         raise DataError(
             f"{path}: cannot be read as {suffix} ({_line(error)}). "

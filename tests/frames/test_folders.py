@@ -17,7 +17,7 @@ from largesse import frames
 from largesse.engines.parquet import streams
 from largesse.errors import DataError, SchemaError, StoreError
 from largesse.frames.batches import Batches
-from tests.engines.test_parquet import Stops, run, table
+from tests.common.streams import Stops, run, table
 
 
 def split(folder: Path, *parts: pa.Table) -> Path:
