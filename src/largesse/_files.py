@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
 import uuid
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ from pathlib import Path
 from largesse.errors import StoreError
 
 __all__ = [
-    "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "may_write", "timed", "writing",
+    "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "may_write", "read_bounded", "timed",
+    "writing",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -153,6 +155,29 @@ def _alive(pid: int) -> bool:
     except OSError:  # of another user
         return True
     return True
+
+
+def read_bounded(path: PathLike, most: int) -> bytes:
+    """Returns the content of a regular file of at most so many bytes.
+
+    Raises:
+        StoreError: It is missing, is no regular file (a device or a pipe would never end), or is larger.
+    """
+    place = Path(path)
+    try:
+        found = place.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreError(f"{place}: is no file. Copy the whole folder again.")
+        if found.st_size > most:
+            raise StoreError(
+                f"{place}: has {found.st_size:,} bytes, at most {most:,} are read. It was not made by largesse."
+            )
+        return place.read_bytes()
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise StoreError(
+            f"{place}: {what}. The folder is incomplete or was not made by largesse. Copy the whole folder again, or save again."
+        ) from error
 
 
 def timed(prefix: str) -> str:

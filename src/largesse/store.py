@@ -22,12 +22,13 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from largesse._files import MANIFEST, PathLike, atomic_folder, writing
+from largesse._files import MANIFEST, PathLike, atomic_folder, read_bounded, writing
 from largesse.errors import StoreError
 
 __all__ = ["FORMAT", "Saved", "load", "nest", "save", "unnest"]
 
 FORMAT = 1
+_LARGEST_MANIFEST, _LARGEST_ARRAYS = 1 << 29, 1 << 34  # bytes
 ARRAYS = "arrays.safetensors"
 _KEYS = ("package", "kind", "settings", "settings_sha256", "arrays_sha256")
 _DTYPES = frozenset(
@@ -98,7 +99,7 @@ def load(path: PathLike) -> Saved:
         raise StoreError(f"{folder}: {what}. Give the folder that `save` made ({Path.cwd()} is the current one).")
     manifest = _manifest(folder / MANIFEST)
     place = folder / ARRAYS
-    packed = _bytes(place)
+    packed = read_bounded(place, _LARGEST_ARRAYS)
     if _digest(manifest["settings"]) != manifest["settings_sha256"]:
         raise _damaged(folder / MANIFEST, "its settings are not those that were saved: their checksum differs")
     if hashlib.sha256(packed).hexdigest() != manifest["arrays_sha256"]:
@@ -144,7 +145,7 @@ def _storable(path: PathLike, name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 def _manifest(place: Path) -> dict[str, Any]:
     try:
-        manifest: Any = json.loads(_bytes(place))
+        manifest: Any = json.loads(read_bounded(place, _LARGEST_MANIFEST))
     except (ValueError, RecursionError) as error:
         raise _damaged(place, f"it is not JSON: {error}") from error
     version = manifest.get("format") if isinstance(manifest, dict) else None
@@ -161,16 +162,6 @@ def _manifest(place: Path) -> dict[str, Any]:
     if not (isinstance(manifest["kind"], str) and isinstance(manifest["settings"], dict)):
         raise _damaged(place, "'kind' must be text and 'settings' must be an object")
     return dict(manifest)
-
-
-def _bytes(place: Path) -> bytes:
-    try:
-        return place.read_bytes()
-    except OSError as error:
-        what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise StoreError(
-            f"{place}: {what}. The folder is incomplete or was not made by `save`: copy the whole folder again, or save again."
-        ) from error
 
 
 def _damaged(place: Path, why: str) -> StoreError:

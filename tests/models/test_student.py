@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +25,7 @@ from largesse.models.clusters.classifier import temperature
 from largesse.models.clusters.student import _calibration_error
 from largesse.policy.saved import model_state, restored
 from largesse.serving import export
-from largesse.serving.runtime import MODEL, TABLE, Served
+from largesse.serving.runtime import MODEL, TABLE, Served, table_digest
 from tests.common.worlds import orders
 
 pytest.importorskip("onnxruntime", reason="the extra 'serve' is not installed")
@@ -217,8 +220,92 @@ def test_a_damaged_export_is_refused(students: dict[str, Student], tmp_path: Pat
     (place / MODEL).unlink()
     with pytest.raises(StoreError, match="Copy the whole folder"):
         Served.load(place)
-    with pytest.raises(StoreError, match="is no table"):
+    with pytest.raises(StoreError, match="no such file"):
         Served.load(tmp_path / "nowhere")
+
+
+BAD_TABLES: dict[str, tuple[dict[str, Any], str]] = {
+    "a code that no treatment has": ({"treatment": [[99] * 1]}, "is no table"),
+    "budgets that fall": ({"budgets": [900.0, 300.0, 100.0]}, "budgets must be finite and rise"),
+    "features in another order": ({"features": None}, "its checksum differs"),
+    "a treatment without a name": ({"treatments": ["none", ""]}, "treatments must be a list of names"),
+    "two features of one name": ({"features": ["a", "a"]}, "features must differ"),
+    "no classes": ({"classes": 0}, "classes and units"),
+    "no units": ({"units": -5}, "classes and units"),
+    "text for budgets": ({"budgets": ["a", "b", "c"]}, "is no table"),
+    "a number of another kind": ({"classes": 2.5}, "classes and units"),
+    "a value that was changed": ({"value": [1.0, 2.0, 3.0]}, "its checksum differs"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_a_table_by_which_no_server_can_decide_is_refused(folders: dict[str, Path], tmp_path: Path, name: str):
+    change, words = BAD_TABLES[name]
+    place = shutil.copytree(folders["mlp"], tmp_path / "out")
+    table = json.loads((place / TABLE).read_text())
+    if name == "features in another order":
+        change = {"features": table["features"][::-1]}
+    (place / TABLE).write_text(json.dumps(table | change))
+    with pytest.raises(StoreError, match=words):
+        Served.load(place)
+
+
+def test_hostile_models_and_tables_end_no_process(folders: dict[str, Path], tmp_path: Path):
+    """A hundred models with a checksum that fits, as one who means harm would write it, and a hundred tables."""
+    rng = np.random.default_rng(0)
+    model, table = (folders["mlp"] / MODEL).read_bytes(), json.loads((folders["mlp"] / TABLE).read_text())
+    for k in range(100):
+        data = bytearray(model)
+        at = int(rng.integers(0, len(data) - 8))
+        kind = k % 4
+        if kind == 0:
+            data[at : at + 4] = rng.bytes(4)
+        elif kind == 1:
+            del data[at:]
+        elif kind == 2:
+            data[at:at] = rng.bytes(20)
+        else:
+            data[at : at + 8] = b"\xff" * 8
+        place = tmp_path / f"m{k}"
+        place.mkdir()
+        (place / MODEL).write_bytes(data)
+        fitting = table | {"model_sha256": hashlib.sha256(data).hexdigest()}
+        (place / TABLE).write_text(json.dumps(fitting | {"table_sha256": table_digest(fitting)}))
+        text = bytearray(json.dumps(table).encode())
+        text[at % len(text)] = int(rng.integers(0, 256))
+        place = shutil.copytree(folders["mlp"], tmp_path / f"t{k}")
+        (place / TABLE).write_bytes(text)
+    script = (
+        "import sys, time, numpy as np; from pathlib import Path; from largesse.errors import LargesseError\n"
+        "from largesse.serving.runtime import Served\n"
+        "for place in sorted(Path(sys.argv[1]).glob('[mt]*')):\n"
+        "    began = time.perf_counter()\n"
+        "    try: Served.load(place).decide(np.zeros((2, int(sys.argv[2])), np.float32), 1e9)\n"
+        "    except LargesseError as error: print('refused', error)\n"
+        "    except Exception as error: print('other', type(error).__name__, error)\n"
+        "    assert time.perf_counter() - began < 2"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path), str(FRESH.x.shape[1])]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr[-400:])
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("refused") for line in lines) >= 120
+    assert [line for line in lines if line.startswith("other")] == []
+
+
+def test_what_is_no_file_or_far_too_large_is_not_read(folders: dict[str, Path], tmp_path: Path):
+    place = shutil.copytree(folders["mlp"], tmp_path / "out")
+    (place / TABLE).unlink()
+    os.mkfifo(place / TABLE)
+    with pytest.raises(StoreError, match="is no file"):
+        Served.load(place)
+    (place / TABLE).unlink()
+    with open(place / TABLE, "wb") as file:
+        file.truncate(1 << 34)
+    with pytest.raises(StoreError, match="at most .* are read"):
+        Served.load(place)
+    with pytest.raises(DataError, match="threads"):
+        Served.load(folders["mlp"], threads=4096)
 
 
 def test_an_export_is_whole_or_not_at_all(

@@ -18,7 +18,7 @@ from largesse.allocate.risk import Risk
 from largesse.errors import StoreError
 from largesse.models.clusters.student import Student
 from largesse.serving.onnx_graph import graph_of
-from largesse.serving.runtime import FORMAT, MODEL, TABLE, Served
+from largesse.serving.runtime import FORMAT, MODEL, TABLE, Served, table_digest
 
 __all__ = ["export"]
 
@@ -64,6 +64,7 @@ def export(
         "budgets": amounts.tolist(), "spend": [plan.spend for plan in plans], "value": [plan.value for plan in plans],
         "treatment": [plan.treatment.tolist() for plan in plans],
     }  # fmt: skip
+    table["table_sha256"] = table_digest(table)
     with atomic_folder(folder, replace=replace, marker=TABLE) as partial:
         (partial / MODEL).write_bytes(model)
         (partial / TABLE).write_text(

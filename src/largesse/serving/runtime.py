@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._extras import needed_for
+from largesse._files import read_bounded
 from largesse.errors import SchemaError, StoreError
 from largesse.result import Brief
 
-__all__ = ["FORMAT", "MODEL", "TABLE", "Served"]
+__all__ = ["FORMAT", "MODEL", "TABLE", "Served", "table_digest"]
 
 FORMAT = 1
 MODEL, TABLE = "model.onnx", "table.json"
+_LARGEST = 1 << 30  # bytes of a model or a table
 _CHUNK = 1024  # units per call of the runtime: their features fit in cache
 
 
@@ -65,16 +68,13 @@ class Served(Brief):
         """
         place = Path(folder)
         table = _table(place / TABLE)
-        try:
-            model = (place / MODEL).read_bytes()
-        except OSError as error:
-            raise StoreError(f"{place / MODEL}: {error.strerror}. Copy the whole folder again.") from error
+        model = read_bounded(place / MODEL, _LARGEST)
         if hashlib.sha256(model).hexdigest() != table["model_sha256"]:
             raise StoreError(f"{place / MODEL}: is not the file that was exported. Copy the whole folder again.")
         return cls(
             features=tuple(table["features"]), treatments=tuple(table["treatments"]), units=int(table["units"]),
             budgets=np.array(table["budgets"], np.float64), treatment=np.array(table["treatment"], np.int32),
-            **_runtime(model, threads),
+            **_runtime(place / MODEL, model, threads, (len(table["features"]), table["classes"])),
         )  # fmt: skip
 
     def decide(self, x: NDArray[Any], budget: float) -> NDArray[np.int32]:
@@ -120,31 +120,73 @@ class Served(Brief):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _runtime(model: bytes, threads: int) -> dict[str, Any]:
+def _runtime(place: Path, model: bytes, threads: int, shape: tuple[int, int]) -> dict[str, Any]:
     with needed_for("Serving"):
         import onnxruntime
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = int(_check.number("threads", threads, low=1, high=4096))
+    most = os.cpu_count() or 1
+    settings.intra_op_num_threads = int(_check.number("threads", threads, low=1, high=max(most, 1)))
     settings.inter_op_num_threads, settings.log_severity_level = 1, 3
     options = onnxruntime.RunOptions()
     options.only_execute_path_to_fetches = True
-    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        (given,), outputs = session.get_inputs(), {out.name: out.shape for out in session.get_outputs()}
+        found = (given.name, given.shape[-1], outputs["probability"][-1], "class" in outputs)
+    except Exception as error:  # onnxruntime has exceptions of its own
+        raise StoreError(f"{place}: is no model of an export ({_line(error)}). Copy the whole folder again.") from error
+    if found != ("x", *shape, True):
+        rest = f"reads and gives {found[1]} features and {found[2]} classes, {TABLE} names {shape[0]} and {shape[1]}"
+        raise StoreError(f"{place}: {rest}. Copy the whole folder again.")
     return {"session": session, "options": options}
 
 
 def _table(place: Path) -> dict[str, Any]:
     """Returns the table of a folder, or raises StoreError."""
+    data = read_bounded(place, _LARGEST)
     try:
-        table = json.loads(place.read_bytes())
+        table = json.loads(data)
         if int(table["format"]) > FORMAT:
             raise StoreError(
                 f"{place}: written in format {table['format']}, this version reads up to {FORMAT}. Update largesse."
             )
-        shape, expected = np.array(table["treatment"]).shape, (len(table["budgets"]), table["classes"])
-        if shape != expected:
-            raise ValueError(f"its shape is {shape}, expected (budgets, classes) == {expected}")
+        _check_table(table)
         return dict(table)
     except StoreError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{place}: is no table of an export ({error}). Give the folder that `export` made.") from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        rest = f"is no table of an export ({_line(error)}). Give the folder that `export` made."
+        raise StoreError(f"{place}: {rest}") from error
+
+
+def _check_table(table: dict[str, Any]) -> None:
+    """Raises ValueError unless a server can decide by this table: names, codes, shapes, rising budgets, checksum."""
+    for name in ("features", "treatments"):
+        names = table[name]
+        if not (isinstance(names, list) and names and all(isinstance(one, str) and one for one in names)):
+            raise ValueError(f"{name} must be a list of names")
+        if len(set(names)) < len(names):
+            raise ValueError(f"{name} must differ")
+    whole = isinstance(table["classes"], int) and isinstance(table["units"], int)
+    if not whole or table["classes"] < 1 or table["units"] < 1:
+        raise ValueError("classes and units must be whole numbers > 0")
+    budgets, codes = np.array(table["budgets"], np.float64), np.array(table["treatment"])
+    shape = (len(table["budgets"]), table["classes"])
+    if budgets.ndim != 1 or codes.shape != shape:
+        raise ValueError(f"the treatments have shape {codes.shape}, expected (budgets, classes) == {shape}")
+    if not (np.isfinite(budgets).all() and (np.diff(budgets) > 0).all()):
+        raise ValueError("budgets must be finite and rise")
+    if codes.dtype.kind != "i" or codes.min() < 0 or codes.max() >= len(table["treatments"]):
+        raise ValueError(f"codes of treatments must be in 0..{len(table['treatments']) - 1}")
+    if "table_sha256" in table and table["table_sha256"] != table_digest(table):
+        raise ValueError("its checksum differs: it is not the table that was exported")
+
+
+def table_digest(table: Mapping[str, Any]) -> str:
+    """Returns the checksum of a table, without its own."""
+    content = {name: table[name] for name in sorted(table) if name != "table_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

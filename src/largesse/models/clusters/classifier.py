@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from largesse._forest import Forest
 from largesse.models.base import State
+from largesse.models.boosters import booster_of
 from largesse.models.nets.minibatch import Schedule, threads, train, weights_from
 from largesse.models.nets.standardise import Standardised
 from largesse.models.nets.weights import load_weights, weights_of
@@ -132,7 +133,7 @@ class ClassTrees:
     @classmethod
     def restored(cls, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> ClassTrees:
         """Returns the trees of a saved state."""
-        return cls(lgb.Booster(model_str=settings["trees"]), arrays["start"])
+        return cls(booster_of(settings["trees"]), arrays["start"])
 
 
 def learned_trees(

@@ -19,6 +19,7 @@ from largesse import _check
 from largesse._forest import Forest
 from largesse.logs import Logs
 from largesse.models.base import Model, State
+from largesse.models.boosters import booster_of
 from largesse.models.crossfit import cross_fitted, out_of_fold
 from largesse.models.decision.joint import trial_rows
 from largesse.models.decision.losses import PPL, DecisionLoss, Objective
@@ -160,7 +161,7 @@ class DecisionResidual(Model):
         own = unnest("own", arrays)
         if self.by == "trees":
             text = settings["trees"]
-            booster = None if text is None else lgb.Booster(model_str=text)
+            booster = None if text is None else booster_of(text)
             self.correction_ = _Trees(booster, float(own["unit"]), self.n_threads)
             return
         net = _net(self.by, len(self.features_), len(self.treatments_), self.scale_, 0)

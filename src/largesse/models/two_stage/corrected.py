@@ -18,6 +18,7 @@ from largesse import _check
 from largesse._forest import Forest
 from largesse.logs import Logs
 from largesse.models.base import Model, State
+from largesse.models.boosters import booster_of
 from largesse.models.crossfit import cross_fitted
 from largesse.models.families import BERNOULLI, Family
 from largesse.models.outcome import Outcome, Response
@@ -147,6 +148,4 @@ class Corrected(Model):
         """Sets a saved state."""
         self.base_ = self.restored_base(self.base, settings, arrays)
         texts = settings["trees"].items()
-        self.trees_ = {
-            name: None if text is None else self._forest(lgb.Booster(model_str=text)) for name, text in texts
-        }
+        self.trees_ = {name: None if text is None else self._forest(booster_of(text)) for name, text in texts}

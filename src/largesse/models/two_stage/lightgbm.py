@@ -17,6 +17,7 @@ from largesse import _check
 from largesse._forest import Forest
 from largesse.logs import Logs
 from largesse.models.base import Data, Model, State, training_rows
+from largesse.models.boosters import booster_of
 from largesse.models.families import Family
 from largesse.models.outcome import Outcome, Response
 
@@ -103,7 +104,7 @@ class Trees:
 
     def read(self, boosters: list[str | float]) -> Trees:
         """Sets the boosters that `text` returned; returns self."""
-        self.boosters = [b if isinstance(b, float) else lgb.Booster(model_str=b) for b in boosters]
+        self.boosters = [b if isinstance(b, float) else booster_of(b) for b in boosters]
         self.forests = {}
         return self
 
