@@ -34,6 +34,10 @@ from largesse.result import Brief, json_text, plain
 
 __all__ = ["Run", "fit"]
 
+_REFITTED = (
+    "The policy that is used was learned again from all rows of the trial, in the same way. The proof is that of the policy "
+    "learned without the held-out rows."
+)
 _PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "lightgbm", "torch", "pyarrow")
 
 
@@ -96,7 +100,8 @@ def _fit(
     trusted = trust(rows.rct, rows.obs, sound, final.models)
     groups = clusters(rows.rct, final.models, final.name)
     shown = results(config, task, Proven(sound, proof, evidence_, final, about, trusted, groups))
-    shown = changed(shown, cautions=(*cautions, *_units_in_both(rows), *shown.cautions))
+    again = (_REFITTED,) if config.data.refit and rows.test is None and proof_folds(config, rows) < 2 else ()
+    shown = changed(shown, cautions=(*cautions, *again, *_units_in_both(rows), *shown.cautions))
     say("writing", 0.95)
     metrics = _metrics(shown, evidence_, proof, final, task) | {"power": sound.power.to_dict()}
     with atomic_folder(target, replace=replace, marker="config.toml") as place:
@@ -127,8 +132,11 @@ def _fit_and_evaluate(config: Config, rows: Rows, task: Task, say: Say) -> tuple
         train, obs, proof = split_rows(config, rows)
         if rows.test is not None:  # the units of the test file were left out
             refuse_thin_arms(train)
-        final = fit_candidates(train, obs, task, say, (0.1, 0.9))
-        return final, prove([final], [proof], task)
+        if rows.test is not None or not config.data.refit:
+            final = fit_candidates(train, obs, task, say, (0.1, 0.9))
+            return final, prove([final], [proof], task)
+        proven = prove([fit_candidates(train, obs, task, say, (0.1, 0.5))], [proof], task)
+        return fit_candidates(rows.rct, rows.obs, task, say, (0.5, 0.9)), proven
     part = rows.rct.parts(*[1.0] * folds, seed=task.settings.seed)
     fitted: list[FittedCandidates] = []
     parts: list[Logs] = []

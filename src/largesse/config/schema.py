@@ -81,6 +81,9 @@ class Data(_Section):
     folds: int = Field(
         0, ge=0, description="folds of rct for a cross-fitted proof; 0: 5 folds below 20,000 rows, otherwise test_share"
     )
+    refit: bool = Field(
+        False, description="whether the policy is learned again from all rows of rct after the proof on held-out rows"
+    )
     validation_share: Part = Field(
         0.2, description="share of the remaining rct rows used as validation rows, to choose the model"
     )

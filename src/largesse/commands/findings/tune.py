@@ -125,7 +125,8 @@ def tuned_config(config: Config, rows: Rows, trial: Trial) -> Config:
         del settings[trial.model]
     model = config.model.model_copy(update={"candidates": (trial.model,), "settings": settings})
     folded = rows.test is None and proof_folds(config, rows) > 1
-    data = config.data.model_copy(update={"folds": 1}) if folded else config.data
+    changes = {"folds": 1} if folded else {}
+    data = config.data.model_copy(update=changes if rows.test is not None else {**changes, "refit": True})
     return config.model_copy(update={"model": model, "data": data})
 
 
@@ -138,6 +139,8 @@ def write(place: Path, config: Config, rows: Rows, result: TuningResult, content
             "# data.folds = 1: `largesse fit` evaluates on the rows that no trial used. Cross-fitting would evaluate on "
             "rows that also chose the settings."
         )
+    if tuned.data.refit:
+        head.append("# data.refit: the policy that is used is then learned again from all rows.")
     (place / MARKER).write_text("\n".join([*head, "", dump(tuned)]), encoding="utf-8")
     (place / "trials.json").write_text(json_text(content), encoding="utf-8")
     (place / "summary.md").write_text(summary(content, config.report.title), encoding="utf-8")
