@@ -67,6 +67,11 @@ REFUSED = {
         r"treatments == .*at least two are needed",
     ),
     "empty arm": (lambda: logs(treatments="abcd"), "treatment: no row has 'd', every arm needs rows"),
+    "a blank name": (lambda: logs(treatments=("a", "", "b")), "treatments == .*every treatment needs a name"),
+    "two features of one name": (
+        lambda: logs(features=("a",) * logs().x.shape[1]),
+        "features == 'a': names must differ",
+    ),
     "same names": (lambda: logs(treatments="aab"), "treatments == .*names must differ"),
     "features": (lambda: logs(features=["one"]), r"len\(features\) == 1: x has 2 columns"),
     "design": (lambda: logs(design="ab"), "design == 'ab': must be one of 'rct', 'obs'"),

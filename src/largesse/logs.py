@@ -33,6 +33,8 @@ def labels(treatments: Sequence[str], n: int) -> tuple[str, ...]:
         raise _check.refuse("treatments", names, rule, remedy)
     if len(set(names)) < len(names):
         raise _check.refuse("treatments", names, "names must differ", "Rename the repeated one.")
+    if not all(name.strip() for name in names):
+        raise _check.refuse("treatments", names, "every treatment needs a name", "Name the blank one.")
     return names
 
 
@@ -135,6 +137,9 @@ class Logs(Brief):
         if len(self.features) != self.x.shape[1]:
             rule = f"x has {self.x.shape[1]} columns"
             raise _check.refuse("len(features)", len(self.features), rule, "Name each one.")
+        if len(set(self.features)) < len(self.features):
+            twice = next(name for name in self.features if self.features.count(name) > 1)
+            raise _check.refuse("features", twice, "names must differ", "Rename or drop the repeated one.")
         spent = (self.treatment == 0) & (self.cost > 0)
         if spent.any() and not self.control_cost:
             raise _check.refuse_cells(

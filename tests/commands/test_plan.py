@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from largesse import frames
 from largesse.cli.app import app
-from largesse.commands.plan import plan_under, report_plan
+from largesse.commands.plan import may_report, plan_under, report_plan
 from largesse.errors import ConfigError, DataError, InfeasibleRules, LargesseError, SchemaError, StoreError
 from largesse.menu import Bound, PlanTotals
 from largesse.report import write_plan
@@ -139,6 +139,8 @@ REFUSED: dict[str, tuple[str, type[LargesseError], str]] = {
     "two limits": (
         'spend = [{by = "city", at_most = {north = 9}, at_least = {south = 1}}]', DataError, "must name the groups",
     ),
+    "true for a limit": ("spend = [{at_most = true}]", ConfigError, "at_most.*True"),
+    "true for an amount": ('use = [{amount = {"10" = true}, at_most = 9}]', ConfigError, "amount.*True"),
     "conflict": ('spend = [{at_most = 1}]\ncount = [{treatment = "10", at_least = 700}]', InfeasibleRules, "cannot hold"),
 }  # fmt: skip
 
@@ -170,5 +172,21 @@ def test_other_refusals(place: Path):
         planned(place, "spend = [{at_most = 9}]")
     broken = table().set_column(0, "v none", pa.array([None] + [1.0] * (N - 1)))
     frames.write(broken, place / "menu.parquet")
-    with pytest.raises(DataError, match=r"value\[0, 0\] == nan"):
+    with pytest.raises(DataError, match=r"v none\[0\] == nan.*\(1 such row of"):
         planned(place, "spend = [{at_most = 9}]")
+    below = table().set_column(table().column_names.index("c 10"), "c 10", pa.array([1.0] * (N - 1) + [-1.0]))
+    frames.write(below, place / "menu.parquet")
+    with pytest.raises(DataError, match=rf"c 10\[{N - 1}\] == -1.0: must be >= 0"):
+        planned(place, "spend = [{at_most = 9}]")
+
+
+def test_a_page_never_replaces_an_input(place: Path):
+    menu, rules, output = place / "menu.parquet", place / "rules.toml", place / "plan.parquet"
+    for page in (menu, rules):
+        with pytest.raises(StoreError, match="would overwrite an input file"):
+            may_report(page, menu, rules, output)
+    with pytest.raises(StoreError, match="is the name of the allocation too"):
+        may_report(output, menu, rules, output)
+    with pytest.raises(DataError, match="there is no folder"):
+        may_report(place / "no" / "page.html", menu, rules, output)
+    may_report(place / "page.html", menu, rules, output)

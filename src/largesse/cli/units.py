@@ -113,8 +113,10 @@ def plan(
 ) -> None:
     """Decide who gets what under rules, with the predicted values and costs of any model."""
     from largesse.cli import show
-    from largesse.commands.plan import plan_under, report_plan
+    from largesse.commands.plan import may_report, plan_under, report_plan
 
+    if report is not None:
+        may_report(report, menu, rules, output)
     with show.progress(as_json) as say:
         done = plan_under(menu, rules, output, say=say, n_threads=_threads())
     if report is not None:

@@ -34,5 +34,5 @@ def compare_runs(
         )
     menus = {n: policy.model.predict(rows.x) for n, (_, policy), rows in zip(names, opened, logs, strict=True)}
     budgets = budgets or budgets_of_run(first)
-    bootstrap = Bootstrap(draws=draws or config.run.draws, seed=config.run.seed)
+    bootstrap = Bootstrap(draws=config.run.draws if draws is None else draws, seed=config.run.seed)
     return compare(logs[0], menus, budgets, reference=names[0], bootstrap=bootstrap)

@@ -29,7 +29,7 @@ def evaluate_run(
     rows = trial_rows(config, policy, test)
     budgets = budgets or budgets_of_run(folder)
     menu = policy.model.predict(rows.x)
-    bootstrap = Bootstrap(draws=draws or config.run.draws, seed=config.run.seed)
+    bootstrap = Bootstrap(draws=config.run.draws if draws is None else draws, seed=config.run.seed)
     table = compare(rows, {"policy": menu}, budgets, bootstrap=bootstrap)
     planned = policy.realised(rows, budgets, draws=bootstrap.draws, seed=config.run.seed)
     return table, planned, _ranking(rows, menu)

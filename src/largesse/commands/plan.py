@@ -17,8 +17,9 @@ from largesse.allocate.rules import Count, Return, Rule, Spend, Use
 from largesse.allocate.solver import solve
 from largesse.config.rules import Bounds, RulesFile
 from largesse.engines.parquet import Units, stream, streams
-from largesse.errors import ConfigError, SchemaError, StoreError
+from largesse.errors import ConfigError, DataError, SchemaError, StoreError
 from largesse.frames.columns import coded, exact, texts
+from largesse.frames.tables import apart
 from largesse.menu import Bound, Menu, Plan, PlanTotals
 from largesse.progress import Say, silent
 from largesse.roles import nearest
@@ -60,6 +61,20 @@ def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_th
         plan = under(rules_file, menu_rows, table)
     frames.write(frames.plan_table(plan, menu_rows), output)
     return plan.totals
+
+
+def may_report(report: Path, menu: Path, rules: Path, output: Path) -> None:
+    """Checks, before any work, that a page may be written: it is neither an input nor the allocation.
+
+    Raises:
+        StoreError: It is one of them, or lies in a folder that is read.
+        DataError: There is no such folder.
+    """
+    apart(report, menu, rules)
+    if report.resolve() == output.resolve():
+        raise StoreError(f"{report}: is the name of the allocation too. Choose another name for the page.")
+    if not report.parent.is_dir():
+        raise DataError(f"{report}: there is no folder {report.parent}. Create it.", field=str(report))
 
 
 def report_plan(plan: PlanTotals, output: Path, path: Path) -> None:

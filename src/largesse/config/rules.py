@@ -15,7 +15,7 @@ __all__ = ["Bounds", "CountRule", "ReturnRule", "RulesFile", "UseRule"]
 
 Number = Annotated[float, Field(strict=True)]  # true is not a number
 Limit = Number | dict[str, Number]
-Names = Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1, pattern=r"\S")], ...], Field(strict=False, min_length=2)]
 
 
 class _Section(BaseModel):

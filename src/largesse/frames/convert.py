@@ -113,7 +113,11 @@ def menu(table: pa.Table, value: Sequence[str], cost: Sequence[str], treatments:
     single = all(pa.types.is_float32(table.schema.field(name).type) for name in (*value, *cost))
     amounts = np.empty((len(value) + len(cost), table.num_rows), np.float32 if single else np.float64)
     for k, name in enumerate((*value, *cost)):
-        amounts[k] = cells(name, table[name])
+        values = cells(name, table[name])
+        _check.finite(name, values, "Fill the cells or drop the rows.")
+        if k >= len(value):
+            _check.nonnegative(name, values)
+        amounts[k] = values
     return Menu(value=amounts[: len(value)].T, cost=amounts[len(value) :].T, treatments=treatments)
 
 

@@ -190,7 +190,8 @@ def apart(path: Path, *sources: Path) -> None:
         StoreError: It is, or does.
     """
     for source in sources:
-        if path.exists() and source.exists() and path.samefile(source):
+        same = path.exists() and source.exists() and path.samefile(source)  # by another name
+        if same or path.resolve() == source.resolve():
             raise StoreError(f"{path}: would overwrite an input file. Choose another name.")
         if source.is_dir() and source.resolve() in path.resolve().parents:
             raise StoreError(f"{path}: lies in the folder {source}, which is read. Choose another folder.")

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse.errors import StoreError
-
 __all__ = ["booster_of"]
 
 _LARGEST = 1 << 29  # characters
@@ -29,27 +27,19 @@ def booster_of(text: Any) -> Any:
     r"""Returns the `lightgbm.Booster` of a model text.
 
     Raises:
-        StoreError: The text is not that of a LightGBM model, or its trees are not trees.
+        ValueError: The text is not that of a LightGBM model, or its trees are not trees.
 
     >>> booster_of("tree\nversion=v4")
     Traceback (most recent call last):
-    largesse.errors.StoreError: trees: are damaged (the header has no num_class). Copy the saved folder again, or fit again.
+    ValueError: the header has no num_class
     """
-    try:
-        _check_text(text)
-    except (ValueError, OverflowError) as error:
-        raise _refusal(error) from error
+    _check_text(text)
     import lightgbm
 
     try:
         return lightgbm.Booster(model_str=text)
-    except (lightgbm.basic.LightGBMError, ValueError, TypeError, KeyError) as error:
-        raise _refusal(error) from error
-
-
-def _refusal(error: BaseException) -> StoreError:
-    why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    return StoreError(f"trees: are damaged ({why}). Copy the saved folder again, or fit again.")
+    except (lightgbm.basic.LightGBMError, TypeError, KeyError, OverflowError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _need(so: Any, why: str) -> None:
