@@ -113,7 +113,7 @@ def test_a_task_that_fails_is_done_again(spark, source: Path, tmp_path: Path):
             yield batch
 
     plain = spark.read.parquet(str(source))
-    frame = rows.mapped(plain, failing, plain.schema)
+    frame = rows.mapped(rows.picked(plain, plain.columns), failing, dict(plain.dtypes))
     plan, passes = engine.solve(frame, 20_000.0, COLUMNS)
     wanted = solve_here(menu_of(menus()), 20_000.0)
     assert len(os.listdir(marks)) == 2
@@ -133,7 +133,7 @@ def _with_the_clock(batches):
 
 def test_rows_that_change_are_found_out(spark, source: Path):
     frame = spark.read.parquet(str(source))
-    changing = rows.mapped(frame, _with_the_clock, frame.schema)
+    changing = rows.mapped(rows.picked(frame, frame.columns), _with_the_clock, dict(frame.dtypes))
     with pytest.raises(DataError, match="its rows changed between two passes. Persist it"):
         engine.solve(changing, 20_000.0, COLUMNS)
 
@@ -153,6 +153,56 @@ def test_refusals_come_back_in_their_own_words(spark, source: Path):
     )
     with pytest.raises(DataError, match=r"frame: c large\[\d+\] == nan"):
         engine.solve(broken, 1.0, COLUMNS)
+
+
+ODD = ("none", "0.5", "(0, 0.5]", "a`b", "50 % off")
+
+
+def test_any_name_of_treatments_and_columns(spark, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    value, cost = np.sort(rng.gamma(2.0, 1.0, (2, 3000, len(ODD))), axis=2)
+    cost[:, 0] = 0
+    columns: dict[str, Any] = {"home.village": np.arange(3000), "x`y": np.arange(3000)}
+    for j, name in enumerate(ODD):
+        columns |= {f"value_{name}": value[:, j], f"cost_{name}": cost[:, j]}
+    pa_parquet.write_table(pa.table(columns), tmp_path / "menus.parquet")
+    frame = spark.read.parquet(str(tmp_path / "menus.parquet"))
+    plan, passes = engine.solve(frame, 2000.0, engine.Columns(ODD))
+    wanted = solve_here(Menu(value=value, cost=cost, treatments=ODD), 2000.0)
+    assert plan.price == wanted.price
+    kept = passes.plan(plan, keep=["home.village", "x`y"])
+    assert kept.columns == ["home.village", "x`y", "treatment", "value", "cost"]
+    decided = {row[0]: (row[1], row[2]) for row in kept.collect()}
+    assert decided == {k: (k, ODD[code]) for k, code in enumerate(wanted.treatment.tolist())}
+    for keep, words in (
+        (["x`y", "x`y"], "keep: column 'x`y' is named twice"),
+        (["treatment"], "keep: column 'treatment' is a column of the plan itself"),
+        (["gone"], "column 'gone': not in the DataFrame"),
+    ):
+        with pytest.raises(SchemaError, match=words):
+            passes.plan(plan, keep=keep)
+
+
+def test_a_policy_of_columns_with_points(spark, tmp_path: Path):
+    names = {"age": "home.age", "city": "home.city"}
+    renamed = [
+        trial(n, seed).rename_columns([names.get(c, c) for c in trial(2, 0).column_names])
+        for n, seed in ((3000, 1), (2000, 2), (1500, 3))
+    ]
+    logs, encoder = frames.logs(renamed[0], ROLES)
+    validation, _ = frames.logs(renamed[1], ROLES, encoder)
+    model = Boosting(rounds=5, seed=0).fit(logs)
+    dotted = Policy.calibrated(model, validation, encoder=encoder, roles=ROLES, draws=40)
+    users = renamed[2].drop_columns(["arm", "orders", "spent"])
+    pa_parquet.write_table(users, tmp_path / "users.parquet")
+    frame = spark.read.parquet(str(tmp_path / "users.parquet")).repartition(1)
+    done = engine.allocate(frame, dotted, 300.0, keep=["home.city", "who"])
+    wanted = dotted.allocate(users, 300.0)
+    assert done.allocation.plan.counts.tolist() == wanted.plan.counts.tolist()
+    assert done.frame.columns[:2] == ["home.city", "who"]
+    done.scored.unpersist()
+    with pytest.raises(SchemaError, match="'who' is named twice"):
+        engine.score(frame, dotted, keep=["who", "who"])
 
 
 # ---- a policy

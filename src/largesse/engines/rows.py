@@ -7,7 +7,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +18,33 @@ from largesse.errors import DataError, SchemaError
 from largesse.menu import Menu
 from largesse.roles import nearest
 
-__all__ = ["Batches", "Columns", "DataFrame", "Passes", "collected", "mapped", "need", "numbered", "picked"]
+__all__ = [
+    "Batches",
+    "Columns",
+    "DataFrame",
+    "Passes",
+    "collected",
+    "kept_names",
+    "mapped",
+    "need",
+    "numbered",
+    "picked",
+    "quoted",
+]
 
 Partial = TypeVar("Partial")
 DataFrame = Any  # pyspark.sql.DataFrame: this module can be imported without Spark
 Batches = Iterable[pa.RecordBatch]
 _REFUSED = -1  # stands for the number of the first unit of a refused block
+_OF_THE_PLAN = ("treatment", "value", "cost")
 _PART = 40  # bits of a row's number that count the rows of its partition
+
+
+class Picked(NamedTuple):
+    """Columns of a DataFrame under the names ``_0``, ``_1``, ..., and their own names."""
+
+    frame: DataFrame
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +119,9 @@ class Passes:
 
     def plan(self, decision: Decision, keep: Sequence[str] = ()) -> DataFrame:
         """Returns the columns to keep, then ``treatment``, ``value`` and ``cost`` of the plan, as a lazy DataFrame."""
+        keep = kept_names(keep)
         need(self.frame, keep)
-        columns, digests, keep = self.columns, self.digests, list(keep)
+        columns, digests = self.columns, self.digests
         names = pa.array(list(columns.treatments), pa.string())
 
         def work(batches: Batches) -> Iterator[pa.RecordBatch]:
@@ -115,9 +136,7 @@ class Passes:
         needed = list(dict.fromkeys([*keep, *columns.names]))
         kinds = dict(self.frame.dtypes)
         amount = "float" if all(kinds[name] == "float" for name in columns.names) else "double"
-        kept = ", ".join(
-            [f"`{name}` {kinds[name]}" for name in keep] + [f"treatment string, value {amount}, cost {amount}"]
-        )
+        kept = {name: kinds[name] for name in keep} | {"treatment": "string", "value": amount, "cost": amount}
         return mapped(picked(self.frame, needed), work, kept)
 
 
@@ -146,9 +165,30 @@ def numbered(batches: Batches) -> Iterator[tuple[int, pa.Table]]:
         yield first, pa.Table.from_batches(pending)
 
 
-def picked(frame: DataFrame, names: Sequence[str]) -> DataFrame:
-    """Returns some columns of a DataFrame, each once; a dot in a name is part of the name."""
-    return frame.select(*(f"`{name}`" for name in dict.fromkeys(names)))
+def quoted(name: str) -> str:
+    """Returns a name as Spark reads it in an expression: dots, blanks and brackets are part of the name."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def kept_names(keep: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """Returns the names of columns to keep in a plan.
+
+    Raises:
+        SchemaError: A name is given twice, or is that of a column of the plan.
+    """
+    for k, name in enumerate(keep):
+        if name in keep[:k] or name in (*_OF_THE_PLAN, *taken):
+            rule = "is named twice" if name in keep[:k] else "is a column of the plan itself"
+            raise SchemaError(
+                f"keep: column {name!r} {rule}. Rename it in the DataFrame, or leave it out.", field="keep"
+            )
+    return list(keep)
+
+
+def picked(frame: DataFrame, names: Sequence[str]) -> Picked:
+    """Returns some columns of a DataFrame, each once; dots, blanks and brackets in a name are part of the name."""
+    once = tuple(dict.fromkeys(names))
+    return Picked(frame.selectExpr(*(f"{quoted(name)} AS _{k}" for k, name in enumerate(once))), once)
 
 
 def need(frame: DataFrame, names: Sequence[str]) -> None:
@@ -162,16 +202,30 @@ def need(frame: DataFrame, names: Sequence[str]) -> None:
             )  # fmt: skip
 
 
-def mapped(frame: DataFrame, work: Callable[[Batches], Iterator[pa.RecordBatch]], schema: str) -> DataFrame:
-    """Returns the DataFrame of the batches that `work` makes of each partition's batches."""
+def mapped(rows: Picked, work: Callable[[Batches], Iterator[pa.RecordBatch]], schema: dict[str, str]) -> DataFrame:
+    """Returns the DataFrame of the batches that `work` makes of each partition's batches.
+
+    Spark's `mapInArrow` takes a dot in a name for a field, so columns go in and out under numbers.
+
+    Args:
+        rows: The columns that `work` reads.
+        work: Batches with the names of `rows` to batches with the columns of `schema`, in that order.
+        schema: Name and type of each column of the result.
+    """
+    names, numbers = list(rows.names), [f"_{k}" for k in range(len(schema))]
+
+    def numbered_work(batches: Batches) -> Iterator[pa.RecordBatch]:
+        named = (pa.RecordBatch.from_arrays(batch.columns, names=names) for batch in batches)
+        for batch in work(named):
+            yield pa.RecordBatch.from_arrays(batch.columns, names=numbers)
+
     with warnings.catch_warnings():  # mapInArrow does not use pandas
         warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
-        return frame.mapInArrow(work, schema)
+        kinds = ", ".join(f"{number} {kind}" for number, kind in zip(numbers, schema.values(), strict=True))
+        return rows.frame.mapInArrow(numbered_work, kinds).toDF(*schema)
 
 
-def collected(
-    frame: DataFrame, work: Callable[[Batches], Iterator[tuple[int, int, Any]]]
-) -> list[tuple[int, int, Any]]:
+def collected(rows_of: Picked, work: Callable[[Batches], Iterator[tuple[int, int, Any]]]) -> list[tuple[int, int, Any]]:
     """Runs one job and returns the result of each block (number of its first unit, digest, any object), in order.
 
     Raises:
@@ -186,7 +240,7 @@ def collected(
             refused = pickle.dumps((isinstance(error, SchemaError), str(error)))
             yield pa.RecordBatch.from_pydict({"first": [_REFUSED], "result": [refused]})
 
-    rows = sorted(mapped(frame, sending, "first long, result binary").collect(), key=lambda row: row.first)
+    rows = sorted(mapped(rows_of, sending, {"first": "long", "result": "binary"}).collect(), key=lambda row: row.first)
     if rows and rows[0].first == _REFUSED:
         schema, text = pickle.loads(rows[0].result)
         raise (SchemaError if schema else DataError)(f"frame: {text}", field="frame")

@@ -21,7 +21,18 @@ import pyarrow as pa
 from largesse import frames
 from largesse.allocate.blocks import Block, BlockPlan, Decision, Sums, solve_blocks
 from largesse.allocate.price_intervals import taken_interval
-from largesse.engines.rows import Batches, Columns, DataFrame, Passes, collected, mapped, need, numbered, picked
+from largesse.engines.rows import (
+    Batches,
+    Columns,
+    DataFrame,
+    Passes,
+    collected,
+    kept_names,
+    mapped,
+    need,
+    numbered,
+    picked,
+)
 from largesse.errors import DataError, SchemaError
 from largesse.evaluate.curve import OutcomeCurve, interval_curve
 from largesse.frames import Encoder
@@ -47,7 +58,8 @@ def score(frame: DataFrame, policy: Policy, *, keep: Sequence[str] = ()) -> Data
         SchemaError: A column is missing.
         DataError: The policy has no encoder.
     """
-    features, files, keep = _encoder(policy).features, _packed(policy), list(keep)
+    taken = Columns(policy.curve.treatments).names
+    features, files, keep = _encoder(policy).features, _packed(policy), kept_names(keep, taken)
     need(frame, [*features, *keep])
     columns = Columns(policy.curve.treatments)
 
@@ -60,8 +72,8 @@ def score(frame: DataFrame, policy: Policy, *, keep: Sequence[str] = ()) -> Data
                 yield from pa.table(out).combine_chunks().to_batches()
 
     kind, kinds = _menu_kind(policy), dict(frame.dtypes)
-    schema = [f"`{name}` {kinds[name]}" for name in keep] + [f"`{name}` {kind}" for name in columns.names]
-    return mapped(picked(frame, [*keep, *features]), work, ", ".join(schema))
+    schema = {name: kinds[name] for name in keep} | dict.fromkeys(columns.names, kind)
+    return mapped(picked(frame, [*keep, *features]), work, schema)
 
 
 class Solved(NamedTuple):
