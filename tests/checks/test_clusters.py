@@ -89,11 +89,12 @@ def test_outcomes_of_a_log_and_the_benefit_of_it_count_clusters():
     assert np.mean(bare) > 0.5
     hold = shops(1)
     menus = {name: Menu(value=np.tile([shift, shift], (hold.n, 1)), cost=np.tile([0.0, 1.0], (hold.n, 1)))
-             for name, shift in (("lightgbm-both", 0.9), ("lightgbm-rct", 1.0))}  # fmt: skip
+             for name, shift in (("lightgbm", 0.9), ("lightgbm-rct", 1.0))}  # fmt: skip
     alone = Logs(x=hold.x, treatment=hold.treatment, value=hold.value, cost=hold.cost)
     found, other = benefit_of_the_log(hold, menus), benefit_of_the_log(alone, menus)
-    if found is not None and other is not None:
-        assert found.standard_error > 2 * other.standard_error
+    assert found is not None
+    assert other is not None
+    assert found.standard_error > 2 * other.standard_error
 
 
 def test_few_clusters_are_said():

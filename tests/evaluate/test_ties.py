@@ -9,7 +9,7 @@ import pytest
 
 from largesse import Logs, Menu, outcome_curve
 from largesse.evaluate import aucc, auuc, cost_curve, mt_aucc, qini
-from largesse.evaluate.ties import apart, joined
+from largesse.evaluate.ties import differ, joined
 from largesse.evaluate.truth import attainable_gain, true_aucc
 
 N = 400
@@ -66,9 +66,9 @@ def test_curves_do_not_depend_on_rounding(estimator: Any) -> None:
 
 
 def test_what_differs_by_more_than_rounding_is_no_tie() -> None:
-    assert apart(np.array([1.0, 1 + 1e-11, 1 + 1.05e-11])).tolist() == [True, False]
-    assert apart(np.array([np.inf, np.inf, 1.0, 0.0, 0.0, -np.inf])).tolist() == [False, True, True, False, True]
-    assert apart(np.array([1e-300, 3e-300])).tolist() == [True]
-    assert apart(np.zeros(1)).tolist() == []
+    assert differ(np.array([1.0, 1 + 1e-11, 1 + 1.05e-11])).tolist() == [True, False]
+    assert differ(np.array([np.inf, np.inf, 1.0, 0.0, 0.0, -np.inf])).tolist() == [False, True, True, False, True]
+    assert differ(np.array([1e-300, 3e-300])).tolist() == [True]
+    assert differ(np.zeros(1)).tolist() == []
     score = np.array([3.0, 1.0, np.nextafter(3.0, 0), 2.0])
     np.testing.assert_array_equal(joined(score), [3.0, 1.0, 3.0, 2.0])

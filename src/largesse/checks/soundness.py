@@ -27,7 +27,7 @@ __all__ = ["Balance", "Finding", "Grade", "Imbalance", "MenuBias", "OutcomeBias"
            "balance", "check", "menu_bias", "outcome_bias", "overlap", "power", "sample_ratio"]  # fmt: skip
 
 
-_FEW_CLUSTERS = 40  # in an arm: below this, bootstrap intervals cover less than 93 %
+_FEW_CLUSTERS = 40  # in an arm; a choice: intervals of so few rest on too few independent draws
 _ENOUGH, _LATE, _LOW = 500, 4.0, 0.75  # rows; standard errors below the older rows, and share of their mean
 _AGAIN = 0.2  # share of the units with rows in a further arm from which they were assigned anew, not mixed up
 
@@ -186,8 +186,8 @@ def _few_clusters(logs: Logs) -> list[Finding]:
     what = "units" if logs.cluster is None else "clusters"
     if by_arm[arm] < _FEW_CLUSTERS:
         words = (
-            f"{logs.treatments[arm]!r} has only {by_arm[arm]} {what}, and rows of one are alike. Intervals from so few are too "
-            "narrow: collect more."
+            f"{logs.treatments[arm]!r} has only {by_arm[arm]} {what}, and rows of one are alike. Intervals from so few can be "
+            "too narrow: collect more."
         )
         return [Finding(name="number of clusters", status=Grade.WARN, sentence=words)]
     words = f"Every arm has {by_arm[arm]:,} {what} or more. Nothing to do."
@@ -262,13 +262,8 @@ def _young(logs: Logs) -> list[Finding]:
                 "an outcome takes, or a treatment that only speeds outcomes up will pass for one that brings more."
             )
             return [Finding(name="young rows", status=Grade.WARN, sentence=words)]
-    return [
-        Finding(
-            name="young rows",
-            status=Grade.OK,
-            sentence="The newest rows have outcomes as older ones do. Nothing to do.",
-        )
-    ]
+    words = "The newest rows have outcomes as older ones do. Nothing to do."
+    return [Finding(name="young rows", status=Grade.OK, sentence=words)]
 
 
 def _within(inner: NDArray[np.generic], outer: NDArray[np.generic]) -> float:

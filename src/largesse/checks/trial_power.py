@@ -231,8 +231,8 @@ def _errors(rct: Logs, price: float, mix: Floats, net: Floats) -> tuple[float, f
     single = float((q * (1 - q)) @ wy**2 + together @ together)
     a, b = np.argsort(-net, kind="stable")[:2]
     # error_difference² = d/W² Σ_g (Σ_i ± w y 1[t in {a, b}])²: dependent rows are decided alike
-    apart = rct.by_group(wy * ((arm == a) * 1.0 - (arm == b)))
-    double = float(apart @ apart)
+    paired = rct.by_group(wy * ((arm == a) * 1.0 - (arm == b)))
+    double = float(paired @ paired)
     return float(np.sqrt(max(single, 0.0))) / total, float(np.sqrt(double)) / total
 
 

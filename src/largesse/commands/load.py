@@ -16,7 +16,7 @@ from largesse import frames
 from largesse.config import Config
 from largesse.errors import ConfigError, LargesseError
 from largesse.frames import Encoder
-from largesse.frames.columns import Kind, cells, coded, decoded, kind, texts
+from largesse.frames.columns import Kind, cells, decoded, kind, named
 from largesse.frames.order import by_content
 from largesse.logs import Logs
 from largesse.models.outcome import Outcome, declared_amounts
@@ -136,7 +136,7 @@ def _alike(tables: list[pa.Table]) -> list[pa.Table]:
             continue
         as_type = pa.float64() if number else pa.large_string()
         first, second = (
-            table.set_column(k, name, pa.chunked_array([cells(name, table[name]) if number else _labels(table[name])], as_type))
+            table.set_column(k, name, pa.chunked_array([cells(name, table[name]) if number else named(table[name])], as_type))
             for table in (first, second)
         )  # fmt: skip
     return [first, second]
@@ -146,12 +146,6 @@ def _numbered(tables: list[pa.Table], name: str) -> bool:
     """Returns whether a column holds categories that are numbers, in one of the tables."""
     types = [table[name].type for table in tables]
     return any(pa.types.is_dictionary(one) and not pa.types.is_string(one.value_type) for one in types)
-
-
-def _labels(column: pa.ChunkedArray) -> list[str | None]:
-    codes, values = coded(column)
-    names = [*texts(values), None]
-    return [names[code] for code in codes]
 
 
 def _one_below_other(tables: list[pa.Table]) -> pa.Table:

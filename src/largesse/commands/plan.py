@@ -19,7 +19,7 @@ from largesse.config.rules import Bounds, RulesFile
 from largesse.engines.parquet import Units, stream, streams
 from largesse.errors import ConfigError, DataError, SchemaError, StoreError
 from largesse.frames.columns import coded, exact, texts
-from largesse.frames.tables import apart
+from largesse.frames.tables import no_input
 from largesse.menu import Bound, Menu, Plan, PlanTotals
 from largesse.progress import Say, silent
 from largesse.roles import nearest
@@ -70,7 +70,7 @@ def may_report(report: Path, menu: Path, rules: Path, output: Path) -> None:
         StoreError: It is one of them, or lies in a folder that is read.
         DataError: There is no such folder.
     """
-    apart(report, menu, rules)
+    no_input(report, menu, rules)
     if report.resolve() == output.resolve():
         raise StoreError(f"{report}: is the name of the allocation too. Choose another name for the page.")
     if not report.parent.is_dir():

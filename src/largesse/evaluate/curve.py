@@ -22,7 +22,7 @@ from largesse import _check
 from largesse.allocate.budget_frontier import steps
 from largesse.allocate.price_intervals import taken_interval
 from largesse.evaluate import kernels
-from largesse.evaluate.ties import apart
+from largesse.evaluate.ties import differ
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.result import Tabular
@@ -175,7 +175,7 @@ def _curve_of(logs: Logs, estimator: Estimator, events: Events) -> OutcomeCurve:
     sums = kernels.cumulate(events.step[order]) / logs.total_weight
     sums[np.abs(sums) < 1e-14 * np.abs(sums).max(axis=0)] = 0.0  # rounding errors of sums that cancel
     prices = events.price[order]
-    last = np.append(apart(prices), True)
+    last = np.append(differ(prices), True)
     price, sums = prices[last], sums[last]
     scale = sums[:, 2] if estimator == "sn" else np.ones(len(sums))
     scale = np.where(scale > 0, scale, np.inf)  # no row matches at this price: the estimate is 0

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
 from largesse.errors import DataError
-from largesse.evaluate.ties import apart, joined
+from largesse.evaluate.ties import differ, joined
 from largesse.logs import Logs, frozen
 from largesse.menu import Menu
 from largesse.result import Tabular
@@ -304,7 +304,7 @@ def _row_share(logs: Logs) -> Floats:
 def _running(score: Floats, *columns: Floats) -> list[Floats]:
     """Returns running sums of the columns, highest score first, from 0 to the end of each group of equal scores."""
     order = np.argsort(-score, kind="stable")
-    ends = np.flatnonzero(np.append(apart(score[order]), True))
+    ends = np.flatnonzero(np.append(differ(score[order]), True))
     return [np.concatenate(([0.0], np.cumsum(column[order])[ends])) for column in columns]
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["apart", "joined"]
+__all__ = ["differ", "joined"]
 
 Floats = NDArray[np.float64]
 _ROUNDING = 1e-12  # relative distance within which two numbers are the same
 
 
-def apart(ordered: Floats) -> NDArray[np.bool_]:
+def differ(ordered: Floats) -> NDArray[np.bool_]:
     """Returns whether each number but the first differs from the one before it by more than rounding, (N - 1,).
 
     Args:
         ordered: Numbers in rising or falling order, (N,).
 
-    >>> apart(np.array([0.1 + 0.2, 0.3, 0.2, 0.2])).tolist()
+    >>> differ(np.array([0.1 + 0.2, 0.3, 0.2, 0.2])).tolist()
     [False, True, False]
     """
     a, b = ordered[:-1], ordered[1:]
@@ -32,7 +32,7 @@ def joined(score: Floats) -> Floats:
     [0.30000000000000004, 1.0, 0.30000000000000004]
     """
     order = np.argsort(-score, kind="stable")
-    first = np.append(True, apart(score[order]))
+    first = np.append(True, differ(score[order]))
     out = np.empty_like(score)
     out[order] = score[order][first][np.cumsum(first) - 1]
     return out

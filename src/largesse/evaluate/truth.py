@@ -12,7 +12,7 @@ from largesse.allocate.budget_frontier import frontier, steps
 from largesse.evaluate import kernels
 from largesse.evaluate.bootstrap import mix_value
 from largesse.evaluate.ranking_metrics import CostCurve
-from largesse.evaluate.ties import apart, joined
+from largesse.evaluate.ties import differ, joined
 from largesse.menu import Menu
 
 __all__ = ["Room", "attainable_gain", "true_aucc", "true_value"]
@@ -43,7 +43,7 @@ def true_value(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.f
         0.0,
     ]
     sums = kernels.cumulate(np.vstack([base, change]))[::-1] / menu.n  # the price rises
-    last = np.append(True, apart(increments.slope)) if len(increments.slope) else np.zeros(0, bool)
+    last = np.append(True, differ(increments.slope)) if len(increments.slope) else np.zeros(0, bool)
     corners = np.append(last, True)[::-1]  # units tied in price change together
     _, cost, value = kernels.pool(np.ascontiguousarray(sums[corners, 0]), np.ascontiguousarray(sums[corners, 1]))
     limits = np.asarray(budgets, np.float64)

@@ -33,7 +33,7 @@ from largesse.experiment.estimators.contrast import contrast
 from largesse.experiment.estimators.effect import Effect
 from largesse.experiment.estimators.guard import guard
 from largesse.experiment.estimators.means import means
-from largesse.experiment.estimators.tails import tails
+from largesse.experiment.estimators.tails import mode_share
 
 __all__ = ["Cupac", "Mlrate", "PredictedResult", "State"]
 
@@ -167,4 +167,4 @@ class State(_Predicted):
 
     def _of(self, sample: Sample) -> PredictedResult:
         pair = contrast(sample, 1, nu=self.nu, level=self.confidence_level)
-        return PredictedResult.of(pair.state, guard(pair, spike=tails(sample.value).mode_share).verdict)
+        return PredictedResult.of(pair.state, guard(pair, spike=mode_share(sample.value)).verdict)

@@ -16,7 +16,7 @@ from largesse import _check
 from largesse.errors import SchemaError
 from largesse.roles import label
 
-__all__ = ["Kind", "cells", "coded", "decoded", "exact", "kind", "refuse_mixed_zones", "texts"]
+__all__ = ["Kind", "cells", "coded", "decoded", "exact", "kind", "named", "refuse_mixed_zones", "texts"]
 
 _EXACT = 2.0**53  # floats from here on skip whole numbers
 _WORDS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0, "y": 1.0, "n": 0.0, "t": 1.0, "f": 0.0}
@@ -149,6 +149,13 @@ def coded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.ChunkedArray]:
 def texts(values: Any) -> list[str]:
     """Returns the labels of distinct values, in the same order."""
     return [label(value) for value in values.to_pylist()]
+
+
+def named(column: pa.ChunkedArray) -> list[str | None]:
+    """Returns the label of each cell, (N,), None where it is missing."""
+    codes, values = coded(column)
+    names = [*texts(values), None]
+    return [names[code] for code in codes]
 
 
 def exact(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

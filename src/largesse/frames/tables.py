@@ -26,7 +26,7 @@ from largesse.frames.delimited import read_csv
 from largesse.frames.folders import cast_to, one_schema, parquet_files
 from largesse.roles import nearest
 
-__all__ = ["Source", "apart", "distinct", "pick", "read", "reading", "writable", "write"]
+__all__ = ["Source", "distinct", "no_input", "pick", "read", "reading", "writable", "write"]
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".feather", ".arrow")
 
@@ -170,7 +170,7 @@ def writable(path: Path, *sources: Path) -> None:
         StoreError: The file is one of the sources, or would lie in a folder of them.
     """
     _suffix(path)
-    apart(path, *sources)
+    no_input(path, *sources)
     if not path.parent.is_dir():
         raise DataError(f"{path}: there is no folder {path.parent}. Create it.", field=str(path))
     if path.is_dir():
@@ -183,7 +183,7 @@ def writable(path: Path, *sources: Path) -> None:
         raise DataError.at(str(path), rest) from error
 
 
-def apart(path: Path, *sources: Path) -> None:
+def no_input(path: Path, *sources: Path) -> None:
     """Checks that an output is not one of the sources, and does not lie in a folder of them.
 
     Raises:

@@ -22,7 +22,7 @@ from largesse import _check
 from largesse._forest import Forest
 from largesse._random import child, number
 from largesse.frames import Encoder
-from largesse.frames.columns import Kind, cells, coded, kind, texts
+from largesse.frames.columns import Kind, cells, kind, named
 from largesse.frames.order import content_order
 from largesse.frames.tables import pick
 
@@ -122,11 +122,8 @@ def cross_fit(
 
 def _cells(table: pa.Table, features: Sequence[str]) -> Iterator[NDArray[Any]]:
     for name in features:
-        if kind(name, table[name]) is not Kind.TEXT:
-            yield cells(name, table[name])
-            continue
-        codes, values = coded(table[name])
-        yield np.array([*texts(values), ""])[codes]
+        text = kind(name, table[name]) is Kind.TEXT
+        yield np.array([label or "" for label in named(table[name])]) if text else cells(name, table[name])
 
 
 def _folds(order: NDArray[np.int64], how: CrossFit, cluster: NDArray[np.int64] | None) -> NDArray[np.int8]:

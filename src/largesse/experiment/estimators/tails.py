@@ -11,7 +11,7 @@ from largesse import _check
 from largesse.experiment.data.sample import Floats
 from largesse.result import Result
 
-__all__ = ["Tails", "hill", "tails"]
+__all__ = ["Tails", "hill", "mode_share", "tails"]
 
 _TAIL_SHARE, _TAIL_ROWS = 0.005, 20  # the upper tail: this share of the rows, and so many at least
 
@@ -66,7 +66,7 @@ def tails(value: Floats) -> Tails:
     total = float(size.sum())
     index, index_se, used = hill(top)
     share = float(top[:k].sum() / total) if total > 0 else 0.0
-    return Tails(index, index_se, used, share, float(top[0]), _mode_share(value))
+    return Tails(index, index_se, used, share, float(top[0]), mode_share(value))
 
 
 def hill(top: Floats) -> tuple[float, float, int]:
@@ -83,7 +83,7 @@ def hill(top: Floats) -> tuple[float, float, int]:
     return 1 / mean, 1 / mean / k**0.5, k
 
 
-def _mode_share(value: Floats) -> float:
+def mode_share(value: Floats) -> float:
     """Returns the share of the rows with the most frequent value."""
     values, counts = np.unique(value[:: max(1, len(value) // 100_000)], return_counts=True)
     return float((value == values[np.argmax(counts)]).mean())
