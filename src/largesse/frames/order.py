@@ -12,7 +12,7 @@ from largesse.logs import Logs
 
 __all__ = ["by_content", "content_order"]
 
-_FIRST = 4  # columns before rows are compared first
+_FIRST = 4  # columns before rows are compared
 
 Words = NDArray[np.uint64]
 
@@ -39,11 +39,14 @@ def content_order(columns: Iterable[NDArray[Any] | None], n: int) -> NDArray[np.
         columns: The columns, (n,) each; None is left out. Later ones are used only as long as rows are equal.
         n: Number of rows.
     """
-    key, compared = np.zeros(n, np.uint64), _FIRST
-    for k, column in enumerate(column for column in columns if column is not None):
+    key, used = np.zeros(n, np.uint64), 0
+    order = np.arange(n)
+    for k, column in enumerate(columns):
+        if column is None:
+            continue
         key = _mixed(key ^ _mixed(_words(column) + np.uint64(k + 1)))
-        if k + 1 == compared:  # after 4, 8, 16 ... columns: a comparison costs more than a column
-            compared *= 2
+        used += 1
+        if used >= _FIRST:
             order = np.argsort(key, kind="stable")
             if (np.diff(key[order]) != 0).all():
                 return order
