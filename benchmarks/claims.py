@@ -16,7 +16,7 @@ from benchmarks.cells import PAGES, mean_sd
 from largesse import simulate
 from largesse.allocate import frontier
 from largesse.evaluate import outcome_curve
-from largesse.evaluate.bootstrap import mix_value
+from largesse.evaluate.untargeted import mix_value
 from largesse.evaluate.truth import attainable_gain, true_value
 from largesse.menu import BUDGET_SHARES
 from largesse.models import DFCL, MLP, PPL, Schedule

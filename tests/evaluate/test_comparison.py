@@ -6,12 +6,12 @@ import pytest
 from largesse.errors import DataError
 from largesse.evaluate.bootstrap import (
     Arms,
-    BestMix,
+
     Grid,
     arm_means,
     decided_shares,
     interval,
-    mix_value,
+
     quantiles,
     row_weights,
     values_at,

@@ -38,7 +38,8 @@ from scipy.special import ndtri
 
 from largesse import _check
 from largesse.checks.finding import Finding, Floats, Grade
-from largesse.evaluate.bootstrap import BestMix, arm_means
+from largesse.evaluate.bootstrap import arm_means
+from largesse.evaluate.untargeted import BestMix
 from largesse.logs import Logs
 from largesse.result import Tabular, columns_of, plain
 

@@ -1,9 +1,10 @@
-from .bootstrap import arm_means, mix_value
+from .bootstrap import arm_means
 from .comparison import Bootstrap, Comparison, compare
 from .curve import OutcomeCurve, outcome_curve
 from .full_effect import EffectShare, effect_share
 from .ranking_metrics import CostCurve, aucc, auuc, cost_curve, marginal_roi, mt_aucc, mt_cost_curve, qini, roi_score
 from .truth import attainable_gain, true_value
+from .untargeted import mix_value
 
 __all__ = [
     "Bootstrap", "Comparison", "CostCurve", "EffectShare", "OutcomeCurve", "arm_means", "attainable_gain", "aucc",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +17,18 @@ from scipy.special import ndtr, ndtri
 
 from largesse import _check
 from largesse._random import child
-from largesse.allocate.budget_frontier import frontier, steps
+from largesse.allocate.budget_frontier import steps
 from largesse.evaluate import kernels
 from largesse.evaluate.curve import Estimator, OutcomeCurve
+from largesse.evaluate.intervals import centred
 from largesse.logs import Logs
 from largesse.menu import Menu
 
 __all__ = [
-    "Arms", "Grid", "arm_means", "decided_shares", "interval", "mix_value", "quantiles", "row_weights",
-    "values_at",
+    "Arms", "FixedPrices", "Grid", "arm_means", "decided_shares", "interval", "quantiles", "row_weights", "values_at",
 ]  # fmt: skip
 
 _CELLS = 2048
-MIX_FOLDS = 10
 _BELOW = np.cumsum(np.exp(-1.0) / np.array([1, 1, 2, 6, 24, 120, 720, 5040, 40320]))  # P(Poisson(1) <= k)
 _POISSON = np.searchsorted(np.round(65536 * _BELOW), np.arange(65536), side="right").astype(np.uint8)
 
@@ -95,6 +93,67 @@ class Grid:
         return kernels.pool(cost, value)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FixedPrices:
+    """A curve's value at budgets, to first order: at the prices that spend them, corrected by the slope for what is spent.
+
+    A draw that looked for its own price would follow every step of its own noisy curve: intervals were 5-25 % too wide.
+
+    Attributes:
+        curve: The curve.
+        low: Price of each budget, (B,); part of the units are decided at `high`.
+        high: Next price of the curve, (B,).
+        part: Share of the units decided at `high`, (B,).
+        slope: Value that one more unit of spend brings at the budget, (B,); 0 where the budget does not bind.
+        value: Value per unit at each budget, (B,).
+    """
+
+    curve: OutcomeCurve
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    part: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    value: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, curve: OutcomeCurve, budgets: NDArray[np.float64]) -> FixedPrices:
+        """Returns the prices of these budgets; the slope is taken over a quarter of the range of spends to either side."""
+        least, most = curve.reach
+        around = 0.25 * (most - least)
+        below, above = np.clip(budgets - around, least, most), np.clip(budgets + around, least, most)
+        gained = np.nan_to_num(curve.value_at(above) - curve.value_at(below))
+        binds = (budgets < most) & (above > below)
+        slope = np.divide(gained, above - below, out=np.zeros_like(budgets), where=binds)
+        return cls(curve, *curve.split_at(budgets), slope, np.asarray(curve.value_at(budgets)))
+
+    def terms(self, b: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Returns what each row adds to the value at budget b, to first order, and its outcomes in that sum, (N,) each."""
+        curve, logs = self.curve, self.curve.logs
+        events, first, outcomes = curve.events, np.zeros(logs.n), np.zeros(logs.n)
+        for price, share in ((self.low[b], 1 - self.part[b]), (self.high[b], self.part[b])):
+            in_force = np.flatnonzero(events.price <= price)
+            row, step = events.row[in_force], events.step[in_force]
+            value, cost, w = (np.bincount(row, column, logs.n) for column in step.T)
+            outcomes += share * value
+            if curve.estimator == "sn":  # ratios of two sums
+                total = max(float(w.sum()), 1e-300)
+                value, cost = ((y - w * (y.sum() / total)) * (logs.total_weight / total) for y in (value, cost))
+            first += share * (value - self.slope[b] * cost)
+        return first, outcomes
+
+    def places(self, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Returns the positions of the two prices of each budget in a grid of the curve, (B,) each."""
+        low, high = (np.searchsorted(grid.price, price, side="right") - 1 for price in (self.low, self.high))
+        return np.maximum(low, 0), np.maximum(high, 0)
+
+    def at(self, grid: Grid, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the value at each budget for one set of row multipliers, up to a constant, (B,)."""
+        value, cost = grid.draw(weight)
+        low, high = self.places(grid)
+        v, c = ((1 - self.part) * y[low] + self.part * y[high] for y in (value, cost))
+        return np.asarray(v - self.slope * c)
+
+
 def values_at(grid: Grid, budgets: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the value per unit at each budget for one set of row multipliers, (B,).
 
@@ -125,7 +184,7 @@ def decided_shares(menu: Menu, weight: NDArray[np.float64], price: NDArray[np.fl
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arms:
-    """Value and cost of one treatment for everyone, prepared for bootstrap draws of row weights.
+    """Value and cost of one treatment for everyone, prepared for intervals and for bootstrap draws of row weights.
 
     Attributes:
         logs: The rows.
@@ -133,7 +192,6 @@ class Arms:
         step: Their w r, w c and w, (R, 3); r and c less their predictions if there are any.
         predicted: Predicted value and cost of each treatment (N, 2 M), times the row's weight; or None.
         normalised: Divide by the rows of the arm (``"sn"``) rather than by their expected number.
-        fold: Fold of each row, (N,), for the best mix of arms; all rows of a unit are in one fold.
     """
 
     logs: Logs
@@ -141,7 +199,6 @@ class Arms:
     step: NDArray[np.float64]
     predicted: NDArray[np.float64] | None
     normalised: bool
-    fold: NDArray[np.int64]
 
     @classmethod
     def of(cls, logs: Logs, estimator: Estimator = "ht", outcomes: Menu | None = None) -> Arms:
@@ -156,8 +213,7 @@ class Arms:
         normalised = estimator == "sn"
         row = np.arange(logs.n) if normalised else np.flatnonzero((value != 0) | (cost != 0))
         step = np.column_stack([w * value, w * cost, w])[row]
-        fold = logs.parts(*[1.0] * MIX_FOLDS, seed=0)
-        return cls(logs, row, step, predicted, normalised, fold)
+        return cls(logs, row, step, predicted, normalised)
 
     def means(self, weight: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns value and cost per unit if everyone got treatment j, each (M,), for one set of row multipliers."""
@@ -171,70 +227,44 @@ class Arms:
             value, cost = value + more[: logs.n_treatments], cost + more[logs.n_treatments :]
         return value, cost
 
-    def best_mix(self, budgets: NDArray[np.float64], weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Returns the value per unit of the best mix of arms at each budget, (B,), for one set of row multipliers.
+    def terms(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns what each row adds to Σ_j a_j value_j + b_j cost_j, (N,), of which the sum is W times that.
 
-        The best of several means is too high on the rows that chose it. So the mix is chosen on nine folds and valued on the
-        tenth, in turn, also in each draw: the interval includes the choice.
+        Args:
+            coefficients: The a_j and the b_j, (2, M).
         """
-        logs, m = self.logs, self.logs.n_treatments
-        k = np.ones(logs.n) if weight is None else weight
-        place, multiplier = self.fold[self.row] * m + logs.treatment[self.row], k[self.row]
-        value, cost, rows = (
-            np.bincount(place, multiplier * y, MIX_FOLDS * m).reshape(MIX_FOLDS, m) for y in self.step.T
-        )
-        if self.normalised:
-            scale = logs.total_weight / np.maximum(rows.sum(axis=0), 1e-300)
-            value, cost = value * scale, cost * scale
+        logs = self.logs
+        arm, (a, b) = logs.treatment[self.row], coefficients
+        value, cost, w = self.step.T
+        out = np.zeros(logs.n)
+        out[self.row] = a[arm] * value + b[arm] * cost
+        if self.normalised:  # the ratio of two sums, to first order, about its value
+            sums = np.array([np.bincount(arm, y, logs.n_treatments) for y in self.step.T])
+            scale = np.maximum(sums[2], 1e-300)
+            mean = (a * sums[0] + b * sums[1]) / scale
+            out[self.row] = (out[self.row] - w * mean[arm]) * (logs.total_weight / scale)[arm]
+            out += logs.weights * mean.sum()
         if self.predicted is not None:
-            more = np.array([k[own] @ self.predicted[own] for own in (self.fold == f for f in range(MIX_FOLDS))])
-            value, cost = value + more[:, :m], cost + more[:, m:]
-        return kernels.mix_of_others(value, cost, np.bincount(self.fold, k * logs.weights, MIX_FOLDS), budgets)
+            out += self.predicted @ coefficients.ravel()
+        return out
+
+    def outcomes(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the outcomes of the rows in the sums of `terms`, (N,)."""
+        out = np.zeros(self.logs.n)
+        out[self.row] = coefficients[0][self.logs.treatment[self.row]] * self.step[:, 0]
+        return out
+
+    def covariance(self) -> NDArray[np.float64]:
+        """Returns the covariance of the arms' means, values first, then costs, (2 M, 2 M)."""
+        size = 2 * self.logs.n_treatments
+        units = np.eye(size).reshape(size, 2, -1)
+        each = np.hstack([centred(self.logs, self.terms(one)[:, None]) for one in units])
+        return np.asarray(each.T @ each)
 
 
 def arm_means(logs: Logs, weight: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns value and cost per unit if everyone got treatment j, each (M,), Horvitz-Thompson."""
     return Arms.of(logs).means(weight)
-
-
-def mix_value(value: NDArray[Any], cost: NDArray[Any], budgets: _check.Numbers) -> NDArray[np.float64]:
-    """Returns the best mix of whole-population arms at each budget per unit, (B,): the frontier of the arm means.
-
-    A budget below the cheapest arm counts as the cheapest arm.
-    """
-    least = min(0.0, float(np.min(cost)))  # a doubly robust mean may fall below zero
-    front = frontier(Menu(value=value[None, :], cost=cost[None, :] - least))
-    return np.asarray(front.value_at(np.maximum(np.asarray(budgets) - least, front.spend[0])), np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class BestMix:
-    """The best mix of arms at budgets.
-
-    Attributes:
-        budgets: Budget per unit, (B,).
-        share: Share of each arm, (B, M).
-        price: Shadow price λ of the budget, (B,); 0 where it does not bind.
-    """
-
-    budgets: NDArray[np.float64]
-    share: NDArray[np.float64]
-    price: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, value: NDArray[np.float64], cost: NDArray[np.float64], budgets: NDArray[np.float64]) -> BestMix:
-        """Returns the best mix for these arm means."""
-        least = min(0.0, float(cost.min()))
-        menu = Menu(value=value[None, :], cost=cost[None, :] - least)
-        increments, front = steps(menu), frontier(menu)
-        corners = np.append(increments.start, increments.target)  # the arms along the frontier, from the cheapest
-        room = np.maximum(budgets - least, front.spend[0])
-        place = np.interp(room, front.spend, np.arange(len(corners)))
-        k = np.minimum(np.floor(place).astype(np.int64), len(corners) - 1)
-        after = np.minimum(k + 1, len(corners) - 1)
-        arms = np.eye(len(value))
-        share = (1 - (place - k))[:, None] * arms[corners[k]] + (place - k)[:, None] * arms[corners[after]]
-        return cls(budgets, share, np.asarray(front.price_at(room), np.float64))
 
 
 def quantiles(draws: NDArray[np.float64], level: float) -> NDArray[np.float64]:

@@ -1,12 +1,12 @@
 """Compares policies on the same rows: value per unit at each budget, and differences with paired intervals.
 
-Every bootstrap draw weights the rows once and evaluates all policies and baselines with these weights, so that common noise
-cancels in their differences. Three baselines are always included:
+Intervals follow from what each row contributes to a value or to a difference, so that common noise cancels in differences:
+see `largesse.evaluate.intervals`. Bootstrap draws of all values are kept for statements about several at once. Three
+baselines are always included:
 
 - ``"no one"``: every unit gets control;
-- ``"best mix of arms"``: the best untargeted policy for the budget, that is the frontier of the arms' means. It is chosen on
-  nine tenths of the rows and valued on the other tenth, in turn, also in each draw (`Arms.best_mix`): the best of several
-  means would be too high on the rows that chose it;
+- ``"best mix of arms"``: the best untargeted policy for the budget, that is the frontier of the arms' means, without the
+  optimism of having chosen it on the same rows (`largesse.evaluate.untargeted`);
 - ``"random, same mix"``: the policy's share of each treatment, given to random units:
   Σ_j share_j · mean_j with the shares at that policy's price, to fewer units where that would cost more than the
   budget. The difference to it is the effect of targeting.
@@ -14,18 +14,21 @@ cancels in their differences. Three baselines are always included:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.allocate.budget_frontier import frontier
-from largesse.evaluate.bootstrap import Arms, Grid, decided_shares, interval, row_weights
-from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve, split
+from largesse.evaluate.bootstrap import Arms, FixedPrices, Grid, decided_shares, row_weights
+from largesse.evaluate.contributions import Contributions, affordable
+from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve
+from largesse.evaluate.intervals import effective_events, weighted_sum
+from largesse.evaluate.untargeted import CoupledMix
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.result import Tabular, columns_of, plain
@@ -42,10 +45,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """Options of the bootstrap intervals.
+    """Options of the intervals and of the bootstrap draws.
 
     Attributes:
-        draws: Number of draws, >= 20.
+        draws: Number of draws, >= 20, for statements about several values at once; no interval of one value needs them.
         level: Coverage of the intervals, in [0.5, 0.9999].
         seed: Seed of the row weights; draw d depends on seed and d only.
 
@@ -88,7 +91,7 @@ class Verdict(StrEnum):
 
 
 class Row(NamedTuple):
-    """One policy at one budget; spend and value per unit."""
+    """One policy at one budget; spend and value per unit; effective numbers of events of the value and of the difference."""
 
     name: str
     budget: float
@@ -100,10 +103,12 @@ class Row(NamedTuple):
     difference: float
     difference_low: float
     difference_high: float
+    events: float
+    difference_events: float
 
 
 class ArmRow(NamedTuple):
-    """One treatment for everyone; value and cost per unit with intervals."""
+    """One treatment for everyone; value and cost per unit with intervals; effective number of events of the value."""
 
     name: str
     value: float
@@ -112,6 +117,7 @@ class ArmRow(NamedTuple):
     cost: float
     cost_low: float
     cost_high: float
+    events: float
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
@@ -130,11 +136,14 @@ class Comparison(Tabular):
         difference: Value less that of the reference, (P, B).
         difference_low: Lower end of its paired interval, (P, B).
         difference_high: Upper end, (P, B).
+        events: Effective number of events that each value rests on, (P, B): below 40, an interval may cover too little.
+        difference_events: The same for the difference, (P, B).
         arms: One treatment for everyone, one entry each.
         mix_of: The policy whose shares the random mix takes.
         level: Coverage of all intervals.
         draws: Value per unit in each draw, (D, P, B).
         arm_draws: Value per unit of each arm in each draw, (D, M).
+        contributions: What each row contributes to the values.
         notes: Budgets that are out of reach, in sentences.
     """
 
@@ -149,12 +158,16 @@ class Comparison(Tabular):
     difference: Floats
     difference_low: Floats
     difference_high: Floats
+    events: Floats
+    difference_events: Floats
     arms: tuple[ArmRow, ...]
     mix_of: str
     level: float
     draws: Floats
     arm_draws: Floats
+    contributions: Contributions
     notes: tuple[str, ...]
+    _hidden: ClassVar[tuple[str, ...]] = ("contributions",)
 
     def _columns(self) -> dict[str, list[Any]]:
         return columns_of(self.rows(), Row._fields)
@@ -176,20 +189,23 @@ class Comparison(Tabular):
         return self.names.index(_check.choice("name", name, self.names))
 
     def against(self, reference: str) -> Comparison:
-        """Returns the same comparison with differences from another policy or baseline, from the same draws.
+        """Returns the same comparison with differences from another policy or baseline.
 
         Raises:
             DataError: There is no policy of that name.
         """
         at = self.names.index(_check.choice("reference", reference, self.names))
-        differences = self.draws - self.draws[:, at : at + 1]
-        difference, low, high = _interval(differences, self.value - self.value[at], self.level)
-        return replace(self, reference=reference, difference=difference, difference_low=low, difference_high=high)
+        difference = self.value - self.value[at]
+        low, high, events = self.contributions.intervals(difference, self.level, at)
+        return replace(
+            self, reference=reference, difference=difference, difference_low=low, difference_high=high,
+            difference_events=events,
+        )  # fmt: skip
 
     def rows(self) -> list[Row]:
         """Returns one row for each policy and budget, for tables."""
         cells = (self.value, self.low, self.high, self.spend, self.price,
-                 self.difference, self.difference_low, self.difference_high)  # fmt: skip
+                 self.difference, self.difference_low, self.difference_high, self.events, self.difference_events)  # fmt: skip
         return [
             Row(name, float(budget), *(float(cell[p, b]) for cell in cells))
             for p, name in enumerate(self.names)
@@ -240,22 +256,28 @@ def compare(
     reference = names[0] if reference is None else _check.choice("reference", reference, names)
     home = reference if reference in menus else names[0]
     curves = {name: _curve(logs, name, menu, estimator, outcomes) for name, menu in menus.items()}
+    fixed = {name: FixedPrices.of(curve, money) for name, curve in curves.items()}
     arms = Arms.of(logs, estimator, outcomes)
-    mean, cost = arms.means()
-    value, spend, price = _estimates(logs, menus, curves, money, home, arms)
-    draws, arm_draws = _draws(menus, curves, money, home, arms, bootstrap)
-    _, low, high = _interval(draws, value, bootstrap.level)
-    ends = interval(arm_draws, bootstrap.level)  # (2, M, 2)
-    everyone = tuple(
-        ArmRow._make((name, *(float(a) for a in (mean[j], *ends[0, j], cost[j], *ends[1, j]))))
-        for j, name in enumerate(logs.treatments)
-    )
+    value, spend, price, parts = _estimates(logs, menus, fixed, money, home, arms)
+    draws, arm_draws = _draws(fixed, money, arms, parts, bootstrap)
+    low, high, events = parts.made.intervals(value, bootstrap.level)
     blank = np.empty(0)
     return Comparison(
         names=names, budgets=money, value=value, low=low, high=high, spend=spend, price=price, reference=reference,
-        difference=blank, difference_low=blank, difference_high=blank, arms=everyone, mix_of=home,
-        level=bootstrap.level, draws=draws, arm_draws=arm_draws[:, 0], notes=_notes(curves, money, cost),
+        difference=blank, difference_low=blank, difference_high=blank, events=events, difference_events=blank,
+        arms=tuple(_arm_rows(arms, bootstrap.level)), mix_of=home, level=bootstrap.level, draws=draws, arm_draws=arm_draws,
+        contributions=parts.made, notes=_notes(curves, money, arms.means()[1]),
     ).against(reference)  # fmt: skip
+
+
+def _arm_rows(arms: Arms, level: float) -> Iterator[ArmRow]:
+    """Yields value and cost of each treatment for everyone."""
+    for j, name in enumerate(arms.logs.treatments):
+        of_value, of_cost = np.zeros((2, 2, arms.logs.n_treatments))
+        of_value[0, j] = of_cost[1, j] = 1.0
+        mean, ends, _ = weighted_sum(arms.logs, np.column_stack([arms.terms(of_value), arms.terms(of_cost)]), level)
+        events = effective_events(arms.logs, arms.outcomes(of_value)[:, None])
+        yield ArmRow(name, *map(float, (mean[0], *ends[0], mean[1], *ends[1], events[0])))
 
 
 def _names(menus: Mapping[str, Menu]) -> tuple[str, ...]:
@@ -285,72 +307,62 @@ def _curve(logs: Logs, name: str, menu: Menu, estimator: Estimator, outcomes: Me
     return outcome_curve(logs, menu, estimator=estimator, outcomes=outcomes)
 
 
+class _Parts(NamedTuple):
+    """What the estimates are made of: contributions of the rows, the best mix of arms, and the random mix (B, M)."""
+
+    made: Contributions
+    coupled: CoupledMix
+    mix: Floats
+
+
 def _estimates(
-    logs: Logs,
-    menus: Mapping[str, Menu],
-    curves: dict[str, OutcomeCurve],
-    money: Floats,
-    home: str,
-    arms: Arms,
-) -> tuple[Floats, Floats, Floats]:
-    """Returns value, spend and price of every policy and baseline at every budget, each (P, B)."""
+    logs: Logs, menus: Mapping[str, Menu], fixed: dict[str, FixedPrices], money: Floats, home: str, arms: Arms
+) -> tuple[Floats, Floats, Floats, _Parts]:
+    """Returns value, spend and price of every policy and baseline, each (P, B), with what they are made of."""
     mean, cost = arms.means()
+    curves = {name: own.curve for name, own in fixed.items()}
     least, most = np.array([curve.reach for curve in curves.values()]).T[:, :, None]
     spend = np.where(money >= least, np.minimum(money, most), np.nan)
-    low, high, part = curves[home].split_at(money)
-    ends = np.unique(np.concatenate([low, high]))
+    at = fixed[home]
+    ends = np.unique(np.concatenate([at.low, at.high]))
     table = decided_shares(menus[home], logs.weights, ends)
-    mix = (1 - part)[:, None] * table[np.searchsorted(ends, low)] + part[:, None] * table[np.searchsorted(ends, high)]
+    low, high = (table[np.searchsorted(ends, price)] for price in (at.low, at.high))
+    mix = (1 - at.part)[:, None] * low + at.part[:, None] * high
     mix[np.isnan(spend[list(curves).index(home)])] = np.nan
     known = money >= cost.min()
-    best = np.where(known, arms.best_mix(money), np.nan)
+    coupled = CoupledMix.of([mean, cost], arms.covariance(), money)
+    best = np.where(known, coupled.value(), np.nan)
     dearest = frontier(Menu(value=mean[None, :], cost=np.maximum(cost, 0)[None, :])).spend[-1]
     nothing = np.ones_like(money)
-    random, paid = _affordable(mix, mean, cost, money)
-    value = [*(curve.value_at(money) for curve in curves.values()), mean[0] * nothing, best, random]
+    random, paid, of_random = affordable(mix, mean, cost, money)
+    value = [*(own.value for own in fixed.values()), mean[0] * nothing, best, random]
     spent = [*spend, cost[0] * nothing, np.where(known, np.minimum(money, dearest), np.nan), paid]
     price = [*(curve.price_at(money) for curve in curves.values()), *(np.full((3, len(money)), np.nan))]
-    return np.array(value), np.array(spent), np.array(price)
-
-
-def _affordable(mix: Floats, mean: Floats, cost: Floats, money: Floats) -> tuple[Floats, Floats]:
-    """Returns value and spend of random mixes (B, M), each (B,): a mix above its budget is given to fewer units."""
-    value, spend = mix @ mean, mix @ cost
-    room, needed = money - cost[0], spend - cost[0]
-    part = np.clip(np.divide(room, needed, out=np.ones_like(room), where=needed > np.maximum(room, 0)), 0, 1)
-    return mean[0] + part * (value - mean[0]), cost[0] + part * needed
+    of_best, left = coupled.linear()
+    of_none = np.zeros_like(of_best)
+    of_none[:, 0, 0] = 1.0
+    more = np.zeros((len(value), len(money)))
+    more[-2] = left
+    made = Contributions(tuple(fixed.values()), arms, np.array([of_none, of_best, np.nan_to_num(of_random)]), more)
+    return np.array(value), np.array(spent), np.array(price), _Parts(made, coupled, mix)
 
 
 def _draws(
-    menus: Mapping[str, Menu],
-    curves: dict[str, OutcomeCurve],
-    money: Floats,
-    home: str,
-    arms: Arms,
-    bootstrap: Bootstrap,
+    fixed: dict[str, FixedPrices], money: Floats, arms: Arms, parts: _Parts, bootstrap: Bootstrap
 ) -> tuple[Floats, Floats]:
-    """Returns the value of every policy and baseline in every draw (D, P, B), and value and cost of the arms (D, 2, M)."""
+    """Returns the value of every policy and baseline in every draw (D, P, B), and the values of the arms (D, M)."""
     logs = arms.logs
-    grids = {name: Grid.of(curve) for name, curve in curves.items()}
-    table = decided_shares(menus[home], logs.weights, grids[home].price)
+    grids = [Grid.of(own.curve) for own in fixed.values()]
+    ones = np.ones(logs.n)
+    shift = [own.value - own.at(grid, ones) for own, grid in zip(fixed.values(), grids, strict=True)]
     drawn, means = [], []
     for weight in row_weights(logs, bootstrap.draws, bootstrap.seed):
-        mean, cost = arms.means(weight)
-        pools = {name: grid.pools(weight) for name, grid in grids.items()}
-        values = [np.interp(money, c[::-1], v[::-1]) for _, c, v in pools.values()]
-        k, after, part = split(pools[home][1], money)
-        first = pools[home][0]
-        mix = (1 - part)[:, None] * table[first[k]] + part[:, None] * table[first[after]]
-        random, _ = _affordable(mix, mean, cost, money)
-        drawn.append([*values, np.full(len(money), mean[0]), arms.best_mix(money, weight), random])
-        means.append([mean, cost])
-    return np.array(drawn), np.array(means)
-
-
-def _interval(draws: Floats, value: Floats, level: float) -> tuple[Floats, Floats, Floats]:
-    """Returns the estimate and its interval, NaN where the estimate is NaN."""
-    ends = np.where(np.isnan(value)[..., None], np.nan, interval(draws, level))
-    return value, ends[..., 0], ends[..., 1]
+        means.append(arms.means(weight))
+        mean, cost = means[-1]
+        values = [own.at(grid, weight) + c for own, grid, c in zip(fixed.values(), grids, shift, strict=True)]
+        drawn.append([*values, np.full(len(money), mean[0]), affordable(parts.mix, mean, cost, money)[0]])
+    best = parts.coupled.draws(np.array(means))
+    return np.insert(np.array(drawn), -1, best, axis=1), np.array(means)[:, 0]
 
 
 def _notes(curves: dict[str, OutcomeCurve], money: Floats, cost: Floats) -> tuple[str, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 
 from largesse import _check
 from largesse.evaluate.comparison import Comparison
+from largesse.evaluate.intervals import centred, ends
 from largesse.result import Result
 
 __all__ = ["EffectShare", "effect_share"]
@@ -58,15 +60,34 @@ def effect_share(comparison: Comparison, policy: str, budget_index: int = 0, *, 
     treatments = tuple(arm.name for arm in comparison.arms)
     j = treatments.index(_check.choice("full", treatments[-1] if full is None else full, treatments))
     none, all_ = comparison.arms[0], comparison.arms[j]
-    # share = (V_policy - V_no_one) / (V_everyone - V_no_one), the same in every draw
-    base, top = comparison.arm_draws[:, 0], comparison.arm_draws[:, j] - comparison.arm_draws[:, 0]
-    part, total = comparison.value[p, b] - none.value, all_.value - none.value
-    effect = float(part / total) if total > 0 else np.nan
+    part, total = float(comparison.value[p, b]) - none.value, all_.value - none.value
+    effect = part / total if total > 0 else np.nan
     cost = (comparison.spend[p, b] - none.cost) / (all_.cost - none.cost) if all_.cost > none.cost else np.nan
-    low, high = (np.nan, np.nan) if np.isnan(effect) else (-np.inf, np.inf)
-    if not np.isnan(effect) and np.quantile(top, (1 - comparison.level) / 2) > 0:
-        # Draws without a positive effect to divide by count as unbounded; quantiles do not interpolate towards them.
-        ratio = np.divide(comparison.draws[:, p, b] - base, top, out=np.full(len(top), np.inf), where=top > 0)
-        low = np.quantile(ratio, (1 - comparison.level) / 2, method="lower")
-        high = np.quantile(ratio, (1 + comparison.level) / 2, method="higher")
-    return EffectShare(policy, treatments[j], float(cost), effect, float(low), float(high), comparison.level)
+    low, high = (np.nan, np.nan) if np.isnan(effect) else _ratio_interval(comparison, p, b, j, part, total)
+    return EffectShare(policy, treatments[j], float(cost), effect, low, high, comparison.level)
+
+
+def _ratio_interval(c: Comparison, p: int, b: int, j: int, part: float, total: float) -> tuple[float, float]:
+    """Returns the shares θ for which part - θ · total is not shown to differ from 0 (Fieller 1954)."""
+    logs, more = c.contributions.arms.logs, c.contributions.more[p, b]
+    none, all_ = np.zeros((2, 2, logs.n_treatments))
+    none[0, 0] = all_[0, j] = 1.0
+    terms = [c.contributions.of(p, b)[0], c.contributions.arms.terms(none), c.contributions.arms.terms(all_)]
+    policy, of_none, of_all = centred(logs, np.column_stack(terms)).T
+    above, below = policy - of_none, of_all - of_none
+
+    def end(theta: float, which: int) -> float:
+        left = np.array([part - theta * total])
+        return float(ends(left, (above - theta * below)[:, None], c.level, more)[0, which])
+
+    if ends(np.array([total]), below[:, None], c.level)[0, 0] <= 0:
+        return -np.inf, np.inf
+    at = part / total
+    sides = [at, at]
+    for side, sign in ((0, 1.0), (1, -1.0)):  # the lower end of part - θ · total is above 0 for small θ, and falls
+        step = max(abs(at), 0.1)
+        while sign * end(at - sign * step, side) <= 0:
+            step *= 2
+        if sign * end(at, side) < 0:
+            sides[side] = brentq(end, at - sign * step, at, args=(side,))
+    return float(min(sides)), float(max(sides))

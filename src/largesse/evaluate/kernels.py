@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["accumulate", "cumulate", "mix_of_others", "pool", "reweigh"]
+__all__ = ["accumulate", "coupled_mixes", "cumulate", "pool", "reweigh"]
 
 Array = NDArray[Any]
 
@@ -102,49 +102,55 @@ def pool(cost: Array, value: Array) -> tuple[Array, Array, Array]:
 
 
 @njit(cache=True, nogil=True)
-def mix_of_others(value: Array, cost: Array, weight: Array, budgets: Array) -> NDArray[np.float64]:
-    """Returns the value per unit at each budget of the best mix of arms, chosen for each fold on the other folds, (B,).
-
-    A fold counts with mix · v + price (b - mix · c): mix and price (the slope of the frontier) are those of the other folds'
-    means, v and c the fold's own. So a mix that spends more or less than the budget in its fold pays for it.
+def coupled_mixes(means: Array, noise: Array, budgets: Array, tau: float, plain: float) -> NDArray[np.float64]:
+    """Returns the value per unit of the best mix of arms for each set of means, (D, B): see `largesse.evaluate.untargeted`.
 
     Args:
-        value: Σ w r by fold and arm, (K, M).
-        cost: Σ w c by fold and arm, (K, M).
-        weight: Σ weight by fold, (K,).
+        means: Value and cost of each arm, (D, 2, M).
+        noise: Errors e of the means, (J, 2, M).
         budgets: Budget per unit, (B,).
+        tau: The mix is chosen at m ± τ e and valued at m ∓ e / τ.
+        plain: Share of the value of the mix that is chosen at m and valued there.
     """
-    folds, arms = value.shape
-    out, total = np.zeros(len(budgets)), weight.sum()
-    all_value, all_cost = value.sum(axis=0), cost.sum(axis=0)
-    hull = np.empty(arms, np.int64)
-    for k in range(folds):
-        if weight[k] <= 0.0 or weight[k] >= total:
+    out = np.zeros((len(means), len(budgets)))
+    hull = np.empty(means.shape[2], np.int64)
+    for d in range(len(means)):
+        m = means[d]
+        _add_mix(out[d], m, m, budgets, hull, plain)
+        for e in noise:
+            for sign in (-1.0, 1.0):
+                _add_mix(out[d], m + sign * tau * e, m - sign / tau * e, budgets, hull, (1 - plain) / (2 * len(noise)))
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _add_mix(out: Array, chosen: Array, valued: Array, budgets: Array, hull: Array, factor: float) -> None:
+    """Adds factor · (mix · v + price (b - mix · c)): mix and price of the means `chosen`, v and c of the means `valued`.
+
+    A mix that costs more or less than the budget there pays for it at the price, the slope of the frontier.
+    """
+    v, c, n = chosen[0], chosen[1], 0
+    for j in np.argsort(c):
+        if n > 0 and v[j] <= v[hull[n - 1]]:
             continue
-        v, c = (all_value - value[k]) / (total - weight[k]), (all_cost - cost[k]) / (total - weight[k])
-        n = 0
-        for j in np.argsort(c):
-            if n > 0 and v[j] <= v[hull[n - 1]]:
-                continue
-            while n > 0 and c[hull[n - 1]] >= c[j]:  # the same cost and a lower value
-                n -= 1
-            while n > 1 and (v[j] - v[hull[n - 1]]) * (c[hull[n - 1]] - c[hull[n - 2]]) >= (
-                v[hull[n - 1]] - v[hull[n - 2]]
-            ) * (c[j] - c[hull[n - 1]]):
-                n -= 1
-            hull[n] = j
-            n += 1
-        for b in range(len(budgets)):
-            place = 0
-            while place + 1 < n and c[hull[place + 1]] <= budgets[b]:
-                place += 1
-            low, part, price = hull[place], 0.0, 0.0
-            high = low
-            if place + 1 < n:
-                high = hull[place + 1]
-                price = (v[high] - v[low]) / (c[high] - c[low])
-                part = max((budgets[b] - c[low]) / (c[high] - c[low]), 0.0)
-            gained = (1.0 - part) * value[k, low] + part * value[k, high]
-            spent = (1.0 - part) * cost[k, low] + part * cost[k, high]
-            out[b] += gained + price * (budgets[b] * weight[k] - spent)
-    return out / total
+        while n > 0 and c[hull[n - 1]] >= c[j]:  # the same cost and a lower value
+            n -= 1
+        while n > 1 and (v[j] - v[hull[n - 1]]) * (c[hull[n - 1]] - c[hull[n - 2]]) >= (
+            v[hull[n - 1]] - v[hull[n - 2]]
+        ) * (c[j] - c[hull[n - 1]]):
+            n -= 1
+        hull[n] = j
+        n += 1
+    for b in range(len(budgets)):
+        place = 0
+        while place + 1 < n and c[hull[place + 1]] <= budgets[b]:
+            place += 1
+        low, part, price = hull[place], 0.0, 0.0
+        high = low
+        if place + 1 < n:
+            high = hull[place + 1]
+            price = (v[high] - v[low]) / (c[high] - c[low])
+            part = max((budgets[b] - c[low]) / (c[high] - c[low]), 0.0)
+        gained = (1.0 - part) * valued[0, low] + part * valued[0, high]
+        spent = (1.0 - part) * valued[1, low] + part * valued[1, high]
+        out[b] += factor * (gained + price * (budgets[b] - spent))

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse.allocate.budget_frontier import frontier, steps
 from largesse.evaluate import kernels
-from largesse.evaluate.bootstrap import mix_value
 from largesse.evaluate.ranking_metrics import CostCurve
 from largesse.evaluate.ties import differ, joined
+from largesse.evaluate.untargeted import mix_value
 from largesse.menu import Menu
 
 __all__ = ["Room", "attainable_gain", "true_aucc", "true_value"]
