@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from benchmarks.cells import FEW, PAGES, TREES, arguments, load, mean_sd, of_seeds, paired, run, store
+from benchmarks.cells import FEW, PAGES, TREES, arguments, decision_loss, load, mean_sd, of_seeds, paired, run, store
 from largesse.menu import BUDGET_SHARES
 
 WORLDS = ("discount", "money_off")
@@ -63,7 +63,7 @@ def cell(task: tuple[str, str, int]) -> str:
     """Fits what one world has not got yet and writes its gains after each method."""
     from largesse import simulate
     from largesse.evaluate.truth import attainable_gain
-    from largesse.models import DFCL, MLP, PPL, Boosting, DecisionResidual, Outcome
+    from largesse.models import DFCL, MLP, Boosting, DecisionResidual, Outcome
 
     scale, name, seed = task
     n_rct, n_obs = SCALES[scale]
@@ -104,7 +104,7 @@ def cell(task: tuple[str, str, int]) -> str:
             continue
         base = MLP.published(data=data, seed=seed) if net == "published" else MLP(members=1, data=data, seed=seed)
         whole = options.get("net_of") == "nothing"
-        model = DFCL(base, decision=PPL().changed(**options), seed=seed, shrinkage_weight="cross-fit")
+        model = DFCL(base, decision=decision_loss(**options), seed=seed, shrinkage_weight="cross-fit")
         two = start_of(net, data, model)
         start = time.perf_counter()
         if not options:
