@@ -17,7 +17,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from benchmarks.cells import FEW, PAGES, TREES, arguments, decision_loss, load, mean_sd, of_seeds, paired, run, store
+from benchmarks.cells import (
+    FEW,
+    GREW,
+    PAGES,
+    TREES,
+    arguments,
+    decision_loss,
+    load,
+    mean_sd,
+    of_seeds,
+    paired,
+    run,
+    store,
+)
 from largesse.menu import BUDGET_SHARES
 
 WORLDS = ("discount", "money_off")
@@ -142,7 +155,7 @@ def tables() -> str:
         "two stages by cross-fitting (mean strength taken in brackets); the same loss *taken whole* stands beside it, with what",
         "it adds to the two stages at each of the four budgets. *Out of reach*: a budget that the fitted menu cannot meet at",
         "any price.",
-        FEW,
+        FEW, *GREW,
     ]  # fmt: skip
     for scale, (n_rct, n_obs) in SCALES.items():
         for world in WORLDS:
