@@ -44,11 +44,26 @@ def test_without_a_folder_nothing_is_kept():
 )
 def test_what_stays_after_an_error(tmp_path: Path, error: type[BaseException], stays: bool):
     """What the rows or the user end is over; what the machine ends goes on."""
-    with pytest.raises(error), KeptTrials.beside(tmp_path / "out", "a") as kept:
-        kept.put(0, "a", {}, SCORED)
-        raise error("no room")
+
+    def broken() -> None:
+        with KeptTrials.beside(tmp_path / "out", "a") as kept:
+            kept.put(0, "a", {}, SCORED)
+            raise error("no room")
+
+    with pytest.raises(error):
+        broken()
     assert bool(list(tmp_path.iterdir())) is stays
     with KeptTrials.beside(tmp_path / "out", "a") as kept:
         assert kept.count == stays
+
+
+def test_another_job_begins_with_none(tmp_path: Path):
+    def killed() -> None:
+        with KeptTrials.beside(tmp_path / "out", "a") as kept:
+            kept.put(0, "a", {}, SCORED)
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        killed()
     with KeptTrials.beside(tmp_path / "out", "b") as kept:
         assert kept.count == 0
