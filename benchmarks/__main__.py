@@ -3,6 +3,7 @@
     python -m benchmarks                      the studies, a line each
     python -m benchmarks STUDY [options]      runs one; its pages and cells lie in docs/benchmarks
     python -m benchmarks STUDY --help         its options
+    python -m benchmarks --table              writes every page of what is there, and measures nothing
 
 What is measured already is kept in cells: a killed study goes on, and --table only writes the page of what is there.
 """
@@ -11,10 +12,11 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
-NOT_STUDIES = ("__init__", "__main__", "cells", "experiment_page")
+NOT_STUDIES = ("__init__", "__main__", "cells", "experiment_page", "figures")
 
 
 def scripts() -> dict[str, str]:
@@ -26,9 +28,24 @@ def scripts() -> dict[str, str]:
     return found
 
 
+def write_all(modules: Iterable[str]) -> int:
+    """Writes every page from its cells."""
+    from benchmarks.suite.command import main as compare
+    from benchmarks.suite.studies import STUDIES
+
+    for name in modules:
+        sys.argv = [f"python -m benchmarks {name}", "--table"]
+        import_module(f"benchmarks.{name}").main()
+    for study in STUDIES:
+        compare(study, ["--seeds", "0"])
+    return 0
+
+
 def main() -> int:
     name, *options = sys.argv[1:] or [""]
     modules = scripts()
+    if name == "--table":
+        return write_all(modules)
     if name.replace("-", "_") in modules:
         name = name.replace("-", "_")
         sys.argv = [f"python -m benchmarks {name}", *options]

@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from benchmarks.cells import PAGES, arguments, load, mean_sd, of_seeds, paired, run, store
+from benchmarks.cells import PAGES, arguments, decision_loss, load, mean_sd, of_seeds, paired, run, store
 from largesse.menu import BUDGET_SHARES
 
 WORLDS = ("discount", "money_off")
@@ -44,7 +44,7 @@ def cell(task: tuple[str, int]) -> str:
     """Tunes with every option that one world has not got yet."""
     from largesse import simulate
     from largesse.evaluate.truth import attainable_gain
-    from largesse.models import DFCL, MLP, PPL
+    from largesse.models import DFCL, MLP
     from largesse.models.decision.dfcl import Start
 
     name, seed = task
@@ -61,7 +61,7 @@ def cell(task: tuple[str, int]) -> str:
             label = f"{words} · {option}"
             if label in cached["gains"]:
                 continue
-            model = DFCL(base, decision=PPL().changed(**decision), shrinkage_weight=1.0, seed=seed, **how)
+            model = DFCL(base, decision=decision_loss(**decision), shrinkage_weight=1.0, seed=seed, **how)
             start = start or model.prepare(rct, obs)
             two = f"{words} · two stages"
             cached["gains"].setdefault(two, attainable_gain(start.base.predict(x), truth, budgets).tolist())

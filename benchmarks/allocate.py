@@ -1,7 +1,8 @@
-"""How fast and how large: the exact plan against bisection, HiGHS and PDLP; writes docs/benchmarks/allocate.md.
+"""How fast and how large: the plan against bisection, HiGHS and PDLP; writes docs/benchmarks/allocate.md.
 
     python -m benchmarks allocate
     python -m benchmarks allocate --table      # page and picture of what was measured
+    python -m benchmarks allocate --keep       # what HiGHS and PDLP took stays from the last run, with the plan of that run
 
 Every line is measured in a process of its own, one after another, so that the peak of memory is its own; yet another process
 draws the menu and leaves it in a file. Compile time is excluded (each kernel runs once before on a small menu). PDLP joins
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -26,12 +26,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.cells import PAGES, load, store
+from benchmarks.cells import PAGES, load, machine, store
 from benchmarks.suite import tables
+from benchmarks.suite.rivals import bisect_plan
 from largesse.allocate import grid, solve
 from largesse.menu import Menu
 
-STEPS, SHARE = 60, 0.3
+SHARE = 0.3
 LIMIT = 60.0  # seconds of a rival, start and reading included
 LINES = [
     *((10**k, 5) for k in (4, 5, 6, 7)),
@@ -39,7 +40,7 @@ LINES = [
     *((1_000_000, m) for m in (2, 8, 16, 32)),
 ]
 MOST = {
-    "bisection": 10_000_000,
+    "bisection": 10**9,
     "HiGHS": 100_000,
     "PDLP": 1_000_000,
 }  # units; beyond, a rival takes too long or too much
@@ -55,16 +56,6 @@ def draw(n: int, m: int) -> tuple[Menu, float]:
         value[j] = size * (1 - np.exp(-j / scale)) + 0.05 * rng.random(n, dtype=np.float32)
     menu = Menu(value=value.T, cost=cost.T)
     return menu, SHARE * float(cost[-1].sum(dtype=np.float64))
-
-
-def bisection(menu: Menu, budget: float) -> float:
-    """The usual: halve the price interval 60 times, argmax of value - price · cost each time."""
-    low, high, rows = 0.0, 1e3, np.arange(menu.n)
-    for _ in range(STEPS):
-        price = (low + high) / 2
-        spend = menu.cost[rows, (menu.value - np.float32(price) * menu.cost).argmax(1)].sum(dtype=np.float64)
-        low, high = (price, high) if spend > budget else (low, price)
-    return high
 
 
 def _programme(menu: Menu) -> tuple[NDArray[np.float64], object, NDArray[np.float64]]:
@@ -114,7 +105,7 @@ WAYS = {
     "plan": lambda menu, budget: solve(menu, budget).value,
     "plan, 2 threads": lambda menu, budget: solve(menu, budget, n_threads=2).value,
     "50 budgets": lambda menu, budget: grid(menu, budget * np.linspace(0.1, 2.5, 50)).value[0],
-    "bisection": bisection,
+    "bisection": bisect_plan,
     "HiGHS": highs,
     "PDLP": pdlp,
 }
@@ -129,7 +120,7 @@ def save(place: str, n: int, m: int) -> None:
 
 def measure(way: str, n: int, m: int, place: str) -> dict[str, float]:
     """Returns the seconds (best of three where they are short) and the peak of memory over the arrays' size."""
-    WAYS[way](*draw(60_000 if way in ("plan", "plan, 2 threads", "50 budgets") else 100, m))
+    WAYS[way](*draw(60_000 if way in ("plan", "plan, 2 threads", "50 budgets", "bisection") else 100, m))
     value, cost = np.load(place)
     menu, budget = Menu(value=value.T, cost=cost.T), json.loads(Path(place).with_suffix(".json").read_text())
     size = menu.value.nbytes + menu.cost.nbytes
@@ -160,19 +151,25 @@ def main() -> None:
         return
     place = PAGES / "allocate.json"
     if "--table" not in sys.argv:
+        kept = {(size["n"], size["m"]): size["found"] for size in load(place).get("sizes", ())}
         with tempfile.TemporaryDirectory() as folder:
             file = str(Path(folder) / "menu.npy")
-            store(place, {"sizes": [{"n": n, "m": m, "found": _measured(n, m, file)} for n, m in LINES]})
-    sizes = load(place)["sizes"]
-    table(sizes)
-    picture(sizes)
+            sizes = [{"n": n, "m": m, "found": _measured(n, m, file, kept.get((n, m), {}))} for n, m in LINES]
+        store(place, machine() | {"sizes": sizes})
+    cell = load(place)
+    table(cell)
+    picture(cell["sizes"])
 
 
-def _measured(n: int, m: int, file: str) -> dict[str, dict[str, float]]:
+def _measured(n: int, m: int, file: str, kept: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Returns what every way takes at one size, each in a process of its own."""
     subprocess.run([sys.executable, "-m", "benchmarks", "allocate", "save", str(n), str(m), file], check=True)
     found: dict[str, dict[str, float]] = {}
     for way in WAYS:
+        if way in ("HiGHS", "PDLP") and "--keep" in sys.argv:
+            if way in kept:
+                found[way] = {"plan": kept["plan"]["seconds"]} | kept[way]  # what it is compared with is of its own run
+            continue
         if n <= MOST.get(way, 10**9) and not (way == "PDLP" and not _has_ortools()):
             call = [sys.executable, "-m", "benchmarks", "allocate", way, str(n), str(m), file]
             try:
@@ -186,20 +183,27 @@ def _measured(n: int, m: int, file: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def table(sizes: list[dict[str, Any]]) -> None:
+def table(cell: dict[str, Any]) -> None:
     """Writes the page."""
+    tables.write_whole(PAGES / "allocate.md", "\n".join(page(cell)) + "\n")
+
+
+def page(cell: dict[str, Any]) -> list[str]:
+    """Returns the lines of the page."""
     lines = [
         "# Speed and size of allocation", "", "Generated by `python -m benchmarks allocate`; do not edit.", "",
         f"Concave menus with noise, float32; the budget is {SHARE:.0%} of the dearest level for everyone. Seconds, best of",
-        f"three; {platform.machine()}, {os.cpu_count()} cores, NumPy {np.__version__}. *Read*: one sum over both arrays, one",
+        f"three; {cell['processor']}, {cell['cores']} cores, NumPy {cell['numpy']}. *Read*: one sum over both arrays, one",
         "thread. *Plan*: λ*, a plan of whole units, its bound and its audit (`solve`). *50 budgets*: λ* and optimum of each",
-        "(`grid`). *Bisection*: 60 steps in NumPy, one budget, no plan within the budget. HiGHS and PDLP (one minute at",
-        "most) solve the linear programme only. Memory: peak of the process (interpreter and libraries included), over the size",
-        "of the two arrays where that is 100 MB or more. In brackets: over the plan.", "", "![seconds](allocate.png)", "",
+        "(`grid`). *Bisection*: for the price of one budget alone, compiled, from 0 to the largest return of any unit, until the",
+        "price is known to single precision; no plan of whole units, no bound. HiGHS and PDLP (one minute at most) solve the",
+        "linear programme only; where a dagger stands, they were measured in an earlier run. Memory: peak of the process",
+        "(interpreter and libraries included), over the size of the two arrays where that is 100 MB or more. In brackets: over",
+        "the plan of the same run.", "", "![seconds](allocate.png)", "",
         "| units × treatments | read | plan | over read | plan, 2 threads | 50 budgets | bisection | HiGHS | PDLP | memory |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for size in sizes:
+    for size in cell["sizes"]:
         found = size["found"]
         base, plan = found["read"]["seconds"], found["plan"]["seconds"]
         cells = [
@@ -207,11 +211,12 @@ def table(sizes: list[dict[str, Any]]) -> None:
         ]
         for k, way in enumerate(WAYS):
             if way in MOST and way in found:
-                cells[k] += f" ({found[way]['seconds'] / plan:.0f}×)"
+                times = found[way]["seconds"] / found[way].get("plan", plan)
+                cells[k] += f" ({times:.{0 if times >= 10 else 1}f}×){'†' * ('plan' in found[way])}"
         cells.insert(2, f"{plan / base:.1f}×")
         memory = f"{found['plan']['peak']:.2f}×" if 8 * size["n"] * size["m"] >= 1e8 else ""
         lines.append(f"| {size['n']:,} × {size['m']} | {' | '.join(cells)} | {memory} |")
-    tables.write_whole(PAGES / "allocate.md", "\n".join(lines) + "\n")
+    return lines
 
 
 def picture(sizes: list[dict[str, Any]]) -> None:

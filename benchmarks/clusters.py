@@ -1,7 +1,8 @@
 """Clusters of many units from Parquet to Parquet; writes docs/benchmarks/clusters.md.
 
     python -m benchmarks clusters                     # 10 million units
-    python -m benchmarks clusters --units 100000      # to try it; --into FOLDER for the page
+    python -m benchmarks clusters --units 100000      # to try it; --into FOLDER for cell and page
+    python -m benchmarks clusters --table             # the page of what was measured
 
 An HRC is fitted on a simulated trial and saved. Every plan is a process of its own, so that time and peak of memory are its
 own; interpreter, imports, model and compiled code from the cache are inside. The killed run gets SIGKILL after half of the whole
@@ -14,23 +15,22 @@ import argparse
 import filecmp
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from out_of_core import timed
 
-from benchmarks.cells import PAGES
-from benchmarks.suite.tables import write_whole
+from benchmarks.cells import single
+from benchmarks.out_of_core import continued, timed
 
 BLOCK, FEATURES, TRIAL, SHARE, EPSILON = 1 << 19, 40, 60_000, 0.3, 0.05
 
@@ -86,21 +86,21 @@ def plan(units: Path, policy: Path, output: Path, budget: float) -> None:
 
 def main() -> None:
     """Draws, measures and writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--units", type=int, default=10_000_000)
-    parser.add_argument("--into", type=Path, default=PAGES)
-    parser.add_argument("--plan", nargs=4, help=argparse.SUPPRESS)
-    said = parser.parse_args()
-    if said.plan:
-        plan(*map(Path, said.plan[:3]), float(said.plan[3]))
+    if "--plan" in sys.argv:
+        units, policy, output, budget = sys.argv[sys.argv.index("--plan") + 1 :]
+        plan(Path(units), Path(policy), Path(output), float(budget))
         return
+    single("clusters", __doc__, measure, page, ("--units", {"type": int, "default": 10_000_000}))
+
+
+def measure(said: argparse.Namespace) -> dict[str, Any]:
+    """Measures one file of units."""
     with tempfile.TemporaryDirectory() as folder:
-        write_whole(said.into / "clusters.md", measured(Path(folder), said.units))
-    print((said.into / "clusters.md").read_text())
+        return measured(Path(folder), said.units)
 
 
-def measured(place: Path, n: int) -> str:
-    """Returns the page."""
+def measured(place: Path, n: int) -> dict[str, Any]:
+    """Returns the cell."""
     units, policy = place / "units.parquet", place / "policy"
     pool, per_head = learned(policy)
     draw(units, pool, n)
@@ -129,17 +129,13 @@ def measured(place: Path, n: int) -> str:
     start = time.perf_counter()
     rest = subprocess.run(command("again.parquet"), capture_output=True, text=True, check=True)
     rest_seconds, told = time.perf_counter() - start, json.loads(rest.stdout)
-    on = [line.split("going on ")[1].split(":")[0] for line in rest.stderr.splitlines() if "going on " in line]
     same = filecmp.cmp(place / "plan.parquet", place / "again.parquet", shallow=False)
-    return page(
-        n,
-        units.stat().st_size / 1e9,
-        (seconds, memory),
-        told,
-        budget,
-        (on, rest_seconds, same),
-        added(place / "plan.parquet"),
-    )
+    rows, spend, kinds = added(place / "plan.parquet")
+    return told | {
+        "units": n, "gigabytes": units.stat().st_size / 1e9, "seconds": seconds, "memory": memory, "budget": budget,
+        "from": continued(rest.stderr), "rest": rest_seconds, "same": same,
+        "added": {"rows": rows, "spend": spend, "kinds": kinds},
+    }  # fmt: skip
 
 
 def added(path: Path) -> tuple[int, float, int]:
@@ -152,26 +148,26 @@ def added(path: Path) -> tuple[int, float, int]:
     return int(totals[0]), float(totals[1]), int(kinds)
 
 
-def page(n: int, size: float, used: tuple, told: dict, budget: float, killed: tuple, file: tuple) -> str:
-    (seconds, memory), (on, rest, same), (rows, spend, kinds) = used, killed, file
-    went = f"went on {on[0]}" if on else "**began anew**"
-    file_is = "identical, byte by byte" if same else "**not the same**"
-    lines = [
-        "# Clusters of many units", "",
-        f"{n:,} units with {FEATURES} features and an id, {size:.1f} GB of Parquet in; who gets which of eight treatments out.",
-        f"An `HRC` of {told['clusters']} clusters, learned on {TRIAL:,} trial rows of a simulated money-off world, puts each",
-        f"unit into its cluster; the chance-constrained programme (ε = {EPSILON:g}) gives each cluster a treatment. "
-        "The budget is",
-        f"{100 * SHARE:.0f} % of what the dearest one for everyone costs. {os.cpu_count()} cores, one thread,",
-        f"Python {platform.python_version()}. By `python -m benchmarks clusters`.", "",
+def page(cell: dict[str, Any]) -> list[str]:
+    """Returns the lines of the page."""
+    added, budget = cell["added"], cell["budget"]
+    went = f"went on from {cell['from']}" if cell["from"] else "**began anew**"
+    file_is = "identical, byte by byte" if cell["same"] else "**not the same**"
+    return [
+        "# Clusters of many units", "", "Generated by `python -m benchmarks clusters`; do not edit.", "",
+        f"{cell['units']:,} units with {FEATURES} features and an id, {cell['gigabytes']:.1f} GB of Parquet in; who gets which",
+        f"of eight treatments out. An `HRC` of {cell['clusters']} clusters, learned on {TRIAL:,} trial rows of a simulated",
+        f"money-off world, puts each unit into its cluster; the chance-constrained programme (ε = {EPSILON:g}) gives each",
+        "cluster a treatment.",
+        f"The budget is {100 * SHARE:.0f} % of what the dearest one for everyone costs. {cell['cores']} cores, one thread,",
+        f"Python {cell['python']}.", "",
         "| what | |", "|---|---|",
-        f"| time, imports and model included | {seconds:.0f} s |",
-        f"| peak of memory | {memory:.2f} GB |",
-        f"| expected spend, and what is charged, of the budget | {told['spend'] / budget:.4f}, {told['charged'] / budget:.4f} |",
-        f"| chance of overspending | {told['overspends']:.3f} |",
-        f"| value that any other plan could add | {told['gap'] / told['value']:.1e} of the plan's |",
-        f"| the file, added up by polars | {rows:,} rows, {spend / told['spend']:.6f} of the plan's spend, "
-        f"{kinds} treatment per cluster |",
-        f"| killed (SIGKILL) after half its time | {went} in {rest:.0f} s; its file was {file_is} |", "",
+        f"| time, imports and model included | {cell['seconds']:.0f} s |",
+        f"| peak of memory | {cell['memory']:.2f} GB |",
+        f"| expected spend, and what is charged, of the budget | {cell['spend'] / budget:.4f}, {cell['charged'] / budget:.4f} |",
+        f"| chance of overspending | {cell['overspends']:.3f} |",
+        f"| value that any other plan could add | {cell['gap'] / cell['value']:.1e} of the plan's |",
+        f"| the file, added up by polars | {added['rows']:,} rows, {added['spend'] / cell['spend']:.6f} of the plan's spend, "
+        f"{added['kinds']} treatment per cluster |",
+        f"| killed (SIGKILL) after half its time | {went} in {cell['rest']:.0f} s; its file was {file_is} |",
     ]  # fmt: skip
-    return "\n".join(lines)

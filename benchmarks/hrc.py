@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from benchmarks.cells import FEW, PAGES, TREES, arguments, load, mean_sd, of_seeds, paired, run, store
+from benchmarks.cells import FEW, PAGES, TREES, arguments, decision_loss, load, mean_sd, of_seeds, paired, run, store
 from benchmarks.suite.tables import write_whole
 from largesse.errors import DataError
 from largesse.menu import BUDGET_SHARES
@@ -103,7 +103,7 @@ class Cell:
         return self.made[key]
 
     def _make(self, label: str):
-        from largesse.models import DFCL, DPM, HRC, MLP, PPL, BiDFCL, Boosting, Corrected, Stack
+        from largesse.models import DFCL, DPM, HRC, MLP, BiDFCL, Boosting, Corrected, Stack
 
         how = {"outcome": self.outcome, "seed": self.seed}
         if label == TWO:
@@ -125,7 +125,7 @@ class Cell:
         if label in METHODS:
             kind, data = ("pifd", "rct") if "PIFD" in label else ("ppl", "both" if "pool" in label else "rct")
             base = MLP(members=1, data=data, **how)
-            return DFCL(base, decision=PPL().changed(kind=kind), **how).learn_from(self._start(data), self.rct)
+            return DFCL(base, decision=decision_loss(kind), **how).learn_from(self._start(data), self.rct)
         return self._ablated(label)
 
     def _ablated(self, label: str):

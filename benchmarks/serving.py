@@ -156,7 +156,7 @@ def page(runs: list[dict[str, Any]], fast: dict[str, Any]) -> str:
         )
     lines += [
         "", "## What the student keeps", "",
-        f"Learned from {RCT:,} trial rows and {OBS:,} of a log; {min(clusters)} to {max(clusters)} clusters, chosen on "
+        f"Learned from {RCT:,} trial rows and {OBS:,} of a log; {min(clusters)} to {max(clusters)} clusters, chosen on",
         f"{CHOOSE:,} further rows; distilled from the features of the rows that the teacher has learned from. Judged on",
         f"{TEST:,} fresh trial rows at budgets of {', '.join(f'{100 * s:.0f}' for s in BUDGET_SHARES)} % of what the",
         "dearest level for everyone costs;", f"{of_seeds(len(runs))}, mean ± sd.", "",

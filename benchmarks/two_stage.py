@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from benchmarks.cells import FEW, PAGES, TREES, arguments, load, mean_sd, of_seeds, paired, run, store
+from benchmarks.cells import FEW, GREW, PAGES, TREES, arguments, load, mean_sd, of_seeds, paired, run, store
 from largesse.menu import BUDGET_SHARES
 
 CELLS = PAGES / "two_stage"
@@ -122,6 +122,7 @@ def tables() -> str:
         "mean over budgets to",
         f"«{BASE}» with its 95 % t-interval.",
         FEW,
+        *GREW,
     ]
     for world in WORLDS:
         runs = [load(p) for p in sorted(CELLS.glob(f"{world}-*.json"))]

@@ -1,18 +1,27 @@
-"""Writes the parts of the documents that are made from the code: `make docs`. With --check it only says what is stale.
+"""Writes the parts of the documents that are made from the code or from the cells of the studies: `make docs`.
 
-A part stands between two markers, e.g. ``<!-- made: packages -->`` and ``<!-- end: packages -->``.
+A part stands between two markers, e.g. ``<!-- made: packages -->`` and ``<!-- end: packages -->``; a number within a sentence
+between ``<!--=name-->`` and ``<!--/-->``. With --check nothing is written: it says what is stale, and which measured numbers
+of the prose no cell and no listed constant accounts for.
 """
 
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import figures  # noqa: E402
+from docs import prose  # noqa: E402
+
 SOURCE = ROOT / "src" / "largesse"
 
 
@@ -59,33 +68,56 @@ def modules() -> str:
     return "\n".join(lines[1:])
 
 
-PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
-    name: (ROOT / "ARCHITECTURE.md", make) for name, make in (("packages", packages), ("modules", modules))
-}
+PARTS: dict[str, Callable[[], str]] = {"packages": packages, "modules": modules, **figures.PARTS}
+_PART = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(\n<!-- end: \2 -->)", flags=re.S)
 
 
-def renewed(name: str) -> tuple[Path, str, str]:
-    """Returns the page of a part, its text as it stands, and as it should."""
-    page, make = PARTS[name]
-    text = page.read_text(encoding="utf-8")
-    pattern = re.compile(rf"(<!-- made: {name} -->\n).*?(\n<!-- end: {name} -->)", flags=re.S)
-    made = make()
-    new, count = pattern.subn(lambda match: match[1] + made + match[2], text)
-    if count != 1:
-        raise SystemExit(f"{page}: has no place for the part {name!r}. Add its two markers.")
-    return page, text, new
+def renewed(text: str) -> str:
+    """Returns a page with its parts and its marked numbers as they should be.
+
+    Raises:
+        SystemExit: It names a part or a number that nothing makes.
+    """
+
+    def part(match: re.Match[str]) -> str:
+        if match[2] not in PARTS:
+            raise SystemExit(f"<!-- made: {match[2]} -->: there is no such part. The parts are {', '.join(PARTS)}.")
+        return match[1] + PARTS[match[2]]() + match[3]
+
+    return prose.renewed(_PART.sub(part, text), figures.FIGURES)
+
+
+def stale(check: bool) -> list[str]:
+    """Writes what is not as it should be, or only returns it."""
+    told, seen = [], ""
+    for page in [ROOT / "ARCHITECTURE.md", *prose.pages(ROOT)]:
+        text = page.read_text(encoding="utf-8")
+        seen += text
+        if (new := renewed(text)) != text:
+            told.append(f"{page.relative_to(ROOT)}: stale, run `make docs`")
+            if not check:
+                page.write_text(new, encoding="utf-8")
+    return told + [
+        f"benchmarks/figures.py: no page shows {name!r}" for name in (*figures.FIGURES, *PARTS)
+        if f"<!--={name}-->" not in seen and f"<!-- made: {name} -->" not in seen
+    ]  # fmt: skip
+
+
+def unaccounted() -> list[str]:
+    """Returns the measured numbers of the prose without a marker, and listed constants that no page states."""
+    told = []
+    for page in prose.pages(ROOT):
+        where = page.relative_to(ROOT)
+        told += [f"{where}: no marker and no constant: ... {near} ..." for near in prose.loose(ROOT, page)]
+        told += [f"docs/constants.toml: {where} does not say {phrase!r}" for phrase in prose.unused(ROOT, page)]
+    return told
 
 
 def main() -> int:
-    stale = []
-    for name in PARTS:
-        page, text, new = renewed(name)
-        if new != text:
-            stale.append(f"{page.relative_to(ROOT)}: {name}")
-            if "--check" not in sys.argv:
-                page.write_text(new, encoding="utf-8")
-    if "--check" in sys.argv and stale:
-        print("Stale, run `make docs`:", *stale, sep="\n  ")
+    check = "--check" in sys.argv
+    wrong = stale(check)
+    if check and (wrong := wrong + unaccounted()):
+        print(*wrong, sep="\n")
         return 1
     return 0
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.cells import GREW
 from benchmarks.suite.problems import FEATURES, MAIN, REAL, SHARES
 from benchmarks.suite.studies import Study
 from benchmarks.suite.tables import mean_sd, paired, seeds
@@ -42,6 +43,7 @@ def text(name: str, study: Study, held: Runs, picture: str | None) -> str:
         "the trial by the published recipe (those that an older model's policy would have treated as they were); each seed is",
         "another cut of the same trial, so their intervals are too narrow. Mean ± sd over seeds; differences are paired, with",
         "95 % t-intervals.",
+        *GREW,
     ]
     if picture:
         lines += ["", f"![{study.title}]({picture})"]

@@ -24,8 +24,8 @@ from pathlib import Path
 from largesse.errors import StoreError
 
 __all__ = [
-    "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "may_write", "read_bounded", "timed",
-    "writing",
+    "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "locked", "may_write", "read_bounded",
+    "timed", "writing",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -120,6 +120,30 @@ def writing(path: PathLike) -> Iterator[None]:
         raise StoreError(
             f"{os.fspath(path)}: cannot be written ({reason}). Check that its folder exists, is writable and has room."
         ) from error
+
+
+@contextmanager
+def locked(folder: PathLike) -> Iterator[bool]:
+    """Locks a folder against other processes, and yields whether it is locked; the lock ends with the process.
+
+    Where the system has no file locks, it yields True.
+    """
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover  (Windows)
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            alone = False
+        else:
+            alone = True
+        yield alone
+    finally:
+        os.close(handle)
 
 
 def may_write(path: PathLike, *, replace: bool = False, marker: str = "config.toml") -> None:

@@ -3,7 +3,8 @@
 LargesseError
 ├── DataError (ValueError)           a value, a row or an array violates a rule
 │   ├── SchemaError                  a column is missing, unknown or of the wrong kind
-│   └── UndefinedMetric              a metric of an experiment does not vary, or is a ratio to 0
+│   ├── UndefinedMetric              a metric of an experiment does not vary, or is a ratio to 0
+│   └── UsedInTraining               rows that would prove a policy were used to train it
 ├── ConfigError (ValueError)         a configuration file violates a rule
 ├── InfeasibleBudget (ValueError)    even the cheapest plan costs more than the budget
 ├── InfeasibleRules (ValueError)     no plan satisfies all rules of a campaign
@@ -20,7 +21,7 @@ from typing import Self
 
 __all__ = [
     "ConfigError", "DataError", "InfeasibleBudget", "InfeasibleRules", "LargesseError", "MissingDependency",
-    "NotFittedError", "SchemaError", "StoreError", "UndefinedMetric",
+    "NotFittedError", "SchemaError", "StoreError", "UndefinedMetric", "UsedInTraining",
 ]  # fmt: skip
 
 
@@ -61,6 +62,20 @@ class DataError(LargesseError, ValueError):
 
 class UndefinedMetric(DataError):  # noqa: N818  (the name is the condition)
     """A metric of an experiment does not vary, or is a ratio to 0, so there is nothing to compare."""
+
+
+class UsedInTraining(DataError):  # noqa: N818
+    """Rows that would prove a policy were used to train it.
+
+    Attributes:
+        used: Number of such rows.
+        rows: Number of all rows given.
+    """
+
+    def __init__(self, message: str, *, field: str = "test", used: int = 0, rows: int = 0) -> None:
+        super().__init__(message, field=field)
+        self.used = used
+        self.rows = rows
 
 
 class SchemaError(DataError):

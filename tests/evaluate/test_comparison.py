@@ -20,6 +20,7 @@ from largesse.evaluate.comparison import BEST_MIX, NO_ONE, RANDOM_MIX, Bootstrap
 from largesse.evaluate.curve import outcome_curve
 from largesse.evaluate.full_effect import effect_share
 from largesse.evaluate.truth import true_value
+from largesse.evaluate.untargeted import BestMix, CoupledMix, mix_value
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.simulate import criteo_twin, money_off

@@ -1,4 +1,4 @@
-"""Exact budget allocation: price intervals, the frontier of all budgets, the plan at one budget.
+"""Budget allocation with a certificate: price intervals, the frontier of all budgets, the plan at one budget.
 
 Stable: the names in `__all__` (docs/stability.md); modules whose name starts with an underscore are private.
 """

@@ -1,4 +1,4 @@
-"""Exact allocation of units in blocks, on one machine or many: the units are never all in memory.
+"""Allocation of units in blocks, on one machine or many, with the plan of `solve`: the units are never all in memory.
 
 Three passes over the blocks: (1) a sample of the units gives a bracket of prices; (2) spend and value of all units are
 summed at both ends of the bracket, and the hull increments inside it are collected; (3) so are the few increments below it

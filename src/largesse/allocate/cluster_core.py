@@ -1,4 +1,4 @@
-"""One limit, one treatment per cluster: the best plan exactly, by dynamic programming from the linear programme outwards.
+"""One limit, one treatment per cluster: the best plan and a bound, by dynamic programming from the linear programme outwards.
 
 At the shadow price λ of the limit each cluster has a best treatment. A better plan within the limit deviates from these in few
 clusters, whose increments have a slope near λ. Deviations are enumerated cluster by cluster, slopes nearest to λ first. A

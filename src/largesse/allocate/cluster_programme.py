@@ -1,4 +1,4 @@
-"""The integer programme over a few clusters, exactly: one treatment each, under a chance constraint on the spend.
+"""The integer programme over a few clusters, to a stated gap: one treatment each, under a chance constraint on the spend.
 
     max Σ value_kj z_kj   s.t.   Σ spend_kj z_kj + q √(Σ variance_kj z_kj) <= B,   Σ_j z_kj = 1,   z_kj in {0, 1}
 

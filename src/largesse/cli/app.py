@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -13,7 +15,7 @@ from largesse._extras import missing
 from largesse.cli.experiment import assign, experiment, replay
 from largesse.cli.options import ConfigFile, Json, RunFolder
 from largesse.cli.units import allocate, export, plan
-from largesse.errors import LargesseError
+from largesse.errors import DataError, LargesseError, UsedInTraining
 
 __all__ = ["app", "run"]
 
@@ -32,6 +34,11 @@ Folder = Annotated[
 Budgets = Annotated[
     list[float] | None, typer.Option("--budget", help="Budget per unit; repeat for several. The run's own if left out.")
 ]
+FreshOnly = Annotated[bool, typer.Option("--fresh-only", help="Leave out the rows of units that a run was trained on.")]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Evaluate although a run was trained on some of the rows; the output says so.")
+]
+Result = TypeVar("Result")
 Draws = Annotated[int | None, typer.Option(help="Bootstrap draws; the run's own if left out.")]
 
 
@@ -145,6 +152,8 @@ def evaluate(
     test: Annotated[Path, typer.Argument(help="Trial rows: Parquet, CSV or Feather.")],
     budget: Budgets = None,
     draws: Draws = None,
+    fresh_only: FreshOnly = False,
+    anyway: Anyway = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a run's policy on further trial rows: value at each budget with intervals, planned and realised spend."""
@@ -152,9 +161,11 @@ def evaluate(
     from largesse.commands.evaluate import evaluate_run
     from largesse.report.table import realised_table
 
-    table, planned, rank = evaluate_run(run_folder, test, budgets=tuple(budget or ()), draws=draws)
+    work = partial(evaluate_run, run_folder, test, budgets=tuple(budget or ()), draws=draws)
+    (table, planned, rank), refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
     if as_json:
-        show.print_json({"rows": table.rows(), "spend": planned.to_records(), "ranking": rank})
+        document = {"rows": table.rows(), "spend": planned.to_records(), "ranking": rank, "notes": table.notes}
+        _print_evaluation(document, refusal)
         return
     show.comparison(table)
     show.table(realised_table(planned), "Planned against realised spend, per unit")
@@ -174,15 +185,19 @@ def compare(
     test: Annotated[Path, typer.Argument(help="Trial rows that neither run has used.")],
     budget: Budgets = None,
     draws: Draws = None,
+    fresh_only: FreshOnly = False,
+    anyway: Anyway = False,
     as_json: Json = False,
 ) -> None:
     """Compare two runs on the same trial rows, with paired intervals of the difference."""
     from largesse.cli import show
     from largesse.commands.compare import compare_runs
 
-    table = compare_runs(run_a, run_b, test, budgets=tuple(budget or ()), draws=draws)
+    work = partial(compare_runs, run_a, run_b, test, budgets=tuple(budget or ()), draws=draws)
+    table, refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
     if as_json:
-        show.print_json({"reference": table.reference, "rows": table.rows(), "notes": table.notes})
+        document = {"reference": table.reference, "rows": table.rows(), "notes": table.notes}
+        _print_evaluation(document, refusal)
         return
     show.comparison(table)
 
@@ -190,6 +205,33 @@ def compare(
 app.command()(experiment)
 app.command()(replay)
 app.command()(assign)
+
+
+def _unless_trained_on(
+    work: Callable[..., Result], fresh_only: bool, anyway: bool, as_json: bool
+) -> tuple[Result, UsedInTraining | None]:
+    """Returns an evaluation, and why it is refused; refused numbers are for the JSON document only, where `ok` is false."""
+    if fresh_only and anyway:
+        raise DataError("--fresh-only, --anyway: these rows are either left out or evaluated. Choose one of the two.")
+    try:
+        return work(trained_on="drop" if fresh_only else "keep" if anyway else "refuse"), None
+    except UsedInTraining as refusal:
+        if not as_json:
+            raise
+        return work(trained_on="keep"), refusal
+
+
+def _print_evaluation(document: dict[str, Any], refusal: UsedInTraining | None) -> None:
+    """Prints an evaluation as JSON; a refused one says so in the document and on standard error, and ends with exit code 2."""
+    from largesse.cli import show
+
+    if refusal is None:
+        show.print_json({"ok": True, **document})
+        return
+    why = {"error": str(refusal), "kind": type(refusal).__name__, "trained_on": refusal.used, "of": refusal.rows}
+    show.print_json({"ok": False, **why, **document})
+    show.err.print(f"[red]error:[/] {show.escape(str(refusal))}", highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
 
 
 def _finished(done: object, as_json: bool) -> None:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from largesse._files import PathLike
+from largesse.commands.evaluated_rows import TrainedOn, evaluated_rows
 from largesse.commands.run_folder import budgets_of_run, open_run, trial_rows
 from largesse.errors import DataError
 from largesse.evaluate.comparison import Bootstrap, Comparison, compare
+from largesse.frames.order import order_of
 
 __all__ = ["compare_runs"]
 
 
 def compare_runs(
-    first: PathLike, second: PathLike, test: PathLike, *, budgets: tuple[float, ...] = (), draws: int | None = None
-) -> Comparison:
+    first: PathLike, second: PathLike, test: PathLike, *, budgets: tuple[float, ...] = (), draws: int | None = None,
+    trained_on: TrainedOn = "refuse",
+) -> Comparison:  # fmt: skip
     """Returns the policies of two runs on the same rows, with paired differences from the first.
+
+    Args:
+        first: A run folder.
+        second: Another one.
+        test: Rows of a randomised trial with the columns of both runs.
+        budgets: Budgets per unit; (): as in the first run.
+        draws: Bootstrap draws; None: as in the first run.
+        trained_on: What to do with rows that one of the runs was trained on, as for `evaluate_run`.
 
     Raises:
         DataError: The runs have different treatments.
+        UsedInTraining: There are rows that a run was trained on, and they are refused.
     """
     opened = [open_run(folder) for folder in (first, second)]
     names = [Path(first).name, Path(second).name]
@@ -32,7 +45,11 @@ def compare_runs(
             "Compare runs of the same treatments.",
             field="treatments",
         )
+    some, notes = evaluated_rows([first, second], logs, test, trained_on)
+    some = some[order_of(logs[0].take(some))]  # one order: each run orders by its own columns
+    logs = [rows.take(some) for rows in logs]
     menus = {n: policy.model.predict(rows.x) for n, (_, policy), rows in zip(names, opened, logs, strict=True)}
     budgets = budgets or budgets_of_run(first)
     bootstrap = Bootstrap(draws=config.run.draws if draws is None else draws, seed=config.run.seed)
-    return compare(logs[0], menus, budgets, reference=names[0], bootstrap=bootstrap)
+    table = compare(logs[0], menus, budgets, reference=names[0], bootstrap=bootstrap)
+    return replace(table, notes=(*notes, *table.notes))

@@ -18,11 +18,13 @@ from largesse._files import atomic_folder, may_write, timed
 from largesse.checks.trial_power import TuningAdvice
 from largesse.commands.campaign import proof_folds, refuse_thin_arms, split_rows, task_of
 from largesse.commands.check import soundness
+from largesse.commands.evaluated_rows import FOLDER
 from largesse.commands.findings.clusters import clusters
 from largesse.commands.findings.fit import Evidence, Proven, evidence, results
 from largesse.commands.findings.trust import trust
 from largesse.commands.load import Rows, load_rows
 from largesse.commands.procedure import FittedCandidates, Proof, Task, fit_candidates, prove
+from largesse.commands.training_rows import TrainingRows
 from largesse.config import Config, dump
 from largesse.logs import Logs
 from largesse.models.crossfit import of_others
@@ -92,7 +94,7 @@ def _fit(
         how = (rows.obs is not None, sound.power.advice is TuningAdvice.CAN_PAY)
         task, missing = changed(task, candidates=default_names(*how)), left_out(*how)
         cautions = (missing, *cautions) if missing else cautions
-    final, proof = _fit_and_evaluate(config, rows, task, say)
+    final, proof, trained_on = _fit_and_evaluate(config, rows, task, say)
     say("evaluating", 0.9)
     evidence_ = evidence(proof, task)
     policy = Policy(model=final.model, curve=final.curve, encoder=rows.encoder, roles=config.roles("rct"))
@@ -109,6 +111,7 @@ def _fit(
         (place / "metrics.json").write_text(json_text(metrics), encoding="utf-8")
         report.write(shown, place)
         policy.save(place / "policy")
+        trained_on.save(place / FOLDER)
     return shown, metrics
 
 
@@ -125,7 +128,8 @@ def _units_in_both(rows: Rows) -> tuple[str, ...]:
     )
 
 
-def _fit_and_evaluate(config: Config, rows: Rows, task: Task, say: Say) -> tuple[FittedCandidates, Proof]:
+def _fit_and_evaluate(config: Config, rows: Rows, task: Task, say: Say) -> tuple[FittedCandidates, Proof, TrainingRows]:
+    """Returns the candidates that are used, the proof, and the rows that those candidates were trained on."""
     refuse_thin_arms(rows.rct)
     folds = proof_folds(config, rows)
     if rows.test is not None or folds < 2:
@@ -134,9 +138,9 @@ def _fit_and_evaluate(config: Config, rows: Rows, task: Task, say: Say) -> tuple
             refuse_thin_arms(train)
         if rows.test is not None or not config.data.refit:
             final = fit_candidates(train, obs, task, say, (0.1, 0.9))
-            return final, prove([final], [proof], task)
+            return final, prove([final], [proof], task), TrainingRows.of(train, obs)
         proven = prove([fit_candidates(train, obs, task, say, (0.1, 0.5))], [proof], task)
-        return fit_candidates(rows.rct, rows.obs, task, say, (0.5, 0.9)), proven
+        return fit_candidates(rows.rct, rows.obs, task, say, (0.5, 0.9)), proven, TrainingRows.of(rows.rct, rows.obs)
     part = rows.rct.parts(*[1.0] * folds, seed=task.settings.seed)
     fitted: list[FittedCandidates] = []
     parts: list[Logs] = []
@@ -146,7 +150,7 @@ def _fit_and_evaluate(config: Config, rows: Rows, task: Task, say: Say) -> tuple
         fitted.append(fit_candidates(train, of_others(rows.obs, test), task, say, (cuts[k], cuts[k + 1])))
         parts.append(test)
     final = fit_candidates(rows.rct, rows.obs, task, say, (cuts[folds], cuts[folds + 1]))
-    return final, prove(fitted, parts, task)
+    return final, prove(fitted, parts, task), TrainingRows.of(rows.rct, rows.obs)
 
 
 def _about(config: Config, rows: Rows, final: FittedCandidates, proof: Proof, seconds: float) -> report.Provenance:

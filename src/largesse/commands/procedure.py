@@ -263,7 +263,7 @@ def together(parts: list[Logs]) -> Logs:
         return parts[0]
     first = parts[0]
     joined: dict[str, Any] = {}
-    for name in ("x", "treatment", "value", "cost", "weight", "unit", "timestamp"):
+    for name in ("x", "treatment", "value", "cost", "weight", "unit", "cluster", "timestamp"):
         pieces = [getattr(part, name) for part in parts]
         joined[name] = None if pieces[0] is None else np.concatenate(pieces)
     observed = first.assignment == "observed"

@@ -11,7 +11,6 @@ from largesse._files import PathLike
 from largesse.commands.load import outcome_of, trial_design
 from largesse.config import Config, load
 from largesse.errors import StoreError
-from largesse.frames.order import by_content
 from largesse.logs import Logs
 from largesse.policy.deployed import Policy
 
@@ -51,7 +50,7 @@ def budgets_of_run(folder: PathLike) -> tuple[float, ...]:
 
 
 def trial_rows(config: Config, policy: Policy, test: PathLike) -> Logs:
-    """Returns further rows of a trial, encoded as those of the run."""
+    """Returns further rows of a trial in the order of the file, encoded as those of the run."""
     roles = policy.roles or config.roles("rct")
-    rows = by_content(frames.logs(test, roles, policy.encoder, **trial_design(config))[0])
+    rows = frames.logs(test, roles, policy.encoder, **trial_design(config))[0]
     return outcome_of(config, rows, None).with_cost(rows) if config.columns.cost is None else rows

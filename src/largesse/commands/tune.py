@@ -18,6 +18,7 @@ from largesse.checks.trial_power import TuningAdvice, power
 from largesse.commands.campaign import SMALL, refuse_thin_arms, split_rows, task_of
 from largesse.commands.findings.tune import MARKER, TUNED, UNTOUCHED, document, write
 from largesse.commands.findings.tune_result import Chosen, Proven, TuningResult, chosen
+from largesse.commands.kept_trials import KeptTrials
 from largesse.commands.load import load_rows
 from largesse.commands.procedure import Task
 from largesse.commands.tune_search import Search, limits, optuna_quietly, with_settings
@@ -56,10 +57,12 @@ def tune(
 ) -> Tuning:
     """Searches settings, chooses, and evaluates the choice; the folder is written whole or not at all.
 
+    After a kill, the same call uses the finished trials again and gives the same result.
+
     Args:
         config: The campaign.
         trials: Number of settings to try; the first are the models' defaults.
-        minutes: No trial is started after so many minutes; None: no limit.
+        minutes: No trial is started after so many minutes, counted anew after a kill; None: no limit.
         model: A model's name; ``"auto"``: all candidates of the run.
         folder: The output folder; None: a new one under `run.folder`, named by the time.
         replace: Whether a complete new tuning may replace an older folder of that name.
@@ -74,14 +77,16 @@ def tune(
     with optuna_quietly():  # refuses at once where Optuna is missing
         may_write(target, replace=replace, marker=MARKER)
     with checkpoints_until_done(config.run.checkpoints):
-        content, tuned = _tune(config, (trials, seconds), model, target, replace, say)
+        beside = config.run.folder / "tuned" if folder is None else target  # the name of a new folder differs each time
+        content, tuned = _tune(config, (trials, seconds), model, (target, beside), replace, say)
     say("done", 1.0)
     return Tuning(target, content, tuned)
 
 
 def _tune(
-    config: Config, limit: tuple[int, float], model: str, target: Path, replace: bool, say: Say
+    config: Config, limit: tuple[int, float], model: str, places: tuple[Path, Path], replace: bool, say: Say
 ) -> tuple[dict[str, Any], Config]:
+    target, beside = places
     say("reading", 0.0)
     rows = load_rows(config)
     task = task_of(config, rows)
@@ -93,13 +98,16 @@ def _tune(
     names = _models(model, task, default_names(rows.obs is not None, trial_power.advice is TuningAdvice.CAN_PAY))
     say(Note(trial_power.sentence), 0.05)
     search = Search(learning, obs, task, names, few=learning.n < SMALL)
-    search.run(*limit, say, (0.05, 0.9))
-    picked = chosen(search.trials, search.counted)
-    say("evaluating the choice", 0.9)
-    result = TuningResult(search, picked, _prove(picked, learning, obs, proof, task), proof)
-    content = document(config, result, task)
-    with atomic_folder(target, replace=replace, marker=MARKER) as place:
-        tuned = write(place, config, rows, result, content)
+    with KeptTrials.beside(beside, search.job) as search.kept:
+        if search.kept.count:
+            say(Note(f"{search.kept.count} trials of a search that was killed are used again."), 0.05)
+        search.run(*limit, say, (0.05, 0.9))
+        picked = chosen(search.trials, search.counted)
+        say("evaluating the choice", 0.9)
+        result = TuningResult(search, picked, _prove(picked, learning, obs, proof, task), proof)
+        content = document(config, result, task)
+        with atomic_folder(target, replace=replace, marker=MARKER) as place:
+            tuned = write(place, config, rows, result, content)
     return content, tuned
 
 

@@ -13,19 +13,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from importlib.metadata import version
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse import _check
+from largesse import __version__, _check
+from largesse._extras import installed
 from largesse._random import child
+from largesse.commands.kept_trials import KeptTrials, Scored
 from largesse.commands.procedure import Task, stacked, together
 from largesse.errors import DataError, LargesseError, MissingDependency
 from largesse.evaluate.comparison import Bootstrap, compare
 from largesse.logs import Logs
 from largesse.models.crossfit import of_others
 from largesse.models.hyperparameters import SPACES, Hyperparameter, OneOf, Value, applicable, current
+from largesse.models.nets.checkpoint import digest
 from largesse.models.registry import DECIDES, make
 from largesse.progress import Say
 
@@ -37,6 +42,8 @@ __all__ = ["Search", "Trial", "TrialState", "distance", "label", "limits", "optu
 _FOLDS = 3  # of cross-validation, where rows are few
 _KEY = 11  # of the sampler's seed
 _DIGITS = 3  # of a number that is proposed
+_PACKAGES = ("optuna", "numpy", "lightgbm", "torch")
+_CELLS = ("x", "treatment", "value", "cost", "propensity", "weight", "groups", "timestamp")
 
 
 class TrialState(StrEnum):
@@ -118,6 +125,14 @@ class Search:
         self.counted: NDArray[np.bool_] | None = None  # budgets within the reach of the first default that finishes
         self.trials: list[Trial] = []
         self.stopped = ""
+        self.kept = KeptTrials()  # none
+
+    @property
+    def job(self) -> str:
+        """Digest of everything that the scores depend on: rows, budgets, models, settings, versions; not the number of trials."""
+        rows = [getattr(logs, name) for logs in (*chain(*self.folds), *self.obs) if logs is not None for name in _CELLS]
+        versions = [version(package) for package in _PACKAGES if installed(package)]
+        return digest([*rows, self.task, self.models, self.before, __version__, versions])
 
     def run(self, trials: int, seconds: float, say: Say, span: tuple[float, float]) -> None:
         """Tries the defaults, then the settings that Optuna proposes; a trial that fails is recorded.
@@ -194,18 +209,20 @@ class Search:
     def _scored(self, number: int, name: str, settings: dict[str, Value]) -> Trial:
         began = time.perf_counter()
         value, draws, state, message = np.empty(0), np.empty((0, 0)), TrialState.COMPLETE, ""
+        kept = self.kept.get(number, name, settings)
         try:
-            value, draws = self._values(name, settings)
+            value, draws = self._values(name, settings) if kept is None else kept[:2]
             if self.counted is None and np.isfinite(value).any():
                 self.counted = np.isfinite(value)
             if self.counted is None or not np.isfinite(value[self.counted]).all():
                 state, message = TrialState.OUT_OF_REACH, "Its cheapest allocation exceeds a budget."
         except LargesseError as error:
             state, message = TrialState.FAILED, str(error)
+        seconds = time.perf_counter() - began if kept is None else kept.seconds
+        if kept is None and state is not TrialState.FAILED:
+            self.kept.put(number, name, settings, Scored(value, draws, seconds))
         moved = distance(self.spaces[name], settings, self.before[name])
-        return Trial(
-            number, name, settings, moved, state, time.perf_counter() - began, message, value=value, draws=draws
-        )
+        return Trial(number, name, settings, moved, state, seconds, message, value=value, draws=draws)
 
     def _values(self, name: str, settings: dict[str, Value]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns value per unit at each budget (B,) and its draws (D, B), on validation rows."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse._files import atomic_file, atomic_text
+from largesse._files import atomic_file, atomic_text, locked
 from largesse.allocate.blocks import Block
 from largesse.errors import DataError, LargesseError, StoreError
 
@@ -93,7 +93,10 @@ class SpillFolder:
         """
         folder = output.parent / f".{output.name}.partial"
         text = json.dumps(job)
-        with _ours(folder, output), _locked(folder, output):
+        with _ours(folder, output), locked(folder) as alone:
+            if not alone:
+                rest = "another process is writing it. Wait for it, or choose another name."
+                raise StoreError(f"{output}: {rest}")
             if not (folder / _JOB).is_file() or (folder / _JOB).read_text(encoding="utf-8") != text:
                 for old in folder.iterdir():
                     old.unlink()
@@ -119,26 +122,6 @@ def _ours(folder: Path, output: Path) -> Iterator[None]:
             f"{output}: cannot be written ({error.strerror or error}). Create the folder, check that it is writable and "
             f"has room; the same command then goes on where it stopped ({folder} holds what is done).", field=str(output),
         ) from error  # fmt: skip
-
-
-@contextmanager
-def _locked(folder: Path, output: Path) -> Iterator[None]:
-    """Locks the folder against other processes, where the system has file locks; the lock ends with the process."""
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover  (Windows)
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            rest = "another process is writing it. Wait for it, or choose another name."
-            raise StoreError(f"{output}: {rest}") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _write(path: Path, array: NDArray[Any]) -> None:

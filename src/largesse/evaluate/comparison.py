@@ -144,7 +144,7 @@ class Comparison(Tabular):
         draws: Value per unit in each draw, (D, P, B).
         arm_draws: Value per unit of each arm in each draw, (D, M).
         contributions: What each row contributes to the values.
-        notes: Budgets that are out of reach, in sentences.
+        notes: Budgets that are out of reach, and rows that a run was trained on, in sentences.
     """
 
     names: tuple[str, ...]
@@ -226,7 +226,8 @@ def compare(
     """Returns the value of each menu's policy and of the baselines at each budget, with paired intervals.
 
     Args:
-        logs: Held-out rows with known propensities.
+        logs: Held-out rows with known propensities. Whether a model was trained on them cannot be seen here: a policy looks
+            better than it is on such rows, and on other rows of their units. `largesse compare RUN RUN FILE` checks it.
         menus: Name → predictions of that policy for these rows.
         budgets: Budget per unit, (B,), >= 0.
         reference: The policy or baseline that all are compared with; the first policy by default.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from largesse.logs import Logs
 
-__all__ = ["by_content", "content_order"]
+__all__ = ["by_content", "content_order", "order_of"]
 
 _FIRST = 4  # columns before rows are compared
 
@@ -28,8 +28,13 @@ def by_content(logs: Logs) -> Logs:
     >>> bool((again.x == by_content(logs).x).all())
     True
     """
+    return logs.take(order_of(logs))
+
+
+def order_of(logs: Logs) -> NDArray[np.int64]:
+    """Returns the numbers of the rows in the order of `by_content`, (N,)."""
     named = (logs.unit, logs.cluster, logs.treatment, logs.value, logs.weight, logs.propensity, logs.timestamp)
-    return logs.take(content_order((*named, *logs.x.T, logs.cost), logs.n))  # a cost may be derived from the value
+    return content_order((*named, *logs.x.T, logs.cost), logs.n)  # a cost may be derived from the value
 
 
 def content_order(columns: Iterable[NDArray[Any] | None], n: int) -> NDArray[np.int64]:

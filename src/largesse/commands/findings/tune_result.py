@@ -108,10 +108,31 @@ def chosen(trials: list[Trial], counted: NDArray[np.bool_] | None) -> Chosen:
     names, rows = [labels[k] for k in default], value[default]
     untouched = choose(names, rows, draws[:, default], standard_errors=None, decides=decides)  # as in `fit`
     at = dict(zip(labels, done, strict=True))
+    reason = _reason(trials, done, choice, untouched, at)
     if at[choice.name].default:  # no setting was changed
-        choice = replace(choice, name=untouched.name, reason=untouched.reason)
+        choice = replace(choice, name=untouched.name)
+    choice = replace(choice, reason=reason)
     best = int(np.argmax(score))
     luck = float((drawn - drawn[:, :1] - (score - score[0])).max(1).mean())
     return Chosen(
         done, at[choice.name], at[untouched.name], done[best], choice, errors, float(score[best] - score[0]), luck
     )
+
+
+def _reason(
+    trials: list[Trial], done: tuple[Trial, ...], choice: Choice, untouched: Choice, at: dict[str, Trial]
+) -> str:
+    """Returns how many trials were tried, which was best, and why the choice fell as it did."""
+    defaults = sum(t.default for t in done)
+    tried = "one trial was tried" if len(trials) == 1 else f"{len(trials)} trials were tried"
+    scored = "" if len(done) == len(trials) else f", {len(done)} of them with a score"
+    head = f"{tried}{scored}."
+    if len(done) == 1:
+        return f"{head} The default stays: no other settings have a score."
+    why = f"{choice.reason[0].upper()}{choice.reason[1:]}"
+    if not at[choice.name].default:
+        return f"{head} {why}"
+    if defaults == len(done):
+        return f"{head} No other settings have a score. Of the {defaults} defaults: {untouched.reason}"
+    among = f" Of the {defaults} defaults: {untouched.reason}" if defaults > 1 else ""
+    return f"{head} {why} The default stays.{among}"
