@@ -20,8 +20,8 @@ from benchmarks.cells import PAGES, load, machine, mean_sd, store, write
 from largesse import simulate
 from largesse.allocate import frontier
 from largesse.evaluate import outcome_curve
-from largesse.evaluate.untargeted import mix_value
 from largesse.evaluate.truth import attainable_gain, true_value
+from largesse.evaluate.untargeted import mix_value
 from largesse.menu import BUDGET_SHARES
 from largesse.models import DFCL, MLP, PPL, Schedule
 from largesse.models.selection import allowance, choose

@@ -128,7 +128,7 @@ def policies_and_files(rows: Logs, menu: Menu, policy: Policy, roles: Roles) -> 
     policy.allocate(menu, "100")  # type: ignore[arg-type]
     policy.allocate(menu, 100.0, safety="high")  # type: ignore[arg-type]
     policy.allocate(menu, 100.0).spend.mena  # type: ignore[attr-defined] # noqa: B018
-    policy.realised(rows, [1.0], drwas=3)  # type: ignore[call-arg]
+    policy.realised(rows, [1.0], sede=3)  # type: ignore[call-arg]
     frames.logs("rows.csv")  # type: ignore[call-arg]
     frames.logs(rows, roles)  # type: ignore[arg-type]
     frames.logs("rows.csv", {"treatment": "arm"})  # type: ignore[arg-type]

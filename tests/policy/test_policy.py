@@ -381,7 +381,7 @@ def test_realised_agrees_with_the_outcome_curve_and_covers_the_truth():
     curve = PriceCurve.calibrate(cursed(x, p), logs, draws=30)
     x, p, test = trial(rng, 30_000)
     menu, budgets = cursed(x, p), np.array([0.3, 0.05, 0.15, 0.3])
-    table = realised(curve, test, menu, budgets, draws=200, level=0.999)
+    table = realised(curve, test, menu, budgets, level=0.999)
     np.testing.assert_array_equal(table.budget, budgets)
     value, cost = outcome_curve(test, menu).at_price(table.price)
     np.testing.assert_allclose(table.cost, cost)
@@ -391,7 +391,7 @@ def test_realised_agrees_with_the_outcome_curve_and_covers_the_truth():
     assert ((table.value_low < table.value) & (table.value < table.value_high)).all()
     assert (table.planned_cost < 0.7 * budgets).all()  # the menu thinks it spends far less
     np.testing.assert_allclose(truth, budgets, rtol=0.15)
-    safe = realised(curve, test, menu, 0.15, safety=0.95, draws=20)
+    safe = realised(curve, test, menu, 0.15, safety=0.95)
     assert safe.price.shape == (1,)
     assert safe.price[0] > table.price[2]
 
@@ -505,7 +505,7 @@ def test_encoder_and_roles_come_back(tmp_path, tabular):
     assert again.roles == policy.roles
     assert again.encoder == policy.encoder
     np.testing.assert_array_equal(again.allocate(table, 500.0).plan.unit, table["user"])
-    a, b = (which.realised(calibration, [0.1, 0.2], draws=20) for which in (policy, again))
+    a, b = (which.realised(calibration, [0.1, 0.2]) for which in (policy, again))
     np.testing.assert_array_equal(a.value_high, b.value_high)
 
 

@@ -39,7 +39,10 @@ Anyway = Annotated[
     bool, typer.Option("--anyway", help="Evaluate although a run was trained on some of the rows; the output says so.")
 ]
 Result = TypeVar("Result")
-Draws = Annotated[int | None, typer.Option(help="Bootstrap draws; the run's own if left out.")]
+Draws = Annotated[
+    int | None,
+    typer.Option(hidden=True, help="Without effect: intervals need no draws. Accepted so that older scripts run."),
+]
 
 
 @app.command()

@@ -26,7 +26,7 @@ def compare_runs(
         second: Another one.
         test: Rows of a randomised trial with the columns of both runs.
         budgets: Budgets per unit; (): as in the first run.
-        draws: Bootstrap draws; None: as in the first run.
+        draws: Number of `Comparison.draws`, which no interval needs; None: as in the first run.
         trained_on: What to do with rows that one of the runs was trained on, as for `evaluate_run`.
 
     Raises:

@@ -32,7 +32,7 @@ def evaluate_run(
         folder: The run folder.
         test: Rows of a randomised trial with the columns of the run.
         budgets: Budgets per unit; (): as in the run.
-        draws: Bootstrap draws; None: as in the run.
+        draws: Number of `Comparison.draws`, which no interval needs; None: as in the run.
         trained_on: What to do with rows that the run was trained on: ``"refuse"``, ``"drop"`` them, or ``"keep"`` them.
             The notes of the comparison say so.
 
@@ -48,7 +48,7 @@ def evaluate_run(
     bootstrap = Bootstrap(draws=config.run.draws if draws is None else draws, seed=config.run.seed)
     table = compare(rows, {"policy": menu}, budgets, bootstrap=bootstrap)
     table = replace(table, notes=(*notes, *table.notes))
-    planned = policy.realised(rows, budgets, draws=bootstrap.draws, seed=config.run.seed)
+    planned = policy.realised(rows, budgets, seed=config.run.seed)
     return table, planned, _ranking(rows, menu)
 
 

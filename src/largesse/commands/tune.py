@@ -24,7 +24,6 @@ from largesse.commands.procedure import Task
 from largesse.commands.tune_search import Search, limits, optuna_quietly, with_settings
 from largesse.config import Config
 from largesse.errors import ConfigError
-from largesse.evaluate.bootstrap import interval
 from largesse.evaluate.comparison import Bootstrap, compare
 from largesse.logs import Logs
 from largesse.models.nets.checkpoint import checkpoints_until_done
@@ -137,10 +136,8 @@ def _prove(picked: Chosen, learning: Logs, obs: Logs | None, proof: Logs, task: 
     if TUNED not in menus:
         return Proven(table, 0.0, 0.0, 0.0, changed=False)
     a, b = table.index(TUNED), table.index(UNTOUCHED)
-    counted = np.isfinite(table.value[[a, b]]).all(0)
+    counted = np.asarray(np.isfinite(table.value[[a, b]]).all(axis=0))
     if not counted.any():
         return Proven(table, float("nan"), float("nan"), float("nan"), changed=True)
-    low, high = interval((table.draws[:, a] - table.draws[:, b])[:, counted].mean(1), 0.95)
-    return Proven(
-        table, float((table.value[a] - table.value[b])[counted].mean()), float(low), float(high), changed=True
-    )
+    gain = table.over_budgets(TUNED, counted, against=UNTOUCHED)
+    return Proven(table, gain.value, gain.low, gain.high, changed=True)

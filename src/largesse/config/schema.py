@@ -226,7 +226,9 @@ class Run(_Section):
 
     seed: int = Field(0, ge=0, description="seed of all random numbers")
     threads: int = Field(1, ge=1, description="processor cores to use")
-    draws: int = Field(400, ge=20, description="bootstrap draws per interval")
+    draws: int = Field(
+        400, ge=20, description="bootstrap draws for the choice among candidates and for the spend curve"
+    )
     folder: Place = Field(Path("runs"), description="folder of the run folders")
     checkpoints: Place | None = Field(
         None,

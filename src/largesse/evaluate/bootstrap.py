@@ -1,21 +1,19 @@
-"""Intervals by the Poisson bootstrap, with the same row weights for every policy.
+"""Curves and arms, prepared for intervals and for Poisson bootstrap draws with the same row weights for every policy.
 
 A draw gives each unit a Poisson(1) weight, the same for all of its rows and for every policy, so differences between
 policies are paired. Where propensities were estimated by the shares of the arms, each draw estimates them again. Curves
-are evaluated on a grid of up to 2048 quantiles of their own event prices, exactly at each of them. Percentiles are
-corrected for skewness (`interval`).
+are evaluated on a grid of up to 2048 quantiles of their own event prices, exactly at each of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
-from largesse import _check
 from largesse._random import child
 from largesse.allocate.budget_frontier import steps
 from largesse.evaluate import kernels
@@ -25,7 +23,7 @@ from largesse.logs import Logs
 from largesse.menu import Menu
 
 __all__ = [
-    "Arms", "FixedPrices", "Grid", "arm_means", "decided_shares", "interval", "quantiles", "row_weights", "values_at",
+    "Arms", "FixedPrices", "Grid", "arm_means", "around", "decided_shares", "row_weights", "values_at",
 ]  # fmt: skip
 
 _CELLS = 2048
@@ -93,6 +91,17 @@ class Grid:
         return kernels.pool(cost, value)
 
 
+def around(curve: OutcomeCurve, budgets: NDArray[np.float64], value: Callable[[Any], Any]) -> NDArray[np.float64]:
+    """Returns the slope of a function of the budget over a quarter of the range of a curve's spends to either side, (B,).
+
+    It is 0 where the curve never spends the budget.
+    """
+    least, most = curve.reach
+    below, above = (np.clip(budgets + side * 0.25 * (most - least), least, most) for side in (-1, 1))
+    binds = (budgets < most) & (above > below)
+    return np.divide(value(above) - value(below), above - below, out=np.zeros_like(budgets), where=binds)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FixedPrices:
     """A curve's value at budgets, to first order: at the prices that spend them, corrected by the slope for what is spent.
@@ -118,40 +127,28 @@ class FixedPrices:
     @classmethod
     def of(cls, curve: OutcomeCurve, budgets: NDArray[np.float64]) -> FixedPrices:
         """Returns the prices of these budgets; the slope is taken over a quarter of the range of spends to either side."""
-        least, most = curve.reach
-        around = 0.25 * (most - least)
-        below, above = np.clip(budgets - around, least, most), np.clip(budgets + around, least, most)
-        gained = np.nan_to_num(curve.value_at(above) - curve.value_at(below))
-        binds = (budgets < most) & (above > below)
-        slope = np.divide(gained, above - below, out=np.zeros_like(budgets), where=binds)
+        slope = around(curve, budgets, lambda money: np.nan_to_num(curve.value_at(money)))
         return cls(curve, *curve.split_at(budgets), slope, np.asarray(curve.value_at(budgets)))
 
-    def terms(self, b: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Returns what each row adds to the value at budget b, to first order, and its outcomes in that sum, (N,) each."""
-        curve, logs = self.curve, self.curve.logs
-        events, first, outcomes = curve.events, np.zeros(logs.n), np.zeros(logs.n)
-        for price, share in ((self.low[b], 1 - self.part[b]), (self.high[b], self.part[b])):
-            in_force = np.flatnonzero(events.price <= price)
-            row, step = events.row[in_force], events.step[in_force]
-            value, cost, w = (np.bincount(row, column, logs.n) for column in step.T)
-            outcomes += share * value
-            if curve.estimator == "sn":  # ratios of two sums
-                total = max(float(w.sum()), 1e-300)
-                value, cost = ((y - w * (y.sum() / total)) * (logs.total_weight / total) for y in (value, cost))
-            first += share * (value - self.slope[b] * cost)
-        return first, outcomes
-
-    def places(self, grid: Grid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Returns the positions of the two prices of each budget in a grid of the curve, (B,) each."""
-        low, high = (np.searchsorted(grid.price, price, side="right") - 1 for price in (self.low, self.high))
-        return np.maximum(low, 0), np.maximum(high, 0)
+    def terms(self, b: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Returns what each row adds to value and cost at the prices of budget b, and its outcomes in the value, (N,) each."""
+        curve, n = self.curve, self.curve.logs.n
+        e, low, high, part = curve.events, self.low[b], self.high[b], self.part[b]
+        value, cost, _ = kernels.at_prices(e.row, e.price, e.step, low, high, part, n).T
+        if curve.estimator != "sn":
+            return value, cost, value
+        sums = np.zeros((2, n))
+        for price, share in ((low, 1 - part), (high, part)):  # ratios of two sums, to first order
+            *both, w = kernels.at_prices(e.row, e.price, e.step, price, price, 0.0, n).T
+            total = max(float(w.sum()), 1e-300)
+            sums += share * np.array([y - w * (y.sum() / total) for y in both]) * (curve.logs.total_weight / total)
+        return sums[0], sums[1], value
 
     def at(self, grid: Grid, weight: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the value at each budget for one set of row multipliers, up to a constant, (B,)."""
-        value, cost = grid.draw(weight)
-        low, high = self.places(grid)
-        v, c = ((1 - self.part) * y[low] + self.part * y[high] for y in (value, cost))
-        return np.asarray(v - self.slope * c)
+        """Returns value and cost at the prices of each budget for one set of row multipliers, (2, B), up to a constant."""
+        low, high = (np.searchsorted(grid.price, price, side="right") - 1 for price in (self.low, self.high))
+        drawn = np.array(grid.draw(weight))
+        return np.asarray((1 - self.part) * drawn[:, np.maximum(low, 0)] + self.part * drawn[:, np.maximum(high, 0)])
 
 
 def values_at(grid: Grid, budgets: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -265,34 +262,3 @@ class Arms:
 def arm_means(logs: Logs, weight: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns value and cost per unit if everyone got treatment j, each (M,), Horvitz-Thompson."""
     return Arms.of(logs).means(weight)
-
-
-def quantiles(draws: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """Returns the plain percentile interval along the first axis, (..., 2): for ratios and other curved statistics."""
-    _check.number("level", level, low=0.5, high=0.9999)
-    return np.moveaxis(np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0), 0, -1)
-
-
-def interval(draws: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """Returns the percentile interval along the first axis, corrected for skewness, (..., 2).
-
-    A mean of a few large amounts (orders are rare) is skewed, so that plain percentiles cover too little on one side.
-    Efron's corrected percentiles take the draws at Φ(b + (b + z) / (1 - a (b + z))); for a weighted sum, which these
-    estimates are to first order, b = a = skewness / 6.
-
-    Reference:
-        Efron 1987, Better bootstrap confidence intervals, sections 2 and 4.
-    """
-    _check.number("level", level, low=0.5, high=0.9999)
-    ranked = np.sort(draws, axis=0)
-    centred = ranked - ranked.mean(axis=0)
-    spread = np.sqrt((centred**2).mean(axis=0))
-    skew = np.divide((centred**3).mean(axis=0), spread**3, out=np.zeros_like(spread), where=spread > 1e-100)
-    a = np.clip(skew, -1.5, 1.5) / 6
-    ends = []
-    for z in ndtri([(1 - level) / 2, (1 + level) / 2]):
-        place = ndtr(a + (a + z) / np.maximum(1 - a * (a + z), 0.1)) * (len(ranked) - 1)
-        k = np.minimum(np.floor(place).astype(np.int64), len(ranked) - 2)
-        below, above = (np.take_along_axis(ranked, (k + step)[None], axis=0)[0] for step in (0, 1))
-        ends.append(below + (place - k) * (above - below))
-    return np.stack(ends, axis=-1)

@@ -15,7 +15,7 @@ baselines are always included:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
@@ -23,12 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
-from largesse.allocate.budget_frontier import frontier
-from largesse.evaluate.bootstrap import Arms, FixedPrices, Grid, decided_shares, row_weights
-from largesse.evaluate.contributions import Contributions, affordable
+from largesse.evaluate.bootstrap import Arms, FixedPrices
 from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve
 from largesse.evaluate.intervals import effective_events, weighted_sum
-from largesse.evaluate.untargeted import CoupledMix
+from largesse.evaluate.values import Parts, draws_of, estimates
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.result import Tabular, columns_of, plain
@@ -107,6 +105,15 @@ class Row(NamedTuple):
     difference_events: float
 
 
+class MeanValue(NamedTuple):
+    """A mean over budgets with its interval and effective number of events."""
+
+    value: float
+    low: float
+    high: float
+    events: float
+
+
 class ArmRow(NamedTuple):
     """One treatment for everyone; value and cost per unit with intervals; effective number of events of the value."""
 
@@ -141,9 +148,8 @@ class Comparison(Tabular):
         arms: One treatment for everyone, one entry each.
         mix_of: The policy whose shares the random mix takes.
         level: Coverage of all intervals.
-        draws: Value per unit in each draw, (D, P, B).
-        arm_draws: Value per unit of each arm in each draw, (D, M).
-        contributions: What each row contributes to the values.
+        parts: What the values are made of: contributions of the rows, arms, mixes.
+        bootstrap: Options of the draws.
         notes: Budgets that are out of reach, and rows that a run was trained on, in sentences.
     """
 
@@ -163,11 +169,11 @@ class Comparison(Tabular):
     arms: tuple[ArmRow, ...]
     mix_of: str
     level: float
-    draws: Floats
-    arm_draws: Floats
-    contributions: Contributions
+    parts: Parts
+    bootstrap: Bootstrap
     notes: tuple[str, ...]
-    _hidden: ClassVar[tuple[str, ...]] = ("contributions",)
+    _drawn: list[Floats] = field(default_factory=list)
+    _hidden: ClassVar[tuple[str, ...]] = ("parts", "bootstrap")
 
     def _columns(self) -> dict[str, list[Any]]:
         return columns_of(self.rows(), Row._fields)
@@ -184,6 +190,13 @@ class Comparison(Tabular):
             }
         )
 
+    @property
+    def draws(self) -> Floats:
+        """Value per unit in each bootstrap draw, (D, P, B), drawn when first asked for: for statements about several values."""
+        if not self._drawn:
+            self._drawn.append(draws_of(self.parts, self.budgets, self.bootstrap.draws, self.bootstrap.seed))
+        return self._drawn[0]
+
     def index(self, name: str) -> int:
         """Returns the position of a policy or baseline in `names`."""
         return self.names.index(_check.choice("name", name, self.names))
@@ -196,11 +209,24 @@ class Comparison(Tabular):
         """
         at = self.names.index(_check.choice("reference", reference, self.names))
         difference = self.value - self.value[at]
-        low, high, events = self.contributions.intervals(difference, self.level, at)
+        ((low, high, events),) = self.parts.made.intervals(self.value, self.level, at)
         return replace(
             self, reference=reference, difference=difference, difference_low=low, difference_high=high,
             difference_events=events,
         )  # fmt: skip
+
+    def over_budgets(self, name: str, counted: NDArray[np.bool_], *, against: str | None = None) -> MeanValue:
+        """Returns the mean value of a policy or baseline over some budgets, or its mean difference from another.
+
+        Args:
+            name: Policy or baseline.
+            counted: The budgets that count, (B,), at least one.
+            against: Policy or baseline that is taken off.
+        """
+        p, q = self.index(name), None if against is None else self.index(against)
+        each = self.value[p] if q is None else self.value[p] - self.value[q]
+        mean = float(each[counted].mean())
+        return MeanValue(mean, *self.parts.made.mean_interval(p, q, counted, mean, self.level))
 
     def rows(self) -> list[Row]:
         """Returns one row for each policy and budget, for tables."""
@@ -259,16 +285,16 @@ def compare(
     curves = {name: _curve(logs, name, menu, estimator, outcomes) for name, menu in menus.items()}
     fixed = {name: FixedPrices.of(curve, money) for name, curve in curves.items()}
     arms = Arms.of(logs, estimator, outcomes)
-    value, spend, price, parts = _estimates(logs, menus, fixed, money, home, arms)
-    draws, arm_draws = _draws(fixed, money, arms, parts, bootstrap)
-    low, high, events = parts.made.intervals(value, bootstrap.level)
-    blank = np.empty(0)
+    value, spend, price, parts = estimates(logs, menus, fixed, money, home, arms)
+    at = names.index(reference)
+    (low, high, events), of_difference = parts.made.intervals(value, bootstrap.level, None, at)
     return Comparison(
         names=names, budgets=money, value=value, low=low, high=high, spend=spend, price=price, reference=reference,
-        difference=blank, difference_low=blank, difference_high=blank, events=events, difference_events=blank,
-        arms=tuple(_arm_rows(arms, bootstrap.level)), mix_of=home, level=bootstrap.level, draws=draws, arm_draws=arm_draws,
-        contributions=parts.made, notes=_notes(curves, money, arms.means()[1]),
-    ).against(reference)  # fmt: skip
+        difference=value - value[at], difference_low=of_difference[0], difference_high=of_difference[1], events=events,
+        difference_events=of_difference[2],
+        arms=tuple(_arm_rows(arms, bootstrap.level)), mix_of=home, level=bootstrap.level, parts=parts,
+        bootstrap=bootstrap, notes=_notes(curves, money, arms.means()[1]),
+    )  # fmt: skip
 
 
 def _arm_rows(arms: Arms, level: float) -> Iterator[ArmRow]:
@@ -306,64 +332,6 @@ def _curve(logs: Logs, name: str, menu: Menu, estimator: Estimator, outcomes: Me
             f"must have the {logs.n} rows and treatments {logs.treatments} of the logs", "Predict for these rows.",
         )  # fmt: skip
     return outcome_curve(logs, menu, estimator=estimator, outcomes=outcomes)
-
-
-class _Parts(NamedTuple):
-    """What the estimates are made of: contributions of the rows, the best mix of arms, and the random mix (B, M)."""
-
-    made: Contributions
-    coupled: CoupledMix
-    mix: Floats
-
-
-def _estimates(
-    logs: Logs, menus: Mapping[str, Menu], fixed: dict[str, FixedPrices], money: Floats, home: str, arms: Arms
-) -> tuple[Floats, Floats, Floats, _Parts]:
-    """Returns value, spend and price of every policy and baseline, each (P, B), with what they are made of."""
-    mean, cost = arms.means()
-    curves = {name: own.curve for name, own in fixed.items()}
-    least, most = np.array([curve.reach for curve in curves.values()]).T[:, :, None]
-    spend = np.where(money >= least, np.minimum(money, most), np.nan)
-    at = fixed[home]
-    ends = np.unique(np.concatenate([at.low, at.high]))
-    table = decided_shares(menus[home], logs.weights, ends)
-    low, high = (table[np.searchsorted(ends, price)] for price in (at.low, at.high))
-    mix = (1 - at.part)[:, None] * low + at.part[:, None] * high
-    mix[np.isnan(spend[list(curves).index(home)])] = np.nan
-    known = money >= cost.min()
-    coupled = CoupledMix.of([mean, cost], arms.covariance(), money)
-    best = np.where(known, coupled.value(), np.nan)
-    dearest = frontier(Menu(value=mean[None, :], cost=np.maximum(cost, 0)[None, :])).spend[-1]
-    nothing = np.ones_like(money)
-    random, paid, of_random = affordable(mix, mean, cost, money)
-    value = [*(own.value for own in fixed.values()), mean[0] * nothing, best, random]
-    spent = [*spend, cost[0] * nothing, np.where(known, np.minimum(money, dearest), np.nan), paid]
-    price = [*(curve.price_at(money) for curve in curves.values()), *(np.full((3, len(money)), np.nan))]
-    of_best, left = coupled.linear()
-    of_none = np.zeros_like(of_best)
-    of_none[:, 0, 0] = 1.0
-    more = np.zeros((len(value), len(money)))
-    more[-2] = left
-    made = Contributions(tuple(fixed.values()), arms, np.array([of_none, of_best, np.nan_to_num(of_random)]), more)
-    return np.array(value), np.array(spent), np.array(price), _Parts(made, coupled, mix)
-
-
-def _draws(
-    fixed: dict[str, FixedPrices], money: Floats, arms: Arms, parts: _Parts, bootstrap: Bootstrap
-) -> tuple[Floats, Floats]:
-    """Returns the value of every policy and baseline in every draw (D, P, B), and the values of the arms (D, M)."""
-    logs = arms.logs
-    grids = [Grid.of(own.curve) for own in fixed.values()]
-    ones = np.ones(logs.n)
-    shift = [own.value - own.at(grid, ones) for own, grid in zip(fixed.values(), grids, strict=True)]
-    drawn, means = [], []
-    for weight in row_weights(logs, bootstrap.draws, bootstrap.seed):
-        means.append(arms.means(weight))
-        mean, cost = means[-1]
-        values = [own.at(grid, weight) + c for own, grid, c in zip(fixed.values(), grids, shift, strict=True)]
-        drawn.append([*values, np.full(len(money), mean[0]), affordable(parts.mix, mean, cost, money)[0]])
-    best = parts.coupled.draws(np.array(means))
-    return np.insert(np.array(drawn), -1, best, axis=1), np.array(means)[:, 0]
 
 
 def _notes(curves: dict[str, OutcomeCurve], money: Floats, cost: Floats) -> tuple[str, ...]:

@@ -69,10 +69,10 @@ def effect_share(comparison: Comparison, policy: str, budget_index: int = 0, *, 
 
 def _ratio_interval(c: Comparison, p: int, b: int, j: int, part: float, total: float) -> tuple[float, float]:
     """Returns the shares θ for which part - θ · total is not shown to differ from 0 (Fieller 1954)."""
-    logs, more = c.contributions.arms.logs, c.contributions.more[p, b]
+    logs, more = c.parts.made.arms.logs, c.parts.made.more[p, b]
     none, all_ = np.zeros((2, 2, logs.n_treatments))
     none[0, 0] = all_[0, j] = 1.0
-    terms = [c.contributions.of(p, b)[0], c.contributions.arms.terms(none), c.contributions.arms.terms(all_)]
+    terms = [c.parts.made.of(p, b)[0], c.parts.made.arms.terms(none), c.parts.made.arms.terms(all_)]
     policy, of_none, of_all = centred(logs, np.column_stack(terms)).T
     above, below = policy - of_none, of_all - of_none
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from largesse import _check
+from largesse.evaluate import kernels
 from largesse.logs import Logs
 
 __all__ = ["FEW_EVENTS", "centred", "effective_events", "ends", "weighted_sum"]
@@ -40,12 +41,11 @@ def centred(logs: Logs, terms: Floats) -> Floats:
         terms: One column for each sum, (N, K).
     """
     arms = logs.treatment if logs.assignment == "observed" else np.zeros(logs.n, np.int32)
-    weights, rows = logs.weights, np.bincount(arms)
-    total = np.maximum(np.bincount(arms, weights), 1e-300)
-    sums = np.column_stack([np.bincount(arms, column) for column in terms.T])
-    out = (terms - weights[:, None] * (sums / total[:, None])[arms]) / logs.total_weight
+    rows = np.bincount(arms)
     if logs.groups is None:
-        return np.asarray(out * np.sqrt(rows / np.maximum(rows - 1, 1))[arms][:, None])
+        factor = np.sqrt(rows / np.maximum(rows - 1, 1)) / logs.total_weight
+        return kernels.centred(terms, logs.weights, arms, factor)
+    out = kernels.centred(terms, logs.weights, arms, np.full(len(rows), 1 / logs.total_weight))
     grouped = np.column_stack([logs.by_group(column) for column in out.T])
     return grouped * np.sqrt(len(grouped) / max(len(grouped) - 1, 1))
 
@@ -64,12 +64,10 @@ def ends(estimate: Floats, contributions: Floats, level: float, more: Any = 0.0)
     [[0.055, 0.193]]
     """
     _check.number("level", level, low=0.5, high=0.9999)
-    square = contributions**2
-    own = square.sum(axis=0)
-    fourth = (square**2).sum(axis=0)
+    own, third, fourth = kernels.power_sums(contributions)
     total = own + more
     s = np.sqrt(total)
-    skew = np.divide((square * contributions).sum(axis=0), s**3, out=np.zeros_like(s), where=s > 1e-150)
+    skew = np.divide(third, s**3, out=np.zeros_like(s), where=s > 1e-150)
     spread = np.maximum(fourth - own**2 / len(contributions), 0)
     freedom = np.clip(np.divide(2 * total**2, spread, out=np.full_like(s, 1e9), where=spread > 2e-9 * total**2), 2, 1e9)
     tail = (1 - level) / 2

@@ -1,4 +1,4 @@
-"""Compiled loops of the bootstrap, of the monotone spend and of the best untargeted policy."""
+"""Compiled loops of intervals, of the bootstrap, of the monotone spend and of the best untargeted policy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["accumulate", "coupled_mixes", "cumulate", "pool", "reweigh"]
+__all__ = [
+    "accumulate", "at_prices", "centred", "coupled_mixes", "cumulate", "pool", "power_sums", "reweigh",
+]  # fmt: skip
 
 Array = NDArray[Any]
 
@@ -70,6 +72,62 @@ def accumulate(row: Array, cell: Array, steps: Array, weight: Array, cells: int)
     for k in range(1, cells):
         for q in range(3):
             out[k, q] += out[k - 1, q]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def at_prices(
+    row: Array, price: Array, step: Array, low: float, high: float, part: float, n: int
+) -> NDArray[np.float64]:
+    """Returns what each row adds to the sums of a curve, (n, 3): 1 - part of it at the price low, part of it at high.
+
+    Args:
+        row: Row of each event (E,).
+        price: Price of each event (E,).
+        step: Its change of value, cost and weight (E, 3).
+        low: Lower price.
+        high: Higher price.
+        part: Share of the units that are decided at the higher price.
+        n: Number of rows.
+    """
+    out = np.zeros((n, 3))
+    for e in range(len(row)):
+        if price[e] <= high:
+            share = 1.0 if price[e] <= low else part
+            for q in range(3):
+                out[row[e], q] += share * step[e, q]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def centred(terms: Array, weight: Array, arm: Array, correction: Array) -> NDArray[np.float64]:
+    """Returns the terms of each row (N, K) less its weight times the weighted mean of its arm, times the arm's factor."""
+    n, k = terms.shape
+    sums, total = np.zeros((len(correction), k)), np.zeros(len(correction))
+    for i in range(n):
+        total[arm[i]] += weight[i]
+        for q in range(k):
+            sums[arm[i], q] += terms[i, q]
+    for a in range(len(correction)):
+        sums[a] /= max(total[a], 1e-300)
+    out = np.empty((n, k))
+    for i in range(n):
+        for q in range(k):
+            out[i, q] = (terms[i, q] - weight[i] * sums[arm[i], q]) * correction[arm[i]]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def power_sums(contributions: Array) -> NDArray[np.float64]:
+    """Returns the sums of the second, third and fourth powers of each column of (G, K), (3, K)."""
+    out = np.zeros((3, contributions.shape[1]))
+    for i in range(len(contributions)):
+        for q in range(contributions.shape[1]):
+            x = contributions[i, q]
+            square = x * x
+            out[0, q] += square
+            out[1, q] += square * x
+            out[2, q] += square * square
     return out
 
 

@@ -33,7 +33,10 @@ __all__ = ["BestMix", "CoupledMix", "mix_value"]
 
 Floats = NDArray[np.float64]
 _NOISES = 32  # pairs e, -e
-_TAU, _PLAIN = 0.3, 0.125  # noise at the choice, share of the value at m; chosen on seven sets of arms, seeds 5000 and above
+_TAU, _PLAIN = (
+    0.3,
+    0.125,
+)  # noise at the choice, share of the value at m; chosen on seven sets of arms, seeds 5000 and above
 
 
 _CLOSE = 2.0
@@ -83,7 +86,10 @@ class BestMix:
 def _normal(n: int, size: int) -> Floats:
     """Returns n points that fill a standard normal distribution evenly, always the same, (n, size)."""
     points = Sobol(size, scramble=True, rng=np.random.default_rng(0)).random_base2(int(np.ceil(np.log2(n))))
-    return np.asarray(ndtri(points[:n]))
+    normal = ndtri(points[:n])
+    if n >= 2 * size:  # their second moments are those of the distribution exactly
+        normal = normal @ np.linalg.inv(np.linalg.cholesky(normal.T @ normal / n)).T
+    return np.asarray(normal)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +146,9 @@ class CoupledMix:
         scale = np.maximum(np.sqrt((errors**2).mean(axis=0)), 1e-300)
         coefficients, _, rank, _ = np.linalg.lstsq(errors / scale, values - values.mean(axis=0), rcond=1e-6)
         left = values - values.mean(axis=0) - errors / scale @ coefficients
-        return (coefficients / scale[:, None]).T.reshape(-1, *self.mean.shape), _CLOSE * (left**2).sum(axis=0) / (n - rank - 1)
+        return (coefficients / scale[:, None]).T.reshape(-1, *self.mean.shape), _CLOSE * (left**2).sum(axis=0) / (
+            n - rank - 1
+        )
 
     def _at(self, means: Floats) -> Floats:
         return kernels.coupled_mixes(np.ascontiguousarray(means), self.noise, self.budgets, _TAU, _PLAIN)

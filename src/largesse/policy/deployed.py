@@ -161,14 +161,14 @@ class Policy(Brief):
         return assign(self.menu(data), price)
 
     def realised(
-        self, logs: Logs, budgets: Numbers, *, safety: float | None = None, level: float = 0.95, draws: int = 400, seed: int = 0
+        self, logs: Logs, budgets: Numbers, *, safety: float | None = None, level: float = 0.95, seed: int = 0
     ) -> Realised:  # fmt: skip
         """Returns planned against realised on held-out trial rows; see the function `realised`.
 
         A policy keeps no record of its training rows; a run folder does (`TrainingRows.load`), and `evaluate_run` checks it.
         """
         menu = self.model.predict(logs.x)
-        return realised(self.curve, logs, menu, budgets, safety=safety, level=level, draws=draws, seed=seed)
+        return realised(self.curve, logs, menu, budgets, safety=safety, level=level, seed=seed)
 
     def save(self, path: PathLike, *, replace: bool = False) -> None:
         """Writes the policy as a folder without pickle; `load` gives bit-identical menus.

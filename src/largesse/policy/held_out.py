@@ -11,7 +11,7 @@ from largesse import _check
 from largesse._random import child
 from largesse.allocate.budget_frontier import frontier
 from largesse.allocate.price_intervals import taken_interval
-from largesse.evaluate.bootstrap import interval, row_weights
+from largesse.evaluate.intervals import weighted_sum
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.policy.curve import PriceCurve, same_rows
@@ -34,9 +34,11 @@ class Realised(Tabular):
         cost: Realised spend: inverse-propensity mean, unbiased.
         cost_low: Lower end of its bootstrap interval.
         cost_high: Upper end.
+        cost_events: Effective number of events that it rests on.
         value: Realised value, likewise.
         value_low: Lower end of its bootstrap interval.
         value_high: Upper end.
+        value_events: Effective number of events that it rests on.
     """
 
     budget: Floats
@@ -45,9 +47,11 @@ class Realised(Tabular):
     cost: Floats
     cost_low: Floats
     cost_high: Floats
+    cost_events: Floats
     value: Floats
     value_low: Floats
     value_high: Floats
+    value_events: Floats
 
     def _columns(self) -> dict[str, Floats]:
         return self._fields()
@@ -55,7 +59,7 @@ class Realised(Tabular):
 
 def realised(
     curve: PriceCurve, logs: Logs, menu: Menu, budgets: _check.Numbers, *, safety: float | None = None, level: float = 0.95,
-    draws: int = 400, seed: int = 0,
+    seed: int = 0,
 ) -> Realised:  # fmt: skip
     """Returns planned and realised spend and value at the curve's prices, on rows that trained neither model nor curve.
 
@@ -65,9 +69,8 @@ def realised(
         menu: The model's predictions for them.
         budgets: Budget per unit, (B,).
         safety: As for `PriceCurve.price_for`.
-        level: Coverage of the two-sided bootstrap intervals.
-        draws: Number of bootstrap draws.
-        seed: Seed of the draws.
+        level: Coverage of the two-sided intervals.
+        seed: Seed of the sample of units that stands for weighted rows.
 
     Raises:
         DataError: Unknown propensities, or a menu of other units.
@@ -81,14 +84,13 @@ def realised(
     spend_curve = curve.spend_curve(units)
     price = np.array([spend_curve.price_for(amount(b) * units.n, safety) for b in limits])
     lo, hi = taken_interval(menu, logs.treatment)
-    w = logs.inverse_propensity / logs.total_weight
+    w = logs.inverse_propensity
     # A row counts at the prices that give it the treatment it got.
-    matching = w * ((lo <= price[:, None]) & (price[:, None] < hi))  # (B, N)
-    value, paid = matching * logs.value, matching * logs.cost
-    drawn = np.array([(value @ k, paid @ k) for k in row_weights(logs, draws, seed)])  # (D, 2, B)
-    (value_low, value_high), (cost_low, cost_high) = np.moveaxis(interval(drawn, level), -1, 1)
+    matching = w[:, None] * ((lo[:, None] <= price) & (price < hi[:, None]))  # (N, B)
+    value, value_ends, value_events = weighted_sum(logs, matching * logs.value[:, None], level)
+    paid, paid_ends, paid_events = weighted_sum(logs, matching * logs.cost[:, None], level)
     return Realised(
         budget=limits, price=price, planned_cost=frontier(units).spend_at(price) / units.n,
-        cost=paid.sum(axis=1), cost_low=cost_low, cost_high=cost_high,
-        value=value.sum(axis=1), value_low=value_low, value_high=value_high,
+        cost=paid, cost_low=paid_ends[:, 0], cost_high=paid_ends[:, 1], cost_events=paid_events,
+        value=value, value_low=value_ends[:, 0], value_high=value_ends[:, 1], value_events=value_events,
     )  # fmt: skip

@@ -127,6 +127,8 @@ class BudgetRow:
         difference: Value minus the reference's value; None for the reference itself.
         difference_low: Lower end of the paired interval.
         difference_high: Upper end.
+        events: Effective number of events that the value rests on; NaN if unknown.
+        difference_events: The same for the difference.
         role: As in `CurveLine`.
     """
 
@@ -139,6 +141,8 @@ class BudgetRow:
     difference: float | None = None
     difference_low: float = nan
     difference_high: float = nan
+    events: float = nan
+    difference_events: float = nan
     role: Role = "policy"
 
     def __post_init__(self) -> None:
@@ -156,12 +160,13 @@ class BudgetRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderboardRow:
-    """One candidate model: its score on validation rows, the interval, and its training time in seconds."""
+    """One candidate model: its score on validation rows, the interval, its events, and its training time in seconds."""
 
     name: str
     score: float
     low: float = nan
     high: float = nan
+    events: float = nan
     chosen: bool = False
     seconds: float = nan
     note: str = ""
@@ -235,6 +240,7 @@ class SpendRow:
         realised: Spend measured on held-out rows.
         low: Lower end of its interval.
         high: Upper end.
+        events: Effective number of events that it rests on; NaN if unknown.
     """
 
     budget: float
@@ -244,6 +250,7 @@ class SpendRow:
     realised: float
     low: float = nan
     high: float = nan
+    events: float = nan
 
     @property
     def verdict(self) -> SpendVerdict:

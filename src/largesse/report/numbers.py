@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from math import floor, inf, isfinite, isinf, isnan, log10
 from statistics import median
 
+from largesse.evaluate.intervals import FEW_EVENTS
+
 __all__ = [
     "OUT_OF_REACH",
     "UNKNOWN",
@@ -23,6 +25,7 @@ __all__ = [
     "percent",
     "percent_interval",
     "places",
+    "resting",
 ]
 
 OUT_OF_REACH = "out of reach"
@@ -90,6 +93,19 @@ def percent(x: float, *, decimals: int | None = None, sign: bool = False) -> str
         return number(x)
     shown = decimals if decimals is not None else 0 if x == 0 else places([100 * x])
     return f"{number(100 * x, decimals=shown, sign=sign)} %"
+
+
+def resting(low: float, high: float, events: float, *, decimals: int | None = None, sign: bool = False) -> str:
+    """Returns an interval and the effective number of events that it rests on, marked where these are few.
+
+    >>> resting(0.012, 0.02, 310.2), resting(0.012, 0.3, 7.4)
+    ('0.012 to 0.020 (310 events)', '0.012 to 0.300 (7 events: few)')
+    """
+    ends = between(low, high, decimals=decimals, sign=sign)
+    if isnan(events) or isnan(low):
+        return ends
+    few = ": few" if events < FEW_EVENTS else ""
+    return f"{ends} ({count(round(events))} event{'' if round(events) == 1 else 's'}{few})"
 
 
 def percent_interval(x: float, low: float, high: float, *, sign: bool = False) -> str:

@@ -14,7 +14,7 @@ from largesse.policy.held_out import Realised
 from largesse.report.blocks import Badge, Cell, Column, Row, Table, Tone, Where
 from largesse.report.cluster_cards import Clusters, cluster_rows
 from largesse.report.content import BudgetRow, Leaderboard, MixTable, Results, SpendVerdict, TrustRow
-from largesse.report.numbers import UNKNOWN, between, count, duration, interval, number, percent, places
+from largesse.report.numbers import UNKNOWN, count, duration, interval, number, percent, places, resting
 
 __all__ = [
     "BADGES", "budget_table", "cluster_table", "comparison_rows", "export_table", "finding_table", "leaderboard_table",
@@ -69,7 +69,7 @@ def budget_table(
         ),
         rows=tuple(
             Row(
-                (row.policy, number(row.value, decimals=digits), between(row.low, row.high, decimals=digits),
+                (row.policy, number(row.value, decimals=digits), resting(row.low, row.high, row.events, decimals=digits),
                  *_difference(row, paired), BADGES[row.verdict]),
                 group=row.budget_label, ours=row.policy == ours,
             )
@@ -82,7 +82,7 @@ def budget_table(
 def _difference(row: BudgetRow, decimals: int) -> tuple[str, str]:
     if row.difference is None or isnan(row.value):
         return UNKNOWN, UNKNOWN
-    ends = between(row.difference_low, row.difference_high, decimals=decimals, sign=True)
+    ends = resting(row.difference_low, row.difference_high, row.difference_events, decimals=decimals, sign=True)
     return number(row.difference, decimals=decimals, sign=True), ends
 
 
@@ -99,7 +99,7 @@ def comparison_rows(table: Comparison, labels: Sequence[str], roles: dict[str, s
         BudgetRow(
             policy=r.name, budget=r.budget, budget_label=at[r.budget], value=r.value, low=r.low, high=r.high,
             difference=None if r.name == table.reference else r.difference, difference_low=r.difference_low,
-            difference_high=r.difference_high, role=roles[r.name],  # type: ignore[arg-type]  # checked by the row
+            difference_high=r.difference_high, events=r.events, difference_events=r.difference_events, role=roles[r.name],  # type: ignore[arg-type]  # checked by the row
         )
         for r in table.rows() if r.name in roles
     ]  # fmt: skip
@@ -116,7 +116,7 @@ def leaderboard_table(board: Leaderboard, level: float) -> Table:
     rows = []
     for row in board.rows:
         chosen: Cell = Badge("chosen", Tone.GOOD) if row.chosen else ""
-        cells = (row.name, number(row.score, decimals=digits), between(row.low, row.high, decimals=digits),
+        cells = (row.name, number(row.score, decimals=digits), resting(row.low, row.high, row.events, decimals=digits),
                  duration(row.seconds), chosen, *([row.note] if noted else []))  # fmt: skip
         rows.append(Row(cells, ours=row.chosen))
     return Table(columns=tuple(columns), rows=tuple(rows))
@@ -179,7 +179,7 @@ def spend_table(results: Results) -> Table:
                 (row.budget_label,
                  *(number(x, decimals=digits)
                    for x in (row.budget, row.planned_by_model, row.planned_by_curve, row.realised)),
-                 between(row.low, row.high, decimals=digits), BADGES[row.verdict])
+                 resting(row.low, row.high, row.events, decimals=digits), BADGES[row.verdict])
             )
             for row in rows
         ),
@@ -192,7 +192,7 @@ def realised_table(planned: Realised) -> Table:
         columns=(Column("Budget", words=True), *map(Column, ("Price", "Planned by the model", "Realised", "95 % interval"))),
         rows=tuple(
             Row((number(r["budget"]), number(r["price"]), number(r["planned_cost"]), number(r["cost"]),
-                 between(r["cost_low"], r["cost_high"])))
+                 resting(r["cost_low"], r["cost_high"], r["cost_events"])))
             for r in planned.to_records()
         ),
     )  # fmt: skip

@@ -13,7 +13,6 @@ from largesse import report
 from largesse.checks.soundness import Soundness
 from largesse.commands.procedure import FittedCandidates, Proof, Task
 from largesse.config import Config
-from largesse.evaluate.bootstrap import interval, row_weights
 from largesse.evaluate.comparison import (
     BEST_MIX,
     NO_ONE,
@@ -24,6 +23,7 @@ from largesse.evaluate.comparison import (
     compare,
 )
 from largesse.evaluate.full_effect import EffectShare, effect_share
+from largesse.evaluate.intervals import weighted_sum
 from largesse.logs import Logs
 from largesse.models.base import Model
 from largesse.report.advice import advise
@@ -66,19 +66,17 @@ def evidence(proof: Proof, task: Task) -> Evidence:
     table = compare(proof.logs, proof.menus, task.budgets, bootstrap=bootstrap).against(BEST_MIX)
     full = max(table.arms, key=lambda arm: arm.cost)
     budgets = np.linspace(0, full.cost, _CURVE)
-    line = compare(
-        proof.logs, proof.menus, budgets, bootstrap=Bootstrap(draws=min(task.draws, 200), seed=task.settings.seed)
-    )
+    line = compare(proof.logs, proof.menus, budgets)
     at = len(task.budgets) // 2
-    return Evidence(table, line, effect_share(table, POLICY, at, full=full.name), at, _realised(proof, task))
+    return Evidence(table, line, effect_share(table, POLICY, at, full=full.name), at, _realised(proof))
 
 
-def _realised(proof: Proof, task: Task) -> NDArray[np.float64]:
-    """Returns the spend per unit of the decisions, by inverse propensity on the held-out rows, with percentile intervals."""
+def _realised(proof: Proof) -> NDArray[np.float64]:
+    """Returns the spend per unit of the decisions, by inverse propensity on held-out rows, its interval and events, (B, 4)."""
     logs = proof.logs
     paid = np.where(proof.decided == logs.treatment, logs.inverse_propensity * logs.cost, 0.0)  # (B, N)
-    draws = np.array([paid @ w for w in row_weights(logs, task.draws, task.settings.seed)]) / logs.total_weight
-    return np.column_stack([paid.sum(1) / logs.total_weight, interval(draws, 0.95)])
+    mean, ends, events = weighted_sum(logs, paid.T)
+    return np.column_stack([mean, ends, events])
 
 
 class Proven(NamedTuple):
@@ -129,7 +127,8 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
         spend=tuple(
             report.SpendRow(budget=b, budget_label=labels[k], planned_by_model=float(proof.by_model[k]),
                             planned_by_curve=float(proof.by_curve[k]), realised=float(evidence.spend[k, 0]),
-                            low=float(evidence.spend[k, 1]), high=float(evidence.spend[k, 2]))
+                            low=float(evidence.spend[k, 1]), high=float(evidence.spend[k, 2]),
+                            events=float(evidence.spend[k, 3]))
             for k, b in enumerate(task.budgets)
         ),
         provenance=proven.about, cautions=(*_left_out(proven.final), *_cautions(proof, evidence, task)),
@@ -188,13 +187,14 @@ def _line(table: Comparison, name: str, role: Any) -> report.CurveLine:
 def _leaderboard(final: FittedCandidates, task: Task) -> report.Leaderboard:
     names = list(final.models)
     counted = final.choice.counted
-    score, ends = np.full(len(names), np.nan), np.full((len(names), 2), np.nan)  # NaN where no budget is within reach
+    score, ends = np.full(len(names), np.nan), np.full((len(names), 3), np.nan)  # NaN where no budget is within reach
     if counted.any():
         score = final.leaderboard.value[: len(names)][:, counted].mean(1)
-        ends = interval(final.leaderboard.draws[:, : len(names)][:, :, counted].mean(2), 0.95)
+        ends = np.array([final.leaderboard.over_budgets(n, counted)[1:] for n in names])
     rows = [
         report.LeaderboardRow(name=n, score=float(score[k]), low=float(ends[k, 0]), high=float(ends[k, 1]),
-                         chosen=n == final.name, seconds=final.seconds[n], note=_shrinkage(final.models[n]))
+                         events=float(ends[k, 2]), chosen=n == final.name, seconds=final.seconds[n],
+                         note=_shrinkage(final.models[n]))
         for k, n in enumerate(names)
     ]  # fmt: skip
     rows.sort(key=lambda row: -row.score)
@@ -255,7 +255,7 @@ def _cautions(proof: Proof, evidence: Evidence, task: Task) -> tuple[str, ...]:
         "Values are per unit and decision period of the trial. Another season or population may differ: confirm by experiment.",
         *evidence.table.notes,
     ]
-    for budget, label, (_, low, high) in zip(task.budgets, task.labels, evidence.spend, strict=True):
+    for budget, label, (_, low, high, _) in zip(task.budgets, task.labels, evidence.spend, strict=True):
         if low > budget:
             sentences.append(
                 f"At {label} the realised spend is above the budget ({low:.3g} to {high:.3g} against {budget:.3g}): the spend "
