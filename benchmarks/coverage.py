@@ -87,9 +87,9 @@ def trial(design: str, n: int, rng: np.random.Generator) -> tuple[Logs, dict[str
     if design == "by stratum":
         p = np.where(units.x[:, :1] > 0.8416, [[0.2, 0.4, 0.4]], [[0.8, 0.1, 0.1]])
     if design == "weighted":  # sampled ten times as often where the third feature is large
-        pool = world(design, 6 * n, rng)
-        often = pool.x[:, 2] > 0.43
-        rows = rng.choice(6 * n, n, replace=False, p=np.where(often, 10, 1) / np.where(often, 10, 1).sum())
+        pool = world(design, 4 * n, rng)
+        often = pool.x[:, 2] > 0.4307
+        rows = np.flatnonzero(often | (rng.random(4 * n) < 0.1))[:n]
         units = World(pool.x[rows], pool.order[rows], {k: m.take(rows) for k, m in pool.menus.items()})
         weight = np.where(often[rows], 1.0, 10.0)
     alike = rng.normal(size=n)
@@ -211,7 +211,7 @@ def cell(task: tuple[str, int, int, str]) -> str:
     return f"{place.stem}: done"
 
 
-BINS = (0, 5, 10, 20, 40, 80, 160)
+BINS = (0, 10, 20, 40, 80, 160, 320)
 
 
 def _summary(rows: Floats) -> dict[str, Any]:

@@ -59,7 +59,6 @@ def cell(seed: int) -> str:
 def worth(teacher: Any, student: Any, test: Any, truth: Any, budgets: NDArray[np.float64]) -> dict[str, Any]:
     """Returns the share of the teacher's value that the student keeps: on trial rows with its paired interval, and exactly."""
     from largesse.evaluate import compare
-    from largesse.evaluate.bootstrap import quantiles
     from largesse.evaluate.comparison import Bootstrap
     from largesse.evaluate.truth import true_value
 
@@ -69,7 +68,7 @@ def worth(teacher: Any, student: Any, test: Any, truth: Any, budgets: NDArray[np
     exact = {name: true_value(menu, truth, budgets).mean() for name, menu in menus.items()}
     nothing = float(truth.value[:, 0].mean())
     return {
-        "kept": float(table.value[1].mean() / table.value[0].mean()), "ends": quantiles(ratio, 0.95).tolist(),
+        "kept": float(table.value[1].mean() / table.value[0].mean()), "ends": np.quantile(ratio, [0.025, 0.975]).tolist(),
         "kept_exactly": float(exact["student"] / exact["teacher"]),
         "gain_kept_exactly": float((exact["student"] - nothing) / (exact["teacher"] - nothing)),
     }  # fmt: skip

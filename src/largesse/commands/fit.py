@@ -182,8 +182,8 @@ def _metrics(
         "rows": evidence_.table.rows(),
         "arms": evidence_.table.arms,
         "spend": [
-            {"budget": b, "planned_by_model": m, "planned_by_curve": c, "realised": r, "low": lo, "high": hi}
-            for b, m, c, (r, lo, hi) in zip(task.budgets, proof.by_model, proof.by_curve, evidence_.spend, strict=True)
+            {"budget": b, "planned_by_model": m, "planned_by_curve": c, "realised": r, "low": lo, "high": hi, "events": n}
+            for b, m, c, (r, lo, hi, n) in zip(task.budgets, proof.by_model, proof.by_curve, evidence_.spend, strict=True)
         ],
         "seconds_to_learn": final.seconds,
         "trust_in_the_log": shown.trust,

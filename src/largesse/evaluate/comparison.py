@@ -143,7 +143,7 @@ class Comparison(Tabular):
         difference: Value less that of the reference, (P, B).
         difference_low: Lower end of its paired interval, (P, B).
         difference_high: Upper end, (P, B).
-        events: Effective number of events that each value rests on, (P, B): below 40, an interval may cover too little.
+        events: Effective number of events that each value rests on, (P, B): below 80, an interval may cover too little.
         difference_events: The same for the difference, (P, B).
         arms: One treatment for everyone, one entry each.
         mix_of: The policy whose shares the random mix takes.

@@ -29,7 +29,7 @@ from largesse.logs import Logs
 __all__ = ["FEW_EVENTS", "centred", "effective_events", "ends", "weighted_sum"]
 
 Floats = NDArray[np.float64]
-FEW_EVENTS = 40
+FEW_EVENTS = 80
 """Effective number of events below which intervals are said to rest on few: see docs/benchmarks/coverage.md."""
 
 
@@ -61,7 +61,7 @@ def ends(estimate: Floats, contributions: Floats, level: float, more: Any = 0.0)
 
     >>> psi = np.repeat([[0.9], [-0.1]], [10, 90], axis=0) / 100  # ten events among 100 units
     >>> ends(np.array([0.1]), psi, 0.95).round(3).tolist()
-    [[0.055, 0.193]]
+    [[0.048, 0.18]]
     """
     _check.number("level", level, low=0.5, high=0.9999)
     own, third, fourth = kernels.power_sums(contributions)

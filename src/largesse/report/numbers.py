@@ -99,7 +99,7 @@ def resting(low: float, high: float, events: float, *, decimals: int | None = No
     """Returns an interval and the effective number of events that it rests on, marked where these are few.
 
     >>> resting(0.012, 0.02, 310.2), resting(0.012, 0.3, 7.4)
-    ('0.012 to 0.020 (310 events)', '0.012 to 0.300 (7 events: few)')
+    ('0.0120 to 0.0200 (310 events)', '0.01 to 0.30 (7 events: few)')
     """
     ends = between(low, high, decimals=decimals, sign=sign)
     if isnan(events) or isnan(low):
