@@ -102,11 +102,11 @@ class CoupledMix:
         noise: Draws e of their errors, (J, 2, M).
         budgets: Budget per unit, (B,).
 
-    >>> mean, budgets = np.array([[1.0, 1.5], [0.0, 1.0]]), np.array([0.5, 2.0])
-    >>> CoupledMix.of(mean, np.zeros((4, 4)), budgets).value().tolist()  # half of the units get the second arm; all do
-    [1.25, 1.5]
-    >>> (CoupledMix.of(mean, np.diag([0.02, 0.02, 0.0, 0.0]), budgets).value() < 1.5).tolist()  # all did not surely pay
-    [True, True]
+    >>> mean, budgets = np.array([[1.0, 1.1], [0.0, 1.0]]), np.array([0.5, 2.0])
+    >>> CoupledMix.of(mean, np.zeros((4, 4)), budgets).value().round(3).tolist()  # half of the units get the second arm; all do
+    [1.05, 1.1]
+    >>> CoupledMix.of(mean, np.diag([0.02, 0.02, 0.0, 0.0]), budgets).value().round(2).tolist()  # the second may not be better
+    [1.03, 1.05]
     """
 
     mean: Floats
