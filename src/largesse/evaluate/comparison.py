@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse.evaluate.bootstrap import Arms, FixedPrices
 from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve
-from largesse.evaluate.intervals import effective_events, weighted_sum
+from largesse.evaluate.intervals import effective_events, few_events, weighted_sum
 from largesse.evaluate.values import Parts, draws_of, estimates
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -150,7 +150,7 @@ class Comparison(Tabular):
         level: Coverage of all intervals.
         parts: What the values are made of: contributions of the rows, arms, mixes.
         bootstrap: Options of the draws.
-        notes: Budgets that are out of reach, and rows that a run was trained on, in sentences.
+        notes: Budgets out of reach, intervals on few events, and rows that a run was trained on, in sentences.
     """
 
     names: tuple[str, ...]
@@ -293,7 +293,7 @@ def compare(
         difference=value - value[at], difference_low=of_difference[0], difference_high=of_difference[1], events=events,
         difference_events=of_difference[2],
         arms=tuple(_arm_rows(arms, bootstrap.level)), mix_of=home, level=bootstrap.level, parts=parts,
-        bootstrap=bootstrap, notes=_notes(curves, money, arms.means()[1]),
+        bootstrap=bootstrap, notes=(*_notes(curves, money, arms.means()[1]), *few_events(events, bootstrap.level)),
     )  # fmt: skip
 
 

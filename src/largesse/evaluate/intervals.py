@@ -26,7 +26,7 @@ from largesse import _check
 from largesse.evaluate import kernels
 from largesse.logs import Logs
 
-__all__ = ["FEW_EVENTS", "centred", "effective_events", "ends", "weighted_sum"]
+__all__ = ["FEW_EVENTS", "centred", "effective_events", "ends", "few_events", "weighted_sum"]
 
 Floats = NDArray[np.float64]
 FEW_EVENTS = 80
@@ -95,6 +95,21 @@ def effective_events(logs: Logs, terms: Floats) -> Floats:
     each = np.abs(np.column_stack([logs.by_group(column) for column in terms.T]))
     square = (each**2).sum(axis=0)
     return np.asarray(np.divide(each.sum(axis=0) ** 2, square, out=np.zeros_like(square), where=square > 0))
+
+
+def few_events(events: Floats, level: float) -> tuple[str, ...]:
+    """Returns a sentence where some intervals rest on few events, else nothing.
+
+    >>> few_events(np.array([12.3, 500.0, np.nan]), 0.95)[0]
+    'Some intervals rest on few events (12 at the least): below 80, they may hold the truth less often than in 95 of 100 trials.'
+    """
+    least = float(np.nanmin(events)) if np.isfinite(events).any() else np.inf
+    if least >= FEW_EVENTS:
+        return ()
+    return (
+        f"Some intervals rest on few events ({least:.0f} at the least): below {FEW_EVENTS}, they may hold the truth less often "
+        f"than in {100 * level:g} of 100 trials.",
+    )
 
 
 def weighted_sum(logs: Logs, terms: Floats, level: float = 0.95) -> tuple[Floats, Floats, Floats]:

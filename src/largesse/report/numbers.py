@@ -99,13 +99,13 @@ def resting(low: float, high: float, events: float, *, decimals: int | None = No
     """Returns an interval and the effective number of events that it rests on, marked where these are few.
 
     >>> resting(0.012, 0.02, 310.2), resting(0.012, 0.3, 7.4)
-    ('0.0120 to 0.0200 (310 events)', '0.01 to 0.30 (7 events: few)')
+    ('0.0120 to 0.0200, 310 events', '0.01 to 0.30, 7 events: few')
     """
     ends = between(low, high, decimals=decimals, sign=sign)
     if isnan(events) or isnan(low):
         return ends
     few = ": few" if events < FEW_EVENTS else ""
-    return f"{ends} ({count(round(events))} event{'' if round(events) == 1 else 's'}{few})"
+    return f"{ends}, {count(round(events))} event{'' if round(events) == 1 else 's'}{few}"
 
 
 def percent_interval(x: float, low: float, high: float, *, sign: bool = False) -> str:

@@ -138,7 +138,7 @@ def _budgets(results: Results) -> list[Block]:
     caption = (
         f"How to read it: dots are estimates on held-out rows, bars their {percent(results.level)} intervals. On the right, a "
         f"bar entirely right of zero means better than the {results.reference}; a bar that crosses zero means that these rows "
-        "do not show which is better."
+        "do not show which is better. After an interval: the effective number of events that it rests on."
     )
     chart = Chart(
         name="budgets", label=f"{results.value_label} at each budget", figure=_chart(lambda c: c.budget_chart(results)),
