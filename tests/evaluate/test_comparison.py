@@ -136,6 +136,8 @@ def test_another_reference_needs_no_new_draws(table):
     np.testing.assert_allclose(moved.difference_low[0], -table.difference_high[1], atol=1e-12)
     assert (moved.difference[1] == 0).all()
     assert table.against(NO_ONE).difference[2].tolist() == [0] * 4
+    itself = table.against(BEST_MIX)
+    assert itself.difference_low[3].tolist() == itself.difference_high[3].tolist() == [0] * 4
 
 
 def test_same_seed_same_intervals(table):
