@@ -144,3 +144,10 @@ def test_what_the_means_do_not_explain_counts_one_and_a_half_times():
     rest = values - values.mean() - errors.reshape(4000, -1) @ coefficients[0].ravel()
     assert left[0] == pytest.approx(1.5 * rest.var(), rel=0.15)
     assert rest.var() > 0.05 * values.var()
+
+
+def test_draws_are_centred_at_the_value():
+    """A draw adds noise, which the correction for optimism would take off a second time."""
+    mix = CoupledMix.of([[0.3, 0.3], [0.0, 0.1]], np.diag([4e-4, 4e-4, 0, 0]), np.array([0.05, 0.2]))
+    means = mix.mean + np.random.default_rng(0).normal(0, 0.02, (50, 2, 2))
+    np.testing.assert_allclose(mix.draws(means).mean(axis=0), mix.value(), rtol=1e-12)
