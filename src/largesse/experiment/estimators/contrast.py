@@ -262,7 +262,7 @@ class _Pair:
                          float(cov[k, 2]), freedom, shape),
                 level, lift=lift,
             )
-            for k, (name, shape) in enumerate((("STATE", state_shape._replace(skewness=0.0)), ("MLRATE", mean_shape)))
+            for k, (name, shape) in enumerate((("STATE", state_shape._replace(unit=0.0, skewness=0.0)), ("MLRATE", mean_shape)))
         )  # fmt: skip
         variance = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]
         return Contrast(

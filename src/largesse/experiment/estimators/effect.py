@@ -117,6 +117,7 @@ class Effect(NamedTuple):
         control_events: Effective number of events in control.
         treatment_events: Effective number of events in the arm.
         caution: Why the interval may cover less than it says; empty where nothing speaks against it.
+        skewness: Of one unit's contribution, for which the interval is corrected where the arms differ in size; 0 for STATE.
     """
 
     method: str
@@ -136,6 +137,7 @@ class Effect(NamedTuple):
     control_events: float = float("nan")
     treatment_events: float = float("nan")
     caution: str = ""
+    skewness: float = float("nan")
 
     @classmethod
     def of(cls, method: str, arm: str, estimate: Estimate, level: float, *, lift: bool) -> Effect:
@@ -151,6 +153,7 @@ class Effect(NamedTuple):
             p_value(effect.mean / effect.se, freedom, shape.skewness) if effect.se > 0 else float("nan"),
             effect.mean / control.mean if known and low == low else float("nan"), low, high, events=shape.events,
             control_events=shape.control, treatment_events=shape.treatment, caution=_caution(shape.events, level),
+            skewness=shape.unit,
         )  # fmt: skip
 
 

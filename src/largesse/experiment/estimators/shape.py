@@ -32,7 +32,7 @@ from scipy import stats
 
 from largesse.experiment.data.sample import Floats
 
-__all__ = ["FEW_EVENTS", "Contributions", "Shape", "ends", "p_value"]
+__all__ = ["FEW_EVENTS", "Contributions", "Shape", "ends", "of_effect", "p_value", "quantile"]
 
 FEW_EVENTS = 10
 """Events in the smaller arm below which intervals are said to rest on few: see docs/benchmarks/few_events.md."""
@@ -42,11 +42,13 @@ class Shape(NamedTuple):
     """What an effect's interval rests on.
 
     Attributes:
+        unit: γ, of one unit, pooled over both arms.
         skewness: g, of the effect; 0 for arms of equal sizes.
         control: Effective number of events in control.
         treatment: Effective number of events in the other arm.
     """
 
+    unit: float
     skewness: float
     control: float
     treatment: float
@@ -80,18 +82,19 @@ class Contributions:
 
         >>> some = Contributions()
         >>> some.add(np.r_[-np.repeat([0.9, -0.1], [10, 90]) / 100, np.repeat([0.8, -0.2], [5, 20]) / 25], np.arange(125) >= 100)
-        >>> g, control, treatment = some.shape()
+        >>> _, g, control, treatment = some.shape()
         >>> round(g, 3), round(control), round(treatment)
         (0.3, 10, 5)
         """
         n, second, third, size, square, fourth = self.sums.T
         variance = float((n**2 * second).sum() / max(n.sum() - 2, 1))
-        skewness = float(n[1] ** 3 * third[1] - n[0] ** 3 * third[0]) / n.sum()  # a contribution of control is -u / n
-        a, b = 1 / n
-        g = skewness / variance**1.5 * (b**2 - a**2) / (a + b) ** 1.5 if variance > 1e-200 else 0.0
+        third_moment = (
+            float(n[1] ** 3 * third[1] - n[0] ** 3 * third[0]) / n.sum()
+        )  # of control, a contribution is -u / n
+        unit = third_moment / variance**1.5 if variance > 1e-200 else 0.0
         events = np.divide(size**2, square, out=np.zeros(2), where=square > 0)
         events = np.minimum(events, 2 * np.divide(square**2, fourth, out=np.full(2, np.inf), where=fourth > 0))
-        return Shape(float(g), float(events[0]), float(events[1]))
+        return Shape(unit, of_effect(unit, n[0], n[1]), float(events[0]), float(events[1]))
 
     def variances(self) -> Floats:
         """Returns the variance of each arm's mean (2,)."""
@@ -114,17 +117,31 @@ def _sums(each: Floats, treated: NDArray[np.bool_], median: Floats) -> Floats:
     return out
 
 
+def of_effect(unit: float, control: float, treatment: float) -> float:
+    """Returns the skewness g of an effect from γ of one unit and the numbers of units in both arms."""
+    a, b = 1 / control, 1 / treatment
+    return float(unit * (b**2 - a**2) / (a + b) ** 1.5)
+
+
+def quantile(p: float, freedom: float, skewness: float) -> float:
+    """Returns the p-quantile of the t-statistic of an effect with skewness g: the root u of f(u) = t.
+
+    >>> round(quantile(0.975, 1e9, 0.0), 2), round(quantile(0.975, 1e9, 0.3), 2)
+    (1.96, 1.63)
+    """
+    t = float(stats.t.ppf(p, freedom))
+    if abs(skewness) < 1e-9:
+        return t
+    return float(3 / skewness * (np.cbrt(1 + skewness * (t - skewness / 6)) - 1))
+
+
 def ends(level: float, freedom: float, skewness: float) -> tuple[float, float]:
     """Returns the lower and upper quantile of the t-statistic of an effect with skewness g, for an interval of this coverage.
 
     >>> [round(q, 2) for q in ends(0.95, 1e9, 0.0)], [round(q, 2) for q in ends(0.95, 1e9, 0.3)]
     ([-1.96, 1.96], [-2.65, 1.63])
     """
-    t = float(stats.t.ppf((1 + level) / 2, freedom))
-    if abs(skewness) < 1e-9:
-        return -t, t
-    low, high = (3 / skewness * (np.cbrt(1 + skewness * (q - skewness / 6)) - 1) for q in (-t, t))
-    return float(low), float(high)
+    return quantile((1 - level) / 2, freedom, skewness), quantile((1 + level) / 2, freedom, skewness)
 
 
 def p_value(t: float, freedom: float, skewness: float) -> float:
