@@ -9,7 +9,7 @@ from scipy import stats
 
 from largesse.experiment.estimators.shape import FEW_EVENTS, Shape, ends, p_value
 
-__all__ = ["METHODS", "Effect", "Estimate", "Level", "has_lift", "lift_ends"]
+__all__ = ["METHODS", "SHOWN", "Effect", "Estimate", "Level", "has_lift", "lift_ends"]
 
 METHODS = ("difference in means", "CUPED", "CUPAC", "MLRATE", "STATE")
 
@@ -163,3 +163,7 @@ def _caution(events: float, level: float) -> str:
         return ""
     size = f"about {events:.0f} event{'' if round(events) == 1 else 's'}" if events >= 0.5 else "no event"
     return f"rests on {size}: it may cover less than {100 * level:.4g} %"
+
+
+SHOWN = tuple(name for name in Effect._fields if name not in ("control_events", "treatment_events", "skewness"))
+"""The columns of a table of effects; `to_dict` has all fields."""
