@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
+from scipy import stats
+from scipy.optimize import brentq, linprog
 from scipy.sparse import csr_matrix
 from sklearn.isotonic import IsotonicRegression
 
@@ -147,3 +148,34 @@ def eom_at_budgets(value: NDArray[Any], cost: NDArray[Any], budgets: NDArray[Any
             part = (level[high - 1] - budget) / (level[high - 1] - level[high])
             out.append((1 - part) * worth[high - 1] + part * worth[high])
     return np.array(out)
+
+
+def skewed_quantiles(level: float, freedom: float, g: float) -> tuple[float, float]:
+    """The quantiles of a t-statistic with skewness g, by searching for the roots of Hall's transformation."""
+    t = stats.t.ppf((1 + level) / 2, freedom)
+
+    def excess(u: float, of: float) -> float:
+        return u + g * u**2 / 3 + g**2 * u**3 / 27 + g / 6 - of
+
+    return tuple(brentq(excess, -1e4, 1e4, args=(of,), xtol=1e-13, rtol=1e-15) for of in (-t, t))
+
+
+def skewness_of_difference(control: NDArray[Any], treated: NDArray[Any]) -> float:
+    """Skewness of mean(treated) - mean(control), both with the skewness of one unit that is pooled over the arms."""
+    a, b = (np.asarray(x, np.float64) - np.mean(x) for x in (control, treated))
+    both = np.r_[a, b]
+    unit = np.mean(both**3) / (np.sum(both**2) / (len(both) - 2)) ** 1.5
+    n, m = len(a), len(b)
+    return float(unit * (m**-2 - n**-2) / (1 / m + 1 / n) ** 1.5)
+
+
+def fieller_ends(
+    effect: float, control: float, cov: NDArray[Any], quantiles: tuple[float, float]
+) -> tuple[float, float]:
+    """The ratios r at which (effect - r control) / its standard error is at a quantile, by search; cov of effect and control."""
+
+    def statistic(r: float, q: float) -> float:
+        return effect - r * control - q * np.sqrt(cov[0, 0] - 2 * r * cov[0, 1] + r**2 * cov[1, 1])
+
+    found = sorted(brentq(statistic, -1e6, 1e6, args=(q,), xtol=1e-13, rtol=1e-14) for q in quantiles)
+    return found[0], found[1]

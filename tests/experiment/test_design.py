@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,7 @@ from largesse import Logs, Menu, compare, frames
 from largesse.cli.app import app
 from largesse.errors import DataError
 from largesse.evaluate import Bootstrap
-from largesse.experiment import Sample, always_valid, assign, boundaries, inflation, plan_test, promise, replay
+from largesse.experiment import Sample, always_valid, assign, boundaries, inflation, means, plan_test, promise, replay
 from largesse.experiment.design.looks import crossing
 
 IDS = [f"user-{k}" for k in range(20_000)]
@@ -168,6 +170,77 @@ def test_the_planned_units_give_the_planned_power():
     assert len(peeked.z) == 2
     assert np.isnan(peeked["CUPAC"].days)
     assert dict(plan.shares)["holdout"] == pytest.approx(0.1)
+
+
+def binary(rng: np.random.Generator, n: int, effect: float, arm: Any) -> dict[str, Any]:
+    return {"value": (rng.random(n) < 0.1 + effect * arm) * 1.0}
+
+
+def heavy(rng: np.random.Generator, n: int, effect: float, arm: Any) -> dict[str, Any]:
+    return {"value": np.exp(rng.normal(size=n)) + effect * arm}
+
+
+def predicted(rng: np.random.Generator, n: int, effect: float, arm: Any) -> dict[str, Any]:
+    g = rng.normal(size=n)
+    return {"value": 10 + g + rng.normal(size=n) + effect * arm, "prediction": g}
+
+
+def clustered(rng: np.random.Generator, n: int, effect: float, arm: Any) -> dict[str, Any]:
+    code = np.repeat(np.arange(n), rng.integers(2, 9, n))
+    return {"value": (rng.normal(size=n) + effect * arm)[code] + rng.normal(size=len(code)), "cluster": code}
+
+
+def drawn(world: Any, rng: np.random.Generator, arm: Any, effect: float) -> Sample:
+    rows = world(rng, len(arm), effect, arm)
+    return Sample(
+        arm=(arm if "cluster" not in rows else arm[rows["cluster"]]).astype(np.int32), arms=("A", "B"), **rows
+    )
+
+
+@pytest.mark.parametrize(
+    ("world", "effect", "share", "method"),
+    [(binary, 0.04, 0.5, "difference in means"), (binary, 0.05, 0.1, "difference in means"),
+     (binary, -0.04, 0.2, "difference in means"), (heavy, 0.25, 0.2, "difference in means"),
+     (heavy, -0.25, 0.2, "difference in means"), (predicted, 0.25, 0.5, "CUPAC"), (predicted, 1.0, 0.5, "CUPAC"),
+     (predicted, 1.0, 0.2, "difference in means"), (clustered, 0.5, 0.5, "difference in means")],
+)  # fmt: skip
+def test_realised_power_is_the_planned_one(world: Any, effect: float, share: float, method: str):
+    """1,500 tests of the planned size; the standard error of their power is .01."""
+    rng = np.random.default_rng(21)
+    past_units = 100_000 if world is heavy else 20_000  # a smaller history does not know the tail
+    history = replay(drawn(world, rng, np.arange(past_units) % 2, 0.0), draws=20)
+    units = plan_test(history, effect=effect, shares={"A": 1 - share, "B": share})[method].units
+    significant = 0
+    for _ in range(1500):
+        arm = (rng.permutation(units) < round(share * units)).astype(int)
+        one = {e.method: e for e in means(drawn(world, rng, arm, effect), 1)}[method]
+        significant += one.low > 0 or one.high < 0
+    assert 0.77 < significant / 1500 < 0.84
+
+
+def test_the_draws_of_a_replay_hardly_move_the_units():
+    """The spread of 50 estimates is uncertain by 20 % of the variance; the standard errors hardly vary."""
+    units = [plan_test(replay(past(600), draws=50, seed=k), effect=0.5, shares=SHARES)["CUPAC"].units for k in range(6)]
+    assert max(units) < 1.02 * min(units)
+
+
+def test_where_standard_errors_are_wrong_the_spread_counts():
+    history = replay(past(600), draws=100)
+    plain = history.rows[0]
+    wrong = replace(history, rows=(plain._replace(se=0.5 * plain.sd),))
+    right = replace(history, rows=(plain._replace(se=plain.sd),))
+    given = {"effect": 0.5, "shares": SHARES}
+    assert plan_test(wrong, **given).rows[0].units == plan_test(right, **given).rows[0].units  # type: ignore[arg-type]
+
+
+def test_a_plan_of_a_metric_of_0_and_1():
+    arm = np.arange(4000) % 2
+    history = replay(Sample(value=(np.arange(4000) % 5 == 0) * 1.0, arm=arm, arms=("A", "B")), draws=20)
+    same = {"A": 0.5, "B": 0.5}
+    units = plan_test(history, effect=0.05, shares=same)["difference in means"].units
+    assert units == pytest.approx(2 * (0.2 * 0.8 + 0.25 * 0.75) * 2.8016**2 / 0.05**2, rel=0.005)
+    with pytest.raises(DataError, match=r"effect == 0\.9: the metric is 0 or 1 with a mean of 0\.2"):
+        plan_test(history, effect=0.9, shares=same)
 
 
 def test_a_plan_refuses():

@@ -13,11 +13,12 @@ from scipy import optimize, special, stats
 from statsmodels.stats.weightstats import CompareMeans
 
 from largesse.errors import DataError
-from largesse.experiment import Batches, Sample, contrast, means
+from largesse.experiment import Batches, Effect, Sample, contrast, means
 from largesse.experiment.data.sample import Floats
 from largesse.experiment.estimators.contrast import Contrast
 from largesse.experiment.estimators.state import FLOOR, Scaling, _pass, fit_student
 from largesse.experiment.estimators.totals import totals, unit_totals
+from tests.reference import fieller_ends
 
 CLOSE = 1e-9
 ARMS = ("A", "B")
@@ -203,10 +204,9 @@ def test_errors_add_up_from_derivatives_in_the_weights(make: object, nu: float |
     assert pair.state.se == pytest.approx(np.sqrt(cov[0, 0]), rel=1e-4)
     assert pair.mlrate.se == pytest.approx(np.sqrt(cov[1, 1]), rel=1e-4)
     assert pair.difference_se == pytest.approx(np.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]), rel=1e-4)
-    slope = np.array([1, -pair.state.lift]) / pair.state.control
-    lift_se = np.sqrt(slope @ cov[np.ix_([0, 2], [0, 2])] @ slope)
     reach = stats.t.ppf(0.975, sample.n - 4)
-    assert (pair.state.lift_high - pair.state.lift) / reach == pytest.approx(lift_se, rel=1e-4)
+    lifts = fieller_ends(pair.state.effect, pair.state.control, cov[np.ix_([0, 2], [0, 2])], (-reach, reach))
+    assert (pair.state.lift_low, pair.state.lift_high) == pytest.approx(lifts, rel=1e-4)
     gap = (each[:, 0] - each[:, 1]) ** 2
     assert pair.units == pytest.approx(gap.sum() ** 2 / (gap @ gap), rel=1e-3)
     assert pair.largest == pytest.approx((each[:, 1] ** 2).max() / (each[:, 1] @ each[:, 1]), rel=1e-3)
@@ -295,10 +295,33 @@ def table(sample: Sample, covariate: Floats | None = None) -> pa.Table:
     return pa.table(columns | ({} if covariate is None else {"x": covariate}))
 
 
+def equal_arms(sample: Sample) -> Sample:
+    """As many rows of either arm: the effect is not skewed, and its interval is that of a t-test."""
+    each = np.bincount(sample.arm).min()
+    keep = np.sort(np.concatenate([np.flatnonzero(sample.arm == arm)[:each] for arm in (0, 1)]))
+    parts = ("value", "arm", "denominator", "prediction", "covariate", "weight")
+    columns = {name: getattr(sample, name) for name in parts}
+    return Sample(arms=ARMS, **{name: None if column is None else column[keep] for name, column in columns.items()})
+
+
+def covariances(sample: Sample, ours: Effect) -> Floats:
+    """Of an effect and of control's mean, where the means of the arms are independent."""
+    of = {"difference in means": np.zeros(sample.n), "CUPED": sample.covariate, "CUPAC": sample.prediction}[ours.method]
+    z = np.ones(sample.n) if sample.denominator is None else sample.denominator
+    both = (sample.value - sample.value.sum() / z.sum() * z) / z.mean()
+    slope = np.polyfit(of, both, 1)[0] if np.ptp(of) else 0.0  # type: ignore[arg-type]
+    own = sample.arm == 0
+    y, z, x = sample.value[own], z[own], of[own]  # type: ignore[index]
+    control = ((y - y.sum() / z.sum() * z) / z.mean() - slope * (x - x.mean())).var(ddof=1) / own.sum()
+    return np.array([[ours.se**2, -control], [-control, control]])
+
+
+@pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("make", [heavy, ratio])
-def test_means_agree_with_tea_tasting(make: object):
+def test_means_agree_with_tea_tasting(make: object, equal: bool):
     base: Sample = make(700)  # type: ignore[operator]
-    before = np.random.default_rng(9).normal(size=700) + base.value
+    base = equal_arms(base) if equal else base
+    before = np.random.default_rng(9).normal(size=base.n) + base.value
     sample = replace(base, covariate=before)
     below = None if sample.denominator is None else "z"
     metrics = {
@@ -310,17 +333,26 @@ def test_means_agree_with_tea_tasting(make: object):
         other = theirs[ours.method]
         pairs = (
             (ours.control, other.control), (ours.treatment, other.treatment), (ours.effect, other.effect_size),
-            (ours.low, other.effect_size_ci_lower), (ours.high, other.effect_size_ci_upper), (ours.p_value, other.pvalue),
-            (ours.lift, other.rel_effect_size), (ours.lift_low, other.rel_effect_size_ci_lower),
-            (ours.lift_high, other.rel_effect_size_ci_upper), (ours.effect / ours.se, other.statistic),
+            (ours.lift, other.rel_effect_size), (ours.effect / ours.se, other.statistic),
         )  # fmt: skip
+        if equal:
+            pairs += (
+                (ours.low, other.effect_size_ci_lower), (ours.high, other.effect_size_ci_upper), (ours.p_value, other.pvalue),
+            )  # fmt: skip
         for mine, given in pairs:
             assert mine == pytest.approx(given, rel=CLOSE, abs=CLOSE), ours.method
+        if equal:
+            reach = (ours.high - ours.effect) / ours.se
+            lifts = fieller_ends(ours.effect, ours.control, covariances(sample, ours), (-reach, reach))
+            assert (ours.lift_low, ours.lift_high) == pytest.approx(lifts, rel=1e-7)
+            # tea-tasting takes logarithms of both means: the same to second order
+            near = (other.rel_effect_size_ci_lower, other.rel_effect_size_ci_upper)
+            assert (ours.lift_low, ours.lift_high) == pytest.approx(near, abs=0.05 * (near[1] - near[0]))
     assert [ours.method for ours in means(sample, 1)] == list(metrics)
 
 
 def test_means_agree_with_statsmodels():
-    sample = replace(heavy(700), covariate=heavy(700).value + np.random.default_rng(9).normal(size=700))
+    sample = equal_arms(replace(heavy(700), covariate=heavy(700).value + np.random.default_rng(9).normal(size=700)))
     plain, cuped, _ = means(sample, 1)
     y, t, x = sample.value, sample.arm, sample.covariate
     assert x is not None

@@ -122,12 +122,14 @@ def test_the_command_plans_a_test(tmp_path: Path):
     words = ["replay", str(tmp_path / "past.parquet"), "--metric", "spend~before", "--draws", "30", "--effect", "2"]
     words += ["--shares", "old=45,new=45,none=10", "--per-day", "100"]
     output = json.loads(CliRunner().invoke(app, [*words, "--looks", "0.5,1", "--json"]).stdout)
-    plan, spread = output["plan"], {row["method"]: row["sd"] for row in output["rows"]}
+    plan, stated = output["plan"], {row["method"]: row["se"] for row in output["rows"]}
     assert plan["shares"] == {"old": 0.45, "new": 0.45, "none": 0.1}
     assert plan["z"] == pytest.approx([2.963, 1.969], abs=2e-3)  # Lan and DeMets, O'Brien-Fleming, two looks
     for row in plan["rows"]:
-        once = spread[row["method"]] ** 2 * 500 / 4 * (2 / 0.45) * (2.8016 / 2) ** 2
-        assert once < row["units"] < 1.02 * once + 1
+        once = stated[row["method"]] ** 2 * 500 / 4 * (2 / 0.45) * (2.8016 / 2) ** 2
+        assert once < row["units"] < 1.02 * once + 5, (
+            "5: the uncertainty of the variance, z²/4 units in either arm and two looks"
+        )
         assert row["days"] == row["units"] / 100
     text = CliRunner().invoke(app, words, env={"COLUMNS": "200"}).output
     assert "of new over old" in text

@@ -106,10 +106,13 @@ def _cell(cell: Cell) -> str:
 def effects(one: Measured, methods: Sequence[str], level: float) -> None:
     """Prints one metric of an experiment: every arm by every estimator, the guard of STATE, the tails."""
     from largesse.commands.experiment import rows_of
-    from largesse.report.effects import effect_table
+    from largesse.report.effects import cautions, effect_table
 
     size = ", ".join(f"{arm} {n:,}" for arm, n in zip(one.arms, one.rows, strict=True))
-    table(effect_table(rows_of(one, methods), level), f"{one.metric} against {one.arms[0]} ({size} rows)")
+    rows = rows_of(one, methods)
+    table(effect_table(rows, level), f"{one.metric} against {one.arms[0]} ({size} rows)")
+    for text in cautions(rows):
+        out.print(f"[yellow]{escape(text)}.[/]", highlight=False)
     for arm, guard in zip(one.compared, one.guards, strict=True):
         name = f"{arm}: " if len(one.guards) > 1 else ""
         out.print(f"[{'yellow' if guard.warns else 'default'}]{escape(name + guard.sentence)}[/]", highlight=False)

@@ -117,7 +117,8 @@ def _sentence(one: Measured, arm: str, level: float) -> str:
     lift = f", {percent_interval(effect.lift, effect.lift_low, effect.lift_high, sign=True)} of control's level"
     return (
         f"{one.metric}: {arm} against {one.arms[0]} by {effect.method}: {size} at {percent(level)}"
-        f"{lift if isfinite(effect.lift) and isfinite(effect.lift_low) else ''}."
+        f"{lift if isfinite(effect.lift) and isfinite(effect.lift_low) else ''}"
+        f"{f'; {effect.caution}' if effect.caution else ''}."
     )
 
 
@@ -127,7 +128,7 @@ def _row(one: Measured, effect: Effect) -> report.EffectRow:
         metric=one.metric, arm=effect.arm, method=effect.method, effect=effect.effect, low=effect.low, high=effect.high,
         lift=effect.lift, lift_low=effect.lift_low, lift_high=effect.lift_high, p_value=effect.p_adjusted,
         relative_error=effect.se / plain.se if plain.se > 0 else float("nan"),
-        reading=effect.method == one.reading(effect.arm).method,
+        reading=effect.method == one.reading(effect.arm).method, events=effect.events, caution=effect.caution,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from largesse.experiment.data.crossfit import CrossFit
 from largesse.experiment.data.sample import Sample
 from largesse.experiment.data.soundness import soundness
 from largesse.experiment.estimators.contrast import Contrast, contrast, spread_of
-from largesse.experiment.estimators.effect import METHODS, Effect
+from largesse.experiment.estimators.effect import METHODS, SHOWN, Effect
 from largesse.experiment.estimators.guard import Agreement, Guard, guard
 from largesse.experiment.estimators.means import means
 from largesse.experiment.estimators.tails import Tails, tails
@@ -76,7 +76,7 @@ class Measured(Tabular):
     explained: float
 
     def _columns(self) -> dict[str, list[Any]]:
-        return columns_of(self.effects, Effect._fields)
+        return columns_of(self.effects, SHOWN)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all numbers as plain JSON values, the diagnostics of STATE together with its guard."""
@@ -148,7 +148,7 @@ class Measurement(Tabular):
 
     def _columns(self) -> dict[str, list[Any]]:
         names = [metric.metric for metric in self.metrics for _ in metric.effects]
-        return {"metric": names, **columns_of([e for metric in self.metrics for e in metric.effects], Effect._fields)}
+        return {"metric": names, **columns_of([e for metric in self.metrics for e in metric.effects], SHOWN)}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all numbers as plain JSON values."""

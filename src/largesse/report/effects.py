@@ -18,7 +18,16 @@ from largesse.report.forest_plot import EffectRow, forest
 from largesse.report.numbers import UNKNOWN, between, count, number, percent, percent_interval, places
 from largesse.report.sections import closing, kept, soundness_blocks
 
-__all__ = ["EffectRow", "Effects", "InfluenceRow", "VerdictRow", "effect_table", "sections", "write_effects"]
+__all__ = [
+    "EffectRow",
+    "Effects",
+    "InfluenceRow",
+    "VerdictRow",
+    "cautions",
+    "effect_table",
+    "sections",
+    "write_effects",
+]
 
 _AGREEMENT = {
     Agreement.AGREE: Badge("agree", Tone.GOOD),
@@ -109,7 +118,8 @@ def sections(shown: Effects) -> list[Section]:
 
 _NOTE = (
     "Relative standard error: as a share of that of the difference in means; at 50 %, a quarter of the rows would be enough. "
-    "With several arms or metrics, p is adjusted for their number (Holm)."
+    "With several arms or metrics, p is adjusted for their number (Holm). Events: the number of equally large contributions that "
+    "would carry as much as those of the arm with fewer; a cluster counts once."
 )
 
 
@@ -134,11 +144,34 @@ def _effects(shown: Effects) -> list[Block]:
         name="forest", label="Effects with intervals", figure=figure, caption=caption, title="Effects with intervals",
         picture="forest.png",
     )  # fmt: skip
-    return [*([chart] if drawn else []), table, Text(note, quiet=True)]
+    warnings = [Text(f"{text}.") for text in cautions(shown.effects)]
+    return [*([chart] if drawn else []), table, *warnings, Text(note, quiet=True)]
+
+
+def cautions(effects: tuple[EffectRow, ...]) -> list[str]:
+    """Returns the warnings of the intervals, the estimators with the same one together."""
+    by_text: dict[tuple[str, str], list[str]] = {}
+    for e in effects:
+        if e.caution:
+            by_text.setdefault((e.group, e.caution), []).append(e.method)
+    return [f"{group}: {_intervals(methods)} {text}" for (group, text), methods in by_text.items()]
+
+
+def _intervals(methods: list[str]) -> str:
+    *first, last = methods
+    return f"each interval by {', '.join(first)} and {last}" if first else f"the interval by {last}"
+
+
+def _events(effect: EffectRow) -> str | Badge:
+    """Returns the number of events to two digits, marked where it is small."""
+    if isnan(effect.events):
+        return UNKNOWN
+    size = f"{effect.events:.0f}" if effect.events < 100 else count(float(f"{effect.events:.2g}"))
+    return Badge(size, Tone.MIND) if effect.caution else size
 
 
 def effect_table(effects: tuple[EffectRow, ...], level: float) -> Table:
-    """Returns every effect: metric and arm, estimator, effect, interval, lift, p, relative standard error."""
+    """Returns every effect: metric and arm, estimator, effect, interval, events behind it, lift, p, relative standard error."""
     ends = f"{percent(level)} interval"
     names = dict.fromkeys(e.metric for e in effects)
     digits = {m: places((e.high - e.low) / 2 for e in effects if e.metric == m) for m in names}
@@ -147,6 +180,7 @@ def effect_table(effects: tuple[EffectRow, ...], level: float) -> Table:
         shown = digits[e.metric] if e.method != "STATE" else None
         cells = (
             e.group, e.method, number(e.effect, decimals=shown, sign=True), between(e.low, e.high, decimals=shown, sign=True),
+            _events(e),
             UNKNOWN if isnan(e.lift) else percent_interval(e.lift, e.lift_low, e.lift_high, sign=True),
             UNKNOWN if isnan(e.p_value) else f"{e.p_value:.2g}",
             UNKNOWN if isnan(e.relative_error) else percent(e.relative_error),
@@ -154,7 +188,7 @@ def effect_table(effects: tuple[EffectRow, ...], level: float) -> Table:
         rows.append(Row(cells, ours=e.reading))
     return Table(
         columns=(Column("Metric and arm", words=True), Column("Estimator", words=True),
-                 *map(Column, ("Effect", ends, "Lift", "p", "Relative standard error"))),
+                 *map(Column, ("Effect", ends, "Events", "Lift", "p", "Relative standard error"))),
         rows=tuple(rows),
     )  # fmt: skip
 

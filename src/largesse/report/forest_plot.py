@@ -34,6 +34,8 @@ class EffectRow:
         p_value: Adjusted for the number of arms and metrics.
         relative_error: Standard error as a share of that of the difference in means.
         reading: Whether this is the estimate to read.
+        events: Effective number of events on which the interval rests.
+        caution: Why the interval may cover less than it says; empty where nothing speaks against it.
     """
 
     metric: str
@@ -48,6 +50,8 @@ class EffectRow:
     p_value: float = nan
     relative_error: float = nan
     reading: bool = False
+    events: float = nan
+    caution: str = ""
 
     @property
     def group(self) -> str:

@@ -44,6 +44,7 @@ class ReplayRow(NamedTuple):
         se: Root mean square of the estimated standard errors.
         relative: Variance of the estimates, as a share of that of the difference in means.
         power: Share of the draws with an effect in which the test is significant, for each lift (L,).
+        skewness: Of one unit's contribution, mean over the draws; 0 for STATE.
     """
 
     method: str
@@ -54,6 +55,7 @@ class ReplayRow(NamedTuple):
     se: float
     relative: float
     power: tuple[float, ...]
+    skewness: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
@@ -69,6 +71,7 @@ class Replay(Tabular):
         level: Mean (or ratio) of the metric.
         warned: Share of the draws without an effect in which the guard warns of STATE.
         alpha: Level of the tests.
+        binary: Whether the metric of every row is 0 or 1, so that an effect changes its variance.
     """
 
     rows: tuple[ReplayRow, ...]
@@ -79,6 +82,7 @@ class Replay(Tabular):
     level: float
     warned: float
     alpha: float
+    binary: bool = False
 
     def _columns(self) -> dict[str, list[Any]]:
         return columns_of(self.rows, ReplayRow._fields)
@@ -136,6 +140,7 @@ def replay(
     return Replay(
         rows=_rows(without, with_lift), units=history.clusters or history.n, draws=draws, share=share,
         lifts=tuple(float(lift) for lift in lifts), level=level, warned=warned / draws, alpha=_ALPHA,
+        binary=history.denominator is None and bool(np.isin(history.value, (0.0, 1.0)).all()),
     )  # fmt: skip
 
 
@@ -170,9 +175,9 @@ def _with_effect(sample: Sample, effects: tuple[Effect, ...], size: float) -> tu
 
 
 def _rows(without: list[tuple[Effect, ...]], with_lift: list[list[tuple[Effect, ...]]]) -> tuple[ReplayRow, ...]:
-    effect, se, significant = (
+    effect, se, skewness, significant = (
         np.array([[quantity(e) for e in draw] for draw in without], np.float64)  # (draws, methods)
-        for quantity in (lambda e: e.effect, lambda e: e.se, _significant)
+        for quantity in (lambda e: e.effect, lambda e: e.se, lambda e: e.skewness, _significant)
     )
     power = np.array([[[_significant(e) for e in lift] for lift in draw] for draw in with_lift]).mean(
         axis=0
@@ -186,6 +191,7 @@ def _rows(without: list[tuple[Effect, ...]], with_lift: list[list[tuple[Effect, 
             ReplayRow(
                 first.method, k / draws, low, high, float(np.sqrt(variance[j])), float(np.sqrt((se[:, j] ** 2).mean())),
                 float(variance[j] / variance[0]), tuple(float(p[j]) for p in power),
+                float(skewness[:, j].mean()),
             )
         )  # fmt: skip
     return tuple(rows)

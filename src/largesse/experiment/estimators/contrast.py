@@ -24,7 +24,7 @@ import numpy as np
 
 from largesse.errors import DataError, UndefinedMetric
 from largesse.experiment.data.sample import Block, Floats, Source
-from largesse.experiment.estimators.effect import Effect, Level, has_lift, lift_error
+from largesse.experiment.estimators.effect import Effect, Estimate, Level, has_lift
 from largesse.experiment.estimators.influence import Influences, InfluenceSums, InfluentialRow
 from largesse.experiment.estimators.state import Convergence, Scaling, StudentFit, fit_student, nu_score
 from largesse.experiment.estimators.totals import Totals, totals
@@ -245,7 +245,7 @@ class _Pair:
 
     def result(self, level: float) -> Contrast:
         """Returns both estimates with their standard errors, in one pass over the rows."""
-        influence = InfluenceSums()
+        influence = InfluenceSums(self.other)
         for part in self.influences():
             influence.add(part, self.source)
         rows, ratio = float(self.sums.rows[[0, self.other]].sum()), self.scaling.ratio
@@ -253,11 +253,16 @@ class _Pair:
         residual = max(rows - 2 - 2 * ("prediction" in self.sums.names), 1.0)  # degrees of freedom
         cov *= n / (n - 1) * (rows - 1) / residual if n else rows / residual
         freedom, arms = n - 1 if n else residual, self.source.arms
+        state_shape, mean_shape = (one.shape() for one in influence.shapes)
+        lift = self._has_lift(cov, level)
         state, mean = (
-            Effect.with_t_interval(
-                name, arms[self.other], ratio, effect, self._standard_errors(cov, k, level), freedom, level
+            Effect.of(
+                name, arms[self.other],
+                Estimate(Level(self.effects[k], float(np.sqrt(cov[k, k]))), Level(ratio, float(np.sqrt(cov[2, 2]))),
+                         float(cov[k, 2]), freedom, shape),
+                level, lift=lift,
             )
-            for k, (name, effect) in enumerate(zip(("STATE", "MLRATE"), self.effects, strict=True))
+            for k, (name, shape) in enumerate((("STATE", state_shape._replace(unit=0.0, skewness=0.0)), ("MLRATE", mean_shape)))
         )  # fmt: skip
         variance = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]
         return Contrast(
@@ -267,13 +272,10 @@ class _Pair:
             influential=tuple(influence.top),
         )  # fmt: skip
 
-    def _standard_errors(self, cov: Floats, k: int, level: float) -> tuple[float, float]:
-        """Returns the standard errors of effect k and of its lift, the ratio to control's mean; NaN: there is no lift."""
-        ratio, se = self.scaling.ratio, float(np.sqrt(cov[k, k]))
-        control, treatment = Level(ratio, float(np.sqrt(cov[2, 2]))), _row_level(self.sums, self.other)
-        if not has_lift(control, treatment, level, self.scaling.scale):
-            return se, float("nan")
-        return se, lift_error(control, Level(self.effects[k], se), float(cov[k, 2]))
+    def _has_lift(self, cov: Floats, level: float) -> bool:
+        """Returns whether the ratio of the effect to control's mean says something."""
+        control, treatment = Level(self.scaling.ratio, float(np.sqrt(cov[2, 2]))), _row_level(self.sums, self.other)
+        return has_lift(control, treatment, level, self.scaling.scale)
 
 
 def _row_level(sums: Totals, arm: int) -> Level:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-__all__ = ["METHODS", "Effect", "Level", "has_lift", "lift_error"]
+from largesse.experiment.estimators.shape import FEW_EVENTS, Shape, ends, p_value
+
+__all__ = ["METHODS", "SHOWN", "Effect", "Estimate", "Level", "has_lift", "lift_ends"]
 
 METHODS = ("difference in means", "CUPED", "CUPAC", "MLRATE", "STATE")
 
@@ -42,20 +44,56 @@ def has_lift(control: Level, treatment: Level, coverage: float, size: float = 0.
     return control.sign(coverage) != 0 and abs(control.mean) > least and treatment.se > 1e-6 * control.se
 
 
-def lift_error(control: Level, effect: Level, covariance: float) -> float:
-    """Returns the standard error of effect / control's mean by the delta method.
+def lift_ends(effect: Level, control: Level, covariance: float, quantiles: tuple[float, float]) -> tuple[float, float]:
+    """Returns the interval of effect / control's mean; NaN where control's mean is too uncertain for the interval to end.
+
+    It is the set of ratios r at which (effect - r · control) / se(effect - r · control) lies between the quantiles (Fieller), so
+    it contains 0 exactly where the effect's interval does.
 
     Args:
-        control: Level of control.
         effect: The effect.
+        control: Level of control.
         covariance: Of effect and control's mean.
+        quantiles: Lower and upper quantile of the effect's t-statistic.
 
-    >>> round(lift_error(Level(0.1, 0.01), Level(0.02, 0.014), covariance=-0.0001), 3)
-    0.155
+    Reference:
+        Fieller 1954, Some problems in interval estimation, Journal of the Royal Statistical Society B 16(2).
+
+    >>> [round(x, 3) for x in lift_ends(Level(0.02, 0.014), Level(0.1, 0.01), -0.0001, (-1.96, 1.96))]
+    [-0.065, 0.561]
     """
-    of_effect, of_control = 1 / control.mean, -effect.mean / control.mean**2
-    variance = (of_effect * effect.se) ** 2 + (of_control * control.se) ** 2 + 2 * of_effect * of_control * covariance
-    return float(np.sqrt(max(variance, 0.0)))
+    e, c, variance, of_control = effect.mean, control.mean, effect.se**2, control.se**2
+    out = []
+    for q in quantiles:
+        bounded = c**2 - q**2 * of_control
+        inner = (
+            c**2 * variance
+            - 2 * e * c * covariance
+            + e**2 * of_control
+            - q**2 * (variance * of_control - covariance**2)
+        )
+        if not bounded > 0:
+            return float("nan"), float("nan")
+        out.append((e * c - q**2 * covariance - q * np.sign(c) * np.sqrt(max(inner, 0.0))) / bounded)
+    return float(min(out)), float(max(out))
+
+
+class Estimate(NamedTuple):
+    """An effect before its interval.
+
+    Attributes:
+        effect: The effect and its standard error.
+        control: Level of control.
+        covariance: Of both.
+        freedom: Degrees of freedom of the effect's standard error.
+        shape: What the interval rests on.
+    """
+
+    effect: Level
+    control: Level
+    covariance: float
+    freedom: float
+    shape: Shape
 
 
 class Effect(NamedTuple):
@@ -72,9 +110,14 @@ class Effect(NamedTuple):
         high: Upper end of the effect's interval.
         p_value: Two-sided.
         lift: Effect divided by control's mean; NaN where a ratio of the means says nothing, see `has_lift`.
-        lift_low: Lower end of the lift's interval.
+        lift_low: Lower end of the lift's interval, which contains 0 exactly where the effect's interval does.
         lift_high: Upper end of the lift's interval.
         p_adjusted: p-value adjusted for the number of arms and metrics (Holm); NaN before the adjustment.
+        events: Effective number of events on which the interval rests: of the arm with fewer.
+        control_events: Effective number of events in control.
+        treatment_events: Effective number of events in the arm.
+        caution: Why the interval may cover less than it says; empty where nothing speaks against it.
+        skewness: Of one unit's contribution, for which the interval is corrected where the arms differ in size; 0 for STATE.
     """
 
     method: str
@@ -90,18 +133,37 @@ class Effect(NamedTuple):
     lift_low: float
     lift_high: float
     p_adjusted: float = float("nan")
+    events: float = float("nan")
+    control_events: float = float("nan")
+    treatment_events: float = float("nan")
+    caution: str = ""
+    skewness: float = float("nan")
 
     @classmethod
-    def with_t_interval(
-        cls, method: str, arm: str, control: float, effect: float, standard_errors: tuple[float, float],
-        degrees_of_freedom: float, level: float,
-    ) -> Effect:  # fmt: skip
-        """Returns an effect with its t-intervals at coverage `level`; the errors are of effect and lift (NaN: no lift)."""
-        reach = float(stats.t.ppf((1 + level) / 2, degrees_of_freedom))
-        se, lift_se = standard_errors
-        lift = effect / control if lift_se == lift_se else np.nan
-        p_value = float(2 * stats.t.sf(abs(effect) / se, degrees_of_freedom)) if se > 0 else np.nan
+    def of(cls, method: str, arm: str, estimate: Estimate, level: float, *, lift: bool) -> Effect:
+        """Returns the effect with its interval at coverage `level`, p-value and, where `lift` is set, its lift."""
+        effect, control, covariance, freedom, shape = estimate
+        below, above = ends(level, freedom, shape.skewness)
+        known, low, high = lift and control.mean != 0, float("nan"), float("nan")
+        if known:
+            low, high = lift_ends(effect, control, covariance, (below, above))
         return cls(
-            method, arm, control, control + effect, effect, se, effect - reach * se, effect + reach * se, p_value,
-            lift, lift - reach * lift_se, lift + reach * lift_se,
+            method, arm, control.mean, control.mean + effect.mean, effect.mean, effect.se,
+            effect.mean - above * effect.se, effect.mean - below * effect.se,
+            p_value(effect.mean / effect.se, freedom, shape.skewness) if effect.se > 0 else float("nan"),
+            effect.mean / control.mean if known and low == low else float("nan"), low, high, events=shape.events,
+            control_events=shape.control, treatment_events=shape.treatment, caution=_caution(shape.events, level),
+            skewness=shape.unit,
         )  # fmt: skip
+
+
+def _caution(events: float, level: float) -> str:
+    """Returns the warning that stands beside an interval with few events, or nothing."""
+    if not events < FEW_EVENTS - 1e-6:
+        return ""
+    size = f"about {events:.0f} event{'' if round(events) == 1 else 's'}" if events >= 0.5 else "no event"
+    return f"rests on {size}: it may cover less than {100 * level:.4g} %"
+
+
+SHOWN = tuple(name for name in Effect._fields if name not in ("control_events", "treatment_events", "skewness"))
+"""The columns of a table of effects; `to_dict` has all fields."""

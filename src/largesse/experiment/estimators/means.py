@@ -1,7 +1,8 @@
 """Difference in means, CUPED and CUPAC, by tea-tasting's formulas on sums over randomised units.
 
 Each estimator is a ratio of means with a delta-method variance: a ratio metric, a mean over clusters (sum / size), or a
-weighted mean (sum / weight). CUPED adjusts by the pre-experiment metric, CUPAC by a prediction of the metric.
+weighted mean (sum / weight). CUPED adjusts by the pre-experiment metric, CUPAC by a prediction of the metric. With arms of
+equal sizes the interval of the effect is Welch's; with others it is corrected for skewness, see `shape`.
 
 Reference:
     Deng et al. 2013 (CUPED), WSDM; Tang et al. 2020 (CUPAC); Deng, Knoblich & Lu 2018 (delta method), KDD.
@@ -9,14 +10,14 @@ Reference:
 
 from __future__ import annotations
 
-import numpy as np
-import tea_tasting as tt
-from scipy import stats
-from tea_tasting.aggr import Aggregates
+from typing import NamedTuple
 
-from largesse.experiment.data.sample import Sample
-from largesse.experiment.estimators.effect import Effect, Level, has_lift, lift_error
-from largesse.experiment.estimators.totals import Totals, unit_totals
+import numpy as np
+
+from largesse.experiment.data.sample import BLOCK, Codes, Floats, Sample
+from largesse.experiment.estimators.effect import Effect, Estimate, Level, has_lift
+from largesse.experiment.estimators.shape import Contributions
+from largesse.experiment.estimators.totals import Totals, unit_columns, unit_totals
 
 __all__ = ["means"]
 
@@ -37,90 +38,102 @@ def means(sample: Sample, other: int, *, level: float = 0.95, sums: Totals | Non
     ['difference in means', 'CUPED']
     """
     sums = unit_totals(sample) if sums is None else sums
+    columns, arm = unit_columns(sample)
     kinds = (("difference in means", None), ("CUPED", "covariate"), ("CUPAC", "prediction"))
+    plain = _contributions(_adjustment(sums, None, other), sums, columns, arm, other)
+    levels = [
+        Level(_ratio(sums, a, "value"), float(np.sqrt(v))) for a, v in zip((0, other), plain.variances(), strict=True)
+    ]
+    known = has_lift(levels[0], levels[1], level)
     return tuple(
-        _effect(method, sample.arms[other], covariate, sums, other, level)
+        Effect.of(method, sample.arms[other], _estimate(sums, covariate, columns, arm, other), level, lift=known)
         for method, covariate in kinds
         if covariate is None or covariate in sums.names
     )
 
 
-def _ratio_metric(
-    names: tuple[str, ...], covariate: str | None, *, level: float = 0.95, use_t: bool = True
-) -> tt.RatioOfMeans:
-    """Returns tea-tasting's metric for these columns of `unit_totals`."""
-    size = "size" if "size" in names else None
-    denominator = _denominator(names)
-    return tt.RatioOfMeans(
-        "value", denominator, covariate, size if covariate else None, confidence_level=level, use_t=use_t, equal_var=False,
-        alternative="two-sided",
-    )  # fmt: skip
+class _Adjustment(NamedTuple):
+    """The adjusted mean of an arm is ratio(value) - slope · (ratio(covariate) - centre).
 
-
-def _denominator(names: tuple[str, ...]) -> str | None:
-    """Returns the column by whose mean that of the value is divided; None: the value's mean is the metric."""
-    return next((name for name in ("denominator", "size") if name in names), None)
-
-
-def _aggregates(sums: Totals, arm: int, more: float) -> Aggregates:
-    """Returns an arm's sums in tea-tasting's form, with `more` times the denominator added to the value."""
-    n, names, of = int(sums.rows[arm]), sums.names, _denominator(sums.names) or ""
-
-    def spread(a: str, b: str) -> float:
-        parts = [(1.0, a, b)]
-        for first, second in ((a, b), (b, a)):
-            parts += [(more, of, second)] * (first == "value")
-        parts += [(more**2, of, of)] * (a == b == "value")
-        return sum(weight * sums.spread(arm, p, q) for weight, p, q in parts) / (n - 1)
-
-    return Aggregates(
-        n,
-        {name: sums.mean(arm, name) + (more * sums.mean(arm, of) if name == "value" else 0.0) for name in names},
-        {name: spread(name, name) for name in names},
-        {(a, b): spread(a, b) for k, a in enumerate(names) for b in names[k:]},
-    )
-
-
-def _level_of(sums: Totals, arm: int) -> Level:
-    """Returns an arm's mean (or ratio) and its standard error."""
-    n, y, z = sums.rows[arm], "value", _denominator(sums.names) or ""
-    ratio = sums.mean(arm, y) / sums.mean(arm, z)
-    squares = sums.spread(arm, y, y) - 2 * ratio * sums.spread(arm, y, z) + ratio**2 * sums.spread(arm, z, z)
-    return Level(ratio, float(np.sqrt(max(squares, 0.0) / n / (n - 1))) / sums.mean(arm, z))
-
-
-def _effect(method: str, name: str, covariate: str | None, sums: Totals, other: int, level: float) -> Effect:
-    """Returns the effect of an arm.
-
-    tea-tasting's interval of the lift takes logarithms of both means. Where they are not surely on the same side of 0, both
-    are raised by a constant, on which no other number depends, and the lift has the delta method's interval, if any.
+    `below` are the denominators of the value and of the covariate; None where their means are the ratios.
     """
-    metric, levels = _ratio_metric(sums.names, covariate, level=level), [_level_of(sums, arm) for arm in (0, other)]
-    more = 10.0 * (max(abs(x) for pair in levels for x in pair) or 1.0)
-    raised = [_aggregates(sums, arm, more) for arm in (0, other)]
-    result = metric.analyze_aggregates(*raised)
-    if result.effect_size:
-        se = result.effect_size / result.statistic
-    else:  # effect and statistic are 0: the standard error follows from a normal interval
-        normal = _ratio_metric(sums.names, covariate, level=level, use_t=False).analyze_aggregates(*raised)
-        se = normal.effect_size_ci_upper / stats.norm.ppf((1 + level) / 2)
-    left = se / float(
-        np.hypot(levels[0].se, levels[1].se)
-    )  # share of the standard errors after an adjustment, in both arms
-    control, treatment = (
-        Level(mean - more, left * arm.se) for mean, arm in zip((result.control, result.treatment), levels, strict=True)
-    )
-    lifts, known = (np.nan,) * 3, has_lift(levels[0], levels[1], level)
-    if known and control.sign(level) * treatment.sign(level) > 0:
-        result = metric.analyze_aggregates(*(_aggregates(sums, arm, 0.0) for arm in (0, other)))
-        control, treatment = control._replace(mean=result.control), treatment._replace(mean=result.treatment)
-        lifts = result.rel_effect_size, result.rel_effect_size_ci_lower, result.rel_effect_size_ci_upper
-    elif known and control.mean:
-        wide = lift_error(control, Level(result.effect_size, se), -(control.se**2))
-        lift, reach = result.effect_size / control.mean, stats.norm.ppf((1 + level) / 2) * wide
-        lifts = lift, lift - reach, lift + reach
-    numbers = (
-        control.mean, treatment.mean, result.effect_size, se, result.effect_size_ci_lower, result.effect_size_ci_upper,
-        result.pvalue, *lifts,
+
+    covariate: str | None
+    below: tuple[str | None, str | None]
+    slope: float
+    centre: float
+
+
+def _adjustment(sums: Totals, covariate: str | None, other: int) -> _Adjustment:
+    """Returns the adjustment by the least-squares slope over both arms."""
+    size = "size" if "size" in sums.names else None
+    below = "denominator" if "denominator" in sums.names else size
+    if covariate is None:
+        return _Adjustment(None, (below, None), 0.0, 0.0)
+    both = sums.of(0, other)
+    centre, ratio = (_ratio(both, 0, name, z) for name, z in ((covariate, size), ("value", below)))
+    of_value, of_covariate = {"value": 1.0, below or "": -ratio}, {covariate: 1.0, size or "": -centre}
+
+    def product(left: dict[str, float], right: dict[str, float]) -> float:
+        return sum(p * q * both.spread(0, a, b) for a, p in left.items() for b, q in right.items())
+
+    squares = product(of_covariate, of_covariate)
+    scale = both.mean(0, below or "") / both.mean(0, size or "")
+    slope = product(of_value, of_covariate) / squares / scale if squares > 0 else 0.0
+    return _Adjustment(covariate, (below, size), slope, centre)
+
+
+def _ratio(sums: Totals, arm: int, name: str, below: str | None = "") -> float:
+    """Returns the mean of a column in an arm, divided by that of its denominator; by default the metric's."""
+    if below == "":
+        below = next((z for z in ("denominator", "size") if z in sums.names), None)
+    return sums.mean(arm, name) / sums.mean(arm, below or "")
+
+
+def _estimate(sums: Totals, covariate: str | None, columns: dict[str, Floats], arm: Codes, other: int) -> Estimate:
+    """Returns the effect of an arm with its standard error, Welch's degrees of freedom, and what it rests on."""
+    how = _adjustment(sums, covariate, other)
+    each = _contributions(how, sums, columns, arm, other)
+    variances, n = each.variances(), sums.rows[[0, other]]
+    variance = float(variances.sum())
+    freedom = variance**2 / float((variances**2 / (n - 1)).sum()) if variance > 0 else float(n.sum() - 2)
+    control, treatment = (_adjusted(how, sums, a) for a in (0, other))
+    return Estimate(
+        Level(treatment - control, float(np.sqrt(variance))), Level(control, float(np.sqrt(variances[0]))),
+        -float(variances[0]), freedom, each.shape(),
     )  # fmt: skip
-    return Effect(method, name, *(float(x) for x in numbers))
+
+
+def _adjusted(how: _Adjustment, sums: Totals, arm: int) -> float:
+    """Returns the adjusted mean of an arm."""
+    mean = _ratio(sums, arm, "value", how.below[0])
+    if how.covariate is None:
+        return mean
+    return mean - how.slope * (_ratio(sums, arm, how.covariate, how.below[1]) - how.centre)
+
+
+def _contributions(how: _Adjustment, sums: Totals, columns: dict[str, Floats], arm: Codes, other: int) -> Contributions:
+    """Returns the sums of what each unit contributes to the effect, in one pass over the units in blocks."""
+    out = Contributions()
+    for start in range(0, len(arm), BLOCK):
+        part = slice(start, start + BLOCK)
+        codes = arm[part]
+        pair = (codes == 0) | (codes == other)
+        treated = codes[pair] == other
+        each = _deviations("value", how.below[0], sums, columns, part, codes, other)
+        if how.covariate is not None:
+            each -= how.slope * _deviations(how.covariate, how.below[1], sums, columns, part, codes, other)
+        out.add(each[pair], treated)
+    return out
+
+
+def _deviations(
+    name: str, below: str | None, sums: Totals, columns: dict[str, Floats], part: slice, codes: Codes, other: int
+) -> Floats:
+    """Returns ± (y - ratio z) / z̄ / n of each unit in a block, with the ratio, z̄ and n of its arm; + in the other arm (m,)."""
+    z = columns[below][part] if below is not None else 1.0
+    ratio, factor = np.empty(2), np.empty(2)
+    for k, (a, sign) in enumerate(((0, -1.0), (other, 1.0))):
+        ratio[k], factor[k] = _ratio(sums, a, name, below), sign / sums.rows[a] / sums.mean(a, below or "")
+    which = (codes == other).astype(np.int32)
+    return np.asarray((columns[name][part] - ratio[which] * z) * factor[which])

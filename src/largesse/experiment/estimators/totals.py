@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse.experiment.data.sample import Block, Floats, Sample, Source
+from largesse.experiment.data.sample import BLOCK, Block, Codes, Floats, Sample, Source
 from largesse.experiment.estimators.kernels import moments
 
-__all__ = ["Totals", "totals", "unit_totals"]
+__all__ = ["Totals", "totals", "unit_columns", "unit_totals"]
 
 _COLUMNS = ("value", "denominator", "prediction")
 
@@ -79,27 +79,31 @@ def totals(source: Source) -> Totals:
     return reduce(Totals.__add__, parts)
 
 
-def unit_totals(sample: Sample) -> Totals:
-    """Returns the unweighted sums by arm over randomised units, each unit with the weighted sums of its rows.
+def unit_columns(sample: Sample) -> tuple[dict[str, Floats], Codes]:
+    """Returns columns over randomised units, each unit with the weighted sums of its rows (G,), and the units' arms (G,).
 
     The columns are ``value`` and, where given, ``denominator``, ``prediction`` and ``covariate``. With clusters or weights
     there is also ``size``, the weight of a unit: means are then ratios of sums.
     """
     fields = (*_COLUMNS, "covariate")
-    columns: dict[str, NDArray[Any]] = {
-        name: getattr(sample, name) for name in fields if getattr(sample, name) is not None
-    }
+    columns: dict[str, Floats] = {name: getattr(sample, name) for name in fields if getattr(sample, name) is not None}
     arm = sample.arm
     if sample.weight is not None or sample.cluster is not None:
         weight = np.ones(sample.n) if sample.weight is None else sample.weight
         columns = {name: weight * column for name, column in columns.items()} | {"size": weight}
     if sample.cluster is not None:
-        columns = {name: np.bincount(sample.cluster, column) for name, column in columns.items()}
+        columns = {name: np.bincount(sample.cluster, column).astype(np.float64) for name, column in columns.items()}
         code = np.zeros(sample.clusters, np.int32)
         code[sample.cluster] = sample.arm
         present = columns["size"] > 0
         arm, columns = code[present], {name: column[present] for name, column in columns.items()}
-    names, step = tuple(columns), 65_536
+    return columns, arm
+
+
+def unit_totals(sample: Sample) -> Totals:
+    """Returns the unweighted sums of `unit_columns` by arm."""
+    columns, arm = unit_columns(sample)
+    names, step = tuple(columns), BLOCK
     shift = np.array([column[:step].mean() for column in columns.values()])
     parts = [
         _sums(names, np.array([c[k : k + step] for c in columns.values()]), np.empty(0), arm[k : k + step],
