@@ -241,6 +241,31 @@ def test_atomic_text(tmp_path, monkeypatch):
         _files.atomic_text(tmp_path / "missing" / "a.json", "x")
 
 
+def test_a_pipe_or_a_device_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    os.symlink("pipe.csv", tmp_path / "link.csv")  # as /dev/stdout is one
+    (tmp_path / "folder.csv").mkdir()
+    for name in ("pipe.csv", "link.csv", "folder.csv"):
+        with pytest.raises(StoreError, match=f"{name}: cannot be written .it is a .*which no file replaces"):
+            _files.atomic_text(tmp_path / name, "x")
+    assert stat.S_ISFIFO((tmp_path / "pipe.csv").stat().st_mode)
+    assert names(tmp_path) == ["folder.csv", "link.csv", "pipe.csv"]
+
+
+def test_a_manifest_of_very_many_entries_is_refused_before_it_is_parsed(saved):
+    (saved / "manifest.json").write_bytes(b"[" + b"[]," * 3_000_000 + b"0]")
+    with pytest.raises(StoreError, match="has more than 1,000,000 entries"):
+        store.load(saved)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_impossible_names_are_refused(tmp_path, name):
+    with pytest.raises(StoreError, match="no such folder"):
+        store.load(tmp_path / name)
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.save(tmp_path / name, "example", {}, {})
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match=r"file.thing: cannot be written"):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse.errors import DataError
+from largesse.errors import DataError, SchemaError
 
 __all__ = [
-    "Numbers", "array", "choice", "finite", "integers", "lengths", "nonnegative", "number", "refuse", "refuse_cells", "unique",
+    "LARGEST", "Numbers", "amounts", "array", "choice", "finite", "instance", "integers", "lengths", "nonnegative", "number",
+    "refuse", "refuse_cells", "threads", "unique",
 ]  # fmt: skip
 
+_LONGEST = 1000  # characters of a value in a message
+LARGEST = 1e15
+"""The largest amount: a larger one is an id or a damaged cell, and sums with it would lose the digits of the others."""
 Numbers = float | Sequence[float] | NDArray[Any]
 """One number or several, e.g. budgets."""
 
@@ -22,7 +27,13 @@ Refusal = TypeVar("Refusal", bound=DataError)
 
 def refuse(field: str, got: object, rule: str, remedy: str, kind: type[Refusal] = DataError) -> Refusal:  # type: ignore[assignment]
     """Returns the error for one value; the caller raises it."""
-    return kind.at(field, f" == {got!r}: {rule}. {remedy}")
+    return kind.at(field, f" == {_short(got)}: {rule}. {remedy}")
+
+
+def _short(got: object) -> str:
+    """Returns a value as text; a very long one shows its beginning."""
+    text = repr(got)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def refuse_cells(field: str, values: NDArray[Any], bad: NDArray[np.bool_], rule: str, remedy: str) -> DataError:
@@ -59,6 +70,17 @@ def finite(field: str, values: NDArray[Any], remedy: str) -> None:
     bad = ~np.isfinite(values)
     if bad.any():
         raise refuse_cells(field, values, bad, "must be a finite number", remedy)
+
+
+def amounts(field: str, values: NDArray[Any], remedy: str, largest: float = LARGEST) -> None:
+    """Raises DataError for amounts that are not finite, or so large that sums with them lose the digits of the others."""
+    finite(field, values, remedy)
+    bad = np.abs(values) > largest
+    if bad.any():
+        rule = f"must be between -{largest:g} and {largest:g}"
+        raise refuse_cells(
+            field, values, bad, rule, "Is it an id, or a damaged cell? Correct it, or use a larger unit."
+        )
 
 
 def nonnegative(field: str, values: NDArray[Any], remedy: str = "Clip them or drop the rows.") -> None:
@@ -98,16 +120,31 @@ def number(field: str, got: object, *, low: float = -np.inf, high: float = np.in
         bounds += f" in [{low:g}, {high:g}]"
     try:
         out = float(got)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # OverflowError: an integer of hundreds of digits
         raise refuse(field, got, bounds, remedy or "Give a number.") from None
     if not (np.isfinite(out) and low <= out <= high):
         raise refuse(field, got, bounds, remedy or "Give a number in that range.")
     return out
 
 
+def instance(field: str, got: object, kind: type) -> None:
+    """Raises SchemaError unless an argument is of a kind of the library, e.g. a `Menu`."""
+    if not isinstance(got, kind):
+        rest = f": must be a {kind.__name__}, it is a {type(got).__name__}. See the documentation of {kind.__name__}."
+        raise SchemaError.at(field, rest)
+
+
+def threads(got: object) -> int:
+    """Returns a number of threads: as given, at most one for each core, since LightGBM crashes with very many."""
+    rule, remedy = "must be a whole number >= 1", "Use one per core at most."
+    if isinstance(got, bool) or not isinstance(got, int | np.integer) or got < 1:
+        raise refuse("n_threads", got, rule, remedy)
+    return min(int(got), os.cpu_count() or 1)
+
+
 def choice(field: str, got: object, allowed: Sequence[str]) -> str:
     """Returns `got` if it is one of the allowed strings, or raises DataError."""
-    if got not in allowed:
+    if not isinstance(got, str) or got not in allowed:
         raise refuse(field, got, f"must be one of {', '.join(map(repr, allowed))}", "Choose one of them.")
     return str(got)
 

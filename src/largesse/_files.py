@@ -24,8 +24,8 @@ from pathlib import Path
 from largesse.errors import StoreError
 
 __all__ = [
-    "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "locked", "may_write", "read_bounded",
-    "timed", "writing",
+    "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "locked", "may_replace", "may_write",
+    "read_bounded", "real", "timed", "writing",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -53,7 +53,7 @@ def atomic_folder(path: PathLike, *, replace: bool = False, marker: str = MANIFE
     ...     sorted(p.name for p in Path(place).rglob("*"))
     ['.largesse.json', 'note.txt', 'run']
     """
-    target = Path(os.path.realpath(path))
+    target = real(path)
     _may_take(target, replace, marker)
     partial = _partial(target)
     try:
@@ -79,15 +79,30 @@ def atomic_file(path: PathLike) -> Iterator[Path]:
         path: Final path of the file; its folder must exist. An existing file is replaced.
 
     Raises:
+        StoreError: `path` is a folder, a device or a pipe.
         OSError: The file cannot be renamed to `path`.
     """
-    target = Path(os.path.realpath(path))
+    may_replace(path)
+    target = real(path)
     partial = _partial(target)
     try:
         yield partial
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def may_replace(path: PathLike) -> None:
+    """Checks that a path is that of a file or of nothing: renaming to it would replace a device such as /dev/null.
+
+    Raises:
+        StoreError: It is a folder, a device or a pipe.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        what = "a folder" if os.path.isdir(path) else "a device or a pipe"
+        raise StoreError(
+            f"{os.fspath(path)}: cannot be written (it is {what}, which no file replaces). Choose another name."
+        )
 
 
 def atomic_bytes(path: PathLike, data: bytes) -> Path:
@@ -152,13 +167,24 @@ def may_write(path: PathLike, *, replace: bool = False, marker: str = "config.to
     Raises:
         StoreError: The folder exists and may not be replaced, or its parent is not writable.
     """
-    target = Path(os.path.realpath(path))
+    target = real(path)
     _may_take(target, replace, marker)
     with writing(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         probe = _partial(target)
         probe.mkdir()
         probe.rmdir()
+
+
+def real(path: PathLike) -> Path:
+    """Returns the absolute path without links; no error where the path is too long or links form a loop.
+
+    Raises:
+        StoreError: The path has a null character, so that no file can have it.
+    """
+    if "\0" in os.fspath(path):
+        raise StoreError(f"{os.fspath(path)!r}: cannot be written (it has a null character). Choose another name.")
+    return Path(os.path.realpath(path))
 
 
 def _partial(target: Path) -> Path:
@@ -189,7 +215,7 @@ def read_bounded(path: PathLike, most: int) -> bytes:
     """
     place = Path(path)
     try:
-        found = place.stat()
+        found = os.stat(place)
         if not stat.S_ISREG(found.st_mode):
             raise StoreError(f"{place}: is no file. Copy the whole folder again.")
         if found.st_size > most:
@@ -197,8 +223,10 @@ def read_bounded(path: PathLike, most: int) -> bytes:
                 f"{place}: has {found.st_size:,} bytes, at most {most:,} are read. It was not made by largesse."
             )
         return place.read_bytes()
-    except OSError as error:
-        what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        what = (
+            "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or str(error)
+        )
         raise StoreError(
             f"{place}: {what}. The folder is incomplete or was not made by largesse. Copy the whole folder again, or save again."
         ) from error
@@ -210,7 +238,7 @@ def timed(prefix: str) -> str:
 
 
 def _may_take(target: Path, replace: bool, marker: str) -> None:
-    if not target.exists():
+    if not os.path.lexists(target):
         return
     if not replace:
         raise StoreError(f"{target}: exists already. Choose another name, or replace it (replace=True, --replace).")

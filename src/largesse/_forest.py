@@ -20,6 +20,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from largesse import _check
+
 __all__ = ["Forest", "below"]
 
 Array = NDArray[Any]
@@ -61,6 +63,7 @@ class Forest:
         out = np.empty((self._layout.width, len(x)))
         blocks = [slice(a, min(a + _BLOCK, len(x))) for a in range(0, len(x), _BLOCK)]
         score = self._scorer(x, own, out)
+        n_threads = _check.threads(n_threads)
         if n_threads == 1 or len(blocks) == 1:
             for block in blocks:
                 score(block)
@@ -98,7 +101,9 @@ class Forest:
         for j in range(self.m):
             columns = [x] if own is None else [x, own[:, j]]
             rows = np.column_stack(columns if self.treatment is None else [*columns, np.full(len(x), j, x.dtype)])
-            scores.append(self.booster.predict(rows, num_threads=n_threads, **options).reshape(len(x), -1))
+            scores.append(
+                self.booster.predict(rows, num_threads=_check.threads(n_threads), **options).reshape(len(x), -1)
+            )
         return np.concatenate(scores, axis=1)
 
     @cached_property

@@ -21,7 +21,7 @@ from typing import Self
 
 __all__ = [
     "ConfigError", "DataError", "InfeasibleBudget", "InfeasibleRules", "LargesseError", "MissingDependency",
-    "NotFittedError", "SchemaError", "StoreError", "UndefinedMetric", "UsedInTraining",
+    "NotFittedError", "SchemaError", "StoreError", "UndefinedMetric", "UsedInTraining", "why_damaged",
 ]  # fmt: skip
 
 
@@ -137,3 +137,16 @@ class MissingDependency(LargesseError, ImportError):  # noqa: N818
     def __init__(self, package: str, extra: str, need: str) -> None:
         super().__init__(f"{need} needs the package {package!r}. Install it with: pip install 'largesse[{extra}]'")
         self.package = package
+
+
+def why_damaged(error: BaseException) -> str:
+    """Returns what is wrong with a state that could not be restored, without the names of exceptions.
+
+    >>> why_damaged(KeyError("model")), why_damaged(TypeError("'int' object is not iterable"))
+    ("'model' is missing", 'a part is of another kind than was saved')
+    """
+    if isinstance(error, KeyError):
+        return f"{str(error)[:200]} is missing"
+    if isinstance(error, LargesseError | ValueError):
+        return (str(error).splitlines() or ["a value is wrong"])[0][:200]
+    return "a part is of another kind than was saved"

@@ -109,7 +109,8 @@ class Logs(Brief):
         for name, dtype in (("x", np.float32), ("value", np.float64), ("cost", np.float64), ("weight", np.float64)):
             if getattr(self, name) is not None:
                 rows = _check.array(name, getattr(self, name), ndim=2 if name == "x" else 1, dtype=dtype)
-                _check.finite(name, rows, "Drop or fill these rows (largesse.frames fills features for you).")
+                whole = _check.finite if name == "x" else _check.amounts
+                whole(name, rows, "Drop or fill these rows (largesse.frames fills features for you).")
                 put(name, frozen(rows))
         for name in ("unit", "cluster", "timestamp"):
             if getattr(self, name) is not None:

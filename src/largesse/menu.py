@@ -25,8 +25,8 @@ class Menu(Brief):
     """Predicted value and cost of every treatment for every unit.
 
     Attributes:
-        value: (N, M), float32 or float64, finite; any sign. Outcome (orders, revenue) per unit and decision period.
-        cost: (N, M), same dtype, finite, >= 0. Spend per unit and decision period.
+        value: (N, M), float32 or float64, finite, at most 1e15; any sign. Outcome (orders, revenue) per unit and decision period.
+        cost: (N, M), same dtype, in 0..1e15. Spend per unit and decision period.
         treatments: Names of the M treatments, control first.
         unit: Unit ids (N,), optional.
 
@@ -53,7 +53,7 @@ class Menu(Brief):
         value, cost = (_check.array(name, getattr(self, name), ndim=2) for name in ("value", "cost"))
         single = value.dtype == np.float32 and cost.dtype == np.float32
         for name, cells in (("value", value), ("cost", cost)):
-            _check.finite(name, cells, "Fill or drop these units.")
+            _check.amounts(name, cells, "Fill or drop these units.")
             # Column-major: the kernels read one treatment of many units at once.
             cells = np.asfortranarray(cells, np.float32 if single else np.float64)
             object.__setattr__(self, name, frozen(cells))

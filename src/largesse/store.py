@@ -29,6 +29,7 @@ __all__ = ["FORMAT", "Saved", "load", "nest", "save", "unnest"]
 
 FORMAT = 1
 _LARGEST_MANIFEST, _LARGEST_ARRAYS = 1 << 29, 1 << 34  # bytes
+_MOST_ENTRIES = 1_000_000
 ARRAYS = "arrays.safetensors"
 _KEYS = ("package", "kind", "settings", "settings_sha256", "arrays_sha256")
 _DTYPES = frozenset(
@@ -94,8 +95,8 @@ def load(path: PathLike) -> Saved:
         StoreError: The folder is missing, incomplete, damaged, or was written by a newer version.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "no such folder"
+    if not os.path.isdir(folder):
+        what = "is a file, not a folder" if os.path.exists(folder) else "no such folder"
         raise StoreError(f"{folder}: {what}. Give the folder that `save` made ({Path.cwd()} is the current one).")
     manifest = _manifest(folder / MANIFEST)
     place = folder / ARRAYS
@@ -144,8 +145,11 @@ def _storable(path: PathLike, name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _manifest(place: Path) -> dict[str, Any]:
+    data = read_bounded(place, _LARGEST_MANIFEST)
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_ENTRIES:  # each takes many times its bytes in memory
+        raise _damaged(place, f"it has more than {_MOST_ENTRIES:,} entries")
     try:
-        manifest: Any = json.loads(read_bounded(place, _LARGEST_MANIFEST))
+        manifest: Any = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise _damaged(place, f"it is not JSON: {error}") from error
     version = manifest.get("format") if isinstance(manifest, dict) else None

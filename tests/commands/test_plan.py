@@ -156,7 +156,7 @@ def test_a_file_that_makes_no_sense_is_refused_and_nothing_is_written(place: Pat
 def test_other_refusals(place: Path):
     with pytest.raises(ConfigError, match="stands for the treatment"):
         planned(place, "spend = [{at_most = 9}]", HEAD.replace("v {}", "v none"))
-    with pytest.raises(ConfigError, match="cannot be read as TOML"):
+    with pytest.raises(ConfigError, match="is not TOML"):
         planned(place, "spend = [")
     with pytest.raises(StoreError, match="overwrite"):
         plan_under(place / "menu.parquet", place / "rules.toml", place / "menu.parquet")
@@ -178,6 +178,18 @@ def test_other_refusals(place: Path):
     frames.write(below, place / "menu.parquet")
     with pytest.raises(DataError, match=rf"c 10\[{N - 1}\] == -1.0: must be >= 0"):
         planned(place, "spend = [{at_most = 9}]")
+
+
+def test_a_limit_of_each_group_needs_the_group_of_each_row(place: Path):
+    with pytest.raises(DataError, match=r"kept\[1\] is missing: the limit of spend\[0\] holds for each group"):
+        planned(place, 'spend = [{by = "kept", at_most = 9}]')
+    planned(place, 'spend = [{by = "kept", at_most = {"5" = 900}}]')  # by name: rows of no group are not limited
+
+
+@pytest.mark.parametrize("rule", ['use = [{amount = {"5" = 1e308}, at_most = 1e308}]', "return = [{at_least = 1e308}]"])
+def test_amounts_whose_sums_would_overflow_are_refused(place: Path, rule: str):
+    with pytest.raises(DataError, match="1e\\+15"):
+        planned(place, f"spend = [{{at_most = 900}}]\n{rule}")
 
 
 def test_a_page_never_replaces_an_input(place: Path):

@@ -380,12 +380,19 @@ def test_columns_refuse():
         ({"metrics": (Metric("y"), Metric("y"))}, "named twice"),
         ({"features": ("y",)}, "Features must be known before"),
         ({"features": ("group",)}, "Features must be known before"),
+        ({"metrics": (Metric("y", covariate="y"),)}, "feature 'y'.*must be known before"),
+        ({"metrics": (Metric("y", covariate="z"), Metric("z"))}, "feature 'z'.*must be known before"),
         ({"prediction": "g", "features": ("x",)}, "a prediction is for one metric"),
     ):
         with pytest.raises(SchemaError, match=words):
             Columns(**({"arm": "group", "metrics": (Metric("y"),)} | given))  # type: ignore[arg-type]
     with pytest.raises(SchemaError, match="'spent'.*Did you mean 'spend'"):
         measure(shop(100), Columns(arm="group", metrics=(Metric("spent"),)))
+    for empty in ({"unit": ""}, {"cluster": ""}, {"weight": ""}, {"metrics": (Metric(""),)}):
+        with pytest.raises(SchemaError, match="column '': not in the table"):
+            measure(shop(100), Columns(**({"arm": "group", "metrics": (Metric("spend"),)} | empty)))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"spend\[0\] == 1e\+308: must be between"):
+        measure({**shop(100), "spend": [1e308] * 100}, Columns(arm="group", metrics=(Metric("spend"),)))
     for text in ("", "a/b/c", "a~", "~b"):
         with pytest.raises(SchemaError, match="must read value"):
             Metric.parse(text)

@@ -17,7 +17,7 @@ import pytest
 from largesse.models.boosters import booster_of
 
 LOADS = """
-import json, sys, time
+import json, sys, time, lightgbm
 import numpy as np
 from largesse.models.boosters import booster_of
 out = []

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from largesse import store
@@ -572,6 +573,31 @@ def test_a_damaged_policy_is_refused_in_words(tmp_path, tabular, change, words):
     edited(tmp_path / "p", change)
     with pytest.raises(StoreError, match=words):
         Policy.load(tmp_path / "p")
+
+
+def test_weights_of_another_width_are_refused_when_loaded_and_not_when_used(tmp_path):
+    _, _, logs = trial(np.random.default_rng(15), 600)
+    table = {f"x{k}": column for k, column in enumerate(logs.x.T)} | {"arm": logs.treatment, "y": logs.value}
+    encoder = Encoder.fit(pa.table(table), [f"x{k}" for k in range(logs.x.shape[1])])
+    policy = Policy.calibrated(learners()["mlp"].fit(logs), logs, encoder=encoder, draws=20)
+    policy.save(tmp_path / "p")
+    Policy.load(tmp_path / "p")
+    edited(tmp_path / "p", lambda s, m: s["encoder"]["columns"].pop())
+    with pytest.raises(StoreError, match="is damaged"):
+        Policy.load(tmp_path / "p")
+
+
+def test_why_a_state_is_damaged_is_said_without_names_of_exceptions(tmp_path):
+    _, _, logs = trial(np.random.default_rng(15), 600)
+    policy = Policy.calibrated(learners()["mlp"].fit(logs), logs, draws=20)
+    for k, change in enumerate(
+        (lambda s: s.pop("model"), lambda s: s.update(curve=5), lambda s: s["model"].update(state=None, recipe=[]))
+    ):
+        policy.save(tmp_path / f"p{k}")
+        edited(tmp_path / f"p{k}", lambda s, m, change=change: change(s))
+        with pytest.raises(StoreError, match="is damaged") as refused:
+            Policy.load(tmp_path / f"p{k}")
+        assert "Error" not in str(refused.value)
 
 
 def test_missing_weights_of_a_network_are_refused(tmp_path):

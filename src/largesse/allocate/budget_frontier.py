@@ -139,6 +139,7 @@ def frontier(menu: Menu) -> Frontier:
     >>> front.value_at([0.0, 0.5, 1.0, 9.0]).tolist(), front.price_at(0.5).item()
     ([0.0, 1.5, 3.0, 4.0], 3.0)
     """
+    _check.instance("menu", menu, Menu)
     increments = steps(menu)
     sums = sums_of(menu.value.T, menu.cost.T, increments.start)
     spend = kernels.cumulate(sums[0] + sums[1], increments.change(menu.cost))

@@ -60,6 +60,7 @@ def grid(menu: Menu, budgets: _check.Numbers, *, n_threads: int = 1) -> Grid:
     >>> optima.price.tolist(), optima.value.tolist()
     ([3.0, 1.0, 0.0], [1.5, 3.5, 4.0])
     """
+    _check.instance("menu", menu, Menu)
     limits = np.atleast_1d(np.asarray(budgets, np.float64))
     if limits.ndim != 1 or not limits.size or np.isnan(limits).any():
         raise _check.refuse("budgets", budgets, "must be a list of numbers", "Give at least one.")

@@ -63,6 +63,7 @@ def solve_under(
     >>> plan.treatment.tolist(), [bound.binds for bound in plan.rules]
     ([1, 0, 1], [False, True])
     """
+    _check.instance("menu", menu, Menu)
     rows = rows_of(rules, menu)
     if not rows:
         raise _check.refuse("rules", list(rules), "there is nothing to obey", "Give a budget: Spend(at_most=...).")

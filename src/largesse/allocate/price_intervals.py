@@ -30,6 +30,7 @@ def intervals(menu: Menu) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     >>> lo.tolist(), hi.tolist()
     ([[2.0, 1.0, 0.0]], [[inf, 2.0, 1.0]])
     """
+    _check.instance("menu", menu, Menu)
     lo, hi = (np.full(menu.value.T.shape, np.inf) for _ in range(2))
     kernels.intervals_of(menu.value.T, menu.cost.T, lo, hi)
     return lo.T, hi.T
@@ -69,6 +70,7 @@ def assign(menu: Menu, price: float) -> NDArray[np.int32]:
     >>> assign(Menu(value=[[0.0, 2.0, 3.0]], cost=[[0.0, 1.0, 2.0]]), price=1.0).tolist()
     [1]
     """
+    _check.instance("menu", menu, Menu)
     if price != np.inf:
         _check.number("price", price, low=0, remedy="At a price of 0 costs do not count.")
     return kernels.assign_at(menu.value.T, menu.cost.T, float(price))

@@ -146,7 +146,7 @@ class Use(Rule):
 
     def _parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
         table = np.atleast_2d(np.asarray(self.amount, np.float64))
-        _check.finite("amount", table, "Give a number for each treatment.")
+        _check.amounts("amount", table, "Give a number for each treatment.")
         if table.shape not in ((1, menu.n_treatments), (menu.n, menu.n_treatments)):
             rule = f"must be ({menu.n_treatments},) or {(menu.n, menu.n_treatments)}"
             raise _check.refuse("amount.shape", np.shape(self.amount), rule, "One number per treatment.")
@@ -167,7 +167,9 @@ class Return(Rule):
     at_most: None = field(default=None, init=False)
 
     def _parts(self, menu: Menu) -> tuple[str, float, float, Floats | None]:
-        floor = _check.number("at_least", self.at_least, low=0, remedy="Incremental value per unit of spend.")
+        floor = _check.number(
+            "at_least", self.at_least, low=0, high=_check.LARGEST, remedy="Incremental value per unit of spend."
+        )
         control = menu.value[:, :1].astype(np.float64) - floor * menu.cost[:, :1]
         table = np.broadcast_to(-control, (menu.n, menu.n_treatments))
         return f"value added against control less {floor:g} times the spend added", -floor, 1.0, table

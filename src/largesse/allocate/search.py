@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from largesse import _check
 from largesse.allocate import kernels
 from largesse.allocate.budget_frontier import Steps, falling, steps, steps_of, sums_of
 from largesse.menu import Menu
@@ -169,7 +170,7 @@ def threaded(work: Callable[[int], Partial], n: int, n_threads: int) -> list[Par
     """Returns work(0), ..., work(n - 1), in order."""
     if n_threads == 1:
         return [work(k) for k in range(n)]
-    with ThreadPoolExecutor(n_threads) as pool:
+    with ThreadPoolExecutor(_check.threads(n_threads)) as pool:
         return list(pool.map(work, range(n)))
 
 

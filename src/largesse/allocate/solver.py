@@ -58,6 +58,7 @@ def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
     >>> plan.treatment.tolist(), plan.price, plan.value, plan.gap
     ([1, 0, 1], 1.0, 5.0, 0.0)
     """
+    _check.instance("menu", menu, Menu)
     limit = limit_of(budget)
     _check.integers("n_threads", [n_threads], low=1, high=1024, rule="must be >= 1", remedy="One per core at most.")
     inside = near(menu, limit, n_threads)
@@ -84,6 +85,7 @@ def price_plan(menu: Menu, price: float) -> Plan:
     Raises:
         DataError: The price is negative or not a number.
     """
+    _check.instance("menu", menu, Menu)
     treatment = assign(menu, price)
     spend, value = audit(menu, treatment)
     return Plan(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from largesse import _check
 from largesse.checks.finding import Finding, Floats, Grade, arm_means, grade, over, randomised, sample
 from largesse.logs import Logs
 
@@ -162,6 +163,7 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     >>> balance(logs).status.value
     'ok'
     """
+    _check.instance("logs", logs, Logs)
     part = sample(randomised(logs) or logs, rows, seed)
     by_row = part.assignment == "rows" and part.design == "obs"
     smd, (p_features, p_joint) = _smd(part, by_row), _weighted_tests(part) if by_row else _rank_tests(part)

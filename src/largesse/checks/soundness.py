@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from largesse import _check
 from largesse._check import Numbers
 from largesse.checks.finding import P_FAIL, Finding, Grade
 from largesse.checks.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
@@ -107,6 +108,7 @@ def check(
     >>> check(logs).sentence
     'These rows look sound. Go on.'
     """
+    _check.instance("rct", rct, Logs)
     features = balance(rct)
     assigned = propensities(rct) or sample_ratio(rct)
     findings = [

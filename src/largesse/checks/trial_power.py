@@ -176,6 +176,7 @@ def power(
     >>> trial.budgets.tolist(), trial.standard_error.round(4).tolist(), trial.detectable.round(4).tolist(), trial.advice.value
     ([1.0], [0.0083], [0.015], 'cannot be seen')
     """
+    _check.instance("rct", rct, Logs)
     value, cost = arm_means(rct)
     per_unit = _budgets(budgets, cost)
     _check.number("proof_share", proof_share, low=1e-9)

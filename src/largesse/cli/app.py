@@ -63,7 +63,7 @@ def demo(
         done = trial.make(folder, say)
     _finished(done, as_json)
     if open_report and not as_json and sys.stdout.isatty():
-        typer.launch(str((done.folder / "report.html").resolve()))
+        typer.launch(str((done.folder / "report.html").absolute()))
 
 
 @app.command()
@@ -72,12 +72,15 @@ def init(
     data: Annotated[str | None, typer.Option(help="Path of the trial's rows, to be entered in the file.")] = None,
 ) -> None:
     """Write a commented configuration to fill in."""
-    from largesse.cli.show import out
+    from largesse.cli.show import escape, out
     from largesse.commands.init import write_template
 
     write_template(path, data)
+    place = escape(str(path))
     out.print(
-        f"{path}: fill in the paths and the columns, then run `largesse check {path}`.", highlight=False, soft_wrap=True
+        f"{place}: fill in the paths and the columns, then run `largesse check {place}`.",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -173,7 +176,7 @@ def evaluate(
     show.comparison(table)
     show.table(realised_table(planned), "Planned against realised spend, per unit")
     for name, area in rank.items():
-        show.out.print(f"{name}: {area:.4f}", highlight=False)
+        show.out.print(f"{show.escape(name)}: {area:.4f}", highlight=False)
 
 
 app.command()(allocate)
@@ -294,6 +297,8 @@ def run() -> NoReturn:
             )
         if error.errno == errno.ENOMEM:
             _end("out of memory: use fewer rows, or a larger machine.", "MemoryError", as_json)
+        if error.filename is not None:
+            _end(f"{error.filename}: cannot be used ({error.strerror}). Check the path.", "OSError", as_json)
         show.err.print(f"[red]error:[/] cannot write the output ({show.escape(str(error))})", highlight=False)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as left:

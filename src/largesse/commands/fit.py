@@ -74,7 +74,7 @@ def fit(
     """
     target = Path(folder) if folder is not None else config.run.folder / timed("")
     may_write(target, replace=replace)
-    with checkpoints_until_done(config.run.checkpoints):
+    with checkpoints_until_done(config.run.checkpoints, target):
         shown, metrics = _fit(config, target, replace, cautions, say)
     say("done", 1.0)
     return Run(target, shown, metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from largesse._files import atomic_text
@@ -21,6 +22,6 @@ def write_template(path: Path, data: str | None = None) -> None:
     Raises:
         StoreError: The file exists already, or cannot be written.
     """
-    if path.exists():
+    if os.path.lexists(path):
         raise StoreError(f"{path}: exists already. Choose another name, or remove it first.")
     atomic_text(path, template(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from largesse import _check, frames
+from largesse._files import may_replace, real
 from largesse.allocate.blocks import BlockPlan, solve_blocks
 from largesse.allocate.constrained import obeyed, solve_under
 from largesse.allocate.rules import Count, Return, Rule, Spend, Use
@@ -67,13 +69,14 @@ def may_report(report: Path, menu: Path, rules: Path, output: Path) -> None:
     """Checks, before any work, that a page may be written: it is neither an input nor the allocation.
 
     Raises:
-        StoreError: It is one of them, or lies in a folder that is read.
+        StoreError: It is one of them, lies in a folder that is read, or is a folder or a device.
         DataError: There is no such folder.
     """
     no_input(report, menu, rules)
-    if report.resolve() == output.resolve():
+    may_replace(report)
+    if real(report) == real(output):
         raise StoreError(f"{report}: is the name of the allocation too. Choose another name for the page.")
-    if not report.parent.is_dir():
+    if not os.path.isdir(report.parent):
         raise DataError(f"{report}: there is no folder {report.parent}. Create it.", field=str(report))
 
 
@@ -226,6 +229,12 @@ def _bounds(field: str, one: Bounds, table: pa.Table) -> dict[str, Any]:
             raise _check.refuse(f"{field}.by", None, "limits by name need the column of the groups", 'Add by = "...".')
         return {"at_most": one.at_most, "at_least": one.at_least}
     codes, names = _codes(table, one.by, f"{field}.by")
+    empty = np.flatnonzero(codes < 0)
+    if named is None and len(empty):
+        rest = f"[{empty[0]}] is missing: the limit of {field} holds for each group ({len(empty)} such rows of {len(codes)}). "
+        raise DataError.at(
+            one.by, f"{rest}Fill the cells, or give limits by name: rows without a group are then not limited."
+        )
     groups = list(named or dict.fromkeys(names))
     lost = [name for name in groups if name not in names]
     if lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ def open_run(folder: PathLike) -> tuple[Config, Policy]:
         StoreError: The folder is not that of a finished run.
     """
     place = Path(folder)
-    if not (place / "config.toml").is_file():
+    if not os.path.isfile(place / "config.toml"):
         raise StoreError(
             f"{place}: holds no config.toml, so it is no run folder. Give a folder made by `largesse fit`."
         )
@@ -45,7 +46,7 @@ def budgets_of_run(folder: PathLike) -> tuple[float, ...]:
     place = Path(folder) / "metrics.json"
     try:
         return tuple(json.loads(place.read_text(encoding="utf-8"))["budgets_per_head"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{place}: the run is incomplete ({error!r}). Fit again, or name the budgets.") from error
 
 

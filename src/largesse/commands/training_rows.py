@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from largesse import _check, store
 from largesse._files import PathLike
-from largesse.errors import StoreError
+from largesse.errors import StoreError, why_damaged
 from largesse.logs import Logs
 from largesse.result import Brief
 
@@ -186,9 +186,7 @@ class TrainingRows(Brief):
                       single=int(settings["single"]))  # fmt: skip
             out._check()
         except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{path}: is damaged ({type(error).__name__}: {error}). Copy the whole run again."
-            ) from error
+            raise StoreError(f"{path}: is damaged ({why_damaged(error)}). Copy the whole run again.") from error
         return out
 
     def _check(self) -> None:

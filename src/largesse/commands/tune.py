@@ -75,7 +75,7 @@ def tune(
     target = Path(folder) if folder is not None else config.run.folder / timed("tuned-")
     with optuna_quietly():  # refuses at once where Optuna is missing
         may_write(target, replace=replace, marker=MARKER)
-    with checkpoints_until_done(config.run.checkpoints):
+    with checkpoints_until_done(config.run.checkpoints, target):
         beside = config.run.folder / "tuned" if folder is None else target  # the name of a new folder differs each time
         content, tuned = _tune(config, (trials, seconds), model, (target, beside), replace, say)
     say("done", 1.0)

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from largesse.config.schema import Config, sections
 from largesse.roles import nearest
 
-__all__ = ["refusal", "rule"]
+__all__ = ["refusal", "rule", "short"]
 
 _RULES = {
     "string_type": "must be text", "int_type": "must be a whole number", "float_type": "must be a number",
@@ -61,14 +61,14 @@ def _line(keys: tuple[str | int, ...], details: list[Any]) -> str:
     if first["type"] == "missing":
         return f"{dotted} is missing: it is required.{meaning} Add it to [{keys[0]}]."
     if first["type"] == "extra_forbidden":
-        return f"{dotted} == {_short(first['input'])}: unknown key. {_known(keys)}"
+        return f"{dotted} == {short(first['input'])}: unknown key. {_known(keys)}"
     own = [
         detail for detail in details if detail["type"] == "value_error"
     ] or details  # our validators are most specific
     rules = list(dict.fromkeys(map(rule, own)))
     if first["type"] == "value_error" and len(keys) < 2:  # the message of a section's validator begins with the field
         return f"{dotted}.{rules[0]}" if keys else rules[0]
-    return f"{dotted} == {_short(first['input'])}: {', or '.join(rules)}.{meaning}"
+    return f"{dotted} == {short(first['input'])}: {', or '.join(rules)}.{meaning}"
 
 
 def _field(keys: tuple[str | int, ...]) -> FieldInfo | None:
@@ -88,6 +88,7 @@ def _known(keys: tuple[str | int, ...]) -> str:
     return f"{hint}{title} are {', '.join(known)}."
 
 
-def _short(got: Any) -> str:
+def short(got: Any) -> str:
+    """Returns a value as text of at most 60 characters."""
     text = repr(got)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from largesse.config.refusal import rule
+from largesse.config.refusal import rule, short
+from largesse.config.text import fields, read
 from largesse.errors import ConfigError
 
 __all__ = ["Bounds", "CountRule", "ReturnRule", "RulesFile", "UseRule"]
@@ -108,15 +108,12 @@ class RulesFile(_Section):
         Raises:
             ConfigError: The file is missing or not TOML, or fields violate a rule; the message names all of them.
         """
-        try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read as TOML ({error}). Check the name and the text.") from error
+        raw = fields(read(path), str(path))
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            fields = [
-                f"{'.'.join(map(str, detail['loc']))} == {detail['input']!r}: {rule(detail)}"
+            wrong = [
+                f"{'.'.join(map(str, detail['loc']))} == {short(detail['input'])}: {rule(detail)}"
                 for detail in error.errors(include_url=False)
             ]
-            raise ConfigError(f"{path}: {'; '.join(fields)}. The fields are in docs/allocation.md.") from None
+            raise ConfigError(f"{path}: {'; '.join(wrong)}. The fields are in docs/allocation.md.") from None

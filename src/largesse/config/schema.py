@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from pydantic import model_validator as checked
 
+from largesse._check import LARGEST
 from largesse.errors import SchemaError
 from largesse.menu import BUDGET_SHARES
 from largesse.roles import Roles, label, nearest
@@ -27,7 +28,7 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
 
 
 def _path_text(value: Any) -> Any:
-    if not isinstance(value, str | Path) or not str(value).strip():
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
         raise ValueError("must be a path, written as text")
     return value
 
@@ -161,7 +162,7 @@ class Outcome(_Section):
     cost: Literal["auto", "learned"] | Rule = Field(
         "auto", description="auto, learned, or a rule: per_contact, per_redemption (amount x value), share_of_value"
     )
-    amounts: dict[Label, Annotated[float, Field(ge=0)]] = Field(
+    amounts: dict[Label, Annotated[float, Field(ge=0, le=LARGEST)]] = Field(
         {}, description="amount of each treatment for the rule; control may be left out", examples=[{"5": 5.0}]
     )
     ordered: Literal["auto"] | bool = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,9 @@ from largesse.config.refusal import refusal
 from largesse.config.schema import SHOWN, Config, sections
 from largesse.errors import ConfigError
 
-__all__ = ["dump", "load", "parse", "template"]
+__all__ = ["dump", "fields", "load", "parse", "read", "template"]
+
+_LARGEST, _DEEPEST = 1 << 24, 20  # bytes; levels of tables and lists
 
 
 def load(path: str | Path) -> Config:
@@ -26,11 +29,44 @@ def load(path: str | Path) -> Config:
             and meaning.
     """
     path = Path(path)
+    return parse(read(path), folder=path.parent, name=str(path))
+
+
+def read(path: Path) -> str:
+    """Returns the text of a configuration, without a byte order mark.
+
+    Raises:
+        ConfigError: There is no such file, it is larger than any configuration, or not UTF-8.
+    """
+    remedy = "Check the name, or start from a template."
+    if not os.path.isfile(path):  # a folder, or a pipe, which need not end
+        what = "is no file" if os.path.exists(path) else "there is no such file"
+        raise ConfigError(f"{path}: cannot be read ({what}). {remedy}")
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.stat().st_size > _LARGEST:
+            raise ConfigError(f"{path}: cannot be read (it has more than {_LARGEST:,} bytes). {remedy}")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}). Check the name, or start from a template.") from error
-    return parse(text, folder=path.parent, name=str(path))
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{path}: cannot be read ({reason}). {remedy}") from error
+
+
+def fields(text: str, name: str) -> dict[str, Any]:
+    """Returns the fields of a TOML text.
+
+    Raises:
+        ConfigError: It is not TOML.
+    """
+    why = "lists or tables are nested too deeply"
+    try:
+        raw = tomllib.loads(text)
+        if _depth(raw) <= _DEEPEST:
+            return raw
+    except RecursionError:
+        pass
+    except ValueError as error:  # not TOML, or a number of thousands of digits
+        why = str(error).removesuffix("; use sys.set_int_max_str_digits() to increase the limit")
+    raise ConfigError(f"{name}: is not TOML ({why}). Write text in quotes and sections in [brackets].")
 
 
 def parse(text: str, *, folder: str | Path = ".", name: str = "configuration") -> Config:
@@ -44,14 +80,19 @@ def parse(text: str, *, folder: str | Path = ".", name: str = "configuration") -
     Raises:
         ConfigError: As for `load`.
     """
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: is not TOML ({error}). Write text in quotes and sections in [brackets].") from error
+    raw = fields(text, name)
     try:
         return Config.model_validate(raw, context={"folder": Path(folder)})
     except ValidationError as error:
         raise ConfigError(refusal(error, raw, name)) from None
+
+
+def _depth(raw: Any) -> int:
+    """Returns how deeply tables and lists are nested; no recursion, since dotted keys nest without limit."""
+    level, depth = [raw], 0
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        level, depth = [child for one in level for child in (one.values() if isinstance(one, dict) else one)], depth + 1
+    return depth
 
 
 def template(path_hint: str | Path | None = None) -> str:

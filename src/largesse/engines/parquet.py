@@ -125,7 +125,7 @@ def folder_of(
     The files, the columns read, the column of ids (`unit`, None if units are numbered) and the JSON values of `key`, which
     describe what is computed for the units, identify the job.
     """
-    files = [[str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in batches.files]
+    files = [[os.path.realpath(file), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in batches.files]
     job = {"key": key, "unit": unit, "columns": list(columns), "size": BLOCK, "files": files}
     return SpillFolder.beside(output, job, BLOCK, n_threads)
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from largesse import _check
 from largesse._files import atomic_file, atomic_text, locked
 from largesse.allocate.blocks import Block
 from largesse.errors import DataError, LargesseError, StoreError
@@ -38,7 +39,7 @@ class SpillFolder:
     """
 
     def __init__(self, folder: Path, size: int, n_threads: int) -> None:
-        self.folder, self.size, self.n_threads = folder, size, n_threads
+        self.folder, self.size, self.n_threads = folder, size, _check.threads(n_threads)
         self.done = 0
         while self._whole(self.done):
             self.done += 1

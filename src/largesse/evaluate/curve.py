@@ -142,6 +142,8 @@ def outcome_curve(logs: Logs, menu: Menu, *, estimator: Estimator = "ht", outcom
     >>> value.tolist(), cost.tolist(), float(curve.value_at(1.0))
     ([1.0, 0.5], [2.0, 0.0], 0.75)
     """
+    _check.instance("logs", logs, Logs)
+    _check.instance("menu", menu, Menu)
     _check.choice("estimator", estimator, ("ht", "sn", "dr"))
     for name, table in (("menu", menu), ("outcomes", outcomes)):
         if table is not None and (table.n, table.treatments) != (logs.n, logs.treatments):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -37,13 +38,17 @@ class Kind(StrEnum):
 
 
 def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns the column without dictionary, run-length or extension encoding."""
+    """Returns the column without dictionary, run-length or extension encoding, and without views."""
     if pa.types.is_run_end_encoded(column.type):
         column = pc.run_end_decode(column)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if isinstance(column.type, pa.BaseExtensionType):
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], type=column.type.storage_type)
+    if pa.types.is_string_view(column.type):  # few functions of pyarrow take views
+        column = column.cast(pa.large_string())
+    if pa.types.is_binary_view(column.type):
+        column = column.cast(pa.large_binary())
     return column
 
 
@@ -62,7 +67,7 @@ def kind(name: str, column: pa.ChunkedArray) -> Kind:
         return Kind.NOTHING
     if is_.is_boolean(dtype) or is_.is_integer(dtype) or is_.is_floating(dtype) or is_.is_decimal(dtype):
         return Kind.NUMBER
-    if is_.is_string(dtype) or is_.is_large_string(dtype) or is_.is_string_view(dtype):
+    if is_.is_string(dtype) or is_.is_large_string(dtype):
         return Kind.TEXT
     if is_.is_date(dtype) or is_.is_timestamp(dtype):
         return Kind.DATE
@@ -174,8 +179,7 @@ def exact(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([[None if cell is None else _text(cell) for cell in column.to_pylist()]], pa.string())
     kind(name, column)
     if pa.types.is_decimal(column.type):
-        cells_ = [None if cell is None else label(cell) if cell % 1 else str(int(cell)) for cell in column.to_pylist()]
-        text = pa.chunked_array([cells_], pa.string())
+        text = pa.chunked_array([[None if cell is None else _digits(cell) for cell in column.to_pylist()]], pa.string())
         return _integers(text)
     if not pa.types.is_floating(column.type):
         return column
@@ -190,6 +194,11 @@ def exact(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
     whole = np.where(present, values, 0.0).astype(np.int64)
     return pa.chunked_array([pa.array(whole, mask=~present)])
+
+
+def _digits(cell: Decimal) -> str:
+    """Returns all digits of a decimal, however many: whole ones as integers, others without trailing zeros."""
+    return f"{cell:f}".rstrip("0").rstrip(".") if cell != cell.to_integral_value() else str(int(cell))
 
 
 def _integers(text: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -22,7 +22,6 @@ from largesse.roles import Roles, label
 __all__ = ["arms", "ids", "logs", "menu", "plan_table", "truths", "units"]
 
 MAX_TREATMENTS = 256
-MAX_AMOUNT = 1e15  # a larger amount is an id or a damaged cell, and sums with it would lose the digits of the others
 _log = logging.getLogger(__name__)
 _CONTROLS = ("0", "control", "none", "false", "no", "baseline", "untreated")
 
@@ -57,6 +56,7 @@ def logs(
     >>> rows.treatments, rows.treatment.tolist(), rows.features
     (('0', '5'), [0, 1, 0, 1], ('age',))
     """
+    _check.instance("roles", roles, Roles)
     rows = read(table, text=roles.text)
     pick(rows, list(roles.parts.values()))
     codes, treatments = _treatments(rows, roles, encoder)
@@ -108,12 +108,12 @@ def menu(table: pa.Table, value: Sequence[str], cost: Sequence[str], treatments:
 
     Raises:
         SchemaError: A column is not numeric.
-        DataError: A cell is missing, or violates a rule of `Menu`.
+        DataError: A cell is missing, too large for an amount, or violates a rule of `Menu`.
     """
     single = all(pa.types.is_float32(table.schema.field(name).type) for name in (*value, *cost))
     amounts = np.empty((len(value) + len(cost), table.num_rows), np.float32 if single else np.float64)
     for k, name in enumerate((*value, *cost)):
-        values = cells(name, table[name])
+        values = _amounts(table, name)
         _check.finite(name, values, "Fill the cells or drop the rows.")
         if k >= len(value):
             _check.nonnegative(name, values)
@@ -270,9 +270,9 @@ def _amounts(table: pa.Table, name: str) -> NDArray[np.float64]:
         message = f"column {name!r}: holds {column.type}, it must hold numbers. Name another column."
         raise SchemaError(message, field=name)
     values = cells(name, column)
-    bad = np.isfinite(values) & (np.abs(values) > MAX_AMOUNT)
+    bad = np.isfinite(values) & (np.abs(values) > _check.LARGEST)
     if bad.any():
-        rule = f"must be between -{MAX_AMOUNT:g} and {MAX_AMOUNT:g}"
+        rule = f"must be between -{_check.LARGEST:g} and {_check.LARGEST:g}"
         raise _check.refuse_cells(name, values, bad, rule, "Is it an id? Name another column.")
     return values
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from largesse.errors import SchemaError, StoreError
+from largesse.errors import SchemaError, StoreError, why_damaged
 from largesse.frames.columns import Kind, cells, coded, kind, refuse_mixed_zones, texts
 from largesse.frames.tables import Source, distinct, pick, read
 
@@ -261,8 +261,9 @@ class Encoder:
         try:
             columns = [_column(**column) for column in state["columns"]]
             return cls(columns, state["dropped"], state["treatments"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"encoder state: is damaged ({error!r}). Fit and save the encoder again.") from error
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+            why = why_damaged(error)
+            raise StoreError(f"encoder state: is damaged ({why}). Fit and save the encoder again.") from error
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Encoder) and self.state() == other.state()

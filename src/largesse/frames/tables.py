@@ -6,6 +6,7 @@ import errno
 import gzip
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
 from narwhals.typing import IntoFrame
 
-from largesse._files import atomic_file
+from largesse._files import atomic_file, may_replace, real
 from largesse.errors import DataError, SchemaError, StoreError
 from largesse.frames.delimited import read_csv
 from largesse.frames.folders import cast_to, one_schema, parquet_files
@@ -167,14 +168,15 @@ def writable(path: Path, *sources: Path) -> None:
     Raises:
         SchemaError: The suffix is unknown.
         DataError: The folder does not exist, or cannot be written.
-        StoreError: The file is one of the sources, or would lie in a folder of them.
+        StoreError: The file is one of the sources, would lie in a folder of them, or is a device or a pipe.
     """
     _suffix(path)
     no_input(path, *sources)
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise DataError(f"{path}: there is no folder {path.parent}. Create it.", field=str(path))
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DataError(f"{path}: is a folder. Choose another name.", field=str(path))
+    may_replace(path)
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -190,15 +192,15 @@ def no_input(path: Path, *sources: Path) -> None:
         StoreError: It is, or does.
     """
     for source in sources:
-        same = path.exists() and source.exists() and path.samefile(source)  # by another name
-        if same or path.resolve() == source.resolve():
+        there = os.path.exists(path) and os.path.exists(source)
+        if (there and os.path.samefile(path, source)) or real(path) == real(source):
             raise StoreError(f"{path}: would overwrite an input file. Choose another name.")
-        if source.is_dir() and source.resolve() in path.resolve().parents:
+        if os.path.isdir(source) and real(source) in real(path).parents:
             raise StoreError(f"{path}: lies in the folder {source}, which is read. Choose another folder.")
 
 
 def _read_file(path: Path, columns: Sequence[str] | None, text: Collection[str]) -> pa.Table:
-    suffix = ".parquet" if path.is_dir() else _suffix(path)
+    suffix = ".parquet" if os.path.isdir(path) else _suffix(path)
     with reading(path, suffix):
         table = read_csv(path, text) if suffix in (".csv", ".csv.gz") else _READERS[suffix](path, columns)
         table.validate()
@@ -213,9 +215,7 @@ def reading(path: Path, suffix: str) -> Iterator[None]:
     Raises:
         DataError: The file is missing, or cannot be read in the format of its suffix.
     """
-    if not path.exists():
-        message = f"{path}: no such file. Check the name and the folder ({Path.cwd()} is the current one)."
-        raise DataError(message, field=str(path))
+    _openable(path)
     try:
         yield
     except MemoryError:  # pyarrow's is an ArrowException too
@@ -228,6 +228,20 @@ def reading(path: Path, suffix: str) -> Iterator[None]:
             "It may be truncated or in another format: write it again, or correct its suffix.",
             field=str(path),
         ) from error
+
+
+def _openable(path: Path) -> None:
+    """Checks that a path leads to a file or a folder; reading a pipe or a device need not end."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        message = f"{path}: no such file. Check the name and the folder ({Path.cwd()} is the current one)."
+        raise DataError(message, field=str(path)) from None
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError.at(str(path), f": cannot be opened ({reason}). Check the name and the folder.") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataError.at(str(path), ": is neither a file nor a folder. Write the rows to a file first.")
 
 
 def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:

@@ -73,6 +73,7 @@ class Model(ABC, BaseEstimator):
             SchemaError: The logs differ in their features or treatments.
             DataError: The trial has no propensities, the rows contradict the outcome, or a parameter is out of its range.
         """
+        _check.instance("rct", rct, Logs)
         whole(getattr(self, "seed", 0), 2**32)
         for name, other in (("obs", obs), ("validation", validation)):
             if other is not None and (other.features, other.treatments) != (rct.features, rct.treatments):

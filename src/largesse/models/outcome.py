@@ -221,10 +221,9 @@ def declared_amounts(treatments: tuple[str, ...], amounts: Mapping[str, float]) 
             "outcome.amounts", dict(amounts), f"needs one number for each of {treatments[1:]}",
             f"Unknown: {unknown}; missing: {missing}.",
         )  # fmt: skip
+    remedy = "Give an amount of money, or a share."
     return tuple(
-        _check.number(
-            f"outcome.amounts[{name!r}]", amounts.get(name, 0.0), low=0, remedy="Give an amount of money, or a share."
-        )
+        _check.number(f"outcome.amounts[{name!r}]", amounts.get(name, 0.0), low=0, high=_check.LARGEST, remedy=remedy)
         for name in treatments
     )
 

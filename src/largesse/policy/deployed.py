@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse import store
+from largesse import _check, store
 from largesse._check import Numbers
 from largesse._files import PathLike
 from largesse.allocate.blocks import Sums, in_blocks
 from largesse.allocate.price_intervals import assign
 from largesse.allocate.solver import price_plan
-from largesse.errors import DataError, MissingDependency, StoreError
+from largesse.errors import DataError, MissingDependency, StoreError, why_damaged
 from largesse.frames import Encoder, read, units
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan, PlanTotals
@@ -112,6 +112,7 @@ class Policy(Brief):
         seed: int = 0,
     ) -> Policy:  # fmt: skip
         """Returns the policy of a fitted model, calibrated on trial rows that the model was not trained on."""
+        _check.instance("logs", logs, Logs)
         curve = PriceCurve.calibrate(model.predict(logs.x), logs, draws=draws, seed=seed)
         return cls(model=model, curve=curve, encoder=encoder, roles=roles)
 
@@ -210,17 +211,27 @@ class Policy(Brief):
         if kind != "policy":
             raise StoreError(f"{path}: holds a {kind}, not a policy. Give the folder that Policy.save made.")
         try:
-            return cls(
+            policy = cls(
                 model=restored(settings["model"], store.unnest("model", arrays)),
                 curve=_curve(settings["curve"], store.unnest("curve", arrays)),
                 encoder=None if settings["encoder"] is None else Encoder.from_state(settings["encoder"]),
                 roles=None if settings["roles"] is None else Roles(**settings["roles"]),
             )
+            policy._check_menu()
+            return policy
         except (StoreError, MissingDependency):
             raise
         except Exception as error:
             # torch, LightGBM and the containers each refuse a damaged state in their own words.
-            raise StoreError(f"{path}: is damaged ({type(error).__name__}: {error}). Save the policy again.") from error
+            raise StoreError(f"{path}: is damaged ({why_damaged(error)}). Save the policy again.") from error
+
+    def _check_menu(self) -> None:
+        """Raises an error of any kind unless the model predicts a menu of the curve's treatments for one unit."""
+        if self.encoder is None:
+            return
+        menu = self.model.predict(np.zeros((1, len(self.encoder.names)), np.float32))
+        if menu.treatments != self.curve.treatments:
+            raise ValueError(f"the model predicts {menu.treatments}, the curve is of {self.curve.treatments}")
 
 
 # Array of a saved curve, and its field.

@@ -66,8 +66,8 @@ class Columns:
         prediction: A prediction made elsewhere, instead of `features`, for a single metric.
 
     Raises:
-        SchemaError: There is no metric, a prediction comes with several metrics or with features, or a feature is also the
-            arm, the unit or a metric.
+        SchemaError: There is no metric, a prediction comes with several metrics or with features, or a feature or a
+            covariate is also the arm, the unit or a metric.
     """
 
     arm: str
@@ -91,7 +91,7 @@ class Columns:
                 field="prediction",
             )
         outcomes = {self.arm, self.unit, *(m.value for m in self.metrics), *(m.denominator for m in self.metrics)}
-        for name in (*self.features, self.prediction):
+        for name in (*self.known_before, self.prediction):
             if name and name in outcomes:
                 raise SchemaError(
                     f"feature {name!r}: is the arm, the unit id or a metric of the experiment. "
@@ -102,14 +102,14 @@ class Columns:
     @property
     def known_before(self) -> tuple[str, ...]:
         """Features and CUPED covariates, all recorded before the assignment."""
-        return tuple(dict.fromkeys((*self.features, *(m.covariate for m in self.metrics if m.covariate))))
+        return tuple(dict.fromkeys((*self.features, *(m.covariate for m in self.metrics if m.covariate is not None))))
 
     @property
     def needed(self) -> tuple[str, ...]:
         """Every column to read from the table."""
-        single = (self.arm, self.unit, self.cluster, self.weight, self.prediction)
+        single = (self.arm or None, self.unit, self.cluster, self.weight, self.prediction)
         of_metrics = (name for m in self.metrics for name in (m.value, m.denominator))
-        return tuple(dict.fromkeys(name for name in (*single, *of_metrics, *self.known_before) if name))
+        return tuple(dict.fromkeys(name for name in (*single, *of_metrics, *self.known_before) if name is not None))
 
     @property
     def text(self) -> tuple[str, ...]:
@@ -226,7 +226,7 @@ def sample_of(rows: Rows, columns: Columns, metric: Metric, how: CrossFit) -> Sa
 def _numbers(table: pa.Table, name: str) -> Floats:
     """Returns the numbers of a column (N,); refuses missing cells."""
     values = cells(name, table[name])
-    _check.finite(name, values, MISSING)
+    _check.amounts(name, values, MISSING)
     return values
 
 

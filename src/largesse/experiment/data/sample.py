@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
 BLOCK = 65_536
 MISSING = "Drop the rows, or fill the missing values (often with 0)."
+_LARGEST = 1e60  # squares and their products stay finite
 _NONE: Floats = np.empty(0)
 
 
@@ -191,7 +192,7 @@ class Batches:
 
 def _floats(name: str, values: object) -> Floats:
     out: Floats = _check.array(name, values, ndim=1, dtype=np.float64)
-    _check.finite(name, out, MISSING)
+    _check.amounts(name, out, MISSING, _LARGEST)
     return np.ascontiguousarray(out)
 
 

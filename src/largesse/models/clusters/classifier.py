@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
+from largesse import _check
 from largesse._forest import Forest
 from largesse.models.base import State
 from largesse.models.boosters import booster_of
@@ -157,7 +158,7 @@ def learned_trees(
         return (p - target).reshape(score.shape), (2 * p * (1 - p)).reshape(score.shape)
 
     rows = max(5, min(_PARAMS["min_data_in_leaf"], len(x) // 20))
-    how = {**_PARAMS, "min_data_in_leaf": rows, "seed": seed, "num_threads": n_threads, **params}
+    how = {**_PARAMS, "min_data_in_leaf": rows, "seed": seed, "num_threads": _check.threads(n_threads), **params}
     how |= {"objective": slope, "num_class": k, "verbosity": -1, "deterministic": True}
     data = lgb.Dataset(x, init_score=np.tile(start, (len(x), 1)) if k > 1 else np.zeros(len(x)), params=how)
     return _exact(lgb.train(how, data, rounds), start)

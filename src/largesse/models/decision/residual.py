@@ -247,8 +247,8 @@ class _Trees:
             return (g, np.ones_like(g)) if m > 2 else (g[:, 0], np.ones(len(x)))
 
         params = _PARAMS | {
-            "objective": slope, "num_class": m - 1, "seed": seed, "num_threads": n_threads, "min_data_in_leaf": leaf,
-            "feature_pre_filter": False,
+            "objective": slope, "num_class": m - 1, "seed": seed, "num_threads": _check.threads(n_threads),
+            "min_data_in_leaf": leaf, "feature_pre_filter": False,
         }  # fmt: skip
         data = lgb.Dataset(
             torch.cat([x, value / unit], 1).numpy(), np.zeros(len(x)), params=params | {"objective": "none"}

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import __version__
-from largesse._files import MANIFEST, may_write
+from largesse._files import MANIFEST, may_write, real
 from largesse.errors import StoreError
 from largesse.store import load, save
 
@@ -54,18 +54,20 @@ def checkpointer(root: str | None, *parts: Any) -> Checkpointer | None:
 
 
 @contextmanager
-def checkpoints_until_done(root: str | Path | None) -> Iterator[None]:
+def checkpoints_until_done(root: str | Path | None, output: Path | None = None) -> Iterator[None]:
     """Keeps checkpoints under a root folder while the work inside runs, and removes them once it has succeeded.
 
     After a failure or a kill they stay. The root folder is removed too if it is then empty.
 
     Raises:
-        StoreError: The folder cannot be written; raised before the work starts.
+        StoreError: The folder cannot be written, or is the `output` of the work or lies in it; raised before the work starts.
     """
     if root is None:
         yield
         return
     place = Path(root)
+    if output is not None and real(output) in (real(place), *real(place).parents):
+        raise StoreError(f"{place}: lies in {output}, which is made at the end. Choose another run.checkpoints.")
     may_write(place / ("0" * _DIGITS), marker=MANIFEST)
     yield
     for folder in place.glob("*") if place.is_dir() else ():

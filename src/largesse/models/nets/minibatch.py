@@ -73,9 +73,9 @@ class StatefulLoss(Protocol):
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Sets torch to n threads inside, and restores the former number."""
+    """Sets torch to n threads inside, to one per core at most, and restores the former number."""
     before = torch.get_num_threads()
-    torch.set_num_threads(n)
+    torch.set_num_threads(_check.threads(n))
     try:
         yield
     finally:

@@ -94,7 +94,11 @@ class Corrected(Model):
             return None
         t = rct.treatment[rows]
         score = link[rows, t]
-        params = _PARAMS | {"objective": family.objective, "seed": self.seed, "num_threads": self.n_threads}
+        params = _PARAMS | {
+            "objective": family.objective,
+            "seed": self.seed,
+            "num_threads": _check.threads(self.n_threads),
+        }
         params |= self.params or {}
         params["min_data_in_leaf"] = max(20, min(params["min_data_in_leaf"], len(rows) // 40))
         data = lgb.Dataset(

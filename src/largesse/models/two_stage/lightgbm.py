@@ -181,7 +181,7 @@ class Boosting(Model):
         quantities = {name: (part, arms, monotone and name != "basket") for name, part in parts.items()}
         if outcome.rule is None:
             quantities["cost"] = outcome.cost_likelihood, arms if outcome.control_cost else arms[1:], True
-        params = {"seed": self.seed, "num_threads": self.n_threads, **(self.params or {})}
+        params = {"seed": self.seed, "num_threads": _check.threads(self.n_threads), **(self.params or {})}
         return {name: Trees(*given, self.strategy, self.rounds, params) for name, given in quantities.items()}
 
     def _learn(self, rct: Logs, obs: Logs | None, validation: Logs | None) -> None:
