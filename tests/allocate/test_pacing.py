@@ -69,6 +69,17 @@ def test_with_a_history_the_first_price_is_that_of_the_plan():
     assert Pacer(1e9, N, history=menu).price == 0
 
 
+@pytest.mark.parametrize("done", [700, 3000])
+def test_the_price_is_that_of_the_last_2000_units_at_the_budget_per_unit_left(done: int):
+    value, cost = arrivals(2)
+    pacer = Pacer(0.2 * N, N)
+    pacer.decide_many(value[:done], cost[:done])
+    pacer.change()
+    last = slice(max(0, done - 2000), done)
+    front = frontier(Menu(value=value[last], cost=cost[last]))
+    assert pacer.price == front.price_at(pacer.left / (N - done) * min(done, 2000))
+
+
 def test_a_budget_may_change_on_the_way():
     value, cost = arrivals(3)
     pacer = Pacer(0.2 * N, N)
@@ -303,6 +314,17 @@ def test_a_profile_of_arrivals_paces_orders_that_recent_units_mislead(order: str
     assert reached(profile=Menu(**profile)) > 0.985
     assert reached(1.2, profile=Menu(**profile)) > 0.95
     assert reached(0.8, profile=Menu(**profile)) > 0.95
+
+
+def test_a_profile_with_another_level_of_values_is_corrected_by_the_spend_of_recent_units():
+    reached = []
+    for seed in range(3):
+        (value, cost), (other, its_cost) = arrivals(seed), arrivals(seed + 50)
+        budget = 0.2 * float(cost[:, -1].sum())
+        pacer = Pacer(budget, N, profile=Menu(value=other / 1.5, cost=its_cost))
+        spend = np.cumsum(cost[np.arange(N), pacer.decide_many(value, cost)]) / budget
+        reached.append(np.abs(spend - np.arange(1, N + 1) / N).max())
+    assert max(reached) < 0.19, "without the correction the spend runs ahead by .21 to .24"
 
 
 def test_of_a_long_profile_a_part_is_kept_and_a_short_one_serves():
