@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check, _random
 from largesse.allocate import pacing_kernels
-from largesse.allocate.pacing_prices import WINDOW, Profile, Recent
+from largesse.allocate.pacing_prices import WINDOW, Increments, Profile
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu
 
@@ -32,13 +32,11 @@ class Pacer:
     paced also where few menus occur (segments, face values). Price and share are those at which the expected units spend
     the remaining budget per remaining unit. They are updated every 50 units, and more often near the end.
 
-    **Which units are expected.** Without a profile: units like the last 2,000. In simulation that reaches 99.9 % of the value
-    of the best plan in hindsight if units come in a random order, 96 to 99.8 % if value or cost drifts between 70 and
-    130 %, but 56 % if the best or the worst units come first. With a profile: its units after the same share of the
-    horizon, with a correction for recent units that spend more or less than its units at the same place. That reaches
-    99.8 % or more in each of these orders; with all values or costs a fifth off, 99.4 % or more where they drift and 94 % or
-    more where the best or worst come first. A profile whose order is wrong misleads: 86 % where a random order reaches
-    99.9 % without it (docs/benchmarks/pacing.md).
+    **Which units are expected.** Without a profile: units like the last 2,000. That is near the best plan in hindsight if
+    units come in a random order or drift slowly, and far below it if the best or the worst units come first. With a profile:
+    its units after the same share of the horizon, with a correction for recent units that spend more or less than its units
+    at the same place. That is near the best plan in all these orders, also if all values or costs are somewhat off; a profile
+    in a wrong order is worse than none (docs/benchmarks/pacing.md).
 
     **Fewer or more units than the horizon.** The budget is spent evenly over the units of the horizon: of 90 % of them, about
     90 % of it. If more units come, the budget is used up: those units get the best that the rest pays for, mostly what costs
@@ -77,13 +75,7 @@ class Pacer:
     """
 
     def __init__(
-        self,
-        budget: float,
-        horizon: int,
-        *,
-        history: Menu | None = None,
-        profile: Menu | None = None,
-        seed: int = 0,
+        self, budget: float, horizon: int, *, history: Menu | None = None, profile: Menu | None = None, seed: int = 0
     ) -> None:
         self.budget = _check.number("budget", budget, low=0)
         _check.integers("horizon", [horizon], low=1, high=2**31 - 1, rule="must be >= 1", remedy="It counts units.")
@@ -92,7 +84,7 @@ class Pacer:
         self._sums: Floats = np.zeros(2)  # spend and its rounding remainder
         self._open: dict[Key, float] = {}  # reserved costs
         self._draws = np.random.default_rng(_random.whole(seed))
-        self._recent: Recent | None = None
+        self._recent: Increments | None = None
         self._profile: Profile | None = None
         self._treatments, self._due = 0, 0  # number of treatments, 0: not known yet; the unit before which to reprice
         self._expect(history, profile, seed)
@@ -103,20 +95,16 @@ class Pacer:
             if not isinstance(menu, Menu | None):
                 raise TypeError(f"{name} is a {type(menu).__name__}: must be a Menu. Build Menu(value=..., cost=...).")
         if history is not None and profile is not None:
-            rule = "history and profile exclude each other"
-            raise _check.refuse(
-                "profile", profile, rule, "Give the profile if its units are in their order of arrival."
-            )
-        given = profile or history
-        if given is None:
-            return
-        self._treatments = given.n_treatments
+            remedy = "Give the profile if its units are in their order of arrival."
+            raise _check.refuse("profile", profile, "history and profile exclude each other", remedy)
         if profile is not None:
-            self._profile = Profile(profile, seed)
-        else:
-            self._recent = Recent(given.n_treatments)
-            self._recent.record(*(np.ascontiguousarray(a[-WINDOW:], np.float64) for a in (given.value, given.cost)))
-        self._reprice()
+            self._treatments, self._profile = profile.n_treatments, Profile(profile, seed)
+        elif history is not None:
+            self._treatments, self._recent = history.n_treatments, Increments(history.n_treatments)
+            latest = (np.ascontiguousarray(a[-WINDOW:], np.float64) for a in (history.value, history.cost))
+            self._recent.record(*latest)
+        if self._treatments:
+            self._reprice()
 
     @property
     def spent(self) -> float:
@@ -239,12 +227,12 @@ class Pacer:
         names = self._named(field, keys)
         if len(names) != n:
             raise _check.refuse(f"len({field})", len(names), f"must be the number of units, {n}", "Give one per unit.")
-        known = set(self._open)
+        earlier: set[Key] = set()
         for k in names:
-            if k in known:
+            if k in self._open or k in earlier:
                 remedy = "Give every decision its own key, or report this one first."
                 raise _check.refuse(field, k, "it names another decision that was not reported", remedy)
-            known.add(k)
+            earlier.add(k)
         return names
 
     def _decide(self, value: Floats, cost: Floats, keys: list[Key] | None) -> NDArray[np.int32]:
@@ -266,7 +254,7 @@ class Pacer:
     def _decide_in_steps(self, value: Floats, cost: Floats, taken: NDArray[np.int32]) -> int:
         """Decides units between two updates of the price at once; returns how many could be paid for."""
         if self._recent is None:
-            self._recent, self._treatments = Recent(value.shape[1]), value.shape[1]
+            self._recent, self._treatments = Increments(value.shape[1]), value.shape[1]
         n, first, draws = len(value), 0, self._draws.random(len(value))
         while first < n:
             start = first
@@ -298,6 +286,6 @@ class Pacer:
             self.price, self.share = self._profile.price(way, per_unit, self.price)
         elif recent is not None:
             self.price, self.share = recent.price(per_unit, self.price)
-        few = self._profile is None and (recent is None or recent.recorded < _EVERY)
-        steps = 1 if few else max(1, remaining // _STEPS) if remaining > 0 else _EVERY
-        self._due = self.decided + min(_EVERY, steps)
+        step = min(_EVERY, max(1, remaining // _STEPS)) if remaining > 0 else _EVERY
+        few = self._profile is None and (recent is None or recent.recorded < _EVERY)  # then every unit matters
+        self._due = self.decided + (1 if few else step)
