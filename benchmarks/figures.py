@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from statistics import median
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from benchmarks import ablation, guarantee, hrc
+from benchmarks import ablation, guarantee, hrc, pacing
 from benchmarks.cells import PAGES, load
 from benchmarks.suite.problems import MAIN
 from benchmarks.suite.studies import (
@@ -250,9 +251,30 @@ def _used(way: str, world: str) -> list[np.ndarray]:
     ]  # fmt: skip
 
 
-def paced(*drifts: str) -> list[float]:
-    """Returns the value of units that come one by one, in percent of hindsight, mean over seeds."""
-    return [float(np.mean([value for value, _ in one("pacing")["drifts"][drift]])) for drift in drifts]
+DRIFTS = [order for order in pacing.DRIFTS if order != "none"]
+
+
+def paced(orders: Sequence[str], *profiles: str) -> list[float]:
+    """Returns the value of units that come one by one, in percent of hindsight, by order and profile: mean over seeds."""
+    cell = one("pacing")
+    found = [cell["profiles"][o][p] for o in orders for p in profiles] or [cell["orders"][o] for o in orders]
+    return [float(np.mean([value for value, *_ in outcomes])) for outcomes in found]
+
+
+def paced_kinds(come: float, field: int) -> list[np.ndarray]:
+    """Returns a field of the outcomes with few kinds of menus, by kinds and seed."""
+    few = [words for kinds, words in pacing.KINDS.items() if kinds]
+    return [np.array(one("pacing")["kinds"][words][pacing.COME.index(come)])[:, field] for words in few]
+
+
+def paid(reported: str) -> str:
+    """Returns payments in percent of the budget, where redemption is a fifth above its prediction."""
+    return f"{np.mean(one('pacing')['paid'][reported][-1]):.1f} %"
+
+
+def at_least(values: Sequence[float], digits: int = 1) -> str:
+    """Returns the smallest of some percentages, rounded down."""
+    return f"{math.floor(min(values) * 10**digits) / 10**digits:.{digits}f} %"
 
 
 def over_plan(way: str, least: int = 0) -> list[float]:
@@ -285,8 +307,20 @@ FIGURES: dict[str, Callable[[], str]] = {
     "guarantee.average": lambda: span(overspent("average"), " %", whole),
     "guarantee.naive.discount": lambda: span(overspent("naive", "discount"), " %", whole),
     "guarantee.naive.money_off": lambda: span(overspent("naive", "money_off"), " %", whole),
-    "pacing.steady": lambda: f"{paced('none')[0]:.1f} %",
-    "pacing.drift": lambda: span(paced("up", "down", "wave", "jump", "cost"), " %", lambda x: f"{x:.1f}"),
+    "pacing.steady": lambda: f"{paced(['none'])[0]:.2f} %",
+    "pacing.drift": lambda: span(paced(DRIFTS), " %", lambda x: f"{x:.1f}"),
+    "pacing.sorted": lambda: span(paced(["best", "worst"]), " %", whole),
+    "pacing.profile": lambda: at_least(paced(list(pacing.ORDERS), "it fits")),
+    "pacing.off.drift": lambda: at_least(paced(list(pacing.DRIFTS), *pacing.PROFILES)),
+    "pacing.off.sorted": lambda: at_least(paced(["best", "worst"], *pacing.PROFILES)),
+    "pacing.misled": lambda: span(paced(["none"], "best", "worst"), " %", whole),
+    "pacing.part": lambda: span([float(spend.mean()) for spend in paced_kinds(0.9, 1)], " %", lambda x: f"{x:.1f}"),
+    "pacing.uneven": lambda: span([float(far.mean()) for far in paced_kinds(1.0, 2)], " %", lambda x: f"{x:.1f}"),
+    "pacing.uneven.most": lambda: f"{max(far.max() for far in paced_kinds(1.0, 2)):.1f} %",
+    "pacing.paid.soon": lambda: paid(pacing.REPORTED[200]),
+    "pacing.paid.late": lambda: paid(pacing.REPORTED[5_000]),
+    "pacing.paid.never": lambda: paid(pacing.REPORTED[0]),
+    "pacing.batches": lambda: span([each / many for each, many in one("pacing")["speed"].values()], " times", whole),
     "allocate.bisection": lambda: span(over_plan("bisection", 10**6), " times", whole),
     "spark.differ": lambda: (
         f"{max(p['differ'] for p in one('spark')['policies'])} of {one('spark')['policies'][0]['units']:,}"

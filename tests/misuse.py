@@ -91,6 +91,7 @@ def allocation(rows: Logs, menu: Menu) -> None:
     Use(name="calls")  # type: ignore[call-arg]
     Pacer(100.0)  # type: ignore[call-arg]
     Pacer(100.0, 10).decide([0.0, 1.0])  # type: ignore[call-arg]
+    Pacer(100.0, 10).report("a")  # type: ignore[call-arg]
     assign(menu, None)  # type: ignore[arg-type]
     price_plan(menu, "1")  # type: ignore[arg-type]
     grid(menu, "a lot")  # type: ignore[arg-type]
