@@ -25,11 +25,12 @@ from largesse.errors import StoreError
 
 __all__ = [
     "MANIFEST", "PathLike", "atomic_bytes", "atomic_file", "atomic_folder", "atomic_text", "locked", "may_replace", "may_write",
-    "read_bounded", "real", "timed", "writing",
+    "read_bounded", "read_entries", "real", "timed", "writing",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
 LISTING = ".largesse.json"
+_ENTRIES = 1_000_000
 PathLike = str | os.PathLike[str]
 
 
@@ -230,6 +231,20 @@ def read_bounded(path: PathLike, most: int) -> bytes:
         raise StoreError(
             f"{place}: {what}. The folder is incomplete or was not made by largesse. Copy the whole folder again, or save again."
         ) from error
+
+
+def read_entries(path: PathLike, most: int) -> bytes:
+    """Returns the content of a JSON file as `read_bounded` does, unless its entries would fill the memory.
+
+    Raises:
+        StoreError: As for `read_bounded`, or it has more than a million entries.
+    """
+    data = read_bounded(path, most)
+    if sum(map(data.count, (b",", b"[", b"{"))) > _ENTRIES:  # each takes many times its bytes in memory
+        raise StoreError(
+            f"{os.fspath(path)}: is damaged (it has more than {_ENTRIES:,} entries). Copy the whole folder again, or save again."
+        )
+    return data
 
 
 def timed(prefix: str) -> str:

@@ -53,6 +53,7 @@ def test_views_are_read_as_what_they_show(name):
     cells, kind = VIEWS[name]
     column = pa.chunked_array([pa.array(cells, kind)])
     assert exact("c", column).to_pylist() == ["a", "b", "a"]
+    assert read({"c": column})["c"].take(pa.array([2, 1])).to_pylist() == [cells[2], cells[1]]
     codes, values = coded(exact("c", column))
     assert codes.tolist() == [0, 1, 0]
     assert texts(values) == ["a", "b"]

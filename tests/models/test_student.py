@@ -406,3 +406,62 @@ def test_splits_without_an_onnx_form_are_refused(teacher: HRC, tmp_path: Path):
     student = Student(form="lightgbm", rounds=3, params={"zero_as_missing": True}).distil(teacher, TRIAL.x)
     with pytest.raises(DataError, match="have an ONNX form"):
         export(student, FRESH.x, [300.0], tmp_path / "out")
+
+
+def _bomb(onnx: Any, kind: str, model: Any) -> bytes:
+    """A model of an export that was changed to take memory or time without end, or to read other files."""
+    graph, made = model.graph, onnx.helper.make_node
+    if kind == "memory":
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array([4 * 10**8]), "shape"))
+        graph.node.insert(0, made("ConstantOfShape", ["shape"], ["bomb"]))
+        graph.node.insert(1, made("ReduceSum", ["bomb"], ["sum"], keepdims=1))
+    elif kind == "axes":
+        tensor = next(one for one in graph.initializer if one.name == "centre")
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros((4096, 1, FRESH.x.shape[1]), np.float32), "centre"))
+    elif kind == "file":
+        tensor = graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", "/etc/hostname"
+    elif kind == "nodes":
+        graph.node.extend([made("Relu", ["x"], [f"more{k}"]) for k in range(1000)])
+    elif kind == "loop":
+        value = onnx.helper.make_tensor_value_info
+        inner = onnx.helper.make_graph(
+            [made("Identity", ["go"], ["on"])], "inner",
+            [value("i", onnx.TensorProto.INT64, []), value("go", onnx.TensorProto.BOOL, [])],
+            [value("on", onnx.TensorProto.BOOL, [])],
+        )  # fmt: skip
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(2**62), "many"))
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "yes"))
+        graph.node.insert(0, made("Loop", ["many", "yes"], [], body=inner))
+    return bytes(model.SerializeToString())
+
+
+BOMBS = {
+    "memory": "a node 'ConstantOfShape', which no export writes",
+    "loop": "a node 'Loop', which no export writes",
+    "axes": "a tensor has 3 axes",
+    "file": "a tensor is stored in another file",
+    "nodes": "nodes, at most 1,000 are read",
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_model_that_no_export_writes_is_refused_before_it_runs(folders: dict[str, Path], tmp_path: Path, kind: str):
+    onnx = pytest.importorskip("onnx")
+    place = shutil.copytree(folders["mlp"], tmp_path / "out")
+    data = _bomb(onnx, kind, onnx.load(str(place / MODEL)))
+    (place / MODEL).write_bytes(data)
+    table = json.loads((place / TABLE).read_text()) | {"model_sha256": hashlib.sha256(data).hexdigest()}
+    (place / TABLE).write_text(json.dumps(table | {"table_sha256": table_digest(table)}))
+    with pytest.raises(StoreError, match=BOMBS[kind]):
+        Served.load(place)
+
+
+def test_a_table_of_very_many_entries_is_refused_before_it_is_parsed(folders: dict[str, Path], tmp_path: Path):
+    place = shutil.copytree(folders["mlp"], tmp_path / "out")
+    (place / TABLE).write_bytes(b"[" + b"[]," * 2_000_000 + b"0]")
+    with pytest.raises(StoreError, match="has more than 1,000,000 entries"):
+        Served.load(place)

@@ -275,6 +275,8 @@ class Encoder:
 
 
 def _column(encoding: str, **saved: Any) -> Column:
+    if not all(isinstance(one, str) for one in (saved["name"], *saved.get("levels", ()))):
+        raise TypeError("names and levels must be text")
     if encoding == "levels":
         return Levels(saved.pop("name"), tuple(saved.pop("levels")), **saved)
     return Number(kind=Kind(saved.pop("kind")), **saved)

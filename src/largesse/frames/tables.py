@@ -70,6 +70,15 @@ def read(source: Source, columns: Sequence[str] | None = None, *, text: Collecti
     if table.num_rows == 0:
         message = f"{name}table has 0 rows: at least one is needed. Check the filter or the file it came from."
         raise DataError(message, field="rows")
+    return _without_views(table)
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Returns a table whose views of text and bytes are plain columns: few functions of pyarrow take views."""
+    for k, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type) or pa.types.is_binary_view(field.type):
+            plain = pa.large_string() if pa.types.is_string_view(field.type) else pa.large_binary()
+            table = table.set_column(k, field.name, table.column(k).cast(plain))
     return table
 
 

@@ -239,9 +239,12 @@ _PARTS = {"planned": "planned", "residual": "residual", "error": "standard_error
 
 
 def _curve(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> PriceCurve:
-    cost, value = (
-        CalibrationCurve(saved["base"][name], *(arrays[f"{name}.{part}"] for part in _PARTS))
+    base = {
+        name: _check.number("base", saved["base"][name], low=-_check.LARGEST, high=_check.LARGEST)
         for name in ("cost", "value")
+    }
+    cost, value = (
+        CalibrationCurve(base[name], *(arrays[f"{name}.{part}"] for part in _PARTS)) for name in ("cost", "value")
     )
     return PriceCurve(
         price=arrays["price"], cost=cost, value=value, treatments=tuple(saved["treatments"]), units=saved["units"]

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._extras import needed_for
-from largesse._files import read_bounded
-from largesse.errors import SchemaError, StoreError
+from largesse._files import read_bounded, read_entries
+from largesse.errors import SchemaError, StoreError, why_damaged
 from largesse.result import Brief
+from largesse.serving.model_check import check_model
 
 __all__ = ["FORMAT", "MODEL", "TABLE", "Served", "table_digest"]
 
@@ -113,10 +114,13 @@ class Served(Brief):
                 f"({', '.join(self.features[:3])}, ...). Give them in that order.", field="x",
             )  # fmt: skip
         _check.finite("x", rows, "Encode with the encoder of the run, which fills missing values.")
-        parts = [
-            self.session.run([output], {"x": rows[i : i + _CHUNK]}, self.options)[0]
-            for i in range(0, len(rows), _CHUNK)
-        ]
+        try:
+            parts = [
+                self.session.run([output], {"x": rows[i : i + _CHUNK]}, self.options)[0]
+                for i in range(0, len(rows), _CHUNK)
+            ]
+        except Exception as error:  # onnxruntime has exceptions of its own
+            raise StoreError(f"{MODEL}: cannot be computed ({_line(error)}). Export it again.") from error
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -130,6 +134,7 @@ def _runtime(place: Path, model: bytes, threads: int, shape: tuple[int, int]) ->
     options = onnxruntime.RunOptions()
     options.only_execute_path_to_fetches = True
     try:
+        check_model(model)
         session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
         (given,), outputs = session.get_inputs(), {out.name: out.shape for out in session.get_outputs()}
         found = (given.name, given.shape[-1], outputs["probability"][-1], "class" in outputs)
@@ -143,9 +148,8 @@ def _runtime(place: Path, model: bytes, threads: int, shape: tuple[int, int]) ->
 
 def _table(place: Path) -> dict[str, Any]:
     """Returns the table of a folder, or raises StoreError."""
-    data = read_bounded(place, _LARGEST)
     try:
-        table = json.loads(data)
+        table = json.loads(read_entries(place, _LARGEST))
         if int(table["format"]) > FORMAT:
             raise StoreError(
                 f"{place}: written in format {table['format']}, this version reads up to {FORMAT}. Update largesse."
@@ -155,12 +159,14 @@ def _table(place: Path) -> dict[str, Any]:
     except StoreError:
         raise
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        rest = f"is no table of an export ({_line(error)}). Give the folder that `export` made."
+        rest = f"is no table of an export ({why_damaged(error)}). Give the folder that `export` made."
         raise StoreError(f"{place}: {rest}") from error
 
 
 def _check_table(table: dict[str, Any]) -> None:
     """Raises ValueError unless a server can decide by this table: names, codes, shapes, rising budgets, checksum."""
+    if not isinstance(table["model_sha256"], str):
+        raise ValueError("model_sha256 must be text")
     for name in ("features", "treatments"):
         names = table[name]
         if not (isinstance(names, list) and names and all(isinstance(one, str) and one for one in names)):
