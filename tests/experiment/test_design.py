@@ -19,6 +19,7 @@ from largesse.errors import DataError
 from largesse.evaluate import Bootstrap
 from largesse.experiment import Sample, always_valid, assign, boundaries, inflation, means, plan_test, promise, replay
 from largesse.experiment.design.looks import crossing
+from largesse.experiment.design.plan import check_test
 
 IDS = [f"user-{k}" for k in range(20_000)]
 SHARES = {"A": 0.45, "B": 0.45, "holdout": 0.1}
@@ -279,3 +280,9 @@ def test_the_numbers_about_looks_on_the_page():
     steps = np.random.default_rng(0).normal(size=(100_000, 5))
     z = np.cumsum(steps, axis=1) / np.sqrt(np.arange(1, 6))
     assert (np.abs(z) > 1.96).any(axis=1).mean() == pytest.approx(0.14, abs=0.005)
+
+
+@pytest.mark.parametrize("effect", [0.0, 5e-324, -1e-200, -1e308, float("nan"), float("inf")])
+def test_effects_that_no_test_can_have_are_refused(effect):
+    with pytest.raises(DataError, match="effect =="):
+        check_test(effect=effect, shares={"A": 0.5, "B": 0.5}, power=0.8, per_day=None, looks=())

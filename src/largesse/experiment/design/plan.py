@@ -218,8 +218,8 @@ def check_test(
         DataError: A number is out of its range, or there are fewer than two arms.
     """
     _check.number("power", power, low=0.05, high=0.999)
-    if _check.number("effect", effect) == 0:
-        rule = "must not be 0: no number of units detects it"
+    if abs(_check.number("effect", effect, low=-1e15, high=1e15)) < 1e-15:
+        rule = "must be at least 1e-15 from 0: no number of units detects less"
         raise _check.refuse("effect", effect, rule, "Give the smallest effect that matters.")
     if per_day is not None:
         _check.number("per_day", per_day, low=1e-9)
