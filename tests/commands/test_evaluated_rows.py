@@ -99,7 +99,7 @@ class TestRefused:
 
     def test_not_the_test_file_of_the_run(self, place: Path):
         table, _, _ = evaluate_run(place / "tested", place / "test.parquet")
-        assert table.notes == ()
+        assert not any("trained" in note for note in table.notes), "300 rows rest on few events, which is said"
 
     def test_not_the_same_users_in_a_new_trial(self, place: Path):
         table, _, _ = evaluate_run(place / "folded", place / "same_users.parquet")
