@@ -188,7 +188,7 @@ class TestRecord:
         shutil.copytree(place / "folded", older)
         shutil.rmtree(older / "training_rows")
         table, _, _ = evaluate_run(older, place / "trial.parquet")
-        assert "cannot be told" in table.notes[0]
+        assert "not known" in table.notes[0]
         assert "no record" in table.notes[0]
 
     def test_a_damaged_one_is_refused(self, place: Path):

@@ -140,7 +140,7 @@ class TestByCells:
         found = TrainingRows.of(known).overlap(known)
         assert not found.known
         assert found.count == 0
-        assert "cannot be told" in found.sentence
+        assert "not known" in found.sentence
 
 
 class TestSaved:

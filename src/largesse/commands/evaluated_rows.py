@@ -20,7 +20,7 @@ __all__ = ["FOLDER", "EvaluatedRows", "TrainedOn", "evaluated_rows"]
 FOLDER = "training_rows"
 """Name of the folder of the digests in a run folder."""
 _NO_RECORD = (
-    "Whether the run learned from some of these rows cannot be told: the run holds no record of its training rows"
+    "It is not known whether the run learned from some of these rows: the run holds no record of its training rows"
 )
 _TOO_GOOD = "On rows of its own training a policy looks better than it is"
 
@@ -29,7 +29,7 @@ TrainedOn = Literal["refuse", "drop", "keep"]
 
 
 class EvaluatedRows(NamedTuple):
-    """The rows to evaluate, and what is to be said of them.
+    """The rows to evaluate, and the notes on them.
 
     Attributes:
         rows: Their numbers, int64 (K,).
@@ -51,7 +51,7 @@ def evaluated_rows(runs: Sequence[PathLike], logs: Sequence[Logs], test: PathLik
 
     Raises:
         UsedInTraining: There are such rows, and `how` is ``"refuse"``.
-        DataError: With ``"drop"``, the other rows cannot be told apart, or a treatment has none.
+        DataError: With ``"drop"``, it is not known which rows are the others, or a treatment has none.
         StoreError: The record of a run's training rows is damaged.
     """
     _check.choice("trained_on", how, ("refuse", "drop", "keep"))
@@ -97,8 +97,8 @@ def _others(rows: Logs, used: NDArray[np.bool_], among: str, test: PathLike, sep
     """Returns the numbers of the rows that were not trained on."""
     if not separable:
         raise DataError(
-            f"{test}: {among}, so the others cannot be told from them. Declare columns.unit and fit again, or give rows of a "
-            "later trial.", field="test",
+            f"{test}: {among}, so it is not known which ones are the others. Declare columns.unit and fit again, or give rows "
+            "of a later trial.", field="test",
         )  # fmt: skip
     rest = np.flatnonzero(~used)
     missing = np.flatnonzero(np.bincount(rows.treatment[rest], minlength=rows.n_treatments) == 0)

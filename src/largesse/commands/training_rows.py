@@ -21,7 +21,7 @@ __all__ = ["Entries", "Overlap", "TrainingRows"]
 _KIND, _KEY, _BLOCK = "training rows", 16, 1 << 16
 _IDS = ("unit", "cluster")
 _SURELY = 5.0  # standard errors beyond the number of rows that are equal by chance
-_PRECISE = 0.1  # of the share of training rows: with a larger standard error it cannot be told
+_PRECISE = 0.1  # of the share of training rows: with a larger standard error it stays unknown
 _FEW = 0.01  # share of rows equal by chance up to which the others can be evaluated alone
 _KEPT = (0.2, 0.5)  # upper end of the share of ids that kept their treatment, where treatments were drawn anew
 _SEVERAL = -1  # in place of the treatment of an id that had several
@@ -52,7 +52,7 @@ class Overlap(Brief):
         drawn_anew: Number of rows of units (clusters) that were trained on under a treatment drawn independently of the one
             here. They are not in `used`: their outcomes here tell nothing that the run has learned.
         by_chance: Expected number of rows that equal a training row by chance; 0 where ids were compared.
-        known: False where it cannot be told which rows were trained on.
+        known: False where it is not known which rows were trained on.
     """
 
     used: Mask
@@ -73,10 +73,12 @@ class Overlap(Brief):
 
     @property
     def sentence(self) -> str:
-        """What is to be said of these rows, without a full stop; "" if nothing."""
+        """A sentence on these rows, without a full stop; "" if nothing."""
         n, what = len(self.used), f"of {self.by} with rows that the run learned from"
         if not self.known:
-            return "Whether the run learned from some of these rows cannot be told: they have no ids, and too many rows are alike"
+            return (
+                "It is not known whether the run learned from some of these rows: without ids, too many rows are alike"
+            )
         if self.count and self.by == "rows":
             chance = f" (by chance: about {self.by_chance:,.0f})" if self.by_chance >= 1 else ""
             cells = "in all features, treatment and outcome"

@@ -192,7 +192,7 @@ class Comparison(Tabular):
 
     @property
     def draws(self) -> Floats:
-        """Value per unit in each bootstrap draw, (D, P, B), drawn when first asked for: for statements about several values."""
+        """Value per unit in each bootstrap draw, (D, P, B), drawn at the first use: for statements about several values."""
         if not self._drawn:
             self._drawn.append(draws_of(self.parts, self.budgets, self.bootstrap.draws, self.bootstrap.seed))
         return self._drawn[0]
@@ -252,7 +252,7 @@ def compare(
     """Returns the value of each menu's policy and of the baselines at each budget, with paired intervals.
 
     Args:
-        logs: Held-out rows with known propensities. Whether a model was trained on them cannot be seen here: a policy looks
+        logs: Held-out rows with known propensities. It is not known here whether a model was trained on them: a policy looks
             better than it is on such rows, and on other rows of their units. `largesse compare RUN RUN FILE` checks it.
         menus: Name → predictions of that policy for these rows.
         budgets: Budget per unit, (B,), >= 0.

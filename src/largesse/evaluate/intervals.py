@@ -26,11 +26,11 @@ from largesse import _check
 from largesse.evaluate import kernels
 from largesse.logs import Logs
 
-__all__ = ["FEW_EVENTS", "centred", "effective_events", "ends", "few_events", "weighted_sum"]
+__all__ = ["FEW_EVENTS", "centred", "effective_events", "ends", "few_events", "halls_quantile", "weighted_sum"]
 
 Floats = NDArray[np.float64]
 FEW_EVENTS = 80
-"""Effective number of events below which intervals are said to rest on few: see docs/benchmarks/coverage.md."""
+"""Effective number of events below which a report says that an interval rests on few: see docs/benchmarks/coverage.md."""
 
 
 def centred(logs: Logs, terms: Floats) -> Floats:
@@ -71,10 +71,10 @@ def ends(estimate: Floats, contributions: Floats, level: float, more: Any = 0.0)
     spread = np.maximum(fourth - own**2 / len(contributions), 0)
     freedom = np.clip(np.divide(2 * total**2, spread, out=np.full_like(s, 1e9), where=spread > 2e-9 * total**2), 2, 1e9)
     tail = (1 - level) / 2
-    return np.column_stack([estimate - s * _transformed(stdtrit(freedom, p), skew) for p in (1 - tail, tail)])
+    return np.column_stack([estimate - s * halls_quantile(stdtrit(freedom, p), skew) for p in (1 - tail, tail)])
 
 
-def _transformed(t: Floats, skew: Floats) -> Floats:
+def halls_quantile(t: Floats, skew: Floats) -> Floats:
     """Returns the solution u of u + g u²/3 + g² u³/27 + g/6 = t; t itself for a skewness g of 0."""
     g = np.where(np.abs(skew) < 1e-6, 1.0, skew)
     u = 3 / g * (np.cbrt(1 + g * (t - g / 6)) - 1)

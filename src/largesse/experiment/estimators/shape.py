@@ -30,12 +30,13 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import stats
 
+from largesse.evaluate.intervals import halls_quantile
 from largesse.experiment.data.sample import Floats
 
 __all__ = ["FEW_EVENTS", "Contributions", "Shape", "ends", "of_effect", "p_value", "quantile"]
 
 FEW_EVENTS = 10
-"""Events in the smaller arm below which intervals are said to rest on few: see docs/benchmarks/few_events.md."""
+"""Events in the smaller arm below which a report says that an interval rests on few: see docs/benchmarks/few_events.md."""
 
 
 class Shape(NamedTuple):
@@ -129,10 +130,7 @@ def quantile(p: float, freedom: float, skewness: float) -> float:
     >>> round(quantile(0.975, 1e9, 0.0), 2), round(quantile(0.975, 1e9, 0.3), 2)
     (1.96, 1.63)
     """
-    t = float(stats.t.ppf(p, freedom))
-    if abs(skewness) < 1e-9:
-        return t
-    return float(3 / skewness * (np.cbrt(1 + skewness * (t - skewness / 6)) - 1))
+    return float(halls_quantile(stats.t.ppf(p, freedom), np.asarray(skewness)))
 
 
 def ends(level: float, freedom: float, skewness: float) -> tuple[float, float]:
