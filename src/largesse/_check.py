@@ -9,14 +9,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse.errors import DataError, SchemaError
+from largesse.errors import DataError
 
 __all__ = [
-    "LARGEST", "Numbers", "amounts", "array", "choice", "finite", "instance", "integers", "lengths", "nonnegative", "number",
-    "refuse", "refuse_cells", "threads", "unique",
+    "LARGEST", "Numbers", "amounts", "array", "choice", "finite", "integers", "lengths", "nonnegative", "number",
+    "numbers", "refuse", "refuse_cells", "selection", "threads", "unique",
 ]  # fmt: skip
 
 _LONGEST = 1000  # characters of a value in a message
+_FEW = 6  # entries of the largest array that a message shows
 LARGEST = 1e15
 """The largest amount: a larger one is an id or a damaged cell, and sums with it would lose the digits of the others."""
 Numbers = float | Sequence[float] | NDArray[Any]
@@ -31,7 +32,12 @@ def refuse(field: str, got: object, rule: str, remedy: str, kind: type[Refusal] 
 
 
 def _short(got: object) -> str:
-    """Returns a value as text; a very long one shows its beginning."""
+    """Returns a value as text; a very long one shows its beginning, and an array or a table only its kind and shape."""
+    if isinstance(got, np.generic):
+        got = got.item()
+    shape = getattr(got, "shape", ())
+    if shape and getattr(got, "size", _FEW + 1) > _FEW:
+        return f"<{type(got).__name__} {shape}>"
     text = repr(got)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
@@ -127,11 +133,23 @@ def number(field: str, got: object, *, low: float = -np.inf, high: float = np.in
     return out
 
 
-def instance(field: str, got: object, kind: type) -> None:
-    """Raises SchemaError unless an argument is of a kind of the library, e.g. a `Menu`."""
-    if not isinstance(got, kind):
-        rest = f": must be a {kind.__name__}, it is a {type(got).__name__}. See the documentation of {kind.__name__}."
-        raise SchemaError.at(field, rest)
+def numbers(field: str, got: object) -> NDArray[np.float64]:
+    """Returns a number or several as an array of floats, or raises DataError."""
+    try:
+        return np.asarray(got, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise refuse(field, got, "must be a number, or several numbers", "Give numbers.") from None
+
+
+def selection(rows: object, n: int) -> NDArray[Any]:
+    """Returns row numbers, or a boolean mask, that select some of n rows, or raises DataError."""
+    out = np.asarray(rows)
+    mask = out.dtype.kind == "b" and out.shape == (n,)
+    numbered = out.ndim == 1 and out.dtype.kind in "iu" and (out.size == 0 or (out.min() >= -n and out.max() < n))
+    if not (mask or numbered or (out.ndim == 1 and out.size == 0)):
+        rule = f"must be row numbers from 0 to {n - 1}, or a boolean mask of {n} rows"
+        raise refuse("rows", rows, rule, "numpy.flatnonzero turns a condition into row numbers.")
+    return out if out.size else out.astype(np.intp)
 
 
 def threads(got: object) -> int:

@@ -29,6 +29,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._extras import needed_for
 from largesse.errors import DataError, SchemaError
 from largesse.result import Brief
@@ -38,6 +39,7 @@ __all__ = ["Dataset", "charitable", "criteo", "ecoupon", "hillstrom", "thornton"
 _VARIABLE = "LARGESSE_DATA"
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Dataset(Brief):
     """A randomised trial as a table, with the role of every column.
@@ -84,6 +86,7 @@ class Dataset(Brief):
         return int(self.table.num_rows)
 
 
+@checked
 def thornton() -> Dataset:
     """Returns Thornton's trial: cash offers of 0 to 2.84 USD for collecting the result of a medical test.
 
@@ -117,6 +120,7 @@ def thornton() -> Dataset:
     )  # fmt: skip
 
 
+@checked
 def hillstrom(*, mail_cost: float = 0.1) -> Dataset:
     """Returns Hillstrom's e-mail trial, 64,000 customers: treatment = campaign, value = spend in two weeks (USD).
 
@@ -140,6 +144,7 @@ def hillstrom(*, mail_cost: float = 0.1) -> Dataset:
     )  # fmt: skip
 
 
+@checked
 def ecoupon() -> Dataset:
     """Returns a coupon trial in a web shop, 34,853 sessions: value = gross basket, cost = discount redeemed (EUR).
 
@@ -168,6 +173,7 @@ def ecoupon() -> Dataset:
     )  # fmt: skip
 
 
+@checked
 def charitable() -> Dataset:
     """Returns Karlan and List's matching-grant trial, 50,081 letters: value = gift, cost = match ratio × gift (USD).
 
@@ -203,6 +209,7 @@ def charitable() -> Dataset:
     )  # fmt: skip
 
 
+@checked
 def criteo(path: str | Path | None = None, *, rows: int | None = None) -> Dataset:
     """Returns CRITEO-UPLIFT v2: value = conversion, cost = visit; control rows have visits too. Read batch by batch.
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._random import Seed, generator
 from largesse._shares import Assignment, assignment_of, shares_of
 from largesse.errors import DataError
@@ -287,10 +288,12 @@ class Logs(Brief):
             object.__setattr__(self, "_groups", frozen(codes) if repeated and codes is not None else None)
         return self._groups
 
+    @checked
     def by_group(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the sums of values (N,) over the rows of each cluster (else unit), (G,); the values where all have one row."""
         return values if self.groups is None else np.bincount(self.groups, values).astype(np.float64)
 
+    @checked
     def without_units_of(self, other: Logs) -> Logs:
         """Returns the rows whose units and clusters do not occur in `other`; all rows where there are no ids in both.
 
@@ -313,6 +316,7 @@ class Logs(Brief):
 
     def take(self, rows: NDArray[Any] | Sequence[int]) -> Logs:
         """Returns the logs of the selected rows (a boolean mask or row numbers), in that order."""
+        rows = _check.selection(rows, self.n)
         names = ("x", "treatment", "value", "cost", *_OPTIONAL)
         selected = {k: None if getattr(self, k) is None else getattr(self, k)[rows] for k in names}
         return self._replaced(None if self.propensity is None else self.propensity[rows], selected)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.logs import frozen, labels
 from largesse.result import Brief, Result, Tabular
 
@@ -81,6 +82,7 @@ class Menu(Brief):
 
     def take(self, rows: NDArray[Any] | Sequence[int]) -> Menu:
         """Returns the menu of the selected units (a boolean mask or row numbers), in that order."""
+        rows = _check.selection(rows, self.n)
         unit = None if self.unit is None else self.unit[rows]
         return Menu(value=self.value[rows], cost=self.cost[rows], treatments=self.treatments, unit=unit)
 
@@ -155,6 +157,7 @@ class _Planned(Result):
         return dict(zip(self.treatments, self.counts.tolist(), strict=True))
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class PlanTotals(_Planned):
     """The totals of a plan, e.g. where its units are in a file.
@@ -178,6 +181,7 @@ class PlanTotals(_Planned):
     rules: tuple[Bound, ...] = ()
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Plan(_Planned, Tabular):
     """An allocation: one treatment for each unit, with an upper bound on the value of any other allocation.

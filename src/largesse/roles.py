@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.errors import SchemaError
 
 __all__ = ["Roles", "label", "nearest"]
@@ -26,18 +27,21 @@ def label(name: Any) -> str:
     >>> [label(name) for name in (1, 1.0, 0.5, True, " 5 off")]
     ['1', '1', '0.5', 'true', '5 off']
     """
+    if getattr(name, "ndim", 0):
+        raise _check.refuse("label", name, "must be one label", "Give the labels one by one.", SchemaError)
     if hasattr(name, "item") and not isinstance(name, str):
         name = name.item()
     if isinstance(name, bool):
         return "true" if name else "false"
     if isinstance(name, str) or not hasattr(name, "__float__"):
         return str(name).strip()
+    if isinstance(name, numbers.Integral):
+        return str(int(name))
     number = float(name)
-    if not number.is_integer():
-        return str(number)
-    return str(int(name)) if isinstance(name, numbers.Integral) else str(int(number))
+    return str(int(number)) if number.is_integer() else str(number)
 
 
+@checked
 def nearest(name: str, known: Sequence[str]) -> str:
     """Returns ``"Did you mean 'x'? "`` for the known name closest to a misspelt one, or ``""``."""
     folded = {other.casefold(): other for other in known}

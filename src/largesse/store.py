@@ -22,8 +22,10 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from largesse import _check
+from largesse._arguments import checked
 from largesse._files import MANIFEST, PathLike, atomic_folder, read_bounded, read_entries, writing
-from largesse.errors import StoreError
+from largesse.errors import SchemaError, StoreError
 
 __all__ = ["FORMAT", "Saved", "load", "nest", "save", "unnest"]
 
@@ -50,6 +52,7 @@ class Saved(NamedTuple):
     arrays: dict[str, NDArray[Any]]
 
 
+@checked
 def save(
     path: PathLike, kind: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, replace: bool = False
 ) -> None:
@@ -87,6 +90,7 @@ def save(
         (folder / MANIFEST).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
+@checked
 def load(path: PathLike) -> Saved:
     """Returns the content of a folder that `save` wrote, without executing code.
 
@@ -118,9 +122,15 @@ def nest(**parts: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     >>> sorted(nest(base={"w": np.zeros(2)}, tuned={"w": np.ones(2)}))
     ['base.w', 'tuned.w']
     """
+    for part, arrays in parts.items():
+        if not isinstance(arrays, Mapping):
+            raise _check.refuse(
+                part, arrays, "must be a dictionary of arrays", "Name each array of the part.", SchemaError
+            )
     return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
 
+@checked
 def unnest(part: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Returns the named arrays of one part from the result of `nest`.
 

@@ -194,7 +194,7 @@ REFUSED: dict[str, Any] = {
     "groups": ([Spend(at_most=[1.0, 2.0], by=np.arange(N))], "limits are given for 2 groups"),
     "codes": ([Spend(at_most=1.0, by=np.ones(N))], "by == .*whole numbers"),
     "amounts": ([Use(amount=[1.0, 2.0], at_most=1.0)], "amount.shape"),
-    "no rule": ([3.0], "must be a rule"),
+    "no rule": ([3.0], "each entry a Rule"),
 }
 
 

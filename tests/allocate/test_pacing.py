@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from largesse.allocate import Pacer, frontier, solve
 from largesse.allocate.pacing_kernels import price_among, spend_among
-from largesse.errors import DataError, InfeasibleBudget
+from largesse.errors import DataError, InfeasibleBudget, SchemaError
 from largesse.menu import Menu
 
 N = 5000
@@ -374,7 +374,7 @@ def test_keys_payments_and_menus_that_make_no_sense_are_refused():
         Pacer(1.0, 5, history=units, profile=units)
     with pytest.raises(DataError, match="seed"):
         Pacer(1.0, 5, seed=-1)
-    with pytest.raises(TypeError, match="profile is a list: must be a Menu"):
+    with pytest.raises(SchemaError, match="profile == .*must be a Menu or None, it is a list"):
         Pacer(1.0, 5, profile=[menu])  # type: ignore[arg-type]
     with pytest.raises(DataError, match="with 2 treatments"):
         Pacer(1.0, 5, profile=units).decide([0.0, 1.0, 2.0], [0.0, 1.0, 2.0])

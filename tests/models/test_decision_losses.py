@@ -655,7 +655,7 @@ class TestDecision:
             (PPL, {"temperature": 0.0}, "decision.temperature"), (PIFD, {"temperature": float("nan")}, "decision.temperature"),
             (PIFD, {"reach": -1.0}, "decision.reach"), (PPL, {"budgets": (1.0, float("nan"))}, "decision.budgets"),
             (DPL, {"budgets": (-1.0,)}, "decision.budgets"), (DPL, {"prices": (float("inf"),)}, "decision.prices"),
-            (DIFD, {"prices": ("cheap",)}, "decision.prices"),
+            (DIFD, {"prices": ("cheap",)}, "prices"),
         ],
     )  # fmt: skip
     def test_what_cannot_be_is_refused_by_name(self, made: Callable[..., Any], how: dict[str, Any], field: str):

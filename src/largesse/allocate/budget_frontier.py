@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.allocate import kernels
 from largesse.errors import InfeasibleBudget
 from largesse.menu import Menu
@@ -79,6 +80,7 @@ def steps_of(
     return Steps(unit[order], source[order], target[order], slope[order], start)
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Frontier(Result):
     """The optimum of the linear programme as a concave function of the budget.
@@ -94,7 +96,7 @@ class Frontier(Result):
     price: NDArray[np.float64]
 
     def _feasible(self, budget: Any) -> NDArray[np.float64]:
-        budgets = np.asarray(budget, np.float64)
+        budgets = _check.numbers("budget", budget)
         if np.isnan(budgets).any():
             raise _check.refuse("budget", budget, "must be a number", "Infinity stands for no limit.")
         if not (budgets >= self.spend[0]).all():
@@ -123,12 +125,13 @@ class Frontier(Result):
         Raises:
             DataError: A price is negative or not a number.
         """
-        prices = np.asarray(price, np.float64)
+        prices = _check.numbers("price", price)
         if not np.all(prices >= 0):  # also refuses NaN
             raise _check.refuse("price", price, "must be >= 0", "At a price of 0 costs do not count.")
         return self.spend[np.searchsorted(-self.price, -prices, side="left")]
 
 
+@checked
 def frontier(menu: Menu) -> Frontier:
     """Returns the frontier of a menu: value, spend and price for all budgets.
 
@@ -139,7 +142,6 @@ def frontier(menu: Menu) -> Frontier:
     >>> front.value_at([0.0, 0.5, 1.0, 9.0]).tolist(), front.price_at(0.5).item()
     ([0.0, 1.5, 3.0, 4.0], 3.0)
     """
-    _check.instance("menu", menu, Menu)
     increments = steps(menu)
     sums = sums_of(menu.value.T, menu.cost.T, increments.start)
     spend = kernels.cumulate(sums[0] + sums[1], increments.change(menu.cost))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.allocate import kernels, search
 from largesse.allocate.budget_frontier import Frontier, falling, frontier, steps
 from largesse.allocate.search import blocks_of, threaded
@@ -26,6 +27,7 @@ Floats = NDArray[np.float64]
 _BINS = 4096
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Grid(Tabular):
     """Price and value of the best fractional plan at each of B budgets.
@@ -44,6 +46,7 @@ class Grid(Tabular):
         return self._fields()
 
 
+@checked
 def grid(menu: Menu, budgets: _check.Numbers, *, n_threads: int = 1) -> Grid:
     """Returns λ* and the optimum of the linear programme at each budget, exactly.
 
@@ -60,8 +63,7 @@ def grid(menu: Menu, budgets: _check.Numbers, *, n_threads: int = 1) -> Grid:
     >>> optima.price.tolist(), optima.value.tolist()
     ([3.0, 1.0, 0.0], [1.5, 3.5, 4.0])
     """
-    _check.instance("menu", menu, Menu)
-    limits = np.atleast_1d(np.asarray(budgets, np.float64))
+    limits = np.atleast_1d(_check.numbers("budgets", budgets))
     if limits.ndim != 1 or not limits.size or np.isnan(limits).any():
         raise _check.refuse("budgets", budgets, "must be a list of numbers", "Give at least one.")
     _check.integers("n_threads", [n_threads], low=1, high=1024, rule="must be >= 1", remedy="One per core at most.")

@@ -21,6 +21,7 @@ from scipy import sparse
 from scipy.special import ndtr, ndtri
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._random import Seed, generator
 from largesse.allocate import cluster_programme
 from largesse.allocate.budget_frontier import steps
@@ -37,6 +38,7 @@ Floats = NDArray[np.float64]
 _TRIES = 3
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class ClusterCells(Brief):
     """Estimated value and cost per unit of each cluster and treatment, with their covariance.
@@ -171,6 +173,7 @@ class Split(NamedTuple):
     share: float
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class ClusterPlan(Result):
     """One treatment for each cluster at one budget.
@@ -204,6 +207,7 @@ class ClusterPlan(Result):
         return max(0.0, self.bound - self.value)
 
 
+@checked
 def plan_clusters(
     cells: ClusterCells, budgets: Sequence[float], *, risk: Risk | None = None, nested: bool = True, split: bool = False
 ) -> tuple[ClusterPlan, ...]:

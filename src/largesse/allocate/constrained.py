@@ -17,6 +17,7 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.allocate.dual import Answer, Dual, cheapest_cut, descend
 from largesse.allocate.highs import quiet
 from largesse.allocate.rules import Row, Rule, rows_of
@@ -36,6 +37,7 @@ _NODES = 500  # limit of the integer search: a time limit would give other plans
 _FEW_RULES = 12  # up to so many conflicting rules, those not needed for the conflict are left out one by one
 
 
+@checked
 def solve_under(
     menu: Menu, rules: Sequence[Rule], *, eligible: NDArray[Any] | None = None, keep: NDArray[Any] | None = None
 ) -> Plan:
@@ -63,7 +65,6 @@ def solve_under(
     >>> plan.treatment.tolist(), [bound.binds for bound in plan.rules]
     ([1, 0, 1], [False, True])
     """
-    _check.instance("menu", menu, Menu)
     rows = rows_of(rules, menu)
     if not rows:
         raise _check.refuse("rules", list(rules), "there is nothing to obey", "Give a budget: Spend(at_most=...).")

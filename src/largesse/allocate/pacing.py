@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check, _random
+from largesse._arguments import checked
 from largesse.allocate import pacing_kernels
 from largesse.allocate.pacing_prices import WINDOW, Increments, Profile
 from largesse.errors import InfeasibleBudget
@@ -74,6 +75,7 @@ class Pacer:
     ([0, 1, 0, 1], 2.0)
     """
 
+    @checked
     def __init__(
         self, budget: float, horizon: int, *, history: Menu | None = None, profile: Menu | None = None, seed: int = 0
     ) -> None:
@@ -91,9 +93,6 @@ class Pacer:
 
     def _expect(self, history: Menu | None, profile: Menu | None, seed: int) -> None:
         """Takes the units that give the first price."""
-        for name, menu in (("history", history), ("profile", profile)):
-            if not isinstance(menu, Menu | None):
-                raise TypeError(f"{name} is a {type(menu).__name__}: must be a Menu. Build Menu(value=..., cost=...).")
         if history is not None and profile is not None:
             remedy = "Give the profile if its units are in their order of arrival."
             raise _check.refuse("profile", profile, "history and profile exclude each other", remedy)
@@ -137,6 +136,7 @@ class Pacer:
         v, c = self._checked(value, cost, ndim=1)
         return int(self._decide(v[None], c[None], None if key is None else self._keys("key", [key], 1))[0])
 
+    @checked
     def decide_many(
         self, value: ArrayLike, cost: ArrayLike, *, keys: Sequence[Key] | NDArray[Any] | None = None
     ) -> NDArray[np.int32]:

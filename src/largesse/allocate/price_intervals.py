@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.allocate import kernels
 from largesse.menu import Menu
 
 __all__ = ["assign", "intervals", "taken_interval"]
 
 
+@checked
 def intervals(menu: Menu) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns the prices [lo, hi) at which each treatment is the argmax of value - price * cost.
 
@@ -30,12 +32,12 @@ def intervals(menu: Menu) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     >>> lo.tolist(), hi.tolist()
     ([[2.0, 1.0, 0.0]], [[inf, 2.0, 1.0]])
     """
-    _check.instance("menu", menu, Menu)
     lo, hi = (np.full(menu.value.T.shape, np.inf) for _ in range(2))
     kernels.intervals_of(menu.value.T, menu.cost.T, lo, hi)
     return lo.T, hi.T
 
 
+@checked
 def taken_interval(menu: Menu, treatment: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns the prices [lo, hi) at which each unit's given treatment is chosen.
 
@@ -57,6 +59,7 @@ def taken_interval(menu: Menu, treatment: NDArray[Any]) -> tuple[NDArray[np.floa
     return kernels.interval_of(menu.value.T, menu.cost.T, codes)
 
 
+@checked
 def assign(menu: Menu, price: float) -> NDArray[np.int32]:
     """Returns argmax_j value - price * cost for each unit, (N,); ties go to the cheaper treatment.
 
@@ -70,7 +73,6 @@ def assign(menu: Menu, price: float) -> NDArray[np.int32]:
     >>> assign(Menu(value=[[0.0, 2.0, 3.0]], cost=[[0.0, 1.0, 2.0]]), price=1.0).tolist()
     [1]
     """
-    _check.instance("menu", menu, Menu)
     if price != np.inf:
         _check.number("price", price, low=0, remedy="At a price of 0 costs do not count.")
     return kernels.assign_at(menu.value.T, menu.cost.T, float(price))

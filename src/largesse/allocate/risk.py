@@ -9,17 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._random import Seed
 from largesse.logs import frozen
 
 __all__ = ["Chance", "Expected", "Risk", "Tail"]
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Expected:
     """The expected spend stays within the budget; if it equals the budget, the spend exceeds it with probability 0.5."""
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Chance:
     """The spend exceeds the budget with at most a given probability, if it is normally distributed.
@@ -34,6 +37,7 @@ class Chance:
         _check.number("risk.epsilon", self.epsilon, low=1e-12, high=0.5, remedy="At 0.05, 1 period in 20 overspends.")
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False)
 class Tail:
     """The mean spend of the worst scenarios stays within the budget (conditional value at risk).

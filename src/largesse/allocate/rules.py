@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.menu import Menu
 
 __all__ = ["Count", "Return", "Row", "Rule", "Spend", "Use", "rows_of"]
@@ -78,6 +79,7 @@ class Row:
         return self.sign * fsum(self.taken(menu, rows, treatment[rows]))
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Rule(ABC):
     """A constraint that a plan must obey; the base of `Spend`, `Count`, `Use` and `Return`.
@@ -106,6 +108,7 @@ class Rule(ABC):
         return (1.0, self.at_most), (-1.0, self.at_least)
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Spend(Rule):
     """Bounds the spend: a budget, a budget of some units or of each group, a minimum spend. Fields: see `Rule`."""
@@ -114,6 +117,7 @@ class Spend(Rule):
         return "spend", 1.0, 0.0, None
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Count(Rule):
     """Bounds the number of units that get one treatment, or any of several. Other fields: see `Rule`.
@@ -132,6 +136,7 @@ class Count(Rule):
         return f"units with {' or '.join(map(repr, names))}", 0.0, 0.0, table
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Use(Rule):
     """Bounds the use of another resource: contacts, stock, minutes of staff. Other fields: see `Rule`.
@@ -153,6 +158,7 @@ class Use(Rule):
         return self.name, 0.0, 0.0, table
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Return(Rule):
     """Demands a return on the spend: Σ (value - value of control) >= at_least · Σ (cost - cost of control).

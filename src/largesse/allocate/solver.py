@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.allocate import kernels
 from largesse.allocate.budget_frontier import Steps, steps
 from largesse.allocate.price_intervals import assign
@@ -29,12 +30,22 @@ Floats = NDArray[np.float64]
 _EXACT = 1e-12  # a relative gap that is rounding
 
 
+@checked
 def audit(menu: Menu, treatment: NDArray[np.int32]) -> tuple[float, float]:
-    """Returns the spend and the value of a plan (N,) by the menu, summed in float64 with compensation."""
+    """Returns the spend and the value of a plan (N,) by the menu, summed in float64 with compensation.
+
+    Raises:
+        DataError: The plan does not give one treatment of the menu to each unit.
+    """
+    m = menu.n_treatments
+    rule, remedy = f"must be a code from 0 to {m - 1}", "It is the position of the treatment in menu.treatments."
+    treatment = _check.integers("treatment", treatment, low=0, high=m, rule=rule, remedy=remedy)
+    _check.lengths(value=menu.value, treatment=treatment)
     spend, value, _ = audited(menu, treatment)
     return spend, value
 
 
+@checked
 def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
     """Returns the best plan within a budget, one treatment per unit.
 
@@ -58,7 +69,6 @@ def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
     >>> plan.treatment.tolist(), plan.price, plan.value, plan.gap
     ([1, 0, 1], 1.0, 5.0, 0.0)
     """
-    _check.instance("menu", menu, Menu)
     limit = limit_of(budget)
     _check.integers("n_threads", [n_threads], low=1, high=1024, rule="must be >= 1", remedy="One per core at most.")
     inside = near(menu, limit, n_threads)
@@ -75,6 +85,7 @@ def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
     )  # fmt: skip
 
 
+@checked
 def price_plan(menu: Menu, price: float) -> Plan:
     """Returns the plan of a given price, without a budget.
 
@@ -85,7 +96,6 @@ def price_plan(menu: Menu, price: float) -> Plan:
     Raises:
         DataError: The price is negative or not a number.
     """
-    _check.instance("menu", menu, Menu)
     treatment = assign(menu, price)
     spend, value = audit(menu, treatment)
     return Plan(

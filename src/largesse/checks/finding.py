@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._random import child
 from largesse.logs import Logs
 from largesse.result import Result
@@ -38,6 +39,7 @@ class Grade(StrEnum):
         return max(grades, key=tuple(cls).index, default=cls.OK)
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Finding(Result):
     """The result of one check of the rows.
@@ -81,6 +83,7 @@ def grade(p: float) -> Grade:
 
 def sample(logs: Logs, rows: int, seed: int) -> Logs:
     """Returns the logs, or a random sample of so many rows in their order."""
+    _check.number("rows", rows, low=1, remedy="A sample needs rows.")
     if logs.n <= rows:
         return logs
     return logs.take(np.sort(child(seed, 0).choice(logs.n, rows, replace=False)))

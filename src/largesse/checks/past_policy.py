@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.checks.finding import P_WARN, Finding, Floats, Grade, arm_means, grade, over, sample
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -88,6 +89,7 @@ class MenuBias(Result):
     cost_standard_error: Floats
 
 
+@checked
 def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
     """Fits the propensities of a past policy, and checks whether units of every kind could have got every treatment.
 
@@ -135,6 +137,7 @@ def _effective(w: Floats, arms: Floats) -> Floats:
     return np.asarray((w @ arms) ** 2 / (w**2 @ arms**2))
 
 
+@checked
 def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
     """Compares the arm means of past campaign data with those of the trial, without adjustment for features.
 
@@ -175,6 +178,7 @@ def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
     )  # fmt: skip
 
 
+@checked
 def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
     """Returns the bias of a menu on rows of a trial that its model was not trained on: the bias that features leave.
 

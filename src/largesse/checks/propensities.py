@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from largesse._arguments import checked
 from largesse.checks.finding import Finding, Floats, Grade, grade
 from largesse.logs import Logs
 
@@ -28,6 +29,7 @@ class Propensities(Finding):
     p_value: float
 
 
+@checked
 def propensities(logs: Logs) -> Propensities | None:
     """Returns the test of the propensities; None unless they were given by row and differ within an arm.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from largesse import _check
+from largesse._arguments import checked
 from largesse.checks.finding import Finding, Floats, Grade, arm_means, grade, over, randomised, sample
 from largesse.logs import Logs
 
@@ -69,6 +69,7 @@ class Balance(Finding):
     worst: tuple[Imbalance, ...]
 
 
+@checked
 def sample_ratio(logs: Logs, *, planned: Literal["uniform"] | Mapping[str, float] | None = None) -> SampleRatio:
     """Tests the sizes of the arms against the planned shares: a mismatch means that rows were lost or misassigned.
 
@@ -139,6 +140,7 @@ def count_ratio(
     )  # fmt: skip
 
 
+@checked
 def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     """Compares the features of every arm with control's, and tests whether chance explains the differences.
 
@@ -163,7 +165,6 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     >>> balance(logs).status.value
     'ok'
     """
-    _check.instance("logs", logs, Logs)
     part = sample(randomised(logs) or logs, rows, seed)
     by_row = part.assignment == "rows" and part.design == "obs"
     smd, (p_features, p_joint) = _smd(part, by_row), _weighted_tests(part) if by_row else _rank_tests(part)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse import _check
+from largesse._arguments import checked
 from largesse._check import Numbers
 from largesse.checks.finding import P_FAIL, Finding, Grade
 from largesse.checks.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
@@ -33,6 +33,7 @@ _ENOUGH, _LATE, _LOW = 500, 4.0, 0.75  # rows; standard errors below the older r
 _AGAIN = 0.2  # share of the units with rows in a further arm from which they were assigned anew, not mixed up
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Soundness(Tabular):
     """The checks of a trial and, if given, of past campaign data.
@@ -88,6 +89,7 @@ class Soundness(Tabular):
         return f"These rows look sound. Go on.{untested}"
 
 
+@checked
 def check(
     rct: Logs, obs: Logs | None = None, *, budgets: Numbers | None = None, proof_share: float = PROOF
 ) -> Soundness:
@@ -108,7 +110,6 @@ def check(
     >>> check(logs).sentence
     'These rows look sound. Go on.'
     """
-    _check.instance("rct", rct, Logs)
     features = balance(rct)
     assigned = propensities(rct) or sample_ratio(rct)
     findings = [

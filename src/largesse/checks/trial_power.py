@@ -37,6 +37,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.checks.finding import Finding, Floats, Grade
 from largesse.evaluate.bootstrap import arm_means
 from largesse.evaluate.untargeted import BestMix
@@ -81,6 +82,7 @@ class PowerRow(NamedTuple):
     rows_needed: float
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Power(Finding, Tabular):
     """Power of a trial at budgets per unit (B of them).
@@ -143,6 +145,7 @@ class Power(Finding, Tabular):
         }  # fmt: skip
 
 
+@checked
 def power(
     rct: Logs,
     budgets: _check.Numbers | None = None,
@@ -176,7 +179,6 @@ def power(
     >>> trial.budgets.tolist(), trial.standard_error.round(4).tolist(), trial.detectable.round(4).tolist(), trial.advice.value
     ([1.0], [0.0083], [0.015], 'cannot be seen')
     """
-    _check.instance("rct", rct, Logs)
     value, cost = arm_means(rct)
     per_unit = _budgets(budgets, cost)
     _check.number("proof_share", proof_share, low=1e-9)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from largesse.config.schema import Config, sections
 from largesse.roles import nearest
 
 __all__ = ["refusal", "rule", "short"]
@@ -25,14 +24,27 @@ _RULES = {
 """Type of a pydantic error → the rule, with the values of the error's context."""
 
 
-def refusal(error: ValidationError, raw: Mapping[str, Any], name: str) -> str:
-    """Returns one line for each field that violates a rule; the branches of a union share a line."""
+Sections = Mapping[str, type[BaseModel]]
+"""Section → its class."""
+
+
+def refusal(error: ValidationError, raw: Mapping[str, Any], name: str, models: Sections, within: str = "") -> str:
+    """Returns one line for each field that violates a rule; the branches of a union share a line.
+
+    Args:
+        error: What pydantic found.
+        raw: The fields by section.
+        name: Name of the whole in the message.
+        models: The sections.
+        within: The section that was validated; "": all of them.
+    """
     by_keys: dict[tuple[str | int, ...], list[Any]] = {}
     for detail in error.errors(include_url=False):
-        by_keys.setdefault(_keys(detail["loc"], raw, missing=detail["type"] == "missing"), []).append(detail)
+        loc = (within, *detail["loc"]) if within else detail["loc"]
+        by_keys.setdefault(_keys(loc, raw, models, missing=detail["type"] == "missing"), []).append(detail)
     # An error inside a value is more specific than an error of the value: keep only the deepest.
     deepest = [k for k in by_keys if not any(k == other[: len(k)] and k != other for other in by_keys if k)]
-    lines = [_line(keys, by_keys[keys]) for keys in deepest]
+    lines = [_line(keys, by_keys[keys], models) for keys in deepest]
     head = f"{name}: " if len(lines) == 1 else f"{name}: {len(lines)} fields break a rule:\n  "
     return head + "\n  ".join(lines)
 
@@ -43,25 +55,25 @@ def rule(detail: Any) -> str:
     return str(detail["msg"] if template is None else template.format_map(detail.get("ctx", {}))).rstrip(".")
 
 
-def _keys(loc: tuple[str | int, ...], raw: Any, *, missing: bool) -> tuple[str | int, ...]:
+def _keys(loc: tuple[str | int, ...], raw: Any, models: Sections, *, missing: bool) -> tuple[str | int, ...]:
     """Returns the TOML keys of an error's location, without the names of union branches."""
     keys: list[str | int] = []
     for k, key in enumerate(loc):
         inside = (isinstance(raw, dict) and key in raw) or (isinstance(raw, list) and isinstance(key, int))
-        if inside or (missing and k == len(loc) - 1) or (k == 0 and key in Config.model_fields):
+        if inside or (missing and k == len(loc) - 1) or (k == 0 and key in models):
             keys.append(key)
             raw = raw[key] if inside else {}
     return tuple(keys)
 
 
-def _line(keys: tuple[str | int, ...], details: list[Any]) -> str:
+def _line(keys: tuple[str | int, ...], details: list[Any], models: Sections) -> str:
     first, dotted = details[0], "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
-    field = _field(keys)
+    field = _field(keys, models)
     meaning = f" Meaning: {field.description}." if field is not None else ""
     if first["type"] == "missing":
         return f"{dotted} is missing: it is required.{meaning} Add it to [{keys[0]}]."
     if first["type"] == "extra_forbidden":
-        return f"{dotted} == {short(first['input'])}: unknown key. {_known(keys)}"
+        return f"{dotted} == {short(first['input'])}: unknown key. {_known(keys, models)}"
     own = [
         detail for detail in details if detail["type"] == "value_error"
     ] or details  # our validators are most specific
@@ -71,14 +83,14 @@ def _line(keys: tuple[str | int, ...], details: list[Any]) -> str:
     return f"{dotted} == {short(first['input'])}: {', or '.join(rules)}.{meaning}"
 
 
-def _field(keys: tuple[str | int, ...]) -> FieldInfo | None:
-    section = sections().get(str(keys[0])) if keys else None
+def _field(keys: tuple[str | int, ...], models: Sections) -> FieldInfo | None:
+    section = models.get(str(keys[0])) if keys else None
     return section.model_fields.get(str(keys[1])) if section is not None and len(keys) > 1 else None
 
 
-def _known(keys: tuple[str | int, ...]) -> str:
+def _known(keys: tuple[str | int, ...], models: Sections) -> str:
     """Returns the sections, or the keys of a section, and which of them was probably meant."""
-    key, models = str(keys[-1]), sections()
+    key = str(keys[-1])
     if len(keys) == 1:
         title, known = "The sections", list(models)
     else:

@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
-from pydantic import model_validator as checked
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from largesse._check import LARGEST
-from largesse.errors import SchemaError
+from largesse.config.refusal import refusal
+from largesse.errors import ConfigError, SchemaError
 from largesse.menu import BUDGET_SHARES
 from largesse.roles import Roles, label, nearest
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 __all__ = ["Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Run", "sections"]
 
@@ -64,7 +78,19 @@ Setting = int | float | str | Annotated[tuple[int, ...], Field(strict=False)]
 Rule = Literal["per_contact", "per_redemption", "share_of_value"]
 
 
-class _Section(BaseModel):
+class _Refusing(ModelMetaclass):
+    def __call__(self, *args: Any, **fields: Any) -> Any:
+        """Builds a section, or all of them; a field that violates a rule raises ConfigError, as in a file."""
+        try:
+            return super().__call__(*args, **fields)
+        except ValidationError as error:
+            models = sections()
+            within = next((name for name, model in models.items() if model is self), "")
+            raw = {within: fields} if within else fields
+            raise ConfigError(refusal(error, raw, self.__name__, models, within)) from None
+
+
+class _Section(BaseModel, metaclass=_Refusing):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
@@ -124,7 +150,7 @@ class Columns(_Section):
     )
     control: Label | None = Field(None, description="label of the control, if treatments is not given", examples=["0"])
 
-    @checked(mode="after")
+    @model_validator(mode="after")
     def _parts(self) -> Columns:
         self.roles()
         return self
@@ -169,7 +195,7 @@ class Outcome(_Section):
         "auto", description="whether a more expensive treatment never has a smaller value: auto, true, false"
     )
 
-    @checked(mode="after")
+    @model_validator(mode="after")
     def _amounts_for_a_rule(self) -> Outcome:
         if self.cost in get_args(Rule) and not self.amounts:
             raise ValueError(f"amounts is missing: the rule {self.cost!r} needs the amount of each treatment")
@@ -206,7 +232,7 @@ class Budget(_Section):
     ] = Field((), description="budgets per unit; if given, shares is ignored")  # fmt: skip
     safety: Part = Field(0.95, description="probability that the spend stays within the budget")
 
-    @checked(mode="after")
+    @model_validator(mode="after")
     def _some(self) -> Budget:
         if not self.shares and not self.per_head:
             raise ValueError("shares and per_head are both empty: name at least one budget")
@@ -257,13 +283,13 @@ class Config(_Section):
     report: Report = Field(default_factory=Report)
     run: Run = Field(default_factory=Run)
 
-    @checked(mode="before")
+    @model_validator(mode="before")
     @classmethod
     def _all_sections(cls, raw: Any) -> Any:
         # A section left out counts as empty: its defaults apply, and its required fields are reported as missing.
         return {name: {} for name in cls.model_fields} | raw if isinstance(raw, dict) else raw
 
-    @checked(mode="after")
+    @model_validator(mode="after")
     def _agree(self) -> Config:
         if self.columns.cost is None and self.outcome.cost not in get_args(Rule):
             raise ValueError(

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from largesse._arguments import checked
 from largesse.config.refusal import refusal
 from largesse.config.schema import SHOWN, Config, sections
 from largesse.errors import ConfigError
@@ -21,6 +22,7 @@ __all__ = ["dump", "fields", "load", "parse", "read", "template"]
 _LARGEST, _DEEPEST = 1 << 24, 20  # bytes; levels of tables and lists
 
 
+@checked
 def load(path: str | Path) -> Config:
     """Returns the configuration in a TOML file; relative paths start at the folder of that file.
 
@@ -69,6 +71,7 @@ def fields(text: str, name: str) -> dict[str, Any]:
     raise ConfigError(f"{name}: is not TOML ({why}). Write text in quotes and sections in [brackets].")
 
 
+@checked
 def parse(text: str, *, folder: str | Path = ".", name: str = "configuration") -> Config:
     """Returns the configuration in a TOML text.
 
@@ -84,7 +87,7 @@ def parse(text: str, *, folder: str | Path = ".", name: str = "configuration") -
     try:
         return Config.model_validate(raw, context={"folder": Path(folder)})
     except ValidationError as error:
-        raise ConfigError(refusal(error, raw, name)) from None
+        raise ConfigError(refusal(error, raw, name, sections())) from None
 
 
 def _depth(raw: Any) -> int:
@@ -95,6 +98,7 @@ def _depth(raw: Any) -> int:
     return depth
 
 
+@checked
 def template(path_hint: str | Path | None = None) -> str:
     """Returns a TOML text with every field, its meaning and its default; required fields have an example.
 
@@ -111,6 +115,7 @@ def template(path_hint: str | Path | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+@checked
 def dump(config: Config) -> str:
     """Returns the TOML text of a configuration, which `parse` turns into an equal one. Fields that are None are left out."""
     lines: list[str] = []

@@ -21,6 +21,7 @@ import pyarrow.parquet as pa_parquet
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.allocate.blocks import BLOCK, Decision, Run, Sums
 from largesse.engines.pipeline import ahead, behind
 from largesse.engines.spill import SpillFolder, synced
@@ -36,6 +37,7 @@ __all__ = ["Streamed", "Units", "columns_of", "fill", "folder_of", "keys", "put_
 _OUT = "plan.parquet"
 
 
+@checked
 def streams(path: Path, output: Path) -> bool:
     """Returns whether units and plan are Parquet and can be streamed; a folder partitioned by columns (``key=value``) cannot."""
     if output.suffix.lower() != ".parquet":
@@ -45,6 +47,7 @@ def streams(path: Path, output: Path) -> bool:
     return path.suffix.lower() == ".parquet"
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Units:
     """Units in Parquet, and the function that gives their menu.
@@ -73,6 +76,7 @@ class Streamed(NamedTuple):
     sums: Sums
 
 
+@checked
 def stream(units: Units, output: Path, decide: Callable[[Run], Decision], *, say: Say, n_threads: int = 1) -> Streamed:
     """Decides units in Parquet and writes their treatments; after an interruption the same call continues where it stopped.
 
@@ -112,11 +116,13 @@ def stream(units: Units, output: Path, decide: Callable[[Run], Decision], *, say
     return Streamed(decision, Sums.over(sums))
 
 
+@checked
 def columns_of(columns: Sequence[str], unit: str | None) -> tuple[str, ...]:
     """Returns the columns to read, each once: those of the model, and the ids."""
     return tuple(dict.fromkeys((*columns, *(() if unit is None else (unit,)))))
 
 
+@checked
 def folder_of(
     output: Path, batches: Batches, columns: Sequence[str], unit: str | None, key: dict[str, Any], n_threads: int = 1
 ) -> AbstractContextManager[SpillFolder]:
@@ -130,6 +136,7 @@ def folder_of(
     return SpillFolder.beside(output, job, BLOCK, n_threads)
 
 
+@checked
 def fill(
     spill: SpillFolder, batches: Batches, columns: Sequence[str], unit: str | None, score: Callable[[pa.Table], NDArray[Any]],
     say: Say, what: str = "values and costs",
@@ -162,6 +169,7 @@ def _cells(menu: Menu) -> NDArray[Any]:
     return np.array([menu.value.T, menu.cost.T])
 
 
+@checked
 def keys(batches: Batches, spill: SpillFolder, unit: str | None) -> Iterator[dict[str, Any]]:
     """Yields the first column of the plan, block by block: the ids, or the numbers of the rows."""
     if unit is None:
@@ -172,6 +180,7 @@ def keys(batches: Batches, spill: SpillFolder, unit: str | None) -> Iterator[dic
             yield {"unit": table[unit]}
 
 
+@checked
 def put_out(spill: SpillFolder, tables: Iterable[pa.Table]) -> Path:
     """Writes tables, at least one, as one Parquet file into the spill folder, and returns its path."""
     path, rest = spill.folder / _OUT, iter(tables)

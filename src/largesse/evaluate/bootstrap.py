@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from largesse._arguments import checked
 from largesse._random import child
 from largesse.allocate.budget_frontier import steps
 from largesse.evaluate import kernels
@@ -259,6 +260,7 @@ class Arms:
         return np.asarray(each.T @ each)
 
 
+@checked
 def arm_means(logs: Logs, weight: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns value and cost per unit if everyone got treatment j, each (M,), Horvitz-Thompson."""
     return Arms.of(logs).means(weight)

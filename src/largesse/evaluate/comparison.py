@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.evaluate.bootstrap import Arms, FixedPrices
 from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve
 from largesse.evaluate.intervals import effective_events, few_events, weighted_sum
@@ -41,6 +42,7 @@ BASELINES = (NO_ONE, BEST_MIX, RANDOM_MIX)
 Floats = NDArray[np.float64]
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
     """Options of the intervals and of the bootstrap draws.
@@ -127,6 +129,7 @@ class ArmRow(NamedTuple):
     events: float
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Comparison(Tabular):
     """Policies and baselines (P of them) at budgets per unit (B of them).
@@ -239,6 +242,7 @@ class Comparison(Tabular):
         ]
 
 
+@checked
 def compare(
     logs: Logs,
     menus: Mapping[str, Menu],

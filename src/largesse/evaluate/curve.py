@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.allocate.budget_frontier import steps
 from largesse.allocate.price_intervals import taken_interval
 from largesse.evaluate import kernels
@@ -47,6 +48,7 @@ class Events:
     step: NDArray[np.float64]
 
 
+@checked
 @dataclass(frozen=True, eq=False, repr=False)
 class OutcomeCurve(Tabular):
     """Value and cost per unit of one policy at every price.
@@ -79,7 +81,7 @@ class OutcomeCurve(Tabular):
 
     def at_price(self, price: _check.Numbers) -> tuple[Any, Any]:
         """Returns the value and the cost per unit at each price, exactly."""
-        prices = np.asarray(price, np.float64)
+        prices = _check.numbers("price", price)
         if not np.all(prices >= 0):  # also refuses NaN
             raise _check.refuse("price", price, "must be >= 0", "At a price of 0 costs do not count.")
         k = np.searchsorted(self.price, prices, side="right") - 1
@@ -88,7 +90,7 @@ class OutcomeCurve(Tabular):
     def price_at(self, budget: _check.Numbers) -> Any:
         """Returns the lowest price at which the monotone spend is within each budget per unit."""
         first, cost, _ = self._pools
-        k = np.searchsorted(-cost, -np.asarray(budget, np.float64), side="left")
+        k = np.searchsorted(-cost, -_check.numbers("budget", budget), side="left")
         return np.append(self.price[first], np.nan)[k]
 
     def value_at(self, budget: _check.Numbers) -> Any:
@@ -100,7 +102,7 @@ class OutcomeCurve(Tabular):
         value is that of a price of 0; a budget below the smallest spend is out of reach and gives NaN.
         """
         _, cost, value = self._pools
-        budgets = np.asarray(budget, np.float64)
+        budgets = _check.numbers("budget", budget)
         return np.where(budgets >= cost[-1], np.interp(budgets, cost[::-1], value[::-1]), np.nan)[()]
 
     def split_at(self, budget: _check.Numbers) -> tuple[Any, Any, Any]:
@@ -109,7 +111,7 @@ class OutcomeCurve(Tabular):
         Each (B,): low price, high price, share in [0, 1]. Outside the range of the spend both prices are its end.
         """
         first, cost, _ = self._pools
-        k, after, part = split(cost, np.asarray(budget, np.float64))
+        k, after, part = split(cost, _check.numbers("budget", budget))
         return self.price[first[k]], self.price[first[after]], part
 
     @property
@@ -119,6 +121,7 @@ class OutcomeCurve(Tabular):
         return float(cost[-1]), float(cost[0])
 
 
+@checked
 def outcome_curve(logs: Logs, menu: Menu, *, estimator: Estimator = "ht", outcomes: Menu | None = None) -> OutcomeCurve:
     """Returns the unbiased value and cost per unit of a menu's policy at every price.
 
@@ -142,8 +145,6 @@ def outcome_curve(logs: Logs, menu: Menu, *, estimator: Estimator = "ht", outcom
     >>> value.tolist(), cost.tolist(), float(curve.value_at(1.0))
     ([1.0, 0.5], [2.0, 0.0], 0.75)
     """
-    _check.instance("logs", logs, Logs)
-    _check.instance("menu", menu, Menu)
     _check.choice("estimator", estimator, ("ht", "sn", "dr"))
     for name, table in (("menu", menu), ("outcomes", outcomes)):
         if table is not None and (table.n, table.treatments) != (logs.n, logs.treatments):

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.evaluate.comparison import Comparison
 from largesse.evaluate.intervals import centred, ends
 from largesse.result import Result
@@ -15,6 +16,7 @@ from largesse.result import Result
 __all__ = ["EffectShare", "effect_share"]
 
 
+@checked
 @dataclass(frozen=True, slots=True, repr=False)
 class EffectShare(Result):
     """The share of a treatment's total effect that a policy keeps, and the share of its cost.
@@ -33,6 +35,7 @@ class EffectShare(Result):
     level: float
 
 
+@checked
 def effect_share(comparison: Comparison, policy: str, budget_index: int = 0, *, full: str | None = None) -> EffectShare:
     """Returns the share of the effect of one treatment for everyone that a policy keeps, and its share of the cost.
 

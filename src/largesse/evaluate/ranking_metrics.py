@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.errors import DataError
 from largesse.evaluate.ties import differ, joined
 from largesse.logs import Logs, frozen
@@ -29,6 +30,7 @@ Form = Literal["normalised", "published"]
 SMALLEST_STEP = 1e-6  # a cost difference nearer to zero than this counts as this
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class CostCurve(Tabular):
     """Incremental value against incremental spend, as more and more units are treated in the order of a score.
@@ -62,6 +64,7 @@ class CostCurve(Tabular):
         return _trapezoid(self.value / self.value[-1], self.cost / self.cost[-1])
 
 
+@checked
 def roi_score(menu: Menu) -> Floats:
     """Returns the predicted return on treatment, (value_1 - value_0) / (cost_1 - cost_0), float64 (N,).
 
@@ -81,6 +84,7 @@ def roi_score(menu: Menu) -> Floats:
     return marginal_roi(menu)[:, 0]
 
 
+@checked
 def marginal_roi(menu: Menu) -> Floats:
     """Returns the predicted return on each step from treatment j to j + 1, float64 (N, M - 1).
 
@@ -97,6 +101,7 @@ def marginal_roi(menu: Menu) -> Floats:
     return gain / np.where(np.abs(step) < SMALLEST_STEP, np.copysign(SMALLEST_STEP, step + 0.0), step)
 
 
+@checked
 def cost_curve(logs: Logs, score: ArrayLike) -> CostCurve:
     """Returns the cost curve of a score over the rows of a two-arm trial.
 
@@ -119,6 +124,7 @@ def cost_curve(logs: Logs, score: ArrayLike) -> CostCurve:
     return _curve(_binary(logs, score), share * logs.cost, share * logs.value, logs.weights)
 
 
+@checked
 def aucc(logs: Logs, score: ArrayLike, *, form: Form = "normalised", points: int = 200) -> float:
     """Returns the area under the cost curve of a two-arm trial: 0.5 for a random score, higher is better.
 
@@ -149,6 +155,7 @@ def aucc(logs: Logs, score: ArrayLike, *, form: Form = "normalised", points: int
     return _published(logs, score, logs.treatment == 1, logs.value, logs.cost, points)
 
 
+@checked
 def mt_cost_curve(logs: Logs, scores: Menu | ArrayLike) -> CostCurve:
     """Returns the cost curve of the steps from each treatment to the next, taken in the order of their scores.
 
@@ -172,6 +179,7 @@ def mt_cost_curve(logs: Logs, scores: Menu | ArrayLike) -> CostCurve:
     return _curve(score, share * logs.cost[row], share * logs.value[row], np.abs(share))
 
 
+@checked
 def mt_aucc(logs: Logs, scores: Menu | ArrayLike, *, form: Form = "normalised", points: int = 200) -> float:
     """Returns the area under the cost curve of a trial with any number of ordered treatments: 0.5 for random scores.
 
@@ -201,6 +209,7 @@ def mt_aucc(logs: Logs, scores: Menu | ArrayLike, *, form: Form = "normalised", 
     return _published(logs, score, treated, scale * logs.value[row], scale * logs.cost[row], points)
 
 
+@checked
 def qini(logs: Logs, score: ArrayLike) -> float:
     """Returns the Qini coefficient as scikit-uplift's `qini_auc_score` defines it: 0 for a random score, 1 at best.
 
@@ -224,6 +233,7 @@ def qini(logs: Logs, score: ArrayLike) -> float:
     return _against_perfect(_qini_curve(logs, score), _qini_curve(logs, perfect))
 
 
+@checked
 def auuc(logs: Logs, score: ArrayLike, *, form: Literal["causalml", "scikit-uplift"] = "causalml") -> float:
     """Returns the area under the uplift curve n (Y_1 / n_1 - Y_0 / n_0) (running sums), in either convention.
 

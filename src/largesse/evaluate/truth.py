@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.allocate.budget_frontier import frontier, steps
 from largesse.evaluate import kernels
 from largesse.evaluate.ranking_metrics import CostCurve
@@ -18,6 +19,7 @@ from largesse.menu import Menu
 __all__ = ["Room", "attainable_gain", "true_aucc", "true_value"]
 
 
+@checked
 def true_value(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.float64]:
     """Returns the true value per unit when a menu's policy spends each budget.
 
@@ -46,10 +48,11 @@ def true_value(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.f
     last = np.append(True, differ(increments.slope)) if len(increments.slope) else np.zeros(0, bool)
     corners = np.append(last, True)[::-1]  # units tied in price change together
     _, cost, value = kernels.pool(np.ascontiguousarray(sums[corners, 0]), np.ascontiguousarray(sums[corners, 1]))
-    limits = np.asarray(budgets, np.float64)
+    limits = _check.numbers("budgets", budgets)
     return np.where(limits >= cost[-1] * (1 - 1e-12), np.interp(limits, cost[::-1], value[::-1]), np.nan)
 
 
+@checked
 def attainable_gain(menu: Menu, truth: Menu, budgets: _check.Numbers) -> NDArray[np.float64]:
     """Returns (V - V_arms) / (V_oracle - V_arms) at each budget per unit, (B,): see `Room`.
 
@@ -72,7 +75,7 @@ class Room(NamedTuple):
     @classmethod
     def of(cls, truth: Menu, budgets: _check.Numbers) -> Room:
         """Returns both for the exact means of some units, at budgets per unit."""
-        limits = np.asarray(budgets, np.float64)
+        limits = _check.numbers("budgets", budgets)
         arms = mix_value(truth.value.mean(0, dtype=np.float64), truth.cost.mean(0, dtype=np.float64), limits)
         return cls(arms, frontier(truth).value_at(limits * truth.n) / truth.n)
 

@@ -25,6 +25,7 @@ from scipy.special import ndtri
 from scipy.stats.qmc import Sobol
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.allocate.budget_frontier import frontier, steps
 from largesse.evaluate import kernels
 from largesse.menu import Menu
@@ -43,14 +44,18 @@ _CLOSE = 1.5
 """Factor of the variance that is left where the choice is close: it differs much from trial to trial. By the same simulation."""
 
 
+@checked
 def mix_value(value: NDArray[Any], cost: NDArray[Any], budgets: _check.Numbers) -> Floats:
     """Returns the best mix of whole-population arms at each budget per unit, (B,): the frontier of the arm means.
 
     A budget below the cheapest arm counts as the cheapest arm.
     """
+    value, cost = (_check.array(name, a, ndim=1, dtype=np.float64) for name, a in (("value", value), ("cost", cost)))
     least = min(0.0, float(np.min(cost)))  # a doubly robust mean may fall below zero
     front = frontier(Menu(value=value[None, :], cost=cost[None, :] - least))
-    return np.asarray(front.value_at(np.maximum(np.asarray(budgets) - least, front.spend[0])), np.float64)
+    return np.asarray(
+        front.value_at(np.maximum(_check.numbers("budgets", budgets) - least, front.spend[0])), np.float64
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import tea_tasting as tt
 from tea_tasting.experiment import ExperimentResult
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.checks.soundness import Finding, Grade
 from largesse.errors import DataError, UndefinedMetric
 from largesse.experiment.data.columns import Columns, rows_of, sample_of
@@ -27,6 +28,7 @@ from largesse.result import Tabular, columns_of, plain
 __all__ = ["Measured", "Measurement", "Settings", "measure", "measure_sample"]
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Settings of the estimators.
@@ -50,6 +52,7 @@ class Settings:
         _check.number("level", self.level, low=0.5, high=0.9999)
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Measured(Tabular):
     """One metric of an experiment.
@@ -122,6 +125,7 @@ class Measured(Tabular):
         return {effect.method: effect for effect in self.effects if effect.arm == arm}
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Measurement(Tabular):
     """The result of an experiment.
@@ -155,6 +159,7 @@ class Measurement(Tabular):
         return plain({"level": self.level, "findings": [f.row for f in self.findings], "metrics": self.metrics})
 
 
+@checked
 def measure(
     table: Any, columns: Columns, settings: Settings = Settings(), *, planned: Mapping[str, float] | None = None
 ) -> Measurement:
@@ -201,6 +206,7 @@ def measure(
     return Measurement(metrics=_with_adjusted_p(metrics), findings=findings, level=settings.level)
 
 
+@checked
 def measure_sample(sample: Sample, settings: Settings = Settings(), *, name: str = "value") -> Measured:
     """Returns the effect of every arm on one metric, from checked rows; the p-values are not adjusted.
 

@@ -26,6 +26,7 @@ import tea_tasting as tt
 from tea_tasting.metrics import MetricBaseGranular
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.experiment.data.columns import Columns, Metric, Rows, clusters_and_weights, sample_of
 from largesse.experiment.data.crossfit import CrossFit
 from largesse.experiment.data.sample import Sample
@@ -125,6 +126,7 @@ class _Predicted(MetricBaseGranular[PredictedResult]):  # type: ignore[misc]  # 
         """Returns the result of a sample of two arms."""
 
 
+@checked
 class Cupac(_Predicted):
     """The mean adjusted by a cross-fitted prediction (Tang et al. 2020).
 
@@ -140,6 +142,7 @@ class Cupac(_Predicted):
         return PredictedResult.of(means(sample, 1, level=self.confidence_level)[-1])
 
 
+@checked
 class Mlrate(_Predicted):
     """The regression-adjusted mean (Guo et al. 2021)."""
 
@@ -147,6 +150,7 @@ class Mlrate(_Predicted):
         return PredictedResult.of(contrast(sample, 1, level=self.confidence_level).mlrate)
 
 
+@checked
 class State(_Predicted):
     """The Student-t regression; `PredictedResult.verdict` states whether it may be read as the mean effect."""
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.errors import DataError, SchemaError
 from largesse.frames.columns import Kind, cells, coded, decoded, exact, kind, refuse_mixed_zones, texts
 from largesse.frames.encoder import Encoder
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 _CONTROLS = ("0", "control", "none", "false", "no", "baseline", "untreated")
 
 
+@checked
 def logs(
     table: Source,
     roles: Roles,
@@ -56,7 +58,6 @@ def logs(
     >>> rows.treatments, rows.treatment.tolist(), rows.features
     (('0', '5'), [0, 1, 0, 1], ('age',))
     """
-    _check.instance("roles", roles, Roles)
     rows = read(table, text=roles.text)
     pick(rows, list(roles.parts.values()))
     codes, treatments = _treatments(rows, roles, encoder)
@@ -82,6 +83,7 @@ def logs(
     return out, encoder
 
 
+@checked
 def units(table: Source, roles: Roles) -> NDArray[Any] | None:
     """Returns the unit ids of a table, integers or text (N,), or None if `roles` has no such column.
 
@@ -92,11 +94,13 @@ def units(table: Source, roles: Roles) -> NDArray[Any] | None:
     return None if roles.unit is None else ids(table, roles.unit)
 
 
+@checked
 def ids(table: Source, name: str) -> NDArray[Any]:
     """Returns the unit ids in a column of a table, integers or text (N,); errors as for `units`."""
     return _ids(pick(read(table, text=[name]), [name])[name], name, "unit id")
 
 
+@checked
 def menu(table: pa.Table, value: Sequence[str], cost: Sequence[str], treatments: tuple[str, ...]) -> Menu:
     """Returns the menu in the columns of a table, in single precision if all of them are.
 
@@ -121,6 +125,7 @@ def menu(table: pa.Table, value: Sequence[str], cost: Sequence[str], treatments:
     return Menu(value=amounts[: len(value)].T, cost=amounts[len(value) :].T, treatments=treatments)
 
 
+@checked
 def truths(table: pa.Table, names: Sequence[str]) -> NDArray[np.bool_]:
     """Returns K columns of booleans (true and false, or 1 and 0), (N, K).
 
@@ -138,6 +143,7 @@ def truths(table: pa.Table, names: Sequence[str]) -> NDArray[np.bool_]:
     return out
 
 
+@checked
 def plan_table(plan: Plan, menu: Menu | None = None) -> pa.Table:
     """Returns one row per unit: ``unit`` (or ``row``, counted from 0) and ``treatment``.
 
@@ -185,6 +191,7 @@ def _treatments(table: pa.Table, roles: Roles, encoder: Encoder | None) -> tuple
     return arms(table, roles.treatment, named=treatments, control=roles.control)
 
 
+@checked
 def arms(
     table: pa.Table, name: str, *, named: tuple[str, ...] | None = None, control: str | None = None
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from largesse._arguments import checked
 from largesse.errors import SchemaError, StoreError, why_damaged
 from largesse.frames.columns import Kind, cells, coded, kind, refuse_mixed_zones, texts
 from largesse.frames.tables import Source, distinct, pick, read
@@ -169,12 +170,14 @@ class Encoder:
     [[20.0, 0.0, 1.0], [30.0, 1.0, 0.0], [40.0, 0.0, 1.0]]
     """
 
+    @checked
     def __init__(self, columns: Sequence[Column], dropped: Sequence[str] = (), treatments: Sequence[str] = ()) -> None:
         self.columns = tuple(columns)
         self.dropped = tuple(dropped)
         self.treatments = tuple(treatments)
 
     @classmethod
+    @checked
     def fit(cls, table: Source, features: Sequence[str], treatments: Sequence[str] = ()) -> Encoder:
         """Returns the encoder fitted to these rows.
 

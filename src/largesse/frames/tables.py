@@ -21,6 +21,7 @@ import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
 from narwhals.typing import IntoFrame
 
+from largesse._arguments import checked
 from largesse._files import atomic_file, may_replace, real
 from largesse.errors import DataError, SchemaError, StoreError
 from largesse.frames.delimited import read_csv
@@ -145,6 +146,7 @@ def _to_arrow(native: Any) -> pa.Table:
     raise TypeError("neither narwhals nor the Arrow C stream supports it")
 
 
+@checked
 def write(table: Source, path: str | os.PathLike[str]) -> None:
     """Writes a table to a file, atomically, in the format of the file's suffix.
 
@@ -171,6 +173,7 @@ def write(table: Source, path: str | os.PathLike[str]) -> None:
                         field=str(path)) from error  # fmt: skip
 
 
+@checked
 def writable(path: Path, *sources: Path) -> None:
     """Checks, before any work, that `write` accepts the path of an output and that it is not one of the sources.
 

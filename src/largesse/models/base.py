@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from largesse import _check
+from largesse._arguments import checked, verify
 from largesse._random import whole
 from largesse.errors import DataError, NotFittedError, SchemaError
 from largesse.logs import Logs
@@ -61,6 +62,7 @@ class Model(ABC, BaseEstimator):
         text = " ".join(super().__repr__(N_CHAR_MAX).split())
         return textwrap.fill(text, 80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
+    @checked
     def fit(self, rct: Logs, obs: Logs | None = None, *, validation: Logs | None = None) -> Self:
         """Fits the model on the rows of a trial and, if given, on past campaign data (an OBS log); returns self.
 
@@ -73,7 +75,8 @@ class Model(ABC, BaseEstimator):
             SchemaError: The logs differ in their features or treatments.
             DataError: The trial has no propensities, the rows contradict the outcome, or a parameter is out of its range.
         """
-        _check.instance("rct", rct, Logs)
+        parameters = self.get_params(deep=False)
+        verify(type(self), {name: given for name, given in parameters.items() if name != "base"})
         whole(getattr(self, "seed", 0), 2**32)
         for name, other in (("obs", obs), ("validation", validation)):
             if other is not None and (other.features, other.treatments) != (rct.features, rct.treatments):
@@ -101,8 +104,14 @@ class Model(ABC, BaseEstimator):
         """
         return self.menu(self.predict_response(x))
 
+    @checked
     def menu(self, response: Response) -> Menu:
-        """Returns the menu of a response: its values, and its predicted costs or those of the cost rule."""
+        """Returns the menu of a response: its values, and its predicted costs or those of the cost rule.
+
+        Raises:
+            NotFittedError: The model is not fitted.
+        """
+        self._fitted()
         return self.outcome_.menu(response, self.treatments_)
 
     def predict_response(self, x: ArrayLike) -> Response:
@@ -111,8 +120,7 @@ class Model(ABC, BaseEstimator):
 
     def readable(self, x: ArrayLike) -> NDArray[np.float32]:
         """Returns the features as float32, (N, d); raises as `predict` does."""
-        if not hasattr(self, "treatments_"):
-            raise NotFittedError(f"{type(self).__name__}: not fitted. Call fit(rct, obs) first.")
+        self._fitted()
         rows = _check.array("x", x, ndim=2, dtype=np.float32)
         if rows.shape[1] != len(self.features_):
             raise SchemaError(
@@ -122,6 +130,10 @@ class Model(ABC, BaseEstimator):
             )
         _check.finite("x", rows, "Encode with the encoder of the fit, which fills missing values.")
         return rows
+
+    def _fitted(self) -> None:
+        if not hasattr(self, "treatments_"):
+            raise NotFittedError(f"{type(self).__name__}: not fitted. Call fit(rct, obs) first.")
 
     def _outcome_for(self, rct: Logs, obs: Logs | None) -> Outcome:
         """Returns the outcome declared for the model or for its base, else the outcome inferred from the rows."""
@@ -140,12 +152,22 @@ class Model(ABC, BaseEstimator):
     def _predict_response(self, x: NDArray[np.float32]) -> Response: ...
 
     def state(self) -> State:
-        """Returns the fitted state as settings for JSON and named arrays, for `largesse.store`."""
+        """Returns the fitted state as settings for JSON and named arrays, for `largesse.store`.
+
+        Raises:
+            NotFittedError: The model is not fitted.
+            DataError: Models of this kind cannot be saved.
+        """
+        self._fitted()
+        return self._state()
+
+    def _state(self) -> State:
         raise DataError(
             f"{type(self).__name__}: cannot be saved without pickle. Use Boosting or MLP, or keep the training script.",
             field="model",
         )
 
+    @checked
     def configured(self, base: M) -> M:
         """Returns a clone of a wrapper's base, with the wrapper's outcome.
 
@@ -160,10 +182,12 @@ class Model(ABC, BaseEstimator):
         configured: M = clone(base).set_params(outcome=self.outcome_)
         return configured
 
+    @checked
     def restored_base(self, base: M, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> M:
         """Returns the fitted base of a wrapper from the wrapper's saved state."""
         return self.restored_part(base, settings["settings"], unnest("base", arrays))
 
+    @checked
     def restored_part(self, model: M, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> M:
         """Returns a fitted clone of a wrapped model from its own saved state."""
         part: M = clone(model)
@@ -171,8 +195,12 @@ class Model(ABC, BaseEstimator):
         part.restore(settings, arrays)
         return part
 
+    @checked
     def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Sets the fitted state that `state` returned."""
+        self._restore(settings, arrays)
+
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         raise DataError(f"{type(self).__name__}: has no saved form.", field="model")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.errors import DataError
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -53,6 +54,7 @@ class Response:
         return cls(**combined)
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The family of the value, the rule of the cost, and whether the treatments are ordered levels.

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.allocate.budget_frontier import Frontier, frontier
 from largesse.evaluate.bootstrap import row_weights
 from largesse.logs import Logs
@@ -38,6 +39,7 @@ __all__ = ["PriceCurve", "same_rows", "same_treatments"]
 Floats = NDArray[np.float64]
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class PriceCurve(Brief):
     """Spend and value by price, calibrated on trial rows that the model was not trained on.
@@ -66,6 +68,7 @@ class PriceCurve(Brief):
     units: float
 
     @classmethod
+    @checked
     def calibrate(cls, menu: Menu, logs: Logs, *, draws: int = 400, seed: int = 0) -> PriceCurve:
         """Returns the curve of a menu from trial rows.
 

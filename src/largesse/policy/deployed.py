@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check, store
+from largesse._arguments import checked
 from largesse._check import Numbers
 from largesse._files import PathLike
 from largesse.allocate.blocks import Sums, in_blocks
@@ -35,6 +36,7 @@ __all__ = ["Allocation", "Policy", "allocated"]
 P = TypeVar("P", Plan, PlanTotals)
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Allocation(Result, Generic[P]):
     """A plan for new units, with its expected spend and value.
@@ -90,6 +92,7 @@ def allocated(
     )  # fmt: skip
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Policy(Brief):
     """A fitted model with its calibrated curve, ready to allocate.
@@ -107,12 +110,12 @@ class Policy(Brief):
     roles: Roles | None = None
 
     @classmethod
+    @checked
     def calibrated(
         cls, model: Model, logs: Logs, *, encoder: Encoder | None = None, roles: Roles | None = None, draws: int = 400,
         seed: int = 0,
     ) -> Policy:  # fmt: skip
         """Returns the policy of a fitted model, calibrated on trial rows that the model was not trained on."""
-        _check.instance("logs", logs, Logs)
         curve = PriceCurve.calibrate(model.predict(logs.x), logs, draws=draws, seed=seed)
         return cls(model=model, curve=curve, encoder=encoder, roles=roles)
 
@@ -135,6 +138,7 @@ class Policy(Brief):
             unit = units(table, self.roles) if unit is None and self.roles is not None else unit
         return result if unit is None else replace(result, unit=np.asarray(unit))
 
+    @checked
     def allocate(self, data: Any, budget: float, *, safety: float | None = None, unit: Any = None) -> Allocation[Plan]:
         """Returns who gets what within a budget, with expected spend and value.
 
@@ -161,6 +165,7 @@ class Policy(Brief):
         """Returns the treatment of each unit at a given price, (N,): what a service answers, one unit at a time."""
         return assign(self.menu(data), price)
 
+    @checked
     def realised(
         self, logs: Logs, budgets: Numbers, *, safety: float | None = None, level: float = 0.95, seed: int = 0
     ) -> Realised:  # fmt: skip
@@ -171,6 +176,7 @@ class Policy(Brief):
         menu = self.model.predict(logs.x)
         return realised(self.curve, logs, menu, budgets, safety=safety, level=level, seed=seed)
 
+    @checked
     def save(self, path: PathLike, *, replace: bool = False) -> None:
         """Writes the policy as a folder without pickle; `load` gives bit-identical menus.
 
@@ -200,6 +206,7 @@ class Policy(Brief):
         store.save(path, "policy", settings, arrays, replace=replace)
 
     @classmethod
+    @checked
     def load(cls, path: PathLike) -> Policy:
         """Returns a saved policy; executes nothing that it reads.
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._random import child
 from largesse.allocate.budget_frontier import frontier
 from largesse.allocate.price_intervals import taken_interval
@@ -23,6 +24,7 @@ __all__ = ["Realised", "realised"]
 Floats = NDArray[np.float64]
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Realised(Tabular):
     """Planned and realised spend and value per unit on held-out trial rows, one entry per budget.
@@ -57,6 +59,7 @@ class Realised(Tabular):
         return self._fields()
 
 
+@checked
 def realised(
     curve: PriceCurve, logs: Logs, menu: Menu, budgets: _check.Numbers, *, safety: float | None = None, level: float = 0.95,
     seed: int = 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from largesse._arguments import checked
 from largesse.evaluate.comparison import Verdict
 
 __all__ = ["Advice", "advise"]
@@ -31,6 +32,7 @@ _SENTENCES = {
 }
 
 
+@checked
 def advise(verdict: Verdict, *, sound: bool) -> Advice:
     """Returns what to do.
 

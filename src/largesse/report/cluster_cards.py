@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.report.numbers import between, count, interval, number, percent, places
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trait:
     """A feature in which the units of a cluster differ from all units.
@@ -40,6 +42,7 @@ class Trait:
     share: bool = False
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterCard:
     """One cluster.
@@ -61,6 +64,7 @@ class ClusterCard:
     cost: tuple[tuple[float, float, float], ...]
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clusters:
     """The clusters of a model, the largest first.

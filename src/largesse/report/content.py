@@ -13,6 +13,7 @@ from math import isnan, nan
 from typing import Any, Literal
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.checks.finding import Finding
 from largesse.evaluate.comparison import Verdict
 from largesse.report.cluster_cards import Clusters
@@ -47,6 +48,7 @@ def _floats(values: Iterable[Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
     """The first paragraph of a report.
@@ -67,6 +69,7 @@ class Headline:
         _put(self, summary=tuple(self.summary))
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveLine:
     """Value against spend of one policy, both per unit.
@@ -101,6 +104,7 @@ class CurveLine:
             raise _check.refuse("len(low)", len(self.low), "a band needs both ends", "Give low and high, or neither.")
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmPoint:
     """One treatment for everyone: cost and value per unit, with the interval of the value."""
@@ -113,6 +117,7 @@ class ArmPoint:
     control: bool = False
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetRow:
     """Value per unit of one policy at one budget, and its paired difference from the reference.
@@ -158,6 +163,7 @@ class BudgetRow:
         return Verdict.of(self.difference_low, self.difference_high)
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderboardRow:
     """One candidate model: its score on validation rows, the interval, its events, and its training time in seconds."""
@@ -172,6 +178,7 @@ class LeaderboardRow:
     note: str = ""
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaderboard:
     """The candidates, best first, with the name of the score and the reason of the choice."""
@@ -184,6 +191,7 @@ class Leaderboard:
         _put(self, rows=tuple(self.rows))
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixTable:
     """Who gets what: the share of each treatment in each group.
@@ -219,6 +227,7 @@ class MixTable:
                 )
 
 
+@checked
 class SpendVerdict(StrEnum):
     """Realised spend against the budget, by its interval."""
 
@@ -228,6 +237,7 @@ class SpendVerdict(StrEnum):
     OUT_OF_REACH = "out of reach"
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendRow:
     """Planned and realised spend per unit at one budget.
@@ -262,6 +272,7 @@ class SpendRow:
         return SpendVerdict.UNDER_BUDGET if self.high < self.budget else SpendVerdict.ON_BUDGET
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRow:
     """How far the past campaign data can be trusted for one treatment; NaN where a quantity is not known.
@@ -325,6 +336,7 @@ class Provenance:
             _put(self, **{name: tuple((k, v) for k, v in (got.items() if isinstance(got, Mapping) else got))})
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
     """The content of the report of a run; an empty part leaves its section out.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._files import PathLike
 from largesse.checks.finding import Finding
 from largesse.experiment.estimators.guard import Agreement
@@ -57,6 +58,7 @@ class InfluenceRow(NamedTuple):
     state: float
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effects:
     """The content of the report of an experiment; an empty part leaves its section out.
@@ -87,6 +89,7 @@ class Effects:
         _check.number("level", self.level, low=0.5, high=0.9999)
 
 
+@checked
 def write_effects(shown: Effects, folder: PathLike) -> dict[str, Path]:
     """Writes report.html, summary.md and forest.png into a folder, which is made if it is missing.
 

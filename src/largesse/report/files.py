@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from largesse._arguments import checked
 from largesse._files import PathLike, atomic_bytes
 from largesse.report.blocks import Section
 from largesse.report.content import Headline, Results
@@ -15,6 +16,7 @@ from largesse.report.sections import sections
 __all__ = ["picture", "write", "write_report"]
 
 
+@checked
 def write(results: Results, folder: PathLike) -> dict[str, Path]:
     """Writes report.html, summary.md and the pictures into a folder, which is made if it is missing.
 
@@ -58,6 +60,7 @@ def write_report(
     return {name: atomic_bytes(place / name, data) for name, data in files.items()}
 
 
+@checked
 def picture(results: Results, path: PathLike) -> Path:
     """Writes the cost curve as a PNG, readable 800 pixels wide, and returns its path."""
     from largesse.report import pictures

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from largesse._arguments import checked
 from largesse._files import PathLike, atomic_bytes
 from largesse.menu import Bound, PlanTotals
 from largesse.report.blocks import Section, Text
@@ -21,6 +22,7 @@ _ONE_MORE = (
 )
 
 
+@checked
 def write_plan(plan: PlanTotals, path: PathLike, *, title: str, note: str = "") -> Path:
     """Writes a page about an allocation as one HTML file, whole or not at all, and returns its path.
 

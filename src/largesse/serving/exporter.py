@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._files import PathLike, atomic_folder
 from largesse.allocate.cluster_plan import ClusterPlan, plan_clusters
 from largesse.allocate.risk import Risk
@@ -26,6 +27,7 @@ _COMPARED = 1000  # units for which the probabilities of runtime and student are
 _TOLERANCE = 1e-4
 
 
+@checked
 def export(
     student: Student,
     x: NDArray[Any],

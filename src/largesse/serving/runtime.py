@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._extras import needed_for
 from largesse._files import read_bounded, read_entries
 from largesse.errors import SchemaError, StoreError, why_damaged
@@ -33,6 +34,7 @@ _LARGEST = 1 << 30  # bytes of a model or a table
 _CHUNK = 1024  # units per call of the runtime: their features fit in cache
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Served(Brief):
     """An exported classifier and its table of treatments; several threads may use it at once.
@@ -56,6 +58,7 @@ class Served(Brief):
     options: Any
 
     @classmethod
+    @checked
     def load(cls, folder: str | os.PathLike[str], *, threads: int = 1) -> Served:
         """Returns the classifier and table in a folder made by `largesse.serving.export`.
 

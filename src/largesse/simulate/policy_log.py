@@ -11,6 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._random import Seed
 from largesse.logs import Logs
 from largesse.simulate.worlds import World
@@ -23,6 +24,7 @@ _SHARES = (0.05, 0.50, 0.05, 0.10, 0.30)
 _MIN_COST = 1e-6
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Hybrid:
     """The four disjoint parts of a trial.
@@ -40,6 +42,7 @@ class Hybrid:
     test: Logs
 
 
+@checked
 def hybrid(source: World | Logs, n: int | None = None, *, seed: Seed = 0) -> Hybrid:
     """Returns a trial split into observational, trial, validation and test rows, as published for CRITEO-UPLIFT v2.
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._random import Seed, child, generator
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -35,6 +36,7 @@ class _Difficulty(TypedDict, total=False):
     overlap: float
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Difficulty:
     """How hard a world is.
@@ -100,6 +102,7 @@ class PastPolicy:
         return d.overlap * self.shares + (1 - d.overlap) * p
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class World(Brief):
     """A population, its response to every treatment, and a past policy. Immutable; every draw depends on its seed only.
@@ -203,6 +206,7 @@ class World(Brief):
         return x, t, *self.response.draw(r, t, u, rng)
 
 
+@checked
 def money_off(
     *, seed: int = 0, n_features: int = 180, rate: float = 0.2, sharp: bool = False, **difficulty: Unpack[_Difficulty]
 ) -> World:
@@ -230,6 +234,7 @@ def money_off(
     return _world("money_off", seed, n_features, names, amounts, response, Difficulty(**difficulty), sharp)
 
 
+@checked
 def discount(*, seed: int = 0, n_features: int = 192, **difficulty: Unpack[_Difficulty]) -> World:
     """Returns a world with 5 discounts, 0 to 20 % of the basket: value = gross basket revenue, cost = rate · basket.
 
@@ -254,6 +259,7 @@ def discount(*, seed: int = 0, n_features: int = 192, **difficulty: Unpack[_Diff
     return _world("discount", seed, n_features, names, amounts, response, Difficulty(**difficulty))
 
 
+@checked
 def criteo_twin(*, seed: int = 0, **difficulty: Unpack[_Difficulty]) -> World:
     """Returns a simulated look-alike of CRITEO-UPLIFT v2: value = conversion, cost = visit, in control too.
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from largesse import _check, frames
+from largesse._arguments import checked
 from largesse.errors import DataError, SchemaError
 from largesse.experiment.data.crossfit import CrossFit, cross_fit
 from largesse.experiment.data.sample import MISSING, Floats, Sample, refuse_constant, sound_clusters
@@ -51,6 +52,7 @@ class Metric(NamedTuple):
         return cls(*(part and part.strip() for part in match.groups()))
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
     """The role of each column.
@@ -80,6 +82,8 @@ class Columns:
     prediction: str | None = None
 
     def __post_init__(self) -> None:
+        for field in ("metrics", "features"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
         if not self.metrics:
             raise SchemaError("metrics == (): name at least one column to compare.", field="metrics")
         if len({metric.name for metric in self.metrics}) < len(self.metrics):
@@ -151,6 +155,7 @@ def rows_of(table: Any, columns: Columns) -> Rows:
     return Rows(table, arm, arms, cluster, weight)
 
 
+@checked
 def history_of(table: Any, columns: Columns, how: CrossFit) -> Sample:
     """Returns historical rows as a sample of the first metric for `replay`; its arms are arbitrary.
 

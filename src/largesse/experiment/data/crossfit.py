@@ -19,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._forest import Forest
 from largesse._random import child, number
 from largesse.frames import Encoder
@@ -44,6 +45,7 @@ class Regressor(Protocol):
         """Returns one number per row."""
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossFit:
     """How out-of-fold predictions are made.
@@ -81,6 +83,7 @@ class CrossFit:
         return default
 
 
+@checked
 def cross_fit(
     table: pa.Table, features: Sequence[str], target: Floats, how: CrossFit = CrossFit(), *,
     cluster: NDArray[np.int64] | None = None, weight: Floats | None = None,

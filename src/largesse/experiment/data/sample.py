@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.errors import DataError, UndefinedMetric
 
 __all__ = ["MISSING", "Batches", "Block", "Sample", "Source", "refuse_constant", "sound_clusters"]
@@ -33,6 +34,7 @@ class Block(NamedTuple):
     weight: Floats
 
 
+@runtime_checkable
 class Source(Protocol):
     """Rows that can be read in blocks several times; estimators keep only sums between passes."""
 
@@ -44,6 +46,7 @@ class Source(Protocol):
         """Yields the rows, in the same order in every pass."""
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sample:
     """Rows of an experiment as checked arrays.
@@ -130,6 +133,7 @@ class Sample:
             yield Block(*(_NONE if c is None else c[start : start + BLOCK] for c in columns))  # type: ignore[arg-type]
 
 
+@checked
 class Batches:
     """Rows read as Arrow record batches in every pass, so that only one batch is in memory at a time.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._random import child
 from largesse.checks.randomisation import count_ratio
 from largesse.checks.soundness import Finding, Grade, balance
@@ -22,6 +23,7 @@ __all__ = ["soundness"]
 _ROWS = 100_000
 
 
+@checked
 def soundness(
     rows: Rows, columns: Columns, *, planned: Mapping[str, float] | None = None, seed: int = 0
 ) -> tuple[Finding, ...]:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import _check
+from largesse._arguments import checked
 
 __all__ = ["assign", "shares_of"]
 
 
+@checked
 def assign(ids: Iterable[object], shares: Mapping[str, float], *, salt: str) -> NDArray[np.str_]:
     """Returns the arm of each id (N,): the same for the same id, salt and shares, on any machine.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.result import Result
 
 __all__ = ["AlwaysValid", "Spending", "always_valid", "boundaries", "crossing", "inflation"]
@@ -24,6 +25,7 @@ Spending = Literal["obrien-fleming", "pocock"]
 _POINTS, _MAX_Z = 241, 9.0
 
 
+@checked
 def boundaries(shares: Sequence[float], *, alpha: float = 0.05, spending: Spending = "obrien-fleming") -> Floats:
     """Returns the z-value beyond which each planned look is significant (K,): two-sided, at level alpha over all looks.
 
@@ -84,6 +86,7 @@ def crossing(shares: Sequence[float] | Floats, z: Sequence[float] | Floats, *, d
     return out
 
 
+@checked
 def inflation(
     shares: Sequence[float], *, alpha: float = 0.05, power: float = 0.8, spending: Spending = "obrien-fleming"
 ) -> float:
@@ -102,6 +105,7 @@ def inflation(
     return float(optimize.brentq(excess, 0.5 * fixed, 3 * fixed, xtol=1e-6) / fixed) ** 2
 
 
+@checked
 @dataclass(frozen=True, slots=True, repr=False)
 class AlwaysValid(Result):
     """A confidence sequence at one look: its interval and p-value are valid at all looks together."""
@@ -111,6 +115,7 @@ class AlwaysValid(Result):
     p_value: float
 
 
+@checked
 def always_valid(effect: float, se: float, *, scale: float, alpha: float = 0.05) -> AlwaysValid:
     """Returns the interval and p-value of an effect that are valid at all looks together, by a normal mixture.
 

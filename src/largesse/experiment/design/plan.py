@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from scipy import stats
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.evaluate.comparison import Comparison
 from largesse.experiment.design.assign import shares_of
 from largesse.experiment.design.looks import boundaries, inflation
@@ -43,6 +44,7 @@ class PlanRow(NamedTuple):
     half_width: float
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Promise(Result):
     """The predicted effect of one policy over another, per unit, with its interval, from a comparison on trial rows."""
@@ -54,6 +56,7 @@ class Promise(Result):
     high: float
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class TestPlan(Tabular):
     """The plan of a test.
@@ -95,6 +98,7 @@ class TestPlan(Tabular):
         return {**Result.to_dict(self), "shares": dict(self.shares)}
 
 
+@checked
 def plan_test(
     history: Replay, *, effect: float, shares: Mapping[str, float], metric: str = "value", unit: str = "unit",
     power: float = 0.8, per_day: float | None = None, looks: Sequence[float] = (),
@@ -209,6 +213,7 @@ class _Pair(NamedTuple):
         return float((high - low) / 2 * self.variance(units) ** 0.5)
 
 
+@checked
 def check_test(
     *, effect: float, shares: Mapping[str, float], power: float, per_day: float | None, looks: Sequence[float]
 ) -> None:
@@ -228,6 +233,7 @@ def check_test(
         boundaries(looks)
 
 
+@checked
 def promise(comparison: Comparison, policy: str, reference: str, *, budget_index: int = 0) -> Promise:
     """Returns the predicted effect per unit of one policy over another at a budget, as the effect for a test to detect.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse._random import child
 from largesse.experiment.data.sample import Sample
 from largesse.experiment.estimators.contrast import contrast
@@ -58,6 +59,7 @@ class ReplayRow(NamedTuple):
     skewness: float = 0.0
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Replay(Tabular):
     """The result of a replay.
@@ -93,6 +95,7 @@ class Replay(Tabular):
         return by_method[_check.choice("method", method, tuple(by_method))]
 
 
+@checked
 def replay(
     history: Sample,
     *,

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from largesse._arguments import checked
 from largesse.errors import DataError, UndefinedMetric
 from largesse.experiment.data.sample import Block, Floats, Source
 from largesse.experiment.estimators.effect import Effect, Estimate, Level, has_lift
@@ -33,6 +34,7 @@ from largesse.result import Result
 __all__ = ["Contrast", "contrast", "spread_of"]
 
 
+@checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class Contrast(Result):
     """One arm against control by MLRATE and STATE.
@@ -81,6 +83,7 @@ class Line(NamedTuple):
         return self.level + self.slope * (g - self.centre)
 
 
+@checked
 def contrast(
     source: Source, other: int, *, nu: float | None = 10.0, level: float = 0.95, sums: Totals | None = None
 ) -> Contrast:

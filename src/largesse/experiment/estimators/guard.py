@@ -19,6 +19,7 @@ import numpy as np
 from scipy import stats
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.experiment.estimators.contrast import Contrast
 from largesse.experiment.estimators.state import Convergence
 from largesse.result import Result
@@ -41,6 +42,7 @@ class Agreement(StrEnum):
     NOT_SHOWN = "not shown to be the mean effect"
 
 
+@checked
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class Guard(Result):
     """Whether STATE may be read as the mean effect.
@@ -69,6 +71,7 @@ class Guard(Result):
         return self.verdict is Agreement.BULK
 
 
+@checked
 def guard(estimates: Contrast, *, spike: float = 0.0) -> Guard:
     """Returns whether STATE may be read as the mean effect.
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from largesse._arguments import checked
 from largesse.experiment.data.sample import BLOCK, Codes, Floats, Sample
 from largesse.experiment.estimators.effect import Effect, Estimate, Level, has_lift
 from largesse.experiment.estimators.shape import Contributions
@@ -22,6 +23,7 @@ from largesse.experiment.estimators.totals import Totals, unit_columns, unit_tot
 __all__ = ["means"]
 
 
+@checked
 def means(sample: Sample, other: int, *, level: float = 0.95, sums: Totals | None = None) -> tuple[Effect, ...]:
     """Returns the difference in means, CUPED if there is a covariate, and CUPAC if there is a prediction.
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.experiment.data.sample import Floats
 from largesse.result import Result
 
@@ -16,6 +17,7 @@ __all__ = ["Tails", "hill", "mode_share", "tails"]
 _TAIL_SHARE, _TAIL_ROWS = 0.005, 20  # the upper tail: this share of the rows, and so many at least
 
 
+@checked
 @dataclass(frozen=True, slots=True, repr=False)
 class Tails(Result):
     """Tail diagnostics of a metric; the size of a row is its absolute value.
@@ -52,6 +54,7 @@ class Tails(Result):
         return text + "."
 
 
+@checked
 def tails(value: Floats) -> Tails:
     """Returns the tail diagnostics of a metric, finite (N,).
 

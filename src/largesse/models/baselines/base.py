@@ -149,11 +149,11 @@ class Baseline(Model):
         with threads(self.n_threads):
             return averaged([self.net_], x)
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the weights of the network that predicts, and its scales."""
         return {"scales": [self.net_.value_scale, self.net_.cost_scale]}, weights_of(self.net_)
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Rebuilds the network from a saved state."""
         value, cost = settings["scales"]
         self.net_ = load_weights(self._net((value, cost), 0), arrays)

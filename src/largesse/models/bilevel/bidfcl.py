@@ -246,7 +246,7 @@ class BiDFCL(Model):
             return target
         return between(self.teacher_.predict_response(x), target, self.shrinkage_weight)
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the states of the target, of the bridges and, if it takes part in the predictions, of the teacher."""
         settings, arrays = self.target_.state()
         parts = {"target": arrays} | {f"bridge.{k}": weights_of(bridge) for k, bridge in enumerate(self.bridges_)}
@@ -255,7 +255,7 @@ class BiDFCL(Model):
             settings["teacher"], parts["teacher"] = self.teacher_.state()
         return settings, nest(**parts)
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Sets a saved state."""
         self.target_ = self.restored_part(self.base, settings["target"], unnest("target", arrays))
         self.budgets_ = tuple(settings["budgets"])

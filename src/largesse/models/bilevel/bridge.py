@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.models.nets.standardise import Standardised
 
 __all__ = ["Bridge", "GateValues", "Gates"]
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Gates:
     """Form and training of the gates.

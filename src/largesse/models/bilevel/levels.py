@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.models.bilevel.bridge import Bridge, GateValues
 from largesse.models.decision.joint import Joint
 from largesse.models.nets.checkpoint import Arrays
@@ -28,6 +29,7 @@ Teacher = tuple[Tensor, Tensor | None, Tensor | None]
 """Predictions of a teacher for every treatment: E value, P(value > 0) and E cost, each (N, M)."""
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Hypergradient:
     """The gradient of the upper level in the gates.

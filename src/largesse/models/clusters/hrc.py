@@ -218,7 +218,7 @@ class HRC(Model):
             treatments=self.treatments_,
         )
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the two layers, the clusters and their cells."""
         g = self.groups_
         mine = {"centre": g.view.centre, "turn": g.view.turn, "centres": g.centres, "into": g.into, "spread": g.spread}
@@ -226,7 +226,7 @@ class HRC(Model):
             mine |= {f"{name}.mean": getattr(g, name).mean, f"{name}.error": getattr(g, name).variance}
         return {}, nest(body=weights_of(self.body_)) | mine
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
         self.body_ = Body.restored(unnest("body", arrays))
         value, conversion, cost = (

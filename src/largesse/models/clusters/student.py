@@ -227,14 +227,14 @@ class Student(Model):
     def _scores(self, x: NDArray[Any]) -> NDArray[np.float64]:
         return self.classifier_.scores(self.readable(x), self.n_threads).astype(np.float64)
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the teacher's state and the classifier's."""
         teacher, kept = self.base_.state()
         settings, arrays = self.classifier_.state()
         mine = {"settings": teacher, "classifier": settings, "temperature": self.temperature_}
         return mine, nest(base=kept, classifier=arrays)
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Takes over a saved state."""
         self.base_ = self.restored_base(HRC(), settings, arrays)
         kind = ClassTrees if self.form == "lightgbm" else ClassNet

@@ -172,7 +172,7 @@ class DFCL(Model):
             return base
         return between(base, self.tuned_.predict_response(x), self.shrinkage_weight_)
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the states of both networks, the shrinkage weight and the budgets."""
         settings, arrays = self.base_.state()
         tuned, tuned_arrays = self.tuned_.state()
@@ -180,7 +180,7 @@ class DFCL(Model):
             "settings": settings, "tuned": tuned, "shrinkage_weight": self.shrinkage_weight_, "budgets": list(self.budgets_),
         }, nest(base=arrays, tuned=tuned_arrays)  # fmt: skip
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Sets a saved state."""
         base = self.restored_base(self.base, settings, arrays)
         tuned = copy.deepcopy(base)

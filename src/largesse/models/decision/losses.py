@@ -35,6 +35,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.models.decision.trial import (
     Trial,
     Variance,
@@ -107,6 +108,7 @@ class DecisionLoss:
         return cls(variance="plain", **changes)
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PPL(DecisionLoss):
     """Primal policy learning: value of the soft policy at the price at which it spends the budget on the batch.
@@ -122,6 +124,7 @@ class PPL(DecisionLoss):
     net_of: NetOf = "batch"
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PIFD(DecisionLoss):
     """Primal improved finite differences: value of the hard policy at the price at which it spends the budget on the batch.
@@ -141,6 +144,7 @@ class PIFD(DecisionLoss):
     net_of: NetOf = "batch"
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DPL(DecisionLoss):
     """Dual policy learning: net value of the soft policy at fixed prices.
@@ -155,6 +159,7 @@ class DPL(DecisionLoss):
     temperature: float = 0.5
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DIFD(DecisionLoss):
     """Dual improved finite differences: net value of the hard policy at fixed prices.
@@ -245,7 +250,7 @@ class Objective:
             # A baseline uses only the mean of the menu over the arms.
             value, cost = (table.mean(1, keepdim=True) for table in trial.menu)
             self.trial = replace(self.trial, menu=(value, cost))
-        self.budgets = np.asarray(budgets, np.float64)
+        self.budgets = _check.numbers("budgets", budgets)
         self.fixed: tuple[float, ...] = getattr(decision, "prices", ())
         self.price = np.asarray(self.fixed or np.zeros(len(budgets)), np.float64)
         self.gap = np.zeros(len(self.price))

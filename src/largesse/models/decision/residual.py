@@ -140,7 +140,7 @@ class DecisionResidual(Model):
             return frozen
         return between(frozen, self._corrected(self.correction_, x, frozen), self.shrinkage_weight_)
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the state of the base, the residual and its shrinkage weight."""
         settings, arrays = self.base_.state()
         text, own = self.correction_.state()
@@ -150,7 +150,7 @@ class DecisionResidual(Model):
         }  # fmt: skip
         return settings, nest(base=arrays, own=own)
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Sets a saved state."""
         inner: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["inner"].items()}
         self.inner_ = Outcome(**inner)

@@ -175,12 +175,12 @@ class FactorModel(Model):
         zero = np.zeros(len(x))
         return Response(np.column_stack([zero, factor]), None, np.column_stack([zero, zero + 1]))
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the networks' weights and the unit of the factor."""
         arrays = nest(**{str(k): weights_of(net) for k, net in enumerate(self.nets_)})
         return {"unit": self.unit_, "members": len(self.nets_), "hidden": list(self.hidden)}, arrays
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Rebuilds the networks from a saved state."""
         self.unit_, self.hidden, self.nets_ = settings["unit"], tuple(settings["hidden"]), []
         for k in range(settings["members"]):

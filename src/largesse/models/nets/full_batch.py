@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.models.nets.checkpoint import Arrays, Checkpointer
 from largesse.models.nets.minibatch import packed, unpack
 
@@ -51,6 +52,7 @@ class Loss(Protocol):
         """Returns the loss of the rows `part`, whose scores are given, (n, L)."""
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class FullBatch:
     """Optimiser of a loss over all rows at once.

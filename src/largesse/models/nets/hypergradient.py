@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from largesse import _check
+from largesse._arguments import checked
 
 __all__ = ["Lower", "Parameters", "Solution", "Solver", "conjugate_gradients", "descended", "explicit", "implicit"]
 
@@ -26,6 +27,7 @@ Parameters = dict[str, Tensor]
 Product = Callable[[Tensor], Tensor]
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Solver:
     """Settings of the conjugate gradient solver for (H + δ) v = b.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.models.nets.checkpoint import Arrays, Checkpointer
 from largesse.store import nest, unnest
 
@@ -24,6 +25,7 @@ __all__ = ["Schedule", "StatefulLoss", "Step", "packed", "threads", "train", "un
 Step = Callable[[int, int, float], None]
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """Length and learning rate of a training.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from largesse import _check
+from largesse._arguments import checked
 from largesse.models.nets.balance import imbalance
 from largesse.models.nets.response import ResponseNet
 from largesse.models.nets.rows import Rows
@@ -20,6 +21,7 @@ _ROWS = 65_536  # at most so many rows estimate the initial losses
 _FLOOR = 1e-6
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Tasks:
     """Task weights and balancing penalty in the training loss of a network.

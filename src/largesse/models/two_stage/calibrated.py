@@ -248,14 +248,14 @@ class Calibrated(Model):
         out[:, untouched] = table[:, untouched]
         return out
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the state of the base and the lines."""
         settings, arrays = self.base_.state()
         lines = {name: line.tolist() for name, line in self.lines_.items()}
         settings = {"base": type(self.base_).__name__, "settings": settings, "lines": lines, "scale": self.scale_}
         return settings, nest(base=arrays)
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Sets a saved state."""
         self.base_ = self.restored_base(self.base, settings, arrays)
         self.lines_ = {k: np.array(v) for k, v in settings["lines"].items()}

@@ -142,13 +142,13 @@ class Corrected(Model):
             corrected[:, 0] = table[:, 0]
         return corrected
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the state of the base, and the trees in the text form of LightGBM."""
         settings, arrays = self.base_.state()
         trees = {name: None if f is None else f.booster.model_to_string() for name, f in self.trees_.items()}
         return {"settings": settings, "trees": trees}, nest(base=arrays)
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Sets a saved state."""
         self.base_ = self.restored_base(self.base, settings, arrays)
         texts = settings["trees"].items()

@@ -201,11 +201,11 @@ class Boosting(Model):
         conversion = tables["value"] if self.outcome_.likelihood.value_is_conversion else tables.get("conversion")
         return Response(tables["value"], conversion, tables.get("cost"))
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the boosters in the text form of LightGBM."""
         return {"strategy": self.strategy, "trees": {name: trees.text() for name, trees in self.trees_.items()}}, {}
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Sets a saved state."""
         self.strategy = settings["strategy"]
         self.trees_ = {name: trees.read(settings["trees"][name]) for name, trees in self._unfitted().items()}

@@ -125,7 +125,7 @@ class MLP(Model):
         with threads(self.n_threads):
             return averaged(self.nets_, x)
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the weights of the networks and the settings that rebuild them."""
         arrays = nest(**{str(k): weights_of(net) for k, net in enumerate(self.nets_)})
         return {
@@ -134,7 +134,7 @@ class MLP(Model):
             "hidden": list(self.hidden),
         }, arrays
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Sets a saved state."""
         self.plain, self.hidden, self.nets_ = settings["plain"], tuple(settings["hidden"]), []
         for k, scales in enumerate(settings["scales"]):

@@ -142,13 +142,13 @@ class Stack(Model):
         mean: Any = lambda *tables: sum(w * table for w, table in zip(self.weights_, tables, strict=True))  # noqa: E731
         return Response.combine(mean, *responses)
 
-    def state(self) -> State:
+    def _state(self) -> State:
         """Returns the states and weights of the models."""
         settings, arrays = zip(*(model.state() for model in self.models_), strict=True)
         named = nest(**{str(k): part for k, part in enumerate(arrays)})
         return {"models": list(settings), "weights": list(self.weights_)}, named
 
-    def restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    def _restore(self, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Sets a saved state."""
         pairs = enumerate(zip(self.models, settings["models"], strict=True))
         self.models_ = tuple(self.restored_part(model, saved, unnest(str(k), arrays)) for k, (model, saved) in pairs)
