@@ -16,10 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 import largesse
 from largesse import Boosting, Logs, Menu, Policy, Roles, compare, outcome_curve, solve
 from largesse._arguments import checked, verify
-from largesse.allocate import Count, Pacer, audit, grid, solve_under
+from largesse.allocate import Count, Pacer, audit, grid, solve_under, taken_interval
 from largesse.config import Budget, Columns, Config
 from largesse.errors import ConfigError, DataError, LargesseError, NotFittedError, SchemaError
-from largesse.experiment import Cupac, Metric, contrast, plan_test
+from largesse.evaluate import arm_means
+from largesse.experiment import Cupac, Metric, always_valid, contrast, plan_test
 from largesse.models import MLP, PPL, Stack
 from largesse.report import CurveLine, Headline, write_plan
 from largesse.roles import label
@@ -173,6 +174,7 @@ LOGS = Logs(
     x=np.arange(8.0).reshape(4, 2), treatment=[0, 1, 0, 1], value=[0.0, 1.0, 1.0, 2.0], cost=[0.0, 1.0, 0.0, 1.0],
     treatments=("none", "10 off"),
 )  # fmt: skip
+CURVE = outcome_curve(LOGS, Menu(value=[[0.0, 2.0]] * 4, cost=[[0.0, 1.0]] * 4, treatments=LOGS.treatments))
 CALLS: dict[str, Callable[[], Any]] = {
     "compare a number": lambda: compare(3, {"a": MENU}, [1.0]),
     "compare text as policies": lambda: compare(LOGS, "policies", [1.0]),
@@ -196,6 +198,17 @@ CALLS: dict[str, Callable[[], Any]] = {
     "other rows": lambda: LOGS.without_units_of([1, 2]),
     "pacer with a history of numbers": lambda: Pacer(1.0, 10, history=[1.0]),
     "pacer with keys that are a number": lambda: Pacer(1.0, 10).decide_many([[0.0, 1.0]], [[0.0, 1.0]], keys=3),
+    "a budget that is no number": lambda: CURVE.split_at([float("nan")]),
+    "codes that are one number": lambda: taken_interval(MENU, np.float32(1)),
+    "ids that are one number": lambda: Menu(value=[[0.0, 1.0]], cost=[[0.0, 1.0]], unit=3),
+    "weights of two axes": lambda: arm_means(LOGS, np.ones((4, 2))),
+    "too many weights": lambda: arm_means(LOGS, np.ones(5)),
+    "an effect beyond all amounts": lambda: always_valid(-1e308, 1.0, scale=1.0),
+    "a class as control": lambda: Roles(treatment="t", value="y", control=int, treatments=("a", "b")),
+    "budgets that are complex": lambda: largesse.frontier(MENU).value_at(np.zeros(3, complex)),
+    "columns that are a number": lambda: largesse.frames.read({"a": [1]}, columns=3),
+    "columns of arrays": lambda: largesse.frames.read({"a": [1]}, columns=np.zeros((2, 2))),
+    "names that are a class": lambda: Menu(value=[[0.0, 1.0]], cost=[[0.0, 1.0]], treatments=int),
     "policy from a number": lambda: Policy.load(3),
     "policy of no model": lambda: Policy.calibrated("model", LOGS),
     "model on a table": lambda: Boosting().fit([[1.0]]),

@@ -111,7 +111,12 @@ def integers(field: str, data: object, *, low: int, high: int, rule: str, remedy
 
 def lengths(**arrays: NDArray[Any] | None) -> int:
     """Returns the common length of the arrays (None is skipped), or raises DataError."""
-    sizes = {name: len(a) for name, a in arrays.items() if a is not None}
+    sizes: dict[str, int] = {}
+    for name, a in arrays.items():
+        if a is not None:
+            if not np.ndim(a):
+                raise refuse(name, a, "must be an array", "Give one entry per unit.")
+            sizes[name] = len(a)
     first, size = next(iter(sizes.items()))
     for name, n in sizes.items():
         if n != size:
@@ -134,11 +139,14 @@ def number(field: str, got: object, *, low: float = -np.inf, high: float = np.in
 
 
 def numbers(field: str, got: object) -> NDArray[np.float64]:
-    """Returns a number or several as an array of floats, or raises DataError."""
+    """Returns a number or several, also NaN and infinity, as an array of floats, or raises DataError."""
+    rule, remedy = "must be a number, or several numbers", "Give numbers."
+    if isinstance(got, np.ndarray) and got.dtype.kind not in "biuf":
+        raise refuse(field, got, rule, remedy)
     try:
         return np.asarray(got, np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise refuse(field, got, "must be a number, or several numbers", "Give numbers.") from None
+        raise refuse(field, got, rule, remedy) from None
 
 
 def selection(rows: object, n: int) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +28,8 @@ Propensity = Literal["uniform", "observed"] | Mapping[str, float] | Sequence[flo
 
 def labels(treatments: Sequence[str], n: int) -> tuple[str, ...]:
     """Returns the names of the n treatments, control first; ``"0", "1", ...`` if none are given."""
+    if not isinstance(treatments, Iterable):
+        raise _check.refuse("treatments", treatments, "must be a list of names", "Name them, control first.")
     names = tuple(str(name) for name in treatments) or tuple(str(j) for j in range(n))
     if len(names) < 2:
         rule, remedy = "at least two are needed, control first", "Add the rows of the other arm (control included)."
@@ -321,6 +323,7 @@ class Logs(Brief):
         selected = {k: None if getattr(self, k) is None else getattr(self, k)[rows] for k in names}
         return self._replaced(None if self.propensity is None else self.propensity[rows], selected)
 
+    @checked
     def with_cost(self, cost: NDArray[Any]) -> Logs:
         """Returns the same rows with other costs, (N,)."""
         return self._replaced(self.propensity, {"cost": cost})

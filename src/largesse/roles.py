@@ -33,7 +33,7 @@ def label(name: Any) -> str:
         name = name.item()
     if isinstance(name, bool):
         return "true" if name else "false"
-    if isinstance(name, str) or not hasattr(name, "__float__"):
+    if isinstance(name, str | type) or not hasattr(name, "__float__"):
         return str(name).strip()
     if isinstance(name, numbers.Integral):
         return str(int(name))

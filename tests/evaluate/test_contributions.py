@@ -7,6 +7,7 @@ import pytest
 
 from largesse.evaluate.comparison import BEST_MIX, RANDOM_MIX, compare
 from largesse.evaluate.contributions import RandomMix
+from largesse.evaluate.untargeted import CLOSE, CLOSE_DIFFERENCE
 from largesse.logs import Logs
 from largesse.menu import Menu
 
@@ -47,8 +48,11 @@ def test_variance_of_a_close_choice_widens_differences_from_the_best_mix():
     ((low, high, _),) = replace(made, more=0 * made.more).intervals(table.value, 0.95, at)
     wider = (table.difference_high - table.difference_low) ** 2 - (high - low) ** 2
     for p in (0, 1):
-        np.testing.assert_allclose(wider[p], (2 * 1.96) ** 2 * made.more[at], rtol=0.03)
+        np.testing.assert_allclose(wider[p], CLOSE_DIFFERENCE * (2 * 1.96) ** 2 * made.more[at], rtol=0.03)
     assert (wider[at] == 0).all()
+    ((low, high, _),) = replace(made, more=0 * made.more).intervals(table.value, 0.95, None)
+    own = (table.high - table.low) ** 2 - (high - low) ** 2
+    np.testing.assert_allclose(own[at], CLOSE * (2 * 1.96) ** 2 * made.more[at], rtol=0.03)
 
 
 @pytest.mark.slow

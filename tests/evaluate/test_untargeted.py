@@ -135,14 +135,14 @@ def test_terms_add_up_to_the_means():
         assert arms.terms(a).sum() / logs.n == pytest.approx(float((a * np.array(arms.means())).sum()), rel=1e-9)
 
 
-def test_what_the_means_do_not_explain_counts_one_and_a_half_times():
+def test_the_variance_that_the_means_do_not_explain():
     """Two equal arms: the value bends with the choice. Other errors than its own give the same variance that is left."""
     mix = CoupledMix.of([[0.3, 0.3, 0.2], [0.1, 0.1, 0.0]], np.diag([4e-4, 4e-4, 4e-4, 0, 0, 0]), np.array([0.2]))
     coefficients, left = mix.linear()
     errors = np.random.default_rng(0).normal(0, 0.02, (4000, 2, 3)) * np.array([[1.0], [0.0]])
     values = mix.draws(mix.mean + errors)[:, 0]
     rest = values - values.mean() - errors.reshape(4000, -1) @ coefficients[0].ravel()
-    assert left[0] == pytest.approx(1.5 * rest.var(), rel=0.15)
+    assert left[0] == pytest.approx(rest.var(), rel=0.15)
     assert rest.var() > 0.05 * values.var()
 
 

@@ -51,11 +51,11 @@ def taken_interval(menu: Menu, treatment: NDArray[Any]) -> tuple[NDArray[np.floa
     Raises:
         DataError: A code is outside 0..M-1, or there are not N of them.
     """
-    _check.lengths(menu=menu.value, treatment=np.asarray(treatment))
     codes = _check.integers(
         "treatment", treatment, low=0, high=menu.n_treatments, rule=f"must be a code in 0..{menu.n_treatments - 1}",
         remedy="Use the menu's treatments.",
     )  # fmt: skip
+    _check.lengths(menu=menu.value, treatment=codes)
     return kernels.interval_of(menu.value.T, menu.cost.T, codes)
 
 

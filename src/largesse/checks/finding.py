@@ -83,10 +83,10 @@ def grade(p: float) -> Grade:
 
 def sample(logs: Logs, rows: int, seed: int) -> Logs:
     """Returns the logs, or a random sample of so many rows in their order."""
-    _check.number("rows", rows, low=1, remedy="A sample needs rows.")
+    _check.integers("rows", [int(rows)], low=1, high=2**62, rule="must be >= 1", remedy="A sample needs rows.")
     if logs.n <= rows:
         return logs
-    return logs.take(np.sort(child(seed, 0).choice(logs.n, rows, replace=False)))
+    return logs.take(np.sort(child(seed, 0).choice(logs.n, int(rows), replace=False)))
 
 
 def randomised(logs: Logs) -> Logs | None:

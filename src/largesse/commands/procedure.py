@@ -19,6 +19,7 @@ from largesse.checks.log_benefit import benefit_of_the_log
 from largesse.errors import DataError, InfeasibleBudget
 from largesse.evaluate.bootstrap import arm_means
 from largesse.evaluate.comparison import Bootstrap, Comparison, compare
+from largesse.evaluate.folds import in_step
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models.base import Model
@@ -89,7 +90,7 @@ class Proof:
 
     Attributes:
         logs: The rows.
-        menus: Candidate → menu; the policy itself under ``"policy"``.
+        menus: Candidate → menu; the policy itself under ``"policy"``. Of several folds: as `evaluate.folds.in_step` joins them.
         decided: Treatment of each row at each budget, by the calibrated prices, (B, N).
         by_model: Spend per unit that the menus predict for those decisions, (B,); NaN where a menu does not predict spend.
         by_curve: Spend per unit that the calibrated curves predict, (B,).
@@ -222,7 +223,7 @@ def prove(fitted: list[FittedCandidates], parts: list[Logs], task: Task) -> Proo
     size = np.array([rows.total_weight for rows in parts])[:, None]
     total = size.sum()
     return Proof(
-        logs=together(parts), menus={name: stacked(menus) for name, menus in tables.items()},
+        logs=together(parts), menus={name: in_step(menus, [rows.weights for rows in parts]) for name, menus in tables.items()},
         decided=np.concatenate(decided, axis=1), by_model=(np.array(by_model) * size).sum(0) / total,
         by_curve=(np.array(by_curve) * size).sum(0) / total, chosen=tuple(one.name for one in fitted),
     )  # fmt: skip
@@ -248,13 +249,6 @@ def _decide(
         by_model.append(planned if one.model.menu_in_currency else float("nan"))
         by_curve.append(spend_curve.at(price, 0.0).mean / standing.n)
     return np.stack(decided), by_model, by_curve
-
-
-def stacked(menus: list[Menu]) -> Menu:
-    if len(menus) == 1:
-        return menus[0]
-    value, cost = (np.concatenate([getattr(m, k) for m in menus]) for k in ("value", "cost"))
-    return Menu(value=value, cost=cost, treatments=menus[0].treatments)
 
 
 def together(parts: list[Logs]) -> Logs:

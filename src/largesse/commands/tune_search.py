@@ -24,9 +24,10 @@ from largesse import __version__, _check
 from largesse._extras import installed
 from largesse._random import child
 from largesse.commands.kept_trials import KeptTrials, Scored
-from largesse.commands.procedure import Task, stacked, together
+from largesse.commands.procedure import Task, together
 from largesse.errors import DataError, LargesseError, MissingDependency
 from largesse.evaluate.comparison import Bootstrap, compare
+from largesse.evaluate.folds import in_step
 from largesse.logs import Logs
 from largesse.models.crossfit import of_others
 from largesse.models.hyperparameters import SPACES, Hyperparameter, OneOf, Value, applicable, current
@@ -227,12 +228,11 @@ class Search:
     def _values(self, name: str, settings: dict[str, Value]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns value per unit at each budget (B,) and its draws (D, B), on validation rows."""
         how = with_settings(self.task, name, settings)
-        menu = stacked(
-            [
-                make(name, how.settings).fit(train, obs).predict(hold.x)
-                for (train, hold), obs in zip(self.folds, self.obs, strict=True)
-            ]
-        )
+        menus = [
+            make(name, how.settings).fit(train, obs).predict(hold.x)
+            for (train, hold), obs in zip(self.folds, self.obs, strict=True)
+        ]
+        menu = in_step(menus, [hold.weights for _, hold in self.folds])
         bootstrap = Bootstrap(draws=self.task.draws, seed=self.task.settings.seed)
         # Draw d depends only on the seed and on d, so trials that are scored one by one are paired.
         table = compare(self.rows, {"trial": menu}, self.task.budgets, bootstrap=bootstrap)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from largesse import _check
 from largesse._arguments import checked
 from largesse._random import child
 from largesse.allocate.budget_frontier import steps
@@ -262,5 +263,12 @@ class Arms:
 
 @checked
 def arm_means(logs: Logs, weight: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns value and cost per unit if everyone got treatment j, each (M,), Horvitz-Thompson."""
+    """Returns value and cost per unit if everyone got treatment j, each (M,), Horvitz-Thompson.
+
+    Raises:
+        DataError: There is not one weight per row.
+    """
+    if weight is not None:
+        weight = _check.array("weight", weight, ndim=1, dtype=np.float64)
+        _check.lengths(logs=logs.treatment, weight=weight)
     return Arms.of(logs).means(weight)

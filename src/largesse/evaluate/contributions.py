@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from largesse.evaluate.bootstrap import Arms, FixedPrices
 from largesse.evaluate.intervals import centred, effective_events, ends
+from largesse.evaluate.untargeted import CLOSE, CLOSE_DIFFERENCE
 
 __all__ = ["Contributions", "RandomMix"]
 
@@ -66,7 +67,7 @@ class Contributions:
         coefficients: How the value of each baseline follows the arms' means, (baselines, B, 2, M).
         follows: The policy whose price sets the shares of the random mix, which is the last baseline.
         slope: How the value of the random mix follows that policy's spend through its shares, (B,).
-        more: Variance of each value that no row contributes, (P, B).
+        more: Variance of each value that no row contributes, (P, B), before the factors of `untargeted`.
     """
 
     policies: tuple[FixedPrices, ...]
@@ -101,7 +102,7 @@ class Contributions:
             terms, outcomes = (np.column_stack(columns) for columns in zip(*both, strict=True))
             each = centred(logs, terms)
             for r, reference in enumerate(references):
-                more = self.more[:, b].copy()
+                more = self.more[:, b] * (CLOSE if reference is None else CLOSE_DIFFERENCE)
                 estimate, psi, events = value[:, b], each, outcomes
                 if reference is not None:
                     estimate = estimate - estimate[reference]
@@ -124,5 +125,6 @@ class Contributions:
             for b in at.tolist():
                 sums += sign / len(at) * np.array(self.of(q, b))
         more = 0.0 if p == reference else sum(float(np.sqrt(self.more[q, at]).mean() ** 2) for q, _ in parts)
+        more *= CLOSE if reference is None else CLOSE_DIFFERENCE
         low, high = ends(np.array([estimate]), centred(logs, sums[:1].T), level, more)[0]
         return float(low), float(high), float(effective_events(logs, sums[1:].T)[0])

@@ -11,6 +11,7 @@ from largesse import _check
 from largesse._arguments import checked
 from largesse.evaluate.comparison import Comparison
 from largesse.evaluate.intervals import centred, ends
+from largesse.evaluate.untargeted import CLOSE_DIFFERENCE
 from largesse.result import Result
 
 __all__ = ["EffectShare", "effect_share"]
@@ -72,7 +73,7 @@ def effect_share(comparison: Comparison, policy: str, budget_index: int = 0, *, 
 
 def _ratio_interval(c: Comparison, p: int, b: int, j: int, part: float, total: float) -> tuple[float, float]:
     """Returns the shares θ for which part - θ · total is not shown to differ from 0 (Fieller 1954)."""
-    logs, more = c.parts.made.arms.logs, c.parts.made.more[p, b]
+    logs, more = c.parts.made.arms.logs, c.parts.made.more[p, b] * CLOSE_DIFFERENCE
     none, all_ = np.zeros((2, 2, logs.n_treatments))
     none[0, 0] = all_[0, j] = 1.0
     terms = [c.parts.made.of(p, b)[0], c.parts.made.arms.terms(none), c.parts.made.arms.terms(all_)]

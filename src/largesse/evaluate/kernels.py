@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 __all__ = [
-    "accumulate", "at_prices", "centred", "coupled_mixes", "cumulate", "pool", "power_sums", "reweigh",
+    "accumulate", "at_prices", "centred", "climb", "coupled_mixes", "cumulate", "pool", "power_sums", "reweigh",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -212,3 +212,10 @@ def _add_mix(out: Array, chosen: Array, valued: Array, budgets: Array, hull: Arr
         gained = (1.0 - part) * valued[0, low] + part * valued[0, high]
         spent = (1.0 - part) * valued[1, low] + part * valued[1, high]
         out[b] += factor * (gained + price * (budgets[b] - spent))
+
+
+@njit(cache=True, nogil=True)
+def climb(value: Array, unit: Array, source: Array, target: Array, gain: Array) -> None:
+    """Sets the value (N, M) of the target of each increment to that of its source plus the gain, steepest first, in place."""
+    for k in range(len(gain)):
+        value[unit[k], target[k]] = value[unit[k], source[k]] + gain[k]

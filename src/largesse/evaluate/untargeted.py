@@ -30,18 +30,17 @@ from largesse.allocate.budget_frontier import frontier, steps
 from largesse.evaluate import kernels
 from largesse.menu import Menu
 
-__all__ = ["BestMix", "CoupledMix", "mix_value"]
+__all__ = ["CLOSE", "CLOSE_DIFFERENCE", "BestMix", "CoupledMix", "mix_value"]
 
 Floats = NDArray[np.float64]
 _NOISES = 32  # pairs e, -e
-_TAU, _PLAIN = (
-    0.3,
-    0.125,
-)  # noise at the choice, share of the value at m; chosen on seven sets of arms, seeds 5000 and above
-
-
-_CLOSE = 1.5
-"""Factor of the variance that is left where the choice is close: it differs much from trial to trial. By the same simulation."""
+_TAU, _PLAIN = 0.3, 0.125
+"""Noise at the choice, and share of the value at m; chosen on seven sets of arms, seeds 5000 and above."""
+CLOSE = 2.0
+"""Factor of the variance that `CoupledMix.linear` leaves, for the value itself: where the choice is close, that variance differs
+much from trial to trial. By simulation of six designs of `benchmarks.coverage`, seeds 1000 and above."""
+CLOSE_DIFFERENCE = 1.25
+"""The same for a difference from the best mix, part of whose variance the other value shares."""
 
 
 @checked
@@ -153,9 +152,7 @@ class CoupledMix:
         scale = np.maximum(np.sqrt((errors**2).mean(axis=0)), 1e-300)
         coefficients, _, rank, _ = np.linalg.lstsq(errors / scale, values - values.mean(axis=0), rcond=1e-6)
         left = values - values.mean(axis=0) - errors / scale @ coefficients
-        return (coefficients / scale[:, None]).T.reshape(-1, *self.mean.shape), _CLOSE * (left**2).sum(axis=0) / (
-            n - rank - 1
-        )
+        return (coefficients / scale[:, None]).T.reshape(-1, *self.mean.shape), (left**2).sum(axis=0) / (n - rank - 1)
 
     def _at(self, means: Floats) -> Floats:
         return kernels.coupled_mixes(np.ascontiguousarray(means), self.noise, self.budgets, _TAU, _PLAIN)

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -91,6 +91,11 @@ def pick(table: pa.Table, columns: Sequence[str], name: str = "") -> pa.Table:
     """
     if isinstance(columns, str):
         raise SchemaError(f"columns == {columns!r}: must be a list of names. Write [{columns!r}].", field="columns")
+    names = list(columns) if isinstance(columns, Iterable) else [columns]
+    if not all(isinstance(column, str) for column in names):
+        raise SchemaError(
+            f"columns == {names[:3]}...: must be a list of names. Write the names as text.", field="columns"
+        )
     present = set(table.column_names)
     missing = [column for column in columns if column not in present]
     if missing:

@@ -306,6 +306,7 @@ class TrustRow:
     gate_high: float = nan
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """How the results were made.
@@ -325,15 +326,16 @@ class Provenance:
     outcome: str = ""
     config: str = ""
     seed: int | None = None
-    versions: tuple[tuple[str, str], ...] = ()
-    rows: tuple[tuple[str, int], ...] = ()
+    versions: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+    rows: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
     seconds: float = nan
     made: str = ""
 
     def __post_init__(self) -> None:
         for name in ("versions", "rows"):
             got = getattr(self, name)
-            _put(self, **{name: tuple((k, v) for k, v in (got.items() if isinstance(got, Mapping) else got))})
+            pairs = got.items() if isinstance(got, Mapping) else got
+            _put(self, **{name: tuple((k, v) for k, v in pairs)})
 
 
 @checked

@@ -91,10 +91,10 @@ def closing(made: Provenance | None, cautions: Sequence[str]) -> tuple[Section, 
 def _made(made: Provenance) -> list[Block]:
     facts = (
         ("Model", made.model), ("Outcome", made.outcome), ("Made", made.made),
-        ("Rows", ", ".join(f"{count(n)} {what}" for what, n in made.rows)),
+        ("Rows", ", ".join(f"{count(n)} {what}" for what, n in dict(made.rows).items())),
         ("Run time", "" if isnan(made.seconds) else duration(made.seconds)),
         ("Seed", "" if made.seed is None else str(made.seed)),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in made.versions)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in dict(made.versions).items())),
     )  # fmt: skip
     known = Facts(tuple(fact for fact in facts if fact[1]))
     return [known, Code("Configuration", made.config)] if made.config else [known]

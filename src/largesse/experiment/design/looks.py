@@ -137,8 +137,9 @@ def always_valid(effect: float, se: float, *, scale: float, alpha: float = 0.05)
     >>> round(look.low, 2), round(look.high, 2), round(look.p_value, 4)
     (0.46, 3.54, 0.0037)
     """
+    _check.number("effect", effect, low=-_check.LARGEST, high=_check.LARGEST)
     for name, got in (("se", se), ("scale", scale)):
-        _check.number(name, got, low=1e-300, high=1e300)
+        _check.number(name, got, low=1 / _check.LARGEST, high=_check.LARGEST)
     _check.number("alpha", alpha, low=1e-9, high=0.5)
     v, mixture = se**2, scale**2
     # Λ = √(v / (v + τ²)) exp(τ² effect² / (2 v (v + τ²))) >= 1/α

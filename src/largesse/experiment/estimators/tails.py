@@ -62,7 +62,9 @@ def tails(value: Floats) -> Tails:
     >>> round(diagnostics.tail_index, 1), diagnostics.used
     (2.9, 500)
     """
-    size = np.abs(_check.array("value", value, ndim=1, dtype=np.float64))
+    value = _check.array("value", value, ndim=1, dtype=np.float64)
+    _check.amounts("value", value, "Drop the row.")
+    size = np.abs(value)
     k = max(1, round(0.001 * len(size)))
     used = min(max(_TAIL_ROWS, int(_TAIL_SHARE * len(size))), len(size) - 1)
     top = np.sort(np.partition(size, len(size) - used - 1)[len(size) - used - 1 :])[::-1]
