@@ -12,7 +12,7 @@ from largesse.config import Config
 from largesse.evaluate.full_effect import EffectShare
 from largesse.report.advice import Advice
 
-SHARE = EffectShare("policy", "20", 0.46, 0.58, 0.4, 0.7, 0.95)
+SHARE = EffectShare("policy", "20", 0.46, 0.58, 0.4, 0.7, 0.95, 409.2)
 
 
 def headline(low: float, high: float, *, sound: bool, share: EffectShare = SHARE) -> object:
@@ -21,6 +21,7 @@ def headline(low: float, high: float, *, sound: bool, share: EffectShare = SHARE
     table = SimpleNamespace(
         index=("best mix of arms", POLICY).index, difference_low=ends[0], difference_high=ends[1],
         difference=(ends[0] + ends[1]) / 2, spend=np.full((2, 3), 0.5),
+        difference_events=np.array([[9.0] * 3, [500.0, 71.0, 500.0]]),
     )  # fmt: skip
     found = SimpleNamespace(
         evidence=SimpleNamespace(table=table, at=1, share=share), sound=SimpleNamespace(ok=sound, sentence="Sound."),
@@ -47,7 +48,7 @@ def test_the_advice_follows_the_middle_budget_and_the_checks(low: float, high: f
     found = headline(low, high, sound=sound)
     assert found.action == wanted.sentence
     verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
-    assert f"(95 % interval {low:+.3g} to {high:+.3g}): {verdict}." in " ".join(found.summary)
+    assert f"(95 % interval {low:+.3g} to {high:+.3g}, 71 events: few): {verdict}." in " ".join(found.summary)
     assert found.summary[-1] == "Sound."
 
 
@@ -55,7 +56,7 @@ def test_the_sentence_says_what_the_policy_costs_and_keeps():
     found = headline(0.1, 0.3, sound=True)
     assert found.sentence == (
         "At 46 % of the cost of giving everyone '20', the policy keeps 58 % of that treatment's total effect "
-        "(95 % interval 40 % to 70 %)."
+        "(95 % interval 40 % to 70 %, 409 events)."
     )
     unknown = headline(0.1, 0.3, sound=True, share=SHARE.__class__("policy", "20", 0.46, 0.58, -np.inf, np.inf, 0.95))
     assert "no share of an effect is given" in unknown.sentence

@@ -188,6 +188,21 @@ def test_effect_share_is_the_paired_ratio(table):
     assert effect_share(table, NO_ONE, 0).effect == 0
 
 
+def test_a_share_rests_on_the_events_of_its_ratio():
+    """At a budget for all: 0/1 outcomes of a policy that treats the first half, against nobody and everybody, by hand."""
+    rng = np.random.default_rng(5)
+    n, first = 1200, np.arange(1200) < 600
+    t = rng.integers(0, 2, n)
+    value = (rng.random(n) < 0.1 + 0.2 * t) * 1.0
+    logs = Logs(x=np.zeros((n, 1)), treatment=t, value=value, cost=t * 1.0, propensity=np.full(n, 0.5))
+    menu = Menu(value=np.column_stack([np.zeros(n), np.where(first, 2.0, -1.0)]), cost=np.tile([0.0, 1.0], (n, 1)))
+    share = effect_share(compare(logs, {"half": menu}, [1.0]), "half")
+    weighted = 2 * value
+    own = weighted * (t == first)
+    ratio = own - weighted * (t == 0) - share.effect * (weighted * (t == 1) - weighted * (t == 0))
+    assert share.events == pytest.approx(np.abs(ratio).sum() ** 2 / (ratio**2).sum(), rel=1e-6)
+
+
 def test_no_share_of_an_effect_that_is_not_there():
     rng = np.random.default_rng(0)
     t = np.arange(2000) % 2

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from largesse import frames
 from largesse.cli.app import app
 from largesse.experiment import Batches, Effect, Sample, contrast, means, measure_sample
-from largesse.experiment.estimators.shape import FEW_EVENTS, ends, p_value
+from largesse.experiment.estimators.shape import FEW_EVENTS_IN_AN_ARM, ends, p_value
 from tests.reference import skewed_quantiles, skewness_of_difference
 
 ARMS = ("control", "new")
@@ -250,7 +250,7 @@ def test_noise_around_a_few_large_values_does_not_raise_their_number():
 
 
 def test_the_bar_is_between_what_covers_and_what_does_not():
-    assert FEW_EVENTS == 10
+    assert FEW_EVENTS_IN_AN_ARM == 10
     value, arm = np.zeros(400), np.arange(400) % 2
     value[:20] = 1.0
     assert means(sample(value, arm), 1)[0].caution == ""

@@ -251,8 +251,8 @@ def _sentence(trial: Power, k: int) -> str:
     shares = f", which is {_percent(row.relative)} of the gain without targeting" if bought else ""
     size = (
         f"{start}{loose}, {trial.rows:,} rows estimate a policy's value with a standard error of {_number(row.standard_error)}. "
-        f"Two policies that differ on {_percent(row.differing)} of the units must differ by {_number(row.detectable)} to be told "
-        f"apart (80 % power){shares}."
+        f"Two policies that differ on {_percent(row.differing)} of the units must differ by {_number(row.detectable)} to be "
+        f"distinguished (80 % power){shares}."
     )
     less = f" ({_percent(row.proof_relative)})" if bought else ""
     proof = (

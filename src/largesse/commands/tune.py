@@ -140,4 +140,4 @@ def _prove(picked: Chosen, learning: Logs, obs: Logs | None, proof: Logs, task: 
     if not counted.any():
         return Proven(table, float("nan"), float("nan"), float("nan"), changed=True)
     gain = table.over_budgets(TUNED, counted, against=UNTOUCHED)
-    return Proven(table, gain.value, gain.low, gain.high, changed=True)
+    return Proven(table, gain.value, gain.low, gain.high, changed=True, events=gain.events)

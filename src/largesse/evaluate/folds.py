@@ -4,6 +4,8 @@ Each fold is decided by a model that was trained on the other folds. With one pr
 chance raises what the other models predict, hence the price, hence fewer of its own units are treated: the value of the policy
 is underestimated, by a third of its standard error where the treatments do nothing. So the budget is the same per unit in each
 fold, and each fold has its own price for it, which depends on the features of its rows alone.
+
+Some of the error stays where a model predicts that nothing pays: its fold spends less, the other folds spend the rest.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from largesse import _check
 from largesse._arguments import checked
 from largesse.evaluate.comparison import Comparison
-from largesse.evaluate.intervals import centred, ends
+from largesse.evaluate.intervals import centred, effective_events, ends
 from largesse.evaluate.untargeted import CLOSE_DIFFERENCE
 from largesse.result import Result
 
@@ -24,7 +24,7 @@ class EffectShare(Result):
 
     `effect` is (V_policy - V_no_one) / (V_everyone - V_no_one); `low` and `high` are its paired interval, infinite where
     V_everyone is not shown to exceed V_no_one, and NaN where the estimate of that effect is not positive. `cost` is the
-    same ratio of the spends.
+    same ratio of the spends. `events` is the effective number of events that the interval rests on, NaN without an interval.
     """
 
     policy: str
@@ -34,6 +34,7 @@ class EffectShare(Result):
     low: float
     high: float
     level: float
+    events: float = float("nan")
 
 
 @checked
@@ -67,26 +68,29 @@ def effect_share(comparison: Comparison, policy: str, budget_index: int = 0, *, 
     part, total = float(comparison.value[p, b]) - none.value, all_.value - none.value
     effect = part / total if total > 0 else np.nan
     cost = (comparison.spend[p, b] - none.cost) / (all_.cost - none.cost) if all_.cost > none.cost else np.nan
-    low, high = (np.nan, np.nan) if np.isnan(effect) else _ratio_interval(comparison, p, b, j, part, total)
-    return EffectShare(policy, treatments[j], float(cost), effect, low, high, comparison.level)
+    low, high, events = (np.nan,) * 3 if np.isnan(effect) else _ratio_interval(comparison, p, b, j, part, total)
+    return EffectShare(policy, treatments[j], float(cost), effect, low, high, comparison.level, events)
 
 
-def _ratio_interval(c: Comparison, p: int, b: int, j: int, part: float, total: float) -> tuple[float, float]:
-    """Returns the shares θ for which part - θ · total is not shown to differ from 0 (Fieller 1954)."""
+def _ratio_interval(c: Comparison, p: int, b: int, j: int, part: float, total: float) -> tuple[float, float, float]:
+    """Returns the ends of the shares θ for which part - θ · total is not shown to differ from 0 (Fieller 1954), and events."""
     logs, more = c.parts.made.arms.logs, c.parts.made.more[p, b] * CLOSE_DIFFERENCE
     none, all_ = np.zeros((2, 2, logs.n_treatments))
     none[0, 0] = all_[0, j] = 1.0
-    terms = [c.parts.made.of(p, b)[0], c.parts.made.arms.terms(none), c.parts.made.arms.terms(all_)]
-    policy, of_none, of_all = centred(logs, np.column_stack(terms)).T
-    above, below = policy - of_none, of_all - of_none
+    arms, (kept, outcomes) = c.parts.made.arms, c.parts.made.of(p, b)
+    terms = [kept, arms.terms(none), arms.terms(all_)]
+    own, idle, whole = centred(logs, np.column_stack(terms)).T
+    above, below = own - idle, whole - idle
 
     def end(theta: float, which: int) -> float:
         left = np.array([part - theta * total])
         return float(ends(left, (above - theta * below)[:, None], c.level, more)[0, which])
 
     if ends(np.array([total]), below[:, None], c.level)[0, 0] <= 0:
-        return -np.inf, np.inf
+        return -np.inf, np.inf, np.nan
     at = part / total
+    of_none, of_all = arms.outcomes(none), arms.outcomes(all_)
+    events = effective_events(logs, (outcomes - of_none - at * (of_all - of_none))[:, None])
     sides = [at, at]
     for side, sign in ((0, 1.0), (1, -1.0)):  # the lower end of part - θ · total is above 0 for small θ, and falls
         step = max(abs(at), 0.1)
@@ -94,4 +98,4 @@ def _ratio_interval(c: Comparison, p: int, b: int, j: int, part: float, total: f
             step *= 2
         if sign * end(at, side) < 0:
             sides[side] = brentq(end, at - sign * step, at, args=(side,))
-    return float(min(sides)), float(max(sides))
+    return float(min(sides)), float(max(sides)), float(events[0])

@@ -136,7 +136,7 @@ def _effects(shown: Effects) -> list[Block]:
     table, drawn = effect_table(shown.effects, shown.level), forest(shown.effects).rows
     note = _NOTE
     if len(drawn) < len(shown.effects):
-        note += " An effect without a lift is not in the picture: control's level cannot be told from 0."
+        note += " An effect without a lift is not in the picture: control's level may be 0."
 
     def figure() -> Any:
         from largesse.report.charts import forest_chart

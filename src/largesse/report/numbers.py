@@ -101,11 +101,19 @@ def resting(low: float, high: float, events: float, *, decimals: int | None = No
     >>> resting(0.012, 0.02, 310.2), resting(0.012, 0.3, 7.4)
     ('0.0120 to 0.0200, 310 events', '0.01 to 0.30, 7 events: few')
     """
-    ends = between(low, high, decimals=decimals, sign=sign)
-    if isnan(events) or isnan(low):
-        return ends
+    return between(low, high, decimals=decimals, sign=sign) + ("" if isnan(low) else rests_on(events))
+
+
+def rests_on(events: float) -> str:
+    """Returns what stands after an interval: the effective number of events that it rests on, marked where these are few.
+
+    >>> rests_on(1.2), rests_on(float("nan"))
+    (', 1 event: few', '')
+    """
+    if isnan(events):
+        return ""
     few = ": few" if events < FEW_EVENTS else ""
-    return f"{ends}, {count(round(events))} event{'' if round(events) == 1 else 's'}{few}"
+    return f", {count(round(events))} event{'' if round(events) == 1 else 's'}{few}"
 
 
 def percent_interval(x: float, low: float, high: float, *, sign: bool = False) -> str:

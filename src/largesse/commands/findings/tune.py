@@ -18,6 +18,7 @@ from largesse.evaluate.comparison import BEST_MIX
 from largesse.report.blocks import Badge, Bullets, Cell, Column, Row, Section, Table, Text, Tone
 from largesse.report.content import Headline
 from largesse.report.markdown import markdown
+from largesse.report.numbers import rests_on
 from largesse.result import json_text, plain
 
 __all__ = [
@@ -103,7 +104,7 @@ def _proof(result: TuningResult) -> str:
     return (
         f"On {result.proof.n:,} held-out rows, which no trial used, {label(picked.trial)} brings {proven.difference:+.3g} per "
         f"unit against {label(picked.untouched)}, mean over the budgets (paired 95 % interval {proven.low:+.3g} to "
-        f"{proven.high:+.3g}): {proven.outcome.value}."
+        f"{proven.high:+.3g}{rests_on(proven.events)}): {proven.outcome.value}."
     )
 
 

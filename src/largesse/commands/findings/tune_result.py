@@ -64,6 +64,7 @@ class Proven:
         low: Lower end of its paired 95 % interval.
         high: Upper end.
         changed: Whether the chosen settings differ from the untouched ones.
+        events: Effective number of events that the interval rests on; NaN without an interval.
     """
 
     table: Comparison
@@ -71,6 +72,7 @@ class Proven:
     low: float
     high: float
     changed: bool
+    events: float = float("nan")
 
     @property
     def outcome(self) -> Outcome:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from largesse.experiment.estimators.shape import FEW_EVENTS, Shape, ends, p_value
+from largesse.experiment.estimators.shape import FEW_EVENTS_IN_AN_ARM, Shape, ends, p_value
 
 __all__ = ["METHODS", "SHOWN", "Effect", "Estimate", "Level", "has_lift", "lift_ends"]
 
@@ -159,7 +159,7 @@ class Effect(NamedTuple):
 
 def _caution(events: float, level: float) -> str:
     """Returns the warning that stands beside an interval with few events, or nothing."""
-    if not events < FEW_EVENTS - 1e-6:
+    if not events < FEW_EVENTS_IN_AN_ARM - 1e-6:
         return ""
     size = f"about {events:.0f} event{'' if round(events) == 1 else 's'}" if events >= 0.5 else "no event"
     return f"rests on {size}: it may cover less than {100 * level:.4g} %"

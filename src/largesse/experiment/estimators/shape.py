@@ -33,9 +33,9 @@ from scipy import stats
 from largesse.evaluate.intervals import halls_quantile
 from largesse.experiment.data.sample import Floats
 
-__all__ = ["FEW_EVENTS", "Contributions", "Shape", "ends", "of_effect", "p_value", "quantile"]
+__all__ = ["FEW_EVENTS_IN_AN_ARM", "Contributions", "Shape", "ends", "of_effect", "p_value", "quantile"]
 
-FEW_EVENTS = 10
+FEW_EVENTS_IN_AN_ARM = 10
 """Events in the smaller arm below which a report says that an interval rests on few: see docs/benchmarks/few_events.md."""
 
 
