@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from largesse.errors import DataError
 
 __all__ = [
-    "LARGEST", "Numbers", "amounts", "array", "choice", "finite", "integers", "lengths", "nonnegative", "number",
+    "LARGEST", "Numbers", "amounts", "array", "budgets", "choice", "finite", "integers", "lengths", "nonnegative", "number",
     "numbers", "refuse", "refuse_cells", "selection", "threads", "unique",
 ]  # fmt: skip
 
@@ -147,6 +147,14 @@ def numbers(field: str, got: object) -> NDArray[np.float64]:
         return np.asarray(got, np.float64)
     except (TypeError, ValueError, OverflowError):
         raise refuse(field, got, rule, remedy) from None
+
+
+def budgets(field: str, got: object) -> NDArray[np.float64]:
+    """Returns budgets, infinity included, as an array of floats, or raises DataError."""
+    out = numbers(field, got)
+    if np.isnan(out).any():
+        raise refuse(field, got, "must be a number", "Infinity stands for no limit.")
+    return out
 
 
 def selection(rows: object, n: int) -> NDArray[Any]:

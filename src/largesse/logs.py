@@ -392,14 +392,9 @@ def _codes(ids: NDArray[Any] | None) -> NDArray[np.int64] | None:
 
 def _ids_of_both(first: Logs, second: Logs, name: str) -> NDArray[Any] | None:
     """Returns the ids of two logs, concatenated; each row of a log without ids is a unit (or cluster) of its own."""
-    ids = [getattr(logs, name) for logs in (first, second)]
-    if ids[0] is None and ids[1] is None:
-        return None
-    if ids[0] is not None and ids[1] is not None:
-        return np.concatenate(ids)
-    parts, start = [], 0
-    for logs, own in zip((first, second), ids, strict=True):
-        codes = _codes(own)
-        parts.append((np.arange(logs.n) if codes is None else codes) + start)
-        start += logs.n
-    return np.concatenate(parts)
+    one, two = getattr(first, name), getattr(second, name)
+    if (one is None) == (two is None):
+        return None if one is None else np.concatenate([one, two])
+    one = np.arange(first.n) if one is None else np.unique(one, return_inverse=True)[1]
+    two = np.arange(second.n) if two is None else np.unique(two, return_inverse=True)[1]
+    return np.concatenate([one, two + first.n])

@@ -96,9 +96,7 @@ class Frontier(Result):
     price: NDArray[np.float64]
 
     def _feasible(self, budget: Any) -> NDArray[np.float64]:
-        budgets = _check.numbers("budget", budget)
-        if np.isnan(budgets).any():
-            raise _check.refuse("budget", budget, "must be a number", "Infinity stands for no limit.")
+        budgets = _check.budgets("budget", budget)
         if not (budgets >= self.spend[0]).all():
             raise InfeasibleBudget(float(np.min(budgets)), float(self.spend[0]))
         return budgets

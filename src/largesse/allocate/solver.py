@@ -76,7 +76,7 @@ def solve(menu: Menu, budget: float, *, n_threads: int = 1) -> Plan:
         raise InfeasibleBudget(limit, inside.spend)
     at = breaking(
         (inside.spend, inside.value), inside.paid, inside.gained, inside.steps.slope, limit,
-        lambda k: audit(menu, _after(inside.steps, k))[0],
+        lambda k: audited(menu, _after(inside.steps, k))[0],
     )  # fmt: skip
     treatment, spend, value = _round(menu, inside, limit, at, n_threads)
     return Plan(
@@ -97,7 +97,7 @@ def price_plan(menu: Menu, price: float) -> Plan:
         DataError: The price is negative or not a number.
     """
     treatment = assign(menu, price)
-    spend, value = audit(menu, treatment)
+    spend, value, _ = audited(menu, treatment)
     return Plan(
         treatment=treatment, price=float(price), spend=spend, value=value, bound=value, budget=float("inf"),
         status=Status.PRICED, treatments=menu.treatments, unit=menu.unit,

@@ -1,8 +1,9 @@
 from .bootstrap import arm_means
 from .comparison import Bootstrap, Comparison, compare
+from .cost_curves import CostCurve
 from .curve import OutcomeCurve, outcome_curve
 from .full_effect import EffectShare, effect_share
-from .ranking_metrics import CostCurve, aucc, auuc, cost_curve, marginal_roi, mt_aucc, mt_cost_curve, qini, roi_score
+from .ranking_metrics import aucc, auuc, cost_curve, marginal_roi, mt_aucc, mt_cost_curve, qini, roi_score
 from .truth import attainable_gain, true_value
 from .untargeted import mix_value
 

@@ -90,7 +90,7 @@ class OutcomeCurve(Tabular):
     def price_at(self, budget: _check.Numbers) -> Any:
         """Returns the lowest price at which the monotone spend is within each budget per unit."""
         first, cost, _ = self._pools
-        k = np.searchsorted(-cost, -_budgets(budget), side="left")
+        k = np.searchsorted(-cost, -_check.budgets("budget", budget), side="left")
         return np.append(self.price[first], np.nan)[k]
 
     def value_at(self, budget: _check.Numbers) -> Any:
@@ -102,7 +102,7 @@ class OutcomeCurve(Tabular):
         value is that of a price of 0; a budget below the smallest spend is out of reach and gives NaN.
         """
         _, cost, value = self._pools
-        budgets = _budgets(budget)
+        budgets = _check.budgets("budget", budget)
         return np.where(budgets >= cost[-1], np.interp(budgets, cost[::-1], value[::-1]), np.nan)[()]
 
     def split_at(self, budget: _check.Numbers) -> tuple[Any, Any, Any]:
@@ -111,7 +111,7 @@ class OutcomeCurve(Tabular):
         Each (B,): low price, high price, share in [0, 1]. Outside the range of the spend both prices are its end.
         """
         first, cost, _ = self._pools
-        k, after, part = split(cost, _budgets(budget))
+        k, after, part = split(cost, _check.budgets("budget", budget))
         return self.price[first[k]], self.price[first[after]], part
 
     @property
@@ -119,13 +119,6 @@ class OutcomeCurve(Tabular):
         """The smallest and the largest spend per unit over all prices."""
         cost = self._pools[1]
         return float(cost[-1]), float(cost[0])
-
-
-def _budgets(budget: _check.Numbers) -> NDArray[np.float64]:
-    budgets = _check.numbers("budget", budget)
-    if np.isnan(budgets).any():
-        raise _check.refuse("budget", budget, "must be a number", "Infinity stands for no limit.")
-    return budgets
 
 
 @checked

@@ -2,8 +2,8 @@
 
 Each fold is decided by a model that was trained on the other folds. With one price for all folds, a fold whose rows do well by
 chance raises what the other models predict, hence the price, hence fewer of its own units are treated: the value of the policy
-is underestimated, by a third of its standard error where the treatments do nothing. So the budget is the same per unit in each
-fold, and each fold has its own price for it, which depends on the features of its rows alone.
+is underestimated, by about a quarter of its standard error where the treatments do nothing. So the budget is the same per unit
+in each fold, and each fold has its own price for it, which depends on the features of its rows alone.
 
 Some of the error stays where a model predicts that nothing pays: its fold spends less, the other folds spend the rest.
 """
@@ -60,7 +60,7 @@ def in_step(menus: Sequence[Menu], weights: Sequence[Floats] | None = None) -> M
 
     values = []
     for menu, fall, before in zip(menus, falls, spends, strict=True):
-        # What is not on a unit's hull costs no less than its first treatment there, and is worth less: it is never chosen.
+        # What is not on a unit's hull costs no less than its first treatment there, and its value is lower: it is never chosen.
         value = np.repeat(menu.value.min(axis=1, keepdims=True) - 1.0, menu.n_treatments, axis=1).astype(np.float64)
         value[np.arange(menu.n), fall.start] += 1.0
         kernels.climb(value, fall.unit, fall.source, fall.target, price(before[:-1]) * fall.change(menu.cost))

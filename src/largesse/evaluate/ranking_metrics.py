@@ -8,7 +8,6 @@ A row of weight 2 counts as two rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numba
@@ -18,50 +17,16 @@ from numpy.typing import ArrayLike, NDArray
 from largesse import _check
 from largesse._arguments import checked
 from largesse.errors import DataError
+from largesse.evaluate.cost_curves import CostCurve, positive_totals, trapezoid
 from largesse.evaluate.ties import differ, joined
-from largesse.logs import Logs, frozen
+from largesse.logs import Logs
 from largesse.menu import Menu
-from largesse.result import Tabular
 
 __all__ = ["CostCurve", "aucc", "auuc", "cost_curve", "marginal_roi", "mt_aucc", "mt_cost_curve", "qini", "roi_score"]
 
 Floats = NDArray[np.float64]
 Form = Literal["normalised", "published"]
 SMALLEST_STEP = 1e-6  # a cost difference nearer to zero than this counts as this
-
-
-@checked
-@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
-class CostCurve(Tabular):
-    """Incremental value against incremental spend, as more and more units are treated in the order of a score.
-
-    Attributes:
-        cost: Incremental cost per unit of the population, float64 (K,), first entry 0.
-        value: Incremental value per unit of the population, float64 (K,), first entry 0.
-        share: Share of the population treated so far, float64 (K,), from 0 to 1.
-    """
-
-    cost: Floats
-    value: Floats
-    share: Floats
-
-    def _columns(self) -> dict[str, Floats]:
-        return {"cost": self.cost, "value": self.value, "share": self.share}
-
-    def __post_init__(self) -> None:
-        for name in ("cost", "value", "share"):
-            object.__setattr__(self, name, frozen(_check.array(name, getattr(self, name), ndim=1, dtype=np.float64)))
-        _check.lengths(cost=self.cost, value=self.value, share=self.share)
-
-    @property
-    def area(self) -> float:
-        """Trapezoid area under value / total value against cost / total cost: 0.5 for a random order, higher is better.
-
-        Raises:
-            DataError: Treating every unit costs nothing or brings nothing, so there is no scale.
-        """
-        _positive_totals(self.cost[-1], self.value[-1])
-        return _trapezoid(self.value / self.value[-1], self.cost / self.cost[-1])
 
 
 @checked
@@ -297,14 +262,6 @@ def _responses(logs: Logs) -> None:
         raise _check.refuse_cells("value", logs.value, bad, rule, remedy)
 
 
-def _positive_totals(cost: float, value: float) -> None:
-    for name, total in (("cost", cost), ("value", value)):
-        if not total > 0:
-            field, rule = f"incremental {name} of treating every unit", "must be > 0 to scale the curve"
-            remedy = f"Treatment shows no {name} in these rows: use more rows, or draw cost_curve, which is not scaled."
-            raise _check.refuse(field, float(total), rule, remedy)
-
-
 def _row_share(logs: Logs) -> Floats:
     """Returns the share of each row in its arm, (N,)."""
     arms = np.bincount(logs.treatment, logs.weights, minlength=logs.n_treatments)
@@ -348,7 +305,7 @@ def _published(logs: Logs, score: Floats, treated: NDArray[Any], value: Floats, 
         - np.cumsum(np.where(treated, 0.0, column)[order]) / sizes[0]
         for column in (cost, value)
     )
-    _positive_totals(spend[-1], gain[-1])
+    positive_totals(spend[-1], gain[-1])
     return float(_picked_sum(spend, gain, points) / (gain[-1] * (points + 1)))
 
 
@@ -398,11 +355,7 @@ def _perfect_uplift(logs: Logs) -> Floats:
 
 def _against_perfect(actual: tuple[Floats, Floats], perfect: tuple[Floats, Floats]) -> float:
     straight = perfect[0][-1] * perfect[1][-1] / 2
-    best = _trapezoid(perfect[1], perfect[0]) - straight
+    best = trapezoid(perfect[1], perfect[0]) - straight
     if best == 0:
         raise _check.refuse("area of the perfect order", 0.0, "every order is equally good", "Use more rows.")
-    return float((_trapezoid(actual[1], actual[0]) - straight) / best)
-
-
-def _trapezoid(y: Floats, x: Floats) -> float:
-    return float(np.sum(np.diff(x) * (y[1:] + y[:-1])) / 2)
+    return float((trapezoid(actual[1], actual[0]) - straight) / best)

@@ -11,7 +11,7 @@ from largesse import _check
 from largesse._arguments import checked
 from largesse.allocate.budget_frontier import frontier, steps
 from largesse.evaluate import kernels
-from largesse.evaluate.ranking_metrics import CostCurve
+from largesse.evaluate.cost_curves import CostCurve
 from largesse.evaluate.ties import differ, joined
 from largesse.evaluate.untargeted import mix_value
 from largesse.menu import Menu

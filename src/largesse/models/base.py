@@ -75,7 +75,7 @@ class Model(ABC, BaseEstimator):
             SchemaError: The logs differ in their features or treatments.
             DataError: The trial has no propensities, the rows contradict the outcome, or a parameter is out of its range.
         """
-        parameters = self.get_params(deep=False)
+        parameters = self.get_params(deep=False)  # a model refuses its base itself, and says what to use instead
         verify(type(self), {name: given for name, given in parameters.items() if name != "base"})
         whole(getattr(self, "seed", 0), 2**32)
         for name, other in (("obs", obs), ("validation", validation)):

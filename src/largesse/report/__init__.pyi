@@ -8,7 +8,6 @@ from .content import (
     Leaderboard,
     LeaderboardRow,
     MixTable,
-    Provenance,
     Results,
     SpendRow,
     SpendVerdict,
@@ -17,6 +16,7 @@ from .content import (
 from .effects import EffectRow, Effects, InfluenceRow, VerdictRow, write_effects
 from .files import picture, write
 from .plans import write_plan
+from .provenance import Provenance
 
 __all__ = [
     "Advice", "ArmPoint", "BudgetRow", "ClusterCard", "Clusters", "CurveLine", "EffectRow", "Effects", "Headline",

@@ -6,7 +6,7 @@ keep is NaN and is printed as "out of reach". Sequences and arrays are stored as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isnan, nan
@@ -17,6 +17,7 @@ from largesse._arguments import checked
 from largesse.checks.finding import Finding
 from largesse.evaluate.comparison import Verdict
 from largesse.report.cluster_cards import Clusters
+from largesse.report.provenance import Provenance
 
 __all__ = [
     "ArmPoint",
@@ -26,7 +27,6 @@ __all__ = [
     "Leaderboard",
     "LeaderboardRow",
     "MixTable",
-    "Provenance",
     "Results",
     "Role",
     "SpendRow",
@@ -304,38 +304,6 @@ class TrustRow:
     gate: float = nan
     gate_low: float = nan
     gate_high: float = nan
-
-
-@checked
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """How the results were made.
-
-    Attributes:
-        model: The model in one sentence.
-        outcome: The model of value and cost in one sentence.
-        config: The resolved configuration, TOML.
-        seed: The seed of the run.
-        versions: Package and version.
-        rows: Purpose and number of rows.
-        seconds: Run time.
-        made: Date and time.
-    """
-
-    model: str = ""
-    outcome: str = ""
-    config: str = ""
-    seed: int | None = None
-    versions: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
-    rows: Mapping[str, int] | tuple[tuple[str, int], ...] = ()
-    seconds: float = nan
-    made: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("versions", "rows"):
-            got = getattr(self, name)
-            pairs = got.items() if isinstance(got, Mapping) else got
-            _put(self, **{name: tuple((k, v) for k, v in pairs)})
 
 
 @checked

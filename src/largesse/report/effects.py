@@ -13,10 +13,11 @@ from largesse._files import PathLike
 from largesse.checks.finding import Finding
 from largesse.experiment.estimators.guard import Agreement
 from largesse.report.blocks import Badge, Block, Chart, Column, Row, Section, Table, Text, Tone
-from largesse.report.content import Headline, Provenance
+from largesse.report.content import Headline
 from largesse.report.files import write_report
 from largesse.report.forest_plot import EffectRow, forest
 from largesse.report.numbers import UNKNOWN, between, count, number, percent, percent_interval, places
+from largesse.report.provenance import Provenance
 from largesse.report.sections import closing, kept, soundness_blocks
 
 __all__ = [

@@ -24,8 +24,9 @@ from largesse.report.blocks import (
     Where,
 )
 from largesse.report.cluster_cards import Clusters, card_title, cluster_note, response_rows, traits_of
-from largesse.report.content import MixTable, Provenance, Results
+from largesse.report.content import MixTable, Results
 from largesse.report.numbers import count, duration, percent
+from largesse.report.provenance import Provenance
 from largesse.report.style import treatment_colours
 from largesse.report.table import (
     budget_table,
