@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from largesse import frames
+from largesse.allocate import assign
+from largesse.commands import procedure
 from largesse.commands.fit import fit
 from largesse.commands.procedure import together
 from largesse.config import load
 from largesse.logs import Logs
+from largesse.menu import Menu
 from tests.common.campaigns import TEXT, table
 
 
@@ -51,3 +54,43 @@ def test_a_trial_of_clusters_is_cross_fitted(tmp_path: Path):
     (tmp_path / "campaign.toml").write_text(text)
     run = fit(load(tmp_path / "campaign.toml"), folder=tmp_path / "run")
     assert dict(run.results.provenance.rows) == {"trial": 1200, "proof": 1200}
+
+
+@dataclass
+class Known:
+    """A fitted procedure with one model, whose gain is the first feature times a scale."""
+
+    scale: float
+    name: str = "known"
+
+    @property
+    def models(self) -> dict[str, Known]:
+        return {"known": self}
+
+    menu_in_currency = True
+
+    @property
+    def model(self) -> Known:
+        return self
+
+    def predict_response(self, x: np.ndarray) -> np.ndarray:
+        return x[:, 0] * self.scale
+
+    def menu(self, gain: np.ndarray) -> Menu:
+        return Menu(value=np.column_stack([0 * gain, gain]), cost=np.tile([0.0, 1.0], (len(gain), 1)))
+
+
+def test_every_fold_of_a_proof_spends_the_same(monkeypatch: pytest.MonkeyPatch):
+    """One fold's model predicts ten times the other's: with one price for both it would get all of the budget."""
+    logs = full(400)
+    parts = [replace(part, design="rct") for part in logs.split(1, 1, seed=0)]
+    monkeypatch.setattr(
+        procedure, "_decide", lambda one, rows, menu, task: (np.zeros((1, rows.n), np.int32), [0.0], [0.0])
+    )
+    proof = procedure.prove([Known(1.0), Known(10.0)], parts, None)  # type: ignore[list-item, arg-type]
+    menu = proof.menus["policy"]
+    taken = assign(menu, float(np.median(menu.value[:, 1] - menu.value[:, 0])))
+    weight = [part.weights for part in parts]
+    shares = [float(w @ (got > 0)) / w.sum() for w, got in zip(weight, np.split(taken, [parts[0].n]), strict=True)]
+    assert abs(shares[0] - shares[1]) < 0.02
+    assert 0.2 < shares[0] < 0.8

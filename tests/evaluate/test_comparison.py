@@ -13,8 +13,9 @@ from largesse.evaluate.bootstrap import (
 from largesse.evaluate.comparison import BEST_MIX, NO_ONE, RANDOM_MIX, Bootstrap, compare
 from largesse.evaluate.curve import outcome_curve
 from largesse.evaluate.full_effect import effect_share
+from largesse.evaluate.intervals import centred, ends
 from largesse.evaluate.truth import true_value
-from largesse.evaluate.untargeted import CoupledMix
+from largesse.evaluate.untargeted import CLOSE_DIFFERENCE, CoupledMix
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.simulate import criteo_twin, money_off
@@ -343,3 +344,24 @@ def test_no_mix_without_targeting_beats_the_best_mix_for_its_money():
     table = compare(logs, menus, [0.05, 0.1, 0.3, 0.5], bootstrap=FEW).against(BEST_MIX)
     at = table.index(RANDOM_MIX)
     assert not (table.difference_low[at] > 0).any()
+
+
+def test_the_share_of_the_best_mix_allows_for_its_choice():
+    """At either end θ, the interval of part - θ · total touches 0, the variance of the choice included."""
+    rng = np.random.default_rng(8)
+    n, t = 1500, np.random.default_rng(8).integers(0, 4, 1500)
+    value = (rng.random(n) < 0.25 + 0.08 * (t > 0)) * 1.0
+    logs = Logs(x=np.zeros((n, 1)), treatment=t, value=value, cost=value * t, propensity="uniform")
+    menu = Menu(value=np.tile([0.25, 0.33, 0.33, 0.33], (n, 1)), cost=np.tile(0.33 * np.arange(4), (n, 1)))
+    table = compare(logs, {"policy": menu}, [0.2])
+    share, made, p = effect_share(table, BEST_MIX, full="1"), table.parts.made, table.index(BEST_MIX)
+    assert made.more[p, 0] > 0
+    arm = np.zeros((2, 2, 4))
+    arm[0, 0, 0] = arm[1, 0, 1] = 1.0
+    terms = np.column_stack([made.of(p, 0)[0], made.arms.terms(arm[0]), made.arms.terms(arm[1])])
+    own, idle, whole = centred(logs, terms).T
+    none, all_ = table.arms[0].value, table.arms[1].value
+    for theta, side in ((share.low, 0), (share.high, 1)):
+        left = np.array([table.value[p, 0] - none - theta * (all_ - none)])
+        psi = (own - idle - theta * (whole - idle))[:, None]
+        assert ends(left, psi, 0.95, CLOSE_DIFFERENCE * made.more[p, 0])[0, side] == pytest.approx(0, abs=1e-9)

@@ -72,3 +72,14 @@ def test_intervals_are_as_wide_as_their_estimates_vary():
     assert (ratio > 0.88).all()
     assert (ratio < 1.65).all()
     assert (ratio[0] < 1.25).all()
+
+
+@pytest.mark.parametrize("against", [None, "policy"])
+def test_a_mean_over_one_budget_has_the_interval_of_that_budget(against):
+    logs, menus = close_arms(0)
+    table = compare(logs, menus, [0.15, 0.3], reference=BEST_MIX)
+    one = np.array([True, False])
+    mean = table.over_budgets("policy" if against else BEST_MIX, one, against=BEST_MIX if against else None)
+    ends_ = (table.difference_low, table.difference_high) if against else (table.low, table.high)
+    at = table.index("policy" if against else BEST_MIX)
+    assert (mean.low, mean.high) == pytest.approx([ends_[0][at, 0], ends_[1][at, 0]], rel=1e-9)

@@ -148,3 +148,13 @@ def test_what_remains_where_nothing_pays_in_some_folds():
     plain, in_steps = shifts(300, segments=2)
     assert plain < -0.6
     assert abs(in_steps) < 0.25 * abs(plain)
+
+
+def test_the_price_is_the_mean_over_units_not_over_folds():
+    """100 units at 1 per unit of spend and 300 at 3: (100 · 1 + 300 · 3) / 400 = 2.5, whichever fold they are in."""
+    menus = [
+        Menu(value=np.tile([0.0, slope], (n, 1)), cost=np.tile([0.0, 1.0], (n, 1)))
+        for n, slope in ((100, 1.0), (300, 3.0))
+    ]
+    joined = in_step(menus)
+    np.testing.assert_allclose(joined.value[:, 1] - joined.value[:, 0], 2.5, rtol=1e-12)
