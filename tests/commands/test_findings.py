@@ -11,6 +11,7 @@ from largesse.commands.findings.fit import POLICY, _headline
 from largesse.config import Config
 from largesse.evaluate.full_effect import EffectShare
 from largesse.report.advice import Advice
+from largesse.report.numbers import resting
 
 SHARE = EffectShare("policy", "20", 0.46, 0.58, 0.4, 0.7, 0.95, 409.2)
 
@@ -48,7 +49,7 @@ def test_the_advice_follows_the_middle_budget_and_the_checks(low: float, high: f
     found = headline(low, high, sound=sound)
     assert found.action == wanted.sentence
     verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
-    assert f"(95 % interval {low:+.3g} to {high:+.3g}, 71 events: few): {verdict}." in " ".join(found.summary)
+    assert f"(95 % interval {resting(low, high, 71, sign=True)}): {verdict}." in " ".join(found.summary)
     assert found.summary[-1] == "Sound."
 
 

@@ -27,7 +27,7 @@ from largesse.evaluate.intervals import weighted_sum
 from largesse.logs import Logs
 from largesse.models.base import Model
 from largesse.report.advice import advise
-from largesse.report.numbers import percent, rests_on
+from largesse.report.numbers import number, percent, places, resting, rests_on
 from largesse.report.table import comparison_rows
 
 __all__ = ["Evidence", "Proven", "evidence", "headline_verdict", "results"]
@@ -166,7 +166,8 @@ def _summary(config: Config, task: Task, proven: Proven, verdict: Verdict) -> tu
     table, k, proof = proven.evidence.table, proven.evidence.at, proven.proof
     at, unit, head = table.index(POLICY), config.report.value_unit, config.report.head
     gain, low, high = (float(a[at, k]) for a in (table.difference, table.difference_low, table.difference_high))
-    events = rests_on(float(table.difference_events[at, k]))
+    decimals = places([(high - low) / 2])
+    shown = resting(low, high, float(table.difference_events[at, k]), decimals=decimals, sign=True)
     how = (
         f"by cross-validation in {len(proof.chosen)} parts of the trial"
         if len(proof.chosen) > 1
@@ -175,7 +176,7 @@ def _summary(config: Config, task: Task, proven: Proven, verdict: Verdict) -> tu
     return (
         f"It spends {table.spend[at, k]:.3g} {config.report.money_unit} per {head}; the budget is {task.budgets[k]:.3g}.",
         f"Against the best mix of arms for the same budget (the best that can be done without looking at features), it brings "
-        f"{gain:+.3g} {unit} per {head} (95 % interval {low:+.3g} to {high:+.3g}{events}): {verdict.value}.",
+        f"{number(gain, decimals=decimals, sign=True)} {unit} per {head} (95 % interval {shown}): {verdict.value}.",
         f"Evaluated {how}: {proof.logs.n:,} rows whose outcomes were not used to learn the policy that is judged on them.",
     )
 

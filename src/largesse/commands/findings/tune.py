@@ -18,7 +18,7 @@ from largesse.evaluate.comparison import BEST_MIX
 from largesse.report.blocks import Badge, Bullets, Cell, Column, Row, Section, Table, Text, Tone
 from largesse.report.content import Headline
 from largesse.report.markdown import markdown
-from largesse.report.numbers import rests_on
+from largesse.report.numbers import number, places, resting
 from largesse.result import json_text, plain
 
 __all__ = [
@@ -101,10 +101,12 @@ def _proof(result: TuningResult) -> str:
         return "The models' defaults are kept, so there is no difference to evaluate."
     if not math.isfinite(proven.difference):
         return "On the held-out rows no budget is within reach of both, so they cannot be compared."
+    decimals = places([(proven.high - proven.low) / 2])
+    shown = resting(proven.low, proven.high, proven.events, decimals=decimals, sign=True)
     return (
-        f"On {result.proof.n:,} held-out rows, which no trial used, {label(picked.trial)} brings {proven.difference:+.3g} per "
-        f"unit against {label(picked.untouched)}, mean over the budgets (paired 95 % interval {proven.low:+.3g} to "
-        f"{proven.high:+.3g}{rests_on(proven.events)}): {proven.outcome.value}."
+        f"On {result.proof.n:,} held-out rows, which no trial used, {label(picked.trial)} brings "
+        f"{number(proven.difference, decimals=decimals, sign=True)} per unit against {label(picked.untouched)}, mean over the "
+        f"budgets (paired 95 % interval {shown}): {proven.outcome.value}."
     )
 
 
