@@ -235,13 +235,13 @@ def test_a_folder_that_is_no_run_is_refused(place: Path):
         evaluate_run(place, place / "later.parquet")
 
 
-def test_a_trial_without_costs_is_refused(place: Path):
+def test_a_trial_without_costs_is_refused(place: Path, tmp_path: Path):
     free = table(600, 6)
     frames.write(
-        free.set_column(free.column_names.index("spent"), "spent", pa.array(np.zeros(600))), place / "free.parquet"
+        free.set_column(free.column_names.index("spent"), "spent", pa.array(np.zeros(600))), tmp_path / "free.parquet"
     )
     with pytest.raises(LargesseError, match="no treatment costs anything"):
-        fit(config(place, rct='"free.parquet"'), folder=place / "runs" / "free")
+        fit(config(place, rct=f'"{tmp_path}/free.parquet"'), folder=tmp_path / "run")
 
 
 def test_users_without_a_feature_are_refused(run, place: Path):
