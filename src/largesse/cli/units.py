@@ -61,10 +61,12 @@ def allocate(
         show.print_json(
             {"output": output, "units": done.n, "budget": done.budget, "price": done.price, "spend": done.spend,
              "value": done.value, "planned_spend": done.planned_spend, "safety": done.safety, "mix": plan.mix,
-             "rules": plan.rules}
+             "rules": plan.rules, "notes": done.notes}
         )  # fmt: skip
         return
     _print_plan(plan.mix, plan.rules)
+    for note in done.notes:
+        show.out.print(note, highlight=False)
     show.out.print(
         f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
         f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"

@@ -61,7 +61,7 @@ def allocate_run(
     frames.write(frames.plan_table(done.plan, menu), output)
     return Allocation(
         plan=done.plan.totals, planned_spend=done.planned_spend, spend=done.spend, value=done.value, budget=done.budget,
-        safety=level,
+        safety=level, notes=done.notes,
     )  # fmt: skip
 
 
@@ -93,8 +93,9 @@ def _under_rules(
     spend = Estimate(*(plan.spend * end / expected if expected > 0 else plan.spend for end in free.spend))
     value = policy.curve.value_of(free.price, plan.value, plan.n, level=level)
     return Allocation(
-        plan=plan.totals, planned_spend=plan.spend / factor, spend=spend, value=value, budget=budget, safety=safety
-    )
+        plan=plan.totals, planned_spend=plan.spend / factor, spend=spend, value=value, budget=budget, safety=safety,
+        notes=free.notes,
+    )  # fmt: skip
 
 
 def _units(policy: Policy, folder: Path, users: Path) -> Units:

@@ -40,6 +40,8 @@ class CalibrationCurve(Brief):
         standard_error: Standard error of the residual (G,).
         noise: Variance between units, per unit of `size` (G,).
         margin: Added to the residual in an upper bound (G,). Conservative pseudo-count: one extra row with a cost.
+        events: Effective number of rows that the calibration rests on, (Σ z)² / Σ z² of their weighted outcomes z (G,); NaN
+            where a curve that was saved by an earlier version does not say.
     """
 
     base: float
@@ -48,6 +50,7 @@ class CalibrationCurve(Brief):
     standard_error: Floats
     noise: Floats
     margin: Floats
+    events: Floats
 
     def total(self, grid: Floats, price: Any, planned: Any, size: Any) -> tuple[Any, Any]:
         """Returns the expected total and its standard deviation at each price."""
@@ -67,6 +70,8 @@ class Sums:
         total: W, the number of units that the rows stand for.
         residual: Events of w (outcome - base · menu) of rows that got the allocated treatment: row, cell, step (E, 3).
         square: The same with the squares.
+        outcome: The same with the absolute outcomes w |outcome|.
+        power: The same with their squares.
         planned: Events of the menu's value and cost.
     """
 
@@ -77,6 +82,8 @@ class Sums:
     total: float
     residual: Events
     square: Events
+    outcome: Events
+    power: Events
     planned: Events
 
     @classmethod
@@ -94,9 +101,11 @@ class Sums:
         event = float(power.sum() / (base[1] * (w @ predicted[:, 1])))
         one = event * float((w @ power) / (power.sum() or 1.0)) / logs.total_weight
         lo, hi = taken_interval(menu, logs.treatment)
+        size = w[:, None] * np.abs(observed)
         return cls(
             grid=grid, base=base, event=event, one=one, total=logs.total_weight,
             residual=_visits(grid, lo, hi, w[:, None] * residual), square=_visits(grid, lo, hi, w[:, None] * residual**2),
+            outcome=_visits(grid, lo, hi, size), power=_visits(grid, lo, hi, size**2),
             planned=_descents(grid, menu, increments, logs.weights),
         )  # fmt: skip
 
@@ -114,17 +123,24 @@ class Sums:
         spent = np.maximum(falling(base_c * plan + residual[:, 1]), 0)
         weight = plan + one / self._reference(spent, plan)
         kappa = over(spent + one, weight, base_c)  # c / p, with one extra row at the reference
+        events = self._effective(n)
         drawn = [(r[:, 0], r[:, 1] + (base_c - kappa) * p[:, 1]) for r, p in map(self.at, draws)]
         error_v, error_c = np.std(drawn, axis=0, ddof=1)
         cost = CalibrationCurve(
             base=base_c, planned=plan.copy(), residual=kappa - base_c, standard_error=over(np.hypot(error_c, one), weight),
             noise=over(square[:, 1] + one * self.event, weight), margin=over(np.full_like(plan, one), weight),
+            events=events[:, 1].copy(),
         )  # fmt: skip
         value = CalibrationCurve(
             base=base_v, planned=planned[:, 0].copy(), residual=residual[:, 0].copy(), standard_error=error_v,
-            noise=square[:, 0].copy(), margin=np.zeros_like(plan),
+            noise=square[:, 0].copy(), margin=np.zeros_like(plan), events=events[:, 0].copy(),
         )  # fmt: skip
         return cost, value
+
+    def _effective(self, n: int) -> Floats:
+        """Returns the effective number of rows behind value and cost at each price, (G, 2)."""
+        sums, squares = (part.at(np.ones(n), len(self.grid)) for part in (self.outcome, self.power))
+        return np.column_stack([over(sums[:, k] ** 2, np.maximum(squares[:, k], 0)) for k in range(2)])
 
     def _reference(self, spent: Floats, plan: Floats) -> Floats:
         """Returns c / p at the highest price, up to each, that enough rows with a cost support."""

@@ -28,6 +28,7 @@ from largesse import _check
 from largesse._arguments import checked
 from largesse.allocate.budget_frontier import Frontier, frontier
 from largesse.evaluate.bootstrap import row_weights
+from largesse.evaluate.intervals import FEW_EVENTS
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan
 from largesse.policy.calibration import CalibrationCurve, Sums, falling
@@ -128,6 +129,15 @@ class PriceCurve(Brief):
         if not price >= 0:
             raise _check.refuse("price", price, "must be >= 0", "At a price of 0 costs do not count.")
         return self.spend_curve(menu).at(price, normal_quantile(level))
+
+    def notes_at(self, price: float) -> tuple[str, ...]:
+        """Returns a sentence for each of spend and value at a price whose calibration rests on few events."""
+        k = int(np.clip(np.searchsorted(self.price, price, side="right") - 1, 0, len(self.price) - 1))
+        return tuple(
+            f"The interval of the expected {name} rests on few events of the calibration rows ({part.events[k]:.0f}): below "
+            f"{FEW_EVENTS}, it may hold the truth less often than it says. Calibrate on more trial rows."
+            for name, part in (("spend", self.cost), ("value", self.value)) if part.events[k] < FEW_EVENTS
+        )  # fmt: skip
 
     def value_at(self, plan: Plan, *, level: float = LEVEL) -> Estimate:
         """Returns the value of an allocation at `plan.price`; each end holds with probability `level`."""

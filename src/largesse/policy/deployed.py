@@ -48,6 +48,7 @@ class Allocation(Result, Generic[P]):
         value: Expected value, with its interval.
         budget: Total budget of the units.
         safety: Required probability of staying within the budget; None: within it on average.
+        notes: Intervals that rest on few events, in sentences.
     """
 
     _computed: ClassVar[tuple[str, ...]] = ("n", "price")
@@ -57,6 +58,7 @@ class Allocation(Result, Generic[P]):
     value: Estimate
     budget: float
     safety: float | None
+    notes: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -89,6 +91,7 @@ def allocated(
     return Allocation(
         plan=plan, planned_spend=sums.spend, spend=decision.spend_curve.at(decision.price, normal_quantile(level)),
         value=curve.value_of(decision.price, sums.value, sums.n, level=level), budget=budget, safety=safety,
+        notes=curve.notes_at(decision.price),
     )  # fmt: skip
 
 
@@ -158,7 +161,7 @@ class Policy(Brief):
         plan, level = price_plan(menu, result.price), LEVEL if safety is None else safety
         return Allocation(
             plan=plan, planned_spend=plan.spend, spend=result.spend_curve.at(plan.price, normal_quantile(level)),
-            value=self.curve.value_at(plan, level=level), budget=money, safety=safety,
+            value=self.curve.value_at(plan, level=level), budget=money, safety=safety, notes=self.curve.notes_at(plan.price),
         )  # fmt: skip
 
     def decide(self, data: Any, price: float) -> NDArray[np.int32]:
@@ -242,7 +245,10 @@ class Policy(Brief):
 
 
 # Array of a saved curve, and its field.
-_PARTS = {"planned": "planned", "residual": "residual", "error": "standard_error", "noise": "noise", "margin": "margin"}
+_PARTS = {
+    "planned": "planned", "residual": "residual", "error": "standard_error", "noise": "noise", "margin": "margin",
+    "events": "events",
+}  # fmt: skip
 
 
 def _curve(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> PriceCurve:
@@ -250,9 +256,9 @@ def _curve(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Pric
         name: _check.number("base", saved["base"][name], low=-_check.LARGEST, high=_check.LARGEST)
         for name in ("cost", "value")
     }
-    cost, value = (
-        CalibrationCurve(base[name], *(arrays[f"{name}.{part}"] for part in _PARTS)) for name in ("cost", "value")
-    )
+    unknown = {f"{name}.events": np.full(len(arrays["price"]), np.nan) for name in base}  # earlier versions saved none
+    known = unknown | dict(arrays)
+    cost, value = (CalibrationCurve(base[name], *(known[f"{name}.{part}"] for part in _PARTS)) for name in base)
     return PriceCurve(
         price=arrays["price"], cost=cost, value=value, treatments=tuple(saved["treatments"]), units=saved["units"]
     )

@@ -119,7 +119,8 @@ class AlwaysValid(Result):
 def always_valid(effect: float, se: float, *, scale: float, alpha: float = 0.05) -> AlwaysValid:
     """Returns the interval and p-value of an effect that are valid at all looks together, by a normal mixture.
 
-    Over several looks, the smallest p-value so far is the valid one.
+    Over several looks, the smallest p-value so far is the valid one. The estimate is taken to be normal, so the first look
+    is the first one whose interval carries no warning of few events (`Effect.caution`).
 
     Args:
         effect: The estimate.
