@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
-NOT_STUDIES = ("__init__", "__main__", "cells", "experiment_page", "figures")
+NOT_STUDIES = ("__init__", "__main__", "cells", "coverage_quantities", "experiment_page", "figures")
 
 
 def scripts() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """How often do the intervals hold the truth? Every design, size and quantity; writes docs/benchmarks/coverage.md.
 
-    python -m benchmarks coverage --cells 4
+    python -m benchmarks coverage
     python -m benchmarks coverage --first 1000 --into /tmp/choice     # the seeds on which settings are chosen
     python -m benchmarks coverage --table
 
@@ -17,172 +17,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.cells import PAGES, arguments, load, run, store, write
+from benchmarks.coverage_quantities import ALWAYS, DESIGNS, NEW, PLANNED, SHARES, Floats, bar, quantities, truth
 from largesse import Logs, Menu
-from largesse.allocate.budget_frontier import steps
-from largesse.evaluate import compare, effect_share, mix_value
+from largesse.evaluate import compare
 from largesse.evaluate.comparison import BEST_MIX
-from largesse.evaluate.intervals import FEW_EVENTS, weighted_sum
+from largesse.evaluate.intervals import FEW_EVENTS
+from largesse.experiment.estimators.shape import FEW_EVENTS_IN_AN_ARM
 
-Floats = NDArray[np.float64]
-TRIALS, SIZES, SHARES = 250, (1_000, 3_000, 10_000), (0.2, 0.5)
-LEVELS = np.array([0.0, 1.0, 2.0])  # what an order under each treatment costs
-DESIGNS = {
-    "equal": "three arms with a third of the units each, each unit by itself; the shares are declared",
-    "unequal": "arms with 70, 20 and 10 %; the shares are declared",
-    "observed": "arms with 70, 20 and 10 %; the shares are counted",
-    "by row": "probabilities follow two features of the unit; each row has its own",
-    "by stratum": "a fifth of the units gets the arms with 20, 40 and 40 %, the others with 80, 10 and 10 %",
-    "weighted": "a third of the units is sampled ten times as often and weighs a tenth",
-    "households": "one to six units in a household that gets one arm, whose outcomes are alike",
-    "60 shops": "60 shops of different sizes, each with one arm, whose customers are alike",
-    "rare": "one order in a hundred",
-    "heavy": "amounts of orders are log-normal, σ = 2",
-}
+TRIALS, SIZES = 250, (1_000, 3_000, 10_000)
 NULLS = {"2 arms": 2, "4 arms": 4, "8 arms": 8}
-
-
-class World(NamedTuple):
-    """A design's units: features (N, 4), probability of an order by treatment (N, 3), and the two policies' menus."""
-
-    x: Floats
-    order: Floats
-    menus: dict[str, Menu]
-
-
-def world(design: str, n: int, rng: np.random.Generator) -> World:
-    """Draws the units of a design."""
-    x = rng.normal(size=(n, 4))
-    base = -4.7 if design == "rare" else -1.5
-    zero = np.zeros(n)
-    effects = np.stack([zero, 0.35 + 0.5 * x[:, 0], 0.55 + 0.5 * x[:, 0] + 0.4 * x[:, 1]], 1)
-    order = 1 / (1 + np.exp(-(base + 0.6 * x[:, 2, None] + effects)))
-    predicted = {
-        "policy": np.stack([zero, 0.3 + 0.4 * x[:, 0], 0.5 + 0.4 * x[:, 0] + 0.5 * x[:, 1]], 1),
-        "another": np.stack([zero, 0.3 + 0.2 * x[:, 1], 0.5 + 0.4 * x[:, 2] + 0.1 * x[:, 0]], 1),
-    }
-    menus = {}
-    for name, effect in predicted.items():
-        value = 1 / (1 + np.exp(-(base + 0.5 * x[:, 2, None] + effect)))
-        menus[name] = Menu(value=value, cost=value * LEVELS)
-    return World(x, order, menus)
-
-
-def trial(design: str, n: int, rng: np.random.Generator) -> tuple[Logs, dict[str, Menu]]:
-    """Draws a trial."""
-    units, weight, cluster, kind = world(design, n, rng), None, None, "rct"
-    known: Any = "observed"
-    shares = np.full(3, 1 / 3)
-    if design in ("unequal", "observed"):
-        shares = np.array([0.7, 0.2, 0.1])
-    p = np.tile(shares, (n, 1))
-    if design == "by row":
-        p = np.exp(np.stack([0 * units.x[:, 0], 0.7 * units.x[:, 0], 0.7 * units.x[:, 1]], 1))
-        p /= p.sum(axis=1, keepdims=True)
-    if design == "by stratum":
-        p = np.where(units.x[:, :1] > 0.8416, [[0.2, 0.4, 0.4]], [[0.8, 0.1, 0.1]])
-    if design == "weighted":  # sampled ten times as often where the third feature is large
-        pool = world(design, 4 * n, rng)
-        often = pool.x[:, 2] > 0.4307
-        rows = np.flatnonzero(often | (rng.random(4 * n) < 0.1))[:n]
-        units = World(pool.x[rows], pool.order[rows], {k: m.take(rows) for k, m in pool.menus.items()})
-        weight = np.where(often[rows], 1.0, 10.0)
-    alike = rng.normal(size=n)
-    if design in ("households", "60 shops"):
-        size = rng.integers(1, 7, n) if design == "households" else rng.gamma(4, size=60)
-        cluster = (
-            np.repeat(np.arange(n), size)[:n] if design == "households" else rng.choice(60, n, p=size / size.sum())
-        )
-        part = 0.5 if design == "households" else 0.05
-        alike = np.sqrt(part) * rng.normal(size=n)[cluster] + np.sqrt(1 - part) * alike
-    drawn = rng.random(n) if cluster is None else rng.random(n)[cluster]
-    treatment = (drawn[:, None] > p.cumsum(axis=1)).sum(axis=1).clip(0, 2)
-    at = np.arange(n)
-    value = (alike > _normal_quantile(1 - units.order[at, treatment])) * 1.0
-    cost = value * LEVELS[treatment]
-    if design == "heavy":
-        value = value * np.exp(rng.normal(0, 2, n) - 2)
-    if design in ("by row", "by stratum"):
-        known, kind = p[at, treatment], "obs"
-    elif design != "observed":
-        known = dict(zip("012", shares.tolist(), strict=True))
-    logs = Logs(
-        x=units.x, treatment=treatment, value=value, cost=cost, treatments=("0", "1", "2"), design=kind, propensity=known,
-        weight=weight, cluster=cluster,
-    )  # fmt: skip
-    return logs, units.menus
-
-
-def _normal_quantile(p: Floats) -> Floats:
-    from scipy.special import ndtri
-
-    return np.asarray(ndtri(p))
-
-
-def truth(design: str, n: int = 1_000_000) -> tuple[Floats, dict[str, Floats]]:
-    """Returns the budgets, and the truth of each quantity at each of them."""
-    units = world(design, n, np.random.default_rng(999_999))
-    cost = units.order * LEVELS
-    mean, full = units.order.mean(axis=0), cost.mean(axis=0)
-    budgets = full[2] * np.array(SHARES)
-    out = {}
-    for name, menu in units.menus.items():
-        down = steps(menu)
-        by_slope = np.argsort(-down.slope, kind="stable")
-        at = np.arange(n)
-        value = units.order[at, down.start].sum() + np.append(0, np.cumsum(down.change(units.order)[by_slope]))
-        spent = cost[at, down.start].sum() + np.append(0, np.cumsum(down.change(cost)[by_slope]))
-        out[name] = np.interp(budgets, np.maximum.accumulate(spent) / n, value / n)
-    best = mix_value(mean, full, budgets)
-    return budgets, {
-        "value of the policy": out["policy"],
-        "difference from another policy": out["policy"] - out["another"],
-        "difference from the best untargeted policy": out["policy"] - best,
-        "best untargeted policy": best,
-        "one treatment for everyone": np.full(2, mean[2]),
-        "cost of one treatment for everyone": np.full(2, full[2]),
-        "share of the effect": (out["policy"] - mean[0]) / (mean[2] - mean[0]),
-    }
-
-
-def quantities(
-    logs: Logs, menus: dict[str, Menu], budgets: Floats
-) -> dict[str, list[tuple[float, float, float, float]]]:
-    """Returns estimate, interval and events of each quantity at each budget."""
-    table = compare(logs, menus, budgets)
-    best = table.against(BEST_MIX)
-    other = table.against("another")
-    mix = table.index(BEST_MIX)
-    arm = table.arms[2]
-    _, ends, events = weighted_sum(logs, ((logs.treatment == 2) * logs.inverse_propensity * logs.cost)[:, None])
-    out: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
-    for b in range(len(budgets)):
-        share = effect_share(table, "policy", b)
-        rows = {
-            "value of the policy": (table.value[0, b], table.low[0, b], table.high[0, b], table.events[0, b]),
-            "best untargeted policy": (
-                table.value[mix, b],
-                table.low[mix, b],
-                table.high[mix, b],
-                table.events[mix, b],
-            ),
-            "one treatment for everyone": (arm.value, arm.value_low, arm.value_high, arm.events),
-            "cost of one treatment for everyone": (arm.cost, ends[0, 0], ends[0, 1], events[0]),
-            "share of the effect": (share.effect, share.low, share.high, table.events[0, b]),
-        }
-        for name, versus in (("another policy", other), ("the best untargeted policy", best)):
-            rows[f"difference from {name}"] = (
-                versus.difference[0, b], versus.difference_low[0, b], versus.difference_high[0, b],
-                versus.difference_events[0, b],
-            )  # fmt: skip
-        for name, row in rows.items():
-            out[name].append(row)
-    return out
 
 
 def cell(task: tuple[str, int, int, str]) -> str:
@@ -194,35 +42,60 @@ def cell(task: tuple[str, int, int, str]) -> str:
     if design in NULLS:
         store(place, no_effect(design, n, k))
         return f"{place.stem}: done"
-    budgets, exact = truth(design)
-    kept: dict[str, list[list[list[float]]]] = defaultdict(lambda: [[], []])
+    exact = truth(design)
+    kept: dict[str, list[list[list[float]]]] = defaultdict(lambda: [[] for _ in SHARES])
     for r in range(TRIALS):
         rng = np.random.default_rng([k, r, n, sum(map(ord, design))])
-        for name, rows in quantities(*trial(design, n, rng), budgets).items():
-            for b, (estimate, low, high, events) in enumerate(rows):
-                true = exact[name][b]
+        for name, rows in quantities(design, n, exact, rng).items():
+            for b, (estimate, low, high, events, true) in enumerate(rows):
                 missed = 0.0 if np.isnan(estimate) else float(high < true) - float(low > true)
                 kept[name][b].append([estimate - true, missed, high - low, events])
     cells = {
-        name: [{"trials": len(rows), **_summary(np.array(rows))} for rows in of_budget]
+        name: [{"trials": len(rows), **_summary(np.array(rows), bar(name))} for rows in of_budget if rows]
         for name, of_budget in kept.items()
     }
     store(place, {"design": design, "rows": n, "cell": k, "quantities": cells})
     return f"{place.stem}: done"
 
 
+OF_VALUES = (
+    "value of the policy", "best untargeted policy", "one treatment for everyone", "share of the effect",
+    "difference from another policy", "difference from the best untargeted policy",
+)  # fmt: skip
+ABOUT = {
+    "spend of the policy": (
+        "What the policy's decisions cost in the trial at the price of each budget, as in a report's table of spends.",
+    ),
+    "spend of new units": (
+        f"What `PriceCurve`, calibrated on the trial, predicts that {NEW:,} further units spend at the price that it chose",
+        "for the budget; the truth is what these units then spend, each drawn anew.",
+    ),
+    "value of new units": ("What it predicts that they bring.",),
+    "experiment: difference in means": (
+        "The dearest treatment against control, in designs where each unit or cluster has the same probabilities. How often",
+        "STATE covers what it estimates stands on [the page of experiments](experiment.md).",
+    ),
+    PLANNED: (
+        "Boundaries of O'Brien and Fleming. A trial counts as covered if the intervals of all its looks hold the truth; looks",
+        "beside which a warning of few events stands do not count.",
+    ),
+    ALWAYS: (
+        "A normal mixture whose scale is the true effect, from the first look without such a warning. It is valid for any number",
+        "of looks, so twenty of them miss in fewer than 5 of 100 trials: more than 97 is as it should be.",
+    ),
+}
 BINS = (0, 10, 20, 40, 80, 160, 320)
 
 
-def _summary(rows: Floats) -> dict[str, Any]:
+def _summary(rows: Floats, bar_: int) -> dict[str, Any]:
     off, missed, width, events = rows.T
     known = np.isfinite(off)
-    few = np.digitize(np.nan_to_num(events), BINS) - 1
+    few = np.where(known, np.digitize(np.nan_to_num(events), BINS) - 1, -1)
     return {
         "undefined": int((~known).sum()), "off": float(off[known].sum()), "square": float((off[known] ** 2).sum()),
         "width": float(np.nanmedian(width)) if known.any() else None, "below": int((missed > 0).sum()),
-        "above": int((missed < 0).sum()), "events": float(np.nanmedian(events)),
-        "few": int((events < FEW_EVENTS).sum()),
+        "above": int((missed < 0).sum()), "events": float(np.nanmedian(events)) if known.any() else None,
+        "few": int((events[known] < bar_).sum()),
         "by events": [[int((few == q).sum()), int((missed[few == q] != 0).sum())] for q in range(len(BINS))],
     }  # fmt: skip
 
@@ -268,32 +141,39 @@ def page(folder: Path) -> list[str]:
                 into = sums.setdefault(key, defaultdict(float))
                 for field in ("trials", "undefined", "below", "above", "few"):
                     into[field] += got[field]
-                into["events"] += got["events"] * got["trials"]
-                if name not in ("cost of one treatment for everyone",):
+                into["events"] += (got["events"] or 0.0) * (got["trials"] - got["undefined"])
+                if name in OF_VALUES:
                     bins += np.array(got["by events"])
+    intervals = max(got["trials"] for got in sums.values())
     lines = [
         "# Coverage of the intervals", "", "Generated by `python -m benchmarks coverage`; do not edit.", "",
         "Each cell: how many of 100 intervals at 95 % hold the truth; in brackets those that lie wholly below it and wholly",
-        f"above it. Two budgets, a fifth and half of what the dearest treatment for everyone costs, and {TRIALS} trials in each",
-        "run of a cell. With 2,000 intervals a cell has a standard error of about .5; the two budgets of one trial are related.",
-        f"* marks cells where the median interval rests on fewer than {FEW_EVENTS} events: there the product says so beside the",
-        "interval. ! marks cells outside 93 to 97 without that warning.", "",
+        f"above it. Two budgets, a fifth and half of what the dearest treatment for everyone costs, and {TRIALS} trials in",
+        f"each run of a cell, {max(one['cell'] for one in cells) + 1} runs. A cell of {intervals:,.0f} intervals has a standard",
+        f"error of about {100 * (0.95 * 0.05 / intervals) ** 0.5:.1f}; an experiment has half as many. The two budgets of one trial are",
+        "related. The second half of the runs was made after a look at the first; all are counted.",
+        f"* marks cells where the median interval rests on fewer than {FEW_EVENTS} events ({FEW_EVENTS_IN_AN_ARM} in an arm of",
+        "an experiment): there the product says so beside the interval. † marks cells where fewer than half of the trials print",
+        "an interval: no effect of which a share could be taken, or no look with enough events. Intervals that are not printed",
+        "do not count. ! marks cells outside 93 to 97 with neither.", "",
         *(f"- **{design}**: {words}." for design, words in DESIGNS.items()), "",
     ]  # fmt: skip
     names = list(dict.fromkeys(key[0] for key in sums))
     for name in names:
-        lines += [
-            f"## {name[:1].upper()}{name[1:]}",
-            "",
-            "| design | " + " | ".join(f"{n:,} rows" for n in SIZES) + " |",
-        ]
+        lines += [f"## {name[:1].upper()}{name[1:]}", ""]
+        if name in ABOUT:
+            lines += [*ABOUT[name], ""]
+        lines.append("| design | " + " | ".join(f"{n:,} rows" for n in SIZES) + " |")
         lines.append("|---" * (1 + len(SIZES)) + "|")
         for design in DESIGNS:
-            shown = [_shown(sums.get((name, design, n))) for n in SIZES]
+            if all((name, design, n) not in sums for n in SIZES):
+                continue
+            shown = [_shown(sums.get((name, design, n)), name) for n in SIZES]
             lines.append(f"| {design} | " + " | ".join(shown) + " |")
         lines.append("")
     lines += [
-        "## By effective number of events", "", "All quantities, designs and sizes above together, except the cost.", "",
+        "## By effective number of events", "",
+        "The values, differences and shares of policies above, all designs and sizes together.", "",
         "| events | intervals | hold the truth, % |", "|---|---|---|",
     ]  # fmt: skip
     for q, (count, missed) in enumerate(bins):
@@ -302,16 +182,17 @@ def page(folder: Path) -> list[str]:
     return [*lines, "", *_verdicts(cells)]
 
 
-def _shown(got: dict[str, float] | None) -> str:
+def _shown(got: dict[str, float] | None, name: str) -> str:
     if got is None:
         return ""
-    known = got["trials"] - got["undefined"]
-    if known < 0.5 * got["trials"]:
-        return "undefined"
-    below, above = 100 * got["below"] / known, 100 * got["above"] / known
+    printed = got["trials"] - got["undefined"]
+    if not printed:
+        return "not printed"
+    below, above = 100 * got["below"] / printed, 100 * got["above"] / printed
     cover = 100 - below - above
-    few = got["events"] / got["trials"] < FEW_EVENTS
-    mark = "*" if few else "" if 93 <= cover <= 97 else " !"
+    marks = {"*": got["events"] / printed < bar(name), "†": printed < 0.5 * got["trials"]}
+    sound = 93 <= cover <= (100 if name == ALWAYS else 97)
+    mark = "".join(sign for sign, holds in marks.items() if holds) or ("" if sound else " !")
     return f"{cover:.1f}{mark} ({below:.1f}, {above:.1f})"
 
 
@@ -340,8 +221,8 @@ def _verdicts(cells: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seeds=4)
-    parser.add_argument("--cells", type=int, default=4, help="cells of 250 trials for each design and size")
+    parser = arguments(__doc__, seeds=8)
+    parser.add_argument("--cells", type=int, default=8, help="cells of 250 trials for each design and size")
     parser.add_argument("--first", type=int, default=0, help="number of the first cell; 1000 and above choose settings")
     parser.add_argument("--into", type=Path, default=PAGES / "coverage", help="folder of the cells")
     parser.add_argument("--design", choices=(*DESIGNS, *NULLS), action="append")
