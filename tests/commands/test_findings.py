@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from largesse.commands.findings.fit import POLICY, _headline
+from largesse.commands.findings.pays import Payback, pay, remedies
 from largesse.config import Config
+from largesse.evaluate import BreakEven, PayVerdict, ReturnRow, Returns
 from largesse.evaluate.full_effect import EffectShare
 from largesse.report.advice import Advice
 from largesse.report.numbers import resting
@@ -16,7 +18,42 @@ from largesse.report.numbers import resting
 SHARE = EffectShare("policy", "20", 0.46, 0.58, 0.4, 0.7, 0.95, 409.2)
 
 
-def headline(low: float, high: float, *, sound: bool, share: EffectShare = SHARE) -> object:
+def row(name: str, budget: float, net: float, half: float, m: float | None = 10.0) -> ReturnRow:
+    """A row with that net value; spend is the budget."""
+    value = (net + budget) / (m or 10.0)
+    ends = (value - half / (m or 10.0), value + half / (m or 10.0))
+    nets = (net, net - half, net + half) if m else (np.nan,) * 3
+    return ReturnRow(
+        name,
+        budget,
+        budget,
+        value,
+        *ends,
+        *nets,
+        value / budget * (m or 1.0),
+        0.1,
+        0.2,
+        budget / value,
+        1.0,
+        2.0,
+        120.0,
+    )
+
+
+def payback(
+    nets: list[float], verdicts: list[PayVerdict], at: int, turning: BreakEven | None, m: float | None = 10.0
+) -> Payback:
+    """Returns at budgets 1, 2, ... with these net values, ± .5."""
+    rows = [row(name, k + 1.0, net, 0.5, m) for name in (POLICY, "best mix of arms") for k, net in enumerate(nets)]
+    return Payback(Returns(rows=tuple(rows), value_per_unit=m, level=0.95), tuple(verdicts), turning, at)
+
+
+UNKNOWN = payback([1.0, 1.0, 1.0], [], 1, None, None)
+T, U, N, L = PayVerdict.TARGETED, PayVerdict.UNTARGETED, PayVerdict.NOT_SHOWN, PayVerdict.LOSES
+TURNING = BreakEven(2.5, 2.0, 3.1, 1.0, 0.5, 1.5)
+
+
+def headline(low: float, high: float, *, sound: bool, share: EffectShare = SHARE, pays: Payback = UNKNOWN) -> object:
     """The headline where the policy at the middle budget leads by so much, and at the other budgets says the contrary."""
     ends = np.array([[0.0] * 3, [-high, low, -high]]), np.array([[0.0] * 3, [-low, high, -low]])
     table = SimpleNamespace(
@@ -25,11 +62,13 @@ def headline(low: float, high: float, *, sound: bool, share: EffectShare = SHARE
         difference_events=np.array([[9.0] * 3, [500.0, 71.0, 500.0]]),
     )  # fmt: skip
     found = SimpleNamespace(
-        evidence=SimpleNamespace(table=table, at=1, share=share), sound=SimpleNamespace(ok=sound, sentence="Sound."),
+        evidence=SimpleNamespace(table=table, at=1, share=share, payback=pays),
+        sound=SimpleNamespace(ok=sound, sentence="Sound."),
         proof=SimpleNamespace(chosen=("a",), logs=SimpleNamespace(n=1000)),
     )  # fmt: skip
     config = Config.model_validate({
         "data": {"rct": "a.csv"}, "columns": {"treatment": "t", "value": "v", "cost": "c"}, "budget": {"shares": [0.5]},
+        "report": {"value_unit": "orders", "money_unit": "EUR", "head": "user"},
     })  # fmt: skip
     return _headline(config, SimpleNamespace(budgets=(0.1, 0.5, 0.9)), found)  # type: ignore[arg-type]
 
@@ -53,11 +92,59 @@ def test_the_advice_follows_the_middle_budget_and_the_checks(low: float, high: f
     assert found.summary[-1] == "Sound."
 
 
-def test_the_sentence_says_what_the_policy_costs_and_keeps():
+def test_the_sentence_says_what_the_policy_brings_and_what_one_costs():
     found = headline(0.1, 0.3, sound=True)
     assert found.sentence == (
-        "At 46 % of the cost of giving everyone '20', the policy keeps 58 % of that treatment's total effect "
-        "(95 % interval 40 % to 70 %, 409 events)."
+        "At a budget of 2.00 EUR per user, the policy brings +0.300 orders per user against giving nobody anything (95 % "
+        "interval +0.250 to +0.350, 120 events). One more of these costs 6.67 EUR (95 % interval 1.00 to 2.00)."
     )
+    assert (
+        "At 46 % of the cost of giving everyone '20', the policy keeps 58 % of that treatment's total effect (95 % interval "
+        "40 % to 70 %, 409 events)."
+    ) in found.summary
     unknown = headline(0.1, 0.3, sound=True, share=SHARE.__class__("policy", "20", 0.46, 0.58, -np.inf, np.inf, 0.95))
-    assert "no share of an effect is given" in unknown.sentence
+    assert any("no share of an effect is given" in part for part in unknown.summary)
+
+
+@pytest.mark.parametrize(
+    ("nets", "verdicts", "at", "turning", "words", "advice"),
+    [
+        ([1.0, 2.0], [T, T], 1, TURNING, "Spend 2.00 EUR per user, targeted by the policy: it leaves +2.00 EUR", Advice.SHIP),
+        ([1.0, 2.0], [U, N], 0, TURNING, "Spend 1.00 EUR per user, untargeted, by the best", Advice.SHIP_UNTARGETED),
+        ([-0.8, -1.8], [L, L], 1, BreakEven(0.2, 0.0, 0.4, 0.1, 0.1, 0.2), "Spend nothing: every", Advice.SPEND_NOTHING),
+        ([-0.8, -1.8], [L, L], 1, BreakEven(0.5, 0.3, 0.6, 0.2, 0.1, 0.4), "None of these budgets is shown to pay, smaller ones "
+         "are: the campaign brings back what it costs up to 0.500 EUR per user", Advice.SPEND_LESS),
+        ([0.1, -1.8], [N, L], 0, BreakEven(1.2, 0.0, 1.6, 0.6, 0.1, 1.0), "Spend nothing yet: no budget is shown to pay",
+         Advice.SPEND_NOTHING_YET),
+    ],
+)  # fmt: skip
+def test_the_budget_that_is_best_supported_leads(nets, verdicts, at, turning, words: str, advice: Advice):
+    pays = payback(nets, verdicts, at, turning)
+    found = headline(0.1, 0.3, sound=True, pays=pays)
+    assert found.sentence.startswith(words), found.sentence
+    assert found.action.startswith(advice.sentence)
+    assert headline(0.1, 0.3, sound=False, pays=pays).action == Advice.EXPLAIN_FIRST.sentence
+
+
+def test_where_nothing_is_shown_the_cheapest_remedy_comes_first():
+    unclear = payback([0.1, -1.8], [N, L], 0, TURNING)
+    first, second = remedies(unclear, rows=1000, all_rows=False)
+    assert "data.folds = 5" in first
+    # .5 / 1.96 = .255 is the standard error of .1 at 1,000 rows: (2.8 · .255 / .1)² · 1,000 = 51,020
+    assert "about 52,000 rows" in second
+    assert remedies(unclear, rows=1000, all_rows=True) == (second,)
+    assert remedies(payback([-0.1], [N], 0, TURNING), rows=1000, all_rows=True) == ()
+
+
+def test_the_section_names_the_verdict_once_a_budget():
+    config = Config.model_validate({
+        "data": {"rct": "a.csv"}, "columns": {"treatment": "t", "value": "v", "cost": "c"},
+        "report": {"value_unit": "orders", "money_unit": "EUR", "head": "user"},
+    })  # fmt: skip
+    shown = pay(payback([1.0, 2.0], [T, N], 0, TURNING), ("small", "large"), config)
+    assert [r.verdict for r in shown.rows] == [T, None, N, None]
+    assert "Break-even: up to a budget of 2.50 EUR per user" in shown.limits[0]
+    assert "highest at about 1.00 EUR per user" in shown.limits[1]
+    bare = pay(UNKNOWN, ("a", "b", "c"), config)
+    assert not bare.known
+    assert "outcome.value_per_unit" in bare.limits[0]

@@ -21,8 +21,21 @@ __all__ = ["allocate", "export", "plan"]
 def allocate(
     run_folder: RunFolder,
     users: Annotated[Path, typer.Argument(help="The units: Parquet, CSV or Feather, with the features of the run.")],
-    budget: Annotated[float, typer.Option("--budget", "-b", help="Total budget of these units.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The allocation: .parquet, .csv or .feather.")],
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", "-b", help="Total budget of these units; without it, everybody gets what pays."),
+    ] = None,
+    min_return: Annotated[
+        float, typer.Option(help="Money that each unit of spend must bring back, where there is no budget.")
+    ] = 1.0,
+    price: Annotated[
+        float | None, typer.Option(help="Instead of a budget: the value that each unit of spend must bring.")
+    ] = None,
+    value_per_unit: Annotated[
+        float | None,
+        typer.Option(help="Money that one unit of value brings; outcome.value_per_unit of the run if left out."),
+    ] = None,
     safety: Annotated[
         float | None,
         typer.Option(help="Probability of staying within the budget; budget.safety of the run if left out."),
@@ -48,13 +61,16 @@ def allocate(
     if by_cluster:
         if rules is not None:
             raise _check.refuse("--rules", str(rules), "cannot be used with --by-cluster", "Use --eligible.")
+        if budget is None:
+            raise _check.refuse("--budget", None, "is missing: --by-cluster needs it", "Give the total budget.")
         _by_cluster(run_folder, users, budget, output, safety, on_average, eligible, as_json)
         return
     if eligible is not None:
         raise _check.refuse("--eligible", eligible, "needs --by-cluster", "Without it, use --rules.")
     with show.progress(as_json) as say:
         done = allocate_run(
-            run_folder, users, budget, output, safety=_safety(safety, on_average), rules=rules, say=say, n_threads=_threads()
+            run_folder, users, budget, output, price=price, min_return=min_return, value_per_unit=value_per_unit,
+            safety=_safety(safety, on_average), rules=rules, say=say, n_threads=_threads(),
         )  # fmt: skip
     plan = done.plan
     if as_json:
@@ -67,8 +83,9 @@ def allocate(
     _print_plan(plan.mix, plan.rules)
     for note in done.notes:
         show.out.print(note, highlight=False)
+    limit = "no budget" if done.budget == float("inf") else f"budget {done.budget:.6g}"
     show.out.print(
-        f"budget {done.budget:.6g}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
+        f"{limit}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
         f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"
         f"written: {show.escape(str(output))}",
         highlight=False,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from largesse import _check, frames
 from largesse._files import MANIFEST
+from largesse.allocate.blocks import Run, in_blocks
 from largesse.allocate.rules import Spend
 from largesse.commands.plan import obeys, under
 from largesse.commands.run_folder import Safety, open_run, safety_of
@@ -19,7 +21,7 @@ from largesse.engines.parquet import Units, stream, streams
 from largesse.menu import Bound, Menu, PlanTotals
 from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Allocation, Policy, allocated
-from largesse.policy.descent import descend
+from largesse.policy.descent import Descent, between, descend, priced
 from largesse.policy.safety import LEVEL, Estimate, amount
 from largesse.progress import Say, silent
 
@@ -27,10 +29,11 @@ __all__ = ["allocate_run"]
 
 
 def allocate_run(
-    folder: Path, users: Path, budget: float, output: Path, *, safety: Safety = "configured",
-    rules: Path | None = None, say: Say = silent, n_threads: int = 1,
+    folder: Path, users: Path, budget: float | None, output: Path, *, price: float | None = None, min_return: float = 1.0,
+    value_per_unit: float | None = None, safety: Safety = "configured", rules: Path | None = None, say: Say = silent,
+    n_threads: int = 1,
 ) -> Allocation[PlanTotals]:  # fmt: skip
-    """Decides who gets what within a budget, and writes it: whole or not at all.
+    """Decides who gets what within a budget, or whatever pays, and writes it: whole or not at all.
 
     From Parquet to Parquet the units are never in memory all at once, each is scored once, and the same call resumes an
     interrupted one; the allocation is the same as in memory.
@@ -38,8 +41,12 @@ def allocate_run(
     Args:
         folder: A run folder.
         users: The units, with the features of the run: a file, or a folder of Parquet files.
-        budget: Total budget of these units; infinity for no limit.
+        budget: Total budget of these units; infinity for no limit; None: everybody gets what pays, or what `price` gives.
         output: The allocation: .parquet, .csv or .feather.
+        price: Instead of a budget: shadow price λ, value per unit of spend.
+        min_return: Money that each unit of spend must bring back by the model's predictions, where there is no budget. With a
+            budget, a note says what is spent below it.
+        value_per_unit: Money that one unit of value brings; None: as declared in the run, outcome.value_per_unit and margin.
         safety: Probability of staying within the budget; ``"configured"``: that of the run; None: within it on average.
         rules: A TOML file of further rules, see `RulesFile`; the units are then read into memory.
         say: Called with each stage and the share of the work that is done.
@@ -47,22 +54,81 @@ def allocate_run(
 
     Raises:
         InfeasibleBudget: Even the cheapest treatment for every unit costs more.
-        LargesseError: The run or the units cannot be read, or the output cannot be written.
+        LargesseError: Neither budget nor price is given and what pays is not known, the run or the units cannot be read, or the
+            output cannot be written.
     """
     config, policy = open_run(folder)
     frames.writable(output, users)
-    level = safety_of(config, safety)
+    wish = _Wish.of(budget, price, min_return, config.outcome.unit_value if value_per_unit is None else value_per_unit)
+    level = None if wish.budget is None else safety_of(config, safety)
     if rules is not None:
-        return _under_rules(policy, RulesFile.load(rules), users, amount(budget), output, level)
+        if wish.budget is None:
+            raise _check.refuse("--rules", str(rules), "rules need a budget", "Give --budget; inf is no limit.")
+        return _under_rules(policy, RulesFile.load(rules), users, wish.budget, output, level)
     if policy.encoder is not None and streams(users, output):
-        return _streamed(policy, _units(policy, folder, users), amount(budget), output, level, say, n_threads)
+        return _streamed(policy, _units(policy, folder, users), wish, output, level, say, n_threads)
     menu = policy.menu(frames.read(users))
-    done = policy.allocate(menu, budget, safety=level)
+    free = wish.budget is None
+    done = policy.allocate_at(menu, wish.price) if free else policy.allocate(menu, wish.budget, safety=level)  # type: ignore[arg-type]  # a budget where it is not free
+    notes = wish.notes(wish.past(in_blocks(menu), done.price), done)
     frames.write(frames.plan_table(done.plan, menu), output)
-    return Allocation(
-        plan=done.plan.totals, planned_spend=done.planned_spend, spend=done.spend, value=done.value, budget=done.budget,
-        safety=level, notes=done.notes,
-    )  # fmt: skip
+    return replace(done, plan=done.plan.totals, notes=(*done.notes, *notes))  # type: ignore[arg-type,return-value]
+
+
+class _Wish(NamedTuple):
+    """What is asked for: a budget, or a price; and what one unit of value brings.
+
+    Attributes:
+        budget: Total budget; None: there is a price instead.
+        price: The price: given, or the one at which each unit of spend brings back `least`; NaN where that is not known.
+        least: Money that each unit of spend must bring back.
+        unit_value: Money that one unit of value brings; None: not known.
+    """
+
+    budget: float | None
+    price: float
+    least: float
+    unit_value: float | None
+
+    @classmethod
+    def of(cls, budget: float | None, price: float | None, least: float, unit_value: float | None) -> _Wish:
+        """Returns the checked wish.
+
+        Raises:
+            DataError: Both a budget and a price are given, or neither and what pays is not known, or a number is out of range.
+        """
+        least = _check.number("--min-return", least, low=0)
+        if unit_value is not None:
+            unit_value = _check.number("--value-per-unit", unit_value, low=1e-12)
+        if budget is not None and price is not None:
+            raise _check.refuse("--price", price, "cannot be used with --budget", "Give one of the two.")
+        if price is not None:
+            return cls(None, _check.number("--price", price, low=0), least, unit_value)
+        if budget is None and unit_value is None:
+            raise _check.refuse(
+                "--budget", None, "is missing, and the run does not say what one unit of value brings in money, so it is not "
+                "known what pays", "Give --budget or --price, or the money: --value-per-unit, or outcome.value_per_unit in fit.",
+            )  # fmt: skip
+        pays = float("nan") if unit_value is None else least / unit_value
+        return cls(None if budget is None else amount(budget), pays, least, unit_value)
+
+    def past(self, run: Run, price: float) -> tuple[float, float]:
+        """Returns predicted spend and value of what is bought at the price of a budget, but brings back less than it must."""
+        if self.budget is None or not price < self.price:
+            return 0.0, 0.0
+        return between(run, price, self.price)
+
+    def notes(self, past: tuple[float, float], done: Allocation[Any]) -> tuple[str, ...]:
+        """Returns a sentence about the part of the spend that brings back less than it must, if there is any."""
+        spend = past[0] * (done.spend.mean / done.planned_spend if done.planned_spend > 0 else 1.0)
+        if not spend > 0 or self.unit_value is None:
+            return ()
+        back = past[1] * self.unit_value
+        least = f" (each unit of it must bring back {self.least:g})" if self.least != 1 else ""
+        return (
+            f"Of this spend, {spend:.4g} is past break-even: by the model's predictions it brings back {back:.4g}, "
+            f"{spend - back:.4g} less than it costs{least}. Without --budget, only what pays is given.",
+        )
 
 
 def _under_rules(
@@ -115,8 +181,16 @@ def _units(policy: Policy, folder: Path, users: Path) -> Units:
 
 
 def _streamed(
-    policy: Policy, units: Units, budget: float, output: Path, safety: float | None, say: Say, n_threads: int
+    policy: Policy, units: Units, wish: _Wish, output: Path, safety: float | None, say: Say, n_threads: int
 ) -> Allocation[PlanTotals]:
-    curve = policy.curve
-    done = stream(units, output, lambda run: descend(curve, run, budget, safety), say=say, n_threads=n_threads)
-    return allocated(curve, done.decision, done.sums, budget, safety)
+    curve, past = policy.curve, []
+
+    def decide(run: Run) -> Descent:
+        decision = priced(curve, run, wish.price) if wish.budget is None else descend(curve, run, wish.budget, safety)
+        past.append(wish.past(run, decision.price))
+        return decision
+
+    streamed = stream(units, output, decide, say=say, n_threads=n_threads)
+    budget = float("inf") if wish.budget is None else wish.budget
+    done = allocated(curve, streamed.decision, streamed.sums, budget, safety)
+    return replace(done, notes=(*done.notes, *wish.notes(past[-1], done)))

@@ -96,7 +96,7 @@ def _fit(
         cautions = (missing, *cautions) if missing else cautions
     final, proof, trained_on = _fit_and_evaluate(config, rows, task, say)
     say("evaluating", 0.9)
-    evidence_ = evidence(proof, task)
+    evidence_ = evidence(proof, task, config.outcome.unit_value)
     policy = Policy(model=final.model, curve=final.curve, encoder=rows.encoder, roles=config.roles("rct"))
     about = _about(config, rows, final, proof, time.perf_counter() - began)
     trusted = trust(rows.rct, rows.obs, sound, final.models)
@@ -181,6 +181,9 @@ def _metrics(
         "effect_share": evidence_.share,
         "rows": evidence_.table.rows(),
         "arms": evidence_.table.arms,
+        "returns": evidence_.payback.table,
+        "verdicts": evidence_.payback.verdicts,
+        "break_even": None if evidence_.payback.turning is None else evidence_.payback.turning._asdict(),
         "spend": [
             {"budget": b, "planned_by_model": m, "planned_by_curve": c, "realised": r, "low": lo, "high": hi, "events": n}
             for b, m, c, (r, lo, hi, n) in zip(task.budgets, proof.by_model, proof.by_curve, evidence_.spend, strict=True)

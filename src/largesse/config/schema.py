@@ -191,9 +191,20 @@ class Outcome(_Section):
     amounts: dict[Label, Annotated[float, Field(ge=0, le=LARGEST)]] = Field(
         {}, description="amount of each treatment for the rule; control may be left out", examples=[{"5": 5.0}]
     )
+    value_per_unit: Annotated[float, Field(gt=0, le=LARGEST)] | None = Field(
+        None,
+        description="money that one unit of value brings: 10 for orders that earn 10 each, 1 for revenue in the unit of the cost",
+        examples=[10.0],
+    )  # fmt: skip
+    margin: Share = Field(1.0, description="share of that money that is left after variable costs")
     ordered: Literal["auto"] | bool = Field(
         "auto", description="whether a more expensive treatment never has a smaller value: auto, true, false"
     )
+
+    @property
+    def unit_value(self) -> float | None:
+        """Money that one unit of value leaves after variable costs; None if it is not declared."""
+        return None if self.value_per_unit is None else self.value_per_unit * self.margin
 
     @model_validator(mode="after")
     def _amounts_for_a_rule(self) -> Outcome:
@@ -201,6 +212,8 @@ class Outcome(_Section):
             raise ValueError(f"amounts is missing: the rule {self.cost!r} needs the amount of each treatment")
         if self.cost == "learned" and self.amounts:
             raise ValueError("amounts has no use with cost == 'learned': remove it, or name the rule")
+        if self.margin != 1.0 and self.value_per_unit is None:
+            raise ValueError("value_per_unit is missing: margin is a share of it")
         return self
 
 

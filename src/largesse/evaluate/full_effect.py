@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from largesse import _check
 from largesse._arguments import checked
 from largesse.evaluate.comparison import Comparison
-from largesse.evaluate.intervals import centred, effective_events, ends
+from largesse.evaluate.intervals import centred, effective_events, ends, ratio_ends
 from largesse.evaluate.untargeted import CLOSE_DIFFERENCE
 from largesse.result import Result
 
@@ -82,20 +81,9 @@ def _ratio_interval(c: Comparison, p: int, b: int, j: int, part: float, total: f
     own, idle, whole = centred(logs, np.column_stack(terms)).T
     above, below = own - idle, whole - idle
 
-    def end(theta: float, which: int) -> float:
-        left = np.array([part - theta * total])
-        return float(ends(left, (above - theta * below)[:, None], c.level, more)[0, which])
-
     if ends(np.array([total]), below[:, None], c.level)[0, 0] <= 0:
         return -np.inf, np.inf, np.nan
-    at = part / total
+    low, high = ratio_ends(part, total, above, below, c.level, more)
     of_none, of_all = arms.outcomes(none), arms.outcomes(all_)
-    events = effective_events(logs, (outcomes - of_none - at * (of_all - of_none))[:, None])
-    sides = [at, at]
-    for side, sign in ((0, 1.0), (1, -1.0)):  # the lower end of part - θ · total is above 0 for small θ, and falls
-        step = max(abs(at), 0.1)
-        while sign * end(at - sign * step, side) <= 0:
-            step *= 2
-        if sign * end(at, side) < 0:
-            sides[side] = brentq(end, at - sign * step, at, args=(side,))
-    return float(min(sides)), float(max(sides)), float(events[0])
+    events = effective_events(logs, (outcomes - of_none - part / total * (of_all - of_none))[:, None])
+    return low, high, float(events[0])

@@ -20,13 +20,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 from largesse import _check
 from largesse.evaluate import kernels
 from largesse.logs import Logs
 
-__all__ = ["FEW_EVENTS", "centred", "effective_events", "ends", "few_events", "halls_quantile", "weighted_sum"]
+__all__ = ["FEW_EVENTS", "centred", "effective_events", "ends", "few_events", "halls_quantile", "ratio_ends",
+           "weighted_sum"]  # fmt: skip
 
 Floats = NDArray[np.float64]
 FEW_EVENTS = 80
@@ -72,6 +74,40 @@ def ends(estimate: Floats, contributions: Floats, level: float, more: Any = 0.0)
     freedom = np.clip(np.divide(2 * total**2, spread, out=np.full_like(s, 1e9), where=spread > 2e-9 * total**2), 2, 1e9)
     tail = (1 - level) / 2
     return np.column_stack([estimate - s * halls_quantile(stdtrit(freedom, p), skew) for p in (1 - tail, tail)])
+
+
+def ratio_ends(
+    part: float, total: float, of_part: Floats, of_total: Floats, level: float, more: float = 0.0
+) -> tuple[float, float]:
+    """Returns the ratios θ for which part - θ · total is not shown to differ from 0 (Fieller 1954); infinite ends if any may be.
+
+    Args:
+        part: The numerator.
+        total: The denominator, > 0; where it is not shown to be, both ends are infinite.
+        of_part: Contributions to the numerator, with expectation 0, (G,).
+        of_total: The same for the denominator.
+        level: Coverage.
+        more: Variance of the numerator that no unit's contribution has.
+
+    >>> np.round(ratio_ends(2.0, 4.0, np.array([-0.1, 0.1] * 50), np.zeros(100), 0.95), 2).tolist()  # 2 ± 1.98, over 4
+    [0.01, 0.99]
+    """
+
+    def end(theta: float, which: int) -> float:
+        left = np.array([part - theta * total])
+        return float(ends(left, (of_part - theta * of_total)[:, None], level, more)[0, which])
+
+    if ends(np.array([total]), of_total[:, None], level)[0, 0] <= 0:
+        return -np.inf, np.inf
+    at = part / total
+    sides = [at, at]
+    for side, sign in ((0, 1.0), (1, -1.0)):  # the lower end of part - θ · total is above 0 for small θ, and falls
+        step = max(abs(at), 0.1)
+        while sign * end(at - sign * step, side) <= 0:
+            step *= 2
+        if sign * end(at, side) < 0:
+            sides[side] = brentq(end, at - sign * step, at, args=(side,))
+    return float(min(sides)), float(max(sides))
 
 
 def halls_quantile(t: Floats, skew: Floats) -> Floats:

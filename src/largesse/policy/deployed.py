@@ -23,7 +23,7 @@ from largesse.menu import Menu, Plan, PlanTotals
 from largesse.models.base import Model
 from largesse.policy.calibration import CalibrationCurve
 from largesse.policy.curve import PriceCurve, same_treatments
-from largesse.policy.descent import Descent, descend
+from largesse.policy.descent import Descent, descend, priced
 from largesse.policy.held_out import Realised, realised
 from largesse.policy.safety import LEVEL, Estimate, amount, normal_quantile
 from largesse.policy.saved import model_state, restored
@@ -162,6 +162,29 @@ class Policy(Brief):
         return Allocation(
             plan=plan, planned_spend=plan.spend, spend=result.spend_curve.at(plan.price, normal_quantile(level)),
             value=self.curve.value_at(plan, level=level), budget=money, safety=safety, notes=self.curve.notes_at(plan.price),
+        )  # fmt: skip
+
+    @checked
+    def allocate_at(self, data: Any, price: float, *, unit: Any = None) -> Allocation[Plan]:
+        """Returns who gets what at a price, without a budget: every unit its treatment of highest value - price · cost.
+
+        Where one unit of value brings m in money, the price 1 / m gives everybody what pays by the model's predictions.
+
+        Args:
+            data: The units: a table, encoded features (N, d), or their menu.
+            price: Shadow price λ, value per unit of spend, >= 0.
+            unit: Unit ids (N,), optional.
+
+        Raises:
+            DataError: The price is negative or not a number.
+        """
+        menu, at = self.menu(data, unit=unit), _check.number("price", price, low=0)
+        same_treatments(self.curve, menu.treatments)
+        decision = priced(self.curve, in_blocks(menu), at)
+        plan = price_plan(menu, at)
+        return Allocation(
+            plan=plan, planned_spend=plan.spend, spend=decision.spend_curve.at(at, normal_quantile(LEVEL)),
+            value=self.curve.value_at(plan), budget=float("inf"), safety=None, notes=self.curve.notes_at(at),
         )  # fmt: skip
 
     def decide(self, data: Any, price: float) -> NDArray[np.int32]:

@@ -20,7 +20,7 @@ from largesse.allocate.ledger import Increments
 from largesse.policy.curve import PriceCurve
 from largesse.policy.safety import SpendCurve
 
-__all__ = ["Bin", "Descent", "Priced", "descend"]
+__all__ = ["Bin", "Descent", "Priced", "between", "descend", "priced"]
 
 Floats = NDArray[np.float64]
 _BINS = 4096
@@ -72,6 +72,31 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
     return Descent(at, coarse, n)
 
 
+def priced(curve: PriceCurve, run: Run, price: float) -> Descent:
+    """Returns the plan of a given price, with its calibrated spend.
+
+    Args:
+        curve: The calibrated curve of the model whose menus the blocks hold.
+        run: Applies a task to every block; called twice.
+        price: Shadow price λ, value per unit of spend, >= 0.
+    """
+    _, n = sample_of(run)
+    spends = kernels.cumulate(*_binned(run, np.array([np.nextafter(price, inf)])))
+    return Descent(price, curve.spend_curve_at(np.array([price]), spends[1:2]), n)
+
+
+def between(run: Run, low: float, high: float) -> tuple[float, float]:
+    """Returns predicted spend and value of the increments that are bought at the price `low` and not at `high`.
+
+    Args:
+        run: Applies a task to every block; called once.
+        low: The lower price.
+        high: The higher price.
+    """
+    parts = [part.steps[1] for part in run(Bin(np.nextafter([high, low], inf)))]
+    return fsum(part[1] for part in parts), fsum(part[2] for part in parts)
+
+
 def _refined(curve: PriceCurve, coarse: SpendCurve, planned: Floats, k: int, inside: Increments) -> SpendCurve:
     """Returns the spend curve with every price between two of its prices that changes a unit's treatment."""
     spent = kernels.cumulate(float(planned[k]), np.diff(inside.cost, axis=0)[0])[:-1]  # before each increment
@@ -92,10 +117,10 @@ def _refined(curve: PriceCurve, coarse: SpendCurve, planned: Floats, k: int, ins
 
 
 class Binned(NamedTuple):
-    """The cost of a block: of its cheapest plan, and of its increments in each bin of prices, (K + 1,)."""
+    """The cost of a block's cheapest plan; number, cost and value of its increments in each bin of prices, (K + 1, 3)."""
 
     start: float
-    cost: Floats
+    steps: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,13 +137,13 @@ class Bin:
         """Returns the sums of one block."""
         sums, none = np.empty((len(self.edges) + 1, 3)), np.zeros(len(self.edges) + 1, np.bool_)
         start, _ = kernels.bin_steps(block.value, block.cost, 0, block.n, self.edges, none, sums, np.empty((0, 3)))
-        return Binned(start, sums[:, 1].copy())
+        return Binned(start, sums)
 
 
 def _binned(run: Run, edges: Floats) -> tuple[float, Floats]:
     parts = list(run(Bin(edges)))
     return fsum(part.start for part in parts), np.array(
-        [fsum(cost) for cost in zip(*(p.cost for p in parts), strict=True)]
+        [fsum(cost) for cost in zip(*(p.steps[:, 1] for p in parts), strict=True)]
     )
 
 

@@ -1,4 +1,4 @@
-from .advice import Advice, advise
+from .advice import Advice, advise, advise_spending
 from .cluster_cards import ClusterCard, Clusters, Trait
 from .content import (
     ArmPoint,
@@ -15,11 +15,13 @@ from .content import (
 )
 from .effects import EffectRow, Effects, InfluenceRow, VerdictRow, write_effects
 from .files import picture, write
+from .pays import Pay, PayRow
 from .plans import write_plan
 from .provenance import Provenance
 
 __all__ = [
     "Advice", "ArmPoint", "BudgetRow", "ClusterCard", "Clusters", "CurveLine", "EffectRow", "Effects", "Headline",
-    "InfluenceRow", "Leaderboard", "LeaderboardRow", "MixTable", "Provenance", "Results", "SpendRow", "SpendVerdict",
-    "Trait", "TrustRow", "VerdictRow", "advise", "picture", "write", "write_effects", "write_plan",
+    "InfluenceRow", "Leaderboard", "LeaderboardRow", "MixTable", "Pay", "PayRow", "Provenance", "Results", "SpendRow",
+    "SpendVerdict", "Trait", "TrustRow", "VerdictRow", "advise", "advise_spending", "picture", "write",
+    "write_effects", "write_plan",
 ]  # fmt: skip

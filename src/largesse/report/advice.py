@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from largesse._arguments import checked
 from largesse.evaluate.comparison import Verdict
+from largesse.evaluate.returns import PayVerdict
 
-__all__ = ["Advice", "advise"]
+__all__ = ["Advice", "advise", "advise_spending"]
 
 
 class Advice(StrEnum):
@@ -15,6 +17,10 @@ class Advice(StrEnum):
 
     SHIP = "ship"
     LARGER_TRIAL = "larger trial"
+    SHIP_UNTARGETED = "ship untargeted"
+    SPEND_LESS = "spend less"
+    SPEND_NOTHING_YET = "spend nothing yet"
+    SPEND_NOTHING = "spend nothing"
     DO_NOT_SHIP = "do not ship"
     EXPLAIN_FIRST = "explain first"
 
@@ -26,10 +32,48 @@ class Advice(StrEnum):
 
 _SENTENCES = {
     Advice.SHIP: "Ship the policy, and confirm it with an experiment against the best mix of arms.",
+    Advice.SHIP_UNTARGETED: (
+        "Give the best mix of arms to random units: it pays. Targeting is not shown to beat it at this budget."
+    ),
+    Advice.SPEND_LESS: "Plan for less: these budgets lose money, smaller ones pay (see the break-even budget below).",
+    Advice.SPEND_NOTHING_YET: "Spend nothing yet.",
+    Advice.SPEND_NOTHING: "Spend nothing on these treatments: they cost more than they bring.",
     Advice.LARGER_TRIAL: "Targeting is not shown to beat the best mix of arms: run a larger trial, or ship the best mix.",
     Advice.DO_NOT_SHIP: "Do not ship this policy: the best mix of arms is better.",
     Advice.EXPLAIN_FIRST: "First explain the failed checks of the data: until then, do not rely on any number below.",
 }
+
+
+_PAYS = {
+    PayVerdict.TARGETED: Advice.SHIP, PayVerdict.UNTARGETED: Advice.SHIP_UNTARGETED,
+    PayVerdict.LOSES: Advice.SPEND_NOTHING, PayVerdict.NOT_SHOWN: Advice.SPEND_NOTHING_YET,
+    PayVerdict.OUT_OF_REACH: Advice.SPEND_NOTHING_YET,
+}  # fmt: skip
+
+
+@checked
+def advise_spending(
+    verdicts: Sequence[PayVerdict], lead: PayVerdict, *, sound: bool, smaller_pays: bool = False
+) -> Advice:
+    """Returns what to do where it is known what one unit of value brings in money.
+
+    Args:
+        verdicts: Whether each budget pays.
+        lead: The verdict on the budget that the report leads with.
+        sound: Whether no check of the data failed.
+        smaller_pays: Whether a smaller budget is shown to pay.
+
+    >>> both = (PayVerdict.NOT_SHOWN, PayVerdict.LOSES)
+    >>> advise_spending(both, both[1], sound=True)
+    <Advice.SPEND_NOTHING_YET: 'spend nothing yet'>
+    """
+    if not sound:
+        return Advice.EXPLAIN_FIRST
+    if not any(verdict.spends for verdict in verdicts) and smaller_pays:
+        return Advice.SPEND_LESS
+    if lead is PayVerdict.LOSES and any(verdict is not PayVerdict.LOSES for verdict in verdicts):
+        return Advice.SPEND_NOTHING_YET
+    return _PAYS[lead]
 
 
 @checked

@@ -17,6 +17,7 @@ from largesse._arguments import checked
 from largesse.checks.finding import Finding
 from largesse.evaluate.comparison import Verdict
 from largesse.report.cluster_cards import Clusters
+from largesse.report.pays import Pay
 from largesse.report.provenance import Provenance
 
 __all__ = [
@@ -318,6 +319,7 @@ class Results:
         head: What one unit is, e.g. ``"customer"``.
         level: Level of the intervals.
         reference: The policy that all are compared with.
+        pay: What each budget brings beyond doing nothing, and whether it pays.
         findings: The checks of the data.
         curves: The cost curves; the policy to ship has the role ``"policy"``.
         arms: One treatment for everyone, one row each.
@@ -339,6 +341,7 @@ class Results:
     head: str = "unit"
     level: float = 0.95
     reference: str = "best mix of arms"
+    pay: Pay | None = None
     findings: tuple[Finding, ...] = ()
     curves: tuple[CurveLine, ...] = ()
     arms: tuple[ArmPoint, ...] = ()

@@ -26,6 +26,7 @@ from largesse.report.blocks import (
 from largesse.report.cluster_cards import Clusters, card_title, cluster_note, response_rows, traits_of
 from largesse.report.content import MixTable, Results
 from largesse.report.numbers import count, duration, percent
+from largesse.report.pays import pay_blocks
 from largesse.report.provenance import Provenance
 from largesse.report.style import treatment_colours
 from largesse.report.table import (
@@ -45,6 +46,7 @@ def sections(results: Results) -> list[Section]:
     """Returns the sections of a run's report that have content, in reading order."""
     return kept(
         (
+            Section("pay", "Does it pay?", _pay(results)),
             Section("data", "Is the data sound?", soundness_blocks(results.findings)),
             Section("curve", "What each budget buys", _curve(results)),
             Section("budgets", "Value at budgets", _budgets(results)),
@@ -75,6 +77,15 @@ def soundness_blocks(findings: Sequence[Finding]) -> list[Block]:
     else:
         answer = f"Yes. All {len(findings)} checks passed." if len(findings) > 1 else "Yes. The check passed."
     return [Text(answer), finding_table(findings)]
+
+
+def _pay(results: Results) -> list[Block]:
+    if results.pay is None:
+        return []
+    return pay_blocks(
+        results.pay, value=results.value_unit, money=results.money_unit, head=results.head, level=results.level,
+        ours=results.policy,
+    )  # fmt: skip
 
 
 def _and(names: Sequence[str]) -> str:

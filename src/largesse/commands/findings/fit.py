@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from largesse import report
 from largesse.checks.soundness import Soundness
+from largesse.commands.findings.pays import Payback, pay, payback, remedies, sentence, smaller_pays
 from largesse.commands.procedure import FittedCandidates, Proof, Task
 from largesse.config import Config
 from largesse.evaluate.comparison import (
@@ -26,7 +27,7 @@ from largesse.evaluate.full_effect import EffectShare, effect_share
 from largesse.evaluate.intervals import weighted_sum
 from largesse.logs import Logs
 from largesse.models.base import Model
-from largesse.report.advice import advise
+from largesse.report.advice import Advice, advise, advise_spending
 from largesse.report.numbers import number, percent, places, resting, rests_on
 from largesse.report.table import comparison_rows
 
@@ -50,6 +51,7 @@ class Evidence:
         line: The same at budgets along the whole cost curve.
         share: Share of the effect of giving everyone the most expensive treatment, at the headline budget.
         at: Position of the headline budget.
+        payback: Whether the budgets pay.
         spend: Realised spend per unit of the decisions and its interval, (B, 3).
     """
 
@@ -57,18 +59,26 @@ class Evidence:
     line: Comparison
     share: EffectShare
     at: int
+    payback: Payback
     spend: NDArray[np.float64]
 
 
-def evidence(proof: Proof, task: Task) -> Evidence:
-    """Returns the comparison on the held-out rows, at the budgets and along the cost curve."""
+def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> Evidence:
+    """Returns the comparison on the held-out rows, at the budgets and along the cost curve.
+
+    Args:
+        proof: The held-out rows.
+        task: The budgets.
+        value_per_unit: What one unit of value brings in money; None: not known.
+    """
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
     table = compare(proof.logs, proof.menus, task.budgets, bootstrap=bootstrap).against(BEST_MIX)
-    full = max(table.arms, key=lambda arm: arm.cost)
-    budgets = np.linspace(0, full.cost, _CURVE)
+    budgets = np.linspace(0, max(arm.cost for arm in table.arms), _CURVE)
     line = compare(proof.logs, proof.menus, budgets)
-    at = len(task.budgets) // 2
-    return Evidence(table, line, effect_share(table, POLICY, at, full=full.name), at, _realised(proof))
+    pays = payback(table, line, value_per_unit, POLICY)
+    best = max(table.arms, key=lambda arm: arm.value)  # the most that one treatment for everyone brings
+    share = effect_share(table, POLICY, pays.at, full=best.name)
+    return Evidence(table, line, share, pays.at, pays, _realised(proof))
 
 
 def _realised(proof: Proof) -> NDArray[np.float64]:
@@ -113,7 +123,7 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
     return report.Results(
         headline=_headline(config, task, proven),
         value_unit=config.report.value_unit, money_unit=config.report.money_unit, head=config.report.head,
-        findings=tuple(proven.sound),
+        pay=pay(evidence.payback, task.labels, config), findings=tuple(proven.sound),
         curves=tuple(_line(evidence.line, name, (roles | candidates)[name]) for name in (POLICY, BEST_MIX, *names)),
         arms=tuple(
             report.ArmPoint(name=a.name, cost=a.cost, value=a.value, low=a.value_low, high=a.value_high, control=j == 0)
@@ -138,10 +148,22 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
 def _headline(config: Config, task: Task, proven: Proven) -> report.Headline:
     verdict = headline_verdict(proven.evidence)
     return report.Headline(
-        title=config.report.title, sentence=_share_of_effect(proven.evidence.share),
-        summary=(*_summary(config, task, proven, verdict), proven.sound.sentence),
-        action=advise(verdict, sound=proven.sound.ok).sentence,
+        title=config.report.title, sentence=sentence(proven.evidence.payback, config),
+        summary=(*_summary(config, task, proven, verdict), proven.sound.sentence), action=_action(config, proven, verdict),
     )  # fmt: skip
+
+
+def _action(config: Config, proven: Proven, verdict: Verdict) -> str:
+    """Returns what to do; where nothing is shown, what would show it."""
+    pays, sound = proven.evidence.payback, proven.sound.ok
+    if pays.verdict is None:
+        return advise(verdict, sound=sound).sentence
+    advice = advise_spending(pays.verdicts, pays.verdict, sound=sound, smaller_pays=smaller_pays(pays))
+    if advice is not Advice.SPEND_NOTHING_YET:
+        return advice.sentence
+    all_rows = len(proven.proof.chosen) > 1 or config.data.test is not None
+    ways = remedies(pays, rows=proven.proof.logs.n, all_rows=all_rows)
+    return f"{advice.sentence} To learn more: {', or '.join(ways)}." if ways else advice.sentence
 
 
 def headline_verdict(evidence: Evidence) -> Verdict:
@@ -152,9 +174,7 @@ def headline_verdict(evidence: Evidence) -> Verdict:
 
 def _share_of_effect(share: EffectShare) -> str:
     if not np.isfinite([share.low, share.high]).all():
-        return (
-            "These rows do not show that the most expensive treatment has an effect, so no share of an effect is given."
-        )
+        return "These rows do not show that any treatment has an effect, so no share of an effect is given."
     return (
         f"At {percent(share.cost)} of the cost of giving everyone {share.arm!r}, the policy keeps {percent(share.effect)} of "
         f"that treatment's total effect (95 % interval {percent(share.low)} to {percent(share.high)}"
@@ -177,6 +197,7 @@ def _summary(config: Config, task: Task, proven: Proven, verdict: Verdict) -> tu
         f"It spends {table.spend[at, k]:.3g} {config.report.money_unit} per {head}; the budget is {task.budgets[k]:.3g}.",
         f"Against the best mix of arms for the same budget (the best that can be done without looking at features), it brings "
         f"{number(gain, decimals=decimals, sign=True)} {unit} per {head} (95 % interval {shown}): {verdict.value}.",
+        _share_of_effect(proven.evidence.share),
         f"Evaluated {how}: {proof.logs.n:,} rows whose outcomes were not used to learn the policy that is judged on them.",
     )
 

@@ -1,0 +1,174 @@
+"""Whether a campaign pays: returns at its budgets, the break-even budget, a verdict for each budget, and the headline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, isfinite, log10
+
+import numpy as np
+
+from largesse.config import Config
+from largesse.evaluate.comparison import BEST_MIX, Comparison
+from largesse.evaluate.returns import (
+    BreakEven,
+    PayVerdict,
+    ReturnRow,
+    Returns,
+    break_even,
+    returns,
+    verdicts,
+)
+from largesse.report.numbers import count, number, percent, places, resting
+from largesse.report.pays import Pay, PayRow, cost_between, limits
+
+__all__ = ["Payback", "pay", "payback", "remedies", "sentence", "smaller_pays"]
+
+POWER = 2.8  # standard errors: 80 % power of a two-sided test at 5 %
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Payback:
+    """Whether the budgets of a campaign pay.
+
+    Attributes:
+        table: What the policy and the best untargeted one bring and cost at each budget.
+        verdicts: One per budget; none where it is not known what one unit of value brings in money.
+        turning: Budgets at which the campaign stops paying; None where that is not known.
+        at: Position of the budget that the report leads with: of those to be spent, the one with the highest lower end of its
+            net value; else the middle one.
+    """
+
+    table: Returns
+    verdicts: tuple[PayVerdict, ...]
+    turning: BreakEven | None
+    at: int
+
+    @property
+    def verdict(self) -> PayVerdict | None:
+        """The verdict on the budget that the report leads with."""
+        return self.verdicts[self.at] if self.verdicts else None
+
+    @property
+    def leads(self) -> str:
+        """Name of the policy that the report leads with."""
+        return BEST_MIX if self.verdict is PayVerdict.UNTARGETED else "policy"
+
+    @property
+    def row(self) -> ReturnRow:
+        """That policy at that budget."""
+        return self.table.of(self.leads)[self.at]
+
+
+def payback(table: Comparison, line: Comparison, value_per_unit: float | None, policy: str) -> Payback:
+    """Returns whether the budgets pay.
+
+    Args:
+        table: The comparison at the budgets.
+        line: The same along the whole range of budgets.
+        value_per_unit: What one unit of value brings in money; None: not known.
+        policy: Name of the policy.
+    """
+    made, middle = returns(table, value_per_unit=value_per_unit), len(table.budgets) // 2
+    if value_per_unit is None:
+        return Payback(made, (), None, middle)
+    result = verdicts(made, table, policy)
+    spent = [b for b, verdict in enumerate(result) if verdict.spends]
+    rows = {PayVerdict.TARGETED: made.of(policy), PayVerdict.UNTARGETED: made.of(BEST_MIX)}
+    at = max(spent, key=lambda b: rows[result[b]][b].net_low) if spent else middle
+    return Payback(made, result, break_even(line, policy, value_per_unit=value_per_unit), at)
+
+
+def pay(result: Payback, labels: tuple[str, ...], config: Config) -> Pay:
+    """Returns the section of the report."""
+    rows = []
+    for b, label in enumerate(labels):
+        for name in ("policy", BEST_MIX):
+            row = result.table.of(name)[b]
+            verdict = result.verdicts[b] if result.verdicts and name == "policy" else None
+            kept = {field: getattr(row, field) for field in ReturnRow._fields if field in PayRow.__slots__}
+            rows.append(PayRow(policy=name, budget_label=label, verdict=verdict, **kept))
+    known = result.turning is not None
+    sentences = (
+        limits(result.turning, config.report.money_unit, config.report.head, result.table.level)
+        if result.turning is not None
+        else (
+            f"What one unit of value ({config.report.value_unit}) brings in money is not declared (outcome.value_per_unit), so "
+            "this page does not say which budget pays: compare the cost of one, on the right, with what one brings.",
+        )
+    )
+    return Pay(rows=tuple(rows), known=known, limits=sentences)
+
+
+def sentence(result: Payback, config: Config) -> str:
+    """Returns the first sentence of the report: which budget to spend and what it leaves, or what the value costs."""
+    row, unit, value = result.row, f"{config.report.money_unit} per {config.report.head}", config.report.value_unit
+    level = percent(result.table.level)
+    if result.verdict is None:
+        gained = number(row.value, decimals=(digits := places([(row.value_high - row.value_low) / 2])), sign=True)
+        ends = resting(row.value_low, row.value_high, row.events, decimals=digits, sign=True)
+        price = (
+            f"One more of these costs {number(row.per_value)} {config.report.money_unit} ({level} interval "
+            f"{cost_between(row.per_value_low, row.per_value_high)})."
+            if isfinite(row.per_value)
+            else ""
+        )
+        return (
+            f"At a budget of {number(row.budget)} {unit}, the policy brings {gained} {value} per {config.report.head} against "
+            f"giving nobody anything ({level} interval {ends}). {price}"
+        ).strip()
+    digits = places([(row.net_high - row.net_low) / 2])
+    net = number(row.net, decimals=digits, sign=True)
+    ends = resting(row.net_low, row.net_high, row.events, decimals=digits, sign=True)
+    back = f"of {number(row.per_spend)} {config.report.money_unit} for each one spent"
+    if result.verdict.spends:
+        how = (
+            "targeted by the policy" if result.verdict is PayVerdict.TARGETED else "untargeted, by the best mix of arms"
+        )
+        return (
+            f"Spend {number(row.budget)} {unit}, {how}: it leaves {net} {unit} after its cost ({level} interval {ends}), a "
+            f"return {back}."
+        )
+    if smaller_pays(result):
+        assert result.turning is not None
+        return (
+            f"None of these budgets is shown to pay, smaller ones are: the campaign brings back what it costs up to "
+            f"{number(result.turning.budget)} {unit} ({level} interval from {number(result.turning.low)})."
+        )
+    if all(verdict is PayVerdict.LOSES for verdict in result.verdicts):
+        return (
+            f"Spend nothing: every budget costs more than it brings, {net} {unit} at {number(row.budget)} ({level} interval "
+            f"{ends})."
+        )
+    return (
+        f"Spend nothing yet: no budget is shown to pay. At {number(row.budget)} {unit} the policy leaves {net} {unit} after its "
+        f"cost ({level} interval {ends})."
+    )
+
+
+def smaller_pays(result: Payback) -> bool:
+    """Returns whether no budget is to be spent, but one below all of them is shown to pay."""
+    least = min(row.budget for row in result.table.of("policy"))
+    spends = any(verdict.spends for verdict in result.verdicts)
+    return result.turning is not None and not spends and 0 < result.turning.low < least
+
+
+def remedies(result: Payback, *, rows: int, all_rows: bool) -> tuple[str, ...]:
+    """Returns what could show whether the campaign pays, the cheapest first.
+
+    Args:
+        result: The returns.
+        rows: Rows that the proof rests on.
+        all_rows: Whether these are all rows of the trial.
+    """
+    out = [] if all_rows else ["use all rows of the trial for the proof (data.folds = 5)"]
+    row = result.row
+    if result.verdict is None or not row.net > 0:
+        return tuple(out)
+    error = (row.net_high - row.net_low) / 2 / 1.96
+    needed = rows * (POWER * error / row.net) ** 2
+    if needed > rows:
+        digits = 10 ** max(0, int(np.floor(log10(needed))) - 1)
+        out.append(
+            f"run a trial of about {count(ceil(needed / digits) * digits)} rows, which would show this net value"
+        )
+    return tuple(out)

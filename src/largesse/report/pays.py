@@ -1,0 +1,204 @@
+"""The section of a report that says whether the campaign pays: each budget with what it brings, what is left, and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isinf, isnan, nan
+
+from largesse import _check
+from largesse._arguments import checked
+from largesse.evaluate.returns import PayVerdict
+from largesse.report.blocks import Badge, Block, Column, Row, Table, Text, Tone
+from largesse.report.numbers import UNKNOWN, between, number, percent, places, resting
+
+__all__ = ["Pay", "PayRow", "pay_blocks", "pay_table"]
+
+BADGES = {
+    PayVerdict.TARGETED: Badge("spend this, targeted", Tone.GOOD),
+    PayVerdict.UNTARGETED: Badge("spend this, untargeted", Tone.GOOD),
+    PayVerdict.NOT_SHOWN: Badge("not shown to pay", Tone.MIND),
+    PayVerdict.LOSES: Badge("shown not to pay", Tone.BAD),
+    PayVerdict.OUT_OF_REACH: Badge("out of reach", Tone.MIND),
+}
+
+
+@checked
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayRow:
+    """One policy at one budget, per unit and against control for everyone.
+
+    Attributes:
+        policy: Name of the policy.
+        budget: Budget per unit.
+        budget_label: The budget in the reader's words.
+        spend: Spend above that of control.
+        value: Value above that of control.
+        value_low: Lower end of its interval.
+        value_high: Upper end.
+        net: That value in money, less the spend; NaN where it is not known what one unit of value brings.
+        net_low: Lower end of its interval.
+        net_high: Upper end.
+        per_spend: Value, in money where that is known, per unit of money spent.
+        per_value: What one unit of value costs; infinite where nothing is gained.
+        per_value_low: Lower end of its interval.
+        per_value_high: Upper end.
+        events: Effective number of events that the intervals rest on.
+        verdict: Whether the budget pays; None where that is not known, and for policies other than the one to ship.
+    """
+
+    policy: str
+    budget: float
+    budget_label: str
+    spend: float
+    value: float
+    value_low: float
+    value_high: float
+    net: float = nan
+    net_low: float = nan
+    net_high: float = nan
+    per_spend: float = nan
+    per_value: float = nan
+    per_value_low: float = nan
+    per_value_high: float = nan
+    events: float = nan
+    verdict: PayVerdict | None = None
+
+
+@checked
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pay:
+    """Whether the campaign pays.
+
+    Attributes:
+        rows: The policy and the best untargeted one at each budget, in the order to print them.
+        known: Whether it is known what one unit of value brings in money, so that net values are.
+        limits: Sentences about the budgets up to which the campaign pays.
+    """
+
+    rows: tuple[PayRow, ...]
+    known: bool
+    limits: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise _check.refuse("rows", self.rows, "must not be empty", "Give a row per policy and budget.")
+
+
+def pay_blocks(pay: Pay, *, value: str, money: str, head: str, level: float, ours: str) -> list[Block]:
+    """Returns the blocks of the section."""
+    how = (
+        "All numbers are differences from giving nobody anything, on held-out rows. "
+        + ("Net: the value in money, less the spend. " if pay.known else "")
+        + "In brackets: the interval, and the effective number of events that it rests on."
+    )
+    return [
+        *(Text(sentence) for sentence in pay.limits),
+        pay_table(pay, value=value, money=money, head=head, level=level, ours=ours),
+        Text(how, quiet=True),
+    ]
+
+
+def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours: str) -> Table:
+    """Returns what each budget brings beyond doing nothing.
+
+    Args:
+        pay: The rows.
+        value: Unit of the value, e.g. ``"orders"``.
+        money: Unit of the cost, e.g. ``"EUR"``.
+        head: What one unit is, e.g. ``"user"``.
+        level: Level of the intervals.
+        ours: The policy to highlight.
+    """
+    ends, gained = f"{percent(level)} interval", f"Extra {value} per {head}"
+    own = (Column(gained), Column(ends, quiet=True), Column(f"Extra {money} spent per {head}"))
+    columns: tuple[Column, ...]
+    if pay.known:
+        columns = (
+            Column("Policy", words=True), Column("Verdict", words=True), Column(f"Net {money} per {head}"),
+            Column(ends, quiet=True), Column(f"Back per {money}"), *own,
+        )  # fmt: skip
+    else:
+        cost = Column(f"{money} per extra {value}")
+        columns = (Column("Policy", words=True), *own, Column(f"{value} per {money}"), cost, Column(ends, quiet=True))
+    digits = places((row.value_high - row.value_low) / 2 for row in pay.rows)
+    of_net = places((row.net_high - row.net_low) / 2 for row in pay.rows)
+    return Table(
+        columns=columns,
+        rows=tuple(
+            Row(_cells(row, pay.known, digits, of_net), group=row.budget_label, ours=row.policy == ours) for row in pay.rows
+        ),
+        grouped="Budget", notes={row.budget_label: f"{number(row.budget)} {money} per {head}" for row in pay.rows},
+    )  # fmt: skip
+
+
+def _cells(row: PayRow, known: bool, digits: int, of_net: int) -> tuple[str | Badge, ...]:
+    gained = number(row.value, decimals=digits, sign=True)
+    if known:
+        shown = "" if row.verdict is None else BADGES[row.verdict]
+        return (
+            row.policy, shown, number(row.net, decimals=of_net, sign=True),
+            resting(row.net_low, row.net_high, row.events, decimals=of_net, sign=True), _plain(row.per_spend), gained,
+            between(row.value_low, row.value_high, decimals=digits, sign=True), number(row.spend),
+        )  # fmt: skip
+    return (
+        row.policy, gained, resting(row.value_low, row.value_high, row.events, decimals=digits, sign=True), number(row.spend),
+        _plain(row.per_spend), _plain(row.per_value), cost_between(row.per_value_low, row.per_value_high),
+    )  # fmt: skip
+
+
+def _plain(x: float) -> str:
+    return UNKNOWN if isnan(x) or isinf(x) else number(x)
+
+
+def cost_between(low: float, high: float) -> str:
+    """Returns the interval of a cost that may have no upper end.
+
+    >>> cost_between(2.0, 3.5), cost_between(2.0, float("inf")), cost_between(float("inf"), float("inf"))
+    ('2.0 to 3.5', 'at least 2', '–')
+    """
+    if isnan(low) or isinf(low):
+        return UNKNOWN
+    return f"at least {number(low)}" if isinf(high) else between(low, high)
+
+
+def limits(budgets: Sequence[float], money: str, head: str, level: float) -> tuple[str, ...]:
+    """Returns sentences about the break-even budget and the one with the highest net value.
+
+    Args:
+        budgets: The break-even budget with its interval, and the best budget with its own, (6,), as in `BreakEven`.
+        money: Unit of the cost.
+        head: What one unit is.
+        level: Level of the intervals.
+
+    >>> limits([0.5, 0.4, 0.7, 0.2, 0.1, 0.4], "EUR", "user", 0.95)[0]
+    'Break-even: up to a budget of 0.5 EUR per user the campaign brings back what it costs (95 % interval 0.40 to 0.70).'
+    """
+    point, low, high, best, best_low, best_high = budgets
+    unit = f"{money} per {head}"
+    if isnan(point):
+        return ()
+    ends = "no upper end" if isinf(high) else f"to {number(high)}"
+    span = (
+        f"{percent(level)} interval {number(low)}, {ends}"
+        if isinf(high)
+        else f"{percent(level)} interval {between(low, high)}"
+    )
+    if isinf(low):
+        first = "Break-even: the campaign is shown to bring back what it costs at every budget that these treatments can spend."
+    elif isinf(point):
+        first = (
+            "Break-even: at every budget that these treatments can spend, the campaign brings back what it costs by these rows "
+            f"({percent(level)} interval of the break-even budget: from {number(low)} {unit})."
+        )
+    elif point == 0:
+        first = f"Break-even: by these rows no budget brings back what it costs ({span} {unit})."
+    else:
+        first = f"Break-even: up to a budget of {number(point)} {unit} the campaign brings back what it costs ({span})."
+    if not best > 0:
+        return (first,)
+    return (
+        first,
+        f"The net value is highest at about {number(best)} {unit}; it is not shown to be lower anywhere from {number(best_low)} "
+        f"to {number(best_high)}.",
+    )

@@ -1,0 +1,158 @@
+"""`allocate` without a budget: everybody gets what pays; with one, what is spent past break-even is named."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from largesse import frames
+from largesse.allocate import price_plan
+from largesse.cli.app import app
+from largesse.commands.allocate import allocate_run
+from largesse.commands.fit import fit
+from largesse.config import load
+from largesse.errors import ConfigError, DataError
+from largesse.policy import Policy
+from tests.common.campaigns import DATA, table
+
+M = 12.0
+TEXT = DATA + '[model]\ncandidates = ["lightgbm-rct"]\n[run]\ndraws = 40\n'
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pays")
+    frames.write(table(1500, 1), folder / "trial.parquet")
+    frames.write(table(400, 4).drop(["arm", "orders", "spent"]), folder / "users.parquet")
+    for name, money in (("known", f"[outcome]\nvalue_per_unit = {2 * M}\nmargin = 0.5\n"), ("unknown", "")):
+        (folder / f"{name}.toml").write_text(TEXT.format(more="folds = 2") + money)
+        fit(load(folder / f"{name}.toml"), folder=folder / name)
+    return folder
+
+
+def treated(place: Path, output: Path) -> list[str]:
+    return [str(name) for name in frames.read(output)["treatment"].to_pylist()]
+
+
+class TestWithoutABudget:
+    @pytest.mark.parametrize("kind", ["parquet", "csv"])
+    def test_every_unit_gets_the_treatment_that_leaves_most(self, place: Path, tmp_path: Path, kind: str):
+        """Parquet to Parquet is streamed, CSV is decided in memory; both give argmax m · value - cost of the menu."""
+        users = place / "users.parquet"
+        done = allocate_run(place / "known", users, None, tmp_path / f"plan.{kind}")
+        menu = Policy.load(place / "known" / "policy").menu(frames.read(users))
+        best = (M * menu.value - menu.cost).argmax(axis=1)
+        assert treated(place, tmp_path / f"plan.{kind}") == [menu.treatments[k] for k in best]
+        assert done.price == pytest.approx(1 / M)
+        assert done.budget == np.inf
+        assert done.spend.low <= done.spend.mean <= done.spend.high
+        assert done.notes == tuple(note for note in done.notes if "few events" in note)
+
+    def test_more_must_come_back(self, place: Path, tmp_path: Path):
+        users = place / "users.parquet"
+        menu = Policy.load(place / "known" / "policy").menu(frames.read(users))
+        spends = []
+        for least in (0.2, 0.8, 1.2):
+            done = allocate_run(place / "known", users, None, tmp_path / "plan.csv", min_return=least)
+            wanted = price_plan(menu, least / M)
+            assert done.planned_spend == pytest.approx(wanted.spend)
+            spends.append(done.planned_spend)
+        assert spends[0] > spends[1] > spends[2]
+
+    def test_a_price_needs_no_money(self, place: Path, tmp_path: Path):
+        users = place / "users.parquet"
+        known = allocate_run(place / "known", users, None, tmp_path / "one.parquet")
+        priced = allocate_run(place / "unknown", users, None, tmp_path / "two.parquet", price=1 / M)
+        given = allocate_run(place / "unknown", users, None, tmp_path / "three.parquet", value_per_unit=M)
+        assert treated(place, tmp_path / "one.parquet") == treated(place, tmp_path / "two.parquet")
+        assert known.to_dict() == priced.to_dict() == given.to_dict()
+
+    def test_what_pays_must_be_known(self, place: Path, tmp_path: Path):
+        users = place / "users.parquet"
+        with pytest.raises(DataError, match="value_per_unit"):
+            allocate_run(place / "unknown", users, None, tmp_path / "plan.csv")
+        with pytest.raises(DataError, match="--price"):
+            allocate_run(place / "known", users, 5.0, tmp_path / "plan.csv", price=1.0)
+        for bad in ({"min_return": -1.0}, {"price": float("nan")}, {"price": -0.1}, {"value_per_unit": 0.0}):
+            with pytest.raises(DataError):
+                allocate_run(place / "known", users, None, tmp_path / "plan.csv", **bad)
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestPastBreakEven:
+    @pytest.mark.parametrize("kind", ["parquet", "csv"])
+    def test_what_brings_less_than_it_costs_is_named(self, place: Path, tmp_path: Path, kind: str):
+        users = place / "users.parquet"
+        menu = Policy.load(place / "known" / "policy").menu(frames.read(users))
+        done = allocate_run(place / "known", users, 1e6, tmp_path / f"plan.{kind}", safety=None)
+        (note,) = [note for note in done.notes if "past break-even" in note]
+        paid, all_ = price_plan(menu, 1 / M), price_plan(menu, done.price)
+        factor = done.spend.mean / done.planned_spend
+        spend, back = (all_.spend - paid.spend) * factor, M * (all_.value - paid.value)
+        numbers = [float(x) for x in re.findall(r"\d+\.?\d*(?=[ ,])", note)]
+        assert numbers == pytest.approx([spend, back, spend - back], rel=2e-3)
+        within = allocate_run(place / "known", users, 0.5 * paid.spend, tmp_path / f"plan.{kind}")
+        assert not [n for n in within.notes if "break-even" in n]
+
+    def test_without_the_money_nothing_is_claimed(self, place: Path, tmp_path: Path):
+        done = allocate_run(place / "unknown", place / "users.parquet", 1e6, tmp_path / "plan.parquet")
+        assert not [n for n in done.notes if "break-even" in n]
+
+
+class TestCommand:
+    def test_the_budget_may_be_left_out(self, place: Path, tmp_path: Path):
+        line = ["allocate", str(place / "known"), str(place / "users.parquet"), "-o", str(tmp_path / "plan.parquet")]
+        done = CliRunner().invoke(app, [*line, "--json"])
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["price"] == pytest.approx(1 / M)
+        shown = CliRunner().invoke(app, line)
+        assert "no budget" in shown.stdout
+        high = CliRunner().invoke(app, [*line, "--budget", "1000000", "--on-average"])
+        assert "past break-even" in " ".join(high.stdout.split())
+
+    @pytest.mark.parametrize(
+        ("more", "words"),
+        [
+            (["--by-cluster"], "--by-cluster"), (["--price", "1", "--budget", "3"], "--price"), (["--price", "-1"], "--price"),
+            (["--min-return", "nan"], "--min-return"),
+        ],
+    )  # fmt: skip
+    def test_refusals_name_the_option(self, place: Path, tmp_path: Path, more: list[str], words: str):
+        line = ["allocate", str(place / "known"), str(place / "users.parquet"), "-o", str(tmp_path / "plan.parquet")]
+        done = CliRunner().invoke(app, [*line, *more])
+        assert done.exit_code == 1
+        assert isinstance(done.exception, DataError)
+        assert words in str(done.exception)
+        assert not (tmp_path / "plan.parquet").exists()
+
+
+class TestReport:
+    def test_the_run_says_whether_it_pays(self, place: Path):
+        metrics = json.loads((place / "known" / "metrics.json").read_text())
+        rows = [r for r in metrics["returns"]["rows"] if r["name"] == "policy"]
+        assert metrics["returns"]["value_per_unit"] == M
+        for row in rows:
+            assert row["net"] == pytest.approx(M * row["value"] - row["spend"])
+        assert len(metrics["verdicts"]) == 2
+        assert set(metrics["break_even"]) == {"budget", "low", "high", "best", "best_low", "best_high"}
+        html = (place / "known" / "report.html").read_text()
+        assert "Does it pay?" in html
+        assert metrics["verdicts"][0] in html
+        summary = (place / "known" / "summary.md").read_text()
+        assert summary.index("Does it pay?") < summary.index("Is the data sound?")
+
+    def test_without_the_money_it_says_what_one_costs(self, place: Path):
+        metrics = json.loads((place / "unknown" / "metrics.json").read_text())
+        assert metrics["verdicts"] == []
+        assert metrics["break_even"] is None
+        assert "value_per_unit" in (place / "unknown" / "summary.md").read_text().replace("\\", "")
+
+    def test_a_margin_needs_the_money(self, tmp_path: Path):
+        (tmp_path / "a.toml").write_text(TEXT.format(more="") + "[outcome]\nmargin = 0.5\n")
+        with pytest.raises(ConfigError, match="value_per_unit"):
+            load(tmp_path / "a.toml")

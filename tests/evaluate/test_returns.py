@@ -1,0 +1,196 @@
+"""Does it pay: incremental value, spend, net value and ratios against pandas-like sums; break-even; verdicts; coverage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from largesse import Logs, Menu
+from largesse.errors import DataError
+from largesse.evaluate import PayVerdict, break_even, compare, returns, verdicts
+from largesse.evaluate.comparison import BEST_MIX
+
+M = 10.0
+
+
+def campaign(
+    n: int = 6000,
+    seed: int = 0,
+    effect: float = 0.3,
+    control_cost: float = 0.0,
+    worst: bool = False,
+    scale: float = 1.0,
+) -> tuple[Logs, Menu]:
+    """Half of the units react to a treatment that costs 1 per unit given; the dearest one does the contrary if `worst`."""
+    rng = np.random.default_rng(seed)
+    x, t = rng.random((n, 2)), rng.integers(0, 3, n)
+    gain = effect * (x[:, 0] > 0.5)
+    by_arm = np.column_stack([0 * gain, gain, -gain if worst else 1.2 * gain])
+    p = 0.3 + by_arm
+    value = (rng.random(n) < p[np.arange(n), t]) * scale
+    cost = (t * 1.0 + control_cost) * scale
+    predicted = 0.3 + np.column_stack([0 * x[:, 0], x[:, 0] * 0.3, x[:, 0] * (0.1 if worst else 0.4)])
+    menu = Menu(value=predicted * scale, cost=np.tile((np.arange(3) + control_cost) * scale, (n, 1)))
+    paid = control_cost > 0
+    return Logs(x=x, treatment=t, value=value, cost=cost, propensity="uniform", control_cost=paid), menu
+
+
+class TestRows:
+    @pytest.mark.parametrize("control_cost", [0.0, 0.25])
+    def test_net_value_of_one_treatment_for_everyone_is_that_of_the_means(self, control_cost: float):
+        """A policy that gives everyone the last arm: a difference of two means, with Welch-like errors."""
+        logs, _ = campaign(control_cost=control_cost)
+        everyone = Menu(value=np.tile([0.0, 0.1, 9.0], (logs.n, 1)), cost=np.tile([0.0, 1.0, 2.0], (logs.n, 1)))
+        row = returns(compare(logs, {"p": everyone}, [50.0]), value_per_unit=M).of("p")[0]
+        sums = [(3 * logs.value * (logs.treatment == k)).mean() for k in range(3)]
+        paid = [(3 * logs.cost * (logs.treatment == k)).mean() for k in range(3)]
+        assert row.value == pytest.approx(sums[2] - sums[0], rel=1e-12)
+        assert row.spend == pytest.approx(paid[2] - paid[0], rel=1e-12)
+        assert row.net == pytest.approx(M * (sums[2] - sums[0]) - (paid[2] - paid[0]), rel=1e-12)
+        each = 3 * (M * logs.value - logs.cost) * ((logs.treatment == 2) * 1.0 - (logs.treatment == 0))
+        error = each.std(ddof=1) / np.sqrt(logs.n)
+        assert (row.net_high - row.net_low) / 2 / 1.96 == pytest.approx(error, rel=0.02)
+        assert row.per_spend == pytest.approx(M * row.value / row.spend, rel=1e-12)
+        assert row.per_value == pytest.approx(row.spend / row.value, rel=1e-12)
+
+    def test_at_a_budget_the_spend_is_exact_and_the_net_value_a_line_of_the_value(self):
+        logs, menu = campaign(control_cost=0.25)
+        table = compare(logs, {"p": menu}, [0.5, 0.8])
+        rows = returns(table, value_per_unit=M).of("p")
+        idle_cost = (3 * logs.cost * (logs.treatment == 0)).mean()
+        for row, budget in zip(rows, (0.5, 0.8), strict=True):
+            assert row.spend == pytest.approx(budget - idle_cost, rel=1e-12)
+            assert row.net == pytest.approx(M * row.value - row.spend, rel=1e-12)
+        plain = returns(table).of("p")
+        assert [row.value for row in plain] == [row.value for row in rows]
+        assert np.isnan(plain[0].net)
+        assert plain[0].per_spend * M == pytest.approx(rows[0].per_spend, rel=1e-12)
+        assert plain[0].per_value == rows[0].per_value
+
+    def test_units_of_money_do_not_matter(self):
+        """In cents, and with values a million times as large, the same verdicts and ratios."""
+        logs, menu = campaign()
+        for scale in (100.0, 1e6):
+            other, its_menu = campaign(scale=scale)
+            tables = compare(logs, {"p": menu}, [0.4]), compare(other, {"p": its_menu}, [0.4 * scale])
+            one, two = (returns(table, value_per_unit=M).of("p")[0] for table in tables)
+            assert two.net == pytest.approx(scale * one.net, rel=1e-6)
+            assert two.net_low == pytest.approx(scale * one.net_low, rel=1e-6)
+            assert two.per_spend_high == pytest.approx(one.per_spend_high, rel=1e-6)
+
+    def test_the_ratio_has_the_ends_at_which_the_difference_is_not_shown(self):
+        """Fieller: net value at m = 1 / ratio end has an end at 0."""
+        logs, menu = campaign()
+        table = compare(logs, {"p": menu}, [0.4])
+        row = returns(table).of("p")[0]
+        for end, field in ((row.per_value_low, "net_high"), (row.per_value_high, "net_low")):
+            at = returns(table, value_per_unit=end).of("p")[0]
+            assert getattr(at, field) == pytest.approx(0.0, abs=1e-6)
+
+    def test_nothing_gained_costs_infinitely_much(self):
+        logs, menu = campaign(effect=0.0, seed=3)
+        row = returns(compare(logs, {"p": menu}, [0.4])).of("p")[0]
+        assert row.per_value_high == np.inf
+        assert row.value_low < 0 < row.value_high
+
+    def test_a_budget_out_of_reach_has_no_numbers(self):
+        logs, menu = campaign(control_cost=0.25)
+        row = returns(compare(logs, {"p": menu}, [0.1]), value_per_unit=M).of("p")[0]
+        assert np.isnan(row.net)
+        assert np.isnan(row.per_value)
+
+    @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+    def test_a_unit_of_value_brings_a_positive_amount(self, value: float):
+        logs, menu = campaign(400)
+        with pytest.raises(DataError, match="value_per_unit"):
+            returns(compare(logs, {"p": menu}, [0.4]), value_per_unit=value)
+
+    def test_plain_values_for_json(self):
+        logs, menu = campaign(400)
+        made = returns(compare(logs, {"p": menu}, [0.4]), value_per_unit=M)
+        assert made.to_dict()["rows"][0]["name"] == "p"
+        assert {row.name for row in made.rows} == {"p", BEST_MIX}
+        with pytest.raises(DataError, match="name"):
+            made.of("nobody")
+
+
+class TestBreakEven:
+    def line(self, logs: Logs, menu: Menu):
+        return compare(logs, {"p": menu}, np.linspace(0, 2, 25))
+
+    def test_it_is_where_the_net_value_crosses_nothing(self):
+        logs, menu = campaign(40_000)
+        line = self.line(logs, menu)
+        there = break_even(line, "p", value_per_unit=4.0)
+        at = compare(logs, {"p": menu}, [there.budget])
+        assert returns(at, value_per_unit=4.0).of("p")[0].net == pytest.approx(0.0, abs=0.004)
+        assert there.low < there.budget < there.high
+        assert 0.3 < there.best < there.budget
+        assert there.best_low <= there.best <= there.best_high
+
+    def test_the_more_a_unit_brings_the_further_it_pays(self):
+        logs, menu = campaign(40_000)
+        line = self.line(logs, menu)
+        found = [break_even(line, "p", value_per_unit=m) for m in (1.0, 4.0, 50.0)]
+        assert found[0].budget == 0.0
+        assert found[0].best == 0.0
+        assert 0 < found[1].budget < np.inf
+        assert found[2].budget == found[2].low == found[2].high == np.inf
+        assert found[1].best <= found[2].best
+
+    def test_its_interval_holds_the_truth(self):
+        """Targeting the half that reacts with arm 1 brings .15 for .5; up to 1 per unit nothing more: at m = 5 it ends at .75."""
+        inside = 0
+        for seed in range(120):
+            logs, _ = campaign(4000, seed=1000 + seed)
+            first = (logs.x[:, 0] > 0.5) * 1.0
+            menu = Menu(
+                value=np.column_stack([0 * first, 0.1 + first + 0.01 * logs.x[:, 1], 0 * first]),
+                cost=np.tile([0.0, 1.0, 2.0], (logs.n, 1)),
+            )
+            there = break_even(compare(logs, {"p": menu}, np.linspace(0, 1, 21)), "p", value_per_unit=5.0)
+            inside += there.low <= 0.75 <= there.high
+        assert inside >= 108  # 114 expected, standard deviation 2.4
+
+    def test_budgets_must_rise(self):
+        logs, menu = campaign(400)
+        with pytest.raises(DataError, match="budgets"):
+            break_even(compare(logs, {"p": menu}, [0.5]), "p", value_per_unit=M)
+
+
+class TestVerdicts:
+    def of(self, logs: Logs, menu: Menu, m: float, budgets=(0.2, 0.4, 1.5)) -> list[str]:
+        table = compare(logs, {"p": menu}, budgets)
+        return [str(v) for v in verdicts(returns(table, value_per_unit=m), table, "p")]
+
+    def test_targeted_untargeted_and_neither(self):
+        logs, menu = campaign(20_000)
+        assert self.of(logs, menu, 6.0)[:2] == ["spend this, targeted"] * 2
+        assert self.of(logs, menu, 1.0) == ["shown not to pay"] * 3
+        random = Menu(value=np.random.default_rng(1).random((logs.n, 3)), cost=menu.cost)
+        assert self.of(logs, random, 20.0)[1] == "spend this, untargeted"
+
+    def test_the_dearest_arm_may_be_the_worst(self):
+        logs, menu = campaign(20_000, worst=True)
+        assert self.of(logs, menu, 6.0)[1] == "spend this, targeted"
+
+    def test_nothing_that_works_is_not_to_be_spent_on(self):
+        """A treatment without effect whose spend is small against the noise: 'spend this' is said in at most 5 of 100 trials."""
+        spent = 0
+        for seed in range(200):
+            logs, menu = campaign(1500, seed=2000 + seed, effect=0.0)
+            cheap = Logs(
+                x=logs.x, treatment=logs.treatment, value=logs.value, cost=logs.cost * 1e-4, propensity="uniform"
+            )
+            table = compare(cheap, {"p": Menu(value=menu.value, cost=menu.cost * 1e-4)}, [4e-5, 8e-5])
+            spent += any(v.spends for v in verdicts(returns(table, value_per_unit=1.0), table, "p"))
+        assert spent <= 16  # 10 at 5 %, standard deviation 3.1
+
+    def test_a_verdict_needs_the_value_of_a_unit(self):
+        logs, menu = campaign(400)
+        table = compare(logs, {"p": menu}, [0.4])
+        with pytest.raises(DataError, match="value_per_unit"):
+            verdicts(returns(table), table, "p")
+
+    def test_only_two_verdicts_spend(self):
+        assert [v.name for v in PayVerdict if v.spends] == ["TARGETED", "UNTARGETED"]
