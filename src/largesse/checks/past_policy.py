@@ -168,12 +168,19 @@ def outcome_bias(rct: Logs, obs: Logs) -> OutcomeBias:
     words = {
         Grade.OK: f"Arm means of the observational rows agree with the trial's ({off}). They may be pooled.",
         Grade.WARN: f"Arm means of the observational rows are a little off the trial's ({off}). Adjust for features first.",
-        Grade.FAIL: f"The observational rows mislead: {off}. Do not estimate effects from them alone; correct any model that "
-        "is trained on them by trial rows.",
+        Grade.FAIL: f"The past campaign data mislead, as those of a past policy usually do: {off}. Estimate no effects from them "
+        "alone. `fit` corrects models of them by trial rows, and drops them where they harm.",
     }
     (value, value_standard_error, value_z), (cost, cost_standard_error, cost_z) = gaps
+    status, sentence = grade(p), words[grade(p)]
+    if np.isinf(z).any():
+        sentence = f"Amounts that are the same for every unit differ between the two files: {off}. Check their units and columns."
+    elif (
+        status is Grade.FAIL
+    ):  # a past policy chose whom to treat: its means are off, and the trial is sound all the same
+        status = Grade.WARN
     return OutcomeBias(
-        name="outcome bias", status=grade(p), sentence=words[grade(p)], p_value=p, value=value, value_z=value_z,
+        name="outcome bias", status=status, sentence=sentence, p_value=p, value=value, value_z=value_z,
         value_standard_error=value_standard_error, cost=cost, cost_standard_error=cost_standard_error, cost_z=cost_z,
     )  # fmt: skip
 

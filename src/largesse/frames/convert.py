@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,10 @@ __all__ = ["arms", "ids", "logs", "menu", "plan_table", "truths", "units"]
 
 MAX_TREATMENTS = 256
 _log = logging.getLogger(__name__)
-_CONTROLS = ("0", "control", "none", "false", "no", "baseline", "untreated")
+_CONTROLS = ("control", "none", "false", "no", "baseline", "untreated", "holdout", "nothing", "nobody", "placebo")
+_NOTHING = re.compile(r"(no|without)[ _-].+|[^\w.,-]{0,3} ?0+([.,]0+)?( ?[^\W\d]{1,4}| ?%)?")
+"""No e-mail; 0, 0 %, €0, 0 EUR."""
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 
 
 @checked
@@ -247,7 +251,9 @@ def _control_first(name: str, labels: Sequence[str], control: str | None) -> tup
             field=name,
         )
     if control is None:
-        likely = [text for text in labels if text.strip().casefold() in _CONTROLS]
+        likely = [text for text in labels if _reads_like_control(text)]
+        if not likely and [text.casefold() for text in labels] == ["a", "b"]:
+            likely = [labels[0]]  # an A/B test
         if len(likely) != 1:
             raise DataError(
                 f"{name}: which label is the control? {len(likely) or 'None'} of {some} reads like one. "
@@ -261,12 +267,18 @@ def _control_first(name: str, labels: Sequence[str], control: str | None) -> tup
     return (control, *(text for text in labels if text != control))
 
 
-def _natural(text: str) -> tuple[bool, float, str]:
-    """Returns the sort key of a label: numbers in numeric order, then text."""
+def _reads_like_control(text: str) -> bool:
+    plain = text.strip().casefold()
+    return plain in _CONTROLS or _NOTHING.fullmatch(plain) is not None
+
+
+def _natural(text: str) -> tuple[bool, float, list[str | float], str]:
+    """Returns the sort key of a label: numbers first, and the numbers in a text as numbers, so that '5 %' is before '20 %'."""
     try:
-        return (False, float(text), text)
+        return (False, float(text), [], text)
     except ValueError:
-        return (True, 0.0, text)
+        parts: list[str | float] = [float(part) if k % 2 else part for k, part in enumerate(_NUMBER.split(text))]
+        return (True, 0.0, parts, text)
 
 
 def _amounts(table: pa.Table, name: str) -> NDArray[np.float64]:
