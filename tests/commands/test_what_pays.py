@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -29,6 +30,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pays")
     frames.write(table(1500, 1), folder / "trial.parquet")
     frames.write(table(400, 4).drop(["arm", "orders", "spent"]), folder / "users.parquet")
+    later = table(1200, 9)
+    frames.write(
+        later.set_column(later.column_names.index("user"), "user", pa.array(np.arange(1200) + 9000)),
+        folder / "later.parquet",
+    )
     for name, money in (("known", f"[outcome]\nvalue_per_unit = {2 * M}\nmargin = 0.5\n"), ("unknown", "")):
         (folder / f"{name}.toml").write_text(TEXT.format(more="folds = 2") + money)
         fit(load(folder / f"{name}.toml"), folder=folder / name)
@@ -129,6 +135,23 @@ class TestCommand:
         assert isinstance(done.exception, DataError)
         assert words in str(done.exception)
         assert not (tmp_path / "plan.parquet").exists()
+
+
+class TestEvaluate:
+    @pytest.mark.parametrize(("run", "known"), [("known", True), ("unknown", False)])
+    def test_later_rows_say_whether_it_pays(self, place: Path, run: str, known: bool):
+        line = ["evaluate", str(place / run), str(place / "later.parquet")]
+        document = json.loads(CliRunner().invoke(app, [*line, "--json"]).stdout)
+        rows = [r for r in document["returns"]["rows"] if r["name"] == "policy"]
+        value = {(r["name"], r["budget"]): r["value"] for r in document["rows"]}
+        for row in rows:
+            gained = value["policy", row["budget"]] - value["no one", row["budget"]]
+            assert row["value"] == pytest.approx(gained)
+            assert (row["net"] == pytest.approx(M * gained - row["spend"])) if known else row["net"] is None
+        assert len(document["verdicts"]) == (len(rows) if known else 0)
+        shown = " ".join(CliRunner().invoke(app, line).stdout.split())
+        assert "Against giving nobody anything" in shown
+        assert ("Verdict" in shown.split("Against giving nobody anything")[1]) is known
 
 
 class TestReport:

@@ -165,15 +165,22 @@ def evaluate(
     """Evaluate a run's policy on further trial rows: value at each budget with intervals, planned and realised spend."""
     from largesse.cli import show
     from largesse.commands.evaluate import evaluate_run
+    from largesse.commands.findings.pays import payback, table_of
+    from largesse.config import load
     from largesse.report.table import realised_table
 
     work = partial(evaluate_run, run_folder, test, budgets=tuple(budget or ()), draws=draws)
     (table, planned, rank), refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
+    config = load(run_folder / "config.toml")
+    pays = payback(table, None, config.outcome.unit_value, "policy")
     if as_json:
-        document = {"rows": table.rows(), "spend": planned.to_records(), "ranking": rank, "notes": table.notes}
+        document = {"rows": table.rows(), "returns": pays.table, "verdicts": pays.verdicts, "spend": planned.to_records(),
+                    "ranking": rank, "notes": table.notes}  # fmt: skip
         _print_evaluation(document, refusal)
         return
     show.comparison(table)
+    labels = tuple(f"{b:.4g}" for b in table.budgets)
+    show.table(table_of(pays, labels, config), f"Against giving nobody anything, at budgets per {config.report.head}")
     show.table(realised_table(planned), "Planned against realised spend, per unit")
     for name, area in rank.items():
         show.out.print(f"{show.escape(name)}: {area:.4f}", highlight=False)

@@ -99,7 +99,7 @@ def pay_blocks(pay: Pay, *, value: str, money: str, head: str, level: float, our
     ]
 
 
-def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours: str) -> Table:
+def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours: str, brief: bool = False) -> Table:
     """Returns what each budget brings beyond doing nothing.
 
     Args:
@@ -109,6 +109,7 @@ def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours
         head: What one unit is, e.g. ``"user"``.
         level: Level of the intervals.
         ours: The policy to highlight.
+        brief: Net values and verdicts only, where they are known: for a terminal.
     """
     ends, gained = f"{percent(level)} interval", f"Extra {value} per {head}"
     own = (Column(gained), Column(ends, quiet=True), Column(f"Extra {money} spent per {head}"))
@@ -116,35 +117,32 @@ def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours
     if pay.known:
         columns = (
             Column("Policy", words=True), Column("Verdict", words=True), Column(f"Net {money} per {head}"),
-            Column(ends, quiet=True), Column(f"Back per {money}"), *own,
+            Column(ends, quiet=True), Column(f"Back per {money}"), *(() if brief else own),
         )  # fmt: skip
     else:
-        cost = Column(f"{money} per extra {value}")
-        columns = (Column("Policy", words=True), *own, Column(f"{value} per {money}"), cost, Column(ends, quiet=True))
+        cost = (Column(f"{money} per extra {value}"), Column(ends, quiet=True))
+        columns = (Column("Policy", words=True), *(own[:2] if brief else (*own, Column(f"{value} per {money}"))), *cost)
     digits = places((row.value_high - row.value_low) / 2 for row in pay.rows)
     of_net = places((row.net_high - row.net_low) / 2 for row in pay.rows)
-    return Table(
-        columns=columns,
-        rows=tuple(
-            Row(_cells(row, pay.known, digits, of_net), group=row.budget_label, ours=row.policy == ours) for row in pay.rows
-        ),
-        grouped="Budget", notes={row.budget_label: f"{number(row.budget)} {money} per {head}" for row in pay.rows},
-    )  # fmt: skip
+    rows = (
+        Row(_cells(row, pay.known, digits, of_net, brief), group=row.budget_label, ours=row.policy == ours)
+        for row in pay.rows
+    )
+    notes = {row.budget_label: f"{number(row.budget)} {money} per {head}" for row in pay.rows}
+    return Table(columns=columns, rows=tuple(rows), grouped="Budget", notes=notes)
 
 
-def _cells(row: PayRow, known: bool, digits: int, of_net: int) -> tuple[str | Badge, ...]:
+def _cells(row: PayRow, known: bool, digits: int, of_net: int, brief: bool) -> tuple[str | Badge, ...]:
     gained = number(row.value, decimals=digits, sign=True)
     if known:
         shown = "" if row.verdict is None else BADGES[row.verdict]
-        return (
-            row.policy, shown, number(row.net, decimals=of_net, sign=True),
-            resting(row.net_low, row.net_high, row.events, decimals=of_net, sign=True), _plain(row.per_spend), gained,
-            between(row.value_low, row.value_high, decimals=digits, sign=True), number(row.spend),
-        )  # fmt: skip
-    return (
-        row.policy, gained, resting(row.value_low, row.value_high, row.events, decimals=digits, sign=True), number(row.spend),
-        _plain(row.per_spend), _plain(row.per_value), cost_between(row.per_value_low, row.per_value_high),
-    )  # fmt: skip
+        net = resting(row.net_low, row.net_high, row.events, decimals=of_net, sign=True)
+        first = (row.policy, shown, number(row.net, decimals=of_net, sign=True), net, _plain(row.per_spend))
+        more = (gained, between(row.value_low, row.value_high, decimals=digits, sign=True), number(row.spend))
+        return first if brief else (*first, *more)
+    ends = resting(row.value_low, row.value_high, row.events, decimals=digits, sign=True)
+    cost = (_plain(row.per_value), cost_between(row.per_value_low, row.per_value_high))
+    return (row.policy, gained, ends, *(() if brief else (number(row.spend), _plain(row.per_spend))), *cost)
 
 
 def _plain(x: float) -> str:

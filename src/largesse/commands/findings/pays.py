@@ -18,10 +18,11 @@ from largesse.evaluate.returns import (
     returns,
     verdicts,
 )
+from largesse.report.blocks import Table
 from largesse.report.numbers import count, number, percent, places, resting
-from largesse.report.pays import Pay, PayRow, cost_between, limits
+from largesse.report.pays import Pay, PayRow, cost_between, limits, pay_table
 
-__all__ = ["Payback", "pay", "payback", "remedies", "sentence", "smaller_pays"]
+__all__ = ["Payback", "pay", "payback", "remedies", "sentence", "smaller_pays", "table_of"]
 
 POWER = 2.8  # standard errors: 80 % power of a two-sided test at 5 %
 
@@ -59,12 +60,12 @@ class Payback:
         return self.table.of(self.leads)[self.at]
 
 
-def payback(table: Comparison, line: Comparison, value_per_unit: float | None, policy: str) -> Payback:
+def payback(table: Comparison, line: Comparison | None, value_per_unit: float | None, policy: str) -> Payback:
     """Returns whether the budgets pay.
 
     Args:
         table: The comparison at the budgets.
-        line: The same along the whole range of budgets.
+        line: The same along the whole range of budgets; None: the budgets at which it stops paying are not looked for.
         value_per_unit: What one unit of value brings in money; None: not known.
         policy: Name of the policy.
     """
@@ -75,7 +76,8 @@ def payback(table: Comparison, line: Comparison, value_per_unit: float | None, p
     spent = [b for b, verdict in enumerate(result) if verdict.spends]
     rows = {PayVerdict.TARGETED: made.of(policy), PayVerdict.UNTARGETED: made.of(BEST_MIX)}
     at = max(spent, key=lambda b: rows[result[b]][b].net_low) if spent else middle
-    return Payback(made, result, break_even(line, policy, value_per_unit=value_per_unit), at)
+    turning = None if line is None else break_even(line, policy, value_per_unit=value_per_unit)
+    return Payback(made, result, turning, at)
 
 
 def pay(result: Payback, labels: tuple[str, ...], config: Config) -> Pay:
@@ -87,16 +89,26 @@ def pay(result: Payback, labels: tuple[str, ...], config: Config) -> Pay:
             verdict = result.verdicts[b] if result.verdicts and name == "policy" else None
             kept = {field: getattr(row, field) for field in ReturnRow._fields if field in PayRow.__slots__}
             rows.append(PayRow(policy=name, budget_label=label, verdict=verdict, **kept))
-    known = result.turning is not None
-    sentences = (
-        limits(result.turning, config.report.money_unit, config.report.head, result.table.level)
-        if result.turning is not None
-        else (
+    known = result.table.value_per_unit is not None
+    sentences: tuple[str, ...] = ()
+    if not known:
+        sentences = (
             f"What one unit of value ({config.report.value_unit}) brings in money is not declared (outcome.value_per_unit), so "
             "this page does not say which budget pays: compare the cost of one, on the right, with what one brings.",
         )
-    )
+    elif result.turning is not None:
+        sentences = limits(result.turning, config.report.money_unit, config.report.head, result.table.level)
     return Pay(rows=tuple(rows), known=known, limits=sentences)
+
+
+def table_of(result: Payback, labels: tuple[str, ...], config: Config) -> Table:
+    """Returns the table of the section, for the terminal."""
+    words = config.report
+    return pay_table(
+        pay(result, labels, config), value=words.value_unit, money=words.money_unit, head=words.head,
+        level=result.table.level, ours="policy",
+        brief=True,
+    )  # fmt: skip
 
 
 def sentence(result: Payback, config: Config) -> str:
