@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import ndtr, ndtri
 
 from largesse import Logs, Menu
 from largesse.errors import DataError
 from largesse.evaluate import PayVerdict, break_even, compare, returns, verdicts
 from largesse.evaluate.comparison import BEST_MIX
+from largesse.evaluate.returns import _joint_level
 
 M = 10.0
 
@@ -184,7 +186,17 @@ class TestVerdicts:
             )
             table = compare(cheap, {"p": Menu(value=menu.value, cost=menu.cost * 1e-4)}, [4e-5, 8e-5])
             spent += any(v.spends for v in verdicts(returns(table, value_per_unit=1.0), table, "p"))
-        assert spent <= 16  # 10 at 5 %, standard deviation 3.1
+        assert spent <= 10  # 5 at 2.5 %, standard deviation 2.2
+
+    def test_more_budgets_do_not_find_more_by_chance(self):
+        """Equicorrelated normals by quadrature: P(max <= c) = ∫ φ(z) Φ((c - √ρ z) / √(1 - ρ))^K dz."""
+        z, w = np.polynomial.hermite_e.hermegauss(80)
+        w = w / w.sum()
+        for k, rho in ((1, 0.0), (2, 0.5), (10, 0.0), (10, 0.9)):
+            level = _joint_level(np.full((k, k), rho) + (1 - rho) * np.eye(k), 0.95)
+            c = ndtri((1 + level) / 2)
+            together = w @ ndtr((c - np.sqrt(rho) * z) / np.sqrt(1 - rho)) ** k
+            assert together == pytest.approx(0.975, abs=0.002)
 
     def test_a_verdict_needs_the_value_of_a_unit(self):
         logs, menu = campaign(400)

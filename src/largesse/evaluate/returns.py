@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from largesse import _check
 from largesse._arguments import checked
@@ -29,6 +30,7 @@ from largesse.result import Tabular, columns_of, plain
 __all__ = ["BreakEven", "PayVerdict", "ReturnRow", "Returns", "break_even", "returns", "verdicts"]
 
 Floats = NDArray[np.float64]
+_JOINT = 40_000  # draws of the normal distribution, always the same
 
 
 class PayVerdict(StrEnum):
@@ -158,6 +160,26 @@ class _Sums:
         both[1] = BestMix.of(*arms.means(), c.budgets[b : b + 1]).share[0]
         return value, arms.terms(both), outcomes
 
+    def joint_ends(self, rows: list[ReturnRow], unit_value: float) -> Floats:
+        """Returns the ends of the net values of some rows, at the level at which all hold together, (K, 2); NaN out of reach."""
+        c, out = self.comparison, np.full((len(rows), 2), np.nan)
+        known = [k for k, row in enumerate(rows) if not np.isnan(row.net)]
+        if not known:
+            return out
+        columns, more = [], []
+        for row in (rows[k] for k in known):
+            p, b = c.index(row.name), int(np.flatnonzero(c.budgets == row.budget)[0])
+            value, cost, _ = self.terms(p, b)
+            idle = unit_value * self.terms(self.none, b)[0] - self.made.arms.terms(self.control_cost)
+            columns.append(unit_value * value - cost - idle)
+            more.append(unit_value**2 * float(self.made.more[p, b]) * CLOSE_DIFFERENCE)
+        psi = centred(self.logs, np.column_stack(columns))
+        covariance = psi.T @ psi + np.diag(more)
+        error = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+        level = _joint_level(covariance / np.outer(error, error), c.level)
+        out[known] = ends(np.array([rows[k].net for k in known]), psi, level, np.array(more))
+        return out
+
     def row(self, name: str, b: int, unit_value: float | None) -> ReturnRow:
         p, c = self.comparison.index(name), self.comparison
         budget, (gained, paid) = float(c.budgets[b]), self.estimate(p, b)
@@ -179,6 +201,19 @@ class _Sums:
             (name, budget, paid, gained, float(low), float(high), *map(float, net), m * ratio, m * least, m * most,
              *_inverse(ratio, least, most), float(events))
         )  # fmt: skip
+
+
+def _joint_level(correlation: Floats, level: float) -> float:
+    """Returns the level of each interval at which, together, an end lies above its truth in half of 1 - level of the trials.
+
+    Args:
+        correlation: Correlation of the estimates, (K, K).
+        level: Coverage of one interval.
+    """
+    scale, vectors = np.linalg.eigh(correlation)
+    normal = np.random.default_rng(0).standard_normal((_JOINT, len(scale)))
+    top = (normal * np.sqrt(np.maximum(scale, 0)) @ vectors.T).max(axis=1)
+    return float(np.clip(1 - 2 * ndtr(-np.quantile(top, (1 + level) / 2)), level, 0.9999))
 
 
 def _ratio(gained: float, paid: float, psi: Floats, level: float, more: float) -> tuple[float, float, float]:
@@ -279,6 +314,9 @@ def _best(c: Comparison, name: str, rows: list[ReturnRow], unit_value: float) ->
 def verdicts(table: Returns, comparison: Comparison, policy: str) -> tuple[PayVerdict, ...]:
     """Returns whether each budget pays, by the net value of a policy and of the best untargeted one.
 
+    All budgets and both policies count together: where none of them pays, "spend this" is said of any in at most half of
+    1 - level of the trials. So an interval must be a little further from 0 than its own level asks for.
+
     Args:
         table: Their returns, with the value of a unit.
         comparison: The comparison that these were made from.
@@ -289,19 +327,21 @@ def verdicts(table: Returns, comparison: Comparison, policy: str) -> tuple[PayVe
     """
     if table.value_per_unit is None:
         raise _check.refuse("value_per_unit", None, "a verdict needs it", "Give returns(..., value_per_unit=).")
-    versus = comparison.against(BEST_MIX)
+    versus, sums = comparison.against(BEST_MIX), _Sums(comparison)
     p = versus.index(policy)
+    rows = [row for name in (policy, BEST_MIX) for row in table.of(name)]
+    low, high = sums.joint_ends(rows, table.value_per_unit).reshape(2, -1, 2).transpose(2, 0, 1)  # each (2, B)
     return tuple(
-        _verdict(own, plain_, bool(versus.difference_low[p, b] > 0))
-        for b, (own, plain_) in enumerate(zip(table.of(policy), table.of(BEST_MIX), strict=True))
+        _verdict(low[:, b], high[:, b], bool(versus.difference_low[p, b] > 0)) for b in range(len(comparison.budgets))
     )
 
 
-def _verdict(own: ReturnRow, untargeted: ReturnRow, better: bool) -> PayVerdict:
-    if np.isnan(own.net):
+def _verdict(low: Floats, high: Floats, better: bool) -> PayVerdict:
+    """Returns the verdict of the ends of the net value, of the policy and of the best untargeted one, (2,) each."""
+    if np.isnan(low[0]):
         return PayVerdict.OUT_OF_REACH
-    if own.net_low > 0 and (better or not untargeted.net_low > 0):
+    if low[0] > 0 and (better or not low[1] > 0):
         return PayVerdict.TARGETED
-    if untargeted.net_low > 0:
+    if low[1] > 0:
         return PayVerdict.UNTARGETED
-    return PayVerdict.LOSES if own.net_high < 0 and not untargeted.net_high >= 0 else PayVerdict.NOT_SHOWN
+    return PayVerdict.LOSES if high[0] < 0 and not high[1] >= 0 else PayVerdict.NOT_SHOWN

@@ -91,6 +91,11 @@ def pay_blocks(pay: Pay, *, value: str, money: str, head: str, level: float, our
         "All numbers are differences from giving nobody anything, on held-out rows. "
         + ("Net: the value in money, less the spend. " if pay.known else "")
         + "In brackets: the interval, and the effective number of events that it rests on."
+        + (
+            " A verdict counts all budgets together, so it asks for a little more than its own interval."
+            if pay.known
+            else ""
+        )
     )
     return [
         *(Text(sentence) for sentence in pay.limits),
@@ -153,7 +158,7 @@ def cost_between(low: float, high: float) -> str:
     """Returns the interval of a cost that may have no upper end.
 
     >>> cost_between(2.0, 3.5), cost_between(2.0, float("inf")), cost_between(float("inf"), float("inf"))
-    ('2.0 to 3.5', 'at least 2', '–')
+    ('2.00 to 3.50', 'at least 2.00', '–')
     """
     if isnan(low) or isinf(low):
         return UNKNOWN
@@ -170,7 +175,7 @@ def limits(budgets: Sequence[float], money: str, head: str, level: float) -> tup
         level: Level of the intervals.
 
     >>> limits([0.5, 0.4, 0.7, 0.2, 0.1, 0.4], "EUR", "user", 0.95)[0]
-    'Break-even: up to a budget of 0.5 EUR per user the campaign brings back what it costs (95 % interval 0.40 to 0.70).'
+    'Break-even: up to a budget of 0.500 EUR per user the campaign brings back what it costs (95 % interval 0.40 to 0.70).'
     """
     point, low, high, best, best_low, best_high = budgets
     unit = f"{money} per {head}"
