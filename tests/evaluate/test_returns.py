@@ -154,6 +154,17 @@ class TestBreakEven:
             inside += there.low <= 0.75 <= there.high
         assert inside >= 108  # 114 expected, standard deviation 2.4
 
+    @pytest.mark.parametrize("seed", range(4))
+    def test_rounding_at_a_budget_of_nothing_is_no_profit(self, seed: int):
+        """Nothing is shown to pay: the lower end is exactly 0, whatever the sums at a budget of 0 round to."""
+        logs, menu = campaign(1500, seed=seed, effect=0.0)
+        other = Menu(value=menu.value * 0.1, cost=menu.cost * 0.1)
+        cheap = Logs(
+            x=logs.x, treatment=logs.treatment, value=logs.value * 0.3, cost=logs.cost * 0.1, propensity="uniform"
+        )
+        there = break_even(compare(cheap, {"p": other}, np.linspace(0, 0.2, 25)), "p", value_per_unit=0.3)
+        assert there.low == 0.0
+
     def test_budgets_must_rise(self):
         logs, menu = campaign(400)
         with pytest.raises(DataError, match="budgets"):

@@ -30,6 +30,7 @@ from largesse.result import Tabular, columns_of, plain
 __all__ = ["BreakEven", "PayVerdict", "ReturnRow", "Returns", "break_even", "returns", "verdicts"]
 
 Floats = NDArray[np.float64]
+_ROUNDING = 1e-9
 _JOINT = 40_000  # draws of the normal distribution, always the same
 
 
@@ -281,7 +282,7 @@ def break_even(comparison: Comparison, name: str, *, value_per_unit: float) -> B
 
 def _last(budget: Floats, curve: Floats) -> float:
     """Returns the largest budget at which a curve is above 0, interpolated: infinite if that is the last one, 0 if none is."""
-    above = np.flatnonzero(curve > 0)
+    above = np.flatnonzero(curve > _ROUNDING * np.abs(curve).max())
     if not len(above):
         return 0.0
     k = int(above[-1])

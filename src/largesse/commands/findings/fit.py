@@ -194,7 +194,7 @@ def _summary(config: Config, task: Task, proven: Proven, verdict: Verdict) -> tu
         else "on held-out rows"
     )
     return (
-        f"It spends {table.spend[at, k]:.3g} {config.report.money_unit} per {head}; the budget is {task.budgets[k]:.3g}.",
+        f"The policy spends {table.spend[at, k]:.3g} {config.report.money_unit} per {head}; the budget is {task.budgets[k]:.3g}.",
         f"Against the best mix of arms for the same budget (the best that can be done without looking at features), it brings "
         f"{number(gain, decimals=decimals, sign=True)} {unit} per {head} (95 % interval {shown}): {verdict.value}.",
         _share_of_effect(proven.evidence.share),

@@ -143,8 +143,8 @@ def sentence(result: Payback, config: Config) -> str:
     if smaller_pays(result):
         assert result.turning is not None
         return (
-            f"None of these budgets is shown to pay, smaller ones are: the campaign brings back what it costs up to "
-            f"{number(result.turning.budget)} {unit} ({level} interval from {number(result.turning.low)})."
+            f"None of these budgets is shown to pay, smaller ones are: the campaign is shown to bring back what it costs up to "
+            f"{number(result.turning.low)} {unit}."
         )
     if all(verdict is PayVerdict.LOSES for verdict in result.verdicts):
         return (
