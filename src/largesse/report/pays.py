@@ -122,7 +122,7 @@ def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours
     if pay.known:
         columns = (
             Column("Policy", words=True), Column("Verdict", words=True), Column(f"Net {money} per {head}"),
-            Column(ends, quiet=True), Column(f"Back per {money}"), *(() if brief else own),
+            Column(ends, quiet=True), Column(f"Back per {money}"), *(() if brief else own[:2]),
         )  # fmt: skip
     else:
         cost = (Column(f"{money} per extra {value}"), Column(ends, quiet=True))
@@ -133,7 +133,10 @@ def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours
         Row(_cells(row, pay.known, digits, of_net, brief), group=row.budget_label, ours=row.policy == ours)
         for row in pay.rows
     )
-    notes = {row.budget_label: f"{number(row.budget)} {money} per {head}" for row in pay.rows}
+    unit = f"{money} per {head}"
+    notes = {
+        row.budget_label: f"{number(row.budget)} {unit}" for row in pay.rows if not row.budget_label.endswith(unit)
+    }
     return Table(columns=columns, rows=tuple(rows), grouped="Budget", notes=notes)
 
 
@@ -143,7 +146,7 @@ def _cells(row: PayRow, known: bool, digits: int, of_net: int, brief: bool) -> t
         shown = "" if row.verdict is None else BADGES[row.verdict]
         net = resting(row.net_low, row.net_high, row.events, decimals=of_net, sign=True)
         first = (row.policy, shown, number(row.net, decimals=of_net, sign=True), net, _plain(row.per_spend))
-        more = (gained, between(row.value_low, row.value_high, decimals=digits, sign=True), number(row.spend))
+        more = (gained, between(row.value_low, row.value_high, decimals=digits, sign=True))
         return first if brief else (*first, *more)
     ends = resting(row.value_low, row.value_high, row.events, decimals=digits, sign=True)
     cost = (_plain(row.per_value), cost_between(row.per_value_low, row.per_value_high))

@@ -75,8 +75,13 @@ def budget_table(
             )
             for row in rows
         ),
-        grouped="Budget", notes={row.budget_label: f"{number(row.budget)} {spend}" for row in rows},
+        grouped="Budget", notes=_budget_notes(rows, spend),
     )  # fmt: skip
+
+
+def _budget_notes(rows: Sequence[BudgetRow], unit: str) -> dict[str, str]:
+    """Returns the budget beside each label that does not name it already."""
+    return {row.budget_label: f"{number(row.budget)} {unit}" for row in rows if not row.budget_label.endswith(unit)}
 
 
 def _difference(row: BudgetRow, decimals: int) -> tuple[str, str]:
