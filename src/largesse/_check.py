@@ -138,6 +138,18 @@ def number(field: str, got: object, *, low: float = -np.inf, high: float = np.in
     return out
 
 
+def written(x: float, digits: int = 6) -> str:
+    """Returns a number as people write it: with so many significant digits, commas between thousands, and no exponent.
+
+    >>> written(1e6), written(0.00004), written(1234.5678), written(60.0)
+    ('1,000,000', '0.00004', '1,234.57', '60')
+    """
+    if not np.isfinite(x):
+        return f"{x:g}"
+    whole, _, part = np.format_float_positional(abs(float(f"{x:.{digits}g}")), trim="-").partition(".")
+    return ("-" if x < 0 else "") + f"{int(whole):,}" + (f".{part}" if part else "")
+
+
 def numbers(field: str, got: object) -> NDArray[np.float64]:
     """Returns a number or several, also NaN and infinity, as an array of floats, or raises DataError."""
     rule, remedy = "must be a number, or several numbers", "Give numbers."

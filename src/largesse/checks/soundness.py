@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse._arguments import checked
-from largesse._check import Numbers
+from largesse._check import Numbers, written
 from largesse.checks.finding import P_FAIL, Finding, Grade
 from largesse.checks.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
 from largesse.checks.propensities import propensities
@@ -259,10 +259,11 @@ def _young(logs: Logs) -> list[Finding]:
             continue
         z = (new.mean() - old.mean()) / max(float(np.sqrt(new.var() / len(new) + old.var() / len(old))), 1e-300)
         if z < -_LATE and new.mean() < _LOW * old.mean():
+            newest, older = (written(float(part.mean()), 3) for part in (new, old))
             words = (
-                f"The newest tenth of the rows brought {new.mean():.3g} per row in {logs.treatments[j]!r}, the older ones "
-                f"{old.mean():.3g}: it seems that not all outcomes of the newest rows have arrived. Leave out rows younger than "
-                "an outcome takes, or a treatment that only speeds outcomes up will pass for one that brings more."
+                f"The newest tenth of the rows brought {newest} per row in {logs.treatments[j]!r}, the older ones {older}: it "
+                "seems that not all outcomes of the newest rows have arrived. Leave out rows younger than an outcome takes, or a "
+                "treatment that only speeds outcomes up will pass for one that brings more."
             )
             return [Finding(name="young rows", status=Grade.WARN, sentence=words)]
     words = "The newest rows have outcomes as older ones do. Nothing to do."

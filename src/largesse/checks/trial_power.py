@@ -275,4 +275,4 @@ def _percent(share: float) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2g}" if abs(value) < 100 else f"{value:,.0f}"
+    return _check.written(value, 2) if abs(value) < 100 else f"{value:,.0f}"

@@ -163,6 +163,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run's policy on further trial rows: value at each budget with intervals, planned and realised spend."""
+    from largesse import _check
     from largesse.cli import show
     from largesse.commands.evaluate import evaluate_run
     from largesse.commands.findings.pays import payback, table_of
@@ -179,7 +180,7 @@ def evaluate(
         _print_evaluation(document, refusal)
         return
     show.comparison(table)
-    labels = tuple(f"{b:.4g}" for b in table.budgets)
+    labels = tuple(_check.written(b, 4) for b in table.budgets)
     show.table(table_of(pays, labels, config), f"Against giving nobody anything, at budgets per {config.report.head}")
     show.table(realised_table(planned), "Planned against realised spend, per unit")
     for name, area in rank.items():

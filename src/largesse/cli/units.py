@@ -83,10 +83,11 @@ def allocate(
     _print_plan(plan.mix, plan.rules)
     for note in done.notes:
         show.out.print(note, highlight=False)
-    limit = "no budget" if done.budget == float("inf") else f"budget {done.budget:.6g}"
+    limit = "no budget" if done.budget == float("inf") else f"budget {_check.written(done.budget)}"
+    spend, value = ([_check.written(x, digits) for x in part] for part, digits in ((done.spend, 6), (done.value, 3)))
     show.out.print(
-        f"{limit}; spend expected {done.spend.mean:.6g} ({done.spend.low:.6g} to {done.spend.high:.6g}); "
-        f"value expected {done.value.mean:.3g} ({done.value.low:.3g} to {done.value.high:.3g}); price {done.price:.4g}\n"
+        f"{limit}; spend expected {spend[0]} ({spend[1]} to {spend[2]}); value expected {value[0]} ({value[1]} to {value[2]}); "
+        f"price {_check.written(done.price, 4)}\n"
         f"written: {show.escape(str(output))}",
         highlight=False,
     )
@@ -96,6 +97,7 @@ def _by_cluster(
     run_folder: Path, users: Path, budget: float, output: Path, safety: float | None, on_average: bool,
     eligible: str | None, as_json: bool,
 ) -> None:  # fmt: skip
+    from largesse import _check
     from largesse.cli import show
     from largesse.commands.allocate_clusters import allocate_by_cluster
 
@@ -111,9 +113,10 @@ def _by_cluster(
         )  # fmt: skip
         return
     _print_plan(done.mix)
+    budget_, spend, value, gap = map(_check.written, (plan.budget, plan.spend, plan.value, plan.gap), (6, 6, 6, 3))
     show.out.print(
-        f"{groups} groups; budget {plan.budget:.6g}; spend expected {plan.spend:.6g}, above the budget with probability "
-        f"{plan.overspends:.2g}; value expected {plan.value:.6g}, at most {plan.gap:.3g} below the optimum for these groups\n"
+        f"{groups} groups; budget {budget_}; spend expected {spend}, above the budget with probability {plan.overspends:.2g}; "
+        f"value expected {value}, at most {gap} below the optimum for these groups\n"
         f"written: {show.escape(str(output))}",
         highlight=False,
     )
@@ -131,6 +134,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Decide who gets what under rules, with the predicted values and costs of any model."""
+    from largesse import _check
     from largesse.cli import show
     from largesse.commands.plan import may_report, plan_under, report_plan
 
@@ -147,8 +151,9 @@ def plan(
         )  # fmt: skip
         return
     _print_plan(done.mix, done.rules)
+    spend, value, gap = map(_check.written, (done.spend, done.value, done.gap), (6, 6, 3))
     show.out.print(
-        f"spend {done.spend:.6g}; value {done.value:.6g}, at most {done.gap:.3g} below the optimum within the rules\n"
+        f"spend {spend}; value {value}, at most {gap} below the optimum within the rules\n"
         f"written: {show.escape(str(output))}",
         highlight=False,
     )

@@ -124,10 +124,11 @@ class _Wish(NamedTuple):
         if not spend > 0 or self.unit_value is None:
             return ()
         back = past[1] * self.unit_value
-        least = f" (each unit of it must bring back {self.least:g})" if self.least != 1 else ""
+        spent, brought, lost = (_check.written(x, 4) for x in (spend, back, spend - back))
+        least = f" (each unit of it must bring back {_check.written(self.least)})" if self.least != 1 else ""
         return (
-            f"Of this spend, {spend:.4g} is past break-even: by the model's predictions it brings back {back:.4g}, "
-            f"{spend - back:.4g} less than it costs{least}. Without --budget, only what pays is given.",
+            f"Of this spend, {spent} is past break-even: by the model's predictions it brings back {brought}, {lost} less than "
+            f"it costs{least}. Without --budget, only what pays is given.",
         )
 
 
@@ -150,7 +151,9 @@ def _under_rules(
     corrected = replace(menu, cost=(menu.cost * factor).astype(menu.cost.dtype))
     used = obeys(rules_file, corrected, table, free.plan)
     if used is not None:  # what the budget alone gives breaks no rule
-        money = Bound(f"spend at most {budget:g}", expected, budget, free.price, free.price > 0, of_spend=True)
+        money = Bound(
+            f"spend at most {_check.written(budget)}", expected, budget, free.price, free.price > 0, of_spend=True
+        )
         frames.write(frames.plan_table(free.plan, menu), output)
         return replace(free, plan=replace(free.plan, rules=(money, *used)).totals)  # type: ignore[arg-type,return-value]
     limit = Spend(at_most=min(budget, float(np.finfo(float).max)))

@@ -125,7 +125,7 @@ def _budget(rules_file: RulesFile) -> float | None:
 
 
 def _bound(budget: float, spend: float, price: float) -> Bound:
-    return Bound(f"spend at most {budget:g}", spend, budget, price, price > 0, of_spend=True)
+    return Bound(f"spend at most {_check.written(budget)}", spend, budget, price, price > 0, of_spend=True)
 
 
 def _streamed(rules_file: RulesFile, menu: Path, budget: float, output: Path, say: Say, n_threads: int) -> PlanTotals:

@@ -342,8 +342,8 @@ def _notes(curves: dict[str, OutcomeCurve], money: Floats, cost: Floats) -> tupl
     """Returns a sentence for each policy that some budget is too small for."""
     least = {name: curve.reach[0] for name, curve in curves.items()} | {BEST_MIX: float(cost.min())}
     return tuple(
-        f"{name}: spends at least {floor:g} per unit on these rows, so it has no value at a budget of "
-        f"{', '.join(f'{b:g}' for b in money[money < floor])}."
+        f"{name}: spends at least {_check.written(floor)} per unit on these rows, so it has no value at a budget of "
+        f"{', '.join(_check.written(float(b)) for b in money[money < floor])}."
         for name, floor in least.items()
         if (money < floor).any()
     )

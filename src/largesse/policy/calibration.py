@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from largesse._check import written
 from largesse.allocate.budget_frontier import Steps, steps
 from largesse.allocate.price_intervals import taken_interval
 from largesse.errors import DataError
@@ -204,9 +205,10 @@ def _bases(observed: Floats, predicted: Floats, total: float) -> Floats:
     """Returns observed over predicted totals of the treatments that were given: of value, and of cost."""
     value = observed[0] / predicted[0] if min(observed[0], predicted[0]) > 0 else 1.0
     if min(observed[1], predicted[1]) <= 0:
+        paid, planned = (written(float(x / total)) for x in (observed[1], predicted[1]))
         raise DataError(
-            f"cost: trial rows cost {observed[1] / total:g} per unit, the menu predicts {predicted[1] / total:g}; both must "
-            "be > 0. Give the logs their cost column, or the model its cost rule.",
+            f"cost: trial rows cost {paid} per unit, the menu predicts {planned}; both must be > 0. Give the logs their "
+            "cost column, or the model its cost rule.",
             field="cost",
         )
     return np.array([value, observed[1] / predicted[1]])

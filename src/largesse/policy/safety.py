@@ -77,7 +77,8 @@ class SpendCurve(Brief):
         if limit[-1] > budget:
             error = InfeasibleBudget(budget, float(limit[-1]))
             what = "its expected spend" if safety is None else f"its upper {100 * safety:g} % bound of spend"
-            error.add_note(f"No price leads to less spend; the cost named is {what}, {self.mean[-1]:g} is expected.")
+            cost = _check.written(float(self.mean[-1]))
+            error.add_note(f"No price leads to less spend; the cost named is {what}, {cost} is expected.")
             raise error
         return float(self.price[np.searchsorted(-limit, -budget, side="left")])
 

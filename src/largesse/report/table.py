@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from math import isnan
 
+from largesse import _check
 from largesse.allocate.cluster_plan import ClusterPlan
 from largesse.checks.finding import Finding, Grade
 from largesse.evaluate.comparison import Comparison, Verdict
@@ -209,7 +210,7 @@ def export_table(plans: Sequence[ClusterPlan], mixes: Sequence[dict[str, int]]) 
     return Table(
         columns=tuple(Column(name, words=k in (0, 4)) for k, name in enumerate(head)),
         rows=tuple(
-            Row((f"{p.budget:g}", number(p.spend), number(p.value), f"{p.overspends:.1%}",
+            Row((_check.written(p.budget), number(p.spend), number(p.value), f"{p.overspends:.1%}",
                  ", ".join(f"{n} {name}" for name, n in mix.items())))
             for p, mix in zip(plans, mixes, strict=True)
         ),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import report
+from largesse._check import written
 from largesse.checks.soundness import Soundness
 from largesse.commands.findings.pays import Payback, pay, payback, remedies, sentence, smaller_pays
 from largesse.commands.procedure import FittedCandidates, Proof, Task
@@ -193,8 +194,9 @@ def _summary(config: Config, task: Task, proven: Proven, verdict: Verdict) -> tu
         if len(proof.chosen) > 1
         else "on held-out rows"
     )
+    spent, budget = written(float(table.spend[at, k]), 3), written(task.budgets[k], 3)
     return (
-        f"The policy spends {table.spend[at, k]:.3g} {config.report.money_unit} per {head}; the budget is {task.budgets[k]:.3g}.",
+        f"The policy spends {spent} {config.report.money_unit} per {head}; the budget is {budget}.",
         f"Against the best mix of arms for the same budget (the best that can be done without looking at features), it brings "
         f"{number(gain, decimals=decimals, sign=True)} {unit} per {head} (95 % interval {shown}): {verdict.value}.",
         _share_of_effect(proven.evidence.share),
@@ -243,11 +245,11 @@ def _groups(column: NDArray[np.float32]) -> tuple[NDArray[np.int64], list[str]]:
     """Returns the group of each row and the groups' names: the values themselves if few, else quantile bins."""
     kinds = np.unique(column)
     if len(kinds) <= _GROUPS:
-        names = ["no", "yes"] if kinds.tolist() == [0.0, 1.0] else [f"{k:.4g}" for k in kinds]
+        names = ["no", "yes"] if kinds.tolist() == [0.0, 1.0] else [written(float(k), 4) for k in kinds]
         return np.searchsorted(kinds, column), names
     cuts = np.unique(np.quantile(column, np.linspace(0, 1, _GROUPS + 1)))
     group = np.clip(np.searchsorted(cuts, column, side="right") - 1, 0, len(cuts) - 2)
-    return group, [f"{a:.3g} to {b:.3g}" for a, b in pairwise(cuts)]
+    return group, [f"{written(float(a), 3)} to {written(float(b), 3)}" for a, b in pairwise(cuts)]
 
 
 def _feature_mixes(proof: Proof, k: int, label: str) -> list[report.MixTable]:
@@ -281,8 +283,9 @@ def _cautions(proof: Proof, evidence: Evidence, task: Task) -> tuple[str, ...]:
     ]
     for budget, label, (_, low, high, _) in zip(task.budgets, task.labels, evidence.spend, strict=True):
         if low > budget:
+            least, most, limit = (written(float(x), 3) for x in (low, high, budget))
             sentences.append(
-                f"At {label} the realised spend is above the budget ({low:.3g} to {high:.3g} against {budget:.3g}): the spend "
+                f"At {label} the realised spend is above the budget ({least} to {most} against {limit}): the spend "
                 "curve was calibrated on too few rows. Allocate with a safety, or calibrate on more trial rows."
             )
     if len(set(proof.chosen)) > 1:
