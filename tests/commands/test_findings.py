@@ -126,6 +126,11 @@ def test_the_budget_that_is_best_supported_leads(nets, verdicts, at, turning, wo
     assert headline(0.1, 0.3, sound=False, pays=pays).action == Advice.EXPLAIN_FIRST.sentence
 
 
+def test_a_budget_out_of_reach_is_not_led_with():
+    unclear = payback([float("nan"), 0.1], [PayVerdict.OUT_OF_REACH, N], 0, TURNING)
+    assert headline(0.1, 0.3, sound=True, pays=unclear).sentence == "Spend nothing yet: no budget is shown to pay."
+
+
 def test_where_nothing_is_shown_the_cheapest_remedy_comes_first():
     unclear = payback([0.1, -1.8], [N, L], 0, TURNING)
     first, second = remedies(unclear, rows=1000, all_rows=False)

@@ -162,6 +162,8 @@ class TestReport:
         for row in rows:
             assert row["net"] == pytest.approx(M * row["value"] - row["spend"])
         assert len(metrics["verdicts"]) == 2
+        at = [r["budget"] for r in rows].index(metrics["lead"]["budget"])
+        assert metrics["lead"]["verdict"] == metrics["verdicts"][at]
         assert set(metrics["break_even"]) == {"budget", "low", "high", "best", "best_low", "best_high"}
         html = (place / "known" / "report.html").read_text()
         assert "Does it pay?" in html

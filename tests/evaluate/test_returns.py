@@ -10,7 +10,7 @@ from largesse import Logs, Menu
 from largesse.errors import DataError
 from largesse.evaluate import PayVerdict, break_even, compare, returns, verdicts
 from largesse.evaluate.comparison import BEST_MIX
-from largesse.evaluate.returns import _joint_level
+from largesse.evaluate.returns import _joint_level, _verdict
 
 M = 10.0
 
@@ -214,6 +214,13 @@ class TestVerdicts:
         table = compare(logs, {"p": menu}, [0.4])
         with pytest.raises(DataError, match="value_per_unit"):
             verdicts(returns(table), table, "p")
+
+    def test_what_the_policy_cannot_spend_the_best_mix_may(self):
+        nan = float("nan")
+        assert _verdict(np.array([nan, 0.1]), np.array([nan, 0.3]), better=False) is PayVerdict.UNTARGETED
+        assert _verdict(np.array([nan, -0.1]), np.array([nan, 0.3]), better=False) is PayVerdict.OUT_OF_REACH
+        assert _verdict(np.array([0.1, nan]), np.array([0.3, nan]), better=False) is PayVerdict.TARGETED
+        assert _verdict(np.array([-0.3, nan]), np.array([-0.1, nan]), better=False) is PayVerdict.LOSES
 
     def test_only_two_verdicts_spend(self):
         assert [v.name for v in PayVerdict if v.spends] == ["TARGETED", "UNTARGETED"]

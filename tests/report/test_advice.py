@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from largesse.evaluate.comparison import Verdict
-from largesse.report.advice import Advice, advise
+from largesse.evaluate.returns import PayVerdict
+from largesse.report.advice import Advice, advise, advise_spending
 
 UNSOUND = "First explain the failed checks of the data"
 WORDS = {
@@ -40,3 +41,24 @@ def test_advice(verdict: Verdict, sound: bool):
 )
 def test_a_verdict_is_where_zero_lies(low: float, high: float, wanted: Verdict):
     assert Verdict.of(low, high) is wanted
+
+
+T, U, N, L = PayVerdict.TARGETED, PayVerdict.UNTARGETED, PayVerdict.NOT_SHOWN, PayVerdict.LOSES
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "lead", "smaller", "wanted"),
+    [
+        ((N, T), T, False, Advice.SHIP),
+        ((U, N), U, True, Advice.SHIP_UNTARGETED),
+        ((N, N), N, False, Advice.SPEND_NOTHING_YET),
+        ((N, L), L, False, Advice.SPEND_NOTHING_YET),
+        ((L, L), L, False, Advice.SPEND_NOTHING),
+        ((L, L), L, True, Advice.SPEND_LESS),
+        ((N, L), N, True, Advice.SPEND_LESS),
+        ((PayVerdict.OUT_OF_REACH,), PayVerdict.OUT_OF_REACH, False, Advice.SPEND_NOTHING_YET),
+    ],
+)
+def test_what_to_spend_follows_from_all_budgets(verdicts, lead: PayVerdict, smaller: bool, wanted: Advice):
+    assert advise_spending(verdicts, lead, sound=True, smaller_pays=smaller) is wanted
+    assert advise_spending(verdicts, lead, sound=False, smaller_pays=smaller) is Advice.EXPLAIN_FIRST

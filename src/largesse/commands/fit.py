@@ -183,6 +183,7 @@ def _metrics(
         "arms": evidence_.table.arms,
         "returns": evidence_.payback.table,
         "verdicts": evidence_.payback.verdicts,
+        "lead": {"budget": task.budgets[evidence_.at], "verdict": evidence_.payback.verdict},
         "break_even": None if evidence_.payback.turning is None else evidence_.payback.turning._asdict(),
         "spend": [
             {"budget": b, "planned_by_model": m, "planned_by_curve": c, "realised": r, "low": lo, "high": hi, "events": n}

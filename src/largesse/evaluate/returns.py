@@ -339,7 +339,7 @@ def verdicts(table: Returns, comparison: Comparison, policy: str) -> tuple[PayVe
 
 def _verdict(low: Floats, high: Floats, better: bool) -> PayVerdict:
     """Returns the verdict of the ends of the net value, of the policy and of the best untargeted one, (2,) each."""
-    if np.isnan(low[0]):
+    if np.isnan(low[0]) and not low[1] > 0:
         return PayVerdict.OUT_OF_REACH
     if low[0] > 0 and (better or not low[1] > 0):
         return PayVerdict.TARGETED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, isfinite, log10
+from math import ceil, isfinite, isnan, log10
 
 import numpy as np
 
@@ -35,8 +35,8 @@ class Payback:
         table: What the policy and the best untargeted one bring and cost at each budget.
         verdicts: One per budget; none where it is not known what one unit of value brings in money.
         turning: Budgets at which the campaign stops paying; None where that is not known.
-        at: Position of the budget that the report leads with: of those to be spent, the one with the highest lower end of its
-            net value; else the middle one.
+        at: Position of the budget that the report leads with: of those to be spent, the one with the highest net value; else
+            the middle one.
     """
 
     table: Returns
@@ -75,7 +75,7 @@ def payback(table: Comparison, line: Comparison | None, value_per_unit: float | 
     result = verdicts(made, table, policy)
     spent = [b for b, verdict in enumerate(result) if verdict.spends]
     rows = {PayVerdict.TARGETED: made.of(policy), PayVerdict.UNTARGETED: made.of(BEST_MIX)}
-    at = max(spent, key=lambda b: rows[result[b]][b].net_low) if spent else middle
+    at = max(spent, key=lambda b: rows[result[b]][b].net) if spent else middle
     turning = None if line is None else break_even(line, policy, value_per_unit=value_per_unit)
     return Payback(made, result, turning, at)
 
@@ -115,6 +115,8 @@ def sentence(result: Payback, config: Config) -> str:
     """Returns the first sentence of the report: which budget to spend and what it leaves, or what the value costs."""
     row, unit, value = result.row, f"{config.report.money_unit} per {config.report.head}", config.report.value_unit
     level = percent(result.table.level)
+    if result.verdict is None and isnan(row.value):
+        return f"At a budget of {number(row.budget)} {unit} the policy has no value: it never spends so little."
     if result.verdict is None:
         gained = number(row.value, decimals=(digits := places([(row.value_high - row.value_low) / 2])), sign=True)
         ends = resting(row.value_low, row.value_high, row.events, decimals=digits, sign=True)
@@ -128,6 +130,8 @@ def sentence(result: Payback, config: Config) -> str:
             f"At a budget of {number(row.budget)} {unit}, the policy brings {gained} {value} per {config.report.head} against "
             f"giving nobody anything ({level} interval {ends}). {price}"
         ).strip()
+    if isnan(row.net):
+        return "Spend nothing yet: no budget is shown to pay."
     digits = places([(row.net_high - row.net_low) / 2])
     net = number(row.net, decimals=digits, sign=True)
     ends = resting(row.net_low, row.net_high, row.events, decimals=digits, sign=True)
