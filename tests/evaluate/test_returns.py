@@ -215,6 +215,18 @@ class TestVerdicts:
         with pytest.raises(DataError, match="value_per_unit"):
             verdicts(returns(table), table, "p")
 
+    def test_a_mix_that_spends_nothing_is_no_way_to_spend_a_budget(self):
+        """All outcomes are 0: the best mix is control, whose net value of exactly 0 must not hide that the budget is lost."""
+        logs, menu = campaign(2000)
+        idle = Logs(x=logs.x, treatment=logs.treatment, value=np.zeros(logs.n), cost=logs.cost, propensity="uniform")
+        assert self.of(idle, menu, 2.0) == ["shown not to pay"] * 3
+
+    def test_a_policy_that_treats_nobody_is_not_out_of_reach(self):
+        logs, menu = campaign(2000)
+        nobody = Menu(value=np.column_stack([menu.value[:, 0], *[menu.value[:, 0] - 1] * 2]), cost=menu.cost)
+        assert self.of(logs, nobody, 0.1) == ["not shown to pay"] * 3  # it loses nothing
+        assert self.of(logs, nobody, 20.0)[1] == "spend this, untargeted"
+
     def test_what_the_policy_cannot_spend_the_best_mix_may(self):
         nan = float("nan")
         assert _verdict(np.array([nan, 0.1]), np.array([nan, 0.3]), better=False) is PayVerdict.UNTARGETED

@@ -331,7 +331,10 @@ def verdicts(table: Returns, comparison: Comparison, policy: str) -> tuple[PayVe
     versus, sums = comparison.against(BEST_MIX), _Sums(comparison)
     p = versus.index(policy)
     rows = [row for name in (policy, BEST_MIX) for row in table.of(name)]
-    low, high = sums.joint_ends(rows, table.value_per_unit).reshape(2, -1, 2).transpose(2, 0, 1)  # each (2, B)
+    both = sums.joint_ends(rows, table.value_per_unit)
+    idle = [row.name == BEST_MIX and row.spend <= _ROUNDING * row.budget and row.budget > 0 for row in rows]
+    both[idle] = np.nan  # a mix that spends nothing is no way to spend the budget
+    low, high = both.reshape(2, -1, 2).transpose(2, 0, 1)  # each (2, B)
     return tuple(
         _verdict(low[:, b], high[:, b], bool(versus.difference_low[p, b] > 0)) for b in range(len(comparison.budgets))
     )
