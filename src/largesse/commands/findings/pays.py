@@ -113,51 +113,65 @@ def table_of(result: Payback, labels: tuple[str, ...], config: Config) -> Table:
 
 def sentence(result: Payback, config: Config) -> str:
     """Returns the first sentence of the report: which budget to spend and what it leaves, or what the value costs."""
-    row, unit, value = result.row, f"{config.report.money_unit} per {config.report.head}", config.report.value_unit
-    level = percent(result.table.level)
-    if result.verdict is None and isnan(row.value):
-        return f"At a budget of {number(row.budget)} {unit} the policy has no value: it never spends so little."
     if result.verdict is None:
-        gained = number(row.value, decimals=(digits := places([(row.value_high - row.value_low) / 2])), sign=True)
-        ends = resting(row.value_low, row.value_high, row.events, decimals=digits, sign=True)
-        price = (
-            f"One more of these costs {number(row.per_value)} {config.report.money_unit} ({level} interval "
-            f"{cost_between(row.per_value_low, row.per_value_high)})."
-            if isfinite(row.per_value)
-            else ""
-        )
-        return (
-            f"At a budget of {number(row.budget)} {unit}, the policy brings {gained} {value} per {config.report.head} against "
-            f"giving nobody anything ({level} interval {ends}). {price}"
-        ).strip()
+        return _cost_sentence(result, config)
+    if result.verdict.spends:
+        return _spend_sentence(result, config)
+    row, unit = result.row, _unit(config)
     if isnan(row.net):
         return "Spend nothing yet: no budget is shown to pay."
-    digits = places([(row.net_high - row.net_low) / 2])
-    net = number(row.net, decimals=digits, sign=True)
-    ends = resting(row.net_low, row.net_high, row.events, decimals=digits, sign=True)
-    back = f"of {number(row.per_spend)} {config.report.money_unit} for each one spent"
-    if result.verdict.spends:
-        how = (
-            "targeted by the policy" if result.verdict is PayVerdict.TARGETED else "untargeted, by the best mix of arms"
-        )
-        return (
-            f"Spend {number(row.budget)} {unit}, {how}: it leaves {net} {unit} after its cost ({level} interval {ends}), a "
-            f"return {back}."
-        )
     if smaller_pays(result):
         assert result.turning is not None
         return (
             f"None of these budgets is shown to pay, smaller ones are: the campaign is shown to bring back what it costs up to "
             f"{number(result.turning.low)} {unit}."
         )
+    net, ends = _net(result)
     if all(verdict is PayVerdict.LOSES for verdict in result.verdicts):
-        return (
-            f"Spend nothing: every budget costs more than it brings, {net} {unit} at {number(row.budget)} ({level} interval "
-            f"{ends})."
-        )
+        return f"Spend nothing: every budget costs more than it brings, {net} {unit} at {number(row.budget)} ({ends})."
     return (
         f"Spend nothing yet: no budget is shown to pay. At {number(row.budget)} {unit} the policy leaves {net} {unit} after its "
-        f"cost ({level} interval {ends})."
+        f"cost ({ends})."
+    )
+
+
+def _unit(config: Config) -> str:
+    return f"{config.report.money_unit} per {config.report.head}"
+
+
+def _net(result: Payback) -> tuple[str, str]:
+    """Returns the net value that the report leads with, and its interval, in words."""
+    row = result.row
+    digits = places([(row.net_high - row.net_low) / 2])
+    ends = resting(row.net_low, row.net_high, row.events, decimals=digits, sign=True)
+    return number(row.net, decimals=digits, sign=True), f"{percent(result.table.level)} interval {ends}"
+
+
+def _spend_sentence(result: Payback, config: Config) -> str:
+    (net, ends), unit, money = _net(result), _unit(config), config.report.money_unit
+    how = "targeted by the policy" if result.verdict is PayVerdict.TARGETED else "untargeted, by the best mix of arms"
+    return (
+        f"Spend {number(result.row.budget)} {unit}, {how}: it leaves {net} {unit} after its cost ({ends}), a return of "
+        f"{number(result.row.per_spend)} {money} for each one spent."
+    )
+
+
+def _cost_sentence(result: Payback, config: Config) -> str:
+    row, unit, level = result.row, _unit(config), percent(result.table.level)
+    if isnan(row.value):
+        return f"At a budget of {number(row.budget)} {unit} the policy has no value: it never spends so little."
+    digits = places([(row.value_high - row.value_low) / 2])
+    ends = resting(row.value_low, row.value_high, row.events, decimals=digits, sign=True)
+    gained = f"{number(row.value, decimals=digits, sign=True)} {config.report.value_unit} per {config.report.head}"
+    first = (
+        f"At a budget of {number(row.budget)} {unit}, the policy brings {gained} against giving nobody anything ({level} "
+        f"interval {ends})."
+    )
+    if not isfinite(row.per_value):
+        return first
+    return (
+        f"{first} One more of these costs {number(row.per_value)} {config.report.money_unit} ({level} interval "
+        f"{cost_between(row.per_value_low, row.per_value_high)})."
     )
 
 
