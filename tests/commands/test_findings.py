@@ -113,7 +113,7 @@ def test_the_sentence_says_what_the_policy_brings_and_what_one_costs():
         ([1.0, 2.0], [U, N], 0, TURNING, "Spend 1.00 EUR per user, untargeted, by the best", Advice.SHIP_UNTARGETED),
         ([-0.8, -1.8], [L, L], 1, BreakEven(0.2, 0.0, 0.4, 0.1, 0.1, 0.2), "Spend nothing: every", Advice.SPEND_NOTHING),
         ([-0.8, -1.8], [L, L], 1, BreakEven(0.5, 0.3, 0.6, 0.2, 0.1, 0.4), "None of these budgets is shown to pay, smaller ones "
-         "are: the campaign is shown to bring back what it costs up to 0.300 EUR per user.", Advice.SPEND_LESS),
+         "may: by these rows the campaign brings back what it costs up to about 0.300 EUR per user.", Advice.SPEND_LESS),
         ([0.1, -1.8], [N, L], 0, BreakEven(1.2, 0.0, 1.6, 0.6, 0.1, 1.0), "Spend nothing yet: no budget is shown to pay",
          Advice.SPEND_NOTHING_YET),
     ],

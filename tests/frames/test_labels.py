@@ -16,6 +16,7 @@ def labels(*names: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "control",
     ["0", "00", "0%", "0 %", "0.0", "0,00", "€0", "$ 0", "0 EUR", "none", "Control", "No E-Mail", "no_coupon", "without offer",
+     "no-mail",
      "holdout", "nobody", "placebo", " baseline "],
 )  # fmt: skip
 def test_a_label_that_means_nothing_is_control(control: str):
@@ -23,7 +24,20 @@ def test_a_label_that_means_nothing_is_control(control: str):
 
 
 @pytest.mark.parametrize(
-    "other", ["05", "0.5", "0_5", "10", "note", "north", "n0", "(0, 0.5]", "nothing else matters much"]
+    "other",
+    [
+        "05",
+        "0.5",
+        "0_5",
+        "10",
+        "note",
+        "north",
+        "n0",
+        "(0, 0.5]",
+        "nothing else matters much",
+        "no delivery fee",
+        "no minimum order",
+    ],
 )
 def test_others_are_not(other: str):
     with pytest.raises(DataError, match="which label is the control"):

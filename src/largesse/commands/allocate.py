@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -70,7 +70,7 @@ def allocate_run(
     menu = policy.menu(frames.read(users))
     free = wish.budget is None
     done = policy.allocate_at(menu, wish.price) if free else policy.allocate(menu, wish.budget, safety=level)  # type: ignore[arg-type]  # a budget where it is not free
-    notes = wish.notes(wish.past(in_blocks(menu), done.price), done)
+    notes = wish.notes(wish.past(in_blocks(menu), done.price))
     frames.write(frames.plan_table(done.plan, menu), output)
     return replace(done, plan=done.plan.totals, notes=(*done.notes, *notes))  # type: ignore[arg-type,return-value]
 
@@ -118,17 +118,21 @@ class _Wish(NamedTuple):
             return 0.0, 0.0
         return between(run, price, self.price)
 
-    def notes(self, past: tuple[float, float], done: Allocation[Any]) -> tuple[str, ...]:
+    def notes(self, past: tuple[float, float]) -> tuple[str, ...]:
         """Returns a sentence about the part of the spend that brings back less than it must, if there is any."""
-        spend = past[0] * (done.spend.mean / done.planned_spend if done.planned_spend > 0 else 1.0)
+        spend = past[0]
         if not spend > 0 or self.unit_value is None:
             return ()
         back = past[1] * self.unit_value
         spent, brought, lost = (_check.written(x, 4) for x in (spend, back, spend - back))
-        least = f" (each unit of it must bring back {_check.written(self.least)})" if self.least != 1 else ""
+        if self.least != 1:
+            return (
+                f"Of this spend, {spent} brings back less than {_check.written(self.least)} for each unit of money: {brought} by "
+                "the model's predictions. Without --budget, only what brings back as much is given.",
+            )
         return (
             f"Of this spend, {spent} is past break-even: by the model's predictions it brings back {brought}, {lost} less than "
-            f"it costs{least}. Without --budget, only what pays is given.",
+            "it costs. Without --budget, only what pays is given.",
         )
 
 
@@ -196,4 +200,4 @@ def _streamed(
     streamed = stream(units, output, decide, say=say, n_threads=n_threads)
     budget = float("inf") if wish.budget is None else wish.budget
     done = allocated(curve, streamed.decision, streamed.sums, budget, safety)
-    return replace(done, notes=(*done.notes, *wish.notes(past[-1], done)))
+    return replace(done, notes=(*done.notes, *wish.notes(past[-1])))

@@ -238,7 +238,7 @@ class BreakEven(NamedTuple):
     Attributes:
         budget: Up to it the campaign brings back what it costs; infinite where it does at every budget that can be spent, 0
             where it never does.
-        low: Lower end of its interval: below it, the campaign is shown to pay.
+        low: Lower end of its interval: the largest budget that is shown to pay, by its own interval.
         high: Upper end: above it, the campaign is shown to lose; infinite where it is shown to lose at no budget.
         best: The budget with the highest net value, 0 where no budget has one above 0.
         best_low: The smallest budget whose net value is not shown to be lower than that.

@@ -26,7 +26,8 @@ __all__ = ["arms", "ids", "logs", "menu", "plan_table", "truths", "units"]
 MAX_TREATMENTS = 256
 _log = logging.getLogger(__name__)
 _CONTROLS = ("control", "none", "false", "no", "baseline", "untreated", "holdout", "nothing", "nobody", "placebo")
-_NOTHING = re.compile(r"(no|without)[ _-].+|[^\w.,-]{0,3} ?0+([.,]0+)?( ?[^\W\d]{1,4}| ?%)?")
+_GIFTS = "e-?mail|mail|coupon|offer|treatment|message|contact|incentive|discount|voucher|bonus|sms|push|call"
+_NOTHING = re.compile(rf"(no|without)[ _-]({_GIFTS})s?|[^\w.,-]{{0,3}} ?0+([.,]0+)?( ?[^\W\d]{{1,4}}| ?%)?")
 """No e-mail; 0, 0 %, €0, 0 EUR."""
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 

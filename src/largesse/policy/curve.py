@@ -136,7 +136,7 @@ class PriceCurve(Brief):
         return tuple(
             f"The interval of the expected {name} rests on few events of the calibration rows ({part.events[k]:.0f}): below "
             f"{FEW_EVENTS}, it may hold the truth less often than it says. Calibrate on more trial rows."
-            for name, part in (("spend", self.cost), ("value", self.value)) if part.events[k] < FEW_EVENTS
+            for name, part in (("spend", self.cost), ("value", self.value)) if 0 < part.events[k] < FEW_EVENTS
         )  # fmt: skip
 
     def value_at(self, plan: Plan, *, level: float = LEVEL) -> Estimate:

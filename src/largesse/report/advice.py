@@ -35,7 +35,7 @@ _SENTENCES = {
     Advice.SHIP_UNTARGETED: (
         "Give the best mix of arms to random units: it pays. Targeting is not shown to beat it at this budget."
     ),
-    Advice.SPEND_LESS: "Plan for less: these budgets lose money, smaller ones pay (see the break-even budget below).",
+    Advice.SPEND_LESS: "Plan for less: name smaller budgets (see the break-even budget below) and fit again, which judges them.",
     Advice.SPEND_NOTHING_YET: "Spend nothing yet.",
     Advice.SPEND_NOTHING: "Spend nothing on these treatments: they cost more than they bring.",
     Advice.LARGER_TRIAL: "Targeting is not shown to beat the best mix of arms: run a larger trial, or ship the best mix.",

@@ -191,7 +191,10 @@ def limits(budgets: Sequence[float], money: str, head: str, level: float) -> tup
         else f"{percent(level)} interval {between(low, high)}"
     )
     if isinf(low):
-        first = "Break-even: the campaign is shown to bring back what it costs at every budget that these treatments can spend."
+        first = (
+            "Break-even: the campaign is shown to bring back what it costs at the largest budget that these treatments can "
+            "spend."
+        )
     elif isinf(point):
         first = (
             "Break-even: at every budget that these treatments can spend, the campaign brings back what it costs by these rows "

@@ -123,8 +123,8 @@ def sentence(result: Payback, config: Config) -> str:
     if smaller_pays(result):
         assert result.turning is not None
         return (
-            f"None of these budgets is shown to pay, smaller ones are: the campaign is shown to bring back what it costs up to "
-            f"{number(result.turning.low)} {unit}."
+            f"None of these budgets is shown to pay, smaller ones may: by these rows the campaign brings back what it costs up "
+            f"to about {number(result.turning.low)} {unit}."
         )
     net, ends = _net(result)
     if all(verdict is PayVerdict.LOSES for verdict in result.verdicts):
