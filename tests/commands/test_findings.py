@@ -113,7 +113,7 @@ def test_the_sentence_says_what_the_policy_brings_and_what_one_costs():
         ([1.0, 2.0], [U, N], 0, TURNING, "Spend 1.00 EUR per user, untargeted, by the best", Advice.SHIP_UNTARGETED),
         ([-0.8, -1.8], [L, L], 1, BreakEven(0.2, 0.0, 0.4, 0.1, 0.1, 0.2), "Spend nothing: every", Advice.SPEND_NOTHING),
         ([-0.8, -1.8], [L, L], 1, BreakEven(0.5, 0.3, 0.6, 0.2, 0.1, 0.4), "None of these budgets is shown to pay, smaller ones "
-         "may: by these rows the campaign brings back what it costs up to about 0.300 EUR per user.", Advice.SPEND_LESS),
+         "are: the campaign is shown to bring back what it costs up to 0.300 EUR per user.", Advice.SPEND_LESS),
         ([0.1, -1.8], [N, L], 0, BreakEven(1.2, 0.0, 1.6, 0.6, 0.1, 1.0), "Spend nothing yet: no budget is shown to pay",
          Advice.SPEND_NOTHING_YET),
     ],
@@ -139,6 +139,9 @@ def test_where_nothing_is_shown_the_cheapest_remedy_comes_first():
     assert "about 52,000 rows" in second
     assert remedies(unclear, rows=1000, all_rows=True) == (second,)
     assert remedies(payback([-0.1], [N], 0, TURNING), rows=1000, all_rows=True) == ()
+    assert remedies(payback([0.001], [N], 0, TURNING), rows=1000, all_rows=True) == ()  # 500 million rows are no remedy
+    both = payback([0.02, 0.1], [N, N], 0, TURNING)
+    assert remedies(both, rows=1000, all_rows=True) == (second,)  # the smallest of those that a budget needs
 
 
 def test_the_section_names_the_verdict_once_a_budget():

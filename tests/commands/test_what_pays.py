@@ -104,6 +104,16 @@ class TestPastBreakEven:
         within = allocate_run(place / "known", users, 0.5 * paid.spend, tmp_path / f"plan.{kind}")
         assert not [n for n in within.notes if "break-even" in n]
 
+    def test_what_brings_back_less_than_is_wanted_need_not_lose(self, place: Path, tmp_path: Path):
+        users = place / "users.parquet"
+        menu = Policy.load(place / "known" / "policy").menu(frames.read(users))
+        done = allocate_run(place / "known", users, 1e6, tmp_path / "plan.csv", safety=None, min_return=1.2)
+        (note,) = [note for note in done.notes if "Of this spend" in note]
+        most, least = price_plan(menu, done.price), price_plan(menu, 1.2 / M)
+        assert f"{most.spend - least.spend:,.4g}".split(".")[0] in note
+        assert "brings back less than 1.2 for each unit of money" in note
+        assert "less than it costs" not in note
+
     def test_without_the_money_nothing_is_claimed(self, place: Path, tmp_path: Path):
         done = allocate_run(place / "unknown", place / "users.parquet", 1e6, tmp_path / "plan.parquet")
         assert not [n for n in done.notes if "break-even" in n]
@@ -123,7 +133,9 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("more", "words"),
         [
-            (["--by-cluster"], "--by-cluster"), (["--price", "1", "--budget", "3"], "--price"), (["--price", "-1"], "--price"),
+            (["--by-cluster"], "--by-cluster"), (["--by-cluster", "--budget", "3", "--price", "1"], "--price"),
+            (["--price", "1", "--min-return", "2"], "--min-return"),
+            (["--price", "1", "--budget", "3"], "--price"), (["--price", "-1"], "--price"),
             (["--min-return", "nan"], "--min-return"),
         ],
     )  # fmt: skip

@@ -154,6 +154,31 @@ class TestBreakEven:
             inside += there.low <= 0.75 <= there.high
         assert inside >= 108  # 114 expected, standard deviation 2.4
 
+    def test_without_effect_nothing_is_shown_to_pay(self):
+        """Budgets are counted together: the lower end lies above 0 in 2.5 of 100 trials, not in the 10 to 14 of single looks."""
+        above = 0
+        for seed in range(200):
+            logs, menu = campaign(1500, seed=7000 + seed, effect=0.0)
+            cheap = Logs(
+                x=logs.x, treatment=logs.treatment, value=logs.value, cost=logs.cost * 1e-4, propensity="uniform"
+            )
+            line = compare(cheap, {"p": Menu(value=menu.value, cost=menu.cost * 1e-4)}, np.linspace(0, 2e-4, 13))
+            above += break_even(line, "p", value_per_unit=1.0).low > 0
+        assert above <= 10  # 5 expected, standard deviation 2.2
+
+    def test_no_budget_in_the_best_run_is_shown_to_have_less(self):
+        for seed in range(6):
+            logs, menu = campaign(6000, seed=seed)
+            line = self.line(logs, menu)
+            there = break_even(line, "p", value_per_unit=5.0)
+            nets = {row.budget: row.net for row in returns(line, value_per_unit=5.0).of("p")}
+            assert nets[there.best] == max(nets.values())
+            for budget in line.budgets[(line.budgets >= there.best_low) & (line.budgets <= there.best_high)]:
+                pair = compare(logs, {"p": menu}, sorted({float(budget), there.best}))
+                if len(pair.budgets) == 2:  # the pair alone, as any two budgets of a line
+                    alone = break_even(pair, "p", value_per_unit=5.0)
+                    assert (alone.best_low, alone.best_high) == (pair.budgets[0], pair.budgets[1])
+
     @pytest.mark.parametrize("seed", range(4))
     def test_rounding_at_a_budget_of_nothing_is_no_profit(self, seed: int):
         """Nothing is shown to pay: the lower end is exactly 0, whatever the sums at a budget of 0 round to."""

@@ -56,6 +56,8 @@ T, U, N, L = PayVerdict.TARGETED, PayVerdict.UNTARGETED, PayVerdict.NOT_SHOWN, P
         ((L, L), L, False, Advice.SPEND_NOTHING),
         ((L, L), L, True, Advice.SPEND_LESS),
         ((N, L), N, True, Advice.SPEND_LESS),
+        ((N,), N, True, Advice.SPEND_LESS),
+        ((PayVerdict.OUT_OF_REACH, L, L), L, False, Advice.SPEND_NOTHING),
         ((PayVerdict.OUT_OF_REACH,), PayVerdict.OUT_OF_REACH, False, Advice.SPEND_NOTHING_YET),
     ],
 )

@@ -61,6 +61,9 @@ def allocate(
     if by_cluster:
         if rules is not None:
             raise _check.refuse("--rules", str(rules), "cannot be used with --by-cluster", "Use --eligible.")
+        for name, given in (("--price", price), ("--value-per-unit", value_per_unit)):
+            if given is not None:
+                raise _check.refuse(name, given, "cannot be used with --by-cluster", "Give --budget.")
         if budget is None:
             raise _check.refuse("--budget", None, "is missing: --by-cluster needs it", "Give the total budget.")
         _by_cluster(run_folder, users, budget, output, safety, on_average, eligible, as_json)

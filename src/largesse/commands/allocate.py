@@ -76,7 +76,7 @@ def allocate_run(
 
 
 class _Wish(NamedTuple):
-    """What is asked for: a budget, or a price; and what one unit of value brings.
+    """The wish of the caller: a budget, or a price; and what one unit of value brings.
 
     Attributes:
         budget: Total budget; None: there is a price instead.
@@ -102,6 +102,8 @@ class _Wish(NamedTuple):
             unit_value = _check.number("--value-per-unit", unit_value, low=1e-12)
         if budget is not None and price is not None:
             raise _check.refuse("--price", price, "cannot be used with --budget", "Give one of the two.")
+        if price is not None and least != 1:
+            raise _check.refuse("--min-return", least, "cannot be used with --price", "Give one of the two.")
         if price is not None:
             return cls(None, _check.number("--price", price, low=0), least, unit_value)
         if budget is None and unit_value is None:

@@ -161,19 +161,20 @@ class _Sums:
         both[1] = BestMix.of(*arms.means(), c.budgets[b : b + 1]).share[0]
         return value, arms.terms(both), outcomes
 
+    def net_terms(self, row: ReturnRow, unit_value: float) -> tuple[Floats, float]:
+        """Returns what each row of the logs adds to a net value, (N,), and the variance that none contributes."""
+        p, b = self.comparison.index(row.name), int(np.flatnonzero(self.comparison.budgets == row.budget)[0])
+        value, cost, _ = self.terms(p, b)
+        idle = unit_value * self.terms(self.none, b)[0] - self.made.arms.terms(self.control_cost)
+        return unit_value * value - cost - idle, unit_value**2 * float(self.made.more[p, b]) * CLOSE_DIFFERENCE
+
     def joint_ends(self, rows: list[ReturnRow], unit_value: float) -> Floats:
         """Returns the ends of the net values of some rows, at the level at which all hold together, (K, 2); NaN out of reach."""
         c, out = self.comparison, np.full((len(rows), 2), np.nan)
         known = [k for k, row in enumerate(rows) if not np.isnan(row.net)]
         if not known:
             return out
-        columns, more = [], []
-        for row in (rows[k] for k in known):
-            p, b = c.index(row.name), int(np.flatnonzero(c.budgets == row.budget)[0])
-            value, cost, _ = self.terms(p, b)
-            idle = unit_value * self.terms(self.none, b)[0] - self.made.arms.terms(self.control_cost)
-            columns.append(unit_value * value - cost - idle)
-            more.append(unit_value**2 * float(self.made.more[p, b]) * CLOSE_DIFFERENCE)
+        columns, more = zip(*(self.net_terms(rows[k], unit_value) for k in known), strict=True)
         psi = centred(self.logs, np.column_stack(columns))
         covariance = psi.T @ psi + np.diag(more)
         error = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
@@ -238,7 +239,7 @@ class BreakEven(NamedTuple):
     Attributes:
         budget: Up to it the campaign brings back what it costs; infinite where it does at every budget that can be spent, 0
             where it never does.
-        low: Lower end of its interval: the largest budget that is shown to pay, by its own interval.
+        low: Lower end of its interval: the largest budget that is shown to pay, infinite if that is the last one.
         high: Upper end: above it, the campaign is shown to lose; infinite where it is shown to lose at no budget.
         best: The budget with the highest net value, 0 where no budget has one above 0.
         best_low: The smallest budget whose net value is not shown to be lower than that.
@@ -257,8 +258,9 @@ class BreakEven(NamedTuple):
 def break_even(comparison: Comparison, name: str, *, value_per_unit: float) -> BreakEven:
     """Returns the budget up to which a policy brings back what it costs, and the one at which it brings the most.
 
-    The interval of the break-even budget holds those budgets at which the interval of the net value holds 0: it covers as often
-    as that one does. Between two budgets of the comparison, net value and ends are interpolated.
+    Its interval ends above at the last budget whose interval of the net value reaches above 0, and below at the last one that
+    is shown to pay when all budgets are counted together, as in `verdicts`: where nothing pays, the lower end lies above 0 in
+    at most half of 1 - level of the trials. Between two budgets of the comparison, net value and ends are interpolated.
 
     Args:
         comparison: Result of `compare`, at budgets along the whole range that can be spent, rising; some 25 are enough.
@@ -271,13 +273,16 @@ def break_even(comparison: Comparison, name: str, *, value_per_unit: float) -> B
     unit_value = _check.number("value_per_unit", value_per_unit, low=1e-12)
     if len(comparison.budgets) < 2 or (np.diff(comparison.budgets) <= 0).any():
         raise _check.refuse("budgets", comparison.budgets.tolist(), "must be two or more that rise", "Sort them.")
-    rows = [row for row in returns(comparison, value_per_unit=unit_value).of(name) if not np.isnan(row.net)]
+    sums = _Sums(comparison)
+    rows = [sums.row(name, b, unit_value) for b in range(len(comparison.budgets))]
+    rows = [row for row in rows if not np.isnan(row.net)]
     if not rows:
         return BreakEven(*[float("nan")] * 6)
-    budget, net, low, high = np.array([[r.budget, r.net, r.net_low, r.net_high] for r in rows]).T
+    budget, net, high = np.array([[row.budget, row.net, row.net_high] for row in rows]).T
+    low = sums.joint_ends(rows, unit_value)[:, 0]
     loses = _last(budget, high)
     point = min(_last(budget, net), loses)
-    return BreakEven(point, min(_last(budget, low), point), loses, *_best(comparison, name, rows, unit_value))
+    return BreakEven(point, min(_last(budget, low), point), loses, *_best(sums, rows, unit_value))
 
 
 def _last(budget: Floats, curve: Floats) -> float:
@@ -292,30 +297,33 @@ def _last(budget: Floats, curve: Floats) -> float:
     return float(budget[k] + part * (budget[k + 1] - budget[k]))
 
 
-def _best(c: Comparison, name: str, rows: list[ReturnRow], unit_value: float) -> tuple[float, float, float]:
-    """Returns the budget with the highest net value, and the range of those that are not shown to have less."""
-    sums, p = _Sums(c), c.index(name)
-    top = max(rows, key=lambda row: row.net)
-    if top.net <= 0:
+def _best(sums: _Sums, rows: list[ReturnRow], unit_value: float) -> tuple[float, float, float]:
+    """Returns the budget with the highest net value, and the ends of the run of budgets around it not shown to have less."""
+    top = max(range(len(rows)), key=lambda k: rows[k].net)
+    if rows[top].net <= 0:
         return 0.0, 0.0, 0.0
-    at = {float(b): k for k, b in enumerate(c.budgets)}
-    value, cost, _ = sums.terms(p, at[top.budget])
-    kept = [top.budget]
-    for row in rows:
-        if row is top:
-            continue
-        other, paid, _ = sums.terms(p, at[row.budget])
-        psi = centred(sums.logs, (unit_value * (value - other) - (cost - paid))[:, None])
-        if ends(np.array([top.net - row.net]), psi, c.level)[0, 0] <= 0:
-            kept.append(row.budget)
-    return top.budget, min(kept), max(kept)
+    own, left = sums.net_terms(rows[top], unit_value)
+
+    def alike(row: ReturnRow) -> bool:
+        other, its_left = sums.net_terms(row, unit_value)
+        gap = np.array([rows[top].net - row.net])
+        return bool(
+            ends(gap, centred(sums.logs, (own - other)[:, None]), sums.comparison.level, left + its_left)[0, 0] <= 0
+        )
+
+    first, last = top, top
+    while first > 0 and alike(rows[first - 1]):
+        first -= 1
+    while last + 1 < len(rows) and alike(rows[last + 1]):
+        last += 1
+    return rows[top].budget, rows[first].budget, rows[last].budget
 
 
 @checked
 def verdicts(table: Returns, comparison: Comparison, policy: str) -> tuple[PayVerdict, ...]:
     """Returns whether each budget pays, by the net value of a policy and of the best untargeted one.
 
-    All budgets and both policies count together: where none of them pays, "spend this" is said of any in at most half of
+    All budgets and both policies count together: where none of them pays, any of them is to be spent in at most half of
     1 - level of the trials. So an interval must be a little further from 0 than its own level asks for.
 
     Args:

@@ -35,7 +35,7 @@ _SENTENCES = {
     Advice.SHIP_UNTARGETED: (
         "Give the best mix of arms to random units: it pays. Targeting is not shown to beat it at this budget."
     ),
-    Advice.SPEND_LESS: "Plan for less: name smaller budgets (see the break-even budget below) and fit again, which judges them.",
+    Advice.SPEND_LESS: "Plan for less: these budgets are not shown to pay, smaller ones are (see the break-even budget below).",
     Advice.SPEND_NOTHING_YET: "Spend nothing yet.",
     Advice.SPEND_NOTHING: "Spend nothing on these treatments: they cost more than they bring.",
     Advice.LARGER_TRIAL: "Targeting is not shown to beat the best mix of arms: run a larger trial, or ship the best mix.",
@@ -71,7 +71,7 @@ def advise_spending(
         return Advice.EXPLAIN_FIRST
     if not any(verdict.spends for verdict in verdicts) and smaller_pays:
         return Advice.SPEND_LESS
-    if lead is PayVerdict.LOSES and any(verdict is not PayVerdict.LOSES for verdict in verdicts):
+    if any(verdict is PayVerdict.NOT_SHOWN for verdict in verdicts) and not lead.spends:
         return Advice.SPEND_NOTHING_YET
     return _PAYS[lead]
 

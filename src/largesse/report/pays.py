@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isinf, isnan, nan
+from math import isinf, isnan
 
 from largesse import _check
 from largesse._arguments import checked
-from largesse.evaluate.returns import PayVerdict
+from largesse.evaluate.returns import PayVerdict, ReturnRow
 from largesse.report.blocks import Badge, Block, Column, Row, Table, Text, Tone
 from largesse.report.numbers import UNKNOWN, between, number, percent, places, resting
 
@@ -26,42 +26,16 @@ BADGES = {
 @checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayRow:
-    """One policy at one budget, per unit and against control for everyone.
+    """One policy at one budget, against control for everyone.
 
     Attributes:
-        policy: Name of the policy.
-        budget: Budget per unit.
         budget_label: The budget in the reader's words.
-        spend: Spend above that of control.
-        value: Value above that of control.
-        value_low: Lower end of its interval.
-        value_high: Upper end.
-        net: That value in money, less the spend; NaN where it is not known what one unit of value brings.
-        net_low: Lower end of its interval.
-        net_high: Upper end.
-        per_spend: Value, in money where that is known, per unit of money spent.
-        per_value: What one unit of value costs; infinite where nothing is gained.
-        per_value_low: Lower end of its interval.
-        per_value_high: Upper end.
-        events: Effective number of events that the intervals rest on.
+        returns: What it brings and costs, per unit.
         verdict: Whether the budget pays; None where that is not known, and for policies other than the one to ship.
     """
 
-    policy: str
-    budget: float
     budget_label: str
-    spend: float
-    value: float
-    value_low: float
-    value_high: float
-    net: float = nan
-    net_low: float = nan
-    net_high: float = nan
-    per_spend: float = nan
-    per_value: float = nan
-    per_value_low: float = nan
-    per_value_high: float = nan
-    events: float = nan
+    returns: ReturnRow
     verdict: PayVerdict | None = None
 
 
@@ -127,30 +101,33 @@ def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours
     else:
         cost = (Column(f"{money} per extra {value}"), Column(ends, quiet=True))
         columns = (Column("Policy", words=True), *(own[:2] if brief else (*own, Column(f"{value} per {money}"))), *cost)
-    digits = places((row.value_high - row.value_low) / 2 for row in pay.rows)
-    of_net = places((row.net_high - row.net_low) / 2 for row in pay.rows)
-    rows = (
-        Row(_cells(row, pay.known, digits, of_net, brief), group=row.budget_label, ours=row.policy == ours)
+    each = [row.returns for row in pay.rows]
+    digits = places((row.value_high - row.value_low) / 2 for row in each)
+    of_net = places((row.net_high - row.net_low) / 2 for row in each)
+    rows = tuple(
+        Row(_cells(row, pay.known, digits, of_net, brief), group=row.budget_label, ours=row.returns.name == ours)
         for row in pay.rows
     )
-    unit = f"{money} per {head}"
-    notes = {
-        row.budget_label: f"{number(row.budget)} {unit}" for row in pay.rows if not row.budget_label.endswith(unit)
-    }
-    return Table(columns=columns, rows=tuple(rows), grouped="Budget", notes=notes)
+    notes = budget_notes(((row.budget_label, row.returns.budget) for row in pay.rows), f"{money} per {head}")
+    return Table(columns=columns, rows=rows, grouped="Budget", notes=notes)
 
 
-def _cells(row: PayRow, known: bool, digits: int, of_net: int, brief: bool) -> tuple[str | Badge, ...]:
-    gained = number(row.value, decimals=digits, sign=True)
+def budget_notes(budgets: Iterable[tuple[str, float]], unit: str) -> dict[str, str]:
+    """Returns the budget beside each label that does not name it already, by label."""
+    return {label: f"{number(budget)} {unit}" for label, budget in budgets if not label.endswith(unit)}
+
+
+def _cells(shown: PayRow, known: bool, digits: int, of_net: int, brief: bool) -> tuple[str | Badge, ...]:
+    row, gained = shown.returns, number(shown.returns.value, decimals=digits, sign=True)
     if known:
-        shown = "" if row.verdict is None else BADGES[row.verdict]
+        verdict = "" if shown.verdict is None else BADGES[shown.verdict]
         net = resting(row.net_low, row.net_high, row.events, decimals=of_net, sign=True)
-        first = (row.policy, shown, number(row.net, decimals=of_net, sign=True), net, _plain(row.per_spend))
+        first = (row.name, verdict, number(row.net, decimals=of_net, sign=True), net, _plain(row.per_spend))
         more = (gained, between(row.value_low, row.value_high, decimals=digits, sign=True))
         return first if brief else (*first, *more)
     ends = resting(row.value_low, row.value_high, row.events, decimals=digits, sign=True)
     cost = (_plain(row.per_value), cost_between(row.per_value_low, row.per_value_high))
-    return (row.policy, gained, ends, *(() if brief else (number(row.spend), _plain(row.per_spend))), *cost)
+    return (row.name, gained, ends, *(() if brief else (number(row.spend), _plain(row.per_spend))), *cost)
 
 
 def _plain(x: float) -> str:
@@ -163,7 +140,7 @@ def cost_between(low: float, high: float) -> str:
     >>> cost_between(2.0, 3.5), cost_between(2.0, float("inf")), cost_between(float("inf"), float("inf"))
     ('2.00 to 3.50', 'at least 2.00', '–')
     """
-    if isnan(low) or isinf(low):
+    if isnan(low) or isinf(low) or (low <= 0 and isinf(high)):
         return UNKNOWN
     return f"at least {number(low)}" if isinf(high) else between(low, high)
 

@@ -16,6 +16,7 @@ from largesse.report.blocks import Badge, Cell, Column, Row, Table, Tone, Where
 from largesse.report.cluster_cards import Clusters, cluster_rows
 from largesse.report.content import BudgetRow, Leaderboard, MixTable, Results, SpendVerdict, TrustRow
 from largesse.report.numbers import UNKNOWN, count, duration, interval, number, percent, places, resting
+from largesse.report.pays import budget_notes
 
 __all__ = [
     "BADGES", "budget_table", "cluster_table", "comparison_rows", "export_table", "finding_table", "leaderboard_table",
@@ -76,13 +77,8 @@ def budget_table(
             )
             for row in rows
         ),
-        grouped="Budget", notes=_budget_notes(rows, spend),
+        grouped="Budget", notes=budget_notes(((row.budget_label, row.budget) for row in rows), spend),
     )  # fmt: skip
-
-
-def _budget_notes(rows: Sequence[BudgetRow], unit: str) -> dict[str, str]:
-    """Returns the budget beside each label that does not name it already."""
-    return {row.budget_label: f"{number(row.budget)} {unit}" for row in rows if not row.budget_label.endswith(unit)}
 
 
 def _difference(row: BudgetRow, decimals: int) -> tuple[str, str]:

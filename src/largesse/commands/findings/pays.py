@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, isfinite, isnan, log10
+from math import ceil, inf, isfinite, isnan, log10
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from largesse.report.pays import Pay, PayRow, cost_between, limits, pay_table
 
 __all__ = ["Payback", "pay", "payback", "remedies", "sentence", "smaller_pays", "table_of"]
 
+_MOST = 100  # times the rows: a trial that is larger is no remedy
 POWER = 2.8  # standard errors: 80 % power of a two-sided test at 5 %
 
 
@@ -35,8 +36,8 @@ class Payback:
         table: What the policy and the best untargeted one bring and cost at each budget.
         verdicts: One per budget; none where it is not known what one unit of value brings in money.
         turning: Budgets at which the campaign stops paying; None where that is not known.
-        at: Position of the budget that the report leads with: of those to be spent, the one with the highest net value; else
-            the middle one.
+        at: Position of the budget that the report leads with: of those to be spent, the one with the highest net value; of none,
+            the one whose interval of the net value begins highest; the middle one where net values are not known.
     """
 
     table: Returns
@@ -75,7 +76,13 @@ def payback(table: Comparison, line: Comparison | None, value_per_unit: float | 
     result = verdicts(made, table, policy)
     spent = [b for b, verdict in enumerate(result) if verdict.spends]
     rows = {PayVerdict.TARGETED: made.of(policy), PayVerdict.UNTARGETED: made.of(BEST_MIX)}
-    at = max(spent, key=lambda b: rows[result[b]][b].net) if spent else middle
+    own = rows[PayVerdict.TARGETED]
+    reached = [b for b, row in enumerate(own) if not np.isnan(row.net)]
+    at = middle
+    if spent:
+        at = max(spent, key=lambda b: rows[result[b]][b].net)
+    elif reached:
+        at = max(reached, key=lambda b: own[b].net_low)
     turning = None if line is None else break_even(line, policy, value_per_unit=value_per_unit)
     return Payback(made, result, turning, at)
 
@@ -85,10 +92,8 @@ def pay(result: Payback, labels: tuple[str, ...], config: Config) -> Pay:
     rows = []
     for b, label in enumerate(labels):
         for name in ("policy", BEST_MIX):
-            row = result.table.of(name)[b]
             verdict = result.verdicts[b] if result.verdicts and name == "policy" else None
-            kept = {field: getattr(row, field) for field in ReturnRow._fields if field in PayRow.__slots__}
-            rows.append(PayRow(policy=name, budget_label=label, verdict=verdict, **kept))
+            rows.append(PayRow(budget_label=label, returns=result.table.of(name)[b], verdict=verdict))
     known = result.table.value_per_unit is not None
     sentences: tuple[str, ...] = ()
     if not known:
@@ -123,11 +128,11 @@ def sentence(result: Payback, config: Config) -> str:
     if smaller_pays(result):
         assert result.turning is not None
         return (
-            f"None of these budgets is shown to pay, smaller ones may: by these rows the campaign brings back what it costs up "
-            f"to about {number(result.turning.low)} {unit}."
+            f"None of these budgets is shown to pay, smaller ones are: the campaign is shown to bring back what it costs up to "
+            f"{number(result.turning.low)} {unit}."
         )
     net, ends = _net(result)
-    if all(verdict is PayVerdict.LOSES for verdict in result.verdicts):
+    if all(verdict in (PayVerdict.LOSES, PayVerdict.OUT_OF_REACH) for verdict in result.verdicts):
         return f"Spend nothing: every budget costs more than it brings, {net} {unit} at {number(row.budget)} ({ends})."
     return (
         f"Spend nothing yet: no budget is shown to pay. At {number(row.budget)} {unit} the policy leaves {net} {unit} after its "
@@ -150,10 +155,9 @@ def _net(result: Payback) -> tuple[str, str]:
 def _spend_sentence(result: Payback, config: Config) -> str:
     (net, ends), unit, money = _net(result), _unit(config), config.report.money_unit
     how = "targeted by the policy" if result.verdict is PayVerdict.TARGETED else "untargeted, by the best mix of arms"
-    return (
-        f"Spend {number(result.row.budget)} {unit}, {how}: it leaves {net} {unit} after its cost ({ends}), a return of "
-        f"{number(result.row.per_spend)} {money} for each one spent."
-    )
+    per = result.row.per_spend
+    back = f", a return of {number(per)} {money} for each one spent" if isfinite(per) else ""
+    return f"Spend {number(result.row.budget)} {unit}, {how}: it leaves {net} {unit} after its cost ({ends}){back}."
 
 
 def _cost_sentence(result: Payback, config: Config) -> str:
@@ -191,14 +195,15 @@ def remedies(result: Payback, *, rows: int, all_rows: bool) -> tuple[str, ...]:
         all_rows: Whether these are all rows of the trial.
     """
     out = [] if all_rows else ["use all rows of the trial for the proof (data.folds = 5)"]
-    row = result.row
-    if result.verdict is None or not row.net > 0:
+    if not result.verdicts:
         return tuple(out)
-    error = (row.net_high - row.net_low) / 2 / 1.96
-    needed = rows * (POWER * error / row.net) ** 2
-    if needed > rows:
+    known = [row for row in result.table.of("policy") if row.net > 0]
+    needed = min(
+        (rows * (POWER * (row.net_high - row.net_low) / 2 / 1.96 / row.net) ** 2 for row in known), default=inf
+    )
+    if rows < needed < _MOST * rows:
         digits = 10 ** max(0, int(np.floor(log10(needed))) - 1)
         out.append(
-            f"run a trial of about {count(ceil(needed / digits) * digits)} rows, which would show this net value"
+            f"run a trial of about {count(ceil(needed / digits) * digits)} rows, which would show a net value as here"
         )
     return tuple(out)
