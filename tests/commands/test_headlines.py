@@ -102,6 +102,17 @@ def test_the_headline_is_true_and_can_be_read(name: str, tmp_path: Path):
         assert row["net_low"] < row["net"] < row["net_high"] or row["spend"] == pytest.approx(0)
     paying = [v for v in metrics["verdicts"] if v.startswith("spend this")]
     assert bool(paying) is head.sentence.startswith("Spend ") or head.sentence.startswith("Spend nothing")
+    own, mix = ([r for r in metrics["returns"]["rows"] if r["name"] == who] for who in ("policy", "best mix of arms"))
+    if paying:
+        chosen = {"spend this, targeted": own, "spend this, untargeted": mix}
+        nets = {
+            r["budget"]: chosen[v][b]["net"]
+            for b, (r, v) in enumerate(zip(own, metrics["verdicts"], strict=True))
+            if v in chosen
+        }
+    else:
+        nets = {r["budget"]: r["net_low"] for r in own}
+    assert metrics["lead"]["budget"] == max(nets, key=lambda budget: nets[budget])
     if paying:  # the best single arm, by its own means: a share of its effect is given
         best = max(range(k), key=lambda j: orders[arm == str(j)].mean())
         assert any(f"giving everyone '{best}'" in part for part in head.summary)

@@ -51,11 +51,15 @@ class TestWithoutABudget:
         """Parquet to Parquet is streamed, CSV is decided in memory; both give argmax m · value - cost of the menu."""
         users = place / "users.parquet"
         done = allocate_run(place / "known", users, None, tmp_path / f"plan.{kind}")
-        menu = Policy.load(place / "known" / "policy").menu(frames.read(users))
+        policy = Policy.load(place / "known" / "policy")
+        menu = policy.menu(frames.read(users))
         best = (M * menu.value - menu.cost).argmax(axis=1)
         assert treated(place, tmp_path / f"plan.{kind}") == [menu.treatments[k] for k in best]
         assert done.price == pytest.approx(1 / M)
         assert done.budget == np.inf
+        assert done.safety is None
+        # spend_at takes the calibration at the last price that changes a decision, a little lower than 1 / M
+        assert tuple(done.spend) == pytest.approx(tuple(policy.curve.spend_at(menu, 1 / M)), rel=0.05)
         assert done.spend.low <= done.spend.mean <= done.spend.high
         assert done.notes == tuple(note for note in done.notes if "few events" in note)
 

@@ -10,7 +10,7 @@ from largesse import Logs, Menu
 from largesse.errors import DataError
 from largesse.evaluate import PayVerdict, break_even, compare, returns, verdicts
 from largesse.evaluate.comparison import BEST_MIX
-from largesse.evaluate.returns import _joint_level, _verdict
+from largesse.evaluate.returns import _joint_level, _last, _verdict
 
 M = 10.0
 
@@ -178,6 +178,20 @@ class TestBreakEven:
                 if len(pair.budgets) == 2:  # the pair alone, as any two budgets of a line
                     alone = break_even(pair, "p", value_per_unit=5.0)
                     assert (alone.best_low, alone.best_high) == (pair.budgets[0], pair.budgets[1])
+            for beyond in (
+                *line.budgets[line.budgets < there.best_low][-1:],
+                *line.budgets[line.budgets > there.best_high][:1],
+            ):
+                alone = break_even(
+                    compare(logs, {"p": menu}, sorted({float(beyond), there.best})), "p", value_per_unit=5.0
+                )
+                assert (alone.best_low, alone.best_high) == (there.best, there.best)
+
+    def test_a_curve_above_nothing(self):
+        budget = np.array([0.0, 1.0, 2.0])
+        assert _last(budget, np.array([1e-17, -1.0, -2.0])) == 0.0
+        assert _last(budget, np.array([0.0, 1.0, -1.0])) == 1.5
+        assert _last(budget, np.array([0.0, -1.0, 1.0])) == np.inf
 
     @pytest.mark.parametrize("seed", range(4))
     def test_rounding_at_a_budget_of_nothing_is_no_profit(self, seed: int):

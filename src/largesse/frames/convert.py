@@ -253,7 +253,7 @@ def _control_first(name: str, labels: Sequence[str], control: str | None) -> tup
         )
     if control is None:
         likely = [text for text in labels if _reads_like_control(text)]
-        if not likely and [text.casefold() for text in labels] == ["a", "b"]:
+        if [text.casefold() for text in labels] == ["a", "b"]:
             likely = [labels[0]]  # an A/B test
         if len(likely) != 1:
             raise DataError(
