@@ -9,6 +9,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 os.environ["COLUMNS"] = "200"  # the terminal that commands print on: read once, when they are first imported
+os.environ["LOKY_MAX_CPU_COUNT"] = (
+    "1"  # the suite itself uses all cores: `fit` starts no processes unless a test asks for them
+)
 
 
 class OneSpark(LoadScopeScheduling):

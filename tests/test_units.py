@@ -337,7 +337,7 @@ class TestCampaign:
             return prove(learned, parts, task)
 
         monkeypatch.setattr(Boosting, "fit", learned)
-        monkeypatch.setattr("largesse.commands.fit.prove", proven)
+        monkeypatch.setattr("largesse.commands.proof.prove", proven)
         fit(config, folder=tmp_path / "run")
         assert len(found) == {"folds = 1": 1, "folds = 3": 3}.get(data, 5)
         for learned_from, judges in found:

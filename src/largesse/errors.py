@@ -17,7 +17,7 @@ Every message names the field, the value, the rule and the next step.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 __all__ = [
     "ConfigError", "DataError", "InfeasibleBudget", "InfeasibleRules", "LargesseError", "MissingDependency",
@@ -27,6 +27,17 @@ __all__ = [
 
 class LargesseError(Exception):
     """Base class of all errors that largesse raises."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Returns how to make it again in another process: with its message and attributes, not by its own `__init__`."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[LargesseError], args: tuple[Any, ...], attributes: dict[str, Any]) -> LargesseError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class DataError(LargesseError, ValueError):

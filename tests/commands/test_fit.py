@@ -375,12 +375,12 @@ def test_default_candidates_follow_the_power_of_the_trial(
             findings=tuple(replace(f, advice=TuningAdvice(advice)) if f.name == "power" else f for f in found)
         )
 
-    def stop(cfg: Config, rows: Any, task: Any, say: Any) -> None:
+    def stop(cfg: Config, rows: Any, task: Any, say: Any, workers: Any) -> None:
         raise Told(task.candidates)
 
     real = fit_module.soundness
     monkeypatch.setattr(fit_module, "soundness", told)
-    monkeypatch.setattr(fit_module, "_fit_and_evaluate", stop)
+    monkeypatch.setattr(fit_module, "fit_and_prove", stop)
     with pytest.raises(Told) as found:
         fit(config(place, candidates='"auto"'), folder=place / "runs" / "auto")
     (names,) = found.value.args

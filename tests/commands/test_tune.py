@@ -267,15 +267,17 @@ class TestTrials:
         assert dict(proven.results.provenance.rows)["proof"] == proof.n
 
     def test_what_ships_is_learned_from_all_rows(self, place: Path, monkeypatch: pytest.MonkeyPatch):
-        from largesse.commands import fit as module
+        from largesse.commands import proof as module
 
         done = tune(campaign(place), trials=1, folder=place / "whole")
         assert done.config.data.refit
         assert "data.refit" in (done.folder / "tuned.toml").read_text()
         learned = []
-        whole = module.fit_candidates
-        monkeypatch.setattr(module, "fit_candidates", lambda rct, *a, **k: learned.append(rct.n) or whole(rct, *a, **k))
-        run = module.fit(done.config, folder=place / "whole_fit")
+        whole = module.fit_in_folds
+        monkeypatch.setattr(
+            module, "fit_in_folds", lambda rows, *a, **k: learned.append(rows.rct.n) or whole(rows, *a, **k)
+        )
+        run = fit(done.config, folder=place / "whole_fit")
         rows = dict(run.results.provenance.rows)
         assert learned == [rows["trial"] - rows["proof"], rows["trial"]]
         assert any("learned again from all rows" in caution for caution in run.results.cautions)

@@ -74,7 +74,7 @@ def test_defaults(tmp_path):
     )
     assert (config.model.candidates, config.model.epochs, config.model.members) == ("auto", None, 3)
     assert (config.budget.shares, config.budget.per_head, config.budget.safety) == ((0.1, 0.25, 0.5, 0.75), (), 0.95)
-    assert (config.run.seed, config.run.threads, config.run.draws) == (0, 1, 400)
+    assert (config.run.seed, config.run.threads, config.run.draws) == (0, None, 400)
     assert config.run.folder == tmp_path / "runs"
     assert config.roles() == config.roles("obs") == Roles(treatment="arm", value="orders", cost="spent")
 

@@ -128,7 +128,9 @@ class TestBreakEven:
         assert returns(at, value_per_unit=4.0).of("p")[0].net == pytest.approx(0.0, abs=0.004)
         assert there.low < there.budget < there.high
         assert 0.3 < there.best < there.budget
-        assert 0 < there.best_low <= there.best <= there.best_high < 1.5  # nothing, and everything, are far from the best
+        assert (
+            0 < there.best_low <= there.best <= there.best_high < 1.5
+        )  # nothing, and everything, are far from the best
 
     def test_the_more_a_unit_brings_the_further_it_pays(self):
         logs, menu = campaign(40_000)

@@ -113,15 +113,21 @@ def fit(
     config: ConfigFile,
     folder: Folder = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an older run folder of that name.")] = False,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast", help="Prove on one held-out part of the trial (data.test_share) instead of all its rows."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fit the candidates, choose one, evaluate the policy on held-out rows; write a run folder with report.html."""
+    """Fit the candidates, choose one, evaluate the policy on rows that it did not use; write a run folder with report.html."""
     from largesse.cli.show import progress
     from largesse.commands.fit import fit as run_fit
     from largesse.config import load
 
     with progress(as_json) as say:
-        done = run_fit(load(config), folder=folder, replace=replace, say=say)
+        done = run_fit(load(config), folder=folder, replace=replace, fast=fast, say=say)
     _finished(done, as_json)
 
 

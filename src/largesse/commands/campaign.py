@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from largesse import _check
+from largesse._workers import cores
 from largesse.commands.load import Rows
 from largesse.commands.procedure import Task, budgets_of
 from largesse.config import Config
@@ -15,9 +16,8 @@ from largesse.models.hyperparameters import checked
 from largesse.models.registry import Settings
 from largesse.report.numbers import percent
 
-__all__ = ["SMALL", "SplitRows", "proof_folds", "refuse_thin_arms", "split_rows", "task_of"]
+__all__ = ["SplitRows", "proof_folds", "refuse_thin_arms", "split_rows", "task_of", "threads_of"]
 
-SMALL = 20_000  # a trial with fewer rows is evaluated by cross-fitting
 _FOLDS = 5
 _LEAST = 20  # rows of an arm, at least
 
@@ -56,7 +56,7 @@ def task_of(config: Config, rows: Rows) -> Task:
     budgets = budgets_of(rows.rct, declared.shares, declared.per_head)
     settings = Settings(
         outcome=rows.outcome, members=config.model.members, epochs=config.model.epochs, seed=config.run.seed,
-        n_threads=config.run.threads, checkpoint=None if config.run.checkpoints is None else str(config.run.checkpoints),
+        checkpoint=None if config.run.checkpoints is None else str(config.run.checkpoints),
         hyperparameters=checked(config.model.settings), budgets=budgets,
     )  # fmt: skip
     names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
@@ -69,8 +69,13 @@ def task_of(config: Config, rows: Rows) -> Task:
 
 
 def proof_folds(config: Config, rows: Rows) -> int:
-    """Returns the number of folds of the cross-fitted evaluation; below 2: a share of the trial is held out instead."""
-    return config.data.folds or (_FOLDS if rows.rct.n < SMALL else 0)
+    """Returns the number of folds of the cross-fitted evaluation; 1: a share of the trial, or the test file, instead."""
+    return 1 if rows.test is not None else config.data.folds or _FOLDS
+
+
+def threads_of(config: Config) -> int:
+    """Returns the number of processor cores that a run uses."""
+    return cores() if config.run.threads is None else _check.threads(config.run.threads)
 
 
 def refuse_thin_arms(rct: Logs) -> None:

@@ -10,24 +10,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from largesse import __version__, report
 from largesse._extras import installed
 from largesse._files import atomic_folder, may_write, timed
+from largesse._workers import Workers
 from largesse.checks.trial_power import TuningAdvice
-from largesse.commands.campaign import proof_folds, refuse_thin_arms, split_rows, task_of
+from largesse.commands.campaign import task_of, threads_of
 from largesse.commands.check import soundness
 from largesse.commands.evaluated_rows import FOLDER
 from largesse.commands.findings.clusters import clusters
 from largesse.commands.findings.fit import Evidence, Proven, evidence, results
 from largesse.commands.findings.trust import trust
 from largesse.commands.load import Rows, load_rows
-from largesse.commands.procedure import FittedCandidates, Proof, Task, fit_candidates, prove
-from largesse.commands.training_rows import TrainingRows
+from largesse.commands.procedure import FittedCandidates, Proof, Task
+from largesse.commands.proof import MODULES, fit_and_prove
 from largesse.config import Config, dump
-from largesse.logs import Logs
-from largesse.models.crossfit import of_others
 from largesse.models.nets.checkpoint import checkpoints_until_done
 from largesse.models.registry import default_names, left_out
 from largesse.policy.deployed import Policy
@@ -36,10 +33,6 @@ from largesse.result import Brief, json_text, plain
 
 __all__ = ["Run", "fit"]
 
-_REFITTED = (
-    "The policy that is used was learned again from all rows of the trial, in the same way. The proof is that of the policy "
-    "learned without the held-out rows."
-)
 _PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "lightgbm", "torch", "pyarrow")
 
 
@@ -57,6 +50,7 @@ def fit(
     *,
     folder: str | Path | None = None,
     replace: bool = False,
+    fast: bool = False,
     cautions: tuple[str, ...] = (),
     say: Say = silent,
 ) -> Run:
@@ -66,22 +60,25 @@ def fit(
         config: The campaign.
         folder: The run folder; None: a new one under `run.folder`, named by the time.
         replace: Whether a complete new run may replace an older one of that name.
+        fast: Whether the proof takes one held-out part of the trial, as with `data.folds` = 1, instead of all its rows.
         cautions: Further warnings for the report.
         say: Called with each stage and the share of the work that is done.
 
     Raises:
         LargesseError: Files, columns, rows or the configuration break a rule.
     """
+    if fast:
+        config = config.model_copy(update={"data": config.data.model_copy(update={"folds": 1})})
     target = Path(folder) if folder is not None else config.run.folder / timed("")
     may_write(target, replace=replace)
-    with checkpoints_until_done(config.run.checkpoints, target):
-        shown, metrics = _fit(config, target, replace, cautions, say)
+    with checkpoints_until_done(config.run.checkpoints, target), Workers(threads_of(config), MODULES) as workers:
+        shown, metrics = _fit(config, target, replace, cautions, say, workers)
     say("done", 1.0)
     return Run(target, shown, metrics)
 
 
 def _fit(
-    config: Config, target: Path, replace: bool, cautions: tuple[str, ...], say: Say
+    config: Config, target: Path, replace: bool, cautions: tuple[str, ...], say: Say, workers: Workers
 ) -> tuple[report.Results, dict[str, Any]]:
     began = time.perf_counter()
     say("reading", 0.0)
@@ -94,7 +91,7 @@ def _fit(
         how = (rows.obs is not None, sound.power.advice is TuningAdvice.CAN_PAY)
         task, missing = changed(task, candidates=default_names(*how)), left_out(*how)
         cautions = (missing, *cautions) if missing else cautions
-    final, proof, trained_on = _fit_and_evaluate(config, rows, task, say)
+    final, proof, trained_on, folds, notes = fit_and_prove(config, rows, task, say, workers)
     say("evaluating", 0.9)
     evidence_ = evidence(proof, task, config.outcome.unit_value)
     policy = Policy(model=final.model, curve=final.curve, encoder=rows.encoder, roles=config.roles("rct"))
@@ -102,10 +99,10 @@ def _fit(
     trusted = trust(rows.rct, rows.obs, sound, final.models)
     groups = clusters(rows.rct, final.models, final.name)
     shown = results(config, task, Proven(sound, proof, evidence_, final, about, trusted, groups))
-    again = (_REFITTED,) if config.data.refit and rows.test is None and proof_folds(config, rows) < 2 else ()
-    shown = changed(shown, cautions=(*cautions, *again, *_units_in_both(rows), *shown.cautions))
+    shown = changed(shown, cautions=(*cautions, *notes, *_units_in_both(rows), *shown.cautions))
     say("writing", 0.95)
     metrics = _metrics(shown, evidence_, proof, final, task) | {"power": sound.power.to_dict()}
+    metrics["folds"] = {"evaluated": folds[0], "planned": folds[1]}
     with atomic_folder(target, replace=replace, marker="config.toml") as place:
         (place / "config.toml").write_text(dump(config), encoding="utf-8")
         (place / "metrics.json").write_text(json_text(metrics), encoding="utf-8")
@@ -126,31 +123,6 @@ def _units_in_both(rows: Rows) -> tuple[str, ...]:
         f"{left_out:,} of {rows.rct.n:,} rows of the trial are of units that data.test contains too. The policy was trained "
         "without them: held-out rows of a unit that the model has trained on would prove nothing.",
     )
-
-
-def _fit_and_evaluate(config: Config, rows: Rows, task: Task, say: Say) -> tuple[FittedCandidates, Proof, TrainingRows]:
-    """Returns the candidates that are used, the proof, and the rows that those candidates were trained on."""
-    refuse_thin_arms(rows.rct)
-    folds = proof_folds(config, rows)
-    if rows.test is not None or folds < 2:
-        train, obs, proof = split_rows(config, rows)
-        if rows.test is not None:  # the units of the test file were left out
-            refuse_thin_arms(train)
-        if rows.test is not None or not config.data.refit:
-            final = fit_candidates(train, obs, task, say, (0.1, 0.9))
-            return final, prove([final], [proof], task), TrainingRows.of(train, obs)
-        proven = prove([fit_candidates(train, obs, task, say, (0.1, 0.5))], [proof], task)
-        return fit_candidates(rows.rct, rows.obs, task, say, (0.5, 0.9)), proven, TrainingRows.of(rows.rct, rows.obs)
-    part = rows.rct.parts(*[1.0] * folds, seed=task.settings.seed)
-    fitted: list[FittedCandidates] = []
-    parts: list[Logs] = []
-    cuts = np.linspace(0.1, 0.9, folds + 2)
-    for k in range(folds):
-        train, test = rows.rct.take(np.flatnonzero(part != k)), rows.rct.take(np.flatnonzero(part == k))
-        fitted.append(fit_candidates(train, of_others(rows.obs, test), task, say, (cuts[k], cuts[k + 1])))
-        parts.append(test)
-    final = fit_candidates(rows.rct, rows.obs, task, say, (cuts[folds], cuts[folds + 1]))
-    return final, prove(fitted, parts, task), TrainingRows.of(rows.rct, rows.obs)
 
 
 def _about(config: Config, rows: Rows, final: FittedCandidates, proof: Proof, seconds: float) -> report.Provenance:

@@ -6,14 +6,17 @@ The whole procedure, choice included, is evaluated on rows that took no part in 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from largesse import _check
 from largesse._random import child
+from largesse._workers import Workers
 from largesse.allocate.price_intervals import assign
 from largesse.checks.log_benefit import benefit_of_the_log
 from largesse.errors import DataError, InfeasibleBudget
@@ -23,17 +26,31 @@ from largesse.evaluate.folds import in_step
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models.base import Model
+from largesse.models.crossfit import of_others
 from largesse.models.decision.shrinkage import target_budgets
 from largesse.models.outcome import Response
-from largesse.models.registry import ALONE, DECIDES, Settings, default_names, make, parts_of
+from largesse.models.registry import ALONE, DECIDES, TREES, Settings, default_names, make, parts_of
 from largesse.models.selection import Choice, choose
 from largesse.models.two_stage.stack import Stack, cautious_weights
 from largesse.policy.curve import PriceCurve
-from largesse.progress import Say
+from largesse.progress import Say, silent
 
-__all__ = ["FittedCandidates", "Proof", "Task", "budgets_of", "fit_candidates", "prove"]
+__all__ = [
+    "FittedCandidates",
+    "Fold",
+    "Proof",
+    "Task",
+    "Trainings",
+    "budgets_of",
+    "fit_candidates",
+    "fit_in_folds",
+    "prove",
+]  # fmt: skip
 
 _MOST = 2.0  # a budget beyond so many times the dearest arm is a mistake of units
+Fold = int | None
+"""The number of a fold of the trial; None: all its rows."""
+InTime = Callable[[Fold, float], bool]
 Answers = dict[int, Response]
 """Responses that models predicted for the same rows, by the identity of the model."""
 
@@ -105,6 +122,48 @@ class Proof:
     chosen: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Trainings:
+    """The rows of several trainings of one procedure: without each fold of the trial, and on all its rows.
+
+    Attributes:
+        rct: The trial.
+        obs: The past campaign data.
+        part: The fold of each row of the trial, (N,); None: there are no folds.
+        task: What is fitted.
+    """
+
+    rct: Logs
+    obs: Logs | None
+    part: NDArray[np.int64] | None
+    task: Task
+
+    @property
+    def fitted_names(self) -> list[str]:
+        """Names of the models that have to be fitted: all but the means of other candidates."""
+        wanted = self.task.candidates or default_names(self.obs is not None, can_pay=False)
+        return [name for name in wanted if not parts_of(name) or not set(parts_of(name)) <= set(wanted)]
+
+    def test(self, fold: int) -> Logs:
+        """Returns the rows of a fold."""
+        return self.rct.take(np.flatnonzero(self.part == fold))
+
+    def rows(self, fold: Fold) -> tuple[Logs, Logs, Logs | None]:
+        """Returns training rows, validation rows and past campaign data of one training; no unit is in two of them."""
+        rct, obs = self.rct, self.obs
+        if fold is not None:
+            rct, obs = rct.take(np.flatnonzero(self.part != fold)), of_others(obs, self.test(fold))
+        share = self.task.validation_share
+        train, hold = rct.split(1 - share, share, seed=self.task.settings.seed)
+        return train, hold, of_others(obs, hold)
+
+
+class _Trained(NamedTuple):
+    model: Model | None
+    seconds: float
+    refusal: DataError | None = None
+
+
 def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]) -> tuple[float, ...]:
     """Returns budgets per unit: as given, or as shares of the way from the cheapest arm for everyone to the most expensive.
 
@@ -132,31 +191,84 @@ def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]
     return target_budgets(rct, per_head, shares)
 
 
-def fit_candidates(
-    rct: Logs, obs: Logs | None, task: Task, say: Say, span: tuple[float, float] = (0.0, 1.0)
-) -> FittedCandidates:
+def fit_candidates(rct: Logs, obs: Logs | None, task: Task, say: Say = silent) -> FittedCandidates:
     """Returns the candidates, fitted to a part of the trial and to the past campaign data, with the chosen one."""
-    train, hold = rct.split(1 - task.validation_share, task.validation_share, seed=task.settings.seed)
-    obs = None if obs is None else obs.without_units_of(hold)
+    with Workers(1) as alone:
+        return fit_in_folds(Trainings(rct, obs, None, task), (None,), say, alone)[None]
+
+
+def fit_in_folds(
+    trainings: Trainings, folds: tuple[Fold, ...], say: Say, workers: Workers,
+    *, span: tuple[float, float] = (0.0, 1.0), in_time: InTime = lambda fold, seconds: True,
+) -> dict[Fold, FittedCandidates]:  # fmt: skip
+    """Returns the procedure without each fold. The models of all folds are independent tasks; each uses one thread.
+
+    Args:
+        trainings: The rows and the task.
+        folds: In the order in which they are begun; None is the training on all rows.
+        say: Called with each model that is begun and the share of the work that is done.
+        workers: Where the models are fitted.
+        span: The shares of the whole work at which this begins and ends.
+        in_time: Called with a fold before it is begun, and the seconds that a training on all rows takes, as far as known;
+            False: this fold and those after it are left out.
+    """
+    task, seconds = trainings.task, dict[str, float]()
+    names = trainings.fitted_names
+    begun: list[Fold] = []
+
+    def tasks() -> Iterator[tuple[Fold, str]]:
+        for k, fold in enumerate(folds):
+            if not in_time(fold, sum(seconds.values())):
+                return
+            begun.append(fold)
+            for j, name in enumerate(sorted(names, key=lambda name: name in TREES)):  # the longest first
+                say(f"learning {name}", span[0] + (span[1] - span[0]) * (k + j / len(names)) / len(folds))
+                yield fold, name
+
+    trained: dict[Fold, dict[str, _Trained]] = {}
+    done: dict[Fold, FittedCandidates] = {}
+    for (fold, name), one in workers.run(_train, trainings, tasks()):
+        trained.setdefault(fold, {})[name] = one
+        seconds[name] = max(one.seconds, seconds.get(name, 0.0))
+        if len(trained[fold]) == len(names):
+            with threadpool_limits(1):
+                done[fold] = _choose(trained.pop(fold), trainings.rows(fold), task)
+    return {fold: done[fold] for fold in begun}
+
+
+def _train(trainings: Trainings, which: tuple[Fold, str]) -> _Trained:
+    """Returns a candidate of one fold, or why it could not be fitted: it does not suit the rows; the others may."""
+    fold, name = which
+    train, hold, obs = trainings.rows(fold)
+    start = time.perf_counter()
+    try:
+        model = make(name, trainings.task.settings).fit(train, obs, validation=hold)
+    except DataError as refusal:
+        return _Trained(None, 0.0, refusal)
+    return _Trained(model, time.perf_counter() - start)
+
+
+def _choose(trained: dict[str, _Trained], rows: tuple[Logs, Logs, Logs | None], task: Task) -> FittedCandidates:
+    """Returns the fitted candidates, and the one that is chosen on the validation rows."""
+    train, hold, obs = rows
     wanted = task.candidates or default_names(obs is not None, can_pay=False)
-    names = sorted(wanted, key=lambda name: bool(parts_of(name)))  # a mean of models comes after its parts
-    models: dict[str, Model] = {}
-    seconds: dict[str, float] = {}
-    left_out: dict[str, str] = {}
     answers: Answers = {}
-    for k, name in enumerate(names):
-        say(f"learning {name}", span[0] + (span[1] - span[0]) * k / len(names))
+    fitted = {name: one.model for name, one in trained.items() if one.model is not None}
+    seconds = {name: one.seconds for name, one in trained.items()}
+    left_out = {name: str(one.refusal) for name, one in trained.items() if one.refusal is not None}
+    for name in wanted:  # means of models
+        if name in trained:
+            continue
         start = time.perf_counter()
         try:
-            mean = _stacked(name, models, hold, answers)
-            models[name] = mean or make(name, task.settings).fit(train, obs, validation=hold)
-        except DataError as refusal:  # one model does not suit the rows; the others may
-            if k == len(names) - 1 and not models:
-                raise
+            mean = _stacked(name, fitted, hold, answers)
+            fitted[name] = mean or make(name, task.settings).fit(train, obs, validation=hold)
+        except DataError as refusal:
             left_out[name] = str(refusal)
-            continue
         seconds[name] = time.perf_counter() - start
-    models = {name: models[name] for name in wanted if name in models}
+    models = {name: fitted[name] for name in wanted if name in fitted}
+    if not models:
+        raise next(one.refusal for one in trained.values() if one.refusal is not None)
     order = tuple(models)
     menus = _menus(models, hold.x, answers)
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
@@ -164,15 +276,12 @@ def fit_candidates(
     benefit = benefit_of_the_log(hold, menus)
     left = [k for k, name in enumerate(order) if not (benefit and benefit.harmful) or name in ALONE]
     choice = choose(
-        [order[k] for k in left],
-        leaderboard.value[left],
-        leaderboard.draws[:, left],
-        standard_errors=None,
-        decides=DECIDES,
-    )
+        [order[k] for k in left], leaderboard.value[left], leaderboard.draws[:, left], standard_errors=None, decides=DECIDES
+    )  # fmt: skip
     if benefit and benefit.sentence:
         choice = replace(choice, reason=f"{benefit.sentence} {choice.reason}")
     curve = PriceCurve.calibrate(menus[choice.name], hold, draws=task.draws, seed=task.settings.seed)
+    seconds = {name: seconds[name] for name in order}
     return FittedCandidates(choice.name, models[choice.name], curve, choice, leaderboard, models, seconds, left_out)
 
 

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from largesse._files import atomic_folder, may_write, timed
+from largesse._workers import Workers
 from largesse.checks.trial_power import TuningAdvice, power
-from largesse.commands.campaign import SMALL, refuse_thin_arms, split_rows, task_of
+from largesse.commands.campaign import refuse_thin_arms, split_rows, task_of, threads_of
 from largesse.commands.findings.tune import MARKER, TUNED, UNTOUCHED, document, write
 from largesse.commands.findings.tune_result import Chosen, Proven, TuningResult, chosen
 from largesse.commands.kept_trials import KeptTrials
 from largesse.commands.load import load_rows
 from largesse.commands.procedure import Task
+from largesse.commands.proof import MODULES
 from largesse.commands.tune_search import Search, limits, optuna_quietly, with_settings
 from largesse.config import Config
 from largesse.errors import ConfigError
@@ -33,6 +35,8 @@ from largesse.result import Brief
 from largesse.roles import nearest
 
 __all__ = ["Tuning", "tune"]
+
+_SMALL = 20_000  # fewer rows: trials are scored by cross-validation
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -75,15 +79,21 @@ def tune(
     target = Path(folder) if folder is not None else config.run.folder / timed("tuned-")
     with optuna_quietly():  # refuses at once where Optuna is missing
         may_write(target, replace=replace, marker=MARKER)
-    with checkpoints_until_done(config.run.checkpoints, target):
+    with checkpoints_until_done(config.run.checkpoints, target), Workers(threads_of(config), MODULES) as workers:
         beside = config.run.folder / "tuned" if folder is None else target  # the name of a new folder differs each time
-        content, tuned = _tune(config, (trials, seconds), model, (target, beside), replace, say)
+        content, tuned = _tune(config, (trials, seconds), model, (target, beside), replace, say, workers)
     say("done", 1.0)
     return Tuning(target, content, tuned)
 
 
 def _tune(
-    config: Config, limit: tuple[int, float], model: str, places: tuple[Path, Path], replace: bool, say: Say
+    config: Config,
+    limit: tuple[int, float],
+    model: str,
+    places: tuple[Path, Path],
+    replace: bool,
+    say: Say,
+    workers: Workers,
 ) -> tuple[dict[str, Any], Config]:
     target, beside = places
     say("reading", 0.0)
@@ -96,7 +106,7 @@ def _tune(
     trial_power = power(rows.rct, task.budgets, proof.n / rows.rct.n)
     names = _models(model, task, default_names(rows.obs is not None, trial_power.advice is TuningAdvice.CAN_PAY))
     say(Note(trial_power.sentence), 0.05)
-    search = Search(learning, obs, task, names, few=learning.n < SMALL)
+    search = Search(learning, obs, task, names, few=learning.n < _SMALL, workers=workers)
     with KeptTrials.beside(beside, search.job) as search.kept:
         if search.kept.count:
             say(Note(f"{search.kept.count} trials of a search that was killed are used again."), 0.05)

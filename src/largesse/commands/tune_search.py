@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from largesse import __version__, _check
 from largesse._extras import installed
 from largesse._random import child
+from largesse._workers import Workers
 from largesse.commands.kept_trials import KeptTrials, Scored
 from largesse.commands.procedure import Task, together
 from largesse.errors import DataError, LargesseError, MissingDependency
 from largesse.evaluate.comparison import Bootstrap, compare
 from largesse.evaluate.folds import in_step
 from largesse.logs import Logs
+from largesse.menu import Menu
 from largesse.models.crossfit import of_others
 from largesse.models.hyperparameters import SPACES, Hyperparameter, OneOf, Value, applicable, current
 from largesse.models.nets.checkpoint import digest
@@ -106,10 +108,19 @@ class Search:
         task: Budgets, outcome, draws, seed and the settings of the run.
         models: Names to search over, simplest first.
         few: Whether the rows are few, so that scores come from cross-validation.
+        workers: Where the models of the folds are fitted; None: in this process.
     """
 
-    def __init__(self, learning: Logs, obs: Logs | None, task: Task, models: tuple[str, ...], few: bool) -> None:
-        self.task, self.models = task, models
+    def __init__(
+        self,
+        learning: Logs,
+        obs: Logs | None,
+        task: Task,
+        models: tuple[str, ...],
+        few: bool,
+        workers: Workers | None = None,
+    ) -> None:
+        self.task, self.models, self.workers = task, models, workers or Workers(1)
         share, seed = task.validation_share, task.settings.seed
         part = learning.parts(*([1.0] * _FOLDS if few else [share, 1 - share]), seed=seed)
         self.folds = [
@@ -228,15 +239,20 @@ class Search:
     def _values(self, name: str, settings: dict[str, Value]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns value per unit at each budget (B,) and its draws (D, B), on validation rows."""
         how = with_settings(self.task, name, settings)
-        menus = [
-            make(name, how.settings).fit(train, obs).predict(hold.x)
-            for (train, hold), obs in zip(self.folds, self.obs, strict=True)
-        ]
-        menu = in_step(menus, [hold.weights for _, hold in self.folds])
+        rows = [(train, hold, obs) for (train, hold), obs in zip(self.folds, self.obs, strict=True)]
+        menus = dict(self.workers.run(_menu, (name, how, rows), range(len(rows))))
+        menu = in_step([menus[k] for k in range(len(rows))], [hold.weights for _, hold in self.folds])
         bootstrap = Bootstrap(draws=self.task.draws, seed=self.task.settings.seed)
         # Draw d depends only on the seed and on d, so trials that are scored one by one are paired.
         table = compare(self.rows, {"trial": menu}, self.task.budgets, bootstrap=bootstrap)
         return table.value[0], table.draws[:, 0]
+
+
+def _menu(shared: tuple[str, Task, list[tuple[Logs, Logs, Logs | None]]], fold: int) -> Menu:
+    """Returns the menu of the held-out rows of a fold."""
+    name, task, rows = shared
+    train, hold, obs = rows[fold]
+    return make(name, task.settings).fit(train, obs).predict(hold.x)
 
 
 def with_settings(task: Task, name: str, settings: dict[str, Value]) -> Task:

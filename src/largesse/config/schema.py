@@ -101,15 +101,17 @@ class Data(_Section):
     obs: Place | None = Field(None, description="past campaign data (OBS log), optional", examples=["past.parquet"])
     test: Place | None = Field(
         None,
-        description="held-out randomised rows for the proof; without them a share of rct is held out",
+        description="held-out randomised rows for the proof; without them it is cross-fitted on rct",
         examples=["test.parquet"],
     )
-    test_share: Part = Field(0.3, description="share of rct held out for the proof, if test is not given")
+    test_share: Part = Field(0.3, description="share of rct held out for the proof with folds = 1 (fit --fast)")
     folds: int = Field(
-        0, ge=0, description="folds of rct for a cross-fitted proof; 0: 5 folds below 20,000 rows, otherwise test_share"
+        0,
+        ge=0,
+        description="folds of rct for a cross-fitted proof; 0: 5, as many as run.minutes allows; 1: test_share instead",
     )
     refit: bool = Field(
-        False, description="whether the policy is learned again from all rows of rct after the proof on held-out rows"
+        False, description="with folds = 1: whether the policy is learned again from all rows of rct after the proof"
     )
     validation_share: Part = Field(
         0.2, description="share of the remaining rct rows used as validation rows, to choose the model"
@@ -265,7 +267,15 @@ class Run(_Section):
     """Seed, resources and folders of the run."""
 
     seed: int = Field(0, ge=0, description="seed of all random numbers")
-    threads: int = Field(1, ge=1, description="processor cores to use")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="processor cores to use; all that the process may use, at most 8, if left out",
+        examples=[2],
+    )
+    minutes: float = Field(
+        60, gt=0, description="minutes for all trainings; folds of the proof beyond them are left out"
+    )
     draws: int = Field(
         400, ge=20, description="bootstrap draws for the choice among candidates and for the spend curve"
     )

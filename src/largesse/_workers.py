@@ -1,0 +1,185 @@
+"""Independent tasks on several processor cores: in this process and, beside it, in processes that are kept for the next call.
+
+Each task uses one thread, wherever it runs, so the results are the same for any number of processes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import joblib
+import loky
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from largesse.errors import LargesseError
+
+__all__ = ["Workers", "cores"]
+
+S = TypeVar("S")  # what all tasks share
+K = TypeVar("K")  # a task
+R = TypeVar("R")  # its result
+
+_MOST = 8  # processes, unless more are asked for: each holds its own copy of its training rows
+_IDLE = 60  # seconds after which a process without work ends
+_END: Any = object()
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+
+def cores() -> int:
+    """Returns the number of processor cores that this process may use, at most 8."""
+    return min(int(loky.cpu_count()), _MOST)
+
+
+class Workers:
+    """Processes that share the tasks of a call with this one.
+
+    Args:
+        n: Processor cores to use, this process included; 1: everything is done in this process.
+        imports: Modules that the tasks need; the processes begin to import them at once.
+
+    Leaving the context after an error ends the processes; otherwise they are kept for a minute, for the next call.
+    """
+
+    def __init__(self, n: int, imports: tuple[str, ...] = ()) -> None:
+        self.n = n
+        self.pool: Any = None
+        if n > 1:
+            self.pool = loky.get_reusable_executor(max_workers=n - 1, timeout=_IDLE, env=_ONE_THREAD)
+            for _ in range(n - 1):
+                self.pool.submit(_prepare, imports, os.getpid())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and self.pool is not None:
+            self.pool.shutdown(kill_workers=True)
+
+    def run(self, function: Callable[[S, K], R], shared: S, tasks: Iterable[K]) -> Iterator[tuple[K, R]]:
+        """Yields each task with `function(shared, task)`, in the order in which they end.
+
+        Args:
+            function: A function of a module.
+            shared: Whatever all tasks need; the processes map its arrays into memory, they do not copy them.
+            tasks: Taken one by one, as a process becomes free.
+
+        Raises:
+            LargesseError: A process was ended from outside, by want of memory perhaps; or what a task raises.
+        """
+        if self.pool is None:
+            for task in tasks:
+                yield task, _alone(function, shared, task)
+            return
+        with _file(shared) as path:
+            yield from _Run(self.pool, function, shared, path, iter(tasks)).results(self.n - 1)
+
+
+class _Run(Generic[S, K, R]):
+    """One call of `Workers.run`: the tasks that are left, and those that end."""
+
+    def __init__(self, pool: Any, function: Callable[[S, K], R], shared: S, path: str, tasks: Iterator[K]) -> None:
+        self.pool, self.function, self.shared, self.path, self.tasks = pool, function, shared, path, tasks
+        self.lock, self.ended, self.away = threading.Lock(), SimpleQueue[tuple[K, Future[R]]](), 0
+        self.failed: BaseException | None = None
+
+    def results(self, processes: int) -> Iterator[tuple[K, R]]:
+        for _ in range(processes):
+            self._send()
+        while True:
+            while not self.ended.empty():
+                yield self._received()
+            if self.failed is not None:
+                raise self.failed
+            task = self._next()
+            if task is not _END:
+                yield task, _alone(self.function, self.shared, task)
+            elif self.away:
+                yield self._received()
+            else:
+                return
+
+    def _next(self, *, away: bool = False) -> K:
+        """Returns the next task, or `_END`. Called in this thread and in the one that hears of ended tasks."""
+        with self.lock:
+            task = next(self.tasks, _END)
+            self.away += away and task is not _END
+            return task
+
+    def _send(self) -> None:
+        """Sends the next task to a process; as it ends, the next one."""
+        try:
+            task = self._next(away=True)
+            if task is not _END:
+                future = self.pool.submit(_in_process, self.path, self.function, task)
+                future.add_done_callback(lambda future: self._end(task, future))
+        except BaseException as error:  # would be lost in another thread
+            self.failed = error
+
+    def _end(self, task: K, future: Future[R]) -> None:
+        if future.exception() is None:
+            self._send()
+        self.ended.put((task, future))
+
+    def _received(self) -> tuple[K, R]:
+        task, future = self.ended.get()
+        with self.lock:
+            self.away -= 1
+        try:
+            return task, future.result()
+        except BrokenProcessPool as error:
+            raise LargesseError(
+                "A process that trained a model was ended from outside, most often because the memory was not enough. Set "
+                "run.threads = 1 (it then takes less memory), or free some, and start again."
+            ) from error
+
+
+def _alone(function: Callable[[S, K], R], shared: S, task: K) -> R:
+    with threadpool_limits(1):
+        return function(shared, task)
+
+
+def _in_process(path: str, function: Callable[[Any, K], R], task: K) -> R:
+    return _alone(function, _shared(path), task)
+
+
+@lru_cache(maxsize=1)
+def _shared(path: str) -> Any:
+    return joblib.load(path, mmap_mode="r")
+
+
+@contextmanager
+def _file(shared: Any) -> Iterator[str]:
+    """Yields the path of a file that contains an object."""
+    with tempfile.TemporaryDirectory(prefix="largesse-", ignore_cleanup_errors=True) as folder:
+        path = str(Path(folder) / "shared")
+        joblib.dump(shared, path)
+        yield path
+
+
+def _prepare(imports: tuple[str, ...], parent: int) -> None:
+    """Imports modules, and from now on ends this process when its parent has ended, even by kill -9."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    for name in imports:
+        with suppress(ImportError):  # an extra that is not installed
+            importlib.import_module(name)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -1,0 +1,143 @@
+"""Tasks on several cores: the same results, errors that name their cause, no process left behind."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from largesse._workers import Workers, cores
+from largesse.errors import (
+    DataError,
+    InfeasibleBudget,
+    InfeasibleRules,
+    LargesseError,
+    MissingDependency,
+    UsedInTraining,
+)
+
+ROWS = {"x": np.arange(1_000_000.0), "name": "rows"}
+
+
+def scaled(shared: dict[str, Any], task: int) -> tuple[float, int]:
+    """The mean of the shared rows times the task, and the process that computed it."""
+    time.sleep(0.02)
+    return float(shared["x"].mean()) * task, os.getpid()
+
+
+def failing(shared: object, task: int) -> int:
+    """Refuses one task."""
+    if task == 3:
+        raise InfeasibleBudget(1.0, 2.0)
+    time.sleep(0.05)
+    return task
+
+
+def dying(shared: object, task: int) -> int:
+    """Ends its process from outside, as a system without memory does; never that of the tests."""
+    if os.getpid() != shared:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    return task
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_every_task_is_done_once_wherever_it_runs(n: int):
+    with Workers(n) as workers:
+        workers_ready = list(workers.run(scaled, ROWS, range(3)))  # the processes have started
+        done = dict(workers.run(scaled, ROWS, iter(range(60))))
+    assert len(workers_ready) == 3
+    assert sorted(done) == list(range(60))
+    assert all(value == 499_999.5 * task for task, (value, _) in done.items())
+    assert (len({pid for _, pid in done.values()}) > 1) == (n > 1)
+
+
+def test_tasks_are_taken_one_by_one():
+    """What decides whether there is another task may look at the results so far."""
+    results: list[int] = []
+
+    def tasks():
+        for k in range(100):
+            if len(results) > 5:
+                return
+            yield k
+
+    with Workers(2) as workers:
+        for task, _ in workers.run(scaled, ROWS, tasks()):
+            results.append(task)
+    assert 6 <= len(results) <= 9
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_error_of_a_task_is_that_of_the_call(n: int):
+    with pytest.raises(InfeasibleBudget, match="cheapest plan costs 2") as caught, Workers(n) as workers:
+        list(workers.run(failing, None, range(8)))
+    assert (caught.value.budget, caught.value.cheapest) == (1.0, 2.0)
+
+
+def test_an_error_of_what_gives_the_tasks_is_not_lost():
+    def tasks():
+        yield 0
+        yield 1
+        raise DataError("no more")
+
+    with pytest.raises(DataError, match="no more"), Workers(2) as workers:
+        list(workers.run(failing, None, tasks()))
+
+
+def test_a_process_that_is_killed_is_named():
+    with pytest.raises(LargesseError, match=r"ended from outside.*run\.threads = 1"), Workers(2) as workers:
+        list(workers.run(dying, os.getpid(), range(4)))
+    with Workers(2) as workers:
+        assert dict(workers.run(failing, None, [7, 8])) == {7: 7, 8: 8}, "the next call has processes again"
+
+
+def test_errors_travel_between_processes():
+    errors = [
+        DataError.at("cost", "[3] == -1.0: must be >= 0."), UsedInTraining("used", used=3, rows=5), InfeasibleBudget(1.0, 2.0),
+        InfeasibleRules(("a", "b"), proven=False), MissingDependency("torch", "learn", "a network"), LargesseError("plain"),
+    ]  # fmt: skip
+    for error in errors:
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert (str(again), again.__dict__) == (str(error), error.__dict__)
+
+
+def test_processes_end_with_their_parent():
+    """A parent that is killed at once cannot end its processes: they notice."""
+    code = (
+        "import os, time; from largesse._workers import Workers; workers = Workers(2)\n"
+        "print(workers.pool.submit(os.getpid).result(), flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _runs(child)
+    parent.stdout.close()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert cores() == 1
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT")
+    assert 1 <= cores() <= min(8, len(os.sched_getaffinity(0)))
