@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from largesse import __version__, report
+from largesse import __version__, frames, report
 from largesse._extras import installed
 from largesse._files import atomic_folder, may_write, timed
 from largesse._workers import Workers
@@ -19,11 +19,12 @@ from largesse.commands.campaign import task_of, threads_of
 from largesse.commands.check import soundness
 from largesse.commands.evaluated_rows import FOLDER
 from largesse.commands.findings.clusters import clusters
-from largesse.commands.findings.fit import Evidence, Proven, evidence, results
+from largesse.commands.findings.fit import POLICY, Evidence, Proven, evidence, results
 from largesse.commands.findings.trust import trust
 from largesse.commands.load import Rows, load_rows
 from largesse.commands.procedure import FittedCandidates, Proof, Task
 from largesse.commands.proof import MODULES, fit_and_prove
+from largesse.commands.proof_rows import PROOF_ROWS, proof_rows
 from largesse.config import Config, dump
 from largesse.models.nets.checkpoint import checkpoints_until_done
 from largesse.models.registry import default_names, left_out
@@ -109,6 +110,8 @@ def _fit(
         report.write(shown, place)
         policy.save(place / "policy")
         trained_on.save(place / FOLDER)
+        curve = evidence_.table.parts.made.policies[evidence_.table.index(POLICY)].curve
+        frames.write(proof_rows(proof, curve, task.budgets, config.roles("rct")), place / PROOF_ROWS)
     return shown, metrics
 
 

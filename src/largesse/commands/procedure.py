@@ -112,6 +112,7 @@ class Proof:
         by_model: Spend per unit that the menus predict for those decisions, (B,); NaN where a menu does not predict spend.
         by_curve: Spend per unit that the calibrated curves predict, (B,).
         chosen: The chosen candidate of each fold.
+        fold: The fold of each row, from 0, (N,).
     """
 
     logs: Logs
@@ -120,6 +121,7 @@ class Proof:
     by_model: NDArray[np.float64]
     by_curve: NDArray[np.float64]
     chosen: tuple[str, ...]
+    fold: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -335,6 +337,7 @@ def prove(fitted: list[FittedCandidates], parts: list[Logs], task: Task) -> Proo
         logs=together(parts), menus={name: in_step(menus, [rows.weights for rows in parts]) for name, menus in tables.items()},
         decided=np.concatenate(decided, axis=1), by_model=(np.array(by_model) * size).sum(0) / total,
         by_curve=(np.array(by_curve) * size).sum(0) / total, chosen=tuple(one.name for one in fitted),
+        fold=np.repeat(np.arange(len(parts)), [rows.n for rows in parts]),
     )  # fmt: skip
 
 

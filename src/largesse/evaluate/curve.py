@@ -114,6 +114,40 @@ class OutcomeCurve(Tabular):
         k, after, part = split(cost, _check.budgets("budget", budget))
         return self.price[first[k]], self.price[first[after]], part
 
+    def matched(self, budget: _check.Numbers) -> NDArray[np.float64]:
+        """Returns how far each row counts in the value at each budget, (B, N), in [0, 1].
+
+        It is the share of the prices behind that value at which the policy gives the row the treatment that it got: 0 or 1,
+        but for rows whose decision changes there. With w = weight / propensity of the treatment that a row got,
+        `value_at(budget)` is Σ w · matched · value / Σ weight, and the spend likewise. NaN where the budget is out of reach.
+
+        Raises:
+            DataError: The estimator is not ``"ht"``, so the value is no such sum.
+
+        >>> logs = Logs(x=[[0.0]] * 4, treatment=[0, 1, 0, 1], value=[0, 1, 1, 1], cost=[0, 2, 0, 2])
+        >>> menu = Menu(value=[[0.0, 1.0]] * 4, cost=[[0.0, 1.0]] * 4)
+        >>> outcome_curve(logs, menu).matched(1.0).tolist()
+        [[0.5, 0.5, 0.5, 0.5]]
+        """
+        if self.estimator != "ht":
+            raise _check.refuse("estimator", self.estimator, "only sums of rows ('ht') have such shares", "Use 'ht'.")
+        budgets = np.atleast_1d(np.asarray(_check.budgets("budget", budget), np.float64))
+        first, cost, _ = self._pools
+        last = np.append(first[1:], len(self.price))
+        entry = np.full((2, self.logs.n), len(self.price))  # entries [from, to) at which a row matches
+        for row, sign in ((0, 1.0), (1, -1.0)):
+            own = sign * self.events.step[:, 2] > 0
+            entry[row, self.events.row[own]] = np.searchsorted(self.price, self.events.price[own], side="left")
+        out = np.full((len(budgets), self.logs.n), np.nan)
+        for b in np.flatnonzero(budgets >= cost[-1]):
+            k, after, part = split(cost, budgets[b])
+            shares = [
+                np.clip(np.minimum(entry[1], last[p]) - np.maximum(entry[0], first[p]), 0, None) / (last[p] - first[p])
+                for p in (k, after)
+            ]
+            out[b] = (1 - part) * shares[0] + part * shares[1]
+        return out
+
     @property
     def reach(self) -> tuple[float, float]:
         """The smallest and the largest spend per unit over all prices."""

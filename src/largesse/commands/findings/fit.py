@@ -32,7 +32,7 @@ from largesse.report.advice import Advice, advise, advise_spending
 from largesse.report.numbers import number, percent, places, resting, rests_on
 from largesse.report.table import comparison_rows
 
-__all__ = ["Evidence", "Proven", "evidence", "headline_verdict", "results"]
+__all__ = ["POLICY", "Evidence", "Proven", "evidence", "headline_verdict", "results"]
 
 _CURVE = 25  # budgets along the cost curve of the report
 _GROUPS, _FEATURES = 4, 4
