@@ -29,7 +29,7 @@ SECTIONS = {
     "budgets": "Value at budgets",
     "models": "Which model, and why",
     "trust": "How far the past campaign data can be trusted",
-    "mix": "Who gets what",
+    "mix": "Who gets what, and what that brings",
     "clusters": "The clusters",
     "spend": "Planned and realised spend",
     "made": "How it was made",

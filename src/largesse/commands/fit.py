@@ -19,7 +19,8 @@ from largesse.commands.campaign import task_of, threads_of
 from largesse.commands.check import soundness
 from largesse.commands.evaluated_rows import FOLDER
 from largesse.commands.findings.clusters import clusters
-from largesse.commands.findings.fit import POLICY, Evidence, Proven, evidence, results
+from largesse.commands.findings.fit import Evidence, Proven, evidence, results
+from largesse.commands.findings.segments import refuse_unknown
 from largesse.commands.findings.trust import trust
 from largesse.commands.load import Rows, load_rows
 from largesse.commands.procedure import FittedCandidates, Proof, Task
@@ -85,6 +86,7 @@ def _fit(
     say("reading", 0.0)
     rows = load_rows(config)
     task = task_of(config, rows)
+    refuse_unknown(config.report.segments, rows.encoder)
     say("checking the data", 0.05)
     sound = soundness(config, rows, lambda: task)
     say(Note(sound.power.sentence), 0.1)
@@ -99,7 +101,7 @@ def _fit(
     about = _about(config, rows, final, proof, time.perf_counter() - began)
     trusted = trust(rows.rct, rows.obs, sound, final.models)
     groups = clusters(rows.rct, final.models, final.name)
-    shown = results(config, task, Proven(sound, proof, evidence_, final, about, trusted, groups))
+    shown = results(config, task, Proven(sound, proof, evidence_, final, about, rows.encoder, trusted, groups))
     shown = changed(shown, cautions=(*cautions, *notes, *_units_in_both(rows), *shown.cautions))
     say("writing", 0.95)
     metrics = _metrics(shown, evidence_, proof, final, task) | {"power": sound.power.to_dict()}
@@ -110,8 +112,7 @@ def _fit(
         report.write(shown, place)
         policy.save(place / "policy")
         trained_on.save(place / FOLDER)
-        curve = evidence_.table.parts.made.policies[evidence_.table.index(POLICY)].curve
-        frames.write(proof_rows(proof, curve, task.budgets, config.roles("rct")), place / PROOF_ROWS)
+        frames.write(proof_rows(proof, evidence_.counts, config.roles("rct")), place / PROOF_ROWS)
     return shown, metrics
 
 
@@ -167,6 +168,8 @@ def _metrics(
         "seconds_to_learn": final.seconds,
         "trust_in_the_log": shown.trust,
         "clusters": shown.clusters,
+        "segments": [shown.segments] if shown.segments else [],
+        "segments_by_column": list(shown.feature_segments),
         "findings": [f.row for f in shown.findings],
         "versions": dict(shown.provenance.versions) if shown.provenance else {},
         "seed": task.settings.seed,

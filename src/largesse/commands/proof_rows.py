@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from largesse.commands.procedure import Proof
-from largesse.evaluate.curve import OutcomeCurve
 from largesse.roles import Roles
 
 __all__ = ["PROOF_ROWS", "proof_rows"]
@@ -14,18 +14,17 @@ __all__ = ["PROOF_ROWS", "proof_rows"]
 PROOF_ROWS = "proof.parquet"
 
 
-def proof_rows(proof: Proof, curve: OutcomeCurve, budgets: tuple[float, ...], roles: Roles) -> pa.Table:
+def proof_rows(proof: Proof, counts: NDArray[np.float64], roles: Roles) -> pa.Table:
     """Returns the rows of the proof, with the decision of the policy and how far each row counts at each budget.
 
     Args:
         proof: The held-out rows with the decisions.
-        curve: The outcome curve of the policy on these rows.
-        budgets: Budget per unit, (B,).
+        counts: How far each row counts in the value of the policy at each budget, (B, N), see `OutcomeCurve.matched`.
         roles: The columns of the campaign.
 
     The columns: the id of the unit by its own name, if there is one; ``fold``; ``treatment`` that the row got; ``value``;
     ``cost``; ``weight``; ``propensity`` of that treatment; and for budget k, counted from 1, ``decision_k``, the treatment that
-    the policy gives, and ``counts_k``, see `OutcomeCurve.matched`.
+    the policy gives, and ``counts_k``.
     """
     logs, names = proof.logs, np.array(proof.logs.treatments)
     columns: dict[str, object] = {}
@@ -35,9 +34,9 @@ def proof_rows(proof: Proof, curve: OutcomeCurve, budgets: tuple[float, ...], ro
         "fold": proof.fold, "treatment": names[logs.treatment], "value": logs.value, "cost": logs.cost,
         "weight": logs.weights, "propensity": logs.propensity,
     }  # fmt: skip
-    for k, counts in enumerate(curve.matched(budgets)):
+    for k, part in enumerate(counts):
         columns[f"decision_{k + 1}"] = names[proof.decided[k]]
-        columns[f"counts_{k + 1}"] = counts
+        columns[f"counts_{k + 1}"] = part
     return pa.table(columns)
 
 

@@ -261,6 +261,10 @@ class Report(_Section):
     value_unit: Name = Field("value", description="unit of the value, e.g. 'orders' or 'EUR of revenue'")
     money_unit: Name = Field("money", description="unit of the cost, e.g. 'EUR'")
     head: Name = Field("unit", description="what one unit is, e.g. 'user' or 'shop'")
+    segments: Names = Field(
+        (), description="feature columns by which the report shows who gets what and what that brings, beside those along which "
+        "decisions differ most", examples=[["city", "age"]],
+    )  # fmt: skip
 
 
 class Run(_Section):

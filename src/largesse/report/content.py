@@ -19,6 +19,7 @@ from largesse.evaluate.comparison import Verdict
 from largesse.report.cluster_cards import Clusters
 from largesse.report.pays import Pay
 from largesse.report.provenance import Provenance
+from largesse.report.segments import Segments
 
 __all__ = [
     "ArmPoint",
@@ -328,7 +329,9 @@ class Results:
         leaderboard: The candidates on validation rows.
         trust: How far the past campaign data can be trusted, one row per treatment.
         mix: Who gets what by budget.
-        feature_mixes: Who gets what by group of a feature, at one budget.
+        segments: What segments get and bring, at one budget.
+        feature_mixes: Who gets what by group of a column, at one budget.
+        feature_segments: What those groups get and bring, one for each of `feature_mixes`; or none.
         clusters: The clusters of a model.
         spend: Planned and realised spend.
         provenance: How the results were made.
@@ -350,7 +353,9 @@ class Results:
     leaderboard: Leaderboard | None = None
     trust: tuple[TrustRow, ...] = ()
     mix: MixTable | None = None
+    segments: Segments | None = None
     feature_mixes: tuple[MixTable, ...] = ()
+    feature_segments: tuple[Segments, ...] = ()
     clusters: Clusters | None = None
     spend: tuple[SpendRow, ...] = ()
     provenance: Provenance | None = None
@@ -358,7 +363,17 @@ class Results:
 
     def __post_init__(self) -> None:
         _check.number("level", self.level, low=0.5, high=0.9999)
-        for name in ("findings", "curves", "arms", "budgets", "trust", "feature_mixes", "spend", "cautions"):
+        for name in (
+            "findings",
+            "curves",
+            "arms",
+            "budgets",
+            "trust",
+            "feature_mixes",
+            "feature_segments",
+            "spend",
+            "cautions",
+        ):
             _put(self, **{name: tuple(getattr(self, name))})
 
     @property

@@ -28,6 +28,7 @@ from largesse.report.content import MixTable, Results
 from largesse.report.numbers import count, duration, percent
 from largesse.report.pays import pay_blocks
 from largesse.report.provenance import Provenance
+from largesse.report.segments import segment_blocks, segment_table
 from largesse.report.style import treatment_colours
 from largesse.report.table import (
     budget_table,
@@ -52,7 +53,7 @@ def sections(results: Results) -> list[Section]:
             Section("budgets", "Value at budgets", _budgets(results)),
             Section("models", "Which model, and why", _leaderboard(results)),
             Section("trust", "How far the past campaign data can be trusted", _trust(results)),
-            Section("mix", "Who gets what", _mix(results)),
+            Section("mix", "Who gets what, and what that brings", _mix(results)),
             Section("clusters", "The clusters", _clusters(results)),
             Section("spend", "Planned and realised spend", _spend(results)),
             *closing(results.provenance, results.cautions),
@@ -190,16 +191,25 @@ def _trust(results: Results) -> list[Block]:
 
 def _mix(results: Results) -> list[Block]:
     tables = ([results.mix] if results.mix else []) + list(results.feature_mixes)
+    units: dict[str, Any] = {
+        "value": results.value_unit,
+        "money": results.money_unit,
+        "head": results.head,
+        "level": results.level,
+    }
+    own = segment_blocks(results.segments, **units) if results.segments else []
     if not tables:
-        return []
+        return own
     blocks: list[Block] = [_key(tables[0])]
     if results.mix:
         blocks += [_mix_chart(results.mix, "mix", picture="mix.png"), mix_table(results.mix)]
     cards = []
     for k, table in enumerate(results.feature_mixes):
         key = [_key(table)] if table.treatments != tables[0].treatments else []
-        cards.append(Card(f"By {table.title}", (*key, _mix_chart(table, f"feature-{k}"), mix_table(table))))
-    return [*blocks, Cards(tuple(cards))] if cards else blocks
+        made = results.feature_segments[k : k + 1]
+        brought = [segment_table(one, **units, brief=True) for one in made]
+        cards.append(Card(f"By {table.title}", (*key, _mix_chart(table, f"feature-{k}"), *brought, mix_table(table))))
+    return [*blocks, *own, Cards(tuple(cards))] if cards else [*blocks, *own]
 
 
 def _mix_chart(table: MixTable, name: str, picture: str = "") -> Chart:

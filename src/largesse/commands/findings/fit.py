@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from largesse import report
 from largesse._check import written
 from largesse.checks.soundness import Soundness
 from largesse.commands.findings.pays import Payback, pay, payback, remedies, sentence, smaller_pays
+from largesse.commands.findings.segments import by_column, by_tree, grouped, mix_of
 from largesse.commands.procedure import FittedCandidates, Proof, Task
 from largesse.config import Config
 from largesse.evaluate.comparison import (
@@ -26,6 +26,7 @@ from largesse.evaluate.comparison import (
 )
 from largesse.evaluate.full_effect import EffectShare, effect_share
 from largesse.evaluate.intervals import weighted_sum
+from largesse.frames.encoder import Encoder
 from largesse.logs import Logs
 from largesse.models.base import Model
 from largesse.report.advice import Advice, advise, advise_spending
@@ -35,7 +36,6 @@ from largesse.report.table import comparison_rows
 __all__ = ["POLICY", "Evidence", "Proven", "evidence", "headline_verdict", "results"]
 
 _CURVE = 25  # budgets along the cost curve of the report
-_GROUPS, _FEATURES = 4, 4
 POLICY = "policy"
 _SHARES = (
     "Full budget: the cost of giving everyone the most expensive treatment. Shares of it count from the cost of giving everyone "
@@ -54,6 +54,7 @@ class Evidence:
         at: Position of the headline budget.
         payback: Whether the budgets pay.
         spend: Realised spend per unit of the decisions and its interval, (B, 3).
+        counts: How far each held-out row counts in the value of the policy at each budget, (B, N).
     """
 
     table: Comparison
@@ -62,6 +63,7 @@ class Evidence:
     at: int
     payback: Payback
     spend: NDArray[np.float64]
+    counts: NDArray[np.float64]
 
 
 def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> Evidence:
@@ -79,7 +81,8 @@ def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> E
     pays = payback(table, line, value_per_unit, POLICY)
     best = max(table.arms, key=lambda arm: arm.value)  # the most that one treatment for everyone brings
     share = effect_share(table, POLICY, pays.at, full=best.name)
-    return Evidence(table, line, share, pays.at, pays, _realised(proof))
+    curve = table.parts.made.policies[table.index(POLICY)].curve
+    return Evidence(table, line, share, pays.at, pays, _realised(proof), curve.matched(task.budgets))
 
 
 def _realised(proof: Proof) -> NDArray[np.float64]:
@@ -100,6 +103,7 @@ class Proven(NamedTuple):
         final: The candidates fitted to all training rows.
         about: Configuration, versions and counts of the run.
         trust: How far the past campaign data can be trusted, one row per treatment.
+        encoder: How the columns of the campaign became features.
         clusters: The clusters of a candidate, if one has clusters.
     """
 
@@ -108,6 +112,7 @@ class Proven(NamedTuple):
     evidence: Evidence
     final: FittedCandidates
     about: report.Provenance
+    encoder: Encoder
     trust: tuple[report.TrustRow, ...] = ()
     clusters: report.Clusters | None = None
 
@@ -121,6 +126,11 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
     labels = list(task.labels)
     roles = {POLICY: "policy", BEST_MIX: "baseline", NO_ONE: "baseline", RANDOM_MIX: "baseline"}
     candidates = dict.fromkeys(names, "candidate")
+    at, unit_value = labels[evidence.at], config.outcome.unit_value
+    counts = evidence.counts[evidence.at]
+    tree = by_tree(proof, counts, evidence.at, unit_value, at=f"At {at}", seed=config.run.seed)
+    groups = grouped(proven.encoder, proof.logs.x)
+    columns = tuple(by_column(proof, counts, evidence.at, groups, config.report.segments, unit_value))
     return report.Results(
         headline=_headline(config, task, proven),
         value_unit=config.report.value_unit, money_unit=config.report.money_unit, head=config.report.head,
@@ -134,7 +144,8 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
         budget_note="" if config.budget.per_head else _SHARES,
         leaderboard=_leaderboard(proven.final, task), trust=proven.trust,
         mix=_mix("Budget", labels, proof.decided, proof.logs),
-        feature_mixes=tuple(_feature_mixes(proof, evidence.at, labels[evidence.at])), clusters=proven.clusters,
+        segments=tree, feature_segments=columns, feature_mixes=tuple(mix_of(made, at) for made in columns),
+        clusters=proven.clusters,
         spend=tuple(
             report.SpendRow(budget=b, budget_label=labels[k], planned_by_model=float(proof.by_model[k]),
                             planned_by_curve=float(proof.by_curve[k]), realised=float(evidence.spend[k, 0]),
@@ -239,37 +250,6 @@ def _shrinkage(model: Model) -> str:
 def _mix(title: str, labels: list[str], decided: NDArray[np.int32], logs: Logs) -> report.MixTable:
     shares = tuple(tuple(np.bincount(d, logs.weights, logs.n_treatments) / logs.total_weight) for d in decided)
     return report.MixTable(title=title, labels=tuple(labels), treatments=logs.treatments, shares=shares)
-
-
-def _groups(column: NDArray[np.float32]) -> tuple[NDArray[np.int64], list[str]]:
-    """Returns the group of each row and the groups' names: the values themselves if few, else quantile bins."""
-    kinds = np.unique(column)
-    if len(kinds) <= _GROUPS:
-        names = ["no", "yes"] if kinds.tolist() == [0.0, 1.0] else [written(float(k), 4) for k in kinds]
-        return np.searchsorted(kinds, column), names
-    cuts = np.unique(np.quantile(column, np.linspace(0, 1, _GROUPS + 1)))
-    group = np.clip(np.searchsorted(cuts, column, side="right") - 1, 0, len(cuts) - 2)
-    return group, [f"{written(float(a), 3)} to {written(float(b), 3)}" for a, b in pairwise(cuts)]
-
-
-def _feature_mixes(proof: Proof, k: int, label: str) -> list[report.MixTable]:
-    """Returns the features along which the mix of treatments differs most, by total variation between groups."""
-    logs, decided, ranked = proof.logs, proof.decided[k], []
-    arms = np.eye(logs.n_treatments)[decided] * logs.weights[:, None]
-    for f, name in enumerate(logs.features):
-        group, names = _groups(logs.x[:, f])
-        size = np.bincount(group, logs.weights, len(names))
-        if len(names) < 2 or (size == 0).any():
-            continue
-        shares = np.stack([np.bincount(group, arms[:, j], len(names)) / size for j in range(logs.n_treatments)], 1)
-        distance = float(np.abs(shares - arms.sum(0) / logs.total_weight).sum(1) @ size / logs.total_weight)
-        ranked.append((distance, f, name, names, shares))
-    ranked.sort(key=lambda entry: (-entry[0], entry[1]))
-    return [
-        report.MixTable(title=name, labels=tuple(names), treatments=logs.treatments, shares=tuple(map(tuple, shares)),
-                        caption=f"At {label}.")
-        for distance, _, name, names, shares in ranked[:_FEATURES] if distance > 0
-    ]  # fmt: skip
 
 
 def _left_out(final: FittedCandidates) -> tuple[str, ...]:
