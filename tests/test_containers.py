@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
+import largesse
 from largesse import _check
 from largesse._random import child, generator
 from largesse.errors import ConfigError, DataError, InfeasibleBudget, LargesseError, MissingDependency, SchemaError
@@ -267,3 +268,36 @@ def test_seeds_become_generators_once():
     assert generator(3).random() == np.random.default_rng(3).random()
     assert child(1, 2, 3).random() == child(1, 2, 3).random()
     assert len({child(1, k).random() for k in range(50)} | {child(2, k).random() for k in range(50)}) == 100
+
+
+class TestFrames:
+    def test_logs_as_a_frame_can_be_read_again(self) -> None:
+        logs = Logs(
+            x=[[0.5, 1.0], [1.5, 0.0], [2.5, 1.0], [3.5, 1.0]], treatment=[0, 1, 0, 1], value=[0, 1, 1, 1], cost=[0, 2, 0, 2],
+            treatments=("none", "2 off"), features=("age", "vip"), unit=["a", "b", "c", "d"], weight=[1, 2, 1, 1],
+        )  # fmt: skip
+        frame = logs.to_frame()
+        assert list(frame.columns) == ["age", "vip", "treatment", "value", "cost", "unit", "weight"]
+        assert frame["treatment"].tolist() == ["none", "2 off", "none", "2 off"]
+        again = largesse.read(frame, treatment="treatment", value="value", cost="cost", unit="unit", weight="weight")
+        for name in ("x", "treatment", "value", "cost", "unit", "weight", "propensity"):
+            np.testing.assert_array_equal(getattr(again, name), getattr(logs, name), name)
+
+    def test_only_probabilities_given_by_row_are_a_column(self) -> None:
+        rows = {"x": [[0.0]] * 4, "treatment": [0, 1, 0, 1], "value": [0, 1, 1, 1], "cost": [0, 2, 0, 2]}
+        assert "propensity" not in Logs(**rows, propensity={"0": 0.5, "1": 0.5}).to_frame()
+        assert Logs(**rows, propensity=[0.4, 0.6, 0.4, 0.6]).to_frame()["propensity"].tolist() == [0.4, 0.6, 0.4, 0.6]
+
+    def test_a_feature_with_the_name_of_another_column_is_refused(self) -> None:
+        logs = Logs(x=[[0.0], [1.0]], treatment=[0, 1], value=[0, 1], cost=[0, 1], features=("value",))
+        with pytest.raises(DataError, match=r"^features == 'value': is the name of another column\. Rename"):
+            logs.to_frame()
+
+    def test_a_menu_as_a_frame_has_the_columns_that_plan_reads(self) -> None:
+        menu = Menu(
+            value=[[0.0, 3.0], [0.0, 1.0]], cost=[[0.0, 1.0]] * 2, treatments=("none", "coupon"), unit=["a", "b"]
+        )
+        assert menu.to_frame().to_dict("list") == {
+            "unit": ["a", "b"], "value_none": [0.0, 0.0], "value_coupon": [3.0, 1.0],
+            "cost_none": [0.0, 0.0], "cost_coupon": [1.0, 1.0],
+        }  # fmt: skip

@@ -11,20 +11,21 @@ from scipy import stats
 
 from benchmarks.figures import FIGURES, PARTS
 from docs import prose
-from largesse.logs import Logs
 from largesse.models.registry import NAMES
-from tests.common.worlds import orders
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_readme_example_runs(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
-    train, test = orders(800, seed=1), orders(800, seed=2)
-    names: dict[str, object] = {"train": train, "test": test, "x": test.x}
-    exec(code.replace("100_000", "100"), names)
-    assert isinstance(train, Logs)
-    assert capsys.readouterr().out
+@pytest.mark.parametrize("name", ["README.md", "docs/guide.md"])
+def test_the_examples_run_as_written(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.S):
+        exec(code, names)
+    assert "boosting" in (shown := capsys.readouterr().out) or "policy" in shown
+    plan = names["plan"] if name == "README.md" else names["allocation"].plan
+    assert plan.n == (1_000 if name == "README.md" else 5_000)
+    assert 0 < plan.spend <= plan.budget
 
 
 def test_every_candidate_is_described():

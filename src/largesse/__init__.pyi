@@ -5,6 +5,7 @@ from .checks.soundness import check
 from .evaluate.comparison import compare
 from .evaluate.curve import outcome_curve
 from .frames.encoder import Encoder
+from .frames.reading import read
 from .logs import Logs
 from .menu import Menu, Plan
 from .models.bilevel.bidfcl import BiDFCL
@@ -53,5 +54,6 @@ __all__ = [
     "frontier",
     "intervals",
     "outcome_curve",
+    "read",
     "solve",
 ]  # fmt: skip

@@ -60,7 +60,7 @@ def array(field: str, data: object, *, ndim: int, dtype: Any = None) -> NDArray[
             raise TypeError(f"its kind is {out.dtype}")
         out = out if dtype is None else out.astype(dtype, copy=False)
     except (TypeError, ValueError) as error:
-        rest = f": must be an array of numbers ({error}). Encode text columns first (largesse.frames does)."
+        rest = f": must be an array of numbers ({error}). Encode text columns first (largesse.read does)."
         raise DataError.at(field, rest) from error
     if out.ndim != ndim:
         rule = f"{field} must have {ndim} axes, its shape is {out.shape}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 
-__all__ = ["Assignment", "assignment_of", "shares_of"]
+__all__ = ["Assignment", "assignment_of", "propensities_by_row", "shares_of"]
 
 Assignment = Literal["uniform", "shares", "observed", "rows", "unknown"]
 
@@ -38,3 +38,23 @@ def shares_of(given: Mapping[str, float], treatments: tuple[str, ...]) -> NDArra
             "propensity", dict(given), rule, "Give the planned shares of the trial, or weights such as 5, 1, 1."
         )
     return np.asarray(shares / shares.sum()) if weights else shares
+
+
+def propensities_by_row(given: Any, treatment: NDArray[np.int32], m: int, design: str) -> NDArray[np.float64]:
+    """Returns the probability of the treatment that each row got, (N,), in (0, 1], and constant by arm in a trial."""
+    p = _check.array("propensity", given, ndim=1, dtype=np.float64)
+    _check.lengths(treatment=treatment, propensity=p)
+    bad = ~((p > 0) & (p <= 1))
+    if bad.any():
+        raise _check.refuse_cells(
+            "propensity", p, bad, "must be in (0, 1]", "It is the probability of the treatment taken."
+        )
+    if design == "rct":
+        first = np.array([p[np.argmax(treatment == j)] for j in range(m)])
+        differs = np.abs(p - first[treatment]) > 1e-9
+        if differs.any():
+            raise _check.refuse_cells(
+                "propensity", p, differs, "must be constant by arm, since design is 'rct'",
+                "If the probabilities depend on the unit, set `design='obs'` and keep this column: it is used as given.",
+            )  # fmt: skip
+    return p

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from largesse import _check
 from largesse._arguments import checked
 from largesse._random import Seed, generator
-from largesse._shares import Assignment, assignment_of, shares_of
+from largesse._shares import Assignment, assignment_of, propensities_by_row, shares_of
 from largesse.errors import DataError
-from largesse.result import Brief
+from largesse.result import Framed
 
 __all__ = ["Assignment", "Design", "Logs", "labels"]
 
@@ -49,7 +49,7 @@ def frozen(values: NDArray[Any]) -> NDArray[Any]:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
-class Logs(Brief):
+class Logs(Framed):
     """Rows (x, treatment, value, cost) of units, and how the treatments were assigned.
 
     Attributes:
@@ -70,6 +70,8 @@ class Logs(Brief):
         weight: Row weights, float64 (N,), > 0, optional: weight 2 equals the row given twice.
         timestamp: Times (N,), optional.
         control_cost: Whether control rows may have costs; costs are then compared with those of control.
+        encoder: The `Encoder` that made x of a table, so that models predict for tables; None for rows from arrays.
+        roles: The `Roles` of the columns of that table.
 
     Raises:
         DataError: A field violates a rule above; the message names the first cell, the count and the next step.
@@ -79,6 +81,7 @@ class Logs(Brief):
     (4, 2, [0.5, 0.5, 0.5, 0.5])
     """
 
+    _hidden: ClassVar[tuple[str, ...]] = ("encoder", "roles")
     x: NDArray[np.float32]
     treatment: NDArray[np.int32]
     value: NDArray[np.float64]
@@ -92,6 +95,8 @@ class Logs(Brief):
     weight: NDArray[np.float64] | None = None
     timestamp: NDArray[Any] | None = None
     control_cost: bool = False
+    encoder: Any = None
+    roles: Any = None
     assignment: Assignment = field(init=False, default="unknown")
     _groups: Any = field(init=False, default=_NOT_COMPUTED, repr=False)
 
@@ -102,6 +107,7 @@ class Logs(Brief):
             treatments: Sequence[str] = (), features: Sequence[str] = (), design: Design = "rct",
             propensity: Propensity = None, unit: ArrayLike | None = None, cluster: ArrayLike | None = None,
             weight: ArrayLike | None = None, timestamp: ArrayLike | None = None, control_cost: bool = False,
+            encoder: Any = None, roles: Any = None,
         ) -> None: ...  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -113,7 +119,7 @@ class Logs(Brief):
             if getattr(self, name) is not None:
                 rows = _check.array(name, getattr(self, name), ndim=2 if name == "x" else 1, dtype=dtype)
                 whole = _check.finite if name == "x" else _check.amounts
-                whole(name, rows, "Drop or fill these rows (largesse.frames fills features for you).")
+                whole(name, rows, "Drop or fill these rows (largesse.read fills features for you).")
                 put(name, frozen(rows))
         for name in ("unit", "cluster", "timestamp"):
             if getattr(self, name) is not None:
@@ -125,13 +131,24 @@ class Logs(Brief):
                        cluster=self.cluster, weight=self.weight, timestamp=self.timestamp)  # fmt: skip
         self._rules()
         put("assignment", assignment_of(self.propensity, self.design))
-        put("propensity", self._propensities())
+        put("propensity", None if self.assignment == "unknown" else frozen(self._propensities()))
+
+    def _propensities(self) -> NDArray[np.float64]:
+        if self.assignment == "rows":
+            return propensities_by_row(self.propensity, self.treatment, self.n_treatments, self.design)
+        if self.assignment == "uniform":
+            shares = np.full(self.n_treatments, 1.0 / self.n_treatments)
+        elif self.assignment == "observed":
+            shares = np.bincount(self.treatment, self.weight, minlength=self.n_treatments) / self.total_weight
+        else:
+            shares = shares_of(self.propensity, self.treatments)
+        return shares[self.treatment]
 
     def _codes(self) -> NDArray[np.int32]:
         top = len(self.treatments) or 2**31 - 1
         return _check.integers(
             "treatment", self.treatment, low=0, high=top, rule=f"must be a treatment code in 0..{top - 1}, 0 is control",
-            remedy="Name every treatment in `treatments`, control first.",
+            remedy="Name every treatment in `treatments=`, control first.",
         )  # fmt: skip
 
     def _rules(self) -> None:
@@ -144,49 +161,22 @@ class Logs(Brief):
         if len(set(self.features)) < len(self.features):
             twice = next(name for name in self.features if self.features.count(name) > 1)
             raise _check.refuse("features", twice, "names must differ", "Rename or drop the repeated one.")
+        if self.encoder is not None and tuple(getattr(self.encoder, "names", ())) != self.features:
+            raise _check.refuse(
+                "features", self.features[:5], "the encoder has others", "Give its names, or no encoder."
+            )
         spent = (self.treatment == 0) & (self.cost > 0)
         if spent.any() and not self.control_cost:
             raise _check.refuse_cells(
                 "cost", self.cost, spent, "a control row must cost nothing",
-                "Check the control code. If control rows do have costs, set control_cost=True.",
+                "Check the control code. If control rows do have costs, set `control_cost=True`.",
             )  # fmt: skip
         for j, rows in enumerate(self.arm_rows):
             if rows == 0 and self.design == "rct":  # a past policy may never have used an arm
                 raise DataError(
                     f"treatment: no row has {self.treatments[j]!r}, every arm needs rows. "
-                    "Drop the name from `treatments`, or add its rows.", field="treatment",
+                    "Drop the name from `treatments=`, or add its rows.", field="treatment",
                 )  # fmt: skip
-
-    def _propensities(self) -> NDArray[np.float64] | None:
-        given, m = self.propensity, self.n_treatments
-        if self.assignment == "unknown":
-            return None
-        if self.assignment == "rows":
-            p = _check.array("propensity", given, ndim=1, dtype=np.float64)
-            _check.lengths(treatment=self.treatment, propensity=p)
-            bad = ~((p > 0) & (p <= 1))
-            if bad.any():
-                remedy = "It is the probability of the treatment taken."
-                raise _check.refuse_cells("propensity", p, bad, "must be in (0, 1]", remedy)
-            if self.design == "rct":
-                self._constant_by_arm(p)
-            return frozen(p)
-        if self.assignment == "uniform":
-            shares = np.full(m, 1.0 / m)
-        elif self.assignment == "observed":
-            shares = np.bincount(self.treatment, self.weight, minlength=m) / self.total_weight
-        else:
-            shares = shares_of(given, self.treatments)
-        return frozen(shares[self.treatment])
-
-    def _constant_by_arm(self, p: NDArray[np.float64]) -> None:
-        first = np.array([p[np.argmax(self.treatment == j)] for j in range(self.n_treatments)])
-        differs = np.abs(p - first[self.treatment]) > 1e-9
-        if differs.any():
-            raise _check.refuse_cells(
-                "propensity", p, differs, "must be constant by arm, since design is 'rct'",
-                "If the probabilities depend on the unit, set design='obs' and keep this column: it is used as given.",
-            )  # fmt: skip
 
     @property
     def n(self) -> int:
@@ -366,6 +356,16 @@ class Logs(Brief):
             part[units] = np.searchsorted(cuts[:-1], (before - rows[units] / 2) / total)
         return part if groups is None else part[groups]
 
+    def _columns(self) -> Mapping[str, NDArray[Any]]:
+        named = {"treatment": np.array(self.treatments)[self.treatment]}
+        named |= {name: getattr(self, name) for name in ("value", "cost", *_OPTIONAL)}
+        if self.assignment == "rows":
+            named["propensity"] = self.propensity
+        table = dict(zip(self.features, self.x.T, strict=True))
+        if twice := sorted(set(table) & set(named)):
+            raise _check.refuse("features", twice[0], "is the name of another column", "Rename the feature.")
+        return table | {name: cells for name, cells in named.items() if cells is not None}
+
     def __or__(self, other: Logs) -> Logs:
         """Returns both logs as one OBS log, the rows of `self` first; propensities are kept if both logs have them."""
         if self.treatments != other.treatments or self.features != other.features:
@@ -382,7 +382,7 @@ class Logs(Brief):
             features=self.features, design="obs", propensity=both("propensity") if known else None,
             unit=_ids_of_both(self, other, "unit"), cluster=_ids_of_both(self, other, "cluster"),
             weight=both("weights") if weighted else None,
-            control_cost=self.control_cost or other.control_cost,
+            control_cost=self.control_cost or other.control_cost, encoder=self.encoder, roles=self.roles,
         )  # fmt: skip
 
 

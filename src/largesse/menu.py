@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from largesse import _check
 from largesse._arguments import checked
 from largesse.logs import frozen, labels
-from largesse.result import Brief, Result, Tabular
+from largesse.result import Framed, Result, Tabular
 
 __all__ = ["BUDGET_SHARES", "Bound", "Menu", "Plan", "PlanTotals", "Status"]
 
@@ -22,7 +22,7 @@ BUDGET_SHARES = (0.1, 0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
-class Menu(Brief):
+class Menu(Framed):
     """Predicted value and cost of every treatment for every unit.
 
     Attributes:
@@ -79,6 +79,12 @@ class Menu(Brief):
     def n_treatments(self) -> int:
         """Number of treatments M, control included."""
         return self.value.shape[1]
+
+    def _columns(self) -> Mapping[str, NDArray[Any]]:
+        key = {"row": np.arange(self.n)} if self.unit is None else {"unit": self.unit}
+        amounts = {"value": self.value, "cost": self.cost}
+        cells = {f"{k}_{name}": table[:, j] for k, table in amounts.items() for j, name in enumerate(self.treatments)}
+        return {**key, **cells}
 
     def take(self, rows: NDArray[Any] | Sequence[int]) -> Menu:
         """Returns the menu of the selected units (a boolean mask or row numbers), in that order."""

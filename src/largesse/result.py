@@ -1,7 +1,7 @@
 """Base classes of results: conversion to plain JSON values and dataframes, short text and HTML.
 
-`Brief` gives a class a short `repr`; `Result` adds `to_dict`; `Tabular` adds `to_records` and `to_frame`. All JSON is written by
-`json_text`, so NaN and infinity become null everywhere.
+`Brief` gives a class a short `repr`, `Framed` adds `to_frame`, `Result` adds `to_dict`, `Tabular` adds `to_records`. All JSON is
+written by `json_text`, so NaN and infinity become null everywhere.
 
 >>> plain({"price": float("nan"), "counts": np.array([1, 2])})
 {'price': None, 'counts': [1, 2]}
@@ -28,7 +28,7 @@ from largesse._extras import needed_for
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Brief", "Result", "Tabular", "columns_of", "json_text", "plain"]
+__all__ = ["Brief", "Framed", "Result", "Tabular", "columns_of", "json_text", "plain"]
 
 _LINES = 20  # rows of a table in a repr
 _WIDTH = 88  # characters of one field in a repr
@@ -108,19 +108,14 @@ class Result(Brief):
         return {name: plain(value) for name, value in self._fields().items()}
 
 
-class Tabular(Result, ABC):
-    """Base class of results that are tables."""
+class Framed(Brief, ABC):
+    """Base class of what can be turned into a dataframe."""
 
     __slots__ = ()
 
     @abstractmethod
     def _columns(self) -> Mapping[str, Sequence[Any] | NDArray[Any]]:
         """Returns the columns of the table by name, all of one length."""
-
-    def to_records(self) -> list[dict[str, Any]]:
-        """Returns the rows of the table as plain JSON values."""
-        columns = self._columns()
-        return [dict(zip(columns, cells, strict=True)) for cells in zip(*map(plain, columns.values()), strict=True)]
 
     def to_frame(self) -> pd.DataFrame:
         """Returns the table as a pandas DataFrame.
@@ -131,6 +126,17 @@ class Tabular(Result, ABC):
         with needed_for("to_frame()"):
             import pandas as pd
         return pd.DataFrame(dict(self._columns()))
+
+
+class Tabular(Framed, Result):
+    """Base class of results that are tables."""
+
+    __slots__ = ()
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Returns the rows of the table as plain JSON values."""
+        columns = self._columns()
+        return [dict(zip(columns, cells, strict=True)) for cells in zip(*map(plain, columns.values()), strict=True)]
 
     def __repr__(self) -> str:
         title, head, body, more = self._screen()

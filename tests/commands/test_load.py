@@ -12,16 +12,16 @@ import pytest
 
 from largesse.commands.campaign import task_of
 from largesse.commands.check import soundness
-from largesse.commands.load import id_like, load_rows
+from largesse.commands.load import id_like, in_toml, load_rows
 from largesse.config import parse
-from largesse.errors import ConfigError
+from largesse.errors import ConfigError, DataError
 
 
 def trial(n: int = 400, seed: int = 0, **columns: Any) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     arm = rng.choice(["control", "5"], n)
     return pd.DataFrame(
-        {"arm": arm, "y": rng.integers(0, 2, n), "spent": 5.0 * (arm == "5"), "age": rng.normal(size=n), **columns}
+        {"arm": arm, "y": rng.integers(0, 2, n), "spent": 5.0 * (arm == "5"), "age": rng.normal(size=n)} | columns
     )
 
 
@@ -63,6 +63,31 @@ def test_a_feature_that_is_text_in_one_file_and_a_number_in_the_other_is_refused
     trial(z=[1, 2] * 200).to_parquet(tmp_path / "b.parquet")
     with pytest.raises(ConfigError, match="another type"):
         load_rows(config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("cells", "roles", "words"),
+    [
+        ({"spent": -1.0}, {}, r"^spent\[0\] == -1.0: must be >= 0 .*\(`columns\.cost = 'spent'`\)"),
+        ({"spent": 1.0}, {}, r"set `design\.control_cost = true`\. \(`columns\.cost = 'spent'`\)"),
+        ({"arm": ["x", "y"] * 200}, {}, r"Name it in `columns\.control`, or list all labels in `columns\.treatments`"),
+        ({}, {"unit": "user"}, r"^column 'user': not in the table.*\(`columns\.unit = 'user'`\)"),
+        ({"p": np.linspace(0.1, 0.9, N)}, {"propensity": "p"}, r"set `design\.stratified = true` and keep this column"),
+    ],
+)
+def test_errors_name_the_fields_of_the_configuration(tmp_path: Path, cells: Any, roles: Any, words: str):
+    trial(**cells).to_parquet(tmp_path / "a.parquet")
+    trial(seed=1).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=words) as refusal:
+        load_rows(config(tmp_path, **roles))
+    assert "data.rct" in refusal.value.__notes__[0]
+
+
+def test_the_probabilities_of_past_campaign_data_have_a_field_of_their_own():
+    message = "p[0] == 0.0: must be in (0, 1]. (`propensity='p'`)"
+    assert in_toml(message, past=True).endswith("(`design.obs_propensity_column = 'p'`)")
+    assert in_toml(message).endswith("(`columns.propensity = 'p'`)")
+    assert in_toml("`x=1` and `like=` stay") == "`x=1` and `like=` stay"
 
 
 ALL: dict[str, Any] = {

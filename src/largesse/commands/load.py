@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from largesse import frames
-from largesse.config import Config
+from largesse.config import Columns, Config
 from largesse.errors import ConfigError, LargesseError
 from largesse.frames import Encoder
 from largesse.frames.columns import Kind, cells, decoded, kind, named
@@ -21,6 +21,8 @@ from largesse.frames.order import by_content
 from largesse.logs import Logs
 from largesse.models.outcome import Outcome, declared_amounts
 
+_FIELDS = {"control_cost": "design.control_cost", "design": "design.stratified"}
+_VALUES = {"True": "true", "'obs'": "true"}
 _FEW, _DISTINCT = 50, 0.99  # rows from which a column can look like an id; share of distinct cells
 
 __all__ = ["Rows", "id_like", "load_rows", "outcome_of", "trial_design"]
@@ -90,12 +92,36 @@ def _is_id_like(name: str, column: pa.ChunkedArray) -> bool:
     return bool((np.diff(cells_) > 0).all())
 
 
+def in_toml(message: str, *, past: bool = False) -> str:
+    """Returns a message whose arguments in Python's words are fields of the configuration.
+
+    Args:
+        message: The message of an error.
+        past: Whether it is about past campaign data.
+
+    >>> in_toml("Name it in `control=`, or set `control_cost=True`. (`cost='spent'`)")
+    "Name it in `columns.control`, or set `design.control_cost = true`. (`columns.cost = 'spent'`)"
+    """
+    fields = {name: f"columns.{name}" for name in Columns.model_fields} | _FIELDS
+    if past:
+        fields["propensity"] = "design.obs_propensity_column"
+
+    def field(argument: re.Match[str]) -> str:
+        name, value = argument.groups()
+        if name not in fields:
+            return argument[0]
+        return f"`{fields[name]}{f' = {_VALUES.get(value, value)}' if value else ''}`"
+
+    return re.sub(r"`(\w+)=([^`]*)`", field, message)
+
+
 @contextmanager
 def _reading(field: str, path: object) -> Iterator[None]:
-    """Adds a note to an error: which file of the configuration it is about."""
+    """Names the fields of the configuration in an error in place of Python's arguments, and the file it is about."""
     try:
         yield
     except LargesseError as error:
+        error.args = (in_toml(str(error), past=field == "data.obs"),)
         error.add_note(f"This is about {field}: {path}")
         raise
 

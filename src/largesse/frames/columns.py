@@ -75,7 +75,7 @@ def kind(name: str, column: pa.ChunkedArray) -> Kind:
         return Kind.DURATION
     raise SchemaError(
         f"column {name!r}: holds {column.type}, it must hold numbers, text, booleans or dates. "
-        "Split it into several columns (one per entry), save the file as UTF-8 if it is text, or add it to `ignore`.",
+        "Split it into several columns (one per entry), save the file as UTF-8 if it is text, or add it to `ignore=`.",
         field=name,
     )
 

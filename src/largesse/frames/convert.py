@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,13 @@ def logs(
     (('0', '5'), [0, 1, 0, 1], ('age',))
     """
     rows = read(table, text=roles.text)
+    with _naming_roles(roles):
+        return _logs(rows, roles, encoder, design, propensity, control_cost)
+
+
+def _logs(
+    rows: pa.Table, roles: Roles, encoder: Encoder | None, design: Design, propensity: Propensity, control_cost: bool
+) -> tuple[Logs, Encoder]:
     pick(rows, list(roles.parts.values()))
     codes, treatments = _treatments(rows, roles, encoder)
     amounts = {part: _amounts(rows, roles.parts[part]) for part in ("value", "cost", "weight") if part in roles.parts}
@@ -79,13 +87,25 @@ def logs(
             cost=amounts.get("cost", np.zeros(len(codes))), treatments=treatments, features=encoder.names,
             design=design, propensity=propensity, unit=units(rows, roles), weight=amounts.get("weight"),
             cluster=None if roles.cluster is None else _ids(rows[roles.cluster], roles.cluster, "cluster"),
-            timestamp=_times(rows, roles), control_cost=control_cost,
+            timestamp=_times(rows, roles), control_cost=control_cost, encoder=encoder, roles=roles,
         )  # fmt: skip
     except DataError as error:  # name the column in place of the array
         if (column := roles.parts.get(error.field)) is None:
             raise
-        raise error.about(column, f" (Column {column!r} is the {error.field}.)") from error
+        raise error.about(column) from error
     return out, encoder
+
+
+@contextmanager
+def _naming_roles(roles: Roles) -> Iterator[None]:
+    """Adds to an error about a column which argument named the column."""
+    part_of = {column: part for part, column in roles.parts.items()}
+    try:
+        yield
+    except DataError as error:
+        if (part := part_of.get(error.field)) is None:
+            raise
+        raise error.about(error.field, f" (`{part}={error.field!r}`)") from None
 
 
 @checked
@@ -192,7 +212,7 @@ def _treatments(table: pa.Table, roles: Roles, encoder: Encoder | None) -> tuple
     treatments = roles.treatments or ((encoder.treatments or None) if encoder else None)
     if encoder and encoder.treatments and treatments != encoder.treatments:
         rule = f"the encoder was fitted with {encoder.treatments}"
-        raise _check.refuse("treatments", treatments, rule, "Leave `treatments` out.", SchemaError)
+        raise _check.refuse("treatments", treatments, rule, "Leave `treatments=` out.", SchemaError)
     return arms(table, roles.treatment, named=treatments, control=roles.control)
 
 
@@ -221,7 +241,7 @@ def arms(
     _note_blanks(name, values)
     if named is None and len(values) > MAX_TREATMENTS:
         rule = f"at most {MAX_TREATMENTS} treatments are allowed"
-        remedy = "Is this an id or an amount? Name the treatments in `treatments`, control first."
+        remedy = "Is this an id or an amount? Name the treatments in `treatments=`, control first."
         raise _check.refuse(name, f"{len(values)} distinct labels", rule, remedy, SchemaError)
     treatments = named or _control_first(name, sorted(set(labels), key=_natural), control)
     code_of = {text: code for code, text in enumerate(treatments)}
@@ -230,7 +250,7 @@ def arms(
         row, known = int(np.argmax(arm < 0)), ", ".join(map(repr, treatments))
         raise DataError(
             f"{name}[{row}] == {labels[codes[row]]!r}: must be one of the treatments {known} "
-            f"({_rows(arm < 0)}). Add the label to `treatments`, or drop the rows.",
+            f"({_rows(arm < 0)}). Add the label to `treatments=`, or drop the rows.",
             field=name,
         )
     return arm, treatments
@@ -258,7 +278,7 @@ def _control_first(name: str, labels: Sequence[str], control: str | None) -> tup
         if len(likely) != 1:
             raise DataError(
                 f"{name}: which label is the control? {len(likely) or 'None'} of {some} reads like one. "
-                "Name it in `control`, or list all labels in `treatments`, control first.",
+                "Name it in `control=`, or list all labels in `treatments=`, control first.",
                 field=name,
             )
         control = likely[0]

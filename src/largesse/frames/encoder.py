@@ -225,7 +225,7 @@ class Encoder:
         Raises:
             SchemaError: A column is missing, or its kind differs from that in training.
         """
-        rows = pick(read(table), self.features)
+        rows = pick(read(table), self.features, remedy="Add the columns: the encoder was fitted with them.")
         out = np.zeros((rows.num_rows, len(self.names)), np.float32)
         start = 0
         for column in self.columns:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import narwhals as nw
 import pyarrow as pa
@@ -28,7 +28,7 @@ from largesse.frames.delimited import read_csv
 from largesse.frames.folders import cast_to, one_schema, parquet_files
 from largesse.roles import nearest
 
-__all__ = ["Source", "distinct", "no_input", "pick", "read", "reading", "writable", "write"]
+__all__ = ["Source", "distinct", "is_table", "no_input", "pick", "read", "reading", "writable", "write"]
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".feather", ".arrow")
 
@@ -74,6 +74,13 @@ def read(source: Source, columns: Sequence[str] | None = None, *, text: Collecti
     return _without_views(table)
 
 
+def is_table(got: object) -> TypeGuard[Source]:
+    """Returns whether `read` takes an object as a table: a path, a dict, or a dataframe; an array is none."""
+    if isinstance(got, str | os.PathLike | dict | nw.LazyFrame) or hasattr(got, "__arrow_c_stream__"):
+        return True
+    return nw.from_native(got, pass_through=True) is not got
+
+
 def _without_views(table: pa.Table) -> pa.Table:
     """Returns a table whose views of text and bytes are plain columns: few functions of pyarrow take views."""
     for k, field in enumerate(table.schema):
@@ -83,7 +90,12 @@ def _without_views(table: pa.Table) -> pa.Table:
     return table
 
 
-def pick(table: pa.Table, columns: Sequence[str], name: str = "") -> pa.Table:
+def pick(
+    table: pa.Table,
+    columns: Sequence[str],
+    name: str = "",
+    remedy: str = "Add the columns, or change the names you gave.",
+) -> pa.Table:
     """Returns the named columns of a table, in that order.
 
     Raises:
@@ -103,8 +115,7 @@ def pick(table: pa.Table, columns: Sequence[str], name: str = "") -> pa.Table:
         some = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
         raise SchemaError(
             f"{name}column {some}: not in the table ({many}). "
-            f"{nearest(missing[0], table.column_names)}The table has {_some(table.column_names)}. "
-            "Add the columns, or change the names you gave.",
+            f"{nearest(missing[0], table.column_names)}The table has {_some(table.column_names)}. {remedy}",
             field=missing[0],
         )
     return table.select(list(columns))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from dataclasses import replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +16,8 @@ from largesse import _check
 from largesse._arguments import checked, verify
 from largesse._random import whole
 from largesse.errors import DataError, NotFittedError, SchemaError
+from largesse.frames import Encoder, Roles, ids, read
+from largesse.frames.tables import Source, is_table
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models.outcome import Outcome, Response
@@ -31,9 +35,11 @@ if TYPE_CHECKING:
 else:
     from sklearn.base import BaseEstimator
 
-__all__ = ["Data", "Model", "State"]
+__all__ = ["Data", "Model", "State", "Units"]
 
 Data = Literal["both", "rct", "obs"]
+Units: TypeAlias = ArrayLike | Logs | Source
+"""Units to predict for: encoded features (N, d), rows, or a table."""
 State = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 M = TypeVar("M", bound="Model")
 
@@ -49,6 +55,8 @@ class Model(ABC, BaseEstimator):
         outcome_: Outcome family and cost rule of the fit.
         treatments_: Names of the M treatments, control first.
         features_: Names of the d features.
+        encoder_: Encoder of the training rows, for tables; None if these were arrays.
+        roles_: Roles of the columns of the training table.
     """
 
     menu_in_currency: ClassVar[bool] = True  # False: costs of the menu count treatments
@@ -56,6 +64,8 @@ class Model(ABC, BaseEstimator):
     outcome_: Outcome
     treatments_: tuple[str, ...]
     features_: tuple[str, ...]
+    encoder_: Encoder | None = None
+    roles_: Roles | None = None
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """Returns scikit-learn's text of an estimator, wrapped at 80 characters; the middle of a long text is left out."""
@@ -92,17 +102,26 @@ class Model(ABC, BaseEstimator):
             )
         self.outcome_ = self._outcome_for(rct, obs)
         self.treatments_, self.features_ = rct.treatments, rct.features
+        self.encoder_, self.roles_ = rct.encoder, rct.roles
         self._learn(rct, obs, validation)
         return self
 
-    def predict(self, x: ArrayLike) -> Menu:
-        """Returns the menu, predicted value and cost (N, M), of encoded features x (N, d), finite.
+    def predict(self, x: Units) -> Menu:
+        """Returns the menu, predicted value and cost (N, M), of units.
+
+        Args:
+            x: Encoded features (N, d), finite; or, for a model fitted on rows of `largesse.read`, a dataframe or a path with
+                the feature columns of these rows, or rows read with ``like=``. Other columns of a table are ignored, and
+                its unit column, where it has one, names the units of the menu.
 
         Raises:
             NotFittedError: The model is not fitted.
-            SchemaError: x has another number of features than the training rows.
+            SchemaError: x has another number of features than the training rows, or a table lacks a column or has one of
+                another kind; unseen categories are encoded as `Encoder` says.
         """
-        return self.menu(self.predict_response(x))
+        rows, unit = self._encoded(x)
+        menu = self.menu(self.predict_response(rows))
+        return menu if unit is None else replace(menu, unit=unit)
 
     @checked
     def menu(self, response: Response) -> Menu:
@@ -114,14 +133,14 @@ class Model(ABC, BaseEstimator):
         self._fitted()
         return self.outcome_.menu(response, self.treatments_)
 
-    def predict_response(self, x: ArrayLike) -> Response:
+    def predict_response(self, x: Units) -> Response:
         """Returns the predictions behind the menu: E value, P(value > 0) and E cost, each (N, M); raises as `predict` does."""
         return self._predict_response(self.readable(x))
 
-    def readable(self, x: ArrayLike) -> NDArray[np.float32]:
+    def readable(self, x: Units) -> NDArray[np.float32]:
         """Returns the features as float32, (N, d); raises as `predict` does."""
         self._fitted()
-        rows = _check.array("x", x, ndim=2, dtype=np.float32)
+        rows = _check.array("x", self._encoded(x)[0], ndim=2, dtype=np.float32)
         if rows.shape[1] != len(self.features_):
             raise SchemaError(
                 f"x.shape == {rows.shape}: the model was fitted on {len(self.features_)} features "
@@ -130,6 +149,23 @@ class Model(ABC, BaseEstimator):
             )
         _check.finite("x", rows, "Encode with the encoder of the fit, which fills missing values.")
         return rows
+
+    def _encoded(self, x: Units) -> tuple[ArrayLike, NDArray[Any] | None]:
+        """Returns the features of units as numbers, and the ids of the units, or None."""
+        self._fitted()
+        if isinstance(x, Logs):
+            return x.x, x.unit
+        if self.encoder_ is None and isinstance(x, str | PathLike | dict):
+            raise SchemaError(
+                f"x: {type(self).__name__} was fitted on arrays, so it cannot encode a table. Fit it on rows of largesse.read, "
+                "or give encoded features.", field="x",
+            )  # fmt: skip
+        if self.encoder_ is None or not is_table(x):
+            return cast(ArrayLike, x), None
+        unit = None if self.roles_ is None else self.roles_.unit
+        table = read(x, text=() if unit is None else (unit,))
+        named = unit is not None and unit in table.column_names
+        return self.encoder_.transform(table), ids(table, cast(str, unit)) if named else None
 
     def _fitted(self) -> None:
         if not hasattr(self, "treatments_"):

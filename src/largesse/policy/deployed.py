@@ -118,9 +118,21 @@ class Policy(Brief):
         cls, model: Model, logs: Logs, *, encoder: Encoder | None = None, roles: Roles | None = None, draws: int = 400,
         seed: int = 0,
     ) -> Policy:  # fmt: skip
-        """Returns the policy of a fitted model, calibrated on trial rows that the model was not trained on."""
+        """Returns the policy of a fitted model, calibrated on trial rows that the model was not trained on.
+
+        Args:
+            model: A fitted model.
+            logs: The trial rows.
+            encoder: Encodes tables as the model's features; None: the encoder of the rows.
+            roles: The roles of a table's columns; None: those of the rows.
+            draws: Number of bootstrap draws.
+            seed: Seed of the draws.
+        """
         curve = PriceCurve.calibrate(model.predict(logs.x), logs, draws=draws, seed=seed)
-        return cls(model=model, curve=curve, encoder=encoder, roles=roles)
+        return cls(
+            model=model, curve=curve, encoder=logs.encoder if encoder is None else encoder,
+            roles=logs.roles if roles is None else roles,
+        )  # fmt: skip
 
     def menu(self, data: Any, *, unit: Any = None) -> Menu:
         """Returns the menu of units: of a table or file (encoded here), of encoded features (N, d), or the menu given.
