@@ -82,6 +82,7 @@ class Logs(Framed):
     """
 
     _hidden: ClassVar[tuple[str, ...]] = ("encoder", "roles")
+    _pictured: ClassVar[bool] = True
     x: NDArray[np.float32]
     treatment: NDArray[np.int32]
     value: NDArray[np.float64]
@@ -357,10 +358,8 @@ class Logs(Framed):
         return part if groups is None else part[groups]
 
     def _columns(self) -> Mapping[str, NDArray[Any]]:
-        named = {"treatment": np.array(self.treatments)[self.treatment]}
-        named |= {name: getattr(self, name) for name in ("value", "cost", *_OPTIONAL)}
-        if self.assignment == "rows":
-            named["propensity"] = self.propensity
+        names = ("value", "cost", *_OPTIONAL, *(("propensity",) if self.assignment == "rows" else ()))
+        named = {"treatment": np.array(self.treatments)[self.treatment]} | {name: getattr(self, name) for name in names}
         table = dict(zip(self.features, self.x.T, strict=True))
         if twice := sorted(set(table) & set(named)):
             raise _check.refuse("features", twice[0], "is the name of another column", "Rename the feature.")

@@ -142,6 +142,7 @@ class _Planned(Result):
 
     __slots__ = ()
     _computed: ClassVar[tuple[str, ...]] = ("n", "gap", "mix")
+    _pictured: ClassVar[bool] = True
     treatments: tuple[str, ...]
     counts: NDArray[np.int64]
     value: float

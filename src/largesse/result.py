@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from enum import Enum
 from html import escape
+from importlib import import_module
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -28,7 +29,7 @@ from largesse._extras import needed_for
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Brief", "Framed", "Result", "Tabular", "columns_of", "json_text", "plain"]
+__all__ = ["Brief", "Framed", "Result", "Tabular", "columns_of", "html_table", "json_text", "plain"]
 
 _LINES = 20  # rows of a table in a repr
 _WIDTH = 88  # characters of one field in a repr
@@ -78,6 +79,8 @@ class Brief:
     __slots__ = ()
     _hidden: ClassVar[tuple[str, ...]] = ()
     """Fields excluded from `repr`, HTML and `to_dict`."""
+    _pictured: ClassVar[bool] = False
+    """Whether `largesse.commands.notebook` has a table or a picture for it."""
 
     def _fields(self) -> dict[str, Any]:
         """Returns the fields that are shown, by name."""
@@ -90,6 +93,14 @@ class Brief:
         return line if len(line) <= _WIDTH else "\n".join([f"{type(self).__name__}(", *(f"  {s}," for s in shown), ")"])
 
     def _repr_html_(self) -> str:
+        if not self._pictured:
+            return self._html()
+        # The charts are layers above the results, and slow to import: only a notebook needs them.
+        html: str = import_module("largesse.commands.notebook").html(self)
+        return html
+
+    def _html(self) -> str:
+        """Returns the fields, or the table, as HTML without a picture."""
         return f"<pre>{escape(repr(self))}</pre>"
 
 
@@ -127,6 +138,20 @@ class Framed(Brief, ABC):
             import pandas as pd
         return pd.DataFrame(dict(self._columns()))
 
+    def _html(self) -> str:
+        return html_table(*self._screen())
+
+    def _screen(self) -> tuple[str, list[str], list[list[str]], str]:
+        """Returns the title, the column names, the cells of the first rows, and a line about omitted rows (or "")."""
+        columns = self._columns()
+        rows = len(next(iter(columns.values()), ()))
+        facts = {k: v for k, v in self._fields().items() if isinstance(v, bool | int | float | str)}
+        shown = ", ".join(f"{name}={_short(value)}" for name, value in facts.items())
+        title = _cut(f"{type(self).__name__} of {rows:,} rows{f' ({shown})' if shown else ''}", 2 * _WIDTH)
+        cut = [[_cell(cell) for cell in _cells(column[:_LINES])] for column in columns.values()]
+        more = f"... {rows - _LINES:,} more rows" if rows > _LINES else ""
+        return title, list(columns), [list(row) for row in zip(*cut, strict=True)], more
+
 
 class Tabular(Framed, Result):
     """Base class of results that are tables."""
@@ -145,25 +170,19 @@ class Tabular(Framed, Result):
         lines = ["  ".join([a.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip() for a, *rest in table]
         return "\n".join([title, *lines, *([more] if more else [])])
 
-    def _repr_html_(self) -> str:
-        title, head, body, more = self._screen()
-        cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in body)
-        names = "".join(f"<th>{escape(name)}</th>" for name in head)
-        return (
-            f"<p>{escape(title)}</p><table><thead><tr>{names}</tr></thead><tbody>{cells}</tbody></table>"
-            f"{f'<p>{escape(more)}</p>' if more else ''}"
-        )
 
-    def _screen(self) -> tuple[str, list[str], list[list[str]], str]:
-        """Returns the title, the column names, the cells of the first rows, and a line about omitted rows (or "")."""
-        columns = self._columns()
-        rows = len(next(iter(columns.values()), ()))
-        facts = {k: v for k, v in self._fields().items() if isinstance(v, bool | int | float | str)}
-        shown = ", ".join(f"{name}={_short(value)}" for name, value in facts.items())
-        title = _cut(f"{type(self).__name__} of {rows:,} rows{f' ({shown})' if shown else ''}", 2 * _WIDTH)
-        cut = [[_cell(cell) for cell in _cells(column[:_LINES])] for column in columns.values()]
-        more = f"... {rows - _LINES:,} more rows" if rows > _LINES else ""
-        return title, list(columns), [list(row) for row in zip(*cut, strict=True)], more
+def html_table(title: str, head: Sequence[str], body: Iterable[Sequence[str]], more: str = "") -> str:
+    """Returns a table as HTML, with every text escaped.
+
+    >>> html_table("A <b>", ["k"], [["1"]])
+    '<p>A &lt;b&gt;</p><table><thead><tr><th>k</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>'
+    """
+    cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in body)
+    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return (
+        f"<p>{escape(title)}</p><table><thead><tr>{names}</tr></thead><tbody>{cells}</tbody></table>"
+        f"{f'<p>{escape(more)}</p>' if more else ''}"
+    )
 
 
 def columns_of(rows: Iterable[NamedTuple], names: Sequence[str]) -> dict[str, list[Any]]:

@@ -177,6 +177,7 @@ class Comparison(Tabular):
     notes: tuple[str, ...]
     _drawn: list[Floats] = field(default_factory=list)
     _hidden: ClassVar[tuple[str, ...]] = ("parts", "bootstrap")
+    _pictured: ClassVar[bool] = True
 
     def _columns(self) -> dict[str, list[Any]]:
         return columns_of(self.rows(), Row._fields)

@@ -71,6 +71,7 @@ class OutcomeCurve(Tabular):
     logs: Logs
     events: Events
     _hidden: ClassVar[tuple[str, ...]] = ("logs", "events")
+    _pictured: ClassVar[bool] = True
 
     def _columns(self) -> dict[str, NDArray[np.float64]]:
         return {"price": self.price, "value": self.value, "cost": self.cost, "share": self.share}

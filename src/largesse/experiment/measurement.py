@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tea_tasting as tt
 from tea_tasting.experiment import ExperimentResult
@@ -136,6 +136,7 @@ class Measurement(Tabular):
         level: Coverage of the intervals.
     """
 
+    _pictured: ClassVar[bool] = True
     metrics: tuple[Measured, ...]
     findings: tuple[Finding, ...]
     level: float

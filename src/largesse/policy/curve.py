@@ -20,6 +20,7 @@ of each other. Neither the predictions nor the bound include a season that chang
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ from largesse.logs import Logs
 from largesse.menu import Menu, Plan
 from largesse.policy.calibration import CalibrationCurve, Sums, falling
 from largesse.policy.safety import LEVEL, Estimate, SpendCurve, amount, normal_quantile
-from largesse.result import Brief
+from largesse.result import Framed
 
 __all__ = ["PriceCurve", "same_rows", "same_treatments"]
 
@@ -42,7 +43,7 @@ Floats = NDArray[np.float64]
 
 @checked
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
-class PriceCurve(Brief):
+class PriceCurve(Framed):
     """Spend and value by price, calibrated on trial rows that the model was not trained on.
 
     Attributes:
@@ -62,6 +63,7 @@ class PriceCurve(Brief):
     True
     """
 
+    _pictured: ClassVar[bool] = True
     price: Floats
     cost: CalibrationCurve
     value: CalibrationCurve
@@ -147,6 +149,18 @@ class PriceCurve(Brief):
         """Returns the value of n units at a price, for which the menu predicts `planned`; each end holds with `level`."""
         mean, sd = (float(q) for q in self.value.total(self.price, price, planned, n))
         return Estimate(mean, mean - normal_quantile(level) * sd, mean + normal_quantile(level) * sd)
+
+    def _columns(self) -> dict[str, Floats]:
+        """Returns spend and value per unit at each price, of as many units as the calibration rows stand for; see `Estimate`."""
+        n, z, at = float(self.units), normal_quantile(LEVEL), self.price
+        planned = {"spend": self.cost.planned * n, "value": self.value.planned * n}
+        spend, spend_sd = self.cost.total(at, at, planned["spend"], planned["spend"])
+        value, value_sd = self.value.total(at, at, planned["value"], n)
+        out: dict[str, Floats] = {"price": at}
+        for name, mean, sd in (("spend", falling(spend), spend_sd), ("value", value, value_sd)):
+            out |= {f"planned_{name}": planned[name] / n, name: mean / n}
+            out |= {f"{name}_low": (mean - z * sd) / n, f"{name}_high": (mean + z * sd) / n}
+        return out
 
     def spend_curve(self, menu: Menu) -> SpendCurve:
         """Returns the spend of the units of a menu at every price that changes their allocation."""

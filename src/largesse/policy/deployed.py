@@ -52,6 +52,7 @@ class Allocation(Result, Generic[P]):
     """
 
     _computed: ClassVar[tuple[str, ...]] = ("n", "price")
+    _pictured: ClassVar[bool] = True
     plan: P
     planned_spend: float
     spend: Estimate
