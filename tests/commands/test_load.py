@@ -12,7 +12,7 @@ import pytest
 
 from largesse.commands.campaign import task_of
 from largesse.commands.check import soundness
-from largesse.commands.load import id_like, in_toml, load_rows
+from largesse.commands.load import OF_PAST, OF_TRIAL, id_like, in_toml, load_rows
 from largesse.config import parse
 from largesse.errors import ConfigError, DataError
 
@@ -85,9 +85,32 @@ def test_errors_name_the_fields_of_the_configuration(tmp_path: Path, cells: Any,
 
 def test_the_probabilities_of_past_campaign_data_have_a_field_of_their_own():
     message = "p[0] == 0.0: must be in (0, 1]. (`propensity='p'`)"
-    assert in_toml(message, past=True).endswith("(`design.obs_propensity_column = 'p'`)")
-    assert in_toml(message).endswith("(`columns.propensity = 'p'`)")
-    assert in_toml("`x=1` and `like=` stay") == "`x=1` and `like=` stay"
+    assert in_toml(message, OF_PAST).endswith("(`design.obs_propensity_column = 'p'`)")
+    assert in_toml(message, OF_TRIAL).endswith("(`columns.propensity = 'p'`)")
+    assert in_toml("`x=1` and `like=` stay", OF_TRIAL) == "`x=1` and `like=` stay"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (
+            'cost = "per_contact"\namounts = {"5" = 9.0}',
+            r"^outcome\.cost == 'per_contact': .*set `outcome\.cost = 'learned'`",
+        ),
+        (
+            'cost = "per_contact"\namounts = {"6" = 5.0}',
+            r"^outcome\.amounts == \{'6': 5\.0\}: needs one number for each of",
+        ),
+        ('value = "bernoulli"', r"^y\[\d\] == 2\.0: does not fit the family 'bernoulli'.*\(`columns\.value = 'y'`\)"),
+    ],
+)
+def test_errors_about_the_outcome_name_its_fields(tmp_path: Path, outcome: str, words: str):
+    trial(y=np.arange(N) % 3).to_parquet(tmp_path / "a.parquet")
+    text = (
+        f'[data]\nrct = "{tmp_path}/a.parquet"\n[columns]\ntreatment = "arm"\nvalue = "y"\ncost = "spent"\n[outcome]\n'
+    )
+    with pytest.raises(DataError, match=words):
+        load_rows(parse(text + outcome))
 
 
 ALL: dict[str, Any] = {

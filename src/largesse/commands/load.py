@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,14 +14,19 @@ import pyarrow.compute as pc
 
 from largesse import frames
 from largesse.config import Columns, Config
-from largesse.errors import ConfigError, LargesseError
+from largesse.errors import ConfigError, DataError, LargesseError
 from largesse.frames import Encoder
 from largesse.frames.columns import Kind, cells, decoded, kind, named
 from largesse.frames.order import by_content
 from largesse.logs import Logs
 from largesse.models.outcome import Outcome, declared_amounts
 
-_FIELDS = {"control_cost": "design.control_cost", "design": "design.stratified"}
+OF_TRIAL = {name: f"columns.{name}" for name in Columns.model_fields} | {
+    "control_cost": "design.control_cost", "design": "design.stratified",
+}  # fmt: skip
+OF_PAST = OF_TRIAL | {"propensity": "design.obs_propensity_column"}
+OF_OUTCOME = {name: f"outcome.{name}" for name in ("value", "cost", "amounts")}
+"""The field of each argument in Python."""
 _VALUES = {"True": "true", "'obs'": "true"}
 _FEW, _DISTINCT = 50, 0.99  # rows from which a column can look like an id; share of distinct cells
 
@@ -69,7 +74,8 @@ def load_rows(config: Config) -> Rows:
         with _reading("data.test", config.data.test):
             test, _ = frames.logs(config.data.test, roles, encoder, **trial_design(config))
     rct, obs, test = (None if part is None else by_content(part) for part in (rct, obs, test))  # type: ignore[assignment]
-    outcome = outcome_of(config, rct, obs)
+    with _declaring(config.columns.value):
+        outcome = outcome_of(config, rct, obs)
     if config.columns.cost is None:
         rct, obs, test = (None if part is None else outcome.with_cost(part) for part in (rct, obs, test))  # type: ignore[assignment]
     return Rows(rct, obs, test, encoder, outcome, id_like(table, roles.choose_features(table.column_names)))
@@ -92,19 +98,16 @@ def _is_id_like(name: str, column: pa.ChunkedArray) -> bool:
     return bool((np.diff(cells_) > 0).all())
 
 
-def in_toml(message: str, *, past: bool = False) -> str:
+def in_toml(message: str, fields: Mapping[str, str]) -> str:
     """Returns a message whose arguments in Python's words are fields of the configuration.
 
     Args:
         message: The message of an error.
-        past: Whether it is about past campaign data.
+        fields: The field of each argument.
 
-    >>> in_toml("Name it in `control=`, or set `control_cost=True`. (`cost='spent'`)")
+    >>> in_toml("Name it in `control=`, or set `control_cost=True`. (`cost='spent'`)", OF_TRIAL)
     "Name it in `columns.control`, or set `design.control_cost = true`. (`columns.cost = 'spent'`)"
     """
-    fields = {name: f"columns.{name}" for name in Columns.model_fields} | _FIELDS
-    if past:
-        fields["propensity"] = "design.obs_propensity_column"
 
     def field(argument: re.Match[str]) -> str:
         name, value = argument.groups()
@@ -121,8 +124,21 @@ def _reading(field: str, path: object) -> Iterator[None]:
     try:
         yield
     except LargesseError as error:
-        error.args = (in_toml(str(error), past=field == "data.obs"),)
+        error.args = (in_toml(str(error), OF_PAST if field == "data.obs" else OF_TRIAL),)
         error.add_note(f"This is about {field}: {path}")
+        raise
+
+
+@contextmanager
+def _declaring(value: str) -> Iterator[None]:
+    """Names the column of the value, or the field of the declared outcome, in an error about the outcome."""
+    try:
+        yield
+    except DataError as error:
+        if error.field == "value" and str(error).startswith("value["):  # a row
+            raise error.about(value, f" (`columns.value = {value!r}`)") from None
+        words = re.sub(r"^(value|cost|amounts)\b", r"outcome.\1", str(error))
+        error.args = (in_toml(words, OF_OUTCOME),)
         raise
 
 

@@ -94,7 +94,7 @@ class Outcome:
         Raises:
             DataError: The rows contradict a declared part.
         """
-        family = _family(logs.value) if value == "auto" else _check.choice("outcome.value", value, tuple(FAMILIES))
+        family = _family(logs.value) if value == "auto" else _check.choice("value", value, tuple(FAMILIES))
         _check_family(family, logs.value)
         rule, given = _cost_rule(logs, cost, amounts)
         increasing = bool(given) and all(b > a for a, b in pairwise(given))
@@ -178,8 +178,8 @@ def _check_family(family: str, value: NDArray[np.float64]) -> None:
 def _cost_rule(logs: Logs, cost: str, amounts: Mapping[str, float] | None) -> tuple[str, tuple[float, ...]]:
     """Returns the name and amounts of a declared or inferred cost rule."""
     if cost == "auto" and amounts is not None:
-        raise _check.refuse("outcome.cost", cost, "amounts need a rule", f"Set it to one of {tuple(COST_RULES)}.")
-    rule = cost if cost == "auto" else _check.choice("outcome.cost", cost, (_LEARNED, *COST_RULES))
+        raise _check.refuse("cost", cost, "amounts need a rule", f"Set it to one of {tuple(COST_RULES)}.")
+    rule = cost if cost == "auto" else _check.choice("cost", cost, (_LEARNED, *COST_RULES))
     if rule == _LEARNED:
         return rule, ()
     inferred, given = (
@@ -220,12 +220,12 @@ def declared_amounts(treatments: tuple[str, ...], amounts: Mapping[str, float]) 
     missing = [name for name in treatments[1:] if name not in amounts]
     if unknown or missing:
         raise _check.refuse(
-            "outcome.amounts", dict(amounts), f"needs one number for each of {treatments[1:]}",
+            "amounts", dict(amounts), f"needs one number for each of {treatments[1:]}",
             f"Unknown: {unknown}; missing: {missing}.",
         )  # fmt: skip
     remedy = "Give an amount of money, or a share."
     return tuple(
-        _check.number(f"outcome.amounts[{name!r}]", amounts.get(name, 0.0), low=0, high=_check.LARGEST, remedy=remedy)
+        _check.number(f"amounts[{name!r}]", amounts.get(name, 0.0), low=0, high=_check.LARGEST, remedy=remedy)
         for name in treatments
     )
 
@@ -241,9 +241,9 @@ def _check_rule(logs: Logs, rule: str, amounts: tuple[float, ...]) -> None:
         standard_error = rows.std() / np.sqrt(len(rows)) + 1e-6 * max(1.0, float(logs.cost.max()))
         if abs(rows.mean()) > _Z * standard_error:
             raise DataError(
-                f"outcome.cost == {rule!r}: for treatment {name!r} the rule misses the logged cost by {rows.mean():+.4g} "
+                f"cost == {rule!r}: for treatment {name!r} the rule misses the logged cost by {rows.mean():+.4g} "
                 f"per row on average ({len(rows)} rows with{'' if bought else 'out'} a value, "
                 f"{abs(rows.mean()) / standard_error:.0f} standard errors). "
-                f"Check the amount {amounts[j]:g}, or set outcome.cost = 'learned'.",
-                field="outcome.cost",
+                f"Check the amount {amounts[j]:g}, or set `cost='learned'`.",
+                field="cost",
             )

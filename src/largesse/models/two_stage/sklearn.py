@@ -55,9 +55,9 @@ class Regressors(Model):
         self.value_ = self._fit(self.estimator, rows, rows.value)
         if self.outcome_.needs_conversion:
             raise DataError(
-                "outcome.cost == 'per_redemption': a regressor of the value does not predict P(value > 0). Use Boosting or MLP.",
-                field="outcome.cost",
-            )
+                "outcome.cost_rule == 'per_redemption': a regressor of the value does not predict P(value > 0). "
+                "Use Boosting or MLP.", field="outcome",
+            )  # fmt: skip
         if self.outcome_.rule is None:
             base = self.cost_estimator if self.cost_estimator is not None else self.estimator
             if is_classifier(base) and not self.outcome_.cost_binary:
