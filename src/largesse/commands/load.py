@@ -30,7 +30,7 @@ OF_OUTCOME = {name: f"outcome.{name}" for name in ("value", "cost", "amounts")}
 _VALUES = {"True": "true", "'obs'": "true"}
 _FEW, _DISTINCT = 50, 0.99  # rows from which a column can look like an id; share of distinct cells
 
-__all__ = ["Rows", "id_like", "load_rows", "outcome_of", "trial_design"]
+__all__ = ["Rows", "id_like", "in_toml", "load_rows", "naming_fields", "outcome_of", "trial_design"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,12 +119,22 @@ def in_toml(message: str, fields: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _reading(field: str, path: object) -> Iterator[None]:
-    """Names the fields of the configuration in an error in place of Python's arguments, and the file it is about."""
+def naming_fields(fields: Mapping[str, str]) -> Iterator[None]:
+    """Names the fields of the configuration in an error in place of Python's arguments."""
     try:
         yield
     except LargesseError as error:
-        error.args = (in_toml(str(error), OF_PAST if field == "data.obs" else OF_TRIAL),)
+        error.args = (in_toml(str(error), fields),)
+        raise
+
+
+@contextmanager
+def _reading(field: str, path: object) -> Iterator[None]:
+    """Names the fields of the configuration in an error in place of Python's arguments, and the file it is about."""
+    try:
+        with naming_fields(OF_PAST if field == "data.obs" else OF_TRIAL):
+            yield
+    except LargesseError as error:
         error.add_note(f"This is about {field}: {path}")
         raise
 

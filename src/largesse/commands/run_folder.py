@@ -9,7 +9,7 @@ from typing import Literal
 
 from largesse import frames
 from largesse._files import PathLike
-from largesse.commands.load import outcome_of, trial_design
+from largesse.commands.load import OF_TRIAL, naming_fields, outcome_of, trial_design
 from largesse.config import Config, load
 from largesse.errors import StoreError
 from largesse.logs import Logs
@@ -53,5 +53,6 @@ def budgets_of_run(folder: PathLike) -> tuple[float, ...]:
 def trial_rows(config: Config, policy: Policy, test: PathLike) -> Logs:
     """Returns further rows of a trial in the order of the file, encoded as those of the run."""
     roles = policy.roles or config.roles("rct")
-    rows = frames.logs(test, roles, policy.encoder, **trial_design(config))[0]
+    with naming_fields(OF_TRIAL):
+        rows = frames.logs(test, roles, policy.encoder, **trial_design(config))[0]
     return outcome_of(config, rows, None).with_cost(rows) if config.columns.cost is None else rows
