@@ -56,6 +56,13 @@ def experiment(
     planned: Annotated[
         str, typer.Option(help="Planned shares, e.g. 'A=50,B=25,C=25'; equal shares if left out.")
     ] = "",
+    arm_tested: Annotated[
+        str | None, typer.Option(help="Label of the arm that was to be tested: the report leads with it; all arms if left out.")
+    ] = None,
+    cost: Annotated[
+        str | None, typer.Option(help="Column of what each row cost: net effect and return of the first metric.")
+    ] = None,
+    value_per_unit: Annotated[float, typer.Option(help="Money that one unit of the first metric brings, for --cost.")] = 1.0,
     method: Annotated[
         list[str] | None, typer.Option(help="Show only difference, cuped, cupac, mlrate or state; repeat for several.")
     ] = None,
@@ -71,24 +78,33 @@ def experiment(
     """Measure the effects of an experiment by the difference in means, CUPED, CUPAC, MLRATE and STATE, and compare them."""
     from largesse.cli import show
     from largesse.commands.experiment import experiment as measure
+    from largesse.commands.findings.experiment import opening
     from largesse.experiment.data.columns import Columns, Metric
     from largesse.experiment.data.crossfit import CrossFit
     from largesse.experiment.measurement import Settings
+    from largesse.report.effects import return_table
 
     columns = Columns(
         arm=arm, metrics=tuple(Metric.parse(text) for text in metric), control=control, features=_listed(features),
-        unit=unit, cluster=cluster, weight=weight, prediction=prediction,
+        unit=unit, cluster=cluster, weight=weight, prediction=prediction, cost=cost,
     )  # fmt: skip
     shown = _methods(method or list(_METHODS))
-    settings = Settings(nu=_nu(nu), level=level, cross_fit=CrossFit(seed=seed))
+    settings = Settings(nu=_nu(nu), level=level, cross_fit=CrossFit(seed=seed), value_per_unit=value_per_unit)
     done = measure(
-        data, columns, settings, planned=_shares(planned, "planned"), methods=shown, folder=folder, replace=replace
+        data, columns, settings, planned=_shares(planned, "planned"), tested=arm_tested, methods=shown, folder=folder,
+        replace=replace,
     )  # fmt: skip
     if as_json:
         show.print_json({"folder": folder, "ok": done.measurement.ok, **done.measurement.to_dict()})
     else:
+        show.sentences(opening(done.measurement, arm_tested))
         for one in done.measurement.metrics:
             show.effects(one, shown, level)
+        if done.measurement.returns:
+            show.table(
+                return_table(done.measurement.returns, level), f"{columns.metrics[0].name} less {cost}, per unit"
+            )
+            show.out.print()
         show.findings(done.measurement.findings)
         if folder is not None:
             show.out.print(f"\nReport: {show.escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from largesse import __version__, report
+from largesse import __version__, _check, report
 from largesse._files import atomic_folder, may_write
+from largesse.commands.findings.experiment import headline
 from largesse.experiment.data.columns import Columns
 from largesse.experiment.estimators.effect import METHODS, Effect
 from largesse.experiment.measurement import Measured, Measurement, Settings, measure
-from largesse.report.numbers import interval, percent, percent_interval, places
+from largesse.report.numbers import percent
 from largesse.result import Brief, json_text
 
 __all__ = ["MARKER", "Experimented", "experiment", "rows_of"]
@@ -37,7 +37,7 @@ class Experimented(Brief):
 
 def experiment(
     table: Any, columns: Columns, settings: Settings, *, planned: Mapping[str, float] | None = None,
-    methods: Sequence[str] = METHODS, folder: str | Path | None = None, replace: bool = False,
+    tested: str | None = None, methods: Sequence[str] = METHODS, folder: str | Path | None = None, replace: bool = False,
 ) -> Experimented:  # fmt: skip
     """Measures an experiment; with a folder, writes report.html, summary.md, forest.png and effects.json.
 
@@ -46,6 +46,7 @@ def experiment(
         columns: Which column is what.
         settings: Options of the measurement.
         planned: Planned share of each arm by label.
+        tested: The arm that was to be tested, which the report leads with; None: all arms, in their natural order.
         methods: Estimators that the report shows; all are computed.
         folder: Written whole or not at all.
         replace: Whether an older folder of that name may be replaced.
@@ -57,7 +58,8 @@ def experiment(
         may_write(folder, replace=replace, marker=MARKER)
     began = time.perf_counter()
     measurement = measure(table, columns, settings, planned=planned)
-    shown = _shown(measurement, columns, settings, methods, time.perf_counter() - began)
+    _known_arm(tested, measurement)
+    shown = _shown(measurement, columns, settings, methods, tested, time.perf_counter() - began)
     if folder is None:
         return Experimented(measurement, shown, None)
     with atomic_folder(folder, replace=replace, marker=MARKER) as place:
@@ -72,10 +74,15 @@ def rows_of(one: Measured, methods: Sequence[str]) -> tuple[report.EffectRow, ..
 
 
 def _shown(
-    measurement: Measurement, columns: Columns, settings: Settings, methods: Sequence[str], seconds: float
+    measurement: Measurement,
+    columns: Columns,
+    settings: Settings,
+    methods: Sequence[str],
+    tested: str | None,
+    seconds: float,
 ) -> report.Effects:
     return report.Effects(
-        headline=_headline(measurement),
+        headline=headline(measurement, tested),
         level=measurement.level,
         findings=measurement.findings,
         effects=tuple(row for one in measurement.metrics for row in rows_of(one, methods)),
@@ -88,38 +95,16 @@ def _shown(
             report.InfluenceRow(one.metric, c.arm, row.row, row.value, row.mlrate, row.state)
             for one in measurement.metrics for c in one.contrasts for row in c.influential[:_ROWS]
         ),
+        returns=measurement.returns,
         provenance=_about(measurement, columns, settings, seconds),
         cautions=_cautions(measurement, columns),
     )  # fmt: skip
 
 
-def _headline(measurement: Measurement) -> report.Headline:
-    first = measurement.metrics[0]
-    sentences = [_sentence(one, arm, measurement.level) for one in measurement.metrics for arm in one.compared]
-    warned = [(one, g) for one in measurement.metrics for g in one.guards if g.warns]
-    action = "Read the effects in bold."
-    if not measurement.ok:
-        bad = " and ".join(f.name for f in measurement.findings if not f.ok)
-        action = f"Explain the failed check ({bad}) before you rely on any effect."
-    elif warned:
-        action = "STATE measures the typical unit here, not the mean: read the effects in bold."
-    metrics = ", ".join(one.metric for one in measurement.metrics)
-    return report.Headline(
-        title=f"Experiment: {metrics} by {first.arms[0]} and {', '.join(first.arms[1:])}",
-        sentence=sentences[0], summary=tuple(sentences[1:4]), action=action,
-    )  # fmt: skip
-
-
-def _sentence(one: Measured, arm: str, level: float) -> str:
-    effect = one.reading(arm)
-    shown = places([(effect.high - effect.low) / 2])
-    size = interval(effect.effect, effect.low, effect.high, decimals=shown, sign=True)
-    lift = f", {percent_interval(effect.lift, effect.lift_low, effect.lift_high, sign=True)} of control's level"
-    return (
-        f"{one.metric}: {arm} against {one.arms[0]} by {effect.method}: {size} at {percent(level)}"
-        f"{lift if isfinite(effect.lift) and isfinite(effect.lift_low) else ''}"
-        f"{f'; {effect.caution}' if effect.caution else ''}."
-    )
+def _known_arm(tested: str | None, measurement: Measurement) -> None:
+    """Refuses an arm to be tested that is control, or no arm."""
+    if tested is not None:
+        _check.choice("arm-tested", tested, measurement.metrics[0].arms[1:])
 
 
 def _row(one: Measured, effect: Effect) -> report.EffectRow:

@@ -13,10 +13,11 @@ from .estimators.means import means
 from .estimators.tails import Tails, tails
 from .measurement import Measured, Measurement, Settings, measure, measure_sample
 from .metrics import Cupac, Mlrate, State
+from .returns import ArmReturn, returns
 
 __all__ = [
-    "METHODS", "AlwaysValid", "Batches", "Columns", "Contrast", "CrossFit", "Cupac", "Effect", "Guard", "Measured",
+    "METHODS", "AlwaysValid", "ArmReturn", "Batches", "Columns", "Contrast", "CrossFit", "Cupac", "Effect", "Guard", "Measured",
     "Measurement", "Metric", "Mlrate", "PlanRow", "Promise", "Replay", "Sample", "Settings", "State", "Tails",
     "TestPlan", "always_valid", "assign", "boundaries", "check_test", "contrast", "cross_fit", "guard", "history_of",
-    "inflation", "means", "measure", "measure_sample", "plan_test", "promise", "replay", "soundness", "tails",
+    "inflation", "means", "measure", "measure_sample", "plan_test", "promise", "replay", "returns", "soundness", "tails",
 ]  # fmt: skip

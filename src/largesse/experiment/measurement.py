@@ -13,7 +13,7 @@ from largesse import _check
 from largesse._arguments import checked
 from largesse.checks.soundness import Finding, Grade
 from largesse.errors import DataError, UndefinedMetric
-from largesse.experiment.data.columns import Columns, rows_of, sample_of
+from largesse.experiment.data.columns import Columns, cost_of, rows_of, sample_of
 from largesse.experiment.data.crossfit import CrossFit
 from largesse.experiment.data.sample import Sample
 from largesse.experiment.data.soundness import soundness
@@ -23,6 +23,7 @@ from largesse.experiment.estimators.guard import Agreement, Guard, guard
 from largesse.experiment.estimators.means import means
 from largesse.experiment.estimators.tails import Tails, tails
 from largesse.experiment.estimators.totals import Totals, totals, unit_totals
+from largesse.experiment.returns import ArmReturn, returns
 from largesse.result import Tabular, columns_of, plain
 
 __all__ = ["Measured", "Measurement", "Settings", "measure", "measure_sample"]
@@ -37,6 +38,7 @@ class Settings:
         nu: Degrees of freedom of the Student-t, in [0.3, 500]; None estimates them.
         level: Coverage of the intervals.
         cross_fit: How predictions are made.
+        value_per_unit: Money that one unit of the first metric brings, for `Columns.cost`.
 
     Raises:
         DataError: A number is out of its range.
@@ -45,11 +47,13 @@ class Settings:
     nu: float | None = 10.0
     level: float = 0.95
     cross_fit: CrossFit = field(default_factory=CrossFit)
+    value_per_unit: float = 1.0
 
     def __post_init__(self) -> None:
         if self.nu is not None:
             _check.number("nu", self.nu, low=0.3, high=500)
         _check.number("level", self.level, low=0.5, high=0.9999)
+        _check.number("value_per_unit", self.value_per_unit, low=1e-12, high=_check.LARGEST)
 
 
 @checked
@@ -134,12 +138,14 @@ class Measurement(Tabular):
         metrics: The results by metric.
         findings: The results of the checks.
         level: Coverage of the intervals.
+        returns: Net effect and return of every arm, where there is a column of costs.
     """
 
     _pictured: ClassVar[bool] = True
     metrics: tuple[Measured, ...]
     findings: tuple[Finding, ...]
     level: float
+    returns: tuple[ArmReturn, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -157,7 +163,8 @@ class Measurement(Tabular):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all numbers as plain JSON values."""
-        return plain({"level": self.level, "findings": [f.row for f in self.findings], "metrics": self.metrics})
+        return plain({"level": self.level, "findings": [f.row for f in self.findings], "metrics": self.metrics,
+                      "returns": self.returns})  # fmt: skip
 
 
 @checked
@@ -190,10 +197,14 @@ def measure(
     findings = soundness(rows, columns, planned=planned, seed=settings.cross_fit.seed)
     metrics: list[Measured] = []
     left_out: list[UndefinedMetric] = []
+    back: tuple[ArmReturn, ...] = ()
     for metric in columns.metrics:
         try:
             sample = sample_of(rows, columns, metric, settings.cross_fit)
             metrics.append(measure_sample(sample, settings, name=metric.name))
+            if metric is columns.metrics[0] and columns.cost is not None:
+                cost, brings = cost_of(rows, columns), settings.value_per_unit
+                back = returns(sample, cost, value_per_unit=brings, level=settings.level)
         except UndefinedMetric as error:
             left_out.append(error)
     if not metrics:
@@ -204,7 +215,7 @@ def measure(
         for one in metrics for arm in one.arms[1:] if arm not in one.compared
     ]  # fmt: skip
     findings += tuple(Finding(name="nothing to compare", status=Grade.WARN, sentence=note) for note in notes)
-    return Measurement(metrics=_with_adjusted_p(metrics), findings=findings, level=settings.level)
+    return Measurement(metrics=_with_adjusted_p(metrics), findings=findings, level=settings.level, returns=back)
 
 
 @checked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isnan
+from math import isinf, isnan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from largesse._arguments import checked
 from largesse._files import PathLike
 from largesse.checks.finding import Finding
 from largesse.experiment.estimators.guard import Agreement
+from largesse.experiment.returns import ArmReturn
 from largesse.report.blocks import Badge, Block, Chart, Column, Row, Section, Table, Text, Tone
 from largesse.report.content import Headline
 from largesse.report.files import write_report
@@ -27,6 +28,8 @@ __all__ = [
     "VerdictRow",
     "cautions",
     "effect_table",
+    "return_table",
+    "roi_words",
     "sections",
     "write_effects",
 ]
@@ -72,6 +75,7 @@ class Effects:
         verdicts: Whether STATE may be read as the mean effect, for each arm and metric.
         tails: Name of each metric, and a sentence about its tails.
         influence: The most influential rows.
+        returns: Net effect and return of each arm.
         provenance: How the results were made.
         cautions: Limitations.
     """
@@ -83,6 +87,7 @@ class Effects:
     verdicts: tuple[VerdictRow, ...] = ()
     tails: tuple[tuple[str, str], ...] = ()
     influence: tuple[InfluenceRow, ...] = ()
+    returns: tuple[ArmReturn, ...] = ()
     provenance: Provenance | None = None
     cautions: tuple[str, ...] = ()
 
@@ -113,6 +118,7 @@ def sections(shown: Effects) -> list[Section]:
         (
             Section("data", "Is the experiment sound?", soundness_blocks(shown.findings)),
             Section("effects", "What each arm brings", _effects(shown)),
+            Section("returns", "What is left after the cost", _returns(shown)),
             Section("guard", "Does STATE measure the mean effect?", _verdicts(shown)),
             Section("tails", "How much depends on a few rows", _tails(shown)),
             *closing(shown.provenance, shown.cautions),
@@ -195,6 +201,41 @@ def effect_table(effects: tuple[EffectRow, ...], level: float) -> Table:
                  *map(Column, ("Effect", ends, "Events", "Lift", "p", "Relative standard error"))),
         rows=tuple(rows),
     )  # fmt: skip
+
+
+_RETURNS = (
+    "Net: value in money less cost, row by row, so that its interval counts how the two vary together. Return: extra value per "
+    "unit of extra cost; its interval (Fieller) has no ends where the extra cost may be 0. A cost that is the same in every row "
+    "of an arm is a number without an interval."
+)
+
+
+def _returns(shown: Effects) -> list[Block]:
+    return [return_table(shown.returns, shown.level), Text(_RETURNS, quiet=True)] if shown.returns else []
+
+
+def return_table(returns: tuple[ArmReturn, ...], level: float) -> Table:
+    """Returns the net effect of every arm per unit, what it consists of, and what comes back for each unit spent."""
+    ends = f"{percent(level)} interval"
+    digits = places((one.high - one.low) / 2 for one in returns)
+    rows = tuple(
+        Row((one.arm, number(one.net, decimals=digits, sign=True), between(one.low, one.high, decimals=digits, sign=True),
+             number(one.value, decimals=digits, sign=True), number(one.cost, decimals=digits, sign=True),
+             UNKNOWN if isnan(one.roi) else number(one.roi),
+             UNKNOWN if isnan(one.roi) or isinf(one.roi_low) else between(one.roi_low, one.roi_high)))
+        for one in returns
+    )  # fmt: skip
+    names = ("Net effect", ends, "Extra value", "Extra cost", "Return", ends)
+    return Table(columns=(Column("Arm", words=True), *map(Column, names)), rows=rows)
+
+
+def roi_words(one: ArmReturn) -> str:
+    """Returns what comes back for each unit of the extra cost, in words."""
+    if isnan(one.roi):
+        return "it does not cost more than control, so there is no return on the cost"
+    if isinf(one.roi_low) or isinf(one.roi_high):
+        return f"{number(one.roi)} comes back for each 1 spent, without an interval, since the extra cost may be 0"
+    return f"{number(one.roi)} comes back for each 1 spent ({between(one.roi_low, one.roi_high)})"
 
 
 _GUARD = (

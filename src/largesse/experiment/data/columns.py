@@ -18,7 +18,7 @@ from largesse.experiment.data.crossfit import CrossFit, cross_fit
 from largesse.experiment.data.sample import MISSING, Floats, Sample, refuse_constant, sound_clusters
 from largesse.frames.columns import cells, coded, exact, texts
 
-__all__ = ["Columns", "Metric", "Rows", "clusters_and_weights", "history_of", "rows_of", "sample_of"]
+__all__ = ["Columns", "Metric", "Rows", "clusters_and_weights", "cost_of", "history_of", "rows_of", "sample_of"]
 
 
 class Metric(NamedTuple):
@@ -66,6 +66,7 @@ class Columns:
         cluster: Ids of the randomised units, where a unit has several rows.
         weight: Row weights.
         prediction: A prediction made elsewhere, instead of `features`, for a single metric.
+        cost: What each row cost, to be set against the first metric.
 
     Raises:
         SchemaError: There is no metric, a prediction comes with several metrics or with features, or a feature or a
@@ -80,6 +81,7 @@ class Columns:
     cluster: str | None = None
     weight: str | None = None
     prediction: str | None = None
+    cost: str | None = None
 
     def __post_init__(self) -> None:
         for field in ("metrics", "features"):
@@ -94,11 +96,23 @@ class Columns:
                 "Leave out the features, and measure one metric at a time.",
                 field="prediction",
             )
-        outcomes = {self.arm, self.unit, *(m.value for m in self.metrics), *(m.denominator for m in self.metrics)}
+        if self.cost is not None and self.metrics[0].denominator is not None:
+            raise SchemaError(
+                f"cost == {self.cost!r}: is set against the first metric, and {self.metrics[0].name!r} is a ratio. "
+                "Name a value per row as the first metric, or leave the cost out.",
+                field="cost",
+            )
+        outcomes = {
+            self.arm,
+            self.unit,
+            self.cost,
+            *(m.value for m in self.metrics),
+            *(m.denominator for m in self.metrics),
+        }
         for name in (*self.known_before, self.prediction):
             if name and name in outcomes:
                 raise SchemaError(
-                    f"feature {name!r}: is the arm, the unit id or a metric of the experiment. "
+                    f"feature {name!r}: is the arm, the unit id, the cost or a metric of the experiment. "
                     "Features must be known before it; leave this one out.",
                     field=name,
                 )
@@ -111,7 +125,7 @@ class Columns:
     @property
     def needed(self) -> tuple[str, ...]:
         """Every column to read from the table."""
-        single = (self.arm or None, self.unit, self.cluster, self.weight, self.prediction)
+        single = (self.arm or None, self.unit, self.cluster, self.weight, self.prediction, self.cost)
         of_metrics = (name for m in self.metrics for name in (m.value, m.denominator))
         return tuple(dict.fromkeys(name for name in (*single, *of_metrics, *self.known_before) if name is not None))
 
@@ -226,6 +240,22 @@ def sample_of(rows: Rows, columns: Columns, metric: Metric, how: CrossFit) -> Sa
         if column is None or error.rest is None:
             raise
         raise error.about(column) from error
+
+
+def cost_of(rows: Rows, columns: Columns) -> Floats:
+    """Returns the cost of each row (N,).
+
+    Raises:
+        DataError: A cell is missing, or the cost is the same in every row.
+    """
+    assert columns.cost is not None
+    cost = _numbers(rows.table, columns.cost)
+    if (cost == cost[0]).all():
+        raise _check.refuse(
+            columns.cost, float(cost[0]), "is the same in every row, so no arm costs more than control",
+            "Name the column of what was spent on each unit, or leave --cost out.",
+        )  # fmt: skip
+    return cost
 
 
 def _numbers(table: pa.Table, name: str) -> Floats:

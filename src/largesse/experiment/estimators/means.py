@@ -14,13 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from largesse import _check
 from largesse._arguments import checked
 from largesse.experiment.data.sample import BLOCK, Codes, Floats, Sample
 from largesse.experiment.estimators.effect import Effect, Estimate, Level, has_lift
 from largesse.experiment.estimators.shape import Contributions
 from largesse.experiment.estimators.totals import Totals, unit_columns, unit_totals
 
-__all__ = ["means"]
+__all__ = ["contributions", "means"]
+
+_KINDS = {"difference in means": None, "CUPED": "covariate", "CUPAC": "prediction"}
 
 
 @checked
@@ -41,7 +44,6 @@ def means(sample: Sample, other: int, *, level: float = 0.95, sums: Totals | Non
     """
     sums = unit_totals(sample) if sums is None else sums
     columns, arm = unit_columns(sample)
-    kinds = (("difference in means", None), ("CUPED", "covariate"), ("CUPAC", "prediction"))
     plain = _contributions(_adjustment(sums, None, other), sums, columns, arm, other)
     levels = [
         Level(_ratio(sums, a, "value"), float(np.sqrt(v))) for a, v in zip((0, other), plain.variances(), strict=True)
@@ -49,9 +51,42 @@ def means(sample: Sample, other: int, *, level: float = 0.95, sums: Totals | Non
     known = has_lift(levels[0], levels[1], level)
     return tuple(
         Effect.of(method, sample.arms[other], _estimate(sums, covariate, columns, arm, other), level, lift=known)
-        for method, covariate in kinds
+        for method, covariate in _KINDS.items()
         if covariate is None or covariate in sums.names
     )
+
+
+@checked
+def contributions(sample: Sample, other: int, method: str = "difference in means") -> tuple[float, Floats]:
+    """Returns the effect of an arm by one of these estimators, and what each unit of the two arms contributes to it (G,).
+
+    The contributions have expectation 0, and the sum of their squares is the variance of the effect.
+
+    Args:
+        sample: The rows.
+        other: Code of the arm compared with control.
+        method: The estimator, as named by `means`.
+
+    Raises:
+        DataError: There is no such estimator.
+
+    Example:
+        >>> sample = Sample(value=[1.0, 3.0, 2.0, 6.0], arm=[0, 0, 1, 1], arms=("A", "B"))
+        >>> effect, each = contributions(sample, 1)
+        >>> effect, round(float((each**2).sum()), 9)
+        (2.0, 5.0)
+    """
+    covariate = _KINDS[_check.choice("method", method, tuple(_KINDS))]
+    sums = unit_totals(sample)
+    columns, arm = unit_columns(sample)
+    how, every = _adjustment(sums, covariate, other), slice(None)
+    each = _deviations("value", how.below[0], sums, columns, every, arm, other)
+    if how.covariate is not None:
+        each -= how.slope * _deviations(how.covariate, how.below[1], sums, columns, every, arm, other)
+    n = sums.rows[np.where(arm == other, other, 0)]
+    pair = (arm == 0) | (arm == other)
+    effect = _adjusted(how, sums, other) - _adjusted(how, sums, 0)
+    return effect, np.asarray((each * np.sqrt(n / (n - 1)))[pair])
 
 
 class _Adjustment(NamedTuple):
