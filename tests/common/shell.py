@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 
-def shell(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def shell(*words: str, cwd: Path | None = None, columns: int = 200) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "largesse", *words],
         capture_output=True,
         text=True,
         cwd=cwd,
         check=False,
-        env={**os.environ, "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": str(columns)},
     )

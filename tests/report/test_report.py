@@ -365,3 +365,19 @@ def test_what_is_not_known_of_a_log_has_no_column():
     ]  # fmt: skip
     assert table.rows[0].cells[-1] == "0.50 (0.41 to 0.60)"
     assert "0.50 (0.41 to 0.60)" in page(replace(results(), trust=gated))
+
+
+def test_amounts_read_well_where_the_unit_of_money_is_not_declared(tmp_path: Path) -> None:
+    shown = replace(results(), money_unit="")
+    assert (shown.spend_label, shown.spend_name, shown.spend_axis) == (
+        "per person",
+        "Spend per person",
+        "Spend per person",
+    )
+    assert replace(shown, money_unit="EUR").spend_axis == "EUR per person spent"
+    report.write(shown, tmp_path)
+    text = (tmp_path / "summary.md").read_text(encoding="utf-8") + (tmp_path / "report.html").read_text(
+        encoding="utf-8"
+    )
+    assert "money" not in text.casefold().replace("money_unit", "")
+    assert "Spend per person" in text

@@ -86,23 +86,26 @@ def init(
 
 @app.command()
 def check(config: ConfigFile, as_json: Json = False) -> None:
-    """Check the data: sample ratio, balance, overlap, tails, bias of the past campaign data, and the power of the trial."""
+    """Say what was understood, and check the data: sample ratio, balance, overlap, tails, bias of the past data, power."""
     from largesse.cli import show
     from largesse.commands.campaign import task_of
     from largesse.commands.check import soundness
+    from largesse.commands.findings.understood import understood
     from largesse.commands.load import load_rows
     from largesse.config import load
 
     campaign = load(config)
     rows = load_rows(campaign)
     sound = soundness(campaign, rows, lambda: task_of(campaign, rows))  # refuses what `fit` would refuse
+    taken = understood(campaign, rows, sound)
     if as_json:
         show.print_json(
-            {"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "findings": [f.row for f in sound],
-             "power": next((finding for finding in sound if finding.name == "power"), None)}
+            {"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "understood": taken,
+             "findings": [f.row for f in sound], "power": next((finding for finding in sound if finding.name == "power"), None)}
         )  # fmt: skip
     else:
-        show.out.print(show.escape(rows.outcome.describe()), highlight=False)
+        show.blocks(taken.blocks())
+        show.out.print()
         show.findings(sound, sound.sentence)
     if not sound.ok:
         raise typer.Exit(1)

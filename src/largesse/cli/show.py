@@ -23,9 +23,10 @@ if TYPE_CHECKING:  # a terminal needs no learners
     from largesse.experiment.design.replay import Replay
     from largesse.experiment.measurement import Measured
     from largesse.progress import Say
-    from largesse.report.blocks import Cell, Table
+    from largesse.report.blocks import Block, Cell, Table
 
 __all__ = [
+    "blocks",
     "comparison",
     "effects",
     "err",
@@ -35,6 +36,7 @@ __all__ = [
     "print_json",
     "progress",
     "replayed",
+    "sentences",
     "table",
     "tuning",
 ]
@@ -95,6 +97,33 @@ def table(shown: Table, title: str = "") -> None:
     for row in rows:
         grid.add_row(*(_cell(cell) for cell in row))
     out.print(grid)
+
+
+def sentences(lines: Sequence[str]) -> None:
+    """Prints the first paragraph of a report, its first sentence bold, and an empty line."""
+    for k, line in enumerate(lines):
+        out.print(f"[bold]{escape(line)}[/]" if k == 0 else escape(line), highlight=False)
+    out.print()
+
+
+def blocks(parts: Iterable[Block]) -> None:
+    """Prints the tables, facts and sentences of a section, an empty line after each table."""
+    from largesse.report import blocks as kinds
+
+    for part in parts:
+        if isinstance(part, kinds.Table):
+            table(part)
+        elif isinstance(part, kinds.Facts):
+            grid = Grid(box=None, show_header=False, pad_edge=False)
+            grid.add_column(overflow="fold", no_wrap=True)
+            grid.add_column(overflow="fold")
+            for name, text in part.entries:
+                grid.add_row(escape(name), escape(text))
+            out.print(grid)
+        elif isinstance(part, kinds.Text):
+            out.print(escape(part.lead + part.words), highlight=False)
+            continue  # sentences follow each other
+        out.print()
 
 
 def _cell(cell: Cell) -> str:

@@ -60,7 +60,7 @@ def task_of(config: Config, rows: Rows) -> Task:
         hyperparameters=checked(config.model.settings), budgets=budgets,
     )  # fmt: skip
     names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
-    labels = [f"{_check.written(b)} {config.report.money_unit} per {config.report.head}" for b in declared.per_head]
+    labels = [f"{_check.written(b)} {config.report.spend_unit}" for b in declared.per_head]
     labels = labels or [f"{percent(share)} of the full budget" for share in declared.shares]
     return Task(
         candidates=names, settings=settings, labels=tuple(labels), budgets=budgets, validation_share=config.data.validation_share,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from largesse.checks.propensities import propensities
 from largesse.checks.soundness import Finding, Grade, Soundness, check
 from largesse.commands.campaign import proof_folds
+from largesse.commands.findings.suspects import suspects
 from largesse.commands.load import Rows
 from largesse.commands.procedure import Task
 from largesse.config import Config
@@ -20,6 +21,9 @@ def soundness(config: Config, rows: Rows, task: Callable[[], Task]) -> Soundness
     Where the given propensities are wrong there are neither budgets nor power, and the task is not asked for.
     """
     found = _tested(config, rows, task)
+    suspected = suspects(rows, found)
+    if suspected.suspects:
+        found = Soundness(findings=(*found.findings, suspected))
     if not rows.id_like:
         return found
     names = ", ".join(map(repr, rows.id_like))

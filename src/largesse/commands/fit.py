@@ -22,6 +22,7 @@ from largesse.commands.findings.clusters import clusters
 from largesse.commands.findings.fit import Evidence, Proven, evidence, results
 from largesse.commands.findings.segments import refuse_unknown
 from largesse.commands.findings.trust import trust
+from largesse.commands.findings.understood import understood
 from largesse.commands.load import Rows, load_rows
 from largesse.commands.procedure import FittedCandidates, Proof, Task
 from largesse.commands.proof import MODULES, fit_and_prove
@@ -103,8 +104,11 @@ def _fit(
     groups = clusters(rows.rct, final.models, final.name)
     shown = results(config, task, Proven(sound, proof, evidence_, final, about, rows.encoder, trusted, groups))
     shown = changed(shown, cautions=(*cautions, *notes, *_units_in_both(rows), *shown.cautions))
+    taken = understood(config, rows, sound)
+    shown = changed(shown, understood=taken.blocks())
     say("writing", 0.95)
     metrics = _metrics(shown, evidence_, proof, final, task) | {"power": sound.power.to_dict()}
+    metrics["understood"] = taken.to_dict()
     metrics["folds"] = {"evaluated": folds[0], "planned": folds[1]}
     with atomic_folder(target, replace=replace, marker="config.toml") as place:
         (place / "config.toml").write_text(dump(config), encoding="utf-8")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from largesse import frames
+from largesse.commands.left_out import left_out
 from largesse.config import Columns, Config
 from largesse.errors import ConfigError, DataError, LargesseError
 from largesse.frames import Encoder
@@ -37,7 +38,8 @@ __all__ = ["Rows", "id_like", "in_toml", "load_rows", "naming_fields", "outcome_
 class Rows:
     """The data of a campaign: the trial, the past campaign data, a separate test file, the encoder and the outcome.
 
-    `id_like` names the features whose cells all differ and which look like ids.
+    `id_like` names the features whose cells all differ and which look like ids; `left_out` gives the reason for each column of
+    the trial that is no feature.
     """
 
     rct: Logs
@@ -46,6 +48,7 @@ class Rows:
     encoder: Encoder
     outcome: Outcome
     id_like: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 def load_rows(config: Config) -> Rows:
@@ -78,7 +81,8 @@ def load_rows(config: Config) -> Rows:
         outcome = outcome_of(config, rct, obs)
     if config.columns.cost is None:
         rct, obs, test = (None if part is None else outcome.with_cost(part) for part in (rct, obs, test))  # type: ignore[assignment]
-    return Rows(rct, obs, test, encoder, outcome, id_like(table, roles.choose_features(table.column_names)))
+    alike = id_like(table, roles.choose_features(table.column_names))
+    return Rows(rct, obs, test, encoder, outcome, alike, left_out(table, roles, encoder.features, alike))
 
 
 def id_like(table: pa.Table, names: Sequence[str]) -> tuple[str, ...]:

@@ -259,12 +259,24 @@ class Report(_Section):
 
     title: Name = Field("Campaign", description="name of the campaign")
     value_unit: Name = Field("value", description="unit of the value, e.g. 'orders' or 'EUR of revenue'")
-    money_unit: Name = Field("money", description="unit of the cost, e.g. 'EUR'")
+    money_unit: Name | None = Field(
+        None, description="unit of the cost; without it, amounts are written without a unit", examples=["EUR"]
+    )
     head: Name = Field("unit", description="what one unit is, e.g. 'user' or 'shop'")
     segments: Names = Field(
         (), description="feature columns by which the report shows who gets what and what that brings, beside those along which "
         "decisions differ most", examples=[["city", "age"]],
     )  # fmt: skip
+
+    @property
+    def money(self) -> str:
+        """Unit of the cost; empty if it is not declared."""
+        return self.money_unit or ""
+
+    @property
+    def spend_unit(self) -> str:
+        """What stands after an amount per unit: 'EUR per user', or 'per user' where the unit of money is not declared."""
+        return f"{self.money} per {self.head}".strip()
 
 
 class Run(_Section):

@@ -95,7 +95,7 @@ def cost_chart(results: Results) -> go.Figure:
             font={"size": 11},
             opacity=0.75,
         )
-    figure.update_xaxes(title_text=f"{plain(results.spend_label)} spent", rangemode="tozero")
+    figure.update_xaxes(title_text=f"{plain(results.spend_axis)}", rangemode="tozero")
     figure.update_yaxes(title_text=plain(results.value_label))
     figure.update_layout(dragmode="zoom")
     return figure

@@ -16,6 +16,7 @@ from largesse import _check
 from largesse._arguments import checked
 from largesse.checks.finding import Finding
 from largesse.evaluate.comparison import Verdict
+from largesse.report.blocks import Block
 from largesse.report.cluster_cards import Clusters
 from largesse.report.pays import Pay
 from largesse.report.provenance import Provenance
@@ -316,11 +317,12 @@ class Results:
     Attributes:
         headline: The first paragraph.
         value_unit: Unit of the value, e.g. ``"orders"``.
-        money_unit: Unit of the cost, e.g. ``"USD"``.
+        money_unit: Unit of the cost, e.g. ``"USD"``; empty if it is not declared.
         head: What one unit is, e.g. ``"customer"``.
         level: Level of the intervals.
         reference: The policy that all are compared with.
         pay: What each budget brings beyond doing nothing, and whether it pays.
+        understood: What the run took from the files and their configuration.
         findings: The checks of the data.
         curves: The cost curves; the policy to ship has the role ``"policy"``.
         arms: One treatment for everyone, one row each.
@@ -345,6 +347,7 @@ class Results:
     level: float = 0.95
     reference: str = "best mix of arms"
     pay: Pay | None = None
+    understood: tuple[Block, ...] = ()
     findings: tuple[Finding, ...] = ()
     curves: tuple[CurveLine, ...] = ()
     arms: tuple[ArmPoint, ...] = ()
@@ -364,6 +367,7 @@ class Results:
     def __post_init__(self) -> None:
         _check.number("level", self.level, low=0.5, high=0.9999)
         for name in (
+            "understood",
             "findings",
             "curves",
             "arms",
@@ -383,8 +387,18 @@ class Results:
 
     @property
     def spend_label(self) -> str:
-        """E.g. ``"USD per customer"``."""
-        return f"{self.money_unit} per {self.head}"
+        """What stands after an amount, e.g. ``"USD per customer"``; ``"per customer"`` if the unit of money is not declared."""
+        return f"{self.money_unit} per {self.head}".strip()
+
+    @property
+    def spend_name(self) -> str:
+        """The spend as a heading: ``"USD per customer"``, or ``"Spend per customer"``."""
+        return f"{self.money_unit or 'Spend'} per {self.head}"
+
+    @property
+    def spend_axis(self) -> str:
+        """The spend along an axis: ``"USD per customer spent"``, or ``"Spend per customer"``."""
+        return f"{self.spend_name} spent" if self.money_unit else self.spend_name
 
     @property
     def policy(self) -> str:

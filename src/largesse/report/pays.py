@@ -84,23 +84,25 @@ def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours
     Args:
         pay: The rows.
         value: Unit of the value, e.g. ``"orders"``.
-        money: Unit of the cost, e.g. ``"EUR"``.
+        money: Unit of the cost, e.g. ``"EUR"``; empty if it is not declared.
         head: What one unit is, e.g. ``"user"``.
         level: Level of the intervals.
         ours: The policy to highlight.
         brief: Net values and verdicts only, where they are known: for a terminal.
     """
     ends, gained = f"{percent(level)} interval", f"Extra {value} per {head}"
-    own = (Column(gained), Column(ends, quiet=True), Column(f"Extra {money} spent per {head}"))
+    unit, one = f"{money} per {head}".strip(), money or "1 spent"
+    spent = f"Extra {money} spent per {head}" if money else f"Extra spend per {head}"
+    own = (Column(gained), Column(ends, quiet=True), Column(spent))
     columns: tuple[Column, ...]
     if pay.known:
         columns = (
-            Column("Policy", words=True), Column("Verdict", words=True), Column(f"Net {money} per {head}"),
-            Column(ends, quiet=True), Column(f"Back per {money}"), *(() if brief else own[:2]),
+            Column("Policy", words=True), Column("Verdict", words=True), Column(f"Net {unit}"),
+            Column(ends, quiet=True), Column(f"Back per {one}"), *(() if brief else own[:2]),
         )  # fmt: skip
     else:
-        cost = (Column(f"{money} per extra {value}"), Column(ends, quiet=True))
-        columns = (Column("Policy", words=True), *(own[:2] if brief else (*own, Column(f"{value} per {money}"))), *cost)
+        cost = (Column(f"{money or 'Spend'} per extra {value}"), Column(ends, quiet=True))
+        columns = (Column("Policy", words=True), *(own[:2] if brief else (*own, Column(f"{value} per {one}"))), *cost)
     each = [row.returns for row in pay.rows]
     digits = places((row.value_high - row.value_low) / 2 for row in each)
     of_net = places((row.net_high - row.net_low) / 2 for row in each)
@@ -108,7 +110,7 @@ def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours
         Row(_cells(row, pay.known, digits, of_net, brief), group=row.budget_label, ours=row.returns.name == ours)
         for row in pay.rows
     )
-    notes = budget_notes(((row.budget_label, row.returns.budget) for row in pay.rows), f"{money} per {head}")
+    notes = budget_notes(((row.budget_label, row.returns.budget) for row in pay.rows), unit)
     return Table(columns=columns, rows=rows, grouped="Budget", notes=notes)
 
 
@@ -150,7 +152,7 @@ def limits(budgets: Sequence[float], money: str, head: str, level: float) -> tup
 
     Args:
         budgets: The break-even budget with its interval, and the best budget with its own, (6,), as in `BreakEven`.
-        money: Unit of the cost.
+        money: Unit of the cost; empty if it is not declared.
         head: What one unit is.
         level: Level of the intervals.
 
@@ -158,7 +160,7 @@ def limits(budgets: Sequence[float], money: str, head: str, level: float) -> tup
     'Break-even: up to a budget of 0.500 EUR per user the campaign brings back what it costs (95 % interval 0.40 to 0.70).'
     """
     point, low, high, best, best_low, best_high = budgets
-    unit = f"{money} per {head}"
+    unit = f"{money} per {head}".strip()
     if isnan(point):
         return ()
     ends = "no upper end" if isinf(high) else f"to {number(high)}"

@@ -69,7 +69,7 @@ def cost_curve_png(results: Results) -> bytes:
             place = {"xytext": (-2, 5), "textcoords": "offset points", "xycoords": axes.get_xaxis_transform()}
             look = {"rotation": 90, "ha": "right", "va": "bottom", "fontsize": 8.5, "color": _QUIET}
             axes.annotate(_text(label, 24), (budget, 0), **place, **look)  # type: ignore[arg-type]
-        axes.set(xlabel=_text(f"{results.spend_label} spent", 80), ylabel=_text(results.value_label, 80))
+        axes.set(xlabel=_text(results.spend_axis, 80), ylabel=_text(results.value_label, 80))
         axes.margins(x=0.03, y=0.07)
         if results.budgets:  # room for their names
             low, high = axes.get_ylim()

@@ -49,6 +49,7 @@ def sections(results: Results) -> list[Section]:
         (
             Section("pay", "Does it pay?", _pay(results)),
             Section("data", "Is the data sound?", soundness_blocks(results.findings)),
+            Section("understood", "What was understood", results.understood),
             Section("curve", "What each budget buys", _curve(results)),
             Section("budgets", "Value at budgets", _budgets(results)),
             Section("models", "Which model, and why", _leaderboard(results)),
@@ -138,7 +139,7 @@ def _curve(results: Results) -> list[Block]:
         + ("Dotted lines are the budgets of the next section. " if results.budgets else "")
         + "Lines whose bands overlap may still differ: see the paired differences in the next section."
     )
-    what = f"Cost curve: {results.value_label} against {results.spend_label}"
+    what = f"Cost curve: {results.value_label} against {results.spend_name}"
     return [
         Chart(name="curve", label=what, figure=_chart(lambda c: c.cost_chart(results)), caption=caption, title="Cost curve",
               picture="cost_curve.png")
@@ -233,7 +234,7 @@ def _clusters(results: Results) -> list[Block]:
     ends = f"{percent(results.level)} interval"
     head = (
         Column("Treatment", words=True), Column(_capital(results.value_label)), Column(ends, quiet=True),
-        Column(_capital(results.spend_label)), Column(ends, quiet=True),
+        Column(_capital(results.spend_name)), Column(ends, quiet=True),
     )  # fmt: skip
     cards = [_cluster_card(clusters, k, head, results.value_label) for k in range(len(clusters.cards))]
     return [

@@ -172,7 +172,7 @@ def spend_table(results: Results) -> Table:
     digits = places((row.high - row.low) / 2 for row in rows)
     return Table(
         columns=(
-            Column("Budget", words=True), Column(results.spend_label), Column("Planned by the model"),
+            Column("Budget", words=True), Column(results.spend_name), Column("Planned by the model"),
             Column("Planned by the spend curve"), Column("Realised"), Column(f"{percent(results.level)} interval", quiet=True),
             Column("Verdict", words=True),
         ),

@@ -133,7 +133,7 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
     columns = tuple(by_column(proof, counts, evidence.at, groups, config.report.segments, unit_value))
     return report.Results(
         headline=_headline(config, task, proven),
-        value_unit=config.report.value_unit, money_unit=config.report.money_unit, head=config.report.head,
+        value_unit=config.report.value_unit, money_unit=config.report.money, head=config.report.head,
         pay=pay(evidence.payback, task.labels, config), findings=tuple(proven.sound),
         curves=tuple(_line(evidence.line, name, (roles | candidates)[name]) for name in (POLICY, BEST_MIX, *names)),
         arms=tuple(
@@ -207,7 +207,7 @@ def _summary(config: Config, task: Task, proven: Proven, verdict: Verdict) -> tu
     )
     spent, budget = written(float(table.spend[at, k]), 3), written(task.budgets[k], 3)
     return (
-        f"The policy spends {spent} {config.report.money_unit} per {head}; the budget is {budget}.",
+        f"The policy spends {spent} {config.report.spend_unit}; the budget is {budget}.",
         f"Against the best mix of arms for the same budget (the best that can be done without looking at features), it brings "
         f"{number(gain, decimals=decimals, sign=True)} {unit} per {head} (95 % interval {shown}): {verdict.value}.",
         _share_of_effect(proven.evidence.share),

@@ -102,7 +102,7 @@ def pay(result: Payback, labels: tuple[str, ...], config: Config) -> Pay:
             "this page does not say which budget pays: compare the cost of one, on the right, with what one brings.",
         )
     elif result.turning is not None:
-        sentences = limits(result.turning, config.report.money_unit, config.report.head, result.table.level)
+        sentences = limits(result.turning, config.report.money, config.report.head, result.table.level)
     return Pay(rows=tuple(rows), known=known, limits=sentences)
 
 
@@ -110,7 +110,7 @@ def table_of(result: Payback, labels: tuple[str, ...], config: Config) -> Table:
     """Returns the table of the section, for the terminal."""
     words = config.report
     return pay_table(
-        pay(result, labels, config), value=words.value_unit, money=words.money_unit, head=words.head,
+        pay(result, labels, config), value=words.value_unit, money=words.money, head=words.head,
         level=result.table.level, ours="policy",
         brief=True,
     )  # fmt: skip
@@ -141,7 +141,7 @@ def sentence(result: Payback, config: Config) -> str:
 
 
 def _unit(config: Config) -> str:
-    return f"{config.report.money_unit} per {config.report.head}"
+    return config.report.spend_unit
 
 
 def _net(result: Payback) -> tuple[str, str]:
@@ -153,10 +153,14 @@ def _net(result: Payback) -> tuple[str, str]:
 
 
 def _spend_sentence(result: Payback, config: Config) -> str:
-    (net, ends), unit, money = _net(result), _unit(config), config.report.money_unit
+    (net, ends), unit, money = _net(result), _unit(config), config.report.money
     how = "targeted by the policy" if result.verdict is PayVerdict.TARGETED else "untargeted, by the best mix of arms"
     per = result.row.per_spend
-    back = f", a return of {number(per)} {money} for each one spent" if isfinite(per) else ""
+    back = (
+        f", a return of {f'{number(per)} {money}'.strip()} for each {'one' if money else '1'} spent"
+        if isfinite(per)
+        else ""
+    )
     return f"Spend {number(result.row.budget)} {unit}, {how}: it leaves {net} {unit} after its cost ({ends}){back}."
 
 
@@ -174,7 +178,7 @@ def _cost_sentence(result: Payback, config: Config) -> str:
     if not isfinite(row.per_value):
         return first
     return (
-        f"{first} One more of these costs {number(row.per_value)} {config.report.money_unit} ({level} interval "
+        f"{first} One more of these costs {f'{number(row.per_value)} {config.report.money}'.strip()} ({level} interval "
         f"{cost_between(row.per_value_low, row.per_value_high)})."
     )
 
