@@ -1,0 +1,133 @@
+"""Every command of README.md runs as it is printed, on small files; only the number of trials of `tune` is smaller."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from largesse import frames
+from largesse.cli.app import app
+
+README = Path(__file__).parents[2] / "README.md"
+CAMPAIGN = """[data]
+rct = "trial.parquet"
+test_share = 0.3
+folds = 1
+[columns]
+treatment = "coupon"
+value = "orders"
+cost = "spent"
+unit = "user"
+[model]
+candidates = ["{model}"]
+members = 1
+epochs = 1
+[run]
+draws = 40
+folder = "runs"
+"""
+RULES = """treatments = ["0", "5"]
+value = "value_{}"
+cost = "cost_{}"
+unit = "unit"
+spend = [{at_most = 500.0}]
+"""
+
+
+def commands() -> list[list[str]]:
+    """Returns the words of each command that README.md prints, in its order."""
+    text = README.read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```console\n(.*?)```", text, flags=re.S))
+    lines = re.findall(r"^\$ largesse (.*)$", blocks, flags=re.M)
+    return [
+        shlex.split(line, comments=True) for line in (*lines, *re.findall(r"^\| `largesse ([^`]*)`", text, flags=re.M))
+    ]
+
+
+def trial(n: int, seed: int) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    amount = rng.choice([0, 5, 10], n)
+    age = rng.normal(40, 10, n)
+    orders = rng.poisson(np.exp(-0.5 + 0.01 * (age - 40) + 0.05 * amount))
+    used = rng.random(n) < 0.5
+    return pa.table({"user": np.arange(n) + 10_000 * seed, "coupon": amount, "age": age, "gmv_before": rng.normal(20, 5, n),
+                     "orders": orders, "spent": (amount * used).astype(float)})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("readme")
+    for k, name in enumerate(("trial", "later_trial", "users"), 1):
+        frames.write(trial(1500, k), place / f"{name}.parquet")
+    rng = np.random.default_rng(9)
+    group = rng.choice(["control", "new"], 1200)
+    before = rng.normal(20, 5, 1200)
+    shop = {
+        "age": rng.normal(40, 9, 1200),
+        "gmv_before": before,
+        "gmv": before + rng.normal(0, 5, 1200) + (group == "new"),
+    }
+    frames.write({"group": group, **shop}, place / "ab.parquet")
+    frames.write(shop, place / "past.parquet")
+    menu = {"value_0": np.zeros(500), "value_5": rng.random(500), "cost_0": np.zeros(500), "cost_5": np.full(500, 5.0)}
+    frames.write({"unit": np.arange(500), **menu}, place / "menu.parquet")
+    (place / "rules.toml").write_text(RULES, encoding="utf-8")
+    return place
+
+
+def run(words: list[str]) -> None:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, f"largesse {shlex.join(words)}: {done.output} {done.exception!r}"
+
+
+def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    monkeypatch.chdir(folder)
+    done = []
+    for words in commands():
+        if words[0] == "tune":
+            words[words.index("--trials") + 1] = "2"
+        if words[0] == "compare":
+            run(["fit", "campaign.toml", "-o", "runs/summer"])
+        if words[0] == "export":
+            Path("clusters.toml").write_text(CAMPAIGN.format(model="hrc"), encoding="utf-8")
+            run(["fit", "clusters.toml", "-o", "runs/clusters"])
+        if words[0] == "allocate":
+            words[words.index("--budget") + 1] = "1500"  # the README's is that of more users
+        run(words)
+        if words[0] == "init":
+            Path("campaign.toml").write_text(CAMPAIGN.format(model="lightgbm-rct"), encoding="utf-8")
+        done.append(words[0])
+    assert done == ["init", "check", "fit", "allocate", "evaluate", "tune", "compare", "plan", "export", "experiment", "replay",
+                    "assign"]  # fmt: skip
+    assert Path("runs/spring/report.html").exists()
+    assert Path("served/table.json").exists()
+
+
+@pytest.mark.parametrize(
+    "labels", [("control", "new"), ("0", "1"), ("none", "coupon"), ("A", "B"), ("holdout", "policy")]
+)
+def test_an_experiment_recognises_common_labels_of_control(labels: tuple[str, str], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arm = np.array(labels)[rng.integers(0, 2, 400)]
+    frames.write({"group": arm, "gmv": rng.normal(size=400) + 5}, tmp_path / "ab.parquet")
+    done = CliRunner().invoke(app, ["experiment", str(tmp_path / "ab.parquet"), "--arm", "group", "--metric", "gmv"])
+    assert done.exit_code == 0, done.output
+    assert f"{labels[1]} against {labels[0]}" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("labels", [("old", "new"), ("control", "none"), ("A", "C")])
+def test_other_labels_are_refused_with_the_option_to_give(labels: tuple[str, str], tmp_path: Path) -> None:
+    frames.write({"group": np.array(labels * 50), "gmv": np.arange(100.0)}, tmp_path / "ab.parquet")
+    words = ["experiment", str(tmp_path / "ab.parquet"), "--arm", "group", "--metric", "gmv"]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exception is not None
+    assert "which label is the control?" in str(refused.exception)
+    assert CliRunner().invoke(app, [*words, "--control", labels[0]]).exit_code == 0
