@@ -366,7 +366,7 @@ class Results:
 
     def __post_init__(self) -> None:
         _check.number("level", self.level, low=0.5, high=0.9999)
-        for name in (
+        sequences = (
             "understood",
             "findings",
             "curves",
@@ -377,7 +377,8 @@ class Results:
             "feature_segments",
             "spend",
             "cautions",
-        ):
+        )
+        for name in sequences:
             _put(self, **{name: tuple(getattr(self, name))})
 
     @property

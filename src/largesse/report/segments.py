@@ -48,7 +48,7 @@ def segment_table(segments: Segments, *, value: str, money: str, head: str, leve
     Args:
         segments: The segments.
         value: Unit of the value, e.g. ``"orders"``.
-        money: Unit of the cost, e.g. ``"EUR"``.
+        money: Unit of the cost, e.g. ``"EUR"``; empty if it is not declared.
         head: What one unit is, e.g. ``"user"``.
         level: Level of the intervals.
         brief: Without what is given, spent and, where net values are known, without the extra value.
@@ -56,11 +56,11 @@ def segment_table(segments: Segments, *, value: str, money: str, head: str, leve
     known, rows = segments.known, segments.rows
     digits = places((row.net_high - row.net_low if known else row.value_high - row.value_low) / 2 for row in rows)
     of_value = places((row.value_high - row.value_low) / 2 for row in rows)
-    main = f"Net {money} per {head}" if known else f"Extra {value} per {head}"
+    main = f"Net {money} per {head}".replace("  ", " ") if known else f"Extra {value} per {head}"
     columns = (
         Column(segments.title, words=True), Column("Units"), *(() if brief else (Column("Gets", words=True),)), Column(main),
         Column(f"{percent(level)} interval", quiet=True),
-        *(() if brief else (Column(f"Extra {money} spent per {head}"),)),
+        *(() if brief else (Column(f"Extra {money} spent per {head}" if money else f"Extra spend per {head}"),)),
         *((Column(f"Extra {value} per {head}"),) if known and not brief else ()),
     )  # fmt: skip
     out = []
