@@ -366,9 +366,8 @@ class Results:
 
     def __post_init__(self) -> None:
         _check.number("level", self.level, low=0.5, high=0.9999)
-        sequences = (
-            "understood findings curves arms budgets trust feature_mixes feature_segments spend cautions".split()
-        )
+        sequences = ("understood", "findings", "curves", "arms", "budgets", "trust", "feature_mixes", "feature_segments", "spend",
+                     "cautions")  # fmt: skip
         for name in sequences:
             _put(self, **{name: tuple(getattr(self, name))})
 
