@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -16,6 +16,9 @@ from largesse.cli.experiment import assign, experiment, replay
 from largesse.cli.options import ConfigFile, Json, RunFolder
 from largesse.cli.units import allocate, export, plan
 from largesse.errors import DataError, LargesseError, UsedInTraining
+
+if TYPE_CHECKING:
+    from largesse.report import Headline
 
 __all__ = ["app", "run"]
 
@@ -47,21 +50,24 @@ Draws = Annotated[
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--folder", "-o", help="The run folder to make.")] = Path("runs/demo"),
+    folder: Annotated[Path, typer.Option("--folder", "-o", help="The folder to make.")] = Path("runs/demo"),
     open_report: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the report in a browser at the end.")
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """A complete run on a real randomised trial: who should be offered how much cash to collect a test result."""
-    from largesse.cli.show import err, progress
-    from largesse.commands import demo as trial
+    """Two campaigns on one page: simulated coupons, decided and compared with the truth, and a real trial of cash offers."""
+    from largesse.cli import show
+    from largesse.commands import demo as both
 
-    with progress(as_json) as say:
+    with show.progress(as_json) as say:
         if not as_json:
-            err.print(trial.STORY, highlight=False)
-        done = trial.make(folder, say)
-    _finished(done, as_json)
+            show.err.print(both.STORY, highlight=False)
+        done = both.make(folder, say)
+    if as_json:
+        show.print_json({"folder": done.folder, **done.to_dict()})
+    else:
+        _print_headline(done.headline, done.folder)
     if open_report and not as_json and sys.stdout.isatty():
         typer.launch(str((done.folder / "report.html").absolute()))
 
@@ -265,11 +271,16 @@ def _finished(done: object, as_json: bool) -> None:
     if as_json:
         show.print_json({"folder": done.folder, **done.metrics})
         return
-    head = done.results.headline
+    _print_headline(done.results.headline, done.folder)
+
+
+def _print_headline(head: Headline, folder: Path) -> None:
+    from largesse.cli import show
+
     show.out.print(f"\n[bold]{show.escape(head.sentence)}[/]", highlight=False)
     for sentence in (*head.summary, head.action):
         show.out.print(show.escape(sentence), highlight=False)
-    show.out.print(f"\nReport: {show.escape(str(done.folder / 'report.html'))}", highlight=False, soft_wrap=True)
+    show.out.print(f"\nReport: {show.escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
 
 
 def _end(words: str, kind: str, as_json: bool) -> NoReturn:

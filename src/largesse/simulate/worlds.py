@@ -27,6 +27,7 @@ F64 = NDArray[np.float64]
 _BLOCK = 8192  # rows per generator, always drawn in full: the first rows of a log do not depend on its length
 
 _RCT, _OBS = 0, 1
+_AMOUNTS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 
 
 class _Difficulty(TypedDict, total=False):
@@ -208,9 +209,10 @@ class World(Brief):
 
 @checked
 def money_off(
-    *, seed: int = 0, n_features: int = 180, rate: float = 0.2, sharp: bool = False, **difficulty: Unpack[_Difficulty]
-) -> World:
-    """Returns a world with 8 fixed amounts, 0 to 7 off an order: value = order, cost = amount · order.
+    *, seed: int = 0, n_features: int = 180, rate: float = 0.2, sharp: bool = False,
+    amounts: tuple[float, ...] = _AMOUNTS, **difficulty: Unpack[_Difficulty],
+) -> World:  # fmt: skip
+    """Returns a world with fixed amounts off an order: value = order, cost = amount · order.
 
     The trial has equal shares.
 
@@ -219,19 +221,24 @@ def money_off(
         n_features: Number of features, >= 40.
         rate: Mean order rate over all amounts, in [0.005, 0.8].
         sharp: Whether responses consist of steps and corners only.
+        amounts: The amounts in currency, 0 first, rising; at least three.
         difficulty: `selection`, `confounding`, `noise`, `overlap`: see `Difficulty`.
 
     Raises:
         DataError: An argument is out of its range.
     """
-    amounts = np.arange(8.0)
     _check.number("rate", rate, low=0.005, high=0.8)
+    levels = _check.numbers("amounts", amounts)
+    if len(levels) < 3 or levels[0] != 0 or (np.diff(levels) <= 0).any():
+        raise _check.refuse(
+            "amounts", amounts, "must be at least three, rise, and begin with 0", "Give (0.0, 3.0, 5.0)."
+        )
 
     def response(rng: np.random.Generator, r: F32, curve: DoseResponse, d: Difficulty) -> Response:
-        return Orders(curve, amounts, d.noise, d.confounding).calibrated(r, rate)
+        return Orders(curve, levels, d.noise, d.confounding).calibrated(r, rate)
 
-    names = tuple(str(int(a)) for a in amounts)
-    return _world("money_off", seed, n_features, names, amounts, response, Difficulty(**difficulty), sharp)
+    names = tuple(f"{a:g}" for a in levels)
+    return _world("money_off", seed, n_features, names, levels, response, Difficulty(**difficulty), sharp)
 
 
 @checked
