@@ -80,6 +80,7 @@ def test_the_envelope_is_the_truth_at_the_same_spend(decided):
     }
     assert opened.budget == budget
     assert tuple(row.kind for row in opened.rows) == KINDS
+    assert (opened.advised == "untargeted") == (decided.metrics["lead"]["verdict"] == "spend this, untargeted")
     for kind, value in expected.items():
         assert_allclose(opened.of(kind).net, 12.0 * (value - base) - budget, atol=1e-6)
     assert all(row.net <= opened.of("oracle").net + 1e-9 for row in opened.rows)
@@ -122,7 +123,7 @@ def test_the_run_reads_only_features_coupons_and_orders(decided, monkeypatch: py
 def shown_envelope(**policy: float) -> Envelope:
     nets = {"policy": 0.5, "untargeted": 0.4, "trial": 0.3, "log": 0.35, "oracle": 0.9}
     rows = [EnvelopeRow(kind=kind, net=nets[kind], **(policy if kind == "policy" else {})) for kind in KINDS]
-    return Envelope(budget=0.25, units=1000, rows=tuple(rows))
+    return Envelope(budget=0.25, units=1000, advised="untargeted", rows=tuple(rows))
 
 
 def test_a_missed_interval_is_shown_as_missed():
@@ -130,6 +131,7 @@ def test_a_missed_interval_is_shown_as_missed():
         shown = shown_envelope(estimate=0.6, low=low, high=0.7)
         table = envelope_blocks(shown, money="EUR", head="customer", level=0.95)[3]
         assert str(table.rows[0].cells[4]) == word
+        assert [row.ours for row in table.rows] == [False, True, False, False, False]
     assert shown.share == pytest.approx(0.2)
     assert "0.10 less than without targeting" in table.rows[2].cells[5]
 

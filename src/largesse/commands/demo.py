@@ -121,7 +121,7 @@ def _headline(decided: Run, truth: Envelope, real: Run | None) -> report.Headlin
         title="largesse: who gets which incentive, and does it pay?",
         sentence=f"Coupons, simulated. {envelope_sentence(truth, 'EUR per customer')}",
         summary=tuple(summary),
-        action="write a configuration for your own trial with `largesse init campaign.toml`, then `largesse fit campaign.toml`.",
+        action="Write a configuration for your own trial with `largesse init campaign.toml`, then `largesse fit campaign.toml`.",
     )
 
 

@@ -58,11 +58,13 @@ class Envelope:
     Attributes:
         budget: Spend per unit, the same in every row.
         units: Number of units that the truth is the mean of.
+        advised: What the run led with: the policy, or the best untargeted one.
         rows: One of each kind.
     """
 
     budget: float
     units: int
+    advised: Kind
     rows: tuple[EnvelopeRow, ...]
 
     def of(self, kind: Kind) -> EnvelopeRow:
@@ -85,7 +87,8 @@ def envelope_sentence(shown: Envelope, unit: str) -> str:
     """
     ours, mix, best = (shown.of(kind).net for kind in ("policy", "untargeted", "oracle"))
     return (
-        f"The truth at the same spend: the policy leaves {_money(ours)} {unit}, the best mix of arms without targeting "
+        f"largesse led with {_NAMES[shown.advised]}. The truth at the same spend: the policy leaves "
+        f"{_money(ours)} {unit}, the best mix of arms without targeting "
         f"{_money(mix)}, perfect knowledge {_money(best)}."
     )
 
@@ -128,7 +131,7 @@ def _table(shown: Envelope, unit: str, head: str, level: float) -> Table:
         Column("Who decides", words=True), Column(f"True net {unit}"), Column("Printed before"),
         Column(f"{percent(level)} interval", quiet=True), Column("Truth within it?", words=True), Column("In words", words=True),
     )  # fmt: skip
-    rows = tuple(Row(_cells(row, shown, head), ours=row.kind == "policy") for row in shown.rows)
+    rows = tuple(Row(_cells(row, shown, head), ours=row.kind == shown.advised) for row in shown.rows)
     return Table(columns=columns, rows=rows)
 
 
@@ -145,7 +148,7 @@ def _words(row: EnvelopeRow, shown: Envelope, head: str) -> str:
     mix = shown.of("untargeted").net
     more = f"{number(abs(row.net - mix), decimals=2)} {'more' if row.net >= mix else 'less'} than without targeting"
     if row.kind == "policy":
-        return f"Chosen and proved by largesse from the trial and the log: {more}."
+        return f"The targeted policy of largesse, from the trial and the log: {more}."
     if row.kind == "untargeted":
         return f"The best that random coupons can do: the same mix for every {head}."
     if row.kind == "trial":

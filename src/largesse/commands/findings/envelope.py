@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from largesse.allocate.budget_frontier import frontier
 from largesse.evaluate.comparison import BEST_MIX
+from largesse.evaluate.returns import PayVerdict
 from largesse.evaluate.truth import Room, true_value
 from largesse.menu import Menu
 from largesse.report.envelope import Envelope, EnvelopeRow, Kind
@@ -60,7 +61,7 @@ def envelope(metrics: Mapping[str, Any], rivals: Rivals, truth: Menu, value_per_
         )
 
     return Envelope(
-        budget=budget, units=truth.n,
+        budget=budget, units=truth.n, advised=_advised(metrics),
         rows=(
             row("policy", true_value(rivals.policy, truth, [budget]), _POLICY),
             row("untargeted", room.arms, BEST_MIX),
@@ -69,6 +70,10 @@ def envelope(metrics: Mapping[str, Any], rivals: Rivals, truth: Menu, value_per_
             row("oracle", room.oracle),
         ),
     )  # fmt: skip
+
+
+def _advised(metrics: Mapping[str, Any]) -> Kind:
+    return "untargeted" if metrics["lead"]["verdict"] == PayVerdict.UNTARGETED else "policy"
 
 
 def _printed(metrics: Mapping[str, Any], name: str, budget: float) -> tuple[float, float, float]:
