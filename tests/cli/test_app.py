@@ -38,6 +38,7 @@ COMMANDS = (
     "tune",
     "evaluate",
     "allocate",
+    "predict",
     "plan",
     "export",
     "compare",
@@ -145,7 +146,7 @@ def test_a_plan_by_cluster_gives_each_cluster_one_treatment(clusters: Path, plac
         len(set(zip(found["cluster"], found["treatment"], strict=True))) == len(set(found["cluster"])) == said["groups"]
     )
     assert said["overspends"] <= 1 - said["safety"] == pytest.approx(0.05)
-    assert found["unit"] == list(range(300))
+    assert found["user"] == list(range(300))
     assert sum(found["cost"]) == pytest.approx(said["spend"], rel=1e-4)
     endless = RUNNER.invoke(app, [*words, "-b", "inf"])
     assert "budget == inf" in str(endless.exception)
@@ -240,7 +241,7 @@ def test_allocate_writes_the_plan(run: Path, place: Path):
     assert plan.num_rows == said["units"] == 300
     assert sum(said["mix"].values()) == 300
     assert said["spend"]["high"] <= 90 * (1 + 1e-9)
-    assert plan.column_names == ["unit", "treatment", "value", "cost"]
+    assert plan.column_names == ["user", "treatment", "value", "incremental_value", "cost", "runner_up", "margin"]
 
 
 def test_evaluate_and_compare(run: Path, place: Path, monkeypatch: pytest.MonkeyPatch):
@@ -249,7 +250,9 @@ def test_evaluate_and_compare(run: Path, place: Path, monkeypatch: pytest.Monkey
     )
     assert {r["name"] for r in said["rows"]} >= {"policy", "best mix of arms"}
     assert len(said["spend"]) == 2
-    text = RUNNER.invoke(app, ["evaluate", str(run), str(place / "later.csv"), "--draws", "30", "--budget", "1.0"])
+    text = RUNNER.invoke(
+        app, ["evaluate", str(run), str(place / "later.csv"), "--draws", "30", "--budget-per-unit", "1.0"]
+    )
     assert text.exit_code == 0
     assert "Planned against realised" in text.output
     both = RUNNER.invoke(app, ["compare", str(run), str(run), str(place / "later.csv"), "--draws", "30"])
@@ -273,6 +276,19 @@ def test_evaluate_and_compare(run: Path, place: Path, monkeypatch: pytest.Monkey
         (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--by-cluster"), "which has no clusters"),
         (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--by-cluster", "-r", "r.toml"), "--eligible"),
         (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--eligible", "may_{}"), "needs --by-cluster"),
+        (("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--keep", "cty"), "Did you mean 'city'"),
+        (
+            ("allocate", "run", "users.csv", "-b", "9", "-o", "p.csv", "--safety", "0.9", "--on-average"),
+            "--safety == 0.9",
+        ),
+        (
+            ("allocate", "run", "users.csv", "-b", "9", "--budget-per-unit", "1", "-o", "p.csv"),
+            "cannot be used with --budget",
+        ),
+        (("export", "run", "users.csv", "-b", "9", "--budget-per-unit", "1", "-o", "served"), "--budget-per-unit"),
+        (("export", "run", "users.csv", "-o", "served"), "--budget == None"),
+        (("evaluate", "run", "later.csv", "--budget", "9"), "Give --budget-per-unit"),
+        (("compare", "run", "run", "later.csv", "--budget", "9"), "Give --budget-per-unit"),
         (("evaluate", "nowhere", "later.csv"), "run folder"),
         (("compare", "run", "run", "users.csv"), "arm"),
     ],

@@ -53,12 +53,13 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "check": [("campaign.toml",)],
     "fit": [("campaign.toml", "-o", "again")],
     "tune": [("campaign.toml", "-o", "tuned", "--trials", "2")],
-    "evaluate": [("run", "later.parquet", "--budget", "1e-6", "--budget", "2", "--draws", "20")],
-    "compare": [("run", "again", "later.parquet", "--budget", "1e-6", "--draws", "20")],
+    "evaluate": [("run", "later.parquet", "--budget-per-unit", "1e-6", "--budget-per-unit", "2", "--draws", "20")],
+    "compare": [("run", "again", "later.parquet", "--budget-per-unit", "1e-6", "--draws", "20")],
     "allocate": [
         ("run", "users.parquet", "-b", "inf", "-o", "all.parquet"),
         ("run", "users.parquet", "-b", "300", "--on-average", "-o", "some.csv"),
     ],
+    "predict": [("run", "users.parquet", "-o", "predicted.parquet")],
     "plan": [("menu.parquet", "-r", "rules.toml", "-o", "plan.parquet")],
     "experiment": [
         ("trial.parquet", "--arm", "arm", "--metric", "orders", "--control", "0", "-o", "effects"),

@@ -102,7 +102,8 @@ def test_rules_beside_the_budget_hold_in_corrected_money(run, place: Path, tmp_p
     assert done.plan.mix[names[1]] >= some
     assert done.plan.rules[0].rule == "spend at most 60"
     table = frames.read(plan)
-    assert table["unit"].to_pylist() == list(range(400))
+    assert table["user"].to_pylist() == list(range(400))
+    assert table["runner_up"].null_count == table["margin"].null_count == 400, "no single price decides"
     assert sum(table["cost"].to_pylist()) == pytest.approx(done.plan.rules[0].used)
     assert done.plan.rules[0].used <= 60.0
     assert done.spend.high <= 60.0 * (1 + 1e-6)  # the run's safety

@@ -60,7 +60,7 @@ return = [{at_least = 0.5}]
 """
     found = planned(place, rules)
     source, plan = table().to_pandas(), frames.read(place / "plan.parquet").to_pandas()
-    assert plan["unit"].tolist() == source["user"].tolist()
+    assert plan["user"].tolist() == source["user"].tolist()
     cost = np.array([source[f"c {t}"][k] for k, t in enumerate(plan["treatment"])])
     np.testing.assert_allclose(plan["cost"], cost)
     got = plan["treatment"]

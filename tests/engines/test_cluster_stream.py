@@ -62,7 +62,7 @@ def test_the_file_holds_the_plan_of_units_in_memory(learned, source: Path, size:
     done = allocate(units(source, learned, unit=unit), output, budget, risk=Chance(0.1), size=size)
     (wanted,) = plan_clusters(cells, [budget], risk=Chance(0.1))
     written = frames.read(output)
-    assert written.column_names == ["row" if unit is None else "unit", "treatment", "cluster", "value", "cost"]
+    assert written.column_names == ["row" if unit is None else "who", "treatment", "cluster", "value", "cost"]
     np.testing.assert_array_equal(written["cluster"].to_numpy(), of)
     assert written["treatment"].to_pylist() == [NAMES[j] for j in wanted.treatment[of]]
     np.testing.assert_allclose(written["value"].to_numpy(), cells.value[of, wanted.treatment[of]], rtol=1e-6)

@@ -53,8 +53,8 @@ def test_the_file_holds_the_plan_of_units_in_memory(source: Path, output: Path, 
     plan = solve(whole_menu, budget)
     wanted = frames.plan_table(plan, whole_menu)
     written = frames.read(output)
-    key = "row" if unit is None else "unit"
-    assert written.column_names == [key, "treatment", "value", "cost"]
+    key = "row" if unit is None else "who"
+    assert written.column_names == [key, "treatment", "value", "incremental_value", "cost", "runner_up", "margin"]
     assert written.drop_columns(key).equals(wanted.drop_columns("row"))
     assert written[key].to_pylist() == (
         list(range(whole_menu.n)) if unit is None else frames.read(source)["who"].to_pylist()
@@ -74,7 +74,7 @@ def test_a_folder_is_read_in_the_order_of_its_files(tmp_path: Path, output: Path
     for k, (a, b) in enumerate([(0, 400), (400, 401), (401, N)]):
         pa_parquet.write_table(whole.slice(a, b - a), tmp_path / "parts" / f"part-{k}.parquet")
     run(tmp_path / "parts", output)
-    assert frames.read(output)["unit"].to_pylist() == whole["who"].to_pylist()
+    assert frames.read(output)["who"].to_pylist() == whole["who"].to_pylist()
     frames.write(whole, tmp_path / "units.parquet")
     again = output.with_name("again.parquet")
     run(tmp_path / "units.parquet", again)

@@ -17,6 +17,7 @@ from largesse import frames
 from largesse.allocate import solve as solve_here
 from largesse.errors import DataError, InfeasibleBudget, SchemaError
 from largesse.evaluate.curve import outcome_curve
+from largesse.frames.plans import PlanColumns
 from largesse.menu import Menu
 from largesse.models.two_stage.lightgbm import Boosting
 from largesse.policy import Policy
@@ -171,7 +172,16 @@ def test_any_name_of_treatments_and_columns(spark, tmp_path: Path):
     wanted = solve_here(Menu(value=value, cost=cost, treatments=ODD), 2000.0)
     assert plan.price == wanted.price
     kept = passes.plan(plan, keep=["home.village", "x`y"])
-    assert kept.columns == ["home.village", "x`y", "treatment", "value", "cost"]
+    assert kept.columns == [
+        "home.village",
+        "x`y",
+        "treatment",
+        "value",
+        "incremental_value",
+        "cost",
+        "runner_up",
+        "margin",
+    ]
     decided = {row[0]: (row[1], row[2]) for row in kept.collect()}
     assert decided == {k: (k, ODD[code]) for k, code in enumerate(wanted.treatment.tolist())}
     for keep, words in (
@@ -236,7 +246,7 @@ def test_a_policy_decides_as_on_one_machine(spark, policy: Policy, tmp_path: Pat
     pa_parquet.write_table(users, tmp_path / "users.parquet")
     frame = spark.read.parquet(str(tmp_path / "users.parquet")).repartition(1)
     wanted = policy.allocate(users, 1500.0, safety=safety)
-    done = engine.allocate(frame, policy, 1500.0, safety=safety, keep=["who"])
+    done = engine.allocate(frame, policy, 1500.0, safety=safety, keep=["who"], unit_value=3.0)
     got = done.allocation
     assert (got.price, got.safety, got.budget) == (wanted.price, safety, 1500.0)
     assert got.spend == pytest.approx(wanted.spend, rel=1e-12)
@@ -245,6 +255,10 @@ def test_a_policy_decides_as_on_one_machine(spark, policy: Policy, tmp_path: Pat
     assert got.planned_spend == pytest.approx(wanted.planned_spend, rel=1e-12)
     decided = {row.who: row.treatment for row in done.frame.collect()}
     assert decided == dict(zip(wanted.plan.unit.tolist(), [NAMES[code] for code in wanted.plan.treatment], strict=True))
+    menu, form = policy.menu(users), PlanColumns(treatments=NAMES, unit="who", unit_value=3.0)
+    here = form.table({"who": users["who"]}, menu.value.T, menu.cost.T, wanted.plan.treatment, wanted.price)
+    assert done.frame.columns == here.column_names
+    assert [row.asDict() for row in done.frame.orderBy("who").collect()] == here.to_pylist(), "to the last bit"
     done.scored.unpersist()
 
 

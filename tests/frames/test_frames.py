@@ -592,7 +592,8 @@ def test_plan_table():
     plan = Plan(treatment=[0, 1], treatments=("no", "yes"), unit=np.array(["u", "v"]), **parts)
     assert plan_table(plan).to_pydict() == {"unit": ["u", "v"], "treatment": ["no", "yes"]}
     assert plan_table(plan, menu).to_pydict() == {
-        "unit": ["u", "v"], "treatment": ["no", "yes"], "value": [0, 3], "cost": [0, 1.5],
+        "unit": ["u", "v"], "treatment": ["no", "yes"], "value": [0, 3], "incremental_value": [0, 3], "cost": [0, 1.5],
+        "runner_up": ["yes", "no"], "margin": [-1, 1.5],
     }  # fmt: skip
     bare = Plan(treatment=[1, 1], treatments=("no", "yes"), **parts)
     assert plan_table(bare).to_pydict() == {"row": [0, 1], "treatment": ["yes", "yes"]}

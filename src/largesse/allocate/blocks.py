@@ -59,9 +59,18 @@ class Block:
         """Number of units."""
         return self.value.shape[1]
 
-    def audit(self, treatment: NDArray[np.int32]) -> tuple[NDArray[np.int64], Floats]:
-        """Returns units per treatment, (M,), and spend, its rounding remainder, value and its remainder, (4,), of a plan (n,)."""
-        return np.bincount(treatment, minlength=len(self.value)), sums_of(self.value, self.cost, treatment)
+    def audit(
+        self, treatment: NDArray[np.int32], without: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Returns units per treatment, (M,), and spend, its rounding remainder, value and its remainder, (4,), of a plan (n,).
+
+        Units marked in `without`, (n,), are left out.
+        """
+        value, cost = self.value, self.cost
+        if without is not None:
+            rows = np.flatnonzero(~without)
+            value, cost, treatment = value[:, rows], cost[:, rows], treatment[rows]
+        return np.bincount(treatment, minlength=len(value)), sums_of(value, cost, treatment)
 
     def increments(self, rows: Array, low: float, high: float) -> tuple[Steps, Increments]:
         """Returns the hull increments of some rows with a slope in (low, high], by position in `rows` and by unit number."""
@@ -80,6 +89,10 @@ class Run(Protocol):
 
 class Decision(Protocol):
     """A rule that gives every unit of a block its treatment."""
+
+    @property
+    def price(self) -> float:
+        """Shadow price λ: value per unit of spend."""
 
     def of(self, block: Block) -> NDArray[np.int32]:
         """Returns the treatment of each unit, (n,)."""

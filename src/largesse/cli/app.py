@@ -14,7 +14,7 @@ import typer
 from largesse._extras import missing
 from largesse.cli.experiment import assign, experiment, replay
 from largesse.cli.options import ConfigFile, Json, RunFolder
-from largesse.cli.units import allocate, export, plan
+from largesse.cli.units import allocate, export, plan, predict
 from largesse.errors import DataError, LargesseError, UsedInTraining
 
 if TYPE_CHECKING:
@@ -35,13 +35,17 @@ Folder = Annotated[
     Path | None, typer.Option("--folder", "-o", help="The run folder to make; a new one under run.folder if left out.")
 ]
 Budgets = Annotated[
-    list[float] | None, typer.Option("--budget", help="Budget per unit; repeat for several. The run's own if left out.")
+    list[float] | None,
+    typer.Option("--budget-per-unit", help="Budget per unit; repeat for several. The run's own if left out."),
 ]
 FreshOnly = Annotated[bool, typer.Option("--fresh-only", help="Leave out the rows of units that a run was trained on.")]
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="Evaluate although a run was trained on some of the rows; the output says so.")
 ]
 Result = TypeVar("Result")
+Totals = Annotated[
+    list[float] | None, typer.Option("--budget", "-b", hidden=True, help="Refused: rows of a trial have no total.")
+]
 Draws = Annotated[
     int | None,
     typer.Option(hidden=True, help="Without effect: intervals need no draws. Accepted so that older scripts run."),
@@ -171,7 +175,8 @@ def tune(
 def evaluate(
     run_folder: RunFolder,
     test: Annotated[Path, typer.Argument(help="Trial rows: Parquet, CSV or Feather.")],
-    budget: Budgets = None,
+    budget_per_unit: Budgets = None,
+    budget: Totals = None,
     draws: Draws = None,
     fresh_only: FreshOnly = False,
     anyway: Anyway = False,
@@ -185,7 +190,7 @@ def evaluate(
     from largesse.config import load
     from largesse.report.table import realised_table
 
-    work = partial(evaluate_run, run_folder, test, budgets=tuple(budget or ()), draws=draws)
+    work = partial(evaluate_run, run_folder, test, budgets=_per_unit(budget_per_unit, budget), draws=draws)
     (table, planned, rank), refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
     config = load(run_folder / "config.toml")
     pays = payback(table, None, config.outcome.unit_value, "policy")
@@ -203,6 +208,7 @@ def evaluate(
 
 
 app.command()(allocate)
+app.command()(predict)
 app.command()(plan)
 app.command()(export)
 
@@ -212,7 +218,8 @@ def compare(
     run_a: RunFolder,
     run_b: Annotated[Path, typer.Argument(help="Another run folder.")],
     test: Annotated[Path, typer.Argument(help="Trial rows that neither run has used.")],
-    budget: Budgets = None,
+    budget_per_unit: Budgets = None,
+    budget: Totals = None,
     draws: Draws = None,
     fresh_only: FreshOnly = False,
     anyway: Anyway = False,
@@ -222,7 +229,7 @@ def compare(
     from largesse.cli import show
     from largesse.commands.compare import compare_runs
 
-    work = partial(compare_runs, run_a, run_b, test, budgets=tuple(budget or ()), draws=draws)
+    work = partial(compare_runs, run_a, run_b, test, budgets=_per_unit(budget_per_unit, budget), draws=draws)
     table, refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
     if as_json:
         document = {"reference": table.reference, "rows": table.rows(), "notes": table.notes}
@@ -234,6 +241,17 @@ def compare(
 app.command()(experiment)
 app.command()(replay)
 app.command()(assign)
+
+
+def _per_unit(per_unit: list[float] | None, totals: list[float] | None) -> tuple[float, ...]:
+    """Returns the budgets per unit; a total is refused."""
+    from largesse import _check
+
+    if totals:
+        rule = "is a total, and rows of a trial are evaluated at budgets per unit"
+        remedy = "Give --budget-per-unit: the total divided by the number of units that it is for."
+        raise _check.refuse("--budget", totals[0], rule, remedy)
+    return tuple(per_unit or ())
 
 
 def _unless_trained_on(

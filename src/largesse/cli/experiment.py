@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from largesse.cli.options import Json
+from largesse.cli.options import Json, listed
 from largesse.errors import DataError
 
 __all__ = ["assign", "experiment", "replay"]
@@ -85,7 +85,7 @@ def experiment(
     from largesse.report.effects import return_table
 
     columns = Columns(
-        arm=arm, metrics=tuple(Metric.parse(text) for text in metric), control=control, features=_listed(features),
+        arm=arm, metrics=tuple(Metric.parse(text) for text in metric), control=control, features=listed(features),
         unit=unit, cluster=cluster, weight=weight, prediction=prediction, cost=cost,
     )  # fmt: skip
     shown = _methods(method or list(_METHODS))
@@ -133,7 +133,7 @@ def replay(
     from largesse.commands.replay import Wanted, replay_history
     from largesse.experiment.data.columns import Columns, Metric
 
-    columns = Columns(arm="", metrics=(Metric.parse(metric),), features=_listed(features), cluster=cluster)
+    columns = Columns(arm="", metrics=(Metric.parse(metric),), features=listed(features), cluster=cluster)
     lifts, arms, at = tuple(lift or (0.01, 0.02, 0.05)), _shares(shares, "shares") or {}, _numbers(looks, "looks")
     wanted = None if effect is None else Wanted(effect, arms, power, per_day, at)
     with show.progress(as_json) as say:
@@ -149,10 +149,6 @@ def replay(
     show.replayed(columns.metrics[0].name, result)
     if test is not None:
         show.test_plan(test)
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _methods(names: list[str]) -> tuple[str, ...]:
@@ -174,7 +170,7 @@ def _nu(text: str) -> float | None:
 
 
 def _shares(text: str, field: str) -> dict[str, float] | None:
-    pairs = [part.rpartition("=") for part in _listed(text)]
+    pairs = [part.rpartition("=") for part in listed(text)]
     try:
         return {name.strip(): float(share) for name, _, share in pairs} or None
     except ValueError:
@@ -185,7 +181,7 @@ def _shares(text: str, field: str) -> dict[str, float] | None:
 
 def _numbers(text: str, field: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in _listed(text))
+        return tuple(float(part) for part in listed(text))
     except ValueError:
         raise DataError(
             f"{field} == {text!r}: must be numbers separated by commas. E.g. '0.25,0.5,1'.", field=field

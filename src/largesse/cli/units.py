@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from largesse.cli.options import Json, RunFolder
+from largesse.cli.options import IdColumn, Json, Keep, RunFolder, listed
 
 if TYPE_CHECKING:
     from largesse.commands.run_folder import Safety
     from largesse.menu import Bound
 
-__all__ = ["allocate", "export", "plan"]
+__all__ = ["allocate", "export", "plan", "predict"]
 
 
 def allocate(
@@ -25,6 +25,9 @@ def allocate(
     budget: Annotated[
         float | None,
         typer.Option("--budget", "-b", help="Total budget of these units; without it, everybody gets what pays."),
+    ] = None,
+    budget_per_unit: Annotated[
+        float | None, typer.Option("--budget-per-unit", help="Instead of a total: budget per unit.")
     ] = None,
     min_return: Annotated[
         float, typer.Option(help="Money that each unit of spend must bring back, where there is no budget.")
@@ -44,6 +47,12 @@ def allocate(
     rules: Annotated[
         Path | None, typer.Option("--rules", "-r", help="TOML file: caps, groups and other rules beside the budget.")
     ] = None,
+    unit: IdColumn = None,
+    keep: Keep = "",
+    holdout: Annotated[
+        float | None, typer.Option(help="Share of the units to keep back with control, drawn by a hash of id and salt.")
+    ] = None,
+    salt: Annotated[str | None, typer.Option(help="With --holdout: name of the experiment, as for `assign`.")] = None,
     by_cluster: Annotated[
         bool, typer.Option("--by-cluster", help="One treatment for each cluster of the run (model hrc).")
     ] = False,
@@ -57,30 +66,36 @@ def allocate(
     from largesse import _check
     from largesse.cli import show
     from largesse.commands.allocate import allocate_run
+    from largesse.engines.holdout import Holdout
 
     if by_cluster:
+        refused = {"--price": price, "--value-per-unit": value_per_unit, "--id": unit, "--keep": keep or None,
+                   "--holdout": holdout}  # fmt: skip
         if rules is not None:
             raise _check.refuse("--rules", str(rules), "cannot be used with --by-cluster", "Use --eligible.")
-        for name, given in (("--price", price), ("--value-per-unit", value_per_unit)):
+        for name, given in refused.items():
             if given is not None:
-                raise _check.refuse(name, given, "cannot be used with --by-cluster", "Give --budget.")
-        if budget is None:
-            raise _check.refuse("--budget", None, "is missing: --by-cluster needs it", "Give the total budget.")
-        _by_cluster(run_folder, users, budget, output, safety, on_average, eligible, as_json)
+                raise _check.refuse(name, given, "cannot be used with --by-cluster", "Leave it out.")
+        _by_cluster(
+            run_folder, users, budget, budget_per_unit, output, _safety(safety, on_average), eligible, as_json
+        )  # fmt: skip
         return
     if eligible is not None:
         raise _check.refuse("--eligible", eligible, "needs --by-cluster", "Without it, use --rules.")
+    if salt is not None and holdout is None:
+        raise _check.refuse("--salt", salt, "needs --holdout", "Give the share to keep back, e.g. --holdout 0.05.")
     with show.progress(as_json) as say:
         done = allocate_run(
-            run_folder, users, budget, output, price=price, min_return=min_return, value_per_unit=value_per_unit,
-            safety=_safety(safety, on_average), rules=rules, say=say, n_threads=_threads(),
+            run_folder, users, budget, output, budget_per_unit=budget_per_unit, price=price, min_return=min_return,
+            value_per_unit=value_per_unit, safety=_safety(safety, on_average), rules=rules, unit=unit, keep=listed(keep),
+            holdout=None if holdout is None else Holdout(holdout, salt or ""), say=say, n_threads=_threads(),
         )  # fmt: skip
     plan = done.plan
     if as_json:
         show.print_json(
             {"output": output, "units": done.n, "budget": done.budget, "price": done.price, "spend": done.spend,
              "value": done.value, "planned_spend": done.planned_spend, "safety": done.safety, "mix": plan.mix,
-             "rules": plan.rules, "notes": done.notes}
+             "rules": plan.rules, "held_out": done.held_out, "notes": done.notes}
         )  # fmt: skip
         return
     _print_plan(plan.mix, plan.rules)
@@ -97,7 +112,7 @@ def allocate(
 
 
 def _by_cluster(
-    run_folder: Path, users: Path, budget: float, output: Path, safety: float | None, on_average: bool,
+    run_folder: Path, users: Path, budget: float | None, budget_per_unit: float | None, output: Path, safety: Safety,
     eligible: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     from largesse import _check
@@ -106,7 +121,7 @@ def _by_cluster(
 
     with show.progress(as_json) as say:
         done = allocate_by_cluster(
-            run_folder, users, budget, output, safety=_safety(safety, on_average), eligible=eligible, say=say
+            run_folder, users, budget, output, budget_per_unit=budget_per_unit, safety=safety, eligible=eligible, say=say
         )  # fmt: skip
     plan, groups = done.plan, len(done.cluster)
     if as_json:
@@ -125,6 +140,30 @@ def _by_cluster(
     )
 
 
+def predict(
+    run_folder: RunFolder,
+    users: Annotated[Path, typer.Argument(help="The units: Parquet, CSV or Feather, with the features of the run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The menu: .parquet, .csv or .feather.")],
+    unit: IdColumn = None,
+    keep: Keep = "",
+    as_json: Json = False,
+) -> None:
+    """Write the predicted value and cost of every treatment for every unit, as `plan` reads them."""
+    from largesse.cli import show
+    from largesse.commands.predict import predict_run
+
+    with show.progress(as_json) as say:
+        done = predict_run(run_folder, users, output, unit=unit, keep=listed(keep), say=say)
+    if as_json:
+        show.print_json({"output": output, "units": done.n, "treatments": done.treatments, "unit": done.unit})
+        return
+    show.out.print(
+        f"{done.n:,} units; a rules file for `largesse plan` begins with\n{show.escape(done.rules)}\n"
+        f"written: {show.escape(str(output))}",
+        highlight=False,
+    )
+
+
 def plan(
     menu: Annotated[Path, typer.Argument(help="The units: predicted value and cost of each treatment, a column each.")],
     rules: Annotated[
@@ -134,6 +173,7 @@ def plan(
     report: Annotated[
         Path | None, typer.Option(help="Also write a web page about the allocation and its rules: .html.")
     ] = None,
+    keep: Keep = "",
     as_json: Json = False,
 ) -> None:
     """Decide who gets what under rules, with the predicted values and costs of any model."""
@@ -144,7 +184,7 @@ def plan(
     if report is not None:
         may_report(report, menu, rules, output)
     with show.progress(as_json) as say:
-        done = plan_under(menu, rules, output, say=say, n_threads=_threads())
+        done = plan_under(menu, rules, output, keep=listed(keep), say=say, n_threads=_threads())
     if report is not None:
         report_plan(done, output, report)
     if as_json:
@@ -165,10 +205,14 @@ def plan(
 def export(
     run_folder: RunFolder,
     users: Annotated[Path, typer.Argument(help="A sample of the units to be served; the budgets are for it.")],
-    budget: Annotated[
-        list[float], typer.Option("--budget", "-b", help="Total budget of these units; repeat for several.")
-    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make: model.onnx and table.json.")],
+    budget: Annotated[
+        list[float] | None, typer.Option("--budget", "-b", help="Total budget of these units; repeat for several.")
+    ] = None,
+    budget_per_unit: Annotated[
+        list[float] | None,
+        typer.Option("--budget-per-unit", help="Instead of totals: budget per unit; repeat for several."),
+    ] = None,
     form: Annotated[
         Literal["folded", "mlp", "lightgbm"],
         typer.Option(help="The classifier; folded gives exactly the run's clusters."),
@@ -188,7 +232,8 @@ def export(
     from largesse.result import plain
 
     done = export_run(
-        run_folder, users, tuple(budget), output, form=form, safety=_safety(safety, on_average), replace=replace
+        run_folder, users, tuple(budget or ()), output, per_unit=tuple(budget_per_unit or ()), form=form,
+        safety=_safety(safety, on_average), replace=replace,
     )  # fmt: skip
     rows = [
         {"budget": p.budget, "spend": p.spend, "value": p.value, "overspends": p.overspends, "mix": mix}
@@ -221,4 +266,8 @@ def _threads() -> int:
 
 def _safety(safety: float | None, on_average: bool) -> Safety:
     """Returns the safety that the two options mean together."""
+    from largesse import _check
+
+    if safety is not None and on_average:
+        raise _check.refuse("--safety", safety, "cannot be used with --on-average", "Give one of the two.")
     return None if on_average else "configured" if safety is None else safety

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from largesse import _check, frames
 from largesse._files import MANIFEST
-from largesse.allocate.blocks import Run, in_blocks
+from largesse.allocate.blocks import Block, Run, Sums, in_blocks
 from largesse.allocate.rules import Spend
 from largesse.commands.plan import obeys, under
-from largesse.commands.run_folder import Safety, open_run, safety_of
+from largesse.commands.run_folder import Safety, id_column, open_run, read_units, safety_of, scorer
+from largesse.commands.wish import Wish
 from largesse.config.rules import RulesFile
+from largesse.engines.holdout import Holdout, shipped
 from largesse.engines.parquet import Units, stream, streams
+from largesse.frames.plans import PlanColumns
 from largesse.menu import Bound, Menu, PlanTotals
 from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Allocation, Policy, allocated
-from largesse.policy.descent import Descent, between, descend, priced
-from largesse.policy.safety import LEVEL, Estimate, amount
+from largesse.policy.descent import Descent, descend, priced
+from largesse.policy.safety import LEVEL, Estimate
 from largesse.progress import Say, silent
 
 __all__ = ["allocate_run"]
 
 
 def allocate_run(
-    folder: Path, users: Path, budget: float | None, output: Path, *, price: float | None = None, min_return: float = 1.0,
-    value_per_unit: float | None = None, safety: Safety = "configured", rules: Path | None = None, say: Say = silent,
-    n_threads: int = 1,
+    folder: Path, users: Path, budget: float | None, output: Path, *, budget_per_unit: float | None = None,
+    price: float | None = None, min_return: float = 1.0, value_per_unit: float | None = None, safety: Safety = "configured",
+    rules: Path | None = None, unit: str | None = None, keep: Sequence[str] = (), holdout: Holdout | None = None,
+    say: Say = silent, n_threads: int = 1,
 ) -> Allocation[PlanTotals]:  # fmt: skip
     """Decides who gets what within a budget, or whatever pays, and writes it: whole or not at all.
 
@@ -41,16 +46,24 @@ def allocate_run(
     Args:
         folder: A run folder.
         users: The units, with the features of the run: a file, or a folder of Parquet files.
-        budget: Total budget of these units; infinity for no limit; None: everybody gets what pays, or what `price` gives.
+        budget: Total budget of these units, without those that are kept back; infinity for no limit; None: everybody gets what
+            pays, or what `price` gives.
         output: The allocation: .parquet, .csv or .feather.
+        budget_per_unit: Instead of a total: money for each unit that is not kept back.
         price: Instead of a budget: shadow price λ, value per unit of spend.
         min_return: Money that each unit of spend must bring back by the model's predictions, where there is no budget. With a
             budget, a note says what is spent below it.
         value_per_unit: Money that one unit of value brings; None: as declared in the run, outcome.value_per_unit and margin.
         safety: Probability of staying within the budget; ``"configured"``: that of the run; None: within it on average.
         rules: A TOML file of further rules, see `RulesFile`; the units are then read into memory.
+        unit: Column of the ids; None: that of the run, ``columns.unit``. The allocation has it under its own name.
+        keep: Further columns of the units that the allocation has too.
+        holdout: Units that are kept back as a random control group; None: none are.
         say: Called with each stage and the share of the work that is done.
         n_threads: Threads of the search; the allocation is the same for any number.
+
+    Returns:
+        The allocation of the units that are not kept back.
 
     Raises:
         InfeasibleBudget: Even the cheapest treatment for every unit costs more.
@@ -59,147 +72,187 @@ def allocate_run(
     """
     config, policy = open_run(folder)
     frames.writable(output, users)
-    wish = _Wish.of(budget, price, min_return, config.outcome.unit_value if value_per_unit is None else value_per_unit)
-    level = None if wish.budget is None else safety_of(config, safety)
+    money = config.outcome.unit_value if value_per_unit is None else value_per_unit
+    wish = Wish.of(budget, price, min_return, money, per_unit=budget_per_unit, safety=safety)
+    job = _Job(
+        policy=policy, users=users, output=output, wish=wish, safety=safety_of(config, safety) if wish.limited else None,
+        unit=id_column(policy, unit), keep=tuple(keep), holdout=holdout,
+    )  # fmt: skip
+    if holdout is not None:
+        _check_holdout(job, rules)
+    form = job.form  # refuses names before anything is read
     if rules is not None:
-        if wish.budget is None:
+        if not wish.limited:
             raise _check.refuse("--rules", str(rules), "rules need a budget", "Give --budget; inf is no limit.")
-        return _under_rules(policy, RulesFile.load(rules), users, wish.budget, output, level)
+        return _under_rules(job, RulesFile.load(rules), form)
     if policy.encoder is not None and streams(users, output):
-        return _streamed(policy, _units(policy, folder, users), wish, output, level, say, n_threads)
-    menu = policy.menu(frames.read(users))
-    free = wish.budget is None
-    done = policy.allocate_at(menu, wish.price) if free else policy.allocate(menu, wish.budget, safety=level)  # type: ignore[arg-type]  # a budget where it is not free
-    notes = wish.notes(wish.past(in_blocks(menu), done.price))
-    frames.write(frames.plan_table(done.plan, menu), output)
-    return replace(done, plan=done.plan.totals, notes=(*done.notes, *notes))  # type: ignore[arg-type,return-value]
+        return _streamed(job, folder, say, n_threads)
+    return _in_memory(job, form)
 
 
-class _Wish(NamedTuple):
-    """The wish of the caller: a budget, or a price; and what one unit of value brings.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What is to be decided and written.
 
     Attributes:
-        budget: Total budget; None: there is a price instead.
-        price: The price: given, or the one at which each unit of spend brings back `least`; NaN where that is not known.
-        least: Money that each unit of spend must bring back.
-        unit_value: Money that one unit of value brings; None: not known.
+        policy: The policy.
+        users: The units.
+        output: The allocation.
+        wish: The budget or the price.
+        safety: Probability of staying within the budget; None: on average.
+        unit: Column of the ids; None: units are numbered.
+        keep: Further columns that the allocation has too.
+        holdout: Units that are kept back; None: none are.
     """
 
-    budget: float | None
-    price: float
-    least: float
-    unit_value: float | None
+    policy: Policy
+    users: Path
+    output: Path
+    wish: Wish
+    safety: float | None
+    unit: str | None
+    keep: tuple[str, ...]
+    holdout: Holdout | None
 
-    @classmethod
-    def of(cls, budget: float | None, price: float | None, least: float, unit_value: float | None) -> _Wish:
-        """Returns the checked wish.
+    @property
+    def form(self) -> PlanColumns:
+        """The columns of the allocation."""
+        share = None if self.holdout is None else self.holdout.share
+        return PlanColumns(
+            treatments=self.policy.curve.treatments, unit=self.unit, keep=self.keep, unit_value=self.wish.unit_value,
+            holdout=share,
+        )  # fmt: skip
 
-        Raises:
-            DataError: Both a budget and a price are given, or neither and what pays is not known, or a number is out of range.
+    def decide(self, run: Run) -> tuple[Descent, float]:
+        """Returns the price of the units of all blocks, and their budget."""
+        curve, wish = self.policy.curve, self.wish
+        if not wish.limited:
+            return priced(curve, run, wish.price), float("inf")
+        limit = wish.total(sum(run(_count)) if wish.per_unit is not None else 0)
+        return descend(curve, run, limit, self.safety), limit
+
+    def read(self, *more: str) -> tuple[pa.Table, Menu]:
+        """Returns the units and their menu.
+
+        Args:
+            more: Further columns whose cells stay as they are in a CSV file.
         """
-        least = _check.number("--min-return", least, low=0)
-        if unit_value is not None:
-            unit_value = _check.number("--value-per-unit", unit_value, low=1e-12)
-        if budget is not None and price is not None:
-            raise _check.refuse("--price", price, "cannot be used with --budget", "Give one of the two.")
-        if price is not None and least != 1:
-            raise _check.refuse("--min-return", least, "cannot be used with --price", "Give one of the two.")
-        if price is not None:
-            return cls(None, _check.number("--price", price, low=0), least, unit_value)
-        if budget is None and unit_value is None:
-            raise _check.refuse(
-                "--budget", None, "is missing, and the run does not say what one unit of value brings in money, so it is not "
-                "known what pays", "Give --budget or --price, or the money: --value-per-unit, or outcome.value_per_unit in fit.",
-            )  # fmt: skip
-        pays = float("nan") if unit_value is None else least / unit_value
-        return cls(None if budget is None else amount(budget), pays, least, unit_value)
-
-    def past(self, run: Run, price: float) -> tuple[float, float]:
-        """Returns predicted spend and value of what is bought at the price of a budget, but brings back less than it must."""
-        if self.budget is None or not price < self.price:
-            return 0.0, 0.0
-        return between(run, price, self.price)
-
-    def notes(self, past: tuple[float, float]) -> tuple[str, ...]:
-        """Returns a sentence about the part of the spend that brings back less than it must, if there is any."""
-        spend = past[0]
-        if not spend > 0 or self.unit_value is None:
-            return ()
-        back = past[1] * self.unit_value
-        spent, brought, lost = (_check.written(x, 4) for x in (spend, back, spend - back))
-        if self.least != 1:
-            return (
-                f"Of this spend, {spent} brings back less than {_check.written(self.least)} for each unit of money: {brought} by "
-                "the model's predictions. Without --budget, only what brings back as much is given.",
-            )
-        return (
-            f"Of this spend, {spent} is past break-even: by the model's predictions it brings back {brought}, {lost} less than "
-            "it costs. Without --budget, only what pays is given.",
-        )
+        table = read_units(self.users, self.policy, self.form.copied, *more)
+        names = None if self.unit is None else frames.ids(table, self.unit)
+        if names is not None:
+            _check.unique("unit", names)
+        menu = self.policy.menu(table, unit=names)
+        same_treatments(self.policy.curve, menu.treatments)
+        return table, menu
 
 
-def _under_rules(
-    policy: Policy, rules_file: RulesFile, users: Path, budget: float, output: Path, safety: float | None
-) -> Allocation[PlanTotals]:
+def _count(block: Block) -> int:
+    return block.n
+
+
+def _check_holdout(job: _Job, rules: Path | None) -> None:
+    """Refuses a holdout that cannot be drawn, or whose propensities would not be known."""
+    assert job.holdout is not None
+    if job.unit is None:
+        raise _check.refuse(
+            "--holdout", job.holdout.share, "is drawn by the ids of the units, and the run names no column of ids",
+            "Name it: --id user.",
+        )  # fmt: skip
+    if rules is not None:
+        raise _check.refuse(
+            "--holdout", job.holdout.share, "cannot be used with --rules, which decide all units together",
+            "Draw the control group before: largesse assign, then give --rules the units of the other arm.",
+        )  # fmt: skip
+
+
+def _in_memory(job: _Job, form: PlanColumns) -> Allocation[PlanTotals]:
+    table, menu = job.read()
+    run, back = in_blocks(menu), None
+    if job.holdout is not None and menu.unit is not None:
+        back = job.holdout.of(menu.unit.tolist())
+        run = shipped(run, back)
+    decision, limit = job.decide(run)
+    treatment = decision.of(Block.of(menu))
+    first = form.first(table, 0, menu.n)
+    frames.write(form.table(first, menu.value.T, menu.cost.T, treatment, decision.price, back), job.output)
+    sums = Sums.over(run(_Audit(decision)))
+    done = allocated(job.policy.curve, decision, sums, limit, job.safety)
+    return _noted(done, 0 if back is None else int(np.count_nonzero(back)), job.wish.notes_at(run, decision.price))
+
+
+@dataclass(frozen=True, slots=True)
+class _Audit:
+    """Returns the `Block.audit` of a decision."""
+
+    decision: Descent
+
+    def __call__(self, block: Block) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        return block.audit(self.decision.of(block))
+
+
+def _noted(done: Allocation[PlanTotals], back: int, notes: tuple[str, ...]) -> Allocation[PlanTotals]:
+    """Returns an allocation with further notes, and the number of units that are kept back."""
+    if back:
+        notes = (
+            f"{back:,} of {back + done.n:,} units are kept back with {done.plan.treatments[0]!r}. The budget is that of the "
+            "others, and so are counts, spend and value.", *notes,
+        )  # fmt: skip
+    return replace(done, notes=(*done.notes, *notes), held_out=back)
+
+
+def _streamed(job: _Job, folder: Path, say: Say, n_threads: int) -> Allocation[PlanTotals]:
+    limits, notes = [], []
+
+    def decide(run: Run) -> Descent:
+        decision, limit = job.decide(run)
+        limits.append(limit)
+        notes.append(job.wish.notes_at(run, decision.price))
+        return decision
+
+    streamed = stream(_units(job, folder), job.output, decide, say=say, n_threads=n_threads)
+    done = allocated(job.policy.curve, streamed.decision, streamed.sums, limits[-1], job.safety)
+    return _noted(done, streamed.withheld, notes[-1])
+
+
+def _units(job: _Job, folder: Path) -> Units:
+    digest = hashlib.sha256((folder / "policy" / MANIFEST).read_bytes()).hexdigest()
+    columns, menu = scorer(job.policy)
+    return Units(
+        path=job.users, columns=columns, unit=job.unit, menu=menu, treatments=job.policy.curve.treatments,
+        key={"policy": digest}, keep=job.keep, unit_value=job.wish.unit_value, holdout=job.holdout,
+    )  # fmt: skip
+
+
+def _under_rules(job: _Job, rules_file: RulesFile, form: PlanColumns) -> Allocation[PlanTotals]:
     """Allocates under rules, with the predicted costs multiplied by calibrated spend / predicted spend of the plain policy.
 
     With a safety, the upper limit of the calibrated spend is taken. The rules change who is treated, so spend and value
     are estimates without a guarantee.
     """
-    known = () if policy.roles is None else policy.roles.text
-    table, level = frames.read(users, text=(*known, *rules_file.text)), LEVEL if safety is None else safety
-    menu = policy.menu(table)
+    policy, wish, safety = job.policy, job.wish, job.safety
+    (table, menu), level = job.read(*rules_file.text), LEVEL if safety is None else safety
     if rules_file.treatments not in ((), menu.treatments):
         raise _check.refuse("treatments", rules_file.treatments, f"the run has {menu.treatments}", "Leave them out.")
+    budget = wish.total(menu.n)
     free = policy.allocate(menu, budget, safety=safety)
     expected = free.spend.mean if safety is None else free.spend.high
     factor = expected / free.planned_spend if free.planned_spend > 0 else 1.0
     corrected = replace(menu, cost=(menu.cost * factor).astype(menu.cost.dtype))
-    used = obeys(rules_file, corrected, table, free.plan)
+    used, first = obeys(rules_file, corrected, table, free.plan), form.first(table, 0, menu.n)
     if used is not None:  # what the budget alone gives breaks no rule
         money = Bound(
             f"spend at most {_check.written(budget)}", expected, budget, free.price, free.price > 0, of_spend=True
         )
-        frames.write(frames.plan_table(free.plan, menu), output)
-        return replace(free, plan=replace(free.plan, rules=(money, *used)).totals)  # type: ignore[arg-type,return-value]
-    limit = Spend(at_most=min(budget, float(np.finfo(float).max)))
-    plan = under(rules_file, corrected, table, limit)
-    frames.write(frames.plan_table(plan, corrected), output)
+        given = free.plan.treatment
+        frames.write(form.table(first, menu.value.T, menu.cost.T, given, free.price), job.output)
+        totals = replace(free.plan, rules=(money, *used)).totals
+        return _noted(replace(free, plan=totals), 0, wish.notes_of(menu, given))  # type: ignore[arg-type]
+    plan = under(rules_file, corrected, table, Spend(at_most=min(budget, float(np.finfo(float).max))))
+    frames.write(form.table(first, corrected.value.T, corrected.cost.T, plan.treatment, None), job.output)
     spend = Estimate(*(plan.spend * end / expected if expected > 0 else plan.spend for end in free.spend))
     value = policy.curve.value_of(free.price, plan.value, plan.n, level=level)
-    return Allocation(
+    done = Allocation(
         plan=plan.totals, planned_spend=plan.spend / factor, spend=spend, value=value, budget=budget, safety=safety,
         notes=free.notes,
     )  # fmt: skip
-
-
-def _units(policy: Policy, folder: Path, users: Path) -> Units:
-    encoder, curve, model = policy.encoder, policy.curve, policy.model
-    assert encoder is not None
-
-    def menu(table: pa.Table) -> Menu:
-        predicted = model.predict(encoder.transform(table))
-        same_treatments(curve, predicted.treatments)
-        return predicted
-
-    return Units(
-        path=users, columns=encoder.features, unit=None if policy.roles is None else policy.roles.unit, menu=menu,
-        treatments=curve.treatments,
-        key={"policy": hashlib.sha256((folder / "policy" / MANIFEST).read_bytes()).hexdigest()},
-    )  # fmt: skip
-
-
-def _streamed(
-    policy: Policy, units: Units, wish: _Wish, output: Path, safety: float | None, say: Say, n_threads: int
-) -> Allocation[PlanTotals]:
-    curve, past = policy.curve, []
-
-    def decide(run: Run) -> Descent:
-        decision = priced(curve, run, wish.price) if wish.budget is None else descend(curve, run, wish.budget, safety)
-        past.append(wish.past(run, decision.price))
-        return decision
-
-    streamed = stream(units, output, decide, say=say, n_threads=n_threads)
-    budget = float("inf") if wish.budget is None else wish.budget
-    done = allocated(curve, streamed.decision, streamed.sums, budget, safety)
-    return replace(done, notes=(*done.notes, *wish.notes(past[-1])))
+    return _noted(done, 0, wish.notes_of(menu, plan.treatment))

@@ -11,6 +11,7 @@ from largesse.config import Config
 from largesse.engines.cluster_stream import Clustered, Grouped, allocate_clusters, cluster_table
 from largesse.engines.parquet import streams
 from largesse.errors import DataError
+from largesse.frames.batches import Batches
 from largesse.models.base import Model
 from largesse.models.clusters.hrc import HRC
 from largesse.policy.deployed import Policy
@@ -22,9 +23,10 @@ __all__ = ["allocate_by_cluster", "open_clusters", "risk_of"]
 def allocate_by_cluster(
     folder: Path,
     users: Path,
-    budget: float,
+    budget: float | None,
     output: Path,
     *,
+    budget_per_unit: float | None = None,
     safety: Safety = "configured",
     eligible: str | None = None,
     say: Say = silent,
@@ -38,6 +40,7 @@ def allocate_by_cluster(
         users: The units, with the features of the run: a file, or a folder of Parquet files.
         budget: Total budget of these units.
         output: The allocation: .parquet, .csv or .feather.
+        budget_per_unit: Instead of a total: money for each unit.
         safety: Probability of staying within the budget; ``"configured"``: that of the run; None: within it on average.
         eligible: Names of boolean columns, ``"may_{}"`` with the treatment for {}: may the unit get it? None: all may.
         say: Called with each stage and the share of the work that is done.
@@ -47,20 +50,30 @@ def allocate_by_cluster(
         InfeasibleBudget: Even the cheapest allocation exceeds the budget.
         LargesseError: The run or the units cannot be read, or the output cannot be written.
     """
+    if (budget is None) == (budget_per_unit is None):
+        rule = "is missing: --by-cluster needs it" if budget is None else "cannot be used with --budget-per-unit"
+        raise _check.refuse("--budget", budget, rule, "Give the total budget, or --budget-per-unit.")
     config, policy = open_clusters(folder, HRC)
     model, encoder = policy.model, policy.encoder
     assert isinstance(model, HRC)
     assert encoder is not None
     risk = risk_of(safety_of(config, safety))
-    limit = _check.number("budget", budget, low=0, remedy="Give the total budget of these units.")
+    limit = _amount("budget", budget) if budget is not None else _amount("--budget-per-unit", budget_per_unit)
     frames.writable(output, users)
     unit = None if policy.roles is None else policy.roles.unit
     units = Clustered(path=users, model=model, encoder=encoder, unit=unit, eligible=eligible)
     if streams(users, output):
+        limit *= 1 if budget is not None else Batches(users).n
         return allocate_clusters(units, output, limit, risk=risk, say=say)
-    done, table = cluster_table(units, frames.read(users, text=[unit] if unit else []), limit, risk=risk)
+    table = frames.read(users, text=[unit] if unit else [])
+    limit *= 1 if budget is not None else table.num_rows
+    done, table = cluster_table(units, table, limit, risk=risk)
     frames.write(table, output)
     return done
+
+
+def _amount(field: str, budget: object) -> float:
+    return _check.number(field, budget, low=0, remedy="Give the total budget of these units, or --budget-per-unit.")
 
 
 def open_clusters(folder: Path, *kinds: type[Model]) -> tuple[Config, Policy]:

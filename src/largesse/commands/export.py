@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from largesse import frames
+from largesse import _check, frames
 from largesse._files import may_write
 from largesse.allocate.cluster_plan import ClusterPlan
 from largesse.commands.allocate_clusters import open_clusters, risk_of
@@ -44,6 +44,7 @@ def export_run(
     budgets: tuple[float, ...],
     output: Path,
     *,
+    per_unit: tuple[float, ...] = (),
     form: Form = "folded",
     safety: Safety = "configured",
     replace: bool = False,
@@ -55,6 +56,7 @@ def export_run(
         users: A sample of the units to be served, with the features of the run.
         budgets: Total budgets of these units.
         output: The folder to make.
+        per_unit: Instead of totals: budgets per unit.
         form: Form of the classifier, see `Student`.
         safety: Probability of staying within each budget; ``"configured"``: that of the run; None: within it on average.
         replace: Whether an older export of that name may be replaced.
@@ -68,6 +70,9 @@ def export_run(
     assert isinstance(model, HRC | Student)
     assert encoder is not None
     risk = risk_of(safety_of(config, safety))
+    if bool(budgets) == bool(per_unit):
+        rule = "cannot be used with --budget-per-unit" if budgets else "is missing"
+        raise _check.refuse("--budget", budgets or None, rule, "Give total budgets, or budgets per unit.")
     may_write(output, replace=replace, marker="table.json")
     table = frames.read(users, text=() if policy.roles is None else policy.roles.text)
     x, groups = encoder.transform(table), _groups(table, policy.roles)
@@ -76,6 +81,7 @@ def export_run(
         if isinstance(model, Student)
         else Student(form=form, seed=config.run.seed).distil(model, x, groups=groups)
     )
+    budgets = budgets or tuple(_check.number("--budget-per-unit", b, low=0) * len(x) for b in per_unit)
     plans = export(student, x, budgets, output, risk=risk, replace=replace)
     of, names = student.clusters(x), student.treatments_
     counts = [np.bincount(plan.treatment[of], minlength=len(names)).tolist() for plan in plans]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from largesse.config.rules import Bounds, RulesFile
 from largesse.engines.parquet import Units, stream, streams
 from largesse.errors import ConfigError, DataError, SchemaError, StoreError
 from largesse.frames.columns import coded, exact, texts
-from largesse.frames.tables import no_input
+from largesse.frames.plans import PlanColumns
+from largesse.frames.tables import no_input, pick
 from largesse.menu import Bound, Menu, Plan, PlanTotals
 from largesse.progress import Say, silent
 from largesse.roles import nearest
@@ -29,7 +31,9 @@ from largesse.roles import nearest
 __all__ = ["plan_under", "report_plan", "under"]
 
 
-def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_threads: int = 1) -> PlanTotals:
+def plan_under(
+    menu: Path, rules: Path, output: Path, *, keep: Sequence[str] = (), say: Say = silent, n_threads: int = 1
+) -> PlanTotals:
     """Computes the best allocation under rules and writes it, whole or not at all.
 
     Where the only rule is a budget and both files are Parquet, the units are never in memory all at once, and the same
@@ -39,6 +43,7 @@ def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_th
         menu: A table of units with a column of value and one of cost for each treatment: Parquet, CSV or Feather.
         rules: A TOML file, see `RulesFile`.
         output: The allocation: .parquet, .csv or .feather.
+        keep: Further columns of the table that the allocation has too.
         say: Called with each stage and the share of the work that is done.
         n_threads: Threads; the allocation is the same for any number.
 
@@ -51,17 +56,20 @@ def plan_under(menu: Path, rules: Path, output: Path, *, say: Say = silent, n_th
     rules_file = RulesFile.load(rules)
     if not rules_file.treatments:
         raise ConfigError(f"{rules}: treatments: must name them, control first. Write treatments = [...].")
+    form = PlanColumns(treatments=rules_file.treatments, unit=rules_file.unit, keep=tuple(keep))
     budget = _budget(rules_file)
     if budget is not None and streams(menu, output):
-        return _streamed(rules_file, menu, budget, output, say, n_threads)
-    table = frames.read(menu, text=rules_file.text)
+        return _streamed(rules_file, form, menu, budget, output, say, n_threads)
+    table = frames.read(menu, text=_text(rules_file, keep))
+    pick(table, form.copied, f"{menu}: ")
     menu_rows = _menu(rules_file, table)
     if budget is not None:
         plan = solve(menu_rows, budget, n_threads=n_threads)
-        plan = replace(plan, rules=(_bound(budget, plan.spend, plan.price),))
+        plan, price = replace(plan, rules=(_bound(budget, plan.spend, plan.price),)), plan.price
     else:
-        plan = under(rules_file, menu_rows, table)
-    frames.write(frames.plan_table(plan, menu_rows), output)
+        plan, price = under(rules_file, menu_rows, table), None
+    first = form.first(table, 0, menu_rows.n)
+    frames.write(form.table(first, menu_rows.value.T, menu_rows.cost.T, plan.treatment, price), output)
     return plan.totals
 
 
@@ -128,10 +136,22 @@ def _bound(budget: float, spend: float, price: float) -> Bound:
     return Bound(f"spend at most {_check.written(budget)}", spend, budget, price, price > 0, of_spend=True)
 
 
-def _streamed(rules_file: RulesFile, menu: Path, budget: float, output: Path, say: Say, n_threads: int) -> PlanTotals:
-    columns = tuple(name for part in ("value", "cost") for name in _names(rules_file, getattr(rules_file, part), part))
+def _text(rules_file: RulesFile, keep: Sequence[str]) -> tuple[str, ...]:
+    """Returns the columns whose cells stay as they are in a CSV file: ids, labels, and what is copied."""
+    numbers = _columns(rules_file)
+    return tuple(dict.fromkeys((*rules_file.text, *(name for name in keep if name not in numbers))))
+
+
+def _columns(rules_file: RulesFile) -> tuple[str, ...]:
+    """Returns the names of the columns of values and costs."""
+    return tuple(name for part in ("value", "cost") for name in _names(rules_file, getattr(rules_file, part), part))
+
+
+def _streamed(
+    rules_file: RulesFile, form: PlanColumns, menu: Path, budget: float, output: Path, say: Say, n_threads: int
+) -> PlanTotals:
     units = Units(
-        path=menu, columns=columns, unit=rules_file.unit, treatments=rules_file.treatments,
+        path=menu, columns=_columns(rules_file), unit=form.unit, treatments=form.treatments, keep=form.keep,
         menu=lambda table: _cells(rules_file, table),
         key={"rules": [rules_file.treatments, rules_file.value, rules_file.cost]},
     )  # fmt: skip

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
+
+import pyarrow as pa
 
 from largesse import frames
 from largesse._files import PathLike
 from largesse.commands.load import OF_TRIAL, naming_fields, outcome_of, trial_design
 from largesse.config import Config, load
 from largesse.errors import StoreError
+from largesse.frames.tables import pick
 from largesse.logs import Logs
+from largesse.menu import Menu
+from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Policy
 
-__all__ = ["budgets_of_run", "open_run", "safety_of", "trial_rows"]
+__all__ = ["budgets_of_run", "id_column", "open_run", "read_units", "safety_of", "scorer", "trial_rows"]
 
 
 def open_run(folder: PathLike) -> tuple[Config, Policy]:
@@ -30,6 +36,44 @@ def open_run(folder: PathLike) -> tuple[Config, Policy]:
             f"{place}: holds no config.toml, so it is no run folder. Give a folder made by `largesse fit`."
         )
     return load(place / "config.toml"), Policy.load(place / "policy")
+
+
+def id_column(policy: Policy, given: str | None) -> str | None:
+    """Returns the column of ids: the given one, or the run's own; None: there is none."""
+    return given if given is not None or policy.roles is None else policy.roles.unit
+
+
+def read_units(users: Path, policy: Policy, copied: Sequence[str], *more: str) -> pa.Table:
+    """Returns units in memory; in a CSV file, cells of columns that are copied and not predicted from stay as they are.
+
+    Args:
+        users: The units.
+        policy: The policy.
+        copied: Columns that the output has too.
+        more: Further columns whose cells stay as they are.
+
+    Raises:
+        LargesseError: The file cannot be read, or a column to copy is missing.
+    """
+    known = () if policy.roles is None else policy.roles.text
+    features = () if policy.encoder is None else policy.encoder.features
+    plain = (*known, *(name for name in copied if name not in features), *more)
+    table = frames.read(users, text=tuple(dict.fromkeys(plain)))
+    pick(table, copied, f"{users}: ")
+    return table
+
+
+def scorer(policy: Policy) -> tuple[tuple[str, ...], Callable[[pa.Table], Menu]]:
+    """Returns the columns that a policy's model needs, and the function that predicts the menu of a table."""
+    encoder, curve, model = policy.encoder, policy.curve, policy.model
+    assert encoder is not None
+
+    def menu(table: pa.Table) -> Menu:
+        predicted = model.predict(encoder.transform(table))
+        same_treatments(curve, predicted.treatments)
+        return predicted
+
+    return encoder.features, menu
 
 
 Safety = float | Literal["configured"] | None

@@ -23,6 +23,7 @@ from largesse.engines.parquet import columns_of, fill, folder_of, keys, put_out
 from largesse.engines.spill import SpillFolder
 from largesse.frames import Encoder
 from largesse.frames.batches import Batches
+from largesse.frames.plans import PlanColumns
 from largesse.frames.tables import pick
 from largesse.models.clusters.hrc import HRC
 from largesse.models.nets.checkpoint import digest
@@ -97,7 +98,7 @@ def allocate_clusters(
 ) -> Grouped:
     """Writes each unit's treatment, that of its cluster; after an interruption the same call continues where it stopped.
 
-    The file has the unit (or row), treatment, cluster, and the cluster's mean value and cost under that treatment.
+    The file has the ids by their name (or row), treatment, cluster, and the cluster's mean value and cost under that treatment.
 
     Args:
         units: The units. Those of a cluster that may get different treatments are planned as separate groups.
@@ -119,7 +120,9 @@ def allocate_clusters(
         grouped = _planned(units, *_counted(spill), budget, risk)
 
         def tables() -> Iterator[pa.Table]:
-            for k, ids in enumerate(keys(batches, spill, units.unit)):
+            for k, ids in enumerate(
+                keys(batches, spill, PlanColumns(treatments=units.model.treatments_, unit=units.unit))
+            ):
                 say("writing", 0.8 + 0.2 * k / spill.done)
                 yield _plan_table(units, grouped, ids, spill.table(k))
 
@@ -152,7 +155,7 @@ def cluster_table(
         return grouped, _plan_table(units, grouped, {"row": np.arange(len(code))}, code)
     ids = frames.ids(needed, units.unit)
     _check.unique("unit", ids)
-    return grouped, _plan_table(units, grouped, {"unit": ids}, code)
+    return grouped, _plan_table(units, grouped, {units.unit: needed[units.unit]}, code)
 
 
 def _planned(

@@ -22,19 +22,23 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._arguments import checked
+from largesse._files import atomic_file
 from largesse.allocate.blocks import BLOCK, Decision, Run, Sums
+from largesse.engines.holdout import Holdout, shipped
 from largesse.engines.pipeline import ahead, behind
 from largesse.engines.spill import SpillFolder, synced
 from largesse.errors import DataError
 from largesse.frames import ids
 from largesse.frames.batches import Batches
 from largesse.frames.folders import parquet_files
+from largesse.frames.plans import PlanColumns
 from largesse.menu import Menu
 from largesse.progress import Note, Say
 
-__all__ = ["Streamed", "Units", "columns_of", "fill", "folder_of", "keys", "put_out", "stream", "streams"]
+__all__ = ["Streamed", "Units", "columns_of", "fill", "folder_of", "keys", "put_out", "stream", "streams", "transform"]
 
 _OUT = "plan.parquet"
+_LABELS = ["treatment", "arm", "policy_treatment", "runner_up"]  # few distinct values
 
 
 @checked
@@ -59,6 +63,9 @@ class Units:
         menu: Table → menu, row by row.
         treatments: Names of the treatments, control first.
         key: JSON values that identify the menu: an interrupted run is continued only if they are the same.
+        keep: Further columns that the plan has too.
+        unit_value: Money that one unit of value brings; None: not known.
+        holdout: Units that are kept back, by their ids; None: none are.
     """
 
     path: Path
@@ -67,13 +74,31 @@ class Units:
     menu: Callable[[pa.Table], Menu]
     treatments: tuple[str, ...]
     key: dict[str, Any]
+    keep: tuple[str, ...] = ()
+    unit_value: float | None = None
+    holdout: Holdout | None = None
+
+    @property
+    def form(self) -> PlanColumns:
+        """The columns of the plan."""
+        return PlanColumns(
+            treatments=self.treatments, unit=self.unit, keep=self.keep, unit_value=self.unit_value,
+            holdout=None if self.holdout is None else self.holdout.share,
+        )  # fmt: skip
 
 
 class Streamed(NamedTuple):
-    """A plan that was written: the decision, and the totals of the plan by the menu."""
+    """A plan that was written.
+
+    Attributes:
+        decision: The decision.
+        sums: Totals of the plan by the menu, without the units that are kept back.
+        withheld: Number of units that are kept back.
+    """
 
     decision: Any
     sums: Sums
+    withheld: int = 0
 
 
 @checked
@@ -83,7 +108,7 @@ def stream(units: Units, output: Path, decide: Callable[[Run], Decision], *, say
     Args:
         units: The units.
         output: A .parquet file; an older one of that name is replaced at the very end.
-        decide: From passes over the blocks to the decision.
+        decide: From passes over the blocks to the decision; where units are kept back, over the others, and by a price.
         say: Called with the current stage and the share of the work done, in [0, 1].
         n_threads: Number of threads; the file is the same for any number.
 
@@ -94,26 +119,36 @@ def stream(units: Units, output: Path, decide: Callable[[Run], Decision], *, say
         DataError: The units break a rule (then no partial files are left), or the disk is full.
         StoreError: Another process writes the same output.
     """
-    batches, columns = Batches(units.path), columns_of(units.columns, units.unit)
+    batches, columns, form = Batches(units.path), columns_of(units.columns, units.unit), units.form
+    batches.have(form.copied)
     with folder_of(output, batches, columns, units.unit, units.key, n_threads) as spill:
         fill(spill, batches, columns, units.unit, lambda table: _cells(units.menu(table)), say)
+        withheld = _withheld(units, batches, spill.size)
         say("the price", 0.7)
-        decision = decide(spill)
-        names, sums = pa.array(list(units.treatments), pa.string()), []
+        decision, sums = decide(spill if withheld is None else shipped(spill, withheld)), []
 
         def tables() -> Iterator[pa.Table]:
-            for k, key in enumerate(keys(batches, spill, units.unit)):
+            for k, first in enumerate(keys(batches, spill, form)):
                 say("the plan", 0.8 + 0.2 * k / spill.done)
                 block = spill.block(k)
-                treatment, rows = decision.of(block), np.arange(block.n)
-                sums.append(block.audit(treatment))
-                cells = {"value": block.value[treatment, rows], "cost": block.cost[treatment, rows]}
-                yield pa.table({**key, "treatment": names.take(pa.array(treatment)), **cells})
+                treatment, back = decision.of(block), None
+                if withheld is not None:
+                    back = withheld[block.first : block.first + block.n]
+                sums.append(block.audit(treatment, back))
+                yield form.table(first, block.value, block.cost, treatment, decision.price, back)
 
         written = put_out(spill, tables())
         batches.unchanged()
         os.replace(written, output)
-    return Streamed(decision, Sums.over(sums))
+    return Streamed(decision, Sums.over(sums), 0 if withheld is None else int(np.count_nonzero(withheld)))
+
+
+def _withheld(units: Units, batches: Batches, size: int) -> NDArray[np.bool_] | None:
+    """Returns which units are kept back, (N,), a byte each; None where there is no holdout."""
+    if units.holdout is None or units.unit is None:
+        return None
+    parts = (units.holdout.of(ids(t, units.unit).tolist()) for t in ahead(batches.tables([units.unit], size)))
+    return np.concatenate(list(parts))
 
 
 @checked
@@ -170,29 +205,73 @@ def _cells(menu: Menu) -> NDArray[Any]:
 
 
 @checked
-def keys(batches: Batches, spill: SpillFolder, unit: str | None) -> Iterator[dict[str, Any]]:
-    """Yields the first column of the plan, block by block: the ids, or the numbers of the rows."""
-    if unit is None:
-        for first in range(0, batches.n, spill.size):
-            yield {"row": np.arange(first, min(first + spill.size, batches.n))}
+def keys(batches: Batches, spill: SpillFolder, form: PlanColumns) -> Iterator[dict[str, Any]]:
+    """Yields the first columns of the plan, block by block: ids or numbers of rows, and the columns to keep."""
+    if form.copied:
+        for k, table in enumerate(ahead(batches.tables(form.copied, spill.size))):
+            yield form.first(table, k * spill.size, table.num_rows)
     else:
-        for table in ahead(batches.tables([unit], spill.size)):
-            yield {"unit": table[unit]}
+        for first in range(0, batches.n, spill.size):
+            yield form.first(None, first, min(spill.size, batches.n - first))
 
 
 @checked
 def put_out(spill: SpillFolder, tables: Iterable[pa.Table]) -> Path:
     """Writes tables, at least one, as one Parquet file into the spill folder, and returns its path."""
-    path, rest = spill.folder / _OUT, iter(tables)
+    path = spill.folder / _OUT
+    _put(path, tables, _LABELS)
+    return path
+
+
+@checked
+def transform(
+    path: Path, columns: Sequence[str], work: Callable[[pa.Table, int], pa.Table], output: Path, *, say: Say, what: str
+) -> int:
+    """Writes a table for each block of the rows of a Parquet source, as one Parquet file, whole or not at all.
+
+    Args:
+        path: The source.
+        columns: The columns that are read.
+        work: Table and number of its first row → table to write.
+        output: The .parquet file; an older one of that name is replaced at the very end.
+        say: Called with the current stage and the share of the work done, in [0, 1].
+        what: Name of the stage.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        LargesseError: A row breaks a rule, or a file cannot be read or written.
+    """
+    batches = Batches(path)
+
+    def tables() -> Iterator[pa.Table]:
+        for k, table in enumerate(ahead(batches.tables(columns, BLOCK))):
+            say(f"{what} of {batches.n:,} units", k * BLOCK / batches.n)
+            with _counted_from(k * BLOCK):
+                yield work(table, k * BLOCK)
+
+    try:
+        with atomic_file(output) as partial:
+            _put(partial, tables(), False)
+            batches.unchanged()
+    except OSError as error:
+        rest = f": cannot be written ({error.strerror or error}). Check that the folder is writable and has room."
+        raise DataError.at(str(output), rest) from error
+    return batches.n
+
+
+def _put(path: Path, tables: Iterable[pa.Table], labels: list[str] | bool) -> None:
+    """Writes tables, at least one, as one Parquet file; the columns `labels` have few distinct values."""
+    rest = iter(tables)
     first = next(rest)
     with (
-        pa_parquet.ParquetWriter(path, first.schema, use_dictionary=["treatment"]) as writer,
+        pa_parquet.ParquetWriter(path, first.schema, use_dictionary=labels) as writer,
         behind(writer.write_table) as write,
     ):
         for table in chain([first], rest):
             write(table)
     synced(path)
-    return path
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pyarrow as pa
 from largesse import frames
 from largesse.allocate.blocks import BLOCK, Block, Decision
 from largesse.errors import DataError, SchemaError
+from largesse.frames.plans import PlanColumns
 from largesse.menu import Menu
 from largesse.roles import nearest
 
@@ -24,7 +25,6 @@ __all__ = [
     "DataFrame",
     "Passes",
     "collected",
-    "kept_names",
     "mapped",
     "need",
     "numbered",
@@ -36,7 +36,6 @@ Partial = TypeVar("Partial")
 DataFrame = Any  # pyspark.sql.DataFrame: this module can be imported without Spark
 Batches = Iterable[pa.RecordBatch]
 _REFUSED = -1  # stands for the number of the first unit of a refused block
-_OF_THE_PLAN = ("treatment", "value", "cost")
 _PART = 40  # bits of a row's number that count the rows of its partition
 
 
@@ -117,26 +116,31 @@ class Passes:
             raise DataError(f"frame: {rest}", field="frame")
         return [partial for _, _, partial in blocks]
 
-    def plan(self, decision: Decision, keep: Sequence[str] = ()) -> DataFrame:
-        """Returns the columns to keep, then ``treatment``, ``value`` and ``cost`` of the plan, as a lazy DataFrame."""
-        keep = kept_names(keep)
-        need(self.frame, keep)
+    def plan(self, decision: Decision, keep: Sequence[str] = (), *, unit_value: float | None = None) -> DataFrame:
+        """Returns the plan as a lazy DataFrame.
+
+        Args:
+            decision: What decides the units.
+            keep: Columns of the units that the plan has too, which come first.
+            unit_value: Money that one unit of value brings; None: not known, so there is no ``net_value``.
+        """
+        form = PlanColumns(treatments=self.columns.treatments, keep=tuple(keep), unit_value=unit_value)
+        need(self.frame, form.keep)
         columns, digests = self.columns, self.digests
-        names = pa.array(list(columns.treatments), pa.string())
 
         def work(batches: Batches) -> Iterator[pa.RecordBatch]:
             for block, table in _blocks(batches, columns):
                 if digests and digests.get(block.first) != _digest(block):
                     raise DataError("frame: its rows changed since they were decided. Persist it.", field="frame")
-                treatment, rows = decision.of(block), np.arange(block.n)
-                out = {name: table[name] for name in keep} | {"treatment": names.take(pa.array(treatment))}
-                out |= {"value": pa.array(block.value[treatment, rows]), "cost": pa.array(block.cost[treatment, rows])}
-                yield from pa.table(out).combine_chunks().to_batches()
+                first = {name: table[name] for name in form.keep}
+                out = form.table(first, block.value, block.cost, decision.of(block), decision.price)
+                yield from out.combine_chunks().to_batches()
 
-        needed = list(dict.fromkeys([*keep, *columns.names]))
+        needed = list(dict.fromkeys([*form.keep, *columns.names]))
         kinds = dict(self.frame.dtypes)
         amount = "float" if all(kinds[name] == "float" for name in columns.names) else "double"
-        kept = {name: kinds[name] for name in keep} | {"treatment": "string", "value": amount, "cost": amount}
+        kept = {name: kinds[name] for name in form.keep}
+        kept |= {name: "string" if name in ("treatment", "runner_up") else amount for name in form.names}
         return mapped(picked(self.frame, needed), work, kept)
 
 
@@ -168,21 +172,6 @@ def numbered(batches: Batches) -> Iterator[tuple[int, pa.Table]]:
 def quoted(name: str) -> str:
     """Returns a name as Spark reads it in an expression: dots, blanks and brackets are part of the name."""
     return "`" + name.replace("`", "``") + "`"
-
-
-def kept_names(keep: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
-    """Returns the names of columns to keep in a plan.
-
-    Raises:
-        SchemaError: A name is given twice, or is that of a column of the plan.
-    """
-    for k, name in enumerate(keep):
-        if name in keep[:k] or name in (*_OF_THE_PLAN, *taken):
-            rule = "is named twice" if name in keep[:k] else "is a column of the plan itself"
-            raise SchemaError(
-                f"keep: column {name!r} {rule}. Rename it in the DataFrame, or leave it out.", field="keep"
-            )
-    return list(keep)
 
 
 def picked(frame: DataFrame, names: Sequence[str]) -> Picked:

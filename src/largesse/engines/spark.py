@@ -27,7 +27,6 @@ from largesse.engines.rows import (
     DataFrame,
     Passes,
     collected,
-    kept_names,
     mapped,
     need,
     numbered,
@@ -37,6 +36,7 @@ from largesse.errors import DataError, SchemaError
 from largesse.evaluate.curve import OutcomeCurve, interval_curve
 from largesse.frames import Encoder
 from largesse.frames.columns import coded, texts
+from largesse.frames.plans import PlanColumns, kept_names
 from largesse.menu import Menu, PlanTotals
 from largesse.policy.deployed import Allocation, Policy, allocated
 from largesse.policy.descent import Priced, descend
@@ -58,7 +58,7 @@ def score(frame: DataFrame, policy: Policy, *, keep: Sequence[str] = ()) -> Data
         SchemaError: A column is missing.
         DataError: The policy has no encoder.
     """
-    taken = Columns(policy.curve.treatments).names
+    taken = (*PlanColumns(treatments=policy.curve.treatments).names, *Columns(policy.curve.treatments).names)
     features, files, keep = _encoder(policy).features, _packed(policy), kept_names(keep, taken)
     need(frame, [*features, *keep])
     columns = Columns(policy.curve.treatments)
@@ -119,8 +119,9 @@ class Allocated(NamedTuple):
 
 
 def allocate(
-    frame: DataFrame, policy: Policy, budget: float, *, safety: float | None = None, keep: Sequence[str] = ()
-) -> Allocated:
+    frame: DataFrame, policy: Policy, budget: float, *, safety: float | None = None, keep: Sequence[str] = (),
+    unit_value: float | None = None,
+) -> Allocated:  # fmt: skip
     """Returns the treatments by a policy under a budget, in four jobs; each row is scored once.
 
     Args:
@@ -129,6 +130,7 @@ def allocate(
         budget: Budget of all units together; infinity for no limit.
         safety: Probability that the actual spend stays within the budget; None: it does on average.
         keep: Columns to keep, e.g. the unit id.
+        unit_value: Money that one unit of value brings; None: not known, so the plan has no ``net_value``.
 
     Raises:
         InfeasibleBudget: Even the cheapest treatment for every unit spends more.
@@ -137,6 +139,9 @@ def allocate(
     from pyspark import StorageLevel
 
     limit = amount(budget)
+    PlanColumns(
+        treatments=policy.curve.treatments, keep=tuple(keep), unit_value=unit_value
+    )  # refuses names before the work
     scored = score(frame, policy, keep=keep).persist(StorageLevel.DISK_ONLY)
     passes = Passes(scored, Columns(policy.curve.treatments))
     try:
@@ -146,7 +151,11 @@ def allocate(
     except Exception:
         scored.unpersist()
         raise
-    return Allocated(passes.plan(decision, keep), scored, allocated(policy.curve, descent, sums, limit, safety))
+    return Allocated(
+        passes.plan(decision, keep, unit_value=unit_value),
+        scored,
+        allocated(policy.curve, descent, sums, limit, safety),
+    )
 
 
 def curve(frame: DataFrame, policy: Policy, roles: Roles, *, propensity: Any = None) -> OutcomeCurve:

@@ -8,8 +8,9 @@ Stable: the names in `__all__` (docs/stability.md); modules whose name starts wi
 
 from __future__ import annotations
 
-from largesse.frames.convert import arms, ids, logs, menu, plan_table, truths, units
+from largesse.frames.convert import arms, ids, logs, menu, truths, units
 from largesse.frames.encoder import Encoder
+from largesse.frames.plans import plan_table
 from largesse.frames.tables import read, writable, write
 from largesse.roles import Roles
 

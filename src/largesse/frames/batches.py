@@ -50,6 +50,14 @@ class Batches:
             raise DataError(message, field="rows")
         self._name = f"{path}: "
 
+    def have(self, columns: Sequence[str]) -> None:
+        """Checks that there are these columns.
+
+        Raises:
+            SchemaError: One is missing.
+        """
+        pick(self.schema.empty_table(), columns, self._name)
+
     def tables(self, columns: Sequence[str], size: int, start: int = 0) -> Iterator[pa.Table]:
         """Yields the rows from `start` on as tables of `size` rows; the last table may be shorter.
 
@@ -62,7 +70,7 @@ class Batches:
             SchemaError: A column is missing.
             DataError: A file cannot be read.
         """
-        pick(self.schema.empty_table(), columns, self._name)
+        self.have(columns)
         pending: list[pa.RecordBatch] = []
         rows = 0
         for batch in self._from(list(columns), size, start):

@@ -19,10 +19,10 @@ from largesse.frames.columns import Kind, cells, coded, decoded, exact, kind, re
 from largesse.frames.encoder import Encoder
 from largesse.frames.tables import Source, pick, read
 from largesse.logs import Design, Logs, Propensity
-from largesse.menu import Menu, Plan
+from largesse.menu import Menu
 from largesse.roles import Roles, label
 
-__all__ = ["arms", "ids", "logs", "menu", "plan_table", "truths", "units"]
+__all__ = ["arms", "ids", "logs", "menu", "truths", "units"]
 
 MAX_TREATMENTS = 256
 _log = logging.getLogger(__name__)
@@ -166,34 +166,6 @@ def truths(table: pa.Table, names: Sequence[str]) -> NDArray[np.bool_]:
             raise _check.refuse_cells(name, values, bad, "must be true or false", "Fill the empty cells.")
         out[:, k] = values == 1
     return out
-
-
-@checked
-def plan_table(plan: Plan, menu: Menu | None = None) -> pa.Table:
-    """Returns one row per unit: ``unit`` (or ``row``, counted from 0) and ``treatment``.
-
-    With the menu of the plan, also ``value`` and ``cost``: the predictions for the assigned treatment.
-
-    Raises:
-        DataError: Plan and menu differ in units or treatments.
-    """
-    names = pa.array(list(plan.treatments), pa.string())
-    key = "row" if plan.unit is None else "unit"
-    out: dict[str, Any] = {
-        key: np.arange(plan.n) if plan.unit is None else pa.array(plan.unit),
-        "treatment": names.take(pa.array(plan.treatment)),
-    }
-    if menu is None:
-        return pa.table(out)
-    remedy = "Give the menu the plan was made from."
-    if menu.treatments != plan.treatments:
-        raise _check.refuse("menu.treatments", menu.treatments, f"the plan has {plan.treatments}", remedy)
-    _check.lengths(plan=plan.treatment, menu=menu.value)
-    if plan.unit is not None and menu.unit is not None and not np.array_equal(plan.unit, menu.unit):
-        rule = "the plan has other units, or another order"
-        raise _check.refuse("menu.unit", menu.unit[:3].tolist(), rule, remedy)
-    rows = np.arange(plan.n)
-    return pa.table(out | {part: getattr(menu, part)[rows, plan.treatment] for part in ("value", "cost")})
 
 
 def _features(table: pa.Table, roles: Roles) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class Allocation(Result, Generic[P]):
         budget: Total budget of the units.
         safety: Required probability of staying within the budget; None: within it on average.
         notes: Intervals that rest on few events, in sentences.
+        held_out: Number of units that are kept back as a control group; plan, spend and value are those of the others.
     """
 
     _computed: ClassVar[tuple[str, ...]] = ("n", "price")
@@ -60,10 +61,11 @@ class Allocation(Result, Generic[P]):
     budget: float
     safety: float | None
     notes: tuple[str, ...] = ()
+    held_out: int = 0
 
     @property
     def n(self) -> int:
-        """Number of units."""
+        """Number of units that are decided."""
         return self.plan.n
 
     @property
