@@ -92,6 +92,9 @@ def test_export_writes_what_a_server_reads(clusters: Path, place: Path):
     for plan in said["plans"]:
         counts = np.bincount(served.decide(x, plan["budget"]), minlength=3)
         assert dict(zip(served.treatments, counts.tolist(), strict=True)) == plan["mix"]
+    each = ["export", str(clusters), str(place / "users.csv"), "--budget-per-unit", "0.5", "-o", str(place / "each")]
+    (one,) = json.loads(RUNNER.invoke(app, [*each, "--json"]).stdout)["plans"]
+    assert one["budget"] == 0.5 * 300
     again = RUNNER.invoke(app, [*words, "--on-average", "--form", "mlp"])
     assert isinstance(again.exception, StoreError)
     shown = RUNNER.invoke(app, [*words, "--on-average", "--replace"])
@@ -148,6 +151,9 @@ def test_a_plan_by_cluster_gives_each_cluster_one_treatment(clusters: Path, plac
     assert said["overspends"] <= 1 - said["safety"] == pytest.approx(0.05)
     assert found["user"] == list(range(300))
     assert sum(found["cost"]) == pytest.approx(said["spend"], rel=1e-4)
+    each = [word if word != "-b" else "--budget-per-unit" for word in words]
+    each[each.index("400")] = "2"
+    assert json.loads(RUNNER.invoke(app, [*each, "--json"]).stdout)["budget"] == 2 * 300
     endless = RUNNER.invoke(app, [*words, "-b", "inf"])
     assert "budget == inf" in str(endless.exception)
     shown = RUNNER.invoke(app, [*words, "--on-average", "--eligible", "may_{}"])

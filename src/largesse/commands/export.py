@@ -65,14 +65,14 @@ def export_run(
         DataError: The run's model has no clusters, or a number is out of its range.
         LargesseError: The run or the units cannot be read, a budget is too small, or the output cannot be written.
     """
+    if bool(budgets) == bool(per_unit):
+        rule = "cannot be used with --budget-per-unit" if budgets else "is missing"
+        raise _check.refuse("--budget", budgets or None, rule, "Give total budgets, or budgets per unit.")
     config, policy = open_clusters(folder, HRC, Student)
     model, encoder = policy.model, policy.encoder
     assert isinstance(model, HRC | Student)
     assert encoder is not None
     risk = risk_of(safety_of(config, safety))
-    if bool(budgets) == bool(per_unit):
-        rule = "cannot be used with --budget-per-unit" if budgets else "is missing"
-        raise _check.refuse("--budget", budgets or None, rule, "Give total budgets, or budgets per unit.")
     may_write(output, replace=replace, marker="table.json")
     table = frames.read(users, text=() if policy.roles is None else policy.roles.text)
     x, groups = encoder.transform(table), _groups(table, policy.roles)
