@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_every_fold_of_a_proof_spends_the_same(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         procedure, "_decide", lambda one, rows, menu, task: (np.zeros((1, rows.n), np.int32), [0.0], [0.0])
     )
-    proof = procedure.prove([Known(1.0), Known(10.0)], parts, None)  # type: ignore[list-item, arg-type]
+    proof = procedure.prove([Known(1.0), Known(10.0)], parts, SimpleNamespace(price=None))  # type: ignore[list-item, arg-type]
     menu = proof.menus["policy"]
     taken = assign(menu, float(np.median(menu.value[:, 1] - menu.value[:, 0])))
     weight = [part.weights for part in parts]

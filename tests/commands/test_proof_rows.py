@@ -48,7 +48,7 @@ def test_the_table_has_every_row_once_with_its_decisions(run: Run):
     proof = pd.read_parquet(run.folder / "proof.parquet")
     data = frames.read(run.folder.parents[1] / "trial.parquet").to_pandas()
     own = ["user", "fold", "treatment", "value", "cost", "weight", "propensity"]
-    assert list(proof) == [*own, "decision_1", "counts_1", "decision_2", "counts_2"]
+    assert list(proof) == [*own, "decision_1", "counts_1", "decision_2", "counts_2", "decision_without_budget"]
     assert sorted(proof.user) == sorted(data.user)
     both = proof.merge(data, on="user")
     assert (both.treatment == both.arm).all()
@@ -87,3 +87,17 @@ def test_what_counts_sums_to_the_value_at_every_budget(seed: int):
         assert np.isnan(curve.matched(low / 2)).all()
     with pytest.raises(DataError, match="only sums of rows"):
         outcome_curve(logs, menu, estimator="sn").matched(1.0)
+
+
+def test_what_pays_without_a_budget_by_hand(run: Run):
+    """The rows that were given what the policy gives them say what it brings."""
+    free = run.metrics["without_a_budget"]
+    proof = pd.read_parquet(run.folder / "proof.parquet")
+    part = (
+        (proof.decision_without_budget == proof.treatment).astype(float) - (proof.treatment == "0")
+    ) / proof.propensity
+    assert free["net"] == pytest.approx((part * (10 * proof.value - proof.cost)).mean())
+    assert (free["value"], free["spend"]) == pytest.approx(((part * proof.value).mean(), (part * proof.cost).mean()))
+    assert free["given"][0] == pytest.approx((proof.decision_without_budget == "0").mean())
+    assert free["net_low"] < free["net"] < free["net_high"]
+    assert "everybody gets what pays by the model" in (run.folder / "report.html").read_text()

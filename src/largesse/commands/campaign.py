@@ -64,7 +64,7 @@ def task_of(config: Config, rows: Rows) -> Task:
     labels = labels or [f"{percent(share)} of the full budget" for share in declared.shares]
     return Task(
         candidates=names, settings=settings, labels=tuple(labels), budgets=budgets, validation_share=config.data.validation_share,
-        draws=config.run.draws,
+        draws=config.run.draws, price=None if config.outcome.unit_value is None else 1 / config.outcome.unit_value,
     )  # fmt: skip
 
 

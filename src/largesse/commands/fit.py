@@ -163,6 +163,7 @@ def _metrics(
         "arms": evidence_.table.arms,
         "returns": evidence_.payback.table,
         "verdicts": evidence_.payback.verdicts,
+        "without_a_budget": evidence_.free,
         "lead": {"budget": task.budgets[evidence_.at], "verdict": evidence_.payback.verdict},
         "break_even": None if evidence_.payback.turning is None else evidence_.payback.turning._asdict(),
         "spend": [

@@ -66,6 +66,7 @@ class Task:
         labels: The budgets in words, (B,).
         validation_share: Share of the training rows that is kept as validation rows, for choice and calibration.
         draws: Bootstrap draws.
+        price: Price at which a unit of spend brings back itself, 1 / (money that one unit of value brings); None: not known.
     """
 
     candidates: tuple[str, ...]
@@ -74,6 +75,7 @@ class Task:
     labels: tuple[str, ...]
     validation_share: float = 0.2
     draws: int = 400
+    price: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +115,8 @@ class Proof:
         by_curve: Spend per unit that the calibrated curves predict, (B,).
         chosen: The chosen candidate of each fold.
         fold: The fold of each row, from 0, (N,).
+        paying: Treatment of each row without a budget, at the price at which a unit of spend brings back itself, (N,); None
+            where that price is not known.
     """
 
     logs: Logs
@@ -122,6 +126,7 @@ class Proof:
     by_curve: NDArray[np.float64]
     chosen: tuple[str, ...]
     fold: NDArray[np.int64]
+    paying: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -322,6 +327,7 @@ def prove(fitted: list[FittedCandidates], parts: list[Logs], task: Task) -> Proo
     everywhere = [name for name in fitted[0].models if all(name in one.models for one in fitted)]
     tables: dict[str, list[Menu]] = {name: [] for name in ("policy", *everywhere)}
     decided, by_model, by_curve = [], [], []
+    paying: list[NDArray[np.int32]] = []
     for one, rows in zip(fitted, parts, strict=True):
         menus = _menus({name: one.models[name] for name in {*everywhere, one.name}}, rows.x, {})
         for name in everywhere:
@@ -331,6 +337,8 @@ def prove(fitted: list[FittedCandidates], parts: list[Logs], task: Task) -> Proo
         decided.append(d)
         by_model.append(m)
         by_curve.append(c)
+        if task.price is not None:
+            paying.append(assign(tables["policy"][-1], task.price))
     size = np.array([rows.total_weight for rows in parts])[:, None]
     total = size.sum()
     return Proof(
@@ -338,6 +346,7 @@ def prove(fitted: list[FittedCandidates], parts: list[Logs], task: Task) -> Proo
         decided=np.concatenate(decided, axis=1), by_model=(np.array(by_model) * size).sum(0) / total,
         by_curve=(np.array(by_curve) * size).sum(0) / total, chosen=tuple(one.name for one in fitted),
         fold=np.repeat(np.arange(len(parts)), [rows.n for rows in parts]),
+        paying=np.concatenate(paying) if paying else None,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def proof_rows(proof: Proof, counts: NDArray[np.float64], roles: Roles) -> pa.Ta
 
     The columns: the id of the unit by its own name, if there is one; ``fold``; ``treatment`` that the row got; ``value``;
     ``cost``; ``weight``; ``propensity`` of that treatment; and for budget k, counted from 1, ``decision_k``, the treatment that
-    the policy gives, and ``counts_k``.
+    the policy gives, and ``counts_k``; where it is known what pays, ``decision_without_budget``.
     """
     logs, names = proof.logs, np.array(proof.logs.treatments)
     columns: dict[str, object] = {}
@@ -37,6 +37,8 @@ def proof_rows(proof: Proof, counts: NDArray[np.float64], roles: Roles) -> pa.Ta
     for k, part in enumerate(counts):
         columns[f"decision_{k + 1}"] = names[proof.decided[k]]
         columns[f"counts_{k + 1}"] = part
+    if proof.paying is not None:
+        columns["decision_without_budget"] = names[proof.paying]
     return pa.table(columns)
 
 

@@ -26,6 +26,7 @@ from largesse.evaluate.comparison import (
 )
 from largesse.evaluate.full_effect import EffectShare, effect_share
 from largesse.evaluate.intervals import weighted_sum
+from largesse.evaluate.segments import SegmentRow, segments
 from largesse.frames.encoder import Encoder
 from largesse.logs import Logs
 from largesse.models.base import Model
@@ -55,6 +56,7 @@ class Evidence:
         payback: Whether the budgets pay.
         spend: Realised spend per unit of the decisions and its interval, (B, 3).
         counts: How far each held-out row counts in the value of the policy at each budget, (B, N).
+        free: What the policy brings without a budget, where everybody gets what pays; None where that is not known.
     """
 
     table: Comparison
@@ -64,6 +66,7 @@ class Evidence:
     payback: Payback
     spend: NDArray[np.float64]
     counts: NDArray[np.float64]
+    free: SegmentRow | None
 
 
 def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> Evidence:
@@ -82,7 +85,17 @@ def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> E
     best = max(table.arms, key=lambda arm: arm.value)  # the most that one treatment for everyone brings
     share = effect_share(table, POLICY, pays.at, full=best.name)
     curve = table.parts.made.policies[table.index(POLICY)].curve
-    return Evidence(table, line, share, pays.at, pays, _realised(proof), curve.matched(task.budgets))
+    counts, free = curve.matched(task.budgets), _without_a_budget(proof, value_per_unit)
+    return Evidence(table, line, share, pays.at, pays, _realised(proof), counts, free)
+
+
+def _without_a_budget(proof: Proof, value_per_unit: float | None) -> SegmentRow | None:
+    """Returns what the policy brings where everybody gets what pays by its model, as one segment of all held-out rows."""
+    if proof.paying is None or value_per_unit is None:
+        return None
+    logs, followed = proof.logs, (proof.paying == proof.logs.treatment).astype(np.float64)
+    everybody = np.zeros(logs.n, np.int64)
+    return segments(logs, followed, proof.paying, everybody, ("without a budget",), value_per_unit=value_per_unit)[0]
 
 
 def _realised(proof: Proof) -> NDArray[np.float64]:
@@ -134,7 +147,7 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
     return report.Results(
         headline=_headline(config, task, proven),
         value_unit=config.report.value_unit, money_unit=config.report.money, head=config.report.head,
-        pay=pay(evidence.payback, task.labels, config), findings=tuple(proven.sound),
+        pay=pay(evidence.payback, task.labels, config, evidence.free), findings=tuple(proven.sound),
         curves=tuple(_line(evidence.line, name, (roles | candidates)[name]) for name in (POLICY, BEST_MIX, *names)),
         arms=tuple(
             report.ArmPoint(name=a.name, cost=a.cost, value=a.value, low=a.value_low, high=a.value_high, control=j == 0)
@@ -173,7 +186,7 @@ def _action(config: Config, proven: Proven, verdict: Verdict) -> str:
     advice = advise_spending(pays.verdicts, pays.verdict, sound=sound, smaller_pays=smaller_pays(pays))
     if advice is not Advice.SPEND_NOTHING_YET:
         return advice.sentence
-    all_rows = len(proven.proof.chosen) > 1 or config.data.test is not None
+    all_rows = config.data.test is not None or proven.proof.logs.n >= dict(proven.about.rows)["trial"]
     ways = remedies(pays, rows=proven.proof.logs.n, all_rows=all_rows)
     return f"{advice.sentence} To learn more: {', or '.join(ways)}." if ways else advice.sentence
 

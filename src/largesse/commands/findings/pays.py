@@ -18,6 +18,7 @@ from largesse.evaluate.returns import (
     returns,
     verdicts,
 )
+from largesse.evaluate.segments import SegmentRow
 from largesse.report.blocks import Table
 from largesse.report.numbers import count, number, percent, places, resting
 from largesse.report.pays import Pay, PayRow, cost_between, limits, pay_table
@@ -87,8 +88,15 @@ def payback(table: Comparison, line: Comparison | None, value_per_unit: float | 
     return Payback(made, result, turning, at)
 
 
-def pay(result: Payback, labels: tuple[str, ...], config: Config) -> Pay:
-    """Returns the section of the report."""
+def pay(result: Payback, labels: tuple[str, ...], config: Config, free: SegmentRow | None = None) -> Pay:
+    """Returns the section of the report.
+
+    Args:
+        result: The returns.
+        labels: The budgets in words.
+        config: The words for value and money.
+        free: What the policy brings without a budget; None: not known.
+    """
     rows = []
     for b, label in enumerate(labels):
         for name in ("policy", BEST_MIX):
@@ -103,7 +111,25 @@ def pay(result: Payback, labels: tuple[str, ...], config: Config) -> Pay:
         )
     elif result.turning is not None:
         sentences = limits(result.turning, config.report.money, config.report.head, result.table.level)
+    if free is not None:
+        sentences = (*sentences, _free_sentence(free, config, result.table.level))
     return Pay(rows=tuple(rows), known=known, limits=sentences)
+
+
+def _free_sentence(free: SegmentRow, config: Config, level: float) -> str:
+    """Returns what `allocate` without a budget would bring by the rows of the proof."""
+    unit, treated = _unit(config), 1 - free.given[0]
+    if treated == 0:
+        return (
+            "Without a budget, the policy gives nobody anything: by its model, no treatment brings back what it costs."
+        )
+    digits = places([(free.net_high - free.net_low) / 2])
+    ends = resting(free.net_low, free.net_high, free.events, decimals=digits, sign=True)
+    return (
+        f"Without a budget (largesse allocate without --budget), everybody gets what pays by the model: {percent(treated)} are "
+        f"treated, the policy spends {number(free.spend)} {unit} more than doing nothing and leaves "
+        f"{number(free.net, decimals=digits, sign=True)} {unit} after its cost ({percent(level)} interval {ends})."
+    )
 
 
 def table_of(result: Payback, labels: tuple[str, ...], config: Config) -> Table:
@@ -198,7 +224,11 @@ def remedies(result: Payback, *, rows: int, all_rows: bool) -> tuple[str, ...]:
         rows: Rows that the proof rests on.
         all_rows: Whether these are all rows of the trial.
     """
-    out = [] if all_rows else ["use all rows of the trial for the proof (data.folds = 5)"]
+    out = (
+        []
+        if all_rows
+        else ["use all rows of the trial for the proof (leave out --fast and data.folds, or raise run.minutes)"]
+    )
     if not result.verdicts:
         return tuple(out)
     known = [row for row in result.table.of("policy") if row.net > 0]
