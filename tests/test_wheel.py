@@ -56,11 +56,12 @@ def test_every_file_of_the_source_is_in_the_wheel(wheel: ZipFile):
     wanted = {
         f"largesse/{path.relative_to(SOURCE).as_posix()}"
         for path in SOURCE.rglob("*")
-        if path.suffix in (".py", ".pyi", ".html", ".css", ".js", ".toml") or path.name == "py.typed"
+        if path.suffix in (".py", ".pyi", ".html", ".css", ".js", ".toml", ".txt") or path.name == "py.typed"
     }
     assert wanted <= set(wheel.namelist())
     assert "largesse/py.typed" in wanted
-    assert {Path(name).suffix for name in wanted} >= {".py", ".pyi", ".html"}
+    assert {Path(name).suffix for name in wanted} >= {".py", ".pyi", ".html", ".js"}
+    assert {f"largesse/report/vendor/plotly-basic{end}" for end in (".min.js", ".txt")} <= wanted
 
 
 def test_the_metadata_names_the_project(wheel: ZipFile):

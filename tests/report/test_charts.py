@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from importlib import resources
 from itertools import pairwise
 from math import nan
 
@@ -196,6 +198,15 @@ def test_how_every_chart_is_drawn(name: str) -> None:
     assert not figure.layout.xaxis.zeroline
     assert figure.layout.dragmode == ("zoom" if name == "cost" else False)  # a page scrolls over its charts
     assert (figure.layout.showlegend is False) == (name == "cluster")
+
+
+def test_every_trace_is_of_a_type_that_the_bundle_draws() -> None:
+    folder = resources.files("largesse.report").joinpath("vendor")
+    (listed,) = re.findall(r"Trace types: (.*?)\.", folder.joinpath("plotly-basic.txt").read_text("utf-8"))
+    kinds = set(listed.split(", "))
+    script = folder.joinpath("plotly-basic.min.js").read_text("utf-8")
+    assert set(re.findall(r'moduleType:"trace",name:"(\w+)"', script)) == kinds
+    assert {trace.type for figure in every_figure().values() for trace in figure.data} <= kinds
 
 
 def test_shares_have_an_axis_from_nothing_to_all() -> None:

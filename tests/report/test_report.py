@@ -90,7 +90,11 @@ def test_page_loads_nothing(html: str) -> None:
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?://', html)
     assert not re.search(r'(src|href)="(?!#)', own(html))
     assert "default-src &#39;none&#39;" in html
-    assert html.count("plotly.js v") == 1
+    assert html.count("* plotly.js (basic - minified) v") == 1
+
+
+def test_page_is_light(html: str) -> None:
+    assert len(html.encode()) <= 1_500_000
 
 
 def test_page_is_balanced(html: str) -> None:

@@ -17,6 +17,9 @@ from largesse.report.sections import sections
 
 __all__ = ["document", "page"]
 
+# The smallest bundle that draws our charts: whole plotly.js would make every page 5 MB.
+_PLOTLY = "vendor/plotly-basic.min.js"
+
 # The browser must not load anything from elsewhere.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
@@ -31,7 +34,7 @@ def document(headline: Headline, parts: Sequence[Section]) -> str:
     plots = any(_has_chart(block) for part in parts for block in part.blocks)
     return _templates().get_template("page.html").render(
         headline=headline, sections=parts, policy=_POLICY, style=_asset("report.css"),
-        scripts=[_plotly(), _asset("report.js")] if plots else [],
+        scripts=[_asset(_PLOTLY), _asset("report.js")] if plots else [],
     )  # fmt: skip
 
 
@@ -61,10 +64,3 @@ def _figure(chart: Chart) -> dict[str, Any]:
 @cache
 def _asset(name: str) -> Markup:
     return Markup(resources.files("largesse.report").joinpath(name).read_text("utf-8"))  # our own file
-
-
-@cache
-def _plotly() -> Markup:
-    from plotly.offline import get_plotlyjs
-
-    return Markup(get_plotlyjs())
