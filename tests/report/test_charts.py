@@ -196,6 +196,8 @@ def test_how_every_chart_is_drawn(name: str) -> None:
     assert not any(note.showarrow for note in figure.layout.annotations)
     assert figure.layout.xaxis.automargin is figure.layout.yaxis.automargin is True  # no label is cut off
     assert not figure.layout.xaxis.zeroline
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        assert (axis.exponentformat, axis.separatethousands) == ("none", True)  # 3,500,000, not 3.5M
     assert figure.layout.dragmode == ("zoom" if name == "cost" else False)  # a page scrolls over its charts
     assert (figure.layout.showlegend is False) == (name == "cluster")
 

@@ -59,6 +59,8 @@ def _figure(height: int, *, columns: int = 1, titles: Iterable[str] = (), **layo
         "ticklen": 4,
         "tickcolor": _GRID,
         "automargin": True,
+        "exponentformat": "none",
+        "separatethousands": True,
         "title": {"standoff": 10, "font": {"size": 13.5}},
     }
     figure.update_xaxes(**axis)

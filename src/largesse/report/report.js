@@ -11,6 +11,13 @@
     var options = { responsive: true, displayModeBar: false };
     Plotly.newPlot(div, figure.data, figure.layout, options).then(function () { Plotly.relayout(div, theme()); });
   });
+  var reach = function () { // a chart wider than its frame is scrolled by keyboard too
+    document.querySelectorAll("figure").forEach(function (frame) {
+      if (frame.scrollWidth > frame.clientWidth) frame.tabIndex = 0; else frame.removeAttribute("tabindex");
+    });
+  };
+  reach();
+  window.addEventListener("resize", reach);
   var paint = function (change) { plots.forEach(function (div) { Plotly.relayout(div, change()); }); };
   var dark = window.matchMedia("(prefers-color-scheme: dark)");
   if (dark.addEventListener) dark.addEventListener("change", function () { paint(theme); });

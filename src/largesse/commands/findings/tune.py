@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from largesse import __version__
+from largesse._check import written
 from largesse.commands.campaign import proof_folds
 from largesse.commands.findings.tune_result import Outcome, Proven, TuningResult
 from largesse.commands.load import Rows
@@ -91,7 +92,8 @@ def _caution(result: TuningResult) -> str:
         return "Only one trial has a score, so there was nothing to choose from."
     return (
         f"The rows that score the {n} trials also choose among them, so the best score is too high: it leads "
-        f"{label(picked.trials[0])} by {picked.lead:.3g} per unit, and chance alone would give a lead of {picked.luck:.3g}."
+        f"{label(picked.trials[0])} by {written(picked.lead, 3)} per unit, and chance alone would "
+        f"give a lead of {written(picked.luck, 3)}."
     )
 
 
@@ -172,8 +174,8 @@ def trial_table(content: dict[str, Any]) -> Table:
             in_words(t["settings"]),
             t["model"],
             str(t["number"]),
-            f"{t['value']:.4g}",
-            f"{t['error']:.2g}",
+            written(t["value"], 4),
+            written(t["error"], 2),
             chosen,
         )
         rows.append(Row(cells))
@@ -189,8 +191,8 @@ def summary(content: dict[str, Any], title: str) -> str:
     missing = [t for t in content["trials"] if t["value"] is None]
     note = (
         f"Score: value per unit, mean over the budgets, on {content['rows']['scoring']:,} validation rows. Standard error: of "
-        f"the difference from the best. Rule: {content['rule']} (here {content['standard_errors']:.2g} standard errors). Every "
-        "trial: trials.json."
+        f"the difference from the best. Rule: {content['rule']} (here {written(content['standard_errors'], 2)} standard "
+        "errors). Every trial: trials.json."
     )
     failed = Bullets(tuple(f"trial {t['number']}, {t['model']}: {t['message']}" for t in missing))
     parts = [Section("trials", "Best trials", [trial_table(content), Text(note)])]
