@@ -62,6 +62,18 @@ def test_one_segment_of_everybody_has_the_interval_of_a_weighted_sum():
     assert np.isnan([row.net, row.net_low, row.net_high]).all()
 
 
+def test_a_segment_may_lack_an_arm_and_rows_may_be_in_none():
+    logs = orders(400, seed=4)
+    counts = outcome_curve(logs, policy(logs)).matched(0.5)[0]
+    code = np.where(logs.treatment == 0, 0, np.where(logs.treatment == 1, 1, -1))  # neither has every arm
+    made = segments(logs, counts, logs.treatment, code, ("control", "first"))
+    assert sum(row.share for row in made) == pytest.approx(1)
+    own = code == 1
+    expected = (logs.inverse_propensity * counts * logs.value)[own].sum() / own.sum()
+    assert made[1].value == pytest.approx(expected)
+    assert made[1].given[1] == 1
+
+
 def test_what_cannot_be_a_segment_is_refused():
     logs = orders(50, seed=4)
     ones, code = np.ones(logs.n), np.zeros(logs.n, np.int64)
@@ -113,8 +125,7 @@ def test_the_best_leaf_of_a_treatment_that_does_nothing_covers_nothing():
         assert made is not None
         best = {}
         for name, rows in (("other half", made.judged), ("own half", ~made.judged)):
-            some = logs.take(np.flatnonzero(rows))
-            got = segments(some, counts[rows], some.treatment, made.code[rows], made.names)
+            got = segments(logs, counts, logs.treatment, np.where(rows, made.code, -1), made.names)
             best[name] = max(got, key=lambda row: row.value) if name == "own half" else got
         inside += np.mean([row.value_low <= 0 <= row.value_high for row in best["other half"]])
         flattered += best["own half"].value_low > 0

@@ -27,7 +27,7 @@ from sklearn.tree import DecisionTreeRegressor
 from largesse import _check
 from largesse._arguments import checked
 from largesse._random import number
-from largesse.evaluate.intervals import weighted_sum
+from largesse.evaluate.intervals import centred, effective_events, ends
 from largesse.logs import Logs
 
 __all__ = ["Leaves", "SegmentRow", "leaves", "segments"]
@@ -82,7 +82,7 @@ def segments(
         logs: Rows with known propensities that the policy was not trained on.
         counts: How far each row counts at the budget, (N,), see `OutcomeCurve.matched`.
         decided: The treatment that the policy gives each row, (N,).
-        code: The segment of each row, (N,).
+        code: The segment of each row, (N,); -1: in none, such a row counts nowhere.
         names: Names of the segments.
         value_per_unit: What one unit of value brings in money; None: not known.
         level: Coverage of the intervals.
@@ -97,23 +97,26 @@ def segments(
     [('old', 0.5, 2.0, 5.0, 3.0), ('new', 0.5, 2.0, 5.0, 3.0)]
     """
     _check.lengths(logs=logs.treatment, counts=counts, decided=decided, code=code)
-    if len(code) and not (code.min() >= 0 and code.max() < len(names)):
+    if len(code) and not (code.min() >= -1 and code.max() < len(names)):
         raise _check.refuse("code", int(code.max()), f"there are {len(names)} segments", "Name every segment.")
     m = 1.0 if value_per_unit is None else _check.number("value_per_unit", value_per_unit, low=1e-12)
     value, cost = _terms(logs, counts)
-    out = []
+    terms = np.column_stack([value, cost, m * value - cost])
+    all_units, out = logs.weights[code >= 0].sum(), []
     for k, name in enumerate(names):
-        rows = np.flatnonzero(code == k)
-        if not len(rows):
+        own = code == k
+        size = logs.weights[own].sum()
+        if size == 0:
             continue
-        own = logs.take(rows)
-        terms = np.column_stack([value[rows], cost[rows], m * value[rows] - cost[rows]])
-        estimate, ends, events = weighted_sum(own, terms, level)
-        net = (float("nan"),) * 3 if value_per_unit is None else (estimate[2], *ends[2])
-        given = np.bincount(decided[rows], own.weights, logs.n_treatments) / own.total_weight
-        numbers = (estimate[0], *ends[0], estimate[1], *net, events[0])
-        share = own.total_weight / logs.total_weight
-        out.append(SegmentRow._make((name, share, tuple(given.tolist()), *map(float, numbers))))
+        inside = np.where(own[:, None], terms, 0.0)
+        estimate = inside.sum(axis=0) / size
+        around = inside - np.outer(np.where(own, logs.weights, 0.0), estimate)  # the size of the segment is random too
+        low, high = ends(estimate, centred(logs, around) * (logs.total_weight / size), level).T
+        net = (estimate[2], low[2], high[2]) if value_per_unit is not None else (float("nan"),) * 3
+        given = np.bincount(decided[own], logs.weights[own], logs.n_treatments) / size
+        events = effective_events(logs, inside[:, :1])[0]
+        numbers = (estimate[0], low[0], high[0], estimate[1], *net, events)
+        out.append(SegmentRow._make((name, float(size / all_units), tuple(given.tolist()), *map(float, numbers))))
     return tuple(out)
 
 
@@ -138,16 +141,14 @@ def leaves(logs: Logs, counts: Floats, *, value_per_unit: float | None = None, s
     least = max(_LEAST_ROWS, int(_LEAST_SHARE * len(grown)))
     if len(grown) < 2 * least or judged.sum() < 2 * least:
         return None
-    own = logs.take(grown)
-    outcome = own.value if value_per_unit is None else value_per_unit * own.value - own.cost
-    usual = (
-        make_pipeline(StandardScaler(), Ridge(1.0)).fit(own.x, outcome, ridge__sample_weight=own.weights).predict(own.x)
-    )
-    part = counts[grown] - (own.treatment == 0)
-    effect = part * (outcome - usual) * (own.inverse_propensity / own.weights)  # the expectation of `usual` cancels
+    x, weight = logs.x[grown], logs.weights[grown]
+    outcome = (logs.value if value_per_unit is None else value_per_unit * logs.value - logs.cost)[grown]
+    usual = make_pipeline(StandardScaler(), Ridge(1.0)).fit(x, outcome, ridge__sample_weight=weight).predict(x)
+    part = (counts - (logs.treatment == 0))[grown]
+    effect = part * (outcome - usual) * (logs.inverse_propensity[grown] / weight)  # the expectation of `usual` cancels
     tree = DecisionTreeRegressor(
         max_leaf_nodes=_LEAVES, max_depth=_DEPTH, min_samples_leaf=least, random_state=number(seed, 8)
-    ).fit(own.x, effect, sample_weight=own.weights)
+    ).fit(x, effect, sample_weight=weight)
     if tree.get_n_leaves() < 2:
         return None
     paths = _paths(tree, logs)

@@ -87,14 +87,13 @@ def by_tree(
     tree = leaves(proof.logs, counts, value_per_unit=unit_value, seed=seed)
     if tree is None:
         return None
-    rows = np.flatnonzero(tree.judged)
-    logs = proof.logs.take(rows)
-    made = segments(logs, counts[rows], proof.decided[k][rows], tree.code[rows], tree.names, value_per_unit=unit_value)
+    logs, code = proof.logs, np.where(tree.judged, tree.code, -1)
+    made = segments(logs, counts, proof.decided[k], code, tree.names, value_per_unit=unit_value)
     made = tuple(sorted(made, key=lambda row: -(row.value if unit_value is None else row.net)))
     note = (
         f"{at[:1].upper()}{at[1:]}, against giving nobody anything. A tree proposed these segments on one half of the rows; the "
-        f"numbers are from the {count(len(rows))} rows of the other half, so they do not flatter the choice. Each interval is "
-        "for its own segment: two that overlap are not shown to differ."
+        f"numbers are from the {count(tree.judged.sum())} rows of the other half, so they do not flatter the choice. Each "
+        "interval is for its own segment: two that overlap are not shown to differ."
     )
     return Segments(
         title="Segment", rows=made, treatments=logs.treatments, known=unit_value is not None, note=note
