@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from largesse import frames
+from largesse import _check, frames
 from largesse.allocate import price_plan
 from largesse.cli.app import app
 from largesse.commands.allocate import allocate_run
@@ -43,6 +43,31 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 HOLDOUT = Holdout(0.25, "spring")
+
+
+def test_what_the_safety_costs_is_said_in_numbers(place: Path, tmp_path: Path):
+    """The choice that the note offers is what the call on average then does."""
+    notes = {}
+    for kind in ("parquet", "feather"):
+        safe, free = (
+            allocate_run(
+                place / "run", place / f"users.{kind}", 90.0, tmp_path / f"{kind}{safety}.parquet", safety=safety
+            )
+            for safety in (0.95, None)
+        )
+        (note,) = [note for note in safe.notes if note.startswith("To stay within 90")]
+        left = 90.0 - safe.spend.mean
+        assert f"probability 0.95, {_check.written(left, 4)} of it ({100 * left / 90:.0f} %)" in note
+        choice = re.search(r"would spend ([\d.,]+) and bring ([\d.,]+) instead of ([\d.,]+), and", note)
+        assert choice is not None
+        assert [float(x) for x in choice.groups()] == pytest.approx(
+            [free.spend.mean, free.value.mean, safe.value.mean], rel=2e-3
+        )
+        assert not any(note.startswith("To stay within") for note in free.notes)
+        notes[kind] = note
+    assert notes["parquet"] == notes["feather"]
+    plenty = allocate_run(place / "run", place / "users.parquet", 1e9, tmp_path / "plenty.parquet", safety=0.95)
+    assert not any(note.startswith("To stay within") for note in plenty.notes)
 
 
 @pytest.mark.parametrize("size", [64, engine.BLOCK])

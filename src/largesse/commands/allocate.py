@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +27,7 @@ from largesse.frames.plans import PlanColumns
 from largesse.menu import Bound, Menu, PlanTotals
 from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Allocation, Policy, allocated
-from largesse.policy.descent import Descent, descend, priced
+from largesse.policy.descent import Descent, between, descend, priced
 from largesse.policy.safety import LEVEL, Estimate
 from largesse.progress import Say, silent
 
@@ -177,7 +179,46 @@ def _in_memory(job: _Job, form: PlanColumns) -> Allocation[PlanTotals]:
     frames.write(form.table(first, menu.value.T, menu.cost.T, treatment, decision.price, back), job.output)
     sums = Sums.over(run(_Audit(decision)))
     done = allocated(job.policy.curve, decision, sums, limit, job.safety)
-    return _noted(done, 0 if back is None else int(np.count_nonzero(back)), job.wish.notes_at(run, decision.price))
+    cost = _cost_of_safety(job, run, decision, limit)
+    notes = (*_safety_note(job, done, cost), *job.wish.notes_at(run, decision.price))
+    return _noted(done, 0 if back is None else int(np.count_nonzero(back)), notes)
+
+
+class _OnAverage(NamedTuple):
+    """The same budget, stayed within on average only: expected spend, price, and the value that the menu predicts beyond."""
+
+    spend: float
+    price: float
+    more: float
+
+
+def _cost_of_safety(job: _Job, run: Run, decision: Descent, limit: float) -> _OnAverage | None:
+    """Returns what the budget would buy without a margin; None where there is no margin, or it costs nothing."""
+    if job.safety is None or not isfinite(limit):
+        return None
+    free = descend(job.policy.curve, run, limit, None)
+    if free.price >= decision.price:
+        return None
+    return _OnAverage(
+        free.spend_curve.at(free.price, 0.0).mean, free.price, between(run, free.price, decision.price)[1]
+    )
+
+
+def _safety_note(job: _Job, done: Allocation[PlanTotals], free: _OnAverage | None) -> tuple[str, ...]:
+    """Returns a sentence about what the safety of a plan costs, and the choice there is."""
+    if free is None or not done.budget > done.spend.mean:
+        return ()
+    unspent = done.budget - done.spend.mean
+    brought = job.policy.curve.value_of(free.price, done.plan.value + free.more, done.n).mean
+    budget, left, spent, more, now = (
+        _check.written(x, 4) for x in (done.budget, unspent, free.spend, brought, done.value.mean)
+    )
+    return (
+        f"To stay within {budget} with probability {_check.written(float(job.safety or 0))}, {left} of it "
+        f"({100 * unspent / done.budget:.0f} %) is expected to stay unspent. Within the budget on average (--on-average), the "
+        f"plan would spend {spent} and bring {more} instead of {now}, and overspend about every second time; --safety sets "
+        "levels between.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,17 +242,18 @@ def _noted(done: Allocation[PlanTotals], back: int, notes: tuple[str, ...]) -> A
 
 
 def _streamed(job: _Job, folder: Path, say: Say, n_threads: int) -> Allocation[PlanTotals]:
-    limits, notes = [], []
+    limits, notes, costs = [], [], []
 
     def decide(run: Run) -> Descent:
         decision, limit = job.decide(run)
         limits.append(limit)
         notes.append(job.wish.notes_at(run, decision.price))
+        costs.append(_cost_of_safety(job, run, decision, limit))
         return decision
 
     streamed = stream(_units(job, folder), job.output, decide, say=say, n_threads=n_threads)
     done = allocated(job.policy.curve, streamed.decision, streamed.sums, limits[-1], job.safety)
-    return _noted(done, streamed.withheld, notes[-1])
+    return _noted(done, streamed.withheld, (*_safety_note(job, done, costs[-1]), *notes[-1]))
 
 
 def _units(job: _Job, folder: Path) -> Units:

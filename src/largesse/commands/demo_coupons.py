@@ -60,7 +60,7 @@ def decide(world: World, size: Size, folder: Path, say: Say = silent) -> Run:
         frames.write(_table(world.obs(size.log, size.seed + _LATER)), log)
         config = Config.model_validate(
             {
-                "data": {"rct": str(trial), "obs": str(log), "folds": 2},
+                "data": {"rct": str(trial), "obs": str(log)},
                 "columns": {"treatment": "coupon", "value": "orders", "treatments": list(world.treatments)},
                 "outcome": {"cost": "per_redemption", "amounts": _amounts(world), "ordered": True, "value_per_unit": ORDER},
                 "model": {"candidates": list(_TREES), "settings": {name: {"rounds": _ROUNDS} for name in _TREES}},

@@ -17,6 +17,7 @@ _NAMES = {
     "policy": "the policy", "untargeted": "best mix of arms", "trial": "plain LightGBM on the trial",
     "log": "the same LightGBM on the log alone", "oracle": "perfect knowledge",
 }  # fmt: skip
+_ADVICE: dict[str, str] = {"policy": "the targeted policy", "untargeted": "the best mix of arms, without targeting"}
 _COLOURS = {"policy": POLICY, "untargeted": REFERENCE, "trial": "#56b4e9", "log": "#cc79a7", "oracle": "#7b828c"}
 
 
@@ -87,7 +88,7 @@ def envelope_sentence(shown: Envelope, unit: str) -> str:
     """
     ours, mix, best = (shown.of(kind).net for kind in ("policy", "untargeted", "oracle"))
     return (
-        f"largesse led with {_NAMES[shown.advised]}. The truth at the same spend: the policy leaves "
+        f"largesse advised {_ADVICE[shown.advised]}. The truth at the same spend: the policy leaves "
         f"{_money(ours)} {unit}, the best mix of arms without targeting "
         f"{_money(mix)}, perfect knowledge {_money(best)}."
     )
