@@ -34,6 +34,10 @@ _INTERRUPTED = 130
 Folder = Annotated[
     Path | None, typer.Option("--folder", "-o", help="The run folder to make; a new one under run.folder if left out.")
 ]
+PageFolder = Annotated[
+    Path | None, typer.Option("--folder", "-o", help="A folder to make with a page, report.html, of what is printed.")
+]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace an older folder of that name.")]
 Budgets = Annotated[
     list[float] | None,
     typer.Option("--budget-per-unit", help="Budget per unit; repeat for several. The run's own if left out."),
@@ -180,23 +184,29 @@ def evaluate(
     draws: Draws = None,
     fresh_only: FreshOnly = False,
     anyway: Anyway = False,
+    folder: PageFolder = None,
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a run's policy on further trial rows: value at each budget with intervals, planned and realised spend."""
     from largesse import _check
     from largesse.cli import show
     from largesse.commands.evaluate import evaluate_run
+    from largesse.commands.findings.later import may_write_page, of_evaluation, write_page
     from largesse.commands.findings.pays import payback, table_of
     from largesse.config import load
     from largesse.report.table import realised_table
 
+    may_write_page(folder, replace=replace)
     work = partial(evaluate_run, run_folder, test, budgets=_per_unit(budget_per_unit, budget), draws=draws)
     (table, planned, rank), refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
     config = load(run_folder / "config.toml")
     pays = payback(table, None, config.outcome.unit_value, "policy")
+    document = {"rows": table.rows(), "returns": pays.table, "verdicts": pays.verdicts, "spend": planned.to_records(),
+                "ranking": rank, "notes": table.notes}  # fmt: skip
+    if folder is not None and refusal is None:
+        write_page(of_evaluation(config, table, planned, test), document, folder, replace=replace)
     if as_json:
-        document = {"rows": table.rows(), "returns": pays.table, "verdicts": pays.verdicts, "spend": planned.to_records(),
-                    "ranking": rank, "notes": table.notes}  # fmt: skip
         _print_evaluation(document, refusal)
         return
     show.comparison(table)
@@ -205,6 +215,7 @@ def evaluate(
     show.table(realised_table(planned), "Planned against realised spend, per unit")
     for name, area in rank.items():
         show.out.print(f"{show.escape(name)}: {area:.4f}", highlight=False)
+    _print_page(folder)
 
 
 app.command()(allocate)
@@ -223,24 +234,41 @@ def compare(
     draws: Draws = None,
     fresh_only: FreshOnly = False,
     anyway: Anyway = False,
+    folder: PageFolder = None,
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Compare two runs on the same trial rows, with paired intervals of the difference."""
     from largesse.cli import show
     from largesse.commands.compare import compare_runs
+    from largesse.commands.findings.later import may_write_page, of_comparison, write_page
+    from largesse.config import load
 
+    may_write_page(folder, replace=replace)
     work = partial(compare_runs, run_a, run_b, test, budgets=_per_unit(budget_per_unit, budget), draws=draws)
     table, refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
+    document = {"reference": table.reference, "rows": table.rows(), "notes": table.notes}
+    if folder is not None and refusal is None:
+        config = load(run_a / "config.toml")
+        write_page(of_comparison(config, table, test), document, folder, replace=replace)
     if as_json:
-        document = {"reference": table.reference, "rows": table.rows(), "notes": table.notes}
         _print_evaluation(document, refusal)
         return
     show.comparison(table)
+    _print_page(folder)
 
 
 app.command()(experiment)
 app.command()(replay)
 app.command()(assign)
+
+
+def _print_page(folder: Path | None) -> None:
+    """Prints where the page is, if one was written."""
+    from largesse.cli import show
+
+    if folder is not None:
+        show.out.print(f"Report: {show.escape(str(folder / 'report.html'))}", highlight=False)
 
 
 def _per_unit(per_unit: list[float] | None, totals: list[float] | None) -> tuple[float, ...]:
