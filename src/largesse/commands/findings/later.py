@@ -51,10 +51,13 @@ def of_evaluation(config: Config, table: Comparison, planned: Realised, source: 
             f"{config.report.value_unit} per {config.report.head} at this budget (95 % interval {ends}): "
             f"{Verdict.of(low, high).value}.",
         )
+    # A price above 0 is the one at which the calibrated spend curve meets the budget.
     spend = tuple(
-        report.SpendRow(budget=float(b), budget_label=labels[k], planned_by_model=float(planned.planned_cost[k]),
-                        planned_by_curve=float("nan"), realised=float(planned.cost[k]), low=float(planned.cost_low[k]),
-                        high=float(planned.cost_high[k]), events=float(planned.cost_events[k]))
+        report.SpendRow(
+            budget=float(b), budget_label=labels[k], planned_by_model=float(planned.planned_cost[k]),
+            planned_by_curve=float(b if planned.price[k] > 0 else planned.planned_cost[k]), realised=float(planned.cost[k]),
+            low=float(planned.cost_low[k]), high=float(planned.cost_high[k]), events=float(planned.cost_events[k]),
+        )
         for k, b in enumerate(planned.budget)
     )  # fmt: skip
     headline = report.Headline(
