@@ -13,7 +13,7 @@ import typer
 
 from largesse._extras import missing
 from largesse.cli.experiment import assign, experiment, replay
-from largesse.cli.options import ConfigFile, Json, RunFolder
+from largesse.cli.options import ConfigFile, Csv, Json, RunFolder, Wide, for_program
 from largesse.cli.units import allocate, export, plan, predict
 from largesse.errors import DataError, LargesseError, UsedInTraining
 
@@ -99,7 +99,7 @@ def init(
 
 
 @app.command()
-def check(config: ConfigFile, as_json: Json = False) -> None:
+def check(config: ConfigFile, as_json: Json = False, as_csv: Csv = False, wide: Wide = False) -> None:
     """Say what was understood, and check the data: sample ratio, balance, overlap, tails, bias of the past data, power."""
     from largesse.cli import show
     from largesse.commands.campaign import task_of
@@ -108,17 +108,20 @@ def check(config: ConfigFile, as_json: Json = False) -> None:
     from largesse.commands.load import load_rows
     from largesse.config import load
 
+    data = for_program(as_json, as_csv)
     campaign = load(config)
     rows = load_rows(campaign)
     sound = soundness(campaign, rows, lambda: task_of(campaign, rows))  # refuses what `fit` would refuse
     taken = understood(campaign, rows, sound)
-    if as_json:
-        show.print_json(
+    if data:
+        found = [f.row for f in sound]
+        show.print_data(
             {"ok": sound.ok, "status": sound.status, "outcome": rows.outcome.describe(), "understood": taken,
-             "findings": [f.row for f in sound], "power": next((finding for finding in sound if finding.name == "power"), None)}
+             "findings": found, "power": next((finding for finding in sound if finding.name == "power"), None)},
+            found, as_csv=as_csv,
         )  # fmt: skip
     else:
-        show.blocks(taken.blocks())
+        show.blocks(taken.blocks(), wide=wide)
         show.out.print()
         show.findings(sound, sound.sentence)
     if not sound.ok:
@@ -137,15 +140,16 @@ def fit(
         ),
     ] = False,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Fit the candidates, choose one, evaluate the policy on rows that it did not use; write a run folder with report.html."""
     from largesse.cli.show import progress
     from largesse.commands.fit import fit as run_fit
     from largesse.config import load
 
-    with progress(as_json) as say:
+    with progress(for_program(as_json, as_csv)) as say:
         done = run_fit(load(config), folder=folder, replace=replace, fast=fast, say=say)
-    _finished(done, as_json)
+    _finished(done, as_json, as_csv)
 
 
 @app.command()
@@ -159,20 +163,23 @@ def tune(
     model: Annotated[str, typer.Option(help="A model's name; 'auto': all candidates of the campaign.")] = "auto",
     replace: Annotated[bool, typer.Option("--replace", help="Replace an older folder of that name.")] = False,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Search the models' hyper-parameters, choose with allowance for noise, and write a configuration to fit: tuned.toml."""
     from largesse.cli import show
     from largesse.commands.tune import tune as search
     from largesse.config import load
 
-    with show.progress(as_json) as say:
+    data = for_program(as_json, as_csv)
+    with show.progress(data) as say:
         done = search(
             load(config), trials=trials, minutes=minutes, model=model, folder=folder, replace=replace, say=say
         )
-    if as_json:
-        show.print_json({"folder": done.folder, **done.document})
+    if data:
+        show.print_data({"folder": done.folder, **done.document}, done.document["trials"], as_csv=as_csv)
     else:
-        show.tuning(done.document, done.folder)
+        show.tuning(done.document, done.folder, wide=wide)
 
 
 @app.command()
@@ -187,6 +194,8 @@ def evaluate(
     folder: PageFolder = None,
     replace: Replace = False,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Evaluate a run's policy on further trial rows: value at each budget with intervals, planned and realised spend."""
     from largesse import _check
@@ -197,6 +206,7 @@ def evaluate(
     from largesse.config import load
     from largesse.report.table import realised_table
 
+    data = for_program(as_json, as_csv)
     may_write_page(folder, replace=replace)
     work = partial(evaluate_run, run_folder, test, budgets=_per_unit(budget_per_unit, budget), draws=draws)
     (table, planned, rank), refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
@@ -206,15 +216,19 @@ def evaluate(
                 "ranking": rank, "notes": table.notes}  # fmt: skip
     if folder is not None and refusal is None:
         write_page(of_evaluation(config, table, planned, test), document, folder, replace=replace)
-    if as_json:
-        _print_evaluation(document, refusal)
+    if data:
+        _print_evaluation(document, refusal, as_csv)
         return
-    show.comparison(table)
+    show.comparison(table, wide=wide)
     labels = tuple(_check.written(b, 4) for b in table.budgets)
-    show.table(table_of(pays, labels, config), f"Against giving nobody anything, at budgets per {config.report.head}")
-    show.table(realised_table(planned), "Planned against realised spend, per unit")
+    show.table(
+        table_of(pays, labels, config),
+        f"Against giving nobody anything, at budgets per {config.report.head}",
+        wide=wide,
+    )
+    show.table(realised_table(planned), "Planned against realised spend, per unit", wide=wide)
     for name, area in rank.items():
-        show.out.print(f"{show.escape(name)}: {area:.4f}", highlight=False)
+        show.prose(f"{show.escape(name)}: {area:.4f}")
     _print_page(folder)
 
 
@@ -237,6 +251,8 @@ def compare(
     folder: PageFolder = None,
     replace: Replace = False,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Compare two runs on the same trial rows, with paired intervals of the difference."""
     from largesse.cli import show
@@ -244,6 +260,7 @@ def compare(
     from largesse.commands.findings.later import may_write_page, of_comparison, write_page
     from largesse.config import load
 
+    data = for_program(as_json, as_csv)
     may_write_page(folder, replace=replace)
     work = partial(compare_runs, run_a, run_b, test, budgets=_per_unit(budget_per_unit, budget), draws=draws)
     table, refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
@@ -251,10 +268,10 @@ def compare(
     if folder is not None and refusal is None:
         config = load(run_a / "config.toml")
         write_page(of_comparison(config, table, test), document, folder, replace=replace)
-    if as_json:
-        _print_evaluation(document, refusal)
+    if data:
+        _print_evaluation(document, refusal, as_csv)
         return
-    show.comparison(table)
+    show.comparison(table, wide=wide)
     _print_page(folder)
 
 
@@ -296,12 +313,12 @@ def _unless_trained_on(
         return work(trained_on="keep"), refusal
 
 
-def _print_evaluation(document: dict[str, Any], refusal: UsedInTraining | None) -> None:
+def _print_evaluation(document: dict[str, Any], refusal: UsedInTraining | None, as_csv: bool) -> None:
     """Prints an evaluation as JSON; a refused one says so in the document and on standard error, and ends with exit code 2."""
     from largesse.cli import show
 
     if refusal is None:
-        show.print_json({"ok": True, **document})
+        show.print_data({"ok": True, **document}, document["rows"], as_csv=as_csv)
         return
     why = {"error": str(refusal), "kind": type(refusal).__name__, "trained_on": refusal.used, "of": refusal.rows}
     show.print_json({"ok": False, **why, **document})
@@ -309,13 +326,13 @@ def _print_evaluation(document: dict[str, Any], refusal: UsedInTraining | None) 
     raise typer.Exit(2)
 
 
-def _finished(done: object, as_json: bool) -> None:
+def _finished(done: object, as_json: bool, as_csv: bool) -> None:
     from largesse.cli import show
     from largesse.commands.fit import Run
 
     assert isinstance(done, Run)
-    if as_json:
-        show.print_json({"folder": done.folder, **done.metrics})
+    if as_json or as_csv:
+        show.print_data({"folder": done.folder, **done.metrics}, done.metrics["rows"], as_csv=as_csv)
         return
     _print_headline(done.results.headline, done.folder)
 
@@ -323,9 +340,9 @@ def _finished(done: object, as_json: bool) -> None:
 def _print_headline(head: Headline, folder: Path) -> None:
     from largesse.cli import show
 
-    show.out.print(f"\n[bold]{show.escape(head.sentence)}[/]", highlight=False)
+    show.prose(f"\n[bold]{show.escape(head.sentence)}[/]")
     for sentence in (*head.summary, head.action):
-        show.out.print(show.escape(sentence), highlight=False)
+        show.prose(show.escape(sentence))
     show.out.print(f"\nReport: {show.escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
 
 

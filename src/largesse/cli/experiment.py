@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from largesse.cli.options import Json, listed
+from largesse.cli.options import Csv, Json, Wide, for_program, listed
 from largesse.errors import DataError
+
+if TYPE_CHECKING:
+    from largesse.experiment.design.replay import Replay
 
 __all__ = ["assign", "experiment", "replay"]
 
@@ -26,17 +29,21 @@ def assign(
     salt: Annotated[str, typer.Option(help="Name of the experiment: another name gives another assignment.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The arm of each unit: .parquet, .csv or .feather.")],
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Assign units to the arms of an experiment by a hash of the id: the same on any machine at any time."""
     from largesse.cli import show
     from largesse.commands.assign import assign_users
     from largesse.report.table import treatment_table
 
+    data = for_program(as_json, as_csv)
     counts = assign_users(users, unit, _shares(shares, "shares") or {}, output, salt=salt)
-    if as_json:
-        show.print_json({"output": output, "arms": counts})
+    if data:
+        rows = [{"arm": name, "rows": n} for name, n in counts.items()]
+        show.print_data({"output": output, "arms": counts}, rows, as_csv=as_csv)
         return
-    show.table(treatment_table(counts, name="Arm", of="Rows"), f"Arms of {salt}, in {output}")
+    show.table(treatment_table(counts, name="Arm", of="Rows"), f"Arms of {salt}, in {output}", wide=wide)
 
 
 def experiment(
@@ -74,6 +81,8 @@ def experiment(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an older folder of that name.")] = False,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:  # fmt: skip
     """Measure the effects of an experiment by the difference in means, CUPED, CUPAC, MLRATE and STATE, and compare them."""
     from largesse.cli import show
@@ -84,6 +93,7 @@ def experiment(
     from largesse.experiment.measurement import Settings
     from largesse.report.effects import return_table
 
+    data_out = for_program(as_json, as_csv)
     columns = Columns(
         arm=arm, metrics=tuple(Metric.parse(text) for text in metric), control=control, features=listed(features),
         unit=unit, cluster=cluster, weight=weight, prediction=prediction, cost=cost,
@@ -94,15 +104,19 @@ def experiment(
         data, columns, settings, planned=_shares(planned, "planned"), tested=arm_tested, methods=shown, folder=folder,
         replace=replace,
     )  # fmt: skip
-    if as_json:
-        show.print_json({"folder": folder, "ok": done.measurement.ok, **done.measurement.to_dict()})
+    if data_out:
+        document = done.measurement.to_dict()
+        rows = [{"metric": one["metric"], **row} for one in document["metrics"] for row in one["effects"]]
+        show.print_data({"folder": folder, "ok": done.measurement.ok, **document}, rows, as_csv=as_csv)
     else:
         show.sentences(opening(done.measurement, arm_tested))
         for one in done.measurement.metrics:
-            show.effects(one, shown, level)
+            show.effects(one, shown, level, wide=wide)
         if done.measurement.returns:
             show.table(
-                return_table(done.measurement.returns, level), f"{columns.metrics[0].name} less {cost}, per unit"
+                return_table(done.measurement.returns, level),
+                f"{columns.metrics[0].name} less {cost}, per unit",
+                wide=wide,
             )
             show.out.print()
         show.findings(done.measurement.findings)
@@ -127,28 +141,42 @@ def replay(
     looks: Annotated[str, typer.Option(help="Share of the units at each interim look, e.g. 0.25,0.5,1; one if left out.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the draws, the folds and the learner.")] = 0,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:  # fmt: skip
     """Simulate experiments on past data: false positives, standard errors and power of each estimator; plan a test."""
     from largesse.cli import show
     from largesse.commands.replay import Wanted, replay_history
     from largesse.experiment.data.columns import Columns, Metric
 
+    data = for_program(as_json, as_csv)
     columns = Columns(arm="", metrics=(Metric.parse(metric),), features=listed(features), cluster=cluster)
     lifts, arms, at = tuple(lift or (0.01, 0.02, 0.05)), _shares(shares, "shares") or {}, _numbers(looks, "looks")
     wanted = None if effect is None else Wanted(effect, arms, power, per_day, at)
-    with show.progress(as_json) as say:
+    with show.progress(data) as say:
         result, test = replay_history(
             history, columns, wanted=wanted, draws=draws, share=share, lifts=lifts, seed=seed, say=say
         )
-    if as_json:
-        show.print_json(
+    if data:
+        show.print_data(
             {"units": result.units, "draws": result.draws, "share": result.share, "lifts": list(result.lifts),
-             "level": result.level, "warned": result.warned, "rows": result.rows, "plan": test and test.to_dict()}
+             "level": result.level, "warned": result.warned, "rows": result.rows, "plan": test and test.to_dict()},
+            _with_power(result), as_csv=as_csv,
         )  # fmt: skip
         return
-    show.replayed(columns.metrics[0].name, result)
+    show.replayed(columns.metrics[0].name, result, wide=wide)
     if test is not None:
-        show.test_plan(test)
+        show.planned_test(test, wide=wide)
+
+
+def _with_power(result: Replay) -> list[dict[str, Any]]:
+    """Returns the rows of a replay with a column of power for each effect."""
+    rows = [row._asdict() for row in result.rows]
+    power = [{f"power_{lift:g}": p for lift, p in zip(result.lifts, row["power"], strict=True)} for row in rows]
+    return [
+        {name: cell for name, cell in row.items() if name != "power"} | more
+        for row, more in zip(rows, power, strict=True)
+    ]
 
 
 def _methods(names: list[str]) -> tuple[str, ...]:

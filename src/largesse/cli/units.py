@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from largesse.cli.options import IdColumn, Json, Keep, RunFolder, listed
+from largesse.cli.options import Csv, IdColumn, Json, Keep, RunFolder, Wide, for_program, listed
 
 if TYPE_CHECKING:
     from largesse.commands.run_folder import Safety
@@ -61,6 +61,8 @@ def allocate(
         typer.Option(help="With --by-cluster: boolean columns, may_{} with the treatment for {}: may the unit get it?"),
     ] = None,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Decide who gets what within a budget, with the policy of a run."""
     from largesse import _check
@@ -68,6 +70,7 @@ def allocate(
     from largesse.commands.allocate import allocate_run
     from largesse.engines.holdout import Holdout
 
+    data = for_program(as_json, as_csv)
     if by_cluster:
         refused = {"--price": price, "--value-per-unit": value_per_unit, "--id": unit, "--keep": keep or None,
                    "--holdout": holdout}  # fmt: skip
@@ -77,66 +80,68 @@ def allocate(
             if given is not None:
                 raise _check.refuse(name, given, "cannot be used with --by-cluster", "Leave it out.")
         _by_cluster(
-            run_folder, users, budget, budget_per_unit, output, _safety(safety, on_average), eligible, as_json
+            run_folder, users, budget, budget_per_unit, output, _safety(safety, on_average), eligible,
+            as_json, as_csv, wide,
         )  # fmt: skip
         return
     if eligible is not None:
         raise _check.refuse("--eligible", eligible, "needs --by-cluster", "Without it, use --rules.")
     if salt is not None and holdout is None:
         raise _check.refuse("--salt", salt, "needs --holdout", "Give the share to keep back, e.g. --holdout 0.05.")
-    with show.progress(as_json) as say:
+    with show.progress(data) as say:
         done = allocate_run(
             run_folder, users, budget, output, budget_per_unit=budget_per_unit, price=price, min_return=min_return,
             value_per_unit=value_per_unit, safety=_safety(safety, on_average), rules=rules, unit=unit, keep=listed(keep),
             holdout=None if holdout is None else Holdout(holdout, salt or ""), say=say, n_threads=_threads(),
         )  # fmt: skip
     plan = done.plan
-    if as_json:
-        show.print_json(
+    if data:
+        show.print_data(
             {"output": output, "units": done.n, "budget": done.budget, "price": done.price, "spend": done.spend,
              "value": done.value, "planned_spend": done.planned_spend, "safety": done.safety, "mix": plan.mix,
-             "rules": plan.rules, "held_out": done.held_out, "notes": done.notes}
+             "rules": plan.rules, "held_out": done.held_out, "notes": done.notes},
+            _counts(plan.mix), as_csv=as_csv,
         )  # fmt: skip
         return
-    _print_plan(plan.mix, plan.rules)
+    _print_plan(plan.mix, plan.rules, wide=wide)
     for note in done.notes:
-        show.out.print(note, highlight=False)
+        show.prose(show.escape(note))
     limit = "no budget" if done.budget == float("inf") else f"budget {_check.written(done.budget)}"
     spend, value = ([_check.written(x, digits) for x in part] for part, digits in ((done.spend, 6), (done.value, 3)))
-    show.out.print(
+    show.prose(
         f"{limit}; spend expected {spend[0]} ({spend[1]} to {spend[2]}); value expected {value[0]} ({value[1]} to {value[2]}); "
         f"price {_check.written(done.price, 4)}\n"
         f"written: {show.escape(str(output))}",
-        highlight=False,
     )
 
 
 def _by_cluster(
     run_folder: Path, users: Path, budget: float | None, budget_per_unit: float | None, output: Path, safety: Safety,
-    eligible: str | None, as_json: bool,
+    eligible: str | None, as_json: bool, as_csv: bool, wide: bool,
 ) -> None:  # fmt: skip
     from largesse import _check
     from largesse.cli import show
     from largesse.commands.allocate_clusters import allocate_by_cluster
 
-    with show.progress(as_json) as say:
+    data = as_json or as_csv
+    with show.progress(data) as say:
         done = allocate_by_cluster(
             run_folder, users, budget, output, budget_per_unit=budget_per_unit, safety=safety, eligible=eligible, say=say
         )  # fmt: skip
     plan, groups = done.plan, len(done.cluster)
-    if as_json:
-        show.print_json(
+    if data:
+        show.print_data(
             {"output": output, "units": done.n, "groups": groups, "budget": plan.budget, "spend": plan.spend,
-             "value": plan.value, "gap": plan.gap, "overspends": plan.overspends, "safety": done.safety, "mix": done.mix}
+             "value": plan.value, "gap": plan.gap, "overspends": plan.overspends, "safety": done.safety, "mix": done.mix},
+            _counts(done.mix), as_csv=as_csv,
         )  # fmt: skip
         return
-    _print_plan(done.mix)
+    _print_plan(done.mix, wide=wide)
     budget_, spend, value, gap = map(_check.written, (plan.budget, plan.spend, plan.value, plan.gap), (6, 6, 6, 3))
-    show.out.print(
+    show.prose(
         f"{groups} groups; budget {budget_}; spend expected {spend}, above the budget with probability {plan.overspends:.2g}; "
         f"value expected {value}, at most {gap} below the optimum for these groups\n"
         f"written: {show.escape(str(output))}",
-        highlight=False,
     )
 
 
@@ -157,10 +162,9 @@ def predict(
     if as_json:
         show.print_json({"output": output, "units": done.n, "treatments": done.treatments, "unit": done.unit})
         return
-    show.out.print(
+    show.prose(
         f"{done.n:,} units; a rules file for `largesse plan` begins with\n{show.escape(done.rules)}\n"
         f"written: {show.escape(str(output))}",
-        highlight=False,
     )
 
 
@@ -175,30 +179,33 @@ def plan(
     ] = None,
     keep: Keep = "",
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Decide who gets what under rules, with the predicted values and costs of any model."""
     from largesse import _check
     from largesse.cli import show
     from largesse.commands.plan import may_report, plan_under, report_plan
 
+    data = for_program(as_json, as_csv)
     if report is not None:
         may_report(report, menu, rules, output)
-    with show.progress(as_json) as say:
+    with show.progress(data) as say:
         done = plan_under(menu, rules, output, keep=listed(keep), say=say, n_threads=_threads())
     if report is not None:
         report_plan(done, output, report)
-    if as_json:
-        show.print_json(
+    if data:
+        show.print_data(
             {"output": output, "units": done.n, "spend": done.spend, "value": done.value, "gap": done.gap, "mix": done.mix,
-             "rules": done.rules}
+             "rules": done.rules},
+            _counts(done.mix), as_csv=as_csv,
         )  # fmt: skip
         return
-    _print_plan(done.mix, done.rules)
+    _print_plan(done.mix, done.rules, wide=wide)
     spend, value, gap = map(_check.written, (done.spend, done.value, done.gap), (6, 6, 3))
-    show.out.print(
+    show.prose(
         f"spend {spend}; value {value}, at most {gap} below the optimum within the rules\n"
         f"written: {show.escape(str(output))}",
-        highlight=False,
     )
 
 
@@ -224,6 +231,8 @@ def export(
     on_average: Annotated[bool, typer.Option("--on-average", help="Stay within the budgets on average only.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an older export of that name.")] = False,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Export the clusters of a run (model hrc) for a server: a classifier in ONNX, and the treatment of each class."""
     from largesse.cli import show
@@ -231,6 +240,7 @@ def export(
     from largesse.report.table import export_table
     from largesse.result import plain
 
+    data = for_program(as_json, as_csv)
     done = export_run(
         run_folder, users, tuple(budget or ()), output, per_unit=tuple(budget_per_unit or ()), form=form,
         safety=_safety(safety, on_average), replace=replace,
@@ -239,23 +249,28 @@ def export(
         {"budget": p.budget, "spend": p.spend, "value": p.value, "overspends": p.overspends, "mix": mix}
         for p, mix in zip(done.plans, done.mixes, strict=True)
     ]
-    if as_json:
-        show.print_json({"output": output, "units": done.units, **plain(done.fidelity), "plans": rows})
+    if data:
+        document = {"output": output, "units": done.units, **plain(done.fidelity), "plans": rows}
+        show.print_data(document, rows, as_csv=as_csv)
         return
-    show.table(export_table(done.plans, done.mixes), f"Plans for {done.units:,} units")
-    show.out.print(
+    show.table(export_table(done.plans, done.mixes), f"Plans for {done.units:,} units", wide=wide)
+    show.prose(
         f"{done.fidelity.agreement:.2%} of the units get the same cluster as in the run\nwritten: {show.escape(str(output))}",
-        highlight=False,
     )
 
 
-def _print_plan(mix: dict[str, int], rules: Sequence[Bound] = ()) -> None:
+def _print_plan(mix: dict[str, int], rules: Sequence[Bound] = (), *, wide: bool) -> None:
     from largesse.cli import show
     from largesse.report.table import rule_table, treatment_table
 
-    show.table(treatment_table(mix), "Allocation")
+    show.table(treatment_table(mix), "Allocation", wide=wide)
     if rules:
-        show.table(rule_table(rules), "Rules")
+        show.table(rule_table(rules), "Rules", wide=wide)
+
+
+def _counts(mix: dict[str, int]) -> list[dict[str, Any]]:
+    """Returns the units of each treatment, the rows of the main table."""
+    return [{"treatment": name, "units": n} for name, n in mix.items()]
 
 
 def _threads() -> int:
