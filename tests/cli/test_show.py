@@ -178,3 +178,12 @@ def back(cell: str) -> Any:
         return json.loads(cell)
     except ValueError:
         return cell
+
+
+def test_the_refusal_of_an_unknown_control_names_the_option(place: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(place)
+    done = RUNNER.invoke(app, list(EXPERIMENT[:-2]))
+    assert str(done.exception).endswith("reads like one. Name it in `--control`.")
+    frames.write(pa.table({"arm": ["A", "C"] * 20, "y": [1.0] * 40}), place / "letters.parquet")
+    done = RUNNER.invoke(app, ["experiment", "letters.parquet", "--arm", "arm", "--metric", "y"])
+    assert str(done.exception).endswith("reads like one. Name it in `--control`.")

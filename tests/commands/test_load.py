@@ -70,7 +70,7 @@ def test_a_feature_that_is_text_in_one_file_and_a_number_in_the_other_is_refused
     [
         ({"spent": -1.0}, {}, r"^spent\[0\] == -1.0: must be >= 0 .*\(`columns\.cost = 'spent'`\)"),
         ({"spent": 1.0}, {}, r"set `design\.control_cost = true`\. \(`columns\.cost = 'spent'`\)"),
-        ({"arm": ["x", "y"] * 200}, {}, r"Name it in `columns\.control`, or list all labels in `columns\.treatments`"),
+        ({"arm": ["x", "y"] * 200}, {}, r"Name it in `columns\.control`\."),
         ({}, {"unit": "user"}, r"^column 'user': not in the table.*\(`columns\.unit = 'user'`\)"),
         ({"p": np.linspace(0.1, 0.9, N)}, {"propensity": "p"}, r"set `design\.stratified = true` and keep this column"),
     ],

@@ -88,6 +88,7 @@ def experiment(
     from largesse.cli import show
     from largesse.commands.experiment import experiment as measure
     from largesse.commands.findings.experiment import opening
+    from largesse.commands.load import naming_fields
     from largesse.experiment.data.columns import Columns, Metric
     from largesse.experiment.data.crossfit import CrossFit
     from largesse.experiment.measurement import Settings
@@ -100,10 +101,11 @@ def experiment(
     )  # fmt: skip
     shown = _methods(method or list(_METHODS))
     settings = Settings(nu=_nu(nu), level=level, cross_fit=CrossFit(seed=seed), value_per_unit=value_per_unit)
-    done = measure(
-        data, columns, settings, planned=_shares(planned, "planned"), tested=arm_tested, methods=shown, folder=folder,
-        replace=replace,
-    )  # fmt: skip
+    with naming_fields({"control": "--control"}):
+        done = measure(
+            data, columns, settings, planned=_shares(planned, "planned"), tested=arm_tested, methods=shown, folder=folder,
+            replace=replace,
+        )  # fmt: skip
     if data_out:
         document = done.measurement.to_dict()
         rows = [{"metric": one["metric"], **row} for one in document["metrics"] for row in one["effects"]]

@@ -250,7 +250,7 @@ def _control_first(name: str, labels: Sequence[str], control: str | None) -> tup
         if len(likely) != 1:
             raise DataError(
                 f"{name}: which label is the control? {len(likely) or 'None'} of {some} reads like one. "
-                "Name it in `control=`, or list all labels in `treatments=`, control first.",
+                "Name it in `control=`.",
                 field=name,
             )
         control = likely[0]
