@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import figures  # noqa: E402
 from docs import prose  # noqa: E402
+from largesse.commands.documents import DOCUMENTS, table  # noqa: E402
 
 SOURCE = ROOT / "src" / "largesse"
 
@@ -68,7 +69,14 @@ def modules() -> str:
     return "\n".join(lines[1:])
 
 
-PARTS: dict[str, Callable[[], str]] = {"packages": packages, "modules": modules, **figures.PARTS}
+def documents() -> str:
+    """Returns a table of the fields of the JSON document of each command that has a schema."""
+    return "\n\n".join(f"## {name}\n\n{table(name)}" for name in DOCUMENTS)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "packages": packages, "modules": modules, "documents": documents, **figures.PARTS
+}  # fmt: skip
 _PART = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(\n<!-- end: \2 -->)", flags=re.S)
 
 

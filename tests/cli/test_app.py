@@ -45,6 +45,7 @@ COMMANDS = (
     "experiment",
     "replay",
     "assign",
+    "schema",
 )
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from largesse import frames
 from largesse.cli.app import app
 from largesse.commands import demo
+from largesse.commands.documents import DOCUMENTS, schema
 from largesse.commands.fit import fit
 from largesse.config import load
 from tests.common.campaigns import TEXT, table
@@ -69,7 +70,10 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "export": [],  # needs a run of another model: see test_app.py, where the document is read as strictly
     "demo": [("--no-open", "-o", "demo")],
     "init": [("empty.toml",)],
+    "schema": [("check",)],
 }
+
+TEXT_ONLY = ("init", "schema")  # without --json; the second prints JSON all the same
 
 
 def strictly(text: str) -> Any:
@@ -89,12 +93,30 @@ def test_all_json_is_valid(place: Path, monkeypatch: pytest.MonkeyPatch):
     nulls = 0
     for name in sorted(COMMANDS, key=lambda name: name == "compare"):  # it needs what `fit` leaves
         for words in COMMANDS[name]:
-            done = RUNNER.invoke(app, [name, *words, *([] if name == "init" else ["--json"])])
+            done = RUNNER.invoke(app, [name, *words, *([] if name in TEXT_ONLY else ["--json"])])
             assert done.exception is None or isinstance(done.exception, SystemExit), (name, done.exception)
             if name != "init":
-                nulls += str(strictly(done.stdout)).count("None")
+                document = strictly(done.stdout)
+                nulls += str(document).count("None")
+                if name in DOCUMENTS:
+                    DOCUMENTS[name].model_validate_json(done.stdout)
     written = list(place.rglob("*.json"))
     assert {path.name for path in written} >= {"metrics.json", "trials.json", "effects.json", "manifest.json"}
     for path in written:
         strictly(path.read_text())
     assert nulls > 10, "quantities that are not known were among them"
+
+
+@pytest.mark.parametrize("command", DOCUMENTS)
+def test_a_schema_names_every_field_and_refuses_others(command: str):
+    made = schema(command)
+    assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    for shown in (made, *made.get("$defs", {}).values()):
+        assert shown["additionalProperties"] is False
+        assert all(field["description"] for field in shown["properties"].values())
+    printed = RUNNER.invoke(app, ["schema", command])
+    assert strictly(printed.stdout) == made
+
+
+def test_a_command_without_a_schema_is_refused():
+    assert "must be one of" in str(RUNNER.invoke(app, ["schema", "init"]).exception)

@@ -275,6 +275,15 @@ def compare(
     _print_page(folder)
 
 
+@app.command()
+def schema(command: Annotated[str, typer.Argument(help="A command that has --json.")]) -> None:
+    """Print the JSON Schema of what a command prints with --json."""
+    from largesse.cli.show import print_json
+    from largesse.commands import documents
+
+    print_json(documents.schema(command))
+
+
 app.command()(experiment)
 app.command()(replay)
 app.command()(assign)
