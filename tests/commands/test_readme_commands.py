@@ -35,7 +35,7 @@ folder = "runs"
 RULES = """treatments = ["0", "5"]
 value = "value_{}"
 cost = "cost_{}"
-unit = "unit"
+unit = "user"
 spend = [{at_most = 500.0}]
 """
 
@@ -76,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames.write({"group": group, **shop}, place / "ab.parquet")
     frames.write(shop, place / "past.parquet")
     menu = {"value_0": np.zeros(500), "value_5": rng.random(500), "cost_0": np.zeros(500), "cost_5": np.full(500, 5.0)}
-    frames.write({"unit": np.arange(500), **menu}, place / "menu.parquet")
+    frames.write({"user": np.arange(500), **menu}, place / "menu.parquet")
     (place / "rules.toml").write_text(RULES, encoding="utf-8")
     return place
 
@@ -105,7 +105,7 @@ def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyP
         if words[0] == "init":
             Path("campaign.toml").write_text(CAMPAIGN.format(model="lightgbm-rct"), encoding="utf-8")
         done.append(words[0])
-    assert done == ["init", "check", "fit", "allocate", "evaluate", "tune", "compare", "plan", "export", "experiment", "replay",
+    assert done == ["init", "check", "fit", "allocate", "evaluate", "tune", "compare", "predict", "plan", "export", "experiment", "replay",
                     "assign"]  # fmt: skip
     assert Path("runs/spring/report.html").exists()
     assert Path("served/table.json").exists()

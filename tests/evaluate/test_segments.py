@@ -131,3 +131,13 @@ def test_the_best_leaf_of_a_treatment_that_does_nothing_covers_nothing():
         flattered += best["own half"].value_low > 0
     assert inside / draws > 0.92
     assert flattered / draws > 0.15
+
+
+def test_dates_are_written_as_dates():
+    logs = trial(4000, 0, 0.3)
+    days = (20_000 + np.round(40 * logs.x[:, :1])).astype(np.float32)  # x > 0: after 2024-10-04
+    made = leaves(
+        replace(logs, x=days, features=("joined",)), (logs.treatment == 1) * 1.0, value_per_unit=1.0, dates=["joined"]
+    )
+    assert made is not None
+    assert any("2024-10-0" in name for name in made.names), made.names

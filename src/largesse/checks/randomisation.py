@@ -184,7 +184,9 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
         Grade.OK: f"Features are balanced across arms (p = {p:.2g}). Nothing to do.",
         Grade.WARN: f"Features differ a little more between arms than {why} ({off}). Check the assignment.",
         Grade.FAIL: f"Features differ between arms more than {why} ({off}). Randomisation is suspicious: check "
-        "the assignment, and whether these features were recorded after it.",
+        "the assignment, and whether these features were recorded after it. If a rule or a person chose who got what, these "
+        "rows are no trial: give them as past campaign data (obs), and run a trial. Leaving such features out only hides the "
+        "difference.",
     }
     status, sentence = grade(p), words[grade(p)]
     if logs.design == "obs" and not by_row and status != Grade.OK:

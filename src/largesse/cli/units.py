@@ -162,10 +162,11 @@ def predict(
     if as_json:
         show.print_json({"output": output, "units": done.n, "treatments": done.treatments, "unit": done.unit})
         return
-    show.prose(
+    show.out.print(  # not folded: the lines are to be pasted
         f"{done.n:,} units; a rules file for `largesse plan` begins with\n{show.escape(done.rules)}\n"
         f"written: {show.escape(str(output))}",
-    )
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def plan(

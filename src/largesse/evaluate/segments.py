@@ -15,6 +15,7 @@ Reference:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -121,7 +122,9 @@ def segments(
 
 
 @checked
-def leaves(logs: Logs, counts: Floats, *, value_per_unit: float | None = None, seed: int = 0) -> Leaves | None:
+def leaves(
+    logs: Logs, counts: Floats, *, value_per_unit: float | None = None, seed: int = 0, dates: Collection[str] = ()
+) -> Leaves | None:  # fmt: skip
     """Returns segments that differ in what the policy brings, by a small tree on one half of the rows; None if there are none.
 
     Args:
@@ -129,6 +132,7 @@ def leaves(logs: Logs, counts: Floats, *, value_per_unit: float | None = None, s
         counts: How far each row counts at the budget, (N,), see `OutcomeCurve.matched`.
         value_per_unit: What one unit of value brings in money; None: the segments differ in value, whatever it costs.
         seed: Of the halves; all rows of a unit are in one of them.
+        dates: Features that are days since 1970-01-01, written as dates.
 
     >>> rng = np.random.default_rng(0)
     >>> x, t = rng.integers(0, 2, (4000, 1)), rng.integers(0, 2, 4000)
@@ -154,7 +158,7 @@ def leaves(logs: Logs, counts: Floats, *, value_per_unit: float | None = None, s
     paths = _paths(tree, logs)
     node = tree.apply(logs.x)
     code = np.searchsorted(np.array(sorted(paths)), node)
-    return Leaves(tuple(_words(paths[leaf], logs) for leaf in sorted(paths)), code, judged)
+    return Leaves(tuple(_words(paths[leaf], logs, dates) for leaf in sorted(paths)), code, judged)
 
 
 def _terms(logs: Logs, counts: Floats) -> tuple[Floats, Floats]:
@@ -180,16 +184,22 @@ def _paths(tree: DecisionTreeRegressor, logs: Logs) -> dict[int, dict[int, list[
     return out
 
 
-def _words(limits: dict[int, list[float]], logs: Logs) -> str:
+def _words(limits: dict[int, list[float]], logs: Logs, dates: Collection[str]) -> str:
     """Returns the conditions of a leaf, e.g. ``"age up to 34.5, vip: yes"``."""
-    return ", ".join(_condition(logs.features[f], logs.x[:, f], *ends) for f, ends in sorted(limits.items()))
+    return ", ".join(
+        _condition(logs.features[f], logs.x[:, f], low, high, logs.features[f] in dates)
+        for f, (low, high) in sorted(limits.items())
+    )
 
 
-def _condition(name: str, column: NDArray[np.float32], low: float, high: float) -> str:
+def _condition(name: str, column: NDArray[np.float32], low: float, high: float, date: bool) -> str:
+    def end(x: float) -> str:
+        return str(np.datetime64(int(np.floor(x)), "D")) if date else _check.written(x, 4)
+
     if ((column == 0) | (column == 1)).all():
         return f"{name}: {'yes' if low >= 0 else 'no'}"
     if np.isinf(low):
-        return f"{name} up to {_check.written(high, 4)}"
+        return f"{name} up to {end(high)}"
     if np.isinf(high):
-        return f"{name} above {_check.written(low, 4)}"
-    return f"{name} from {_check.written(low, 4)} to {_check.written(high, 4)}"
+        return f"{name} above {end(low)}"
+    return f"{name} from {end(low)} to {end(high)}"

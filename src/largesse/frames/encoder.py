@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from largesse._arguments import checked
@@ -137,6 +138,13 @@ class Levels:
 Column = Number | Levels
 
 
+def _or_nothing(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns a column without a type if all its cells are missing: their type, floats in pandas, says nothing then."""
+    missing = column.is_null(nan_is_null=True) if pa.types.is_floating(column.type) else column.is_null()
+    known = not pc.all(missing).as_py()
+    return column if known else pa.chunked_array([pa.nulls(len(column))])
+
+
 def _is_number(level: str) -> bool:
     try:
         return bool(np.isfinite(float(level)))
@@ -229,7 +237,7 @@ class Encoder:
         out = np.zeros((rows.num_rows, len(self.names)), np.float32)
         start = 0
         for column in self.columns:
-            source, width = rows[column.name], len(column.names)
+            source, width = _or_nothing(rows[column.name]), len(column.names)
             self._same_kind(column, source)
             column.put(source, out[:, start : start + width])
             start += width

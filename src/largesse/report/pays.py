@@ -176,8 +176,8 @@ def limits(budgets: Sequence[float], money: str, head: str, level: float) -> tup
         )
     elif isinf(point):
         first = (
-            "Break-even: at every budget that these treatments can spend, the campaign brings back what it costs by these rows "
-            f"({percent(level)} interval of the break-even budget: from {number(low)} {unit})."
+            "Break-even: at the largest budget that these treatments can spend, the campaign brings back what it costs by these "
+            f"rows ({percent(level)} interval of the break-even budget: from {number(low)} {unit})."
         )
     elif point == 0:
         first = f"Break-even: by these rows no budget brings back what it costs ({span} {unit})."

@@ -141,7 +141,7 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
     candidates = dict.fromkeys(names, "candidate")
     at, unit_value = labels[evidence.at], config.outcome.unit_value
     counts = evidence.counts[evidence.at]
-    tree = by_tree(proof, counts, evidence.at, unit_value, at=f"At {at}", seed=config.run.seed)
+    tree = by_tree(proof, counts, evidence.at, unit_value, proven.encoder, at=f"At {at}", seed=config.run.seed)
     groups = grouped(proven.encoder, proof.logs.x)
     columns = tuple(by_column(proof, counts, evidence.at, groups, config.report.segments, unit_value))
     return report.Results(

@@ -81,10 +81,11 @@ def by_column(
 
 
 def by_tree(
-    proof: Proof, counts: NDArray[np.float64], k: int, unit_value: float | None, *, at: str, seed: int
+    proof: Proof, counts: NDArray[np.float64], k: int, unit_value: float | None, encoder: Encoder, *, at: str, seed: int
 ) -> Segments | None:
     """Returns the segments that a tree proposes on one half of the rows, valued on the other half; None if there are none."""
-    tree = leaves(proof.logs, counts, value_per_unit=unit_value, seed=seed)
+    dates = [column.name for column in encoder.columns if column.kind is Kind.DATE]
+    tree = leaves(proof.logs, counts, value_per_unit=unit_value, seed=seed, dates=dates)
     if tree is None:
         return None
     logs, code = proof.logs, np.where(tree.judged, tree.code, -1)
