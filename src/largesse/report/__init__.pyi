@@ -15,12 +15,12 @@ from .content import (
 )
 from .effects import EffectRow, Effects, InfluenceRow, VerdictRow, write_effects
 from .files import picture, write
-from .pays import Pay, PayRow
+from .pays import Frontier, Pay, PayRow
 from .plans import write_plan
 from .provenance import Provenance
 
 __all__ = [
-    "Advice", "ArmPoint", "BudgetRow", "ClusterCard", "Clusters", "CurveLine", "EffectRow", "Effects", "Headline",
+    "Advice", "ArmPoint", "BudgetRow", "ClusterCard", "Clusters", "CurveLine", "EffectRow", "Effects", "Frontier", "Headline",
     "InfluenceRow", "Leaderboard", "LeaderboardRow", "MixTable", "Pay", "PayRow", "Provenance", "Results", "SpendRow",
     "SpendVerdict", "Trait", "TrustRow", "VerdictRow", "advise", "advise_spending", "picture", "write",
     "write_effects", "write_plan",

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 __all__ = ["Badge", "Block", "Bullets", "Card", "Cards", "Cell", "Chart", "Code", "Column", "Facts", "Key", "Row", "Section",
-           "Table", "Text", "Tone", "Where"]  # fmt: skip
+           "Slider", "Stop", "Table", "Text", "Tone", "Where"]  # fmt: skip
 
 
 class Tone(StrEnum):
@@ -185,7 +185,44 @@ class Cards:
     cards: tuple[Card, ...]
 
 
-Block = Table | Text | Chart | Key | Facts | Bullets | Code | Cards
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One position of a slider: its name, a note beside it, what is read there, and the shares of the bar."""
+
+    name: str
+    note: str
+    cells: tuple[str, ...]
+    shares: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slider:
+    """A slider that shows the numbers of one position at a time.
+
+    Attributes:
+        name: Unique on the page.
+        title: Printed above the slider.
+        label: What the slider sets.
+        columns: What is read at each position; a `quiet` one stands in brackets behind the one before it.
+        stops: The positions, in order.
+        parts: Names of the parts of the bar with their colours.
+        start: The position that is shown first.
+        caption: How to read it.
+    """
+
+    template: ClassVar[str] = "slider"
+    where: ClassVar[Where] = Where.PAGE
+    name: str
+    title: str
+    label: str
+    columns: tuple[Column, ...]
+    stops: tuple[Stop, ...]
+    parts: tuple[tuple[str, str], ...]
+    start: int = 0
+    caption: str = ""
+
+
+Block = Table | Text | Chart | Key | Facts | Bullets | Code | Cards | Slider
 
 
 @dataclass(frozen=True, slots=True)

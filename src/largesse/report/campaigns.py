@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from largesse.report.blocks import Block, Card, Cards, Chart, Section, Text
+from largesse.report.blocks import Block, Card, Cards, Chart, Section, Slider, Text
 from largesse.report.content import Results
 from largesse.report.sections import sections
 
@@ -39,11 +39,13 @@ def _named(part: Section, key: str, short: str) -> Section:
 
 
 def _unique(blocks: Sequence[Block], key: str) -> list[Block]:
-    """Returns the blocks, names of charts beginning with the key, without pictures: the campaign's own folder has those."""
+    """Returns the blocks, names of charts and sliders beginning with the key, without pictures, which its folder has."""
     out: list[Block] = []
     for block in blocks:
         if isinstance(block, Chart):
             out.append(replace(block, name=f"{key}-{block.name}", picture=""))
+        elif isinstance(block, Slider):
+            out.append(replace(block, name=f"{key}-{block.name}"))
         elif isinstance(block, Cards):
             out.append(Cards(tuple(Card(card.title, tuple(_unique(card.blocks, key))) for card in block.cards)))
         else:

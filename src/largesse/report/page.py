@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from largesse.report.blocks import Badge, Block, Cards, Chart, Section, Where
+from largesse.report.blocks import Badge, Block, Cards, Chart, Section, Slider, Where
 from largesse.report.content import Headline, Results
 from largesse.report.sections import sections
 
@@ -31,16 +32,16 @@ def page(results: Results) -> str:
 
 def document(headline: Headline, parts: Sequence[Section]) -> str:
     """Returns a page with a headline and sections."""
-    plots = any(_has_chart(block) for part in parts for block in part.blocks)
+    plots, slides = (any(_has(kind, block) for part in parts for block in part.blocks) for kind in (Chart, Slider))
     return _templates().get_template("page.html").render(
         headline=headline, sections=parts, policy=_POLICY, style=_asset("report.css"),
-        scripts=[_asset(_PLOTLY), _asset("report.js")] if plots else [],
+        plots=plots, scripts=[*([_asset(_PLOTLY)] if plots else []), *([_asset("report.js")] if plots or slides else [])],
     )  # fmt: skip
 
 
-def _has_chart(block: Block) -> bool:
+def _has(kind: type, block: Block) -> bool:
     inner = [b for card in block.cards for b in card.blocks] if isinstance(block, Cards) else []
-    return isinstance(block, Chart) or any(map(_has_chart, inner))
+    return isinstance(block, kind) or any(_has(kind, b) for b in inner)
 
 
 @cache
@@ -50,6 +51,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["figure"] = _figure
+    environment.filters["stops"] = lambda stops: [asdict(stop) for stop in stops]
     environment.tests["badge"] = lambda cell: isinstance(cell, Badge)
     environment.tests["on_page"] = lambda block: block.where is not Where.TEXT
     return environment

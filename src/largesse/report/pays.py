@@ -12,7 +12,7 @@ from largesse.evaluate.returns import PayVerdict, ReturnRow
 from largesse.report.blocks import Badge, Block, Column, Row, Table, Text, Tone
 from largesse.report.numbers import UNKNOWN, between, number, percent, places, resting
 
-__all__ = ["Pay", "PayRow", "pay_blocks", "pay_table"]
+__all__ = ["Frontier", "Pay", "PayRow", "pay_blocks", "pay_table"]
 
 BADGES = {
     PayVerdict.TARGETED: Badge("spend this, targeted", Tone.GOOD),
@@ -41,6 +41,34 @@ class PayRow:
 
 @checked
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Frontier:
+    """The policy at budgets along the whole range, for the slider of the page.
+
+    Attributes:
+        rows: What the policy brings and costs, by rising budget, (K,).
+        treatments: Names of the treatments, control first, (M,).
+        shares: Share of each treatment at each budget, (K, M); NaN where the budget is out of reach.
+        start: Position of the budget that is shown first.
+    """
+
+    rows: tuple[ReturnRow, ...]
+    treatments: tuple[str, ...]
+    shares: tuple[tuple[float, ...], ...]
+    start: int
+
+    def __post_init__(self) -> None:
+        if len(self.shares) != len(self.rows):
+            raise _check.refuse(
+                "len(shares)", len(self.shares), f"must equal len(rows), {len(self.rows)}", "One per budget."
+            )
+        if not 0 <= self.start < len(self.rows):
+            raise _check.refuse(
+                "start", self.start, f"must be a position of the {len(self.rows)} rows", "Count from 0."
+            )
+
+
+@checked
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pay:
     """Whether the campaign pays.
 
@@ -48,11 +76,13 @@ class Pay:
         rows: The policy and the best untargeted one at each budget, in the order to print them.
         known: Whether it is known what one unit of value brings in money, so that net values are.
         limits: Sentences about the budgets up to which the campaign pays.
+        frontier: The policy along the whole range of budgets; None leaves the slider out.
     """
 
     rows: tuple[PayRow, ...]
     known: bool
     limits: tuple[str, ...] = ()
+    frontier: Frontier | None = None
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -90,28 +120,41 @@ def pay_table(pay: Pay, *, value: str, money: str, head: str, level: float, ours
         ours: The policy to highlight.
         brief: Net values and verdicts only, where they are known: for a terminal.
     """
-    ends, gained = f"{percent(level)} interval", f"Extra {value} per {head}"
-    unit, one = f"{money} per {head}".strip(), money or "1 spent"
-    spent = f"Extra {money} spent per {head}" if money else f"Extra spend per {head}"
-    own = (Column(gained), Column(ends, quiet=True), Column(spent))
-    columns: tuple[Column, ...]
-    if pay.known:
-        columns = (
-            Column("Policy", words=True), Column("Verdict", words=True), Column(f"Net {unit}"),
-            Column(ends, quiet=True), Column(f"Back per {one}"), *(() if brief else own[:2]),
-        )  # fmt: skip
-    else:
-        cost = (Column(f"{money or 'Spend'} per extra {value}"), Column(ends, quiet=True))
-        columns = (Column("Policy", words=True), *(own[:2] if brief else (*own, Column(f"{value} per {one}"))), *cost)
-    each = [row.returns for row in pay.rows]
-    digits = places((row.value_high - row.value_low) / 2 for row in each)
-    of_net = places((row.net_high - row.net_low) / 2 for row in each)
+    unit, (digits, of_net) = f"{money} per {head}".strip(), decimals_of(pay)
+    columns = return_columns(pay.known, value, money, head, level, brief)
     rows = tuple(
-        Row(_cells(row, pay.known, digits, of_net, brief), group=row.budget_label, ours=row.returns.name == ours)
+        Row(return_cells(row, pay.known, digits, of_net, brief), group=row.budget_label, ours=row.returns.name == ours)
         for row in pay.rows
     )
     notes = budget_notes(((row.budget_label, row.returns.budget) for row in pay.rows), unit)
     return Table(columns=columns, rows=rows, grouped="Budget", notes=notes)
+
+
+def decimals_of(pay: Pay) -> tuple[int, int]:
+    """Returns the decimals of values and of net values."""
+    each = [row.returns for row in pay.rows]
+    digits = places((row.value_high - row.value_low) / 2 for row in each)
+    return digits, places((row.net_high - row.net_low) / 2 for row in each)
+
+
+def value_columns(value: str, money: str, head: str, level: float) -> tuple[Column, ...]:
+    """Returns the columns of the value, its interval and the spend."""
+    spent = f"Extra {money} spent per {head}" if money else f"Extra spend per {head}"
+    return Column(f"Extra {value} per {head}"), Column(f"{percent(level)} interval", quiet=True), Column(spent)
+
+
+def return_columns(
+    known: bool, value: str, money: str, head: str, level: float, brief: bool = False
+) -> tuple[Column, ...]:
+    """Returns the columns of the table, those of `return_cells`."""
+    own, one = value_columns(value, money, head, level), money or "1 spent"
+    ends = own[1]
+    if known:
+        net = Column(f"Net {f'{money} per {head}'.strip()}")
+        verdict = (Column("Policy", words=True), Column("Verdict", words=True))
+        return (*verdict, net, ends, Column(f"Back per {one}"), *(() if brief else own[:2]))
+    cost = (Column(f"{money or 'Spend'} per extra {value}"), ends)
+    return (Column("Policy", words=True), *(own[:2] if brief else (*own, Column(f"{value} per {one}"))), *cost)
 
 
 def budget_notes(budgets: Iterable[tuple[str, float]], unit: str) -> dict[str, str]:
@@ -119,7 +162,8 @@ def budget_notes(budgets: Iterable[tuple[str, float]], unit: str) -> dict[str, s
     return {label: f"{number(budget)} {unit}" for label, budget in budgets if not label.endswith(unit)}
 
 
-def _cells(shown: PayRow, known: bool, digits: int, of_net: int, brief: bool) -> tuple[str | Badge, ...]:
+def return_cells(shown: PayRow, known: bool, digits: int, of_net: int, brief: bool) -> tuple[str | Badge, ...]:
+    """Returns the cells of a row under `return_columns`: the name, the verdict where it is known, the numbers."""
     row, gained = shown.returns, number(shown.returns.value, decimals=digits, sign=True)
     if known:
         verdict = "" if shown.verdict is None else BADGES[shown.verdict]

@@ -25,6 +25,7 @@ from largesse.report.blocks import (
 )
 from largesse.report.cluster_cards import Clusters, card_title, cluster_note, response_rows, traits_of
 from largesse.report.content import MixTable, Results
+from largesse.report.frontier import slider
 from largesse.report.numbers import count, duration, percent
 from largesse.report.pays import pay_blocks
 from largesse.report.provenance import Provenance
@@ -84,10 +85,14 @@ def soundness_blocks(findings: Sequence[Finding]) -> list[Block]:
 def _pay(results: Results) -> list[Block]:
     if results.pay is None:
         return []
-    return pay_blocks(
-        results.pay, value=results.value_unit, money=results.money_unit, head=results.head, level=results.level,
-        ours=results.policy,
-    )  # fmt: skip
+    words: dict[str, Any] = {
+        "value": results.value_unit,
+        "money": results.money_unit,
+        "head": results.head,
+        "level": results.level,
+    }
+    blocks = pay_blocks(results.pay, **words, ours=results.policy)
+    return blocks if results.pay.frontier is None else [*blocks, slider(results.pay, results.pay.frontier, **words)]
 
 
 def _and(names: Sequence[str]) -> str:

@@ -113,7 +113,7 @@ def leaderboard_table(board: Leaderboard, level: float) -> Table:
     noted = any(row.note for row in board.rows)
     columns = [
         Column("Model", words=True), Column(board.score), Column(f"{percent(level)} interval", quiet=True),
-        Column("Training time"), Column("", words=True), *([Column("Note", words=True)] if noted else []),
+        Column("Training time"), Column("Choice", words=True), *([Column("Note", words=True)] if noted else []),
     ]  # fmt: skip
     rows = []
     for row in board.rows:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from largesse import report
 from largesse._check import written
 from largesse.checks.soundness import Soundness
+from largesse.commands.findings.frontier import frontier
 from largesse.commands.findings.pays import Payback, pay, payback, remedies, sentence, smaller_pays
 from largesse.commands.findings.segments import by_column, by_tree, grouped, mix_of
 from largesse.commands.procedure import FittedCandidates, Proof, Task
@@ -57,6 +58,7 @@ class Evidence:
         spend: Realised spend per unit of the decisions and its interval, (B, 3).
         counts: How far each held-out row counts in the value of the policy at each budget, (B, N).
         free: What the policy brings without a budget, where everybody gets what pays; None where that is not known.
+        frontier: The policy along the whole range of budgets, for the slider.
     """
 
     table: Comparison
@@ -67,6 +69,7 @@ class Evidence:
     spend: NDArray[np.float64]
     counts: NDArray[np.float64]
     free: SegmentRow | None
+    frontier: report.Frontier
 
 
 def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> Evidence:
@@ -79,14 +82,16 @@ def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> E
     """
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
     table = compare(proof.logs, proof.menus, task.budgets, bootstrap=bootstrap).against(BEST_MIX)
-    budgets = np.linspace(0, max(arm.cost for arm in table.arms), _CURVE)
+    most = max(arm.cost for arm in table.arms)
+    budgets = np.linspace(0, most, _CURVE)
     line = compare(proof.logs, proof.menus, budgets)
     pays = payback(table, line, value_per_unit, POLICY)
     best = max(table.arms, key=lambda arm: arm.value)  # the most that one treatment for everyone brings
     share = effect_share(table, POLICY, pays.at, full=best.name)
     curve = table.parts.made.policies[table.index(POLICY)].curve
     counts, free = curve.matched(task.budgets), _without_a_budget(proof, value_per_unit)
-    return Evidence(table, line, share, pays.at, pays, _realised(proof), counts, free)
+    along = frontier(proof, POLICY, task.budgets, most, value_per_unit, pays.at)
+    return Evidence(table, line, share, pays.at, pays, _realised(proof), counts, free, along)
 
 
 def _without_a_budget(proof: Proof, value_per_unit: float | None) -> SegmentRow | None:
@@ -147,7 +152,8 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
     return report.Results(
         headline=_headline(config, task, proven),
         value_unit=config.report.value_unit, money_unit=config.report.money, head=config.report.head,
-        pay=pay(evidence.payback, task.labels, config, evidence.free), findings=tuple(proven.sound),
+        pay=pay(evidence.payback, task.labels, config, evidence.free, evidence.frontier),
+        findings=tuple(proven.sound),
         curves=tuple(_line(evidence.line, name, (roles | candidates)[name]) for name in (POLICY, BEST_MIX, *names)),
         arms=tuple(
             report.ArmPoint(name=a.name, cost=a.cost, value=a.value, low=a.value_low, high=a.value_high, control=j == 0)

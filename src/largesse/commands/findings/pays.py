@@ -21,7 +21,7 @@ from largesse.evaluate.returns import (
 from largesse.evaluate.segments import SegmentRow
 from largesse.report.blocks import Table
 from largesse.report.numbers import count, number, percent, places, resting
-from largesse.report.pays import Pay, PayRow, cost_between, limits, pay_table
+from largesse.report.pays import Frontier, Pay, PayRow, cost_between, limits, pay_table
 
 __all__ = ["Payback", "pay", "payback", "remedies", "sentence", "smaller_pays", "table_of"]
 
@@ -88,7 +88,13 @@ def payback(table: Comparison, line: Comparison | None, value_per_unit: float | 
     return Payback(made, result, turning, at)
 
 
-def pay(result: Payback, labels: tuple[str, ...], config: Config, free: SegmentRow | None = None) -> Pay:
+def pay(
+    result: Payback,
+    labels: tuple[str, ...],
+    config: Config,
+    free: SegmentRow | None = None,
+    frontier: Frontier | None = None,
+) -> Pay:
     """Returns the section of the report.
 
     Args:
@@ -96,6 +102,7 @@ def pay(result: Payback, labels: tuple[str, ...], config: Config, free: SegmentR
         labels: The budgets in words.
         config: The words for value and money.
         free: What the policy brings without a budget; None: not known.
+        frontier: The policy along the whole range of budgets; None leaves the slider out.
     """
     rows = []
     for b, label in enumerate(labels):
@@ -113,7 +120,7 @@ def pay(result: Payback, labels: tuple[str, ...], config: Config, free: SegmentR
         sentences = limits(result.turning, config.report.money, config.report.head, result.table.level)
     if free is not None:
         sentences = (*sentences, _free_sentence(free, config, result.table.level))
-    return Pay(rows=tuple(rows), known=known, limits=sentences)
+    return Pay(rows=tuple(rows), known=known, limits=sentences, frontier=frontier)
 
 
 def _free_sentence(free: SegmentRow, config: Config, level: float) -> str:

@@ -1,0 +1,46 @@
+"""The policy at budgets along the whole range that can be spent, for the slider of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import report
+from largesse.commands.procedure import Proof
+from largesse.evaluate.comparison import compare
+from largesse.evaluate.returns import returns
+
+__all__ = ["frontier"]
+
+_STEPS = 60  # of the slider, besides the budgets of the run
+
+
+def frontier(
+    proof: Proof, policy: str, budgets: Sequence[float], most: float, value_per_unit: float | None, at: int
+) -> report.Frontier:
+    """Returns what the policy brings, costs and gives at each budget, by the same code as the table of returns.
+
+    Args:
+        proof: The held-out rows.
+        policy: Name of the policy among the menus.
+        budgets: The budgets of the run, (B,); each is one of the positions.
+        most: Where the range ends: the cost of giving everyone the most expensive treatment.
+        value_per_unit: What one unit of value brings in money; None: not known.
+        at: Position among the budgets of the one that is shown first.
+    """
+    money = _positions(np.asarray(budgets, np.float64), most)
+    made = compare(proof.logs, {policy: proof.menus[policy]}, money)
+    rows = returns(made, value_per_unit=value_per_unit).of(policy)
+    shares = tuple(tuple(map(float, np.clip(share, 0, 1))) for share in made.parts.mix)
+    start = int(np.flatnonzero(money == budgets[at])[0])
+    return report.Frontier(rows=rows, treatments=proof.logs.treatments, shares=shares, start=start)
+
+
+def _positions(budgets: NDArray[np.float64], most: float) -> NDArray[np.float64]:
+    """Returns steps from 0 to the largest amount and the budgets, rising; a step that is a budget up to rounding is left out."""
+    top = max(most, float(budgets.max()))
+    steps = np.linspace(0, top, _STEPS + 1)
+    new = np.abs(steps[:, None] - budgets).min(axis=1) > 1e-9 * top
+    return np.unique(np.concatenate([steps[new], budgets]))
