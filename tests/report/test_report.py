@@ -383,3 +383,19 @@ def test_amounts_read_well_where_the_unit_of_money_is_not_declared(tmp_path: Pat
     text = (tmp_path / "summary.md").read_text(encoding="utf-8")
     assert re.findall(r"[^|.]*money[^|.]*", text) == [" No control row costs money"]
     assert "Spend per person" in text
+
+
+def test_backticks_are_code_on_a_page_and_still_escaped():
+    headline = replace(bare().headline, action="Run `largesse init <b>` and `x.")
+    html = page(replace(bare(), headline=headline, cautions=("See `a & b`.",)))
+    assert "Run <code>largesse init &lt;b&gt;</code> and `x." in html
+    assert "<li>See <code>a &amp; b</code>.</li>" in html
+    assert "<b>`" not in html
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [(0.00001, "< 0.0001"), (0.0001, "0.0001"), (0.04567, "0.046"), (1.0, "1"), (nan, "–"), (0.0, "< 0.0001")],
+)
+def test_a_p_value_has_no_exponent(p: float, shown: str):
+    assert numbers.p_value(p) == shown

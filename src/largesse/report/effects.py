@@ -17,7 +17,7 @@ from largesse.report.blocks import Badge, Block, Chart, Column, Row, Section, Ta
 from largesse.report.content import Headline
 from largesse.report.files import write_report
 from largesse.report.forest_plot import EffectRow, forest
-from largesse.report.numbers import UNKNOWN, between, count, number, percent, percent_interval, places
+from largesse.report.numbers import UNKNOWN, between, count, number, p_value, percent, percent_interval, places
 from largesse.report.provenance import Provenance
 from largesse.report.sections import closing, kept, soundness_blocks
 
@@ -192,7 +192,7 @@ def effect_table(effects: tuple[EffectRow, ...], level: float) -> Table:
             e.group, e.method, number(e.effect, decimals=shown, sign=True), between(e.low, e.high, decimals=shown, sign=True),
             _events(e),
             UNKNOWN if isnan(e.lift) else percent_interval(e.lift, e.lift_low, e.lift_high, sign=True),
-            UNKNOWN if isnan(e.p_value) else f"{e.p_value:.2g}",
+            p_value(e.p_value),
             UNKNOWN if isnan(e.relative_error) else percent(e.relative_error),
         )  # fmt: skip
         rows.append(Row(cells, ours=e.reading))

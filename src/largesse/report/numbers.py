@@ -22,6 +22,7 @@ __all__ = [
     "duration",
     "interval",
     "number",
+    "p_value",
     "percent",
     "percent_interval",
     "places",
@@ -123,6 +124,17 @@ def percent_interval(x: float, low: float, high: float, *, sign: bool = False) -
     shown = places([50 * (high - low)])
     shown = 0 if abs(high - low) >= 0.02 else shown
     return f"{percent(x, decimals=shown, sign=sign)} ({between(100 * low, 100 * high, decimals=shown, sign=sign)} %)"
+
+
+def p_value(p: float) -> str:
+    """Returns a p-value with two digits, without an exponent.
+
+    >>> p_value(0.0312), p_value(0.00001), p_value(float("nan"))
+    ('0.031', '< 0.0001', '–')
+    """
+    if isnan(p):
+        return UNKNOWN
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def count(n: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
@@ -10,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from largesse.report.blocks import Badge, Block, Cards, Chart, Section, Slider, Where
 from largesse.report.content import Headline, Results
@@ -51,10 +52,16 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["figure"] = _figure
+    environment.filters["prose"] = _prose
     environment.filters["stops"] = lambda stops: [asdict(stop) for stop in stops]
     environment.tests["badge"] = lambda cell: isinstance(cell, Badge)
     environment.tests["on_page"] = lambda block: block.where is not Where.TEXT
     return environment
+
+
+def _prose(words: str) -> Markup:
+    """Returns escaped words in which what stands between backticks is code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words))))  # escaped just now
 
 
 def _figure(chart: Chart) -> dict[str, Any]:
