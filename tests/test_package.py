@@ -43,6 +43,7 @@ def test_tests_mirror_the_tree():
     rooms = {path.name for path in (ROOT / "src" / "largesse").iterdir() if path.is_dir()} | {
         "common",
         "benchmarks",
+        "browser",
         "light",
     }
     assert {
