@@ -155,7 +155,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "text as value": ({"orders": ["many"] * N}, {}, r"^column 'orders': holds text .*\(`value='orders'`\)$"),
     "gap in treatment": ({"arm": [None, *ARM[1:]]}, {}, r"^arm\[0\] is missing: .*\(`treatment='arm'`\)$"),
     "control that costs": ({"spent": [1.0] * N}, {}, r"control row must cost nothing.*`control_cost=True`\. \(`cost='spent'`\)$"),
-    "which control": ({"arm": ["a", "b", "c"] * 16}, {}, r"^arm: which label is the control\?.*in `control=`.*`treatments=`"),
+    "which control": ({"arm": ["a", "b", "c"] * 16}, {}, r"^arm: which label is the control\?.*Name it in `control=`"),
     "a role twice": ({}, {"unit": "orders"}, r"^unit == 'orders': the column is already the value"),
     "a leak": ({}, {"features": ["age", "orders"]}, r"^features == 'orders': is the value column"),
     "gap in ids": ({"user": [None] * N}, {}, r"^user\[0\] is missing.*\(`unit='user'`\)$"),
