@@ -32,7 +32,7 @@ S = TypeVar("S")  # what all tasks share
 K = TypeVar("K")  # a task
 R = TypeVar("R")  # its result
 
-_MOST = 8  # processes, unless more are asked for: each holds its own copy of its training rows
+_MOST = 8  # processes, unless run.threads sets more: each has its own copy of its training rows
 _IDLE = 60  # seconds after which a process without work ends
 _END: Any = object()
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")

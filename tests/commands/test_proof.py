@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from largesse import frames
+from largesse._workers import Workers
 from largesse.commands import proof as module
 from largesse.commands.fit import fit
 from largesse.config import Config, parse
@@ -34,8 +35,17 @@ def numbers(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def test_processes_change_no_number(place: Path):
+def test_processes_change_no_number(place: Path, monkeypatch: pytest.MonkeyPatch):
+    used: list[int] = []
+
+    def run(self: Workers, *args: Any) -> Any:
+        used.append(1 if self.pool is None else self.n)
+        return real(self, *args)
+
+    real = Workers.run
+    monkeypatch.setattr(Workers, "run", run)
     shown = [fit(campaign(place, "folds = 3", f"threads = {n}"), folder=place / f"threads_{n}") for n in (1, 2)]
+    assert used == [1, 2], "the second run did use a process"
     one, two = (numbers(run.folder) for run in shown)
     assert one == two
     files = [sorted((run.folder / "policy").rglob("*.safetensors")) for run in shown]

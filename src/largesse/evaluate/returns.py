@@ -108,15 +108,18 @@ class Returns(Tabular):
 
 
 @checked
-def returns(comparison: Comparison, *, value_per_unit: float | None = None) -> Returns:
+def returns(
+    comparison: Comparison, *, value_per_unit: float | None = None, names: tuple[str, ...] | None = None
+) -> Returns:  # fmt: skip
     """Returns what each policy brings and costs beyond control, with paired intervals.
 
     Args:
         comparison: Result of `compare`.
         value_per_unit: What one unit of value brings in money, > 0, e.g. 10.0 for orders that earn 10 each; None: not known.
+        names: Policies or baselines; None: all but doing nothing and the random mix.
 
     Raises:
-        DataError: The value of a unit is not a positive number.
+        DataError: The value of a unit is not a positive number, or there is no such policy.
 
     >>> from largesse import Logs, Menu
     >>> from largesse.evaluate import compare
@@ -129,8 +132,8 @@ def returns(comparison: Comparison, *, value_per_unit: float | None = None) -> R
     """
     unit_value = None if value_per_unit is None else _check.number("value_per_unit", value_per_unit, low=1e-12)
     sums = _Sums(comparison)
-    names = [name for name in comparison.names if name not in (NO_ONE, RANDOM_MIX)]
-    rows = [sums.row(name, b, unit_value) for name in names for b in range(len(comparison.budgets))]
+    wanted = names or tuple(name for name in comparison.names if name not in (NO_ONE, RANDOM_MIX))
+    rows = [sums.row(name, b, unit_value) for name in wanted for b in range(len(comparison.budgets))]
     return Returns(rows=tuple(rows), value_per_unit=unit_value, level=comparison.level)
 
 

@@ -32,7 +32,7 @@ def frontier(
     """
     money = _positions(np.asarray(budgets, np.float64), most)
     made = compare(proof.logs, {policy: proof.menus[policy]}, money)
-    rows = returns(made, value_per_unit=value_per_unit).of(policy)
+    rows = returns(made, value_per_unit=value_per_unit, names=(policy,)).rows
     shares = tuple(tuple(map(float, np.clip(share, 0, 1))) for share in made.parts.mix)
     start = int(np.flatnonzero(money == budgets[at])[0])
     return report.Frontier(rows=rows, treatments=proof.logs.treatments, shares=shares, start=start)
