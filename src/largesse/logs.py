@@ -20,7 +20,7 @@ __all__ = ["Assignment", "Design", "Logs", "labels"]
 
 Design = Literal["rct", "obs"]
 _OPTIONAL = ("unit", "cluster", "weight", "timestamp")
-_NOT_COMPUTED = object()
+_NOT_COMPUTED = ...  # a copy in another process is the same object
 _SURELY = 8.0  # standard errors: beyond any number of checks
 Propensity = Literal["uniform", "observed"] | Mapping[str, float] | Sequence[float] | NDArray[Any] | None
 """What `Logs` accepts as propensity: a rule, a share per arm, one probability per row, or None where unknown."""

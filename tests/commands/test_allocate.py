@@ -186,7 +186,7 @@ class TestUnderRules:
 
     def test_nobody_is_kept_back(self, place: Path, tmp_path: Path):
         (tmp_path / "rules.toml").write_text("")
-        with pytest.raises(DataError, match=r"--holdout == 0.25: cannot be used with --rules"):
+        with pytest.raises(DataError, match=r"--holdout == 0.25: cannot be used with rules"):
             allocate_run(
                 place / "run",
                 place / "users.parquet",

@@ -13,7 +13,7 @@ from largesse import frames
 from largesse.allocate import assign
 from largesse.commands import procedure
 from largesse.commands.fit import fit
-from largesse.commands.procedure import together
+from largesse.commands.held_out import together
 from largesse.config import load
 from largesse.logs import Logs
 from largesse.menu import Menu

@@ -35,7 +35,8 @@ def numbers(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def test_processes_change_no_number(place: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("folds", [1, 3])
+def test_processes_change_no_number(place: Path, monkeypatch: pytest.MonkeyPatch, folds: int):
     used: list[int] = []
 
     def run(self: Workers, *args: Any) -> Any:
@@ -44,7 +45,7 @@ def test_processes_change_no_number(place: Path, monkeypatch: pytest.MonkeyPatch
 
     real = Workers.run
     monkeypatch.setattr(Workers, "run", run)
-    shown = [fit(campaign(place, "folds = 3", f"threads = {n}"), folder=place / f"threads_{n}") for n in (1, 2)]
+    shown = [fit(campaign(place, f"folds = {folds}", f"threads = {n}"), folder=place / f"{folds}_{n}") for n in (1, 2)]
     assert used == [1, 2], "the second run did use a process"
     one, two = (numbers(run.folder) for run in shown)
     assert one == two

@@ -13,7 +13,7 @@ import pytest
 
 from largesse import Logs, Menu, report
 from largesse.commands.findings.frontier import frontier
-from largesse.commands.procedure import Proof
+from largesse.commands.held_out import Proof
 from largesse.errors import DataError
 from largesse.evaluate.comparison import compare
 from largesse.evaluate.returns import returns

@@ -118,6 +118,15 @@ def fit(
             "--fast", help="Prove on one held-out part of the trial (data.test_share) instead of all its rows."
         ),
     ] = False,
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            "--rules", "-r", help="TOML file of rules that the policy obeys in the proof; rules.file if left out."
+        ),
+    ] = None,
+    units: Annotated[
+        int | None, typer.Option(help="Number of units that limits in totals are for; rules.units if left out.")
+    ] = None,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
@@ -127,7 +136,7 @@ def fit(
     from largesse.config import load
 
     with progress(for_program(as_json, as_csv)) as say:
-        done = run_fit(load(config), folder=folder, replace=replace, fast=fast, say=say)
+        done = run_fit(load(config), folder=folder, replace=replace, fast=fast, rules=rules, units=units, say=say)
     _finished(done, as_json, as_csv)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from largesse.cli.options import Csv, Json, RunFolder, Wide, for_program
+from largesse.cli.options import Csv, Json, NoRules, RunFolder, Wide, for_program
 from largesse.errors import DataError, UsedInTraining
 
 __all__ = ["compare", "evaluate"]
@@ -44,6 +44,14 @@ def evaluate(
     draws: Draws = None,
     fresh_only: FreshOnly = False,
     anyway: Anyway = False,
+    rules: Annotated[
+        Path | None,
+        typer.Option("--rules", "-r", help="TOML file of rules that the policy obeys; those of the run if left out."),
+    ] = None,
+    units: Annotated[
+        int | None, typer.Option(help="Number of units that limits in totals are for; as in the run if left out.")
+    ] = None,
+    no_rules: NoRules = False,
     folder: PageFolder = None,
     replace: Replace = False,
     as_json: Json = False,
@@ -61,7 +69,12 @@ def evaluate(
 
     data = for_program(as_json, as_csv)
     may_write_page(folder, replace=replace)
-    work = partial(evaluate_run, run_folder, test, budgets=_per_unit(budget_per_unit, budget), draws=draws)
+    if no_rules and rules is not None:
+        raise DataError("--rules, --no-rules: rules are either obeyed or left out. Choose one of the two.")
+    work = partial(
+        evaluate_run, run_folder, test, budgets=_per_unit(budget_per_unit, budget), draws=draws, rules=rules, units=units,
+        follow_rules=not no_rules,
+    )  # fmt: skip
     (table, planned, rank), refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
     config = load(run_folder / "config.toml")
     pays = payback(table, None, config.outcome.unit_value, "policy")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from largesse.cli.options import Csv, IdColumn, Json, Keep, RunFolder, Wide, for_program, listed
+from largesse.cli.options import Csv, IdColumn, Json, Keep, NoRules, RunFolder, Wide, for_program, listed
 
 if TYPE_CHECKING:
     from largesse.commands.run_folder import Safety
@@ -47,6 +47,7 @@ def allocate(
     rules: Annotated[
         Path | None, typer.Option("--rules", "-r", help="TOML file: caps, groups and other rules beside the budget.")
     ] = None,
+    no_rules: NoRules = False,
     unit: IdColumn = None,
     keep: Keep = "",
     holdout: Annotated[
@@ -86,12 +87,15 @@ def allocate(
         return
     if eligible is not None:
         raise _check.refuse("--eligible", eligible, "needs --by-cluster", "Without it, use --rules.")
+    if no_rules and rules is not None:
+        raise _check.refuse("--no-rules", str(rules), "cannot be used with --rules", "Choose one of the two.")
     if salt is not None and holdout is None:
         raise _check.refuse("--salt", salt, "needs --holdout", "Give the share to keep back, e.g. --holdout 0.05.")
     with show.progress(data) as say:
         done = allocate_run(
             run_folder, users, budget, output, budget_per_unit=budget_per_unit, price=price, min_return=min_return,
-            value_per_unit=value_per_unit, safety=_safety(safety, on_average), rules=rules, unit=unit, keep=listed(keep),
+            value_per_unit=value_per_unit, safety=_safety(safety, on_average), rules=rules,
+            follow_rules=not no_rules, unit=unit, keep=listed(keep),
             holdout=None if holdout is None else Holdout(holdout, salt or ""), say=say, n_threads=_threads(),
         )  # fmt: skip
     plan = done.plan

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from largesse import _check, frames
 from largesse._files import MANIFEST
 from largesse.allocate.blocks import Block, Run, Sums, in_blocks
-from largesse.allocate.rules import Spend
-from largesse.commands.plan import obeys, under
-from largesse.commands.run_folder import Safety, id_column, open_run, read_units, safety_of, scorer
+from largesse.commands.plan import budget_rule, obeys, under
+from largesse.commands.run_folder import Safety, id_column, open_run, read_units, rules_of_run, safety_of, scorer
 from largesse.commands.wish import Wish
 from largesse.config.rules import RulesFile
 from largesse.engines.holdout import Holdout, shipped
@@ -33,11 +32,14 @@ from largesse.progress import Say, silent
 
 __all__ = ["allocate_run"]
 
+_OWN_RULES = "It obeys the rules that the run was proven under (rules.toml in its folder); --no-rules leaves them out."
+
 
 def allocate_run(
     folder: Path, users: Path, budget: float | None, output: Path, *, budget_per_unit: float | None = None,
     price: float | None = None, min_return: float = 1.0, value_per_unit: float | None = None, safety: Safety = "configured",
-    rules: Path | None = None, unit: str | None = None, keep: Sequence[str] = (), holdout: Holdout | None = None,
+    rules: Path | None = None, follow_rules: bool = True,
+    unit: str | None = None, keep: Sequence[str] = (), holdout: Holdout | None = None,
     say: Say = silent, n_threads: int = 1,
 ) -> Allocation[PlanTotals]:  # fmt: skip
     """Decides who gets what within a budget, or whatever pays, and writes it: whole or not at all.
@@ -57,7 +59,9 @@ def allocate_run(
             budget, a note says what is spent below it.
         value_per_unit: Money that one unit of value brings; None: as declared in the run, outcome.value_per_unit and margin.
         safety: Probability of staying within the budget; ``"configured"``: that of the run; None: within it on average.
-        rules: A TOML file of further rules, see `RulesFile`; the units are then read into memory.
+        rules: A TOML file of further rules, see `RulesFile`; the units are then read into memory. None: those that the run was
+            proven under, if there are any.
+        follow_rules: Whether the rules that the run was proven under are obeyed where none are given.
         unit: Column of the ids; None: that of the run, ``columns.unit``. The allocation has it under its own name.
         keep: Further columns of the units that the allocation has too.
         holdout: Units that are kept back as a random control group; None: none are.
@@ -80,13 +84,18 @@ def allocate_run(
         policy=policy, users=users, output=output, wish=wish, safety=safety_of(config, safety) if wish.limited else None,
         unit=id_column(policy, unit), keep=tuple(keep), holdout=holdout,
     )  # fmt: skip
+    own = rules_of_run(folder) if rules is None else None
+    if own is not None and follow_rules:
+        rules = own
     if holdout is not None:
         _check_holdout(job, rules)
     form = job.form  # refuses names before anything is read
     if rules is not None:
         if not wish.limited:
-            raise _check.refuse("--rules", str(rules), "rules need a budget", "Give --budget; inf is no limit.")
-        return _under_rules(job, RulesFile.load(rules), form)
+            remedy = "Give --budget; inf is no limit." + (" --no-rules leaves the rules of the run out." if own else "")
+            raise _check.refuse("--rules", str(rules), "rules need a budget", remedy)
+        done = _under_rules(job, RulesFile.load(rules), form)
+        return done if own is None else replace(done, notes=(_OWN_RULES, *done.notes))
     if policy.encoder is not None and streams(users, output):
         return _streamed(job, folder, say, n_threads)
     return _in_memory(job, form)
@@ -162,7 +171,7 @@ def _check_holdout(job: _Job, rules: Path | None) -> None:
         )  # fmt: skip
     if rules is not None:
         raise _check.refuse(
-            "--holdout", job.holdout.share, "cannot be used with --rules, which decide all units together",
+            "--holdout", job.holdout.share, "cannot be used with rules, which decide all units together",
             "Draw the control group before: largesse assign, then give --rules the units of the other arm.",
         )  # fmt: skip
 
@@ -289,7 +298,7 @@ def _under_rules(job: _Job, rules_file: RulesFile, form: PlanColumns) -> Allocat
         frames.write(form.table(first, menu.value.T, menu.cost.T, given, free.price), job.output)
         totals = replace(free.plan, rules=(money, *used)).totals
         return _noted(replace(free, plan=totals), 0, wish.notes_of(menu, given))  # type: ignore[arg-type]
-    plan = under(rules_file, corrected, table, Spend(at_most=min(budget, float(np.finfo(float).max))))
+    plan = under(rules_file, corrected, table, budget_rule(corrected, budget))
     frames.write(form.table(first, corrected.value.T, corrected.cost.T, plan.treatment, None), job.output)
     spend = Estimate(*(plan.spend * end / expected if expected > 0 else plan.spend for end in free.spend))
     value = policy.curve.value_of(free.price, plan.value, plan.n, level=level)

@@ -23,11 +23,14 @@ from largesse.commands.findings.fit import Evidence, Proven, evidence, results
 from largesse.commands.findings.segments import refuse_unknown
 from largesse.commands.findings.trust import trust
 from largesse.commands.findings.understood import understood
+from largesse.commands.held_out import Proof
 from largesse.commands.load import Rows, load_rows
-from largesse.commands.procedure import FittedCandidates, Proof, Task
+from largesse.commands.procedure import FittedCandidates, Task
 from largesse.commands.proof import MODULES, fit_and_prove
 from largesse.commands.proof_rows import PROOF_ROWS, proof_rows
-from largesse.config import Config, dump
+from largesse.commands.run_folder import RULES
+from largesse.config import Config, Rules, dump
+from largesse.config.text import read
 from largesse.models.nets.checkpoint import checkpoints_until_done
 from largesse.models.registry import default_names, left_out
 from largesse.policy.deployed import Policy
@@ -54,6 +57,8 @@ def fit(
     folder: str | Path | None = None,
     replace: bool = False,
     fast: bool = False,
+    rules: Path | None = None,
+    units: int | None = None,
     cautions: tuple[str, ...] = (),
     say: Say = silent,
 ) -> Run:
@@ -64,6 +69,8 @@ def fit(
         folder: The run folder; None: a new one under `run.folder`, named by the time.
         replace: Whether a complete new run may replace an older one of that name.
         fast: Whether the proof takes one held-out part of the trial, as with `data.folds` = 1, instead of all its rows.
+        rules: A TOML file of rules that the policy obeys in the proof, in place of `rules.file`, see `RulesFile`.
+        units: Number of units that their limits in totals are for, in place of `rules.units`.
         cautions: Further warnings for the report.
         say: Called with each stage and the share of the work that is done.
 
@@ -72,6 +79,10 @@ def fit(
     """
     if fast:
         config = config.model_copy(update={"data": config.data.model_copy(update={"folds": 1})})
+    if rules is not None or units is not None:
+        declared = config.rules
+        both = Rules(file=rules or declared.file, units=declared.units if units is None else units)
+        config = config.model_copy(update={"rules": both})
     target = Path(folder) if folder is not None else config.run.folder / timed("")
     may_write(target, replace=replace)
     with checkpoints_until_done(config.run.checkpoints, target), Workers(threads_of(config), MODULES) as workers:
@@ -103,12 +114,15 @@ def _fit(
     trusted = trust(rows.rct, rows.obs, sound, final.models)
     groups = clusters(rows.rct, final.models, final.name)
     shown = results(config, task, Proven(sound, proof, evidence_, final, about, rows.encoder, trusted, groups))
+    if rows.rules is not None:
+        notes = (rows.rules.sentence, *notes)
     shown = changed(shown, cautions=(*cautions, *notes, *_units_in_both(rows), *shown.cautions))
     taken = understood(config, rows, sound)
     shown = changed(shown, understood=taken.blocks())
     say("writing", 0.95)
     metrics = _metrics(shown, evidence_, proof, final, task) | {"power": sound.power.to_dict()}
     metrics["understood"] = taken.to_dict()
+    metrics["rules"] = None if rows.rules is None else {"file": str(config.rules.file), "units": config.rules.units}
     metrics["folds"] = {"evaluated": folds[0], "planned": folds[1]}
     with atomic_folder(target, replace=replace, marker="config.toml") as place:
         (place / "config.toml").write_text(dump(config), encoding="utf-8")
@@ -116,6 +130,8 @@ def _fit(
         report.write(shown, place)
         policy.save(place / "policy")
         trained_on.save(place / FOLDER)
+        if config.rules.file is not None:
+            (place / RULES).write_text(read(config.rules.file), encoding="utf-8", newline="")
         frames.write(proof_rows(proof, evidence_.counts, config.roles("rct")), place / PROOF_ROWS)
     return shown, metrics
 

@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 
 from largesse import frames
 from largesse.commands.left_out import left_out
+from largesse.commands.proof_rules import ProofRules
 from largesse.config import Columns, Config
 from largesse.errors import ConfigError, DataError, LargesseError
 from largesse.frames import Encoder
 from largesse.frames.columns import Kind, cells, decoded, kind, named
-from largesse.frames.order import by_content
+from largesse.frames.order import by_content, order_of
 from largesse.logs import Logs
 from largesse.models.outcome import Outcome, declared_amounts
 
@@ -39,7 +40,8 @@ class Rows:
     """The data of a campaign: the trial, the past campaign data, a separate test file, the encoder and the outcome.
 
     `id_like` names the features whose cells all differ and which look like ids; `left_out` gives the reason for each column of
-    the trial that is no feature.
+    the trial that is no feature. `rules` are those that the policy must obey, with the columns that they name, of the rows that
+    the proof is made on: of the test file, or of the trial.
     """
 
     rct: Logs
@@ -49,6 +51,7 @@ class Rows:
     outcome: Outcome
     id_like: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    rules: ProofRules | None = None
 
 
 def load_rows(config: Config) -> Rows:
@@ -76,13 +79,24 @@ def load_rows(config: Config) -> Rows:
     if config.data.test is not None:
         with _reading("data.test", config.data.test):
             test, _ = frames.logs(config.data.test, roles, encoder, **trial_design(config))
+    rules = _rules(config, rct if test is None else test)
     rct, obs, test = (None if part is None else by_content(part) for part in (rct, obs, test))  # type: ignore[assignment]
     with _declaring(config.columns.value):
         outcome = outcome_of(config, rct, obs)
     if config.columns.cost is None:
         rct, obs, test = (None if part is None else outcome.with_cost(part) for part in (rct, obs, test))  # type: ignore[assignment]
     alike = id_like(table, roles.choose_features(table.column_names))
-    return Rows(rct, obs, test, encoder, outcome, alike, left_out(table, roles, encoder.features, alike))
+    return Rows(rct, obs, test, encoder, outcome, alike, left_out(table, roles, encoder.features, alike), rules)
+
+
+def _rules(config: Config, logs: Logs) -> ProofRules | None:
+    """Returns the rules that the policy must obey, of the rows of the proof in the order of `by_content`."""
+    declared = config.rules
+    if declared.file is None:
+        return None
+    order = order_of(logs)
+    source = config.data.test or config.data.rct
+    return ProofRules.load(declared.file, declared.units, source, order, logs.take(order))
 
 
 def id_like(table: pa.Table, names: Sequence[str]) -> tuple[str, ...]:

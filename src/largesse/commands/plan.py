@@ -28,7 +28,7 @@ from largesse.menu import Bound, Menu, Plan, PlanTotals
 from largesse.progress import Say, silent
 from largesse.roles import nearest
 
-__all__ = ["plan_under", "report_plan", "under"]
+__all__ = ["budget_rule", "named_by", "plan_under", "report_plan", "under"]
 
 
 def plan_under(
@@ -116,11 +116,33 @@ def under(rules_file: RulesFile, menu: Menu, table: pa.Table, *more: Rule) -> Pl
     return solve_under(menu, rules, eligible=_eligible(rules_file, table), keep=_kept(rules_file, table))
 
 
+def budget_rule(menu: Menu, budget: float) -> Spend:
+    """Returns the rule of a budget; one that nothing can exceed is lowered to what the dearest treatments cost together."""
+    most = float(menu.cost.max(axis=1).sum(dtype=np.float64))
+    return Spend(at_most=min(budget, most * (1 + 1e-9)))
+
+
 def obeys(rules_file: RulesFile, menu: Menu, table: pa.Table, plan: Plan) -> tuple[Bound, ...] | None:
     """Returns the use of every rule of a file by an allocation that was made without them, or None where it breaks one."""
     rules_file = rules_file.model_copy(update={"treatments": menu.treatments})
     masks = {"eligible": _eligible(rules_file, table), "keep": _kept(rules_file, table)}
     return obeyed(menu, _rules(rules_file, table), plan.treatment, **masks)
+
+
+def named_by(rules_file: RulesFile, table: pa.Table) -> tuple[str, ...]:
+    """Returns the columns of a table that rules name, besides values and costs.
+
+    Raises:
+        SchemaError: The table lacks one.
+    """
+    names = [] if rules_file.eligible is None else _there(rules_file, table, rules_file.eligible, "eligible")
+    kinds = {"spend": rules_file.spend, "count": rules_file.count, "use": rules_file.use}
+    bounds = [(f"{kind}[{k}].by", one.by) for kind, some in kinds.items() for k, one in enumerate(some)]
+    for field, name in (("keep", rules_file.keep), *bounds):
+        if name is not None:
+            _column(table, name, field)
+            names.append(name)
+    return tuple(names)
 
 
 def _budget(rules_file: RulesFile) -> float | None:

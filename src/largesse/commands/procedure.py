@@ -8,21 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from largesse import _check
-from largesse._random import child
 from largesse._workers import Workers
-from largesse.allocate.price_intervals import assign
 from largesse.checks.log_benefit import benefit_of_the_log
-from largesse.errors import DataError, InfeasibleBudget
+from largesse.errors import DataError
 from largesse.evaluate.bootstrap import arm_means
 from largesse.evaluate.comparison import Bootstrap, Comparison, compare
-from largesse.evaluate.folds import in_step
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.models.base import Model
@@ -38,13 +35,12 @@ from largesse.progress import Say, silent
 __all__ = [
     "FittedCandidates",
     "Fold",
-    "Proof",
     "Task",
     "Trainings",
     "budgets_of",
     "fit_candidates",
     "fit_in_folds",
-    "prove",
+    "menus_of",
 ]  # fmt: skip
 
 _MOST = 2.0  # a budget beyond so many times the dearest arm is a mistake of units
@@ -101,32 +97,6 @@ class FittedCandidates:
     models: dict[str, Model]
     seconds: dict[str, float]
     left_out: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Proof:
-    """Held-out rows with the procedure's predictions and decisions.
-
-    Attributes:
-        logs: The rows.
-        menus: Candidate → menu; the policy itself under ``"policy"``. Of several folds: as `evaluate.folds.in_step` joins them.
-        decided: Treatment of each row at each budget, by the calibrated prices, (B, N).
-        by_model: Spend per unit that the menus predict for those decisions, (B,); NaN where a menu does not predict spend.
-        by_curve: Spend per unit that the calibrated curves predict, (B,).
-        chosen: The chosen candidate of each fold.
-        fold: The fold of each row, from 0, (N,).
-        paying: Treatment of each row without a budget, at the price at which a unit of spend brings back itself, (N,); None
-            where that price is not known.
-    """
-
-    logs: Logs
-    menus: dict[str, Menu]
-    decided: NDArray[np.int32]
-    by_model: NDArray[np.float64]
-    by_curve: NDArray[np.float64]
-    chosen: tuple[str, ...]
-    fold: NDArray[np.int64]
-    paying: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -277,7 +247,7 @@ def _choose(trained: dict[str, _Trained], rows: tuple[Logs, Logs, Logs | None], 
     if not models:
         raise next(one.refusal for one in trained.values() if one.refusal is not None)
     order = tuple(models)
-    menus = _menus(models, hold.x, answers)
+    menus = menus_of(models, hold.x, answers)
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
     leaderboard = compare(hold, menus, task.budgets, bootstrap=bootstrap)
     benefit = benefit_of_the_log(hold, menus)
@@ -300,7 +270,7 @@ def _stacked(name: str, models: dict[str, Model], hold: Logs, answers: Answers) 
     return Stack.of(parts, weights=cautious_weights(hold, [_answer(part, hold.x, answers) for part in parts]))
 
 
-def _menus(models: dict[str, Model], x: NDArray[np.float32], answers: Answers) -> dict[str, Menu]:
+def menus_of(models: dict[str, Model], x: NDArray[np.float32], answers: Answers) -> dict[str, Menu]:
     """Returns the menu of every model for the same rows; a base model that several share predicts once."""
     return {name: model.menu(_answer(model, x, answers)) for name, model in models.items()}
 
@@ -314,73 +284,3 @@ def _answer(model: Model, x: NDArray[np.float32], answers: Answers) -> Response:
             own = model.predict_response(x)
         answers[id(model)] = own
     return answers[id(model)]
-
-
-def prove(fitted: list[FittedCandidates], parts: list[Logs], task: Task) -> Proof:
-    """Returns the held-out rows with the out-of-fold menus and decisions of the procedure.
-
-    Args:
-        fitted: The procedure without each fold.
-        parts: The rows of each fold.
-        task: The budgets.
-    """
-    everywhere = [name for name in fitted[0].models if all(name in one.models for one in fitted)]
-    tables: dict[str, list[Menu]] = {name: [] for name in ("policy", *everywhere)}
-    decided, by_model, by_curve = [], [], []
-    paying: list[NDArray[np.int32]] = []
-    for one, rows in zip(fitted, parts, strict=True):
-        menus = _menus({name: one.models[name] for name in {*everywhere, one.name}}, rows.x, {})
-        for name in everywhere:
-            tables[name].append(menus[name])
-        tables["policy"].append(menus[one.name])
-        d, m, c = _decide(one, rows, tables["policy"][-1], task)
-        decided.append(d)
-        by_model.append(m)
-        by_curve.append(c)
-        if task.price is not None:
-            paying.append(assign(tables["policy"][-1], task.price))
-    size = np.array([rows.total_weight for rows in parts])[:, None]
-    total = size.sum()
-    return Proof(
-        logs=together(parts), menus={name: in_step(menus, [rows.weights for rows in parts]) for name, menus in tables.items()},
-        decided=np.concatenate(decided, axis=1), by_model=(np.array(by_model) * size).sum(0) / total,
-        by_curve=(np.array(by_curve) * size).sum(0) / total, chosen=tuple(one.name for one in fitted),
-        fold=np.repeat(np.arange(len(parts)), [rows.n for rows in parts]),
-        paying=np.concatenate(paying) if paying else None,
-    )  # fmt: skip
-
-
-def _decide(
-    one: FittedCandidates, rows: Logs, menu: Menu, task: Task
-) -> tuple[NDArray[np.int32], list[float], list[float]]:
-    """Returns the decisions at each budget (B, N), and the spend per unit that the menu and the curve predict for them."""
-    standing, weight = menu, rows.weights / rows.total_weight
-    if rows.weight is not None:  # the units that the rows stand for
-        standing = menu.take(child(task.settings.seed, 1).choice(rows.n, rows.n, p=weight))
-    spend_curve = one.curve.spend_curve(standing)
-    decided, by_model, by_curve = [], [], []
-    for budget in task.budgets:
-        try:
-            price = spend_curve.price_for(budget * standing.n, None)
-        except InfeasibleBudget:  # this menu cannot spend so little: its cheapest allocation
-            price = float("inf")
-        treatment = assign(menu, price)
-        decided.append(treatment)
-        planned = float(weight @ menu.cost[np.arange(menu.n), treatment])
-        by_model.append(planned if one.model.menu_in_currency else float("nan"))
-        by_curve.append(spend_curve.at(price, 0.0).mean / standing.n)
-    return np.stack(decided), by_model, by_curve
-
-
-def together(parts: list[Logs]) -> Logs:
-    """Returns the parts of one trial as one trial."""
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    joined: dict[str, Any] = {}
-    for name in ("x", "treatment", "value", "cost", "weight", "unit", "cluster", "timestamp"):
-        pieces = [getattr(part, name) for part in parts]
-        joined[name] = None if pieces[0] is None else np.concatenate(pieces)
-    observed = first.assignment == "observed"
-    known = "observed" if observed else np.concatenate([part.propensity for part in parts])
-    return replace(first, propensity=known, **joined)

@@ -10,8 +10,10 @@ import numpy as np
 from largesse import _check
 from largesse._workers import Workers
 from largesse.commands.campaign import proof_folds, refuse_thin_arms, split_rows
+from largesse.commands.held_out import Proof, prove
 from largesse.commands.load import Rows
-from largesse.commands.procedure import FittedCandidates, Fold, Proof, Task, Trainings, fit_in_folds, prove
+from largesse.commands.procedure import FittedCandidates, Fold, Task, Trainings, fit_in_folds
+from largesse.commands.proof_rules import ProofRules
 from largesse.commands.training_rows import TrainingRows
 from largesse.config import Config
 from largesse.progress import Note, Say
@@ -77,12 +79,21 @@ def _held_out(config: Config, rows: Rows, task: Task, say: Say, workers: Workers
     first, last = _SHARE
     middle = (first + last) / 2 if refit else last
     fitted = fit_in_folds(Trainings(train, obs, None, task), (None,), say, workers, span=(first, middle))[None]
-    proof = prove([fitted], [held_out], task)
+    proof = prove([fitted], [held_out], task, None if rows.rules is None else [_rules_of_held_out(config, rows)])
     if not refit:
         return Proven(fitted, proof, TrainingRows.of(train, obs), (1, 1))
     again = Trainings(rows.rct, rows.obs, None, task)
     final = fit_in_folds(again, (None,), say, workers, span=(middle, last))[None]
     return Proven(final, proof, TrainingRows.of(rows.rct, rows.obs), (1, 1), (_REFITTED,))
+
+
+def _rules_of_held_out(config: Config, rows: Rows) -> ProofRules:
+    """Returns the rules of the held-out rows: those of the test file, or of the share of the trial."""
+    assert rows.rules is not None
+    if rows.test is not None:
+        return rows.rules
+    share = config.data.test_share
+    return rows.rules.take(np.flatnonzero(rows.rct.parts(1 - share, share, seed=config.run.seed) == 1))
 
 
 def _cross_fitted(config: Config, rows: Rows, task: Task, say: Say, workers: Workers) -> Proven:
@@ -95,7 +106,8 @@ def _cross_fitted(config: Config, rows: Rows, task: Task, say: Say, workers: Wor
     fitted = fit_in_folds(trainings, (None, *range(folds)), say, workers, span=_SHARE, in_time=clock.in_time)
     final = fitted.pop(None)
     done = [fold for fold in fitted if fold is not None]
-    proof = prove([fitted[fold] for fold in done], [trainings.test(fold) for fold in done], task)
+    rules = None if rows.rules is None else [rows.rules.take(np.flatnonzero(part == fold)) for fold in done]
+    proof = prove([fitted[fold] for fold in done], [trainings.test(fold) for fold in done], task, rules)
     notes = () if len(done) == folds else (_cut_short(len(done), folds, config.run.minutes),)
     return Proven(final, proof, TrainingRows.of(rows.rct, rows.obs), (len(done), folds), notes)
 

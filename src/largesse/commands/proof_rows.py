@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from largesse.commands.procedure import Proof
+from largesse.commands.held_out import Proof
 from largesse.roles import Roles
 
 __all__ = ["PROOF_ROWS", "proof_rows"]

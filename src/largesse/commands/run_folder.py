@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from largesse import frames
 from largesse._files import PathLike
 from largesse.commands.load import OF_TRIAL, naming_fields, outcome_of, trial_design
+from largesse.commands.proof_rules import ProofRules
 from largesse.config import Config, load
 from largesse.errors import StoreError
 from largesse.frames.tables import pick
@@ -21,7 +24,13 @@ from largesse.menu import Menu
 from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Policy
 
-__all__ = ["budgets_of_run", "id_column", "open_run", "read_units", "safety_of", "scorer", "trial_rows"]
+__all__ = [
+    "RULES", "budgets_of_run", "id_column", "open_run", "read_units", "rules_of_run", "rules_to_obey", "safety_of", "scorer",
+    "trial_rows",
+]  # fmt: skip
+
+RULES = "rules.toml"
+"""The rules that a run was proven under, in its folder."""
 
 
 def open_run(folder: PathLike) -> tuple[Config, Policy]:
@@ -36,6 +45,36 @@ def open_run(folder: PathLike) -> tuple[Config, Policy]:
             f"{place}: holds no config.toml, so it is no run folder. Give a folder made by `largesse fit`."
         )
     return load(place / "config.toml"), Policy.load(place / "policy")
+
+
+def rules_of_run(folder: PathLike) -> Path | None:
+    """Returns the rules that a run was proven under; None: there are none."""
+    place = Path(folder) / RULES
+    return place if place.is_file() else None
+
+
+def rules_to_obey(
+    folder: PathLike, given: Path | None, units: int | None, test: PathLike, order: NDArray[np.int64], logs: Logs
+) -> ProofRules | None:
+    """Returns the given rules, or those that a run was proven under, for further rows; None: there are none.
+
+    Args:
+        folder: The run folder.
+        given: Rules in place of those of the run; None: those of the run.
+        units: Number of units that limits in totals are for; None: with the rules of the run, as in the run.
+        test: The file of the rows.
+        order: Which row of the file each row is, (N,).
+        logs: The rows.
+
+    Raises:
+        LargesseError: As for `ProofRules.load`.
+    """
+    path = given or rules_of_run(folder)
+    if path is None:
+        return None
+    if given is None and units is None:
+        units = load(Path(folder) / "config.toml").rules.units
+    return ProofRules.load(path, units, test, order, logs)
 
 
 def id_column(policy: Policy, given: str | None) -> str | None:

@@ -24,8 +24,9 @@ from largesse import __version__, _check
 from largesse._extras import installed
 from largesse._random import child
 from largesse._workers import Workers
+from largesse.commands.held_out import together
 from largesse.commands.kept_trials import KeptTrials, Scored
-from largesse.commands.procedure import Task, together
+from largesse.commands.procedure import Task
 from largesse.errors import DataError, LargesseError, MissingDependency
 from largesse.evaluate.comparison import Bootstrap, compare
 from largesse.evaluate.folds import in_step

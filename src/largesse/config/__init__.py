@@ -9,9 +9,10 @@ Stable: the names in `__all__` (docs/stability.md); modules whose name starts wi
 
 from __future__ import annotations
 
-from largesse.config.schema import Budget, Columns, Config, Data, Design, Learn, Outcome, Report, Run
+from largesse.config.schema import Budget, Columns, Config, Data, Design, Learn, Outcome, Report, Rules, Run
 from largesse.config.text import dump, load, parse, template
 
 __all__ = [
-    "Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Run", "dump", "load", "parse", "template",
+    "Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Rules", "Run", "dump", "load", "parse",
+    "template",
 ]  # fmt: skip

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 else:
     ModelMetaclass = type(BaseModel)
 
-__all__ = ["Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Run", "sections"]
+__all__ = ["Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Rules", "Run", "sections"]
 
 # Marks an optional field that the template shows uncommented.
 SHOWN: dict[str, Any] = {"shown": True}
@@ -254,6 +254,26 @@ class Budget(_Section):
         return self
 
 
+class Rules(_Section):
+    """Rules that every allocation must obey: caps, budgets of groups, who may get what. The proof obeys them too."""
+
+    file: Place | None = Field(
+        None, description="a TOML file of rules, as for `largesse plan`", examples=["rules.toml"]
+    )
+    units: int | None = Field(
+        None,
+        ge=1,
+        description="number of units that limits in totals are for; they count in proportion in the proof",
+        examples=[250000],
+    )
+
+    @model_validator(mode="after")
+    def _file_for_units(self) -> Rules:
+        if self.units is not None and self.file is None:
+            raise ValueError("file is missing: units is the number of units that its limits are for")
+        return self
+
+
 class Report(_Section):
     """Names and units in the report."""
 
@@ -304,7 +324,7 @@ class Run(_Section):
 
 
 class Config(_Section):
-    """One campaign: data, columns, design, outcome, models, budgets, run.
+    """One campaign: data, columns, design, outcome, models, budgets, rules, run.
 
     >>> config = Config.model_validate(
     ...     {"data": {"rct": "trial.csv"}, "columns": {"treatment": "arm", "value": "orders", "cost": "spent"}}
@@ -319,6 +339,7 @@ class Config(_Section):
     outcome: Outcome = Field(default_factory=Outcome)
     model: Learn = Field(default_factory=Learn)
     budget: Budget = Field(default_factory=Budget)
+    rules: Rules = Field(default_factory=Rules)
     report: Report = Field(default_factory=Report)
     run: Run = Field(default_factory=Run)
 

@@ -21,6 +21,7 @@ from largesse.allocate.budget_frontier import steps
 from largesse.evaluate import kernels
 from largesse.evaluate.curve import Estimator, OutcomeCurve
 from largesse.evaluate.intervals import centred
+from largesse.evaluate.paths import DecisionPath
 from largesse.logs import Logs
 from largesse.menu import Menu
 
@@ -162,14 +163,18 @@ def values_at(grid: Grid, budgets: NDArray[np.float64], weight: NDArray[np.float
     return np.interp(budgets, cost[::-1], value[::-1])
 
 
-def decided_shares(menu: Menu, weight: NDArray[np.float64], price: NDArray[np.float64]) -> NDArray[np.float64]:
+def decided_shares(
+    menu: Menu | DecisionPath, weight: NDArray[np.float64], price: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Returns the share of each treatment in the decisions at each price, (P, M).
 
     Args:
-        menu: Value and cost of N units.
+        menu: Value and cost of N units, or their decisions at rising budgets.
         weight: Weight of each unit, (N,).
         price: Rising prices, (P,).
     """
+    if isinstance(menu, DecisionPath):
+        return menu.shares(weight, price)
     increments, m, p = steps(menu), menu.n_treatments, len(price)
     shares = np.zeros((p + 1, m))
     # A step is taken at every price below its slope: count it at the highest of these, then sum downwards.

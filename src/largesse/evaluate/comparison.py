@@ -27,6 +27,7 @@ from largesse._arguments import checked
 from largesse.evaluate.bootstrap import Arms, FixedPrices
 from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve
 from largesse.evaluate.intervals import effective_events, few_events, weighted_sum
+from largesse.evaluate.paths import DecisionPath
 from largesse.evaluate.values import Parts, draws_of, estimates
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -246,7 +247,7 @@ class Comparison(Tabular):
 @checked
 def compare(
     logs: Logs,
-    menus: Mapping[str, Menu],
+    menus: Mapping[str, Menu | DecisionPath],
     budgets: _check.Numbers,
     *,
     reference: str | None = None,
@@ -259,7 +260,7 @@ def compare(
     Args:
         logs: Held-out rows with known propensities. It is not known here whether a model was trained on them: a policy looks
             better than it is on such rows, and on other rows of their units. `largesse compare RUN RUN FILE` checks it.
-        menus: Name → predictions of that policy for these rows.
+        menus: Name → predictions of that policy for these rows, or its decisions at rising budgets.
         budgets: Budget per unit, (B,), >= 0.
         reference: The policy or baseline that all are compared with; the first policy by default.
         bootstrap: Options of the bootstrap intervals.
@@ -312,7 +313,7 @@ def _arm_rows(arms: Arms, level: float) -> Iterator[ArmRow]:
         yield ArmRow(name, *map(float, (mean[0], *ends[0], mean[1], *ends[1], events[0])))
 
 
-def _names(menus: Mapping[str, Menu]) -> tuple[str, ...]:
+def _names(menus: Mapping[str, Menu | DecisionPath]) -> tuple[str, ...]:
     if not menus:
         raise _check.refuse("menus", dict(menus), "at least one policy is needed", "Give {name: menu}.")
     for name in menus:
@@ -330,7 +331,9 @@ def _budgets(budgets: Any) -> Floats:
     return money
 
 
-def _curve(logs: Logs, name: str, menu: Menu, estimator: Estimator, outcomes: Menu | None) -> OutcomeCurve:
+def _curve(
+    logs: Logs, name: str, menu: Menu | DecisionPath, estimator: Estimator, outcomes: Menu | None
+) -> OutcomeCurve:
     if (menu.n, menu.treatments) != (logs.n, logs.treatments):
         raise _check.refuse(
             f"menus[{name!r}]", (menu.n, menu.treatments),

@@ -23,6 +23,7 @@ from largesse._arguments import checked
 from largesse.allocate.budget_frontier import steps
 from largesse.allocate.price_intervals import taken_interval
 from largesse.evaluate import kernels
+from largesse.evaluate.paths import DecisionPath
 from largesse.evaluate.ties import differ
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -135,19 +136,19 @@ class OutcomeCurve(Tabular):
         budgets = np.atleast_1d(np.asarray(_check.budgets("budget", budget), np.float64))
         first, cost, _ = self._pools
         last = np.append(first[1:], len(self.price))
-        entry = np.full((2, self.logs.n), len(self.price))  # entries [from, to) at which a row matches
-        for row, sign in ((0, 1.0), (1, -1.0)):
-            own = sign * self.events.step[:, 2] > 0
-            entry[row, self.events.row[own]] = np.searchsorted(self.price, self.events.price[own], side="left")
+        enters = np.sign(
+            self.events.step[:, 2]
+        )  # a row matches from the entry of the curve at which it enters, until it leaves
+        entry = np.searchsorted(self.price, self.events.price, side="left")
         out = np.full((len(budgets), self.logs.n), np.nan)
         for b in np.flatnonzero(budgets >= cost[-1]):
             k, after, part = split(cost, budgets[b])
-            shares = [
-                np.clip(np.minimum(entry[1], last[p]) - np.maximum(entry[0], first[p]), 0, None) / (last[p] - first[p])
-                for p in (k, after)
-            ]
-            out[b] = (1 - part) * shares[0] + part * shares[1]
-        return out
+            within = sum(
+                share * np.clip(last[p] - np.maximum(entry, first[p]), 0, None) / (last[p] - first[p])
+                for p, share in ((k, 1 - part), (after, part))
+            )
+            out[b] = np.bincount(self.events.row, enters * within, self.logs.n)
+        return np.clip(out, 0.0, 1.0)  # sums of shares that cancel leave rounding errors
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -157,12 +158,14 @@ class OutcomeCurve(Tabular):
 
 
 @checked
-def outcome_curve(logs: Logs, menu: Menu, *, estimator: Estimator = "ht", outcomes: Menu | None = None) -> OutcomeCurve:
+def outcome_curve(
+    logs: Logs, menu: Menu | DecisionPath, *, estimator: Estimator = "ht", outcomes: Menu | None = None
+) -> OutcomeCurve:
     """Returns the unbiased value and cost per unit of a menu's policy at every price.
 
     Args:
         logs: Rows with known propensities that the model was not trained on.
-        menu: The policy's predictions for these rows, (N, M).
+        menu: The policy's predictions for these rows, (N, M), or its decisions at rising budgets.
         estimator: ``"ht"`` Horvitz-Thompson; ``"sn"`` self-normalised (divides by the share of matching rows);
             ``"dr"`` doubly robust, needs `outcomes`.
         outcomes: Predicted value and cost of every treatment for these rows, from models fitted on other rows.
@@ -190,6 +193,10 @@ def outcome_curve(logs: Logs, menu: Menu, *, estimator: Estimator = "ht", outcom
     if (estimator == "dr") != (outcomes is not None):
         got = None if outcomes is None else f"a menu of {outcomes.n} units"
         raise _check.refuse("outcomes", got, "goes with estimator='dr', and only with it", "Give both or neither.")
+    if isinstance(menu, DecisionPath):
+        if estimator == "dr":
+            raise _check.refuse("estimator", "dr", "needs a menu, not decisions at budgets", "Use 'ht' or 'sn'.")
+        return _curve_of(logs, estimator, _events_along(logs, menu))
     lo, hi = taken_interval(menu, logs.treatment)
     return _curve_of(logs, estimator, _events(logs, lo, hi, menu, outcomes))
 
@@ -244,6 +251,22 @@ def _events(
         parts.append((at[reached], rows[reached], sign * enter[reached]))
     price, row, step = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Events(price, row, step)
+
+
+def _events_along(logs: Logs, path: DecisionPath) -> Events:
+    """Returns the events of a path: a row enters where the decision becomes the treatment that it got, and leaves after."""
+    w = logs.inverse_propensity
+    enter = np.column_stack([w * logs.value, w * logs.cost, w])
+    parts = [(np.zeros(1), np.zeros(1, np.int64), np.zeros((1, 3)))]
+    before = np.zeros(logs.n)  # at a price of 0 every matching row enters
+    for price, decided in zip(path.price[::-1], path.decided[::-1], strict=True):
+        now = (decided == logs.treatment).astype(np.float64)
+        change = now - before
+        rows = np.flatnonzero(change)
+        parts.append((np.full(len(rows), price), rows, change[rows, None] * enter[rows]))
+        before = now
+    price_, row, step = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Events(price_, row, step)
 
 
 def _predicted(logs: Logs, menu: Menu, outcomes: Menu) -> list[tuple[Any, Any, Any]]:

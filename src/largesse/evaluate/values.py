@@ -12,6 +12,7 @@ from largesse.allocate.budget_frontier import frontier
 from largesse.evaluate.bootstrap import Arms, FixedPrices, Grid, around, decided_shares, row_weights
 from largesse.evaluate.contributions import Contributions, RandomMix
 from largesse.evaluate.curve import OutcomeCurve
+from largesse.evaluate.paths import DecisionPath
 from largesse.evaluate.untargeted import CoupledMix
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -31,7 +32,12 @@ class Parts(NamedTuple):
 
 
 def estimates(
-    logs: Logs, menus: Mapping[str, Menu], fixed: dict[str, FixedPrices], money: Floats, home: str, arms: Arms
+    logs: Logs,
+    menus: Mapping[str, Menu | DecisionPath],
+    fixed: dict[str, FixedPrices],
+    money: Floats,
+    home: str,
+    arms: Arms,
 ) -> tuple[Floats, Floats, Floats, Parts]:
     """Returns value, spend and price of every policy and baseline, each (P, B), with what they are made of."""
     mean, cost = arms.means()
@@ -64,7 +70,7 @@ def estimates(
     return np.array(value), np.array(spent), np.array(price), Parts(made, coupled, mix, random.short)
 
 
-def _shares(menu: Menu, curve: OutcomeCurve, money: Floats) -> Floats:
+def _shares(menu: Menu | DecisionPath, curve: OutcomeCurve, money: Floats) -> Floats:
     """Returns the share of each treatment in the decisions at the prices of each budget, (B, M)."""
     low, high, part = curve.split_at(money)
     ends = np.unique(np.concatenate([low, high]))

@@ -14,7 +14,8 @@ from largesse.checks.soundness import Soundness
 from largesse.commands.findings.frontier import frontier
 from largesse.commands.findings.pays import Payback, pay, payback, remedies, sentence, smaller_pays
 from largesse.commands.findings.segments import by_column, by_tree, grouped, mix_of
-from largesse.commands.procedure import FittedCandidates, Proof, Task
+from largesse.commands.held_out import Proof
+from largesse.commands.procedure import FittedCandidates, Task
 from largesse.config import Config
 from largesse.evaluate.comparison import (
     BEST_MIX,

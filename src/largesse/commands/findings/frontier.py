@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import report
-from largesse.commands.procedure import Proof
+from largesse.commands.held_out import Proof
 from largesse.evaluate.comparison import compare
 from largesse.evaluate.returns import returns
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from largesse import _check, report
 from largesse._check import written
-from largesse.commands.procedure import Proof
+from largesse.commands.held_out import Proof
 from largesse.evaluate.segments import leaves, segments
 from largesse.frames.columns import Kind
 from largesse.frames.encoder import Encoder, Levels, Number
