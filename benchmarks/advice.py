@@ -106,9 +106,15 @@ def campaign(name: str, seed: int) -> dict[str, Any]:
 
     lead = done.metrics["lead"]
     advice, b = str(lead["verdict"]).removeprefix("spend this, "), budgets.index(lead["budget"])
-    ways = {"targeted": targeted, "untargeted": untargeted}
+    ways, free = {"targeted": targeted, "untargeted": untargeted}, done.metrics["without_a_budget"]
+    followed = ways[advice](b) if advice in ways else 0.0
+    if free["leads"]:
+        advice = str(free["verdict"]).removeprefix("spend this, ")
+        decided = policy.allocate_at(units, 1 / world.earns).plan.treatment
+        to_all = net[:, int(free["untargeted"]["treatment"])] if advice == "untargeted" else np.zeros(1)
+        followed = float({"targeted": net[at, decided], "untargeted": to_all}.get(advice, np.zeros(1)).mean())
     return {
-        "advice": advice if advice in ways else "nothing", "followed": ways[advice](b) if advice in ways else 0.0,
+        "advice": advice if advice in ways else "nothing", "followed": followed,
         "always the policy": targeted(1), "always the best untargeted": untargeted(1),
         "known": float(np.maximum(net.max(axis=1), 0).mean()),
     }  # fmt: skip

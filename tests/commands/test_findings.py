@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from largesse.commands.findings.fit import POLICY, _headline
 from largesse.commands.findings.pays import Payback, pay, remedies
 from largesse.config import Config
-from largesse.evaluate import BreakEven, PayVerdict, ReturnRow, Returns
+from largesse.evaluate import BreakEven, NoBudget, PayVerdict, ReturnRow, Returns
 from largesse.evaluate.full_effect import EffectShare
 from largesse.report.advice import Advice
 from largesse.report.numbers import resting
+from largesse.report.pays import pay_table
 
 SHARE = EffectShare("policy", "20", 0.46, 0.58, 0.4, 0.7, 0.95, 409.2)
 
@@ -71,7 +73,8 @@ def headline(low: float, high: float, *, sound: bool, share: EffectShare = SHARE
         "data": {"rct": "a.csv"}, "columns": {"treatment": "t", "value": "v", "cost": "c"}, "budget": {"shares": [0.5]},
         "report": {"value_unit": "orders", "money_unit": "EUR", "head": "user"},
     })  # fmt: skip
-    return _headline(config, SimpleNamespace(budgets=(0.1, 0.5, 0.9)), found)  # type: ignore[arg-type]
+    task = SimpleNamespace(budgets=(0.1, 0.5, 0.9), labels=("small", "middle", "large"))
+    return _headline(config, task, found)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +128,52 @@ def test_the_budget_that_is_best_supported_leads(nets, verdicts, at, turning, wo
     assert found.sentence.startswith(words), found.sentence
     assert found.action.startswith(advice.sentence)
     assert headline(0.1, 0.3, sound=False, pays=pays).action == Advice.EXPLAIN_FIRST.sentence
+
+
+def free(verdict: PayVerdict, net: float, other: float = -9.0) -> NoBudget:
+    """Returns without a budget: the policy and '2' for everyone with these net values, ± .5."""
+    rows = (row(POLICY, 3.0, net, 0.5), row("2 for everyone", 4.0, other, 0.5))
+    return NoBudget(*(one._replace(budget=np.nan) for one in rows), "2", verdict)
+
+
+@pytest.mark.parametrize(
+    ("nets", "verdicts", "at", "no_budget", "words", "advice"),
+    [  # what may be spent comes first, then the highest net value; where nothing may, the interval that begins highest
+        ([1.0, 2.0], [T, T], 1, free(T, 2.5), "Give everybody what pays by the model, without a budget: that spends 3.00 EUR per "
+         "user and leaves +2.50 EUR per user after its cost", Advice.SHIP),
+        ([1.0, 2.0], [T, T], 1, free(T, 1.5), "Spend 2.00 EUR per user, targeted", Advice.SHIP),
+        ([1.0, 2.0], [T, T], 1, free(N, 2.5), "Spend 2.00 EUR per user, targeted", Advice.SHIP),
+        ([0.1, 0.2], [N, N], 1, free(U, 0.3, 2.1), "Give everybody '2', without a budget: that spends 4.00 EUR per user and "
+         "leaves +2.10 EUR", Advice.SHIP_ONE_TREATMENT),
+        ([-0.1, -0.2], [N, N], 0, free(N, 0.3), "Spend nothing yet: nothing is shown to pay, with or without",
+         Advice.SPEND_NOTHING_YET),
+        ([0.4, -0.2], [N, N], 0, free(N, 0.3), "Spend nothing yet: no budget is shown to pay. At 1.00 EUR",
+         Advice.SPEND_NOTHING_YET),
+        ([-0.9, -1.8], [L, L], 0, free(L, -0.8), "Spend nothing: every budget costs more than it brings, −0.80 EUR per user "
+         "without one", Advice.SPEND_NOTHING),
+        ([-0.9, -1.8], [L, L], 0, free(N, 0.1), "Spend nothing yet", Advice.SPEND_NOTHING_YET),
+    ],
+)  # fmt: skip
+def test_no_budget_is_one_of_the_candidates(nets, verdicts, at, no_budget: NoBudget, words: str, advice: Advice):
+    pays = replace(payback(nets, verdicts, at, None), free=no_budget)
+    found = headline(0.1, 0.3, sound=True, pays=pays)
+    assert found.sentence.startswith(words), found.sentence
+    assert found.action.startswith(advice.sentence), found.action
+    assert ("Of the budgets, middle is the best supported." in found.summary[0]) == pays.unlimited
+    assert pays.verdict is verdicts[at]
+
+
+def test_no_budget_has_a_row_and_a_verdict_in_the_table():
+    config = Config.model_validate({
+        "data": {"rct": "a.csv"}, "columns": {"treatment": "t", "value": "v", "cost": "c"},
+        "report": {"value_unit": "orders", "money_unit": "EUR", "head": "user"},
+    })  # fmt: skip
+    shown = pay(replace(payback([1.0], [T], 0, TURNING), free=free(U, 0.3, 2.1)), ("small",), config)
+    assert [(r.budget_label, r.returns.name, r.verdict) for r in shown.rows[2:]] == [
+        ("without a budget", POLICY, U), ("without a budget", "2 for everyone", None),
+    ]  # fmt: skip
+    table = pay_table(shown, value="orders", money="EUR", head="user", level=0.95, ours=POLICY)
+    assert table.notes == {"small": "1.00 EUR per user"}
 
 
 def test_a_budget_out_of_reach_is_not_led_with():

@@ -100,4 +100,6 @@ def test_what_pays_without_a_budget_by_hand(run: Run):
     assert (free["value"], free["spend"]) == pytest.approx(((part * proof.value).mean(), (part * proof.cost).mean()))
     assert free["given"][0] == pytest.approx((proof.decision_without_budget == "0").mean())
     assert free["net_low"] < free["net"] < free["net_high"]
+    assert free["verdict"] in {"spend this, targeted", "spend this, untargeted", "not shown to pay", "shown not to pay"}
+    assert free["leads"] == ("without a budget" in run.metrics["headline"])
     assert "everybody gets what pays by the model" in (run.folder / "report.html").read_text()

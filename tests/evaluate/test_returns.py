@@ -9,8 +9,9 @@ from scipy.special import ndtr, ndtri
 from largesse import Logs, Menu
 from largesse.errors import DataError
 from largesse.evaluate import PayVerdict, break_even, compare, returns, verdicts
+from largesse.evaluate.break_even import _last
 from largesse.evaluate.comparison import BEST_MIX
-from largesse.evaluate.returns import _joint_level, _last, _verdict
+from largesse.evaluate.returns import _joint_level, _verdict
 
 M = 10.0
 

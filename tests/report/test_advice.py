@@ -64,3 +64,9 @@ T, U, N, L = PayVerdict.TARGETED, PayVerdict.UNTARGETED, PayVerdict.NOT_SHOWN, P
 def test_what_to_spend_follows_from_all_budgets(verdicts, lead: PayVerdict, smaller: bool, wanted: Advice):
     assert advise_spending(verdicts, lead, sound=True, smaller_pays=smaller) is wanted
     assert advise_spending(verdicts, lead, sound=False, smaller_pays=smaller) is Advice.EXPLAIN_FIRST
+
+
+def test_without_a_budget_one_treatment_is_given_to_everybody():
+    assert advise_spending((N, U), U, sound=True, unlimited=True) is Advice.SHIP_ONE_TREATMENT
+    assert advise_spending((N, T), T, sound=True, unlimited=True) is Advice.SHIP
+    assert advise_spending((N, U), U, sound=False, unlimited=True) is Advice.EXPLAIN_FIRST

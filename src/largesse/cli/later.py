@@ -78,7 +78,8 @@ def evaluate(
     (table, planned, rank), refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
     config = load(run_folder / "config.toml")
     pays = payback(table, None, config.outcome.unit_value, "policy")
-    document = {"rows": table.rows(), "returns": pays.table, "verdicts": pays.verdicts, "spend": planned.to_records(),
+    document = {"rows": table.rows(), "returns": pays.table, "verdicts": pays.verdicts,
+                "without_a_budget": pays.free, "spend": planned.to_records(),
                 "ranking": rank, "notes": table.notes}  # fmt: skip
     if folder is not None and refusal is None:
         write_page(of_evaluation(config, table, planned, test), document, folder, replace=replace)

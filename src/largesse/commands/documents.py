@@ -123,6 +123,13 @@ class Returns(_Object):
     rows: list[Return] = Field(description="one for each policy and budget")
 
 
+class NoBudget(_Object):
+    policy: Return = Field(description="the policy, where everybody gets what pays; numbers are null where nobody does")
+    untargeted: Return = Field(description="the best single treatment for everyone; null where that is control")
+    arm: str = Field(description="that treatment")
+    verdict: str = Field(description="whether it pays")
+
+
 class SpendAtBudget(_Object):
     budget: Number = Field(description="budget per unit")
     price: Number = Field(description="its price by the spend curve")
@@ -150,6 +157,9 @@ class _Evaluated(_Object):
 class Evaluate(_Evaluated):
     returns: Returns = Field(description="against giving nobody anything")
     verdicts: list[str] = Field(description="one for each budget; none where the value of a unit is not known")
+    without_a_budget: NoBudget | None = Field(
+        description="the same without a budget; null where it is not known or nobody would get anything"
+    )
     spend: list[SpendAtBudget] = Field(description="planned and realised spend")
     ranking: dict[str, Number] = Field(description="areas under the cost curve by name")
 

@@ -12,6 +12,7 @@ All intervals are paired: the same rows carry V and V₀. A ratio has Fieller's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
@@ -27,7 +28,7 @@ from largesse.evaluate.intervals import centred, effective_events, ends, ratio_e
 from largesse.evaluate.untargeted import CLOSE_DIFFERENCE, BestMix
 from largesse.result import Tabular, columns_of, plain
 
-__all__ = ["BreakEven", "PayVerdict", "ReturnRow", "Returns", "break_even", "returns", "verdicts"]
+__all__ = ["Further", "PayVerdict", "ReturnRow", "Returns", "Sums", "returns", "verdicts"]
 
 Floats = NDArray[np.float64]
 _ROUNDING = 1e-9
@@ -131,13 +132,27 @@ def returns(
     (2.0, 5.0, 3.0, 1.6, 2.5)
     """
     unit_value = None if value_per_unit is None else _check.number("value_per_unit", value_per_unit, low=1e-12)
-    sums = _Sums(comparison)
+    sums = Sums(comparison)
     wanted = names or tuple(name for name in comparison.names if name not in (NO_ONE, RANDOM_MIX))
     rows = [sums.row(name, b, unit_value) for name in wanted for b in range(len(comparison.budgets))]
     return Returns(rows=tuple(rows), value_per_unit=unit_value, level=comparison.level)
 
 
-class _Sums:
+class Further(NamedTuple):
+    """A way to spend that is not among the policies and budgets of a comparison.
+
+    Attributes:
+        row: What it brings and costs.
+        net_terms: What each row of the logs adds to its net value, (N,).
+        more: Variance of the net value that no row contributes.
+    """
+
+    row: ReturnRow
+    net_terms: Floats
+    more: float
+
+
+class Sums:
     """Incremental values and spends of a comparison, with what each row contributes to them."""
 
     def __init__(self, comparison: Comparison) -> None:
@@ -171,13 +186,22 @@ class _Sums:
         idle = unit_value * self.terms(self.none, b)[0] - self.made.arms.terms(self.control_cost)
         return unit_value * value - cost - idle, unit_value**2 * float(self.made.more[p, b]) * CLOSE_DIFFERENCE
 
-    def joint_ends(self, rows: list[ReturnRow], unit_value: float) -> Floats:
-        """Returns the ends of the net values of some rows, at the level at which all hold together, (K, 2); NaN out of reach."""
-        c, out = self.comparison, np.full((len(rows), 2), np.nan)
+    def joint_ends(self, rows: list[ReturnRow], unit_value: float, further: Sequence[Further] = ()) -> Floats:
+        """Returns the ends of the net values of some rows, at the level at which all hold together, (K, 2); NaN out of reach.
+
+        Args:
+            rows: Rows of policies and baselines of the comparison.
+            unit_value: What one unit of value brings in money.
+            further: Ways to spend that are not among them; their ends come last.
+        """
+        n, c = len(rows), self.comparison
+        rows = [*rows, *(one.row for one in further)]
+        out = np.full((len(rows), 2), np.nan)
         known = [k for k, row in enumerate(rows) if not np.isnan(row.net)]
         if not known:
             return out
-        columns, more = zip(*(self.net_terms(rows[k], unit_value) for k in known), strict=True)
+        terms = [self.net_terms(rows[k], unit_value) if k < n else further[k - n][1:] for k in known]
+        columns, more = zip(*terms, strict=True)
         psi = centred(self.logs, np.column_stack(columns))
         covariance = psi.T @ psi + np.diag(more)
         error = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
@@ -186,24 +210,49 @@ class _Sums:
         return out
 
     def row(self, name: str, b: int, unit_value: float | None) -> ReturnRow:
+        """Returns the row of a policy or baseline at a budget."""
         p, c = self.comparison.index(name), self.comparison
         budget, (gained, paid) = float(c.budgets[b]), self.estimate(p, b)
         if np.isnan(gained):
             return ReturnRow._make((name, budget, *[float("nan")] * 14))
         value, cost, outcomes = self.terms(p, b)
-        none, _, idle = self.terms(self.none, b)
-        psi = centred(self.logs, np.column_stack([value - none, cost - self.made.arms.terms(self.control_cost)]))
         more = float(self.made.more[p, b]) * CLOSE_DIFFERENCE
+        none, paid_idle, idle = self.idle
+        return self.row_of(
+            (name, budget), (gained, paid), (value - none, cost - paid_idle, outcomes - idle), unit_value, more
+        )
+
+    @property
+    def idle(self) -> tuple[Floats, Floats, Floats]:
+        """What each row adds to value and cost of control for everyone, and its outcomes in that value, (N,) each."""
+        value, _, outcomes = self.terms(self.none, 0)
+        return value, self.made.arms.terms(self.control_cost), outcomes
+
+    def row_of(
+        self, which: tuple[str, float], estimate: tuple[float, float], terms: tuple[Floats, Floats, Floats],
+        unit_value: float | None, more: float,
+    ) -> ReturnRow:  # fmt: skip
+        """Returns the row of a policy.
+
+        Args:
+            which: Its name and its budget.
+            estimate: ΔV and ΔC.
+            terms: What each row adds to ΔV and to ΔC, and its outcomes in ΔV, (N,) each.
+            unit_value: What one unit of value brings in money; None: not known.
+            more: Variance of ΔV that no row contributes.
+        """
+        (gained, paid), level = estimate, self.comparison.level
+        psi = centred(self.logs, np.column_stack(terms[:2]))
         m = 1.0 if unit_value is None else unit_value
-        low, high = ends(np.array([gained]), psi[:, :1], c.level, more)[0]
+        low, high = ends(np.array([gained]), psi[:, :1], level, more)[0]
         net = np.full(3, np.nan)
         if unit_value is not None:
             net[0] = m * gained - paid
-            net[1:] = ends(net[:1], psi[:, :1] * m - psi[:, 1:], c.level, m**2 * more)[0]
-        ratio, least, most = _ratio(gained, paid, psi, c.level, more)
-        events = effective_events(self.logs, (outcomes - idle)[:, None])[0]
+            net[1:] = ends(net[:1], psi[:, :1] * m - psi[:, 1:], level, m**2 * more)[0]
+        ratio, least, most = _ratio(gained, paid, psi, level, more)
+        events = effective_events(self.logs, terms[2][:, None])[0]
         return ReturnRow._make(
-            (name, budget, paid, gained, float(low), float(high), *map(float, net), m * ratio, m * least, m * most,
+            (*which, paid, gained, float(low), float(high), *map(float, net), m * ratio, m * least, m * most,
              *_inverse(ratio, least, most), float(events))
         )  # fmt: skip
 
@@ -236,94 +285,10 @@ def _inverse(ratio: float, low: float, high: float) -> tuple[float, float, float
     return one, least, most
 
 
-class BreakEven(NamedTuple):
-    """The budgets per unit at which a campaign stops paying, each with an interval.
-
-    Attributes:
-        budget: Up to it the campaign brings back what it costs; infinite where it does at every budget that can be spent, 0
-            where it never does.
-        low: Lower end of its interval: the largest budget that is shown to pay, infinite if that is the last one.
-        high: Upper end: above it, the campaign is shown to lose; infinite where it is shown to lose at no budget.
-        best: The budget with the highest net value, 0 where no budget has one above 0.
-        best_low: The smallest budget whose net value is not shown to be lower than that.
-        best_high: The largest such budget.
-    """
-
-    budget: float
-    low: float
-    high: float
-    best: float
-    best_low: float
-    best_high: float
-
-
 @checked
-def break_even(comparison: Comparison, name: str, *, value_per_unit: float) -> BreakEven:
-    """Returns the budget up to which a policy brings back what it costs, and the one at which it brings the most.
-
-    Its interval ends above at the last budget whose interval of the net value reaches above 0, and below at the last one that
-    is shown to pay when all budgets are counted together, as in `verdicts`: where nothing pays, the lower end lies above 0 in
-    at most half of 1 - level of the trials. Between two budgets of the comparison, net value and ends are interpolated.
-
-    Args:
-        comparison: Result of `compare`, at budgets along the whole range that can be spent, rising; some 25 are enough.
-        name: Policy or baseline.
-        value_per_unit: What one unit of value brings in money, > 0.
-
-    Raises:
-        DataError: There is no such policy, the budgets do not rise, or the value of a unit is not a positive number.
-    """
-    unit_value = _check.number("value_per_unit", value_per_unit, low=1e-12)
-    if len(comparison.budgets) < 2 or (np.diff(comparison.budgets) <= 0).any():
-        raise _check.refuse("budgets", comparison.budgets.tolist(), "must be two or more that rise", "Sort them.")
-    sums = _Sums(comparison)
-    rows = [sums.row(name, b, unit_value) for b in range(len(comparison.budgets))]
-    rows = [row for row in rows if not np.isnan(row.net)]
-    if not rows:
-        return BreakEven(*[float("nan")] * 6)
-    budget, net, high = np.array([[row.budget, row.net, row.net_high] for row in rows]).T
-    low = sums.joint_ends(rows, unit_value)[:, 0]
-    loses = _last(budget, high)
-    point = min(_last(budget, net), loses)
-    return BreakEven(point, min(_last(budget, low), point), loses, *_best(sums, rows, unit_value))
-
-
-def _last(budget: Floats, curve: Floats) -> float:
-    """Returns the largest budget at which a curve is above 0, interpolated: infinite if that is the last one, 0 if none is."""
-    above = np.flatnonzero(curve > _ROUNDING * np.abs(curve).max())
-    if not len(above):
-        return 0.0
-    k = int(above[-1])
-    if k == len(curve) - 1:
-        return float("inf")
-    part = curve[k] / (curve[k] - curve[k + 1])
-    return float(budget[k] + part * (budget[k + 1] - budget[k]))
-
-
-def _best(sums: _Sums, rows: list[ReturnRow], unit_value: float) -> tuple[float, float, float]:
-    """Returns the budget with the highest net value, and the ends of the run of budgets around it not shown to have less."""
-    top = max(range(len(rows)), key=lambda k: rows[k].net)
-    if rows[top].net <= 0:
-        return 0.0, 0.0, 0.0
-    own, left = sums.net_terms(rows[top], unit_value)
-
-    def alike(row: ReturnRow) -> bool:
-        other, its_left = sums.net_terms(row, unit_value)
-        gap = np.array([rows[top].net - row.net])
-        return bool(
-            ends(gap, centred(sums.logs, (own - other)[:, None]), sums.comparison.level, left + its_left)[0, 0] <= 0
-        )
-
-    first, last = top, top
-    while first > 0 and alike(rows[first - 1]):
-        first -= 1
-    while last + 1 < len(rows) and alike(rows[last + 1]):
-        last += 1
-    return rows[top].budget, rows[first].budget, rows[last].budget
-
-
-@checked
-def verdicts(table: Returns, comparison: Comparison, policy: str) -> tuple[PayVerdict, ...]:
+def verdicts(
+    table: Returns, comparison: Comparison, policy: str, *, further: tuple[Further, Further] | None = None
+) -> tuple[PayVerdict, ...]:
     """Returns whether each budget pays, by the net value of a policy and of the best untargeted one.
 
     All budgets and both policies count together: where none of them pays, any of them is to be spent in at most half of
@@ -333,22 +298,37 @@ def verdicts(table: Returns, comparison: Comparison, policy: str) -> tuple[PayVe
         table: Their returns, with the value of a unit.
         comparison: The comparison that these were made from.
         policy: Name of the policy.
+        further: The policy and the best untargeted one where there is no budget: they count with the others, and their verdict
+            comes last. None: there are none.
 
     Raises:
         DataError: There is no such policy, or the value of a unit is not known.
     """
     if table.value_per_unit is None:
         raise _check.refuse("value_per_unit", None, "a verdict needs it", "Give returns(..., value_per_unit=).")
-    versus, sums = comparison.against(BEST_MIX), _Sums(comparison)
-    p = versus.index(policy)
+    versus, sums = comparison.against(BEST_MIX), Sums(comparison)
+    p, budgets = versus.index(policy), len(comparison.budgets)
     rows = [row for name in (policy, BEST_MIX) for row in table.of(name)]
-    both = sums.joint_ends(rows, table.value_per_unit)
+    all_ = sums.joint_ends(rows, table.value_per_unit, further or ())
+    both = all_[: 2 * budgets]
     idle = [row.name == BEST_MIX and row.spend <= _ROUNDING * row.budget and row.budget > 0 for row in rows]
     both[idle] = np.nan  # a mix that spends nothing is no way to spend the budget
     low, high = both.reshape(2, -1, 2).transpose(2, 0, 1)  # each (2, B)
-    return tuple(
-        _verdict(low[:, b], high[:, b], bool(versus.difference_low[p, b] > 0)) for b in range(len(comparison.budgets))
-    )
+    out = [_verdict(low[:, b], high[:, b], bool(versus.difference_low[p, b] > 0)) for b in range(budgets)]
+    if further:
+        last = all_[2 * budgets :]  # the policy, and the best untargeted one
+        out.append(_verdict(last[:, 0], last[:, 1], _better(sums, *further)))
+    return tuple(out)
+
+
+def _better(sums: Sums, first: Further, second: Further) -> bool:
+    """Returns whether the net value of the first is shown to be above that of the second."""
+    gap = np.array([first.row.net - second.row.net])
+    if np.isnan(gap[0]):
+        return False
+    psi = centred(sums.logs, (first.net_terms - second.net_terms)[:, None])
+    least = ends(gap, psi, sums.comparison.level, first.more + second.more)[0, 0]
+    return bool(least > _ROUNDING * abs(first.row.net))
 
 
 def _verdict(low: Floats, high: Floats, better: bool) -> PayVerdict:

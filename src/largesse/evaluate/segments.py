@@ -31,7 +31,7 @@ from largesse._random import number
 from largesse.evaluate.intervals import centred, effective_events, ends
 from largesse.logs import Logs
 
-__all__ = ["Leaves", "SegmentRow", "leaves", "segments"]
+__all__ = ["Leaves", "SegmentRow", "incremental_terms", "leaves", "segments"]
 
 Floats = NDArray[np.float64]
 _LEAVES, _DEPTH = 4, 3
@@ -101,7 +101,7 @@ def segments(
     if len(code) and not (code.min() >= -1 and code.max() < len(names)):
         raise _check.refuse("code", int(code.max()), f"there are {len(names)} segments", "Name every segment.")
     m = 1.0 if value_per_unit is None else _check.number("value_per_unit", value_per_unit, low=1e-12)
-    value, cost = _terms(logs, counts)
+    value, cost = incremental_terms(logs, counts)
     terms = np.column_stack([value, cost, m * value - cost])
     all_units, out = logs.weights[code >= 0].sum(), []
     for k, name in enumerate(names):
@@ -161,7 +161,7 @@ def leaves(
     return Leaves(tuple(_words(paths[leaf], logs, dates) for leaf in sorted(paths)), code, judged)
 
 
-def _terms(logs: Logs, counts: Floats) -> tuple[Floats, Floats]:
+def incremental_terms(logs: Logs, counts: Floats) -> tuple[Floats, Floats]:
     """Returns what each row adds to value and cost beyond control for everyone, (N,) each."""
     weight = logs.inverse_propensity * (counts - (logs.treatment == 0))
     return weight * logs.value, weight * logs.cost

@@ -18,6 +18,7 @@ class Advice(StrEnum):
     SHIP = "ship"
     LARGER_TRIAL = "larger trial"
     SHIP_UNTARGETED = "ship untargeted"
+    SHIP_ONE_TREATMENT = "ship one treatment"
     SPEND_LESS = "spend less"
     SPEND_NOTHING_YET = "spend nothing yet"
     SPEND_NOTHING = "spend nothing"
@@ -35,6 +36,7 @@ _SENTENCES = {
     Advice.SHIP_UNTARGETED: (
         "Give the best mix of arms to random units: it pays. Targeting is not shown to beat it at this budget."
     ),
+    Advice.SHIP_ONE_TREATMENT: "Give everybody that treatment: it pays. Targeting is not shown to leave more.",
     Advice.SPEND_LESS: "Plan for less: these budgets are not shown to pay, smaller ones are (see the break-even budget below).",
     Advice.SPEND_NOTHING_YET: "Spend nothing yet.",
     Advice.SPEND_NOTHING: "Spend nothing on these treatments: they cost more than they bring.",
@@ -53,15 +55,21 @@ _PAYS = {
 
 @checked
 def advise_spending(
-    verdicts: Sequence[PayVerdict], lead: PayVerdict, *, sound: bool, smaller_pays: bool = False
+    verdicts: Sequence[PayVerdict],
+    lead: PayVerdict,
+    *,
+    sound: bool,
+    smaller_pays: bool = False,
+    unlimited: bool = False,
 ) -> Advice:
     """Returns what to do where it is known what one unit of value brings in money.
 
     Args:
-        verdicts: Whether each budget pays.
-        lead: The verdict on the budget that the report leads with.
+        verdicts: Whether each budget pays, and what is spent without one.
+        lead: The verdict that the report leads with.
         sound: Whether no check of the data failed.
         smaller_pays: Whether a smaller budget is shown to pay.
+        unlimited: Whether the report leads with what is spent without a budget.
 
     >>> both = (PayVerdict.NOT_SHOWN, PayVerdict.LOSES)
     >>> advise_spending(both, both[1], sound=True)
@@ -73,6 +81,8 @@ def advise_spending(
         return Advice.SPEND_LESS
     if any(verdict is PayVerdict.NOT_SHOWN for verdict in verdicts) and not lead.spends:
         return Advice.SPEND_NOTHING_YET
+    if unlimited and lead is PayVerdict.UNTARGETED:
+        return Advice.SHIP_ONE_TREATMENT
     return _PAYS[lead]
 
 

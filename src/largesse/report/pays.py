@@ -158,8 +158,10 @@ def return_columns(
 
 
 def budget_notes(budgets: Iterable[tuple[str, float]], unit: str) -> dict[str, str]:
-    """Returns the budget beside each label that does not name it already, by label."""
-    return {label: f"{number(budget)} {unit}" for label, budget in budgets if not label.endswith(unit)}
+    """Returns the budget beside each label that does not name it already, by label; none beside "without a budget" (NaN)."""
+    return {
+        label: f"{number(budget)} {unit}" for label, budget in budgets if not label.endswith(unit) and not isnan(budget)
+    }
 
 
 def return_cells(shown: PayRow, known: bool, digits: int, of_net: int, brief: bool) -> tuple[str | Badge, ...]:

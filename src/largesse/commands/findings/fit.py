@@ -58,7 +58,7 @@ class Evidence:
         payback: Whether the budgets pay.
         spend: Realised spend per unit of the decisions and its interval, (B, 3).
         counts: How far each held-out row counts in the value of the policy at each budget, (B, N).
-        free: What the policy brings without a budget, where everybody gets what pays; None where that is not known.
+        everybody: What the policy brings without a budget, where everybody gets what pays; None where that is not known.
         frontier: The policy along the whole range of budgets, for the slider.
     """
 
@@ -69,8 +69,19 @@ class Evidence:
     payback: Payback
     spend: NDArray[np.float64]
     counts: NDArray[np.float64]
-    free: SegmentRow | None
+    everybody: SegmentRow | None
     frontier: report.Frontier
+
+    @property
+    def free(self) -> dict[str, Any] | None:
+        """The same for metrics.json: with its verdict, its untargeted counterpart, and whether the report leads with it."""
+        if self.everybody is None:
+            return None
+        made = self.payback.free
+        judged = {"verdict": None, "untargeted": None} if made is None else {
+            "verdict": made.verdict, "untargeted": {"treatment": made.arm, **made.untargeted._asdict()}
+        }  # fmt: skip
+        return {**self.everybody._asdict(), **judged, "leads": self.payback.unlimited}
 
 
 def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> Evidence:
@@ -86,13 +97,13 @@ def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> E
     most = max(arm.cost for arm in table.arms)
     budgets = np.linspace(0, most, _CURVE)
     line = compare(proof.logs, proof.menus, budgets)
-    pays = payback(table, line, value_per_unit, POLICY)
+    pays = payback(table, line, value_per_unit, POLICY, proof.paying)
     best = max(table.arms, key=lambda arm: arm.value)  # the most that one treatment for everyone brings
     share = effect_share(table, POLICY, pays.at, full=best.name)
     curve = table.parts.made.policies[table.index(POLICY)].curve
-    counts, free = curve.matched(task.budgets), _without_a_budget(proof, value_per_unit)
+    counts, everybody = curve.matched(task.budgets), _without_a_budget(proof, value_per_unit)
     along = frontier(proof, POLICY, task.budgets, most, value_per_unit, pays.at)
-    return Evidence(table, line, share, pays.at, pays, _realised(proof), counts, free, along)
+    return Evidence(table, line, share, pays.at, pays, _realised(proof), counts, everybody, along)
 
 
 def _without_a_budget(proof: Proof, value_per_unit: float | None) -> SegmentRow | None:
@@ -153,7 +164,7 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
     return report.Results(
         headline=_headline(config, task, proven),
         value_unit=config.report.value_unit, money_unit=config.report.money, head=config.report.head,
-        pay=pay(evidence.payback, task.labels, config, evidence.free, evidence.frontier),
+        pay=pay(evidence.payback, task.labels, config, evidence.everybody, evidence.frontier),
         findings=tuple(proven.sound),
         curves=tuple(_line(evidence.line, name, (roles | candidates)[name]) for name in (POLICY, BEST_MIX, *names)),
         arms=tuple(
@@ -188,9 +199,11 @@ def _headline(config: Config, task: Task, proven: Proven) -> report.Headline:
 def _action(config: Config, proven: Proven, verdict: Verdict) -> str:
     """Returns what to do; where nothing is shown, what would show it."""
     pays, sound = proven.evidence.payback, proven.sound.ok
-    if pays.verdict is None:
+    if pays.lead is None:
         return advise(verdict, sound=sound).sentence
-    advice = advise_spending(pays.verdicts, pays.verdict, sound=sound, smaller_pays=smaller_pays(pays))
+    advice = advise_spending(
+        pays.every, pays.lead, sound=sound, smaller_pays=smaller_pays(pays), unlimited=pays.unlimited
+    )
     if advice is not Advice.SPEND_NOTHING_YET:
         return advice.sentence
     all_rows = config.data.test is not None or proven.proof.logs.n >= dict(proven.about.rows)["trial"]
@@ -226,8 +239,13 @@ def _summary(config: Config, task: Task, proven: Proven, verdict: Verdict) -> tu
         else "on held-out rows"
     )
     spent, budget = written(float(table.spend[at, k]), 3), written(task.budgets[k], 3)
+    spends = f"he policy spends {spent} {config.report.spend_unit}; the budget is {budget}."
+    if proven.evidence.payback.unlimited:
+        spends = f"Of the budgets, {task.labels[k]} is the best supported. There t{spends}"
+    else:
+        spends = f"T{spends}"
     return (
-        f"The policy spends {spent} {config.report.spend_unit}; the budget is {budget}.",
+        spends,
         f"Against the best mix of arms for the same budget (the best that can be done without looking at features), it brings "
         f"{number(gain, decimals=decimals, sign=True)} {unit} per {head} (95 % interval {shown}): {verdict.value}.",
         _share_of_effect(proven.evidence.share),

@@ -6,18 +6,13 @@ from dataclasses import dataclass
 from math import ceil, inf, isfinite, isnan, log10
 
 import numpy as np
+from numpy.typing import NDArray
 
 from largesse.config import Config
+from largesse.evaluate.break_even import BreakEven, break_even
 from largesse.evaluate.comparison import BEST_MIX, Comparison
-from largesse.evaluate.returns import (
-    BreakEven,
-    PayVerdict,
-    ReturnRow,
-    Returns,
-    break_even,
-    returns,
-    verdicts,
-)
+from largesse.evaluate.no_budget import NoBudget, verdicts_with_no_budget
+from largesse.evaluate.returns import PayVerdict, ReturnRow, Returns, returns
 from largesse.evaluate.segments import SegmentRow
 from largesse.report.blocks import Table
 from largesse.report.numbers import count, number, percent, places, resting
@@ -26,6 +21,7 @@ from largesse.report.pays import Frontier, Pay, PayRow, cost_between, limits, pa
 __all__ = ["Payback", "pay", "payback", "remedies", "sentence", "smaller_pays", "table_of"]
 
 _MOST = 100  # times the rows: a trial that is larger is no remedy
+_UNLIMITED = "without a budget"
 POWER = 2.8  # standard errors: 80 % power of a two-sided test at 5 %
 
 
@@ -37,32 +33,60 @@ class Payback:
         table: What the policy and the best untargeted one bring and cost at each budget.
         verdicts: One per budget; none where it is not known what one unit of value brings in money.
         turning: Budgets at which the campaign stops paying; None where that is not known.
-        at: Position of the budget that the report leads with: of those to be spent, the one with the highest net value; of none,
+        at: Position of the budget with the best support: of those to be spent, the one with the highest net value; of none,
             the one whose interval of the net value begins highest; the middle one where net values are not known.
+        free: The same without a budget; None where that is not known, or nobody would get anything.
     """
 
     table: Returns
     verdicts: tuple[PayVerdict, ...]
     turning: BreakEven | None
     at: int
+    free: NoBudget | None = None
 
     @property
     def verdict(self) -> PayVerdict | None:
-        """The verdict on the budget that the report leads with."""
+        """The verdict on the budget with the best support."""
         return self.verdicts[self.at] if self.verdicts else None
 
     @property
-    def leads(self) -> str:
-        """Name of the policy that the report leads with."""
-        return BEST_MIX if self.verdict is PayVerdict.UNTARGETED else "policy"
+    def unlimited(self) -> bool:
+        """Whether the report leads with what is spent without a budget: it has more support than any budget, as for `at`."""
+        if self.free is None or self.verdict is None:
+            return False
+        if self.free.verdict.spends or self.verdict.spends:
+            return self.free.verdict.spends and not (self.verdict.spends and self._best.net >= self._free.net)
+        return not isnan(self._free.net_low) and not self._best.net_low >= self._free.net_low
+
+    @property
+    def lead(self) -> PayVerdict | None:
+        """The verdict that the report leads with."""
+        return self.free.verdict if self.free is not None and self.unlimited else self.verdict
+
+    @property
+    def every(self) -> tuple[PayVerdict, ...]:
+        """The verdicts on the budgets, and on no budget."""
+        return self.verdicts if self.free is None else (*self.verdicts, self.free.verdict)
 
     @property
     def row(self) -> ReturnRow:
-        """That policy at that budget."""
-        return self.table.of(self.leads)[self.at]
+        """The policy or the best untargeted one, at the budget or without one: what the report leads with."""
+        return self._free if self.unlimited else self._best
+
+    @property
+    def _best(self) -> ReturnRow:
+        return self.table.of(BEST_MIX if self.verdict is PayVerdict.UNTARGETED else "policy")[self.at]
+
+    @property
+    def _free(self) -> ReturnRow:
+        assert self.free is not None
+        return self.free.untargeted if self.free.verdict is PayVerdict.UNTARGETED else self.free.policy
 
 
-def payback(table: Comparison, line: Comparison | None, value_per_unit: float | None, policy: str) -> Payback:
+def payback(
+    table: Comparison, line: Comparison | None, value_per_unit: float | None, policy: str,
+    paying: NDArray[np.int32] | None = None,
+) -> Payback:  # fmt: skip
     """Returns whether the budgets pay.
 
     Args:
@@ -70,11 +94,12 @@ def payback(table: Comparison, line: Comparison | None, value_per_unit: float | 
         line: The same along the whole range of budgets; None: the budgets at which it stops paying are not looked for.
         value_per_unit: What one unit of value brings in money; None: not known.
         policy: Name of the policy.
+        paying: Treatment that it gives each row without a budget, (N,); None: by its menu in the comparison.
     """
     made, middle = returns(table, value_per_unit=value_per_unit), len(table.budgets) // 2
     if value_per_unit is None:
         return Payback(made, (), None, middle)
-    result = verdicts(made, table, policy)
+    result, free = verdicts_with_no_budget(made, table, policy, paying)
     spent = [b for b, verdict in enumerate(result) if verdict.spends]
     rows = {PayVerdict.TARGETED: made.of(policy), PayVerdict.UNTARGETED: made.of(BEST_MIX)}
     own = rows[PayVerdict.TARGETED]
@@ -85,7 +110,7 @@ def payback(table: Comparison, line: Comparison | None, value_per_unit: float | 
     elif reached:
         at = max(reached, key=lambda b: own[b].net_low)
     turning = None if line is None else break_even(line, policy, value_per_unit=value_per_unit)
-    return Payback(made, result, turning, at)
+    return Payback(made, result, turning, at, free)
 
 
 def pay(
@@ -109,6 +134,12 @@ def pay(
         for name in ("policy", BEST_MIX):
             verdict = result.verdicts[b] if result.verdicts and name == "policy" else None
             rows.append(PayRow(budget_label=label, returns=result.table.of(name)[b], verdict=verdict))
+    if result.free is not None:
+        shown = [row for row in (result.free.policy, result.free.untargeted) if not isnan(row.net)]
+        rows += [
+            PayRow(budget_label=_UNLIMITED, returns=row, verdict=None if k else result.free.verdict)
+            for k, row in enumerate(shown)
+        ]
     known = result.table.value_per_unit is not None
     sentences: tuple[str, ...] = ()
     if not known:
@@ -151,9 +182,9 @@ def table_of(result: Payback, labels: tuple[str, ...], config: Config) -> Table:
 
 def sentence(result: Payback, config: Config) -> str:
     """Returns the first sentence of the report: which budget to spend and what it leaves, or what the value costs."""
-    if result.verdict is None:
+    if result.lead is None:
         return _cost_sentence(result, config)
-    if result.verdict.spends:
+    if result.lead.spends:
         return _spend_sentence(result, config)
     row, unit = result.row, _unit(config)
     if isnan(row.net):
@@ -165,8 +196,14 @@ def sentence(result: Payback, config: Config) -> str:
             f"{number(result.turning.low)} {unit}."
         )
     net, ends = _net(result)
-    if all(verdict in (PayVerdict.LOSES, PayVerdict.OUT_OF_REACH) for verdict in result.verdicts):
-        return f"Spend nothing: every budget costs more than it brings, {net} {unit} at {number(row.budget)} ({ends})."
+    if all(verdict in (PayVerdict.LOSES, PayVerdict.OUT_OF_REACH) for verdict in result.every):
+        where = "without one" if result.unlimited else f"at {number(row.budget)}"
+        return f"Spend nothing: every budget costs more than it brings, {net} {unit} {where} ({ends})."
+    if result.unlimited:
+        return (
+            f"Spend nothing yet: nothing is shown to pay, with or without a budget. Without one the policy spends "
+            f"{number(row.spend)} {unit} and leaves {net} {unit} after its cost ({ends})."
+        )
     return (
         f"Spend nothing yet: no budget is shown to pay. At {number(row.budget)} {unit} the policy leaves {net} {unit} after its "
         f"cost ({ends})."
@@ -187,13 +224,19 @@ def _net(result: Payback) -> tuple[str, str]:
 
 def _spend_sentence(result: Payback, config: Config) -> str:
     (net, ends), unit, money = _net(result), _unit(config), config.report.money
-    how = "targeted by the policy" if result.verdict is PayVerdict.TARGETED else "untargeted, by the best mix of arms"
+    how = "targeted by the policy" if result.lead is PayVerdict.TARGETED else "untargeted, by the best mix of arms"
     per = result.row.per_spend
     back = (
         f", a return of {f'{number(per)} {money}'.strip()} for each {'one' if money else '1'} spent"
         if isfinite(per)
         else ""
     )
+    if result.free is not None and result.unlimited:
+        who = "what pays by the model" if result.lead is PayVerdict.TARGETED else repr(result.free.arm)
+        return (
+            f"Give everybody {who}, without a budget: that spends {number(result.row.spend)} {unit} and leaves {net} {unit} "
+            f"after its cost ({ends}){back}."
+        )
     return f"Spend {number(result.row.budget)} {unit}, {how}: it leaves {net} {unit} after its cost ({ends}){back}."
 
 
@@ -219,7 +262,7 @@ def _cost_sentence(result: Payback, config: Config) -> str:
 def smaller_pays(result: Payback) -> bool:
     """Returns whether no budget is to be spent, but one below all of them is shown to pay."""
     least = min(row.budget for row in result.table.of("policy"))
-    spends = any(verdict.spends for verdict in result.verdicts)
+    spends = any(verdict.spends for verdict in result.every)
     return result.turning is not None and not spends and 0 < result.turning.low < least
 
 
@@ -239,6 +282,8 @@ def remedies(result: Payback, *, rows: int, all_rows: bool) -> tuple[str, ...]:
     if not result.verdicts:
         return tuple(out)
     known = [row for row in result.table.of("policy") if row.net > 0]
+    if result.free is not None and result.free.policy.net > 0:
+        known.append(result.free.policy)
     needed = min(
         (rows * (POWER * (row.net_high - row.net_low) / 2 / 1.96 / row.net) ** 2 for row in known), default=inf
     )
