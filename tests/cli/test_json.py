@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames.write(pa.table(menu), folder / "menu.parquet")
     (folder / "rules.toml").write_text(RULES)
     text = TEXT.format(more='obs = "log.parquet"\nfolds = 2').replace(', "mlp-rct"', ', "logs-then-correction"')
-    text = text.replace("shares = [0.25, 0.5]", "per_head = [1e-6, 9.0]")  # the first is out of reach of some policies
+    text = text.replace("shares = [0.25, 0.5]", "per_unit = [1e-6, 9.0]")  # the first is out of reach of some policies
     (folder / "campaign.toml").write_text(text)
     fit(load(folder / "campaign.toml"), folder=folder / "run")
     return folder

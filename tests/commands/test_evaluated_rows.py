@@ -30,7 +30,7 @@ value = "orders"
 cost = "spent"
 {unit}
 [budget]
-per_head = [0.3]
+per_unit = [0.3]
 [model]
 candidates = ["lightgbm-rct"]
 [run]

@@ -28,19 +28,24 @@ class Campaign(NamedTuple):
     targets: bool = True  # half of the units react
 
 
+TARGETED = "Spend .*, targeted|Give everybody what pays by the model"
 CAMPAIGNS = {
-    "targeting pays": Campaign((0, 0.3, 0.35), (0, 1, 2), 6.0, "Spend .*, targeted"),
-    "the dearest arm is the worst": Campaign((0, 0.3, -0.1), (0, 1, 2), 6.0, "Spend .*, targeted"),
-    "the dearest arm does nothing": Campaign((0, 0.3, 0.0), (0, 1, 2), 6.0, "Spend .*, targeted"),
-    "everyone reacts alike": Campaign((0, 0.3, 0.35), (0, 1, 2), 9.0, "Spend .*targeted", targets=False),
+    "targeting pays": Campaign((0, 0.3, 0.35), (0, 1, 2), 6.0, TARGETED),
+    "the dearest arm is the worst": Campaign((0, 0.3, -0.1), (0, 1, 2), 6.0, TARGETED),
+    "the dearest arm does nothing": Campaign((0, 0.3, 0.0), (0, 1, 2), 6.0, TARGETED),
+    "everyone reacts alike": Campaign(
+        (0, 0.3, 0.35), (0, 1, 2), 9.0, "Spend .*targeted|Give everybody '[12]'", targets=False
+    ),
     "nothing works": Campaign((0, 0.0, 0.0), (0, 1, 2), 4.0, "Spend nothing"),
     "it works, and costs more": Campaign((0, 0.3, 0.35), (0, 1, 2), 0.5, "Spend nothing: every budget costs more"),
-    "control costs money": Campaign((0, 0.3, 0.35), (0.5, 1.5, 2.5), 6.0, "Spend .*, targeted"),
-    "amounts in cents": Campaign((0, 0.3, 0.35), (0, 1, 2), 6.0, "Spend .*, targeted", scale=100.0),
-    "amounts in millions": Campaign((0, 0.3, 0.35), (0, 1, 2), 6.0, "Spend .*, targeted", scale=1e6),
-    "tiny amounts": Campaign((0, 0.3, 0.35), (0, 1, 2), 6.0, "Spend .*, targeted", scale=1e-4),
-    "two arms": Campaign((0, 0.3), (0, 1), 6.0, "Spend .*, targeted"),
-    "few orders": Campaign((0, 0.01, 0.01), (0, 1, 2), 60.0, "Spend nothing|None of these|Spend .*targeted", base=0.01),
+    "control costs money": Campaign((0, 0.3, 0.35), (0.5, 1.5, 2.5), 6.0, TARGETED),
+    "amounts in cents": Campaign((0, 0.3, 0.35), (0, 1, 2), 6.0, TARGETED, scale=100.0),
+    "amounts in millions": Campaign((0, 0.3, 0.35), (0, 1, 2), 6.0, TARGETED, scale=1e6),
+    "tiny amounts": Campaign((0, 0.3, 0.35), (0, 1, 2), 6.0, TARGETED, scale=1e-4),
+    "two arms": Campaign((0, 0.3), (0, 1), 6.0, TARGETED),
+    "few orders": Campaign(
+        (0, 0.01, 0.01), (0, 1, 2), 60.0, "Spend nothing|None of these|Spend .*targeted|Give everybody", base=0.01
+    ),
 }
 TEXT = """
 [data]
@@ -100,8 +105,10 @@ def test_the_headline_is_true_and_can_be_read(name: str, tmp_path: Path):
         net = m * (value - idle_value) - (spend - idle_cost)
         assert row["net"] == pytest.approx(net, rel=1e-9, abs=1e-9 * m)
         assert row["net_low"] < row["net"] < row["net_high"] or row["spend"] == pytest.approx(0)
-    paying = [v for v in metrics["verdicts"] if v.startswith("spend this")]
-    assert bool(paying) is head.sentence.startswith("Spend ") or head.sentence.startswith("Spend nothing")
+    paying, free = [v for v in metrics["verdicts"] if v.startswith("spend this")], metrics["without_a_budget"]
+    spends = bool(paying) or (free["verdict"] or "").startswith("spend this")
+    assert spends is head.sentence.startswith(("Spend ", "Give ")) or head.sentence.startswith("Spend nothing")
+    assert free["leads"] is ("without a budget" in head.sentence or "Without one" in head.sentence)
     own, mix = ([r for r in metrics["returns"]["rows"] if r["name"] == who] for who in ("policy", "best mix of arms"))
     if paying:
         chosen = {"spend this, targeted": own, "spend this, untargeted": mix}
@@ -113,6 +120,18 @@ def test_the_headline_is_true_and_can_be_read(name: str, tmp_path: Path):
     else:
         nets = {r["budget"]: r["net_low"] for r in own}
     assert metrics["lead"]["budget"] == max(nets, key=lambda budget: nets[budget])
+    if free["leads"] and spends:
+        proof = frames.read(tmp_path / "run" / "proof.parquet")
+        given = proof["decision_without_budget"].to_numpy().astype(int)
+        net = free["net"]
+        if free["verdict"] == "spend this, untargeted":
+            given, net = np.full(len(given), int(free["untargeted"]["treatment"])), free["untargeted"]["net"]
+        assert net > max(nets.values(), default=0) or not paying
+        share = 0.5 if one.targets else 1.0  # of the units react, whatever the policy believes
+        gain = one.earns * np.array(one.gain)[given].mean() * share - (np.array(one.cost)[given] - one.cost[0]).mean()
+        assert (
+            gain * one.scale > 0 or free["verdict"] == "spend this, targeted"
+        )  # a policy treats more of those that react
     if paying:  # the best single arm, by its own means: a share of its effect is given
         best = max(range(k), key=lambda j: orders[arm == str(j)].mean())
         assert any(f"giving everyone '{best}'" in part for part in head.summary)

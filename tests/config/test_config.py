@@ -47,7 +47,7 @@ candidates = ["boosting", "network"]
 epochs = 3
 settings.network = {rate = 1e-3, hidden = [64, 32], kind = "ppl", rounds = 5}
 [budget]
-per_head = [0.5, 1]
+per_unit = [0.5, 1]
 shares = []
 [run]
 seed = 7
@@ -73,7 +73,7 @@ def test_defaults(tmp_path):
         "auto",
     )
     assert (config.model.candidates, config.model.epochs, config.model.members) == ("auto", None, 3)
-    assert (config.budget.shares, config.budget.per_head, config.budget.safety) == ((0.1, 0.25, 0.5, 0.75), (), 0.95)
+    assert (config.budget.shares, config.budget.per_unit, config.budget.safety) == ((0.1, 0.25, 0.5, 0.75), (), 0.95)
     assert (config.run.seed, config.run.threads, config.run.draws) == (0, None, 400)
     assert config.run.folder == tmp_path / "runs"
     assert config.roles() == config.roles("obs") == Roles(treatment="arm", value="orders", cost="spent")
@@ -117,7 +117,7 @@ def test_dump_keeps_any_text_and_number(text, number, names):
     raw = {"data": {"rct": "x"}, "columns": {"treatment": "t", "value": "v", "cost": "c"}}
     raw |= {
         "outcome": {"amounts": {text: number}},
-        "budget": {"per_head": [number]},
+        "budget": {"per_unit": [number]},
         "model": {"candidates": [text, *names]},
     }
     config = Config.model_validate(raw)
@@ -152,7 +152,7 @@ REFUSED = [
     ("[budget]\nsafty = 1", r"budget\.safty == 1: unknown key\. Did you mean 'safety'\? The keys of \[budget\] are "),
     ("[budget]\nshares = [0.1, 2]", r"budget\.shares\[1\] == 2: must be <= 1"),
     ("[budget]\nshares = [0.5, 0.2]", r"budget\.shares == \[0\.5, 0\.2\]: numbers must increase"),
-    ("[budget]\nshares = []", r"budget\.shares and per_head are both empty: name at least one"),
+    ("[budget]\nshares = []", r"budget\.shares and per_unit are both empty: name at least one"),
     ("[budget]\nshares = 0.1", r"budget\.shares == 0\.1: must be a list"),
     ("[buget]\nshares = []", r"buget == .*: unknown key\. Did you mean 'budget'\? The sections are data, columns"),
     ("[run]\nseed = '0'\nthreads = 0",
@@ -313,3 +313,12 @@ def test_a_rules_file_is_refused_with_every_field_that_violates_a_rule(tmp_path)
         RulesFile.load(path)
     assert "spend.0.at_most.float == 'much': must be a number; " in str(refusal.value)
     assert "spent == 3: unknown field. The fields are in" in str(refusal.value)
+
+
+def test_the_earlier_name_of_a_budget_per_unit_is_taken():
+    """A run folder of an earlier version has it in its config.toml."""
+    head = '[data]\nrct = "a.csv"\n[columns]\ntreatment = "t"\nvalue = "v"\ncost = "c"\n[budget]\n'
+    assert parse(f"{head}per_head = [0.5, 1.0]").budget == parse(f"{head}per_unit = [0.5, 1.0]").budget
+    assert parse(f"{head}per_head = [0.5, 1.0]").budget.per_unit == (0.5, 1.0)
+    with pytest.raises(ConfigError, match="per_head is the earlier name of per_unit, and both are given"):
+        parse(f"{head}per_head = [0.5]\nper_unit = [0.5]")

@@ -296,6 +296,12 @@ def test_verdicts() -> None:
         replace(spend, high=0.95).verdict,
         replace(spend, realised=nan).verdict,
     ] == ["on budget", "over budget", "under budget", "out of reach"]
+    # no row with a cost: a spend of exactly 0 whose interval is 0 to 0, although the next row may cost something
+    nothing = replace(spend, realised=0.0, low=0.0, high=0.0, events=0.0)
+    assert [nothing.verdict, replace(nothing, events=4.9).verdict, replace(nothing, events=5.0).verdict] == [
+        "not known", "not known", "under budget",
+    ]  # fmt: skip
+    assert replace(spend, low=1.05, events=2.0).verdict == "not known"
     assert tuple(row.verdict for row in results().budgets if row.role == "policy") == (
         "better",
         "better",

@@ -53,14 +53,14 @@ def split_rows(config: Config, rows: Rows) -> SplitRows:
 def task_of(config: Config, rows: Rows) -> Task:
     """Returns what a configuration asks for, with its budgets per unit."""
     declared = config.budget
-    budgets = budgets_of(rows.rct, declared.shares, declared.per_head)
+    budgets = budgets_of(rows.rct, declared.shares, declared.per_unit)
     settings = Settings(
         outcome=rows.outcome, members=config.model.members, epochs=config.model.epochs, seed=config.run.seed,
         checkpoint=None if config.run.checkpoints is None else str(config.run.checkpoints),
         hyperparameters=checked(config.model.settings), budgets=budgets,
     )  # fmt: skip
     names = () if config.model.candidates == "auto" else tuple(config.model.candidates)
-    labels = [f"{_check.written(b)} {config.report.spend_unit}" for b in declared.per_head]
+    labels = [f"{_check.written(b)} {config.report.spend_unit}" for b in declared.per_unit]
     labels = labels or [f"{percent(share)} of the full budget" for share in declared.shares]
     return Task(
         candidates=names, settings=settings, labels=tuple(labels), budgets=budgets, validation_share=config.data.validation_share,

@@ -242,15 +242,25 @@ class Budget(_Section):
     shares: Annotated[tuple[Share, ...], Field(strict=False), AfterValidator(_rising)] = Field(
         BUDGET_SHARES, description="budgets, as shares of the cost of giving every unit the most expensive treatment"
     )
-    per_head: Annotated[
+    per_unit: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False), AfterValidator(_rising)
     ] = Field((), description="budgets per unit; if given, shares is ignored")  # fmt: skip
     safety: Part = Field(0.95, description="probability that the spend stays within the budget")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        """Takes `per_head`, the name of `per_unit` in earlier versions and their run folders."""
+        if not isinstance(given, dict) or "per_head" not in given:
+            return given
+        if "per_unit" in given:
+            raise ValueError("per_head is the earlier name of per_unit, and both are given: leave per_head out")
+        return {("per_unit" if name == "per_head" else name): part for name, part in given.items()}
+
     @model_validator(mode="after")
     def _some(self) -> Budget:
-        if not self.shares and not self.per_head:
-            raise ValueError("shares and per_head are both empty: name at least one budget")
+        if not self.shares and not self.per_unit:
+            raise ValueError("shares and per_unit are both empty: name at least one budget")
         return self
 
 
@@ -278,7 +288,7 @@ class Report(_Section):
     """Names and units in the report."""
 
     title: Name = Field("Campaign", description="name of the campaign")
-    value_unit: Name = Field("value", description="unit of the value, e.g. 'orders' or 'EUR of revenue'")
+    value_unit: Name = Field("units of value", description="unit of the value, e.g. 'orders' or 'EUR of revenue'")
     money_unit: Name | None = Field(
         None, description="unit of the cost; without it, amounts are written without a unit", examples=["EUR"]
     )

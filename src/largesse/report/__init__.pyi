@@ -9,8 +9,6 @@ from .content import (
     LeaderboardRow,
     MixTable,
     Results,
-    SpendRow,
-    SpendVerdict,
     TrustRow,
 )
 from .effects import EffectRow, Effects, InfluenceRow, VerdictRow, write_effects
@@ -18,6 +16,7 @@ from .files import picture, write
 from .pays import Frontier, Pay, PayRow
 from .plans import write_plan
 from .provenance import Provenance
+from .spend import SpendRow, SpendVerdict
 
 __all__ = [
     "Advice", "ArmPoint", "BudgetRow", "ClusterCard", "Clusters", "CurveLine", "EffectRow", "Effects", "Frontier", "Headline",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from math import isnan, nan
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from largesse.report.cluster_cards import Clusters
 from largesse.report.pays import Pay
 from largesse.report.provenance import Provenance
 from largesse.report.segments import Segments
+from largesse.report.spend import SpendRow
 
 __all__ = [
     "ArmPoint",
@@ -32,8 +32,6 @@ __all__ = [
     "MixTable",
     "Results",
     "Role",
-    "SpendRow",
-    "SpendVerdict",
     "TrustRow",
 ]
 
@@ -228,51 +226,6 @@ class MixTable:
                 raise _check.refuse(
                     f"shares[{label!r}]", row, "must be >= 0 and sum to one", "Divide by the group's units."
                 )
-
-
-@checked
-class SpendVerdict(StrEnum):
-    """Realised spend against the budget, by its interval."""
-
-    ON_BUDGET = "on budget"
-    OVER_BUDGET = "over budget"
-    UNDER_BUDGET = "under budget"
-    OUT_OF_REACH = "out of reach"
-
-
-@checked
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpendRow:
-    """Planned and realised spend per unit at one budget.
-
-    Attributes:
-        budget: Budget per unit.
-        budget_label: The budget in the reader's words.
-        planned_by_model: Spend predicted by the model's menu; NaN if unknown.
-        planned_by_curve: Spend predicted by the calibrated spend curve.
-        realised: Spend measured on held-out rows.
-        low: Lower end of its interval.
-        high: Upper end.
-        events: Effective number of events that it rests on; NaN if unknown.
-    """
-
-    budget: float
-    budget_label: str
-    planned_by_model: float
-    planned_by_curve: float
-    realised: float
-    low: float = nan
-    high: float = nan
-    events: float = nan
-
-    @property
-    def verdict(self) -> SpendVerdict:
-        """The realised spend against the budget."""
-        if isnan(self.realised):
-            return SpendVerdict.OUT_OF_REACH
-        if self.low > self.budget:
-            return SpendVerdict.OVER_BUDGET
-        return SpendVerdict.UNDER_BUDGET if self.high < self.budget else SpendVerdict.ON_BUDGET
 
 
 @checked

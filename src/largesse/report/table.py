@@ -14,9 +14,10 @@ from largesse.menu import Bound
 from largesse.policy.held_out import Realised
 from largesse.report.blocks import Badge, Cell, Column, Row, Table, Tone, Where
 from largesse.report.cluster_cards import Clusters, cluster_rows
-from largesse.report.content import BudgetRow, Leaderboard, MixTable, Results, SpendVerdict, TrustRow
+from largesse.report.content import BudgetRow, Leaderboard, MixTable, Results, TrustRow
 from largesse.report.numbers import UNKNOWN, count, duration, interval, number, percent, places, resting
 from largesse.report.pays import budget_notes
+from largesse.report.spend import SpendVerdict
 
 __all__ = [
     "BADGES", "budget_table", "cluster_table", "comparison_rows", "export_table", "finding_table", "leaderboard_table",
@@ -36,6 +37,8 @@ BADGES: dict[StrEnum, Badge] = {
     SpendVerdict.ON_BUDGET: Badge("on budget", Tone.GOOD),
     SpendVerdict.OVER_BUDGET: Badge("over budget", Tone.BAD),
     SpendVerdict.UNDER_BUDGET: Badge("under budget", Tone.MIND),
+    SpendVerdict.OUT_OF_REACH: Badge("out of reach", Tone.MIND),
+    SpendVerdict.NOT_KNOWN: Badge("not known", Tone.NONE),
 }
 """How each verdict is shown."""
 

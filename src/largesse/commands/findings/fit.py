@@ -34,6 +34,7 @@ from largesse.logs import Logs
 from largesse.models.base import Model
 from largesse.report.advice import Advice, advise, advise_spending
 from largesse.report.numbers import number, percent, places, resting, rests_on
+from largesse.report.spend import LEAST_EVENTS
 from largesse.report.table import comparison_rows
 
 __all__ = ["POLICY", "Evidence", "Proven", "evidence", "headline_verdict", "results"]
@@ -172,7 +173,7 @@ def results(config: Config, task: Task, proven: Proven) -> report.Results:
             for j, a in enumerate(evidence.table.arms)
         ),
         budgets=tuple(comparison_rows(evidence.table, labels, roles)),
-        budget_note="" if config.budget.per_head else _SHARES,
+        budget_note="" if config.budget.per_unit else _SHARES,
         leaderboard=_leaderboard(proven.final, task), trust=proven.trust,
         mix=_mix("Budget", labels, proof.decided, proof.logs),
         segments=tree, feature_segments=columns, feature_mixes=tuple(mix_of(made, at) for made in columns),
@@ -299,8 +300,8 @@ def _cautions(proof: Proof, evidence: Evidence, task: Task) -> tuple[str, ...]:
         "Values are per unit and decision period of the trial. Another season or population may differ: confirm by experiment.",
         *evidence.table.notes,
     ]
-    for budget, label, (_, low, high, _) in zip(task.budgets, task.labels, evidence.spend, strict=True):
-        if low > budget:
+    for budget, label, (_, low, high, events) in zip(task.budgets, task.labels, evidence.spend, strict=True):
+        if low > budget and events >= LEAST_EVENTS:
             least, most, limit = (written(float(x), 3) for x in (low, high, budget))
             sentences.append(
                 f"At {label} the realised spend is above the budget ({least} to {most} against {limit}): the spend "
