@@ -70,6 +70,36 @@ def test_what_the_safety_costs_is_said_in_numbers(place: Path, tmp_path: Path):
     assert not any(note.startswith("To stay within") for note in plenty.notes)
 
 
+@pytest.mark.parametrize("more", [{}, {"holdout": HOLDOUT}])
+def test_what_is_brought_leaves_out_what_control_brings(place: Path, tmp_path: Path, more):
+    """The expected value less that of the same units under control, by the curve; control costs nothing here."""
+    policy = Policy.load(place / "run" / "policy")
+    made = []
+    for kind in ("parquet", "feather"):
+        done = allocate_run(place / "run", place / f"users.{kind}", 90.0, tmp_path / f"{kind}.parquet", **more)
+        written = frames.read(tmp_path / f"{kind}.parquet").to_pandas()
+        given = written["arm"] == "shipped" if more else np.ones(len(written), bool)
+        control = (written["value"] - written["incremental_value"])[given].sum()
+        last = policy.curve.value
+        under_control = last.base * control + given.sum() * last.residual[-1]
+        assert done.brought is not None
+        assert done.brought.value == pytest.approx(done.value.mean - under_control, rel=1e-4)
+        assert done.brought.cost == pytest.approx(done.spend.mean)
+        assert done.brought.net == pytest.approx(M * done.brought.value - done.brought.cost)
+        assert 0 < done.brought.value < 0.5 * done.value.mean
+        made.append(done.brought)
+    assert made[0] == pytest.approx(made[1], rel=1e-9)
+
+
+def test_the_output_leads_with_what_is_brought(place: Path, tmp_path: Path):
+    call = ["allocate", str(place / "run"), str(place / "users.parquet"), "-b", "90", "-o", str(tmp_path / "a.parquet")]
+    text = " ".join(CliRunner().invoke(app, call).output.split())
+    assert text.index("incremental value") < text.index("total value expected")
+    assert "after its cost" in text
+    got = json.loads(CliRunner().invoke(app, [*call, "--json"]).output)
+    assert got["brought"]["net"] == pytest.approx(M * got["brought"]["value"] - got["brought"]["cost"])
+
+
 @pytest.mark.parametrize("size", [64, engine.BLOCK])
 @pytest.mark.parametrize(
     "how",

@@ -79,6 +79,22 @@ return = [{at_least = 0.5}]
     assert found.gap < 0.01 * found.value
 
 
+@pytest.mark.parametrize("rules", ["spend = [{at_most = 500}]", 'count = [{treatment = "10", at_most = 20}]'])
+@pytest.mark.parametrize("kind", ["parquet", "csv"])  # from file to file, and in memory
+def test_net_value_is_the_value_in_money_less_the_cost(place: Path, rules: str, kind: str):
+    (place / "rules.toml").write_text(HEAD + rules)
+    words = ["plan", str(place / "menu.parquet"), "-r", str(place / "rules.toml"), "-o", str(place / f"plan.{kind}")]
+    assert CliRunner().invoke(app, [*words, "--value-per-unit", "3"]).exit_code == 0
+    source, plan = table().to_pandas(), frames.read(place / f"plan.{kind}").to_pandas()
+    got = [str(name) for name in plan["treatment"]]
+    value, cost = (np.array([source[f"{part} {t}"][k] for k, t in enumerate(got)]) for part in "vc")
+    np.testing.assert_allclose(plan["net_value"], 3 * (value - source["v none"]) - (cost - source["c none"]), atol=1e-9)
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert "net_value" not in frames.read(place / f"plan.{kind}").column_names
+    refused = CliRunner().invoke(app, [*words, "--value-per-unit", "0"])
+    assert "--value-per-unit == 0.0: must be" in str(refused.exception)
+
+
 def test_the_command_says_what_the_rules_use(place: Path):
     (place / "rules.toml").write_text(HEAD + 'spend = [{at_most = 500}]\ncount = [{treatment = "10", at_most = 20}]\n')
     words = ["plan", str(place / "menu.parquet"), "-r", str(place / "rules.toml"), "-o", str(place / "plan.csv")]

@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import largesse
 from largesse import store
 from largesse.allocate import assign, price_plan, solve
 from largesse.allocate.blocks import Block, in_blocks
-from largesse.errors import DataError, InfeasibleBudget, NotFittedError, StoreError
+from largesse.errors import DataError, InfeasibleBudget, NotFittedError, SchemaError, StoreError
 from largesse.evaluate.curve import outcome_curve
 from largesse.frames import Encoder, Roles
 from largesse.logs import Logs
@@ -612,3 +613,42 @@ def test_missing_weights_of_a_network_are_refused(tmp_path):
     )
     with pytest.raises(StoreError, match="is damaged"):
         Policy.load(tmp_path / "p")
+
+
+def test_what_is_brought_is_the_true_gain_over_control():
+    """A menu whose gains are too large: over 40 calibrations the expected gain is the true one, within 3 standard errors."""
+    off, rng = [], np.random.default_rng(5)
+    x, p = people(rng, 4000)
+    menu, at = cursed(x, p), np.arange(4000)
+    for _ in range(40):
+        xs, ps, logs = trial(rng, 4000)
+        done = Policy(model=Boosting(), curve=PriceCurve.calibrate(cursed(xs, ps), logs, draws=40)).allocate(
+            menu, 300.0
+        )
+        assert done.brought is not None
+        assert done.brought.net is None
+        assert done.brought.cost == pytest.approx(done.spend.mean)
+        t = done.plan.treatment
+        off.append(done.brought.value - (p[at, t] - p[:, 0]).sum())
+    promised = (menu.value[at, t] - menu.value[:, 0]).sum() - (p[at, t] - p[:, 0]).sum()
+    error = np.std(off, ddof=1) / np.sqrt(len(off))
+    assert abs(np.mean(off)) < 3 * error
+    assert promised > 6 * error
+
+
+def test_ids_are_a_column_by_its_name_or_an_array():
+    table = pa.table({
+        "x": np.random.default_rng(0).random(900), "t": np.arange(900) % 2,
+        "y": np.random.default_rng(1).random(900), "c": np.arange(900) % 2 * 1.0,
+    })  # fmt: skip
+    rows = largesse.read(table, treatment="t", value="y", cost="c")
+    policy = Policy.calibrated(Boosting().fit(rows), rows)
+    users = table.select(["x"]).append_column("user", pa.array([f"{k:04d}" for k in range(900)]))
+    by_name = policy.allocate(users, 100.0, unit="user").plan
+    by_array = policy.allocate(users, 100.0, unit=np.array([f"{k:04d}" for k in range(900)])).plan
+    np.testing.assert_array_equal(by_name.unit, by_array.unit)
+    np.testing.assert_array_equal(by_name.treatment, by_array.treatment)
+    with pytest.raises(DataError, match=r"unit == 'user': names a column, and the data has none"):
+        policy.allocate(policy.menu(users), 100.0, unit="user")
+    with pytest.raises(SchemaError, match="who"):
+        policy.allocate(users, 100.0, unit="who")

@@ -14,6 +14,7 @@ from largesse.cli.options import Csv, IdColumn, Json, Keep, NoRules, RunFolder, 
 if TYPE_CHECKING:
     from largesse.commands.run_folder import Safety
     from largesse.menu import Bound
+    from largesse.policy.deployed import Brought
 
 __all__ = ["allocate", "export", "plan", "predict"]
 
@@ -102,7 +103,8 @@ def allocate(
     if data:
         show.print_data(
             {"output": output, "units": done.n, "budget": done.budget, "price": done.price, "spend": done.spend,
-             "value": done.value, "planned_spend": done.planned_spend, "safety": done.safety, "mix": plan.mix,
+             "value": done.value, "brought": done.brought,
+             "planned_spend": done.planned_spend, "safety": done.safety, "mix": plan.mix,
              "rules": plan.rules, "held_out": done.held_out, "notes": done.notes},
             _counts(plan.mix), as_csv=as_csv,
         )  # fmt: skip
@@ -113,10 +115,21 @@ def allocate(
     limit = "no budget" if done.budget == float("inf") else f"budget {_check.written(done.budget)}"
     spend, value = ([_check.written(x, digits) for x in part] for part, digits in ((done.spend, 6), (done.value, 3)))
     show.prose(
-        f"{limit}; spend expected {spend[0]} ({spend[1]} to {spend[2]}); value expected {value[0]} ({value[1]} to {value[2]}); "
-        f"price {_check.written(done.price, 4)}\n"
+        f"{_brought(done.brought)}{limit}; total spend expected {spend[0]} ({spend[1]} to {spend[2]}); total value expected "
+        f"{value[0]} ({value[1]} to {value[2]}), with what control brings; price {_check.written(done.price, 4)}\n"
         f"written: {show.escape(str(output))}",
     )
+
+
+def _brought(brought: Brought | None) -> str:
+    """Returns what an allocation is expected to bring beyond control for everyone, in a line."""
+    from largesse import _check
+
+    if brought is None:
+        return ""
+    more, paid = (_check.written(x, 4) for x in brought[:2])
+    net = "" if brought.net is None else f", so it leaves {_check.written(brought.net, 4)} after its cost"
+    return f"expected beyond control for everyone: incremental value {more}, cost {paid}{net}\n"
 
 
 def _by_cluster(
@@ -183,6 +196,10 @@ def plan(
         Path | None, typer.Option(help="Also write a web page about the allocation and its rules: .html.")
     ] = None,
     keep: Keep = "",
+    value_per_unit: Annotated[
+        float | None,
+        typer.Option(help="Money that one unit of value brings: the allocation then has the column net_value."),
+    ] = None,
     as_json: Json = False,
     as_csv: Csv = False,
     wide: Wide = False,
@@ -196,7 +213,9 @@ def plan(
     if report is not None:
         may_report(report, menu, rules, output)
     with show.progress(data) as say:
-        done = plan_under(menu, rules, output, keep=listed(keep), say=say, n_threads=_threads())
+        done = plan_under(
+            menu, rules, output, keep=listed(keep), value_per_unit=value_per_unit, say=say, n_threads=_threads()
+        )
     if report is not None:
         report_plan(done, output, report)
     if data:

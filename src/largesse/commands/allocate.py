@@ -25,7 +25,7 @@ from largesse.engines.parquet import Units, stream, streams
 from largesse.frames.plans import PlanColumns
 from largesse.menu import Bound, Menu, PlanTotals
 from largesse.policy.curve import same_treatments
-from largesse.policy.deployed import Allocation, Policy, allocated
+from largesse.policy.deployed import Allocation, Brought, Policy, allocated, control_sums
 from largesse.policy.descent import Descent, between, descend, priced
 from largesse.policy.safety import LEVEL, Estimate
 from largesse.progress import Say, silent
@@ -187,7 +187,7 @@ def _in_memory(job: _Job, form: PlanColumns) -> Allocation[PlanTotals]:
     first = form.first(table, 0, menu.n)
     frames.write(form.table(first, menu.value.T, menu.cost.T, treatment, decision.price, back), job.output)
     sums = Sums.over(run(_Audit(decision)))
-    done = allocated(job.policy.curve, decision, sums, limit, job.safety)
+    done = allocated(job.policy.curve, decision, sums, limit, job.safety, control_sums(run), job.wish.unit_value)
     cost = _cost_of_safety(job, run, decision, limit)
     notes = (*_safety_note(job, done, cost), *job.wish.notes_at(run, decision.price))
     return _noted(done, 0 if back is None else int(np.count_nonzero(back)), notes)
@@ -251,17 +251,20 @@ def _noted(done: Allocation[PlanTotals], back: int, notes: tuple[str, ...]) -> A
 
 
 def _streamed(job: _Job, folder: Path, say: Say, n_threads: int) -> Allocation[PlanTotals]:
-    limits, notes, costs = [], [], []
+    limits, notes, costs, idle = [], [], [], []
 
     def decide(run: Run) -> Descent:
         decision, limit = job.decide(run)
         limits.append(limit)
         notes.append(job.wish.notes_at(run, decision.price))
         costs.append(_cost_of_safety(job, run, decision, limit))
+        idle.append(control_sums(run))
         return decision
 
     streamed = stream(_units(job, folder), job.output, decide, say=say, n_threads=n_threads)
-    done = allocated(job.policy.curve, streamed.decision, streamed.sums, limits[-1], job.safety)
+    done = allocated(
+        job.policy.curve, streamed.decision, streamed.sums, limits[-1], job.safety, idle[-1], job.wish.unit_value
+    )
     return _noted(done, streamed.withheld, (*_safety_note(job, done, costs[-1]), *notes[-1]))
 
 
@@ -297,13 +300,17 @@ def _under_rules(job: _Job, rules_file: RulesFile, form: PlanColumns) -> Allocat
         given = free.plan.treatment
         frames.write(form.table(first, menu.value.T, menu.cost.T, given, free.price), job.output)
         totals = replace(free.plan, rules=(money, *used)).totals
-        return _noted(replace(free, plan=totals), 0, wish.notes_of(menu, given))  # type: ignore[arg-type]
+        brought = Brought.of(
+            policy.curve, free.value.mean, free.spend.mean, control_sums(in_blocks(menu)), wish.unit_value
+        )
+        return _noted(replace(free, plan=totals, brought=brought), 0, wish.notes_of(menu, given))  # type: ignore[arg-type]
     plan = under(rules_file, corrected, table, budget_rule(corrected, budget))
     frames.write(form.table(first, corrected.value.T, corrected.cost.T, plan.treatment, None), job.output)
     spend = Estimate(*(plan.spend * end / expected if expected > 0 else plan.spend for end in free.spend))
     value = policy.curve.value_of(free.price, plan.value, plan.n, level=level)
+    brought = Brought.of(policy.curve, value.mean, spend.mean, control_sums(in_blocks(menu)), wish.unit_value)
     done = Allocation(
         plan=plan.totals, planned_spend=plan.spend / factor, spend=spend, value=value, budget=budget, safety=safety,
-        notes=free.notes,
+        notes=free.notes, brought=brought,
     )  # fmt: skip
     return _noted(done, 0, wish.notes_of(menu, plan.treatment))

@@ -166,6 +166,7 @@ class Evaluate(_Evaluated):
 
 class Compare(_Evaluated):
     reference: str = Field(description="the run with which the others are compared")
+    returns: Returns = Field(description="against giving nobody anything")
 
 
 class Estimate(_Object):
@@ -183,13 +184,20 @@ class Rule(_Object):
     of_spend: bool = Field(description="whether it limits the spend")
 
 
+class Brought(_Object):
+    value: Number = Field(description="expected value")
+    cost: Number = Field(description="expected spend")
+    net: Number = Field(description="the value in money less the spend; null where the value of a unit is not known")
+
+
 class Allocate(_Object):
     output: str = Field(description="the file of the allocation")
     units: int = Field(description="number of units")
     budget: Number = Field(description="total budget; null where there is none")
     price: Number = Field(description="shadow price of the budget")
     spend: Estimate = Field(description="expected total spend")
-    value: Estimate = Field(description="expected total value")
+    value: Estimate = Field(description="expected total value, with what control brings")
+    brought: Brought = Field(description="expected beyond control for everyone")
     planned_spend: Number = Field(description="spend that the model predicts")
     safety: Number = Field(description="probability of staying within the budget")
     mix: dict[str, int] = Field(description="units of each treatment")

@@ -32,8 +32,9 @@ __all__ = ["budget_rule", "named_by", "plan_under", "report_plan", "under"]
 
 
 def plan_under(
-    menu: Path, rules: Path, output: Path, *, keep: Sequence[str] = (), say: Say = silent, n_threads: int = 1
-) -> PlanTotals:
+    menu: Path, rules: Path, output: Path, *, keep: Sequence[str] = (), value_per_unit: float | None = None, say: Say = silent,
+    n_threads: int = 1,
+) -> PlanTotals:  # fmt: skip
     """Computes the best allocation under rules and writes it, whole or not at all.
 
     Where the only rule is a budget and both files are Parquet, the units are never in memory all at once, and the same
@@ -44,6 +45,7 @@ def plan_under(
         rules: A TOML file, see `RulesFile`.
         output: The allocation: .parquet, .csv or .feather.
         keep: Further columns of the table that the allocation has too.
+        value_per_unit: Money that one unit of value brings, for the column ``net_value``; None: there is none.
         say: Called with each stage and the share of the work that is done.
         n_threads: Threads; the allocation is the same for any number.
 
@@ -56,7 +58,8 @@ def plan_under(
     rules_file = RulesFile.load(rules)
     if not rules_file.treatments:
         raise ConfigError(f"{rules}: treatments: must name them, control first. Write treatments = [...].")
-    form = PlanColumns(treatments=rules_file.treatments, unit=rules_file.unit, keep=tuple(keep))
+    money = None if value_per_unit is None else _check.number("--value-per-unit", value_per_unit, low=1e-12)
+    form = PlanColumns(treatments=rules_file.treatments, unit=rules_file.unit, keep=tuple(keep), unit_value=money)
     budget = _budget(rules_file)
     if budget is not None and streams(menu, output):
         return _streamed(rules_file, form, menu, budget, output, say, n_threads)
@@ -174,7 +177,7 @@ def _streamed(
 ) -> PlanTotals:
     units = Units(
         path=menu, columns=_columns(rules_file), unit=form.unit, treatments=form.treatments, keep=form.keep,
-        menu=lambda table: _cells(rules_file, table),
+        unit_value=form.unit_value, menu=lambda table: _cells(rules_file, table),
         key={"rules": [rules_file.treatments, rules_file.value, rules_file.cost]},
     )  # fmt: skip
     done = stream(units, output, lambda run: solve_blocks(run, budget), say=say, n_threads=n_threads)

@@ -38,7 +38,7 @@ from largesse.frames import Encoder
 from largesse.frames.columns import coded, texts
 from largesse.frames.plans import PlanColumns, kept_names
 from largesse.menu import Menu, PlanTotals
-from largesse.policy.deployed import Allocation, Policy, allocated
+from largesse.policy.deployed import Allocation, Policy, allocated, control_sums
 from largesse.policy.descent import Priced, descend
 from largesse.policy.safety import amount
 from largesse.roles import Roles
@@ -147,14 +147,14 @@ def allocate(
     try:
         descent = descend(policy.curve, passes, limit, safety)
         decision = Priced(descent.price)
-        sums = Sums.over(passes(_Audit(decision)))
+        sums, idle = Sums.over(passes(_Audit(decision))), control_sums(passes)
     except Exception:
         scored.unpersist()
         raise
     return Allocated(
         passes.plan(decision, keep, unit_value=unit_value),
         scored,
-        allocated(policy.curve, descent, sums, limit, safety),
+        allocated(policy.curve, descent, sums, limit, safety, idle, unit_value),
     )
 
 

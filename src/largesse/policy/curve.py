@@ -133,13 +133,19 @@ class PriceCurve(Framed):
         return self.spend_curve(menu).at(price, normal_quantile(level))
 
     def notes_at(self, price: float) -> tuple[str, ...]:
-        """Returns a sentence for each of spend and value at a price whose calibration rests on few events."""
+        """Returns a sentence where the calibration of spend, value or both rests on few events at a price."""
         k = int(np.clip(np.searchsorted(self.price, price, side="right") - 1, 0, len(self.price) - 1))
-        return tuple(
-            f"The interval of the expected {name} rests on few events of the calibration rows ({part.events[k]:.0f}): below "
-            f"{FEW_EVENTS}, it may hold the truth less often than it says. Calibrate on more trial rows."
-            for name, part in (("spend", self.cost), ("value", self.value)) if 0 < part.events[k] < FEW_EVENTS
-        )  # fmt: skip
+        events = {name: part.events[k] for name, part in (("spend", self.cost), ("value", self.value))}
+        few = {name: n for name, n in events.items() if 0 < n < FEW_EVENTS}
+        if not few:
+            return ()
+        many, names = len(few) > 1, " and ".join(few)
+        counts = " and ".join(f"{n:.0f}" for n in few.values())
+        return (
+            f"The interval{'s' * many} of the expected {names} rest{'s' * (not many)} on few events of the calibration rows "
+            f"({counts}): below {FEW_EVENTS}, {'they' if many else 'it'} may hold the truth less often than "
+            f"{'they say' if many else 'it says'}. Calibrate on more trial rows.",
+        )
 
     def value_at(self, plan: Plan, *, level: float = LEVEL) -> Estimate:
         """Returns the value of an allocation at `plan.price`; each end holds with probability `level`."""

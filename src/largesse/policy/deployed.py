@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,11 @@ from largesse import _check, store
 from largesse._arguments import checked
 from largesse._check import Numbers
 from largesse._files import PathLike
-from largesse.allocate.blocks import Sums, in_blocks
+from largesse.allocate.blocks import Block, Run, Sums, in_blocks
 from largesse.allocate.price_intervals import assign
 from largesse.allocate.solver import price_plan
 from largesse.errors import DataError, MissingDependency, StoreError, why_damaged
-from largesse.frames import Encoder, read, units
+from largesse.frames import Encoder, ids, read, units
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan, PlanTotals
 from largesse.models.base import Model
@@ -30,10 +30,38 @@ from largesse.policy.saved import model_state, restored
 from largesse.result import Brief, Result
 from largesse.roles import Roles
 
-__all__ = ["Allocation", "Policy", "allocated"]
+__all__ = ["Allocation", "Brought", "Policy", "allocated", "control_sums"]
 
 
 P = TypeVar("P", Plan, PlanTotals)
+
+
+class Brought(NamedTuple):
+    """What an allocation is expected to bring and to cost beyond control for everyone, calibrated on trial rows.
+
+    `net` is the value in money less the cost; None where it is not known what one unit of value brings in money.
+    """
+
+    value: float
+    cost: float
+    net: float | None = None
+
+    @classmethod
+    def of(
+        cls, curve: PriceCurve, value: float, spend: float, control: Sums, unit_value: float | None = None
+    ) -> Brought:
+        """Returns the differences from control.
+
+        Args:
+            curve: The price curve of the model; at its highest price everybody gets the cheapest treatment.
+            value: Expected value of the allocation.
+            spend: Expected spend of the allocation.
+            control: The sums that the menu predicts where everybody gets control.
+            unit_value: What one unit of value brings in money; None: not known.
+        """
+        idle = float(curve.cost.total(curve.price, np.inf, control.spend, control.spend)[0])
+        more, paid = value - curve.value_of(np.inf, control.value, control.n).mean, spend - idle
+        return cls(more, paid, None if unit_value is None else unit_value * more - paid)
 
 
 @checked
@@ -45,11 +73,12 @@ class Allocation(Result, Generic[P]):
         plan: The treatment of each unit, argmax value - price · cost; or its totals where the units are in a file.
         planned_spend: Spend predicted by the menu, before calibration.
         spend: Expected spend, with its interval; with a safety, `spend.high` is the bound that stays within the budget.
-        value: Expected value, with its interval.
+        value: Expected value, with its interval: all that the units bring, which includes what they bring under control.
         budget: Total budget of the units.
         safety: Required probability of staying within the budget; None: within it on average.
         notes: Intervals that rest on few events, in sentences.
         held_out: Number of units that are kept back as a control group; plan, spend and value are those of the others.
+        brought: What is expected beyond control for everyone; None where it was not computed.
     """
 
     _computed: ClassVar[tuple[str, ...]] = ("n", "price")
@@ -62,6 +91,7 @@ class Allocation(Result, Generic[P]):
     safety: float | None
     notes: tuple[str, ...] = ()
     held_out: int = 0
+    brought: Brought | None = None
 
     @property
     def n(self) -> int:
@@ -74,9 +104,23 @@ class Allocation(Result, Generic[P]):
         return self.plan.price
 
 
+def control_sums(run: Run) -> Sums:
+    """Returns the totals where everybody gets control, by the menus.
+
+    Args:
+        run: Applies a task to every block; called once.
+    """
+    return Sums.over(run(_control))
+
+
+def _control(block: Block) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    return block.audit(np.zeros(block.n, np.int32))
+
+
 def allocated(
-    curve: PriceCurve, decision: Descent, sums: Sums, budget: float, safety: float | None
-) -> Allocation[PlanTotals]:
+    curve: PriceCurve, decision: Descent, sums: Sums, budget: float, safety: float | None, control: Sums,
+    unit_value: float | None = None,
+) -> Allocation[PlanTotals]:  # fmt: skip
     """Returns the allocation of units that are in a file.
 
     Args:
@@ -85,16 +129,19 @@ def allocated(
         sums: Totals of the plan at this price, by the menus.
         budget: Total budget of the units.
         safety: As for `Policy.allocate`.
+        control: Totals where everybody gets control, by the menus.
+        unit_value: What one unit of value brings in money; None: not known.
     """
     level = LEVEL if safety is None else safety
     plan = PlanTotals(
         treatments=curve.treatments, counts=sums.counts, price=decision.price, spend=sums.spend, value=sums.value,
         bound=sums.value,
     )  # fmt: skip
+    spend = decision.spend_curve.at(decision.price, normal_quantile(level))
+    value = curve.value_of(decision.price, sums.value, sums.n, level=level)
     return Allocation(
-        plan=plan, planned_spend=sums.spend, spend=decision.spend_curve.at(decision.price, normal_quantile(level)),
-        value=curve.value_of(decision.price, sums.value, sums.n, level=level), budget=budget, safety=safety,
-        notes=curve.notes_at(decision.price),
+        plan=plan, planned_spend=sums.spend, spend=spend, value=value, budget=budget, safety=safety,
+        notes=curve.notes_at(decision.price), brought=Brought.of(curve, value.mean, spend.mean, control, unit_value),
     )  # fmt: skip
 
 
@@ -142,8 +189,12 @@ class Policy(Brief):
 
         Args:
             data: A table that `frames.read` takes, an array, or a `Menu`.
-            unit: Unit ids (N,); None: for a table, the unit column of the roles.
+            unit: Unit ids (N,), or for a table the name of their column; None: for a table, the unit column of the roles.
         """
+        if isinstance(unit, str) and (isinstance(data, Menu) or (np.ndim(data) == 2 and isinstance(data, np.ndarray))):
+            raise _check.refuse(
+                "unit", unit, "names a column, and the data has none", "Give the ids themselves, one for each unit."
+            )
         if isinstance(data, Menu):
             result = data
         elif isinstance(data, np.ndarray):
@@ -151,7 +202,9 @@ class Policy(Brief):
         elif self.encoder is None:
             raise DataError("data: this policy has no encoder. Give encoded features as an array.", field="data")
         else:
-            table = read(data, text=() if self.roles is None else self.roles.text)
+            named = (unit,) if isinstance(unit, str) else ()
+            table = read(data, text=(*named, *(() if self.roles is None else self.roles.text)))
+            unit = ids(table, unit) if isinstance(unit, str) else unit
             result = self.model.predict(self.encoder.transform(table))
             unit = units(table, self.roles) if unit is None and self.roles is not None else unit
         return result if unit is None else replace(result, unit=np.asarray(unit))
@@ -165,7 +218,7 @@ class Policy(Brief):
             budget: Total budget of the units (for a budget per unit: `budget = 0.5 * n`); infinity for no limit.
             safety: Probability that the spend stays within the budget, e.g. 0.95; None: it does on average,
                 so about every second campaign overspends a little. Units are taken to behave independently.
-            unit: Unit ids (N,), optional.
+            unit: Unit ids (N,), or for a table the name of their column; optional.
 
         Raises:
             InfeasibleBudget: Even the cheapest treatment for every unit costs more.
@@ -174,9 +227,12 @@ class Policy(Brief):
         same_treatments(self.curve, menu.treatments)
         result = descend(self.curve, in_blocks(menu), money, safety)
         plan, level = price_plan(menu, result.price), LEVEL if safety is None else safety
+        spend, value = (
+            result.spend_curve.at(plan.price, normal_quantile(level)), self.curve.value_at(plan, level=level)
+        )  # fmt: skip
         return Allocation(
-            plan=plan, planned_spend=plan.spend, spend=result.spend_curve.at(plan.price, normal_quantile(level)),
-            value=self.curve.value_at(plan, level=level), budget=money, safety=safety, notes=self.curve.notes_at(plan.price),
+            plan=plan, planned_spend=plan.spend, spend=spend, value=value, budget=money, safety=safety,
+            notes=self.curve.notes_at(plan.price), brought=self._brought(menu, value, spend),
         )  # fmt: skip
 
     @checked
@@ -188,7 +244,7 @@ class Policy(Brief):
         Args:
             data: The units: a table, encoded features (N, d), or their menu.
             price: Shadow price λ, value per unit of spend, >= 0.
-            unit: Unit ids (N,), optional.
+            unit: Unit ids (N,), or for a table the name of their column; optional.
 
         Raises:
             DataError: The price is negative or not a number.
@@ -197,10 +253,14 @@ class Policy(Brief):
         same_treatments(self.curve, menu.treatments)
         decision = priced(self.curve, in_blocks(menu), at)
         plan = price_plan(menu, at)
+        spend, value = decision.spend_curve.at(at, normal_quantile(LEVEL)), self.curve.value_at(plan)
         return Allocation(
-            plan=plan, planned_spend=plan.spend, spend=decision.spend_curve.at(at, normal_quantile(LEVEL)),
-            value=self.curve.value_at(plan), budget=float("inf"), safety=None, notes=self.curve.notes_at(at),
+            plan=plan, planned_spend=plan.spend, spend=spend, value=value, budget=float("inf"), safety=None,
+            notes=self.curve.notes_at(at), brought=self._brought(menu, value, spend),
         )  # fmt: skip
+
+    def _brought(self, menu: Menu, value: Estimate, spend: Estimate) -> Brought:
+        return Brought.of(self.curve, value.mean, spend.mean, control_sums(in_blocks(menu)))
 
     def decide(self, data: Any, price: float) -> NDArray[np.int32]:
         """Returns the treatment of each unit at a given price, (N,): what a service answers, one unit at a time."""
