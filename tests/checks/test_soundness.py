@@ -407,7 +407,7 @@ def spoilt():
         "sample ratio": (trial(n, shares=(0.45, 0.55)), "fail", "contradict the planned shares"),
         "balance": (trial(n, x=np.c_[x, x[:, 0] + 0.3 * t]), "fail", "check the assignment"),
         "arm sizes": (trial(1500), "warn", "imprecise"),
-        "outcome rates": (trial(n, value=(np.arange(n) % 200 == 0)), "warn", "Use an outcome that is less rare"),
+        "outcome rates": (trial(n, value=(np.arange(n) % 200 == 0)), "warn", "Use an outcome that occurs more often"),
         "heavy tail": (trial(n, value=tail), "warn", "top 0.1 % of rows make up 9.*revenue outcome family"),
         "repeated units": (trial(n, unit=np.arange(n) // 2), "fail", "are in several arms"),
         "timing of arms": (trial(n, timestamp=np.arange(n) + n * t), "warn", "different times: only 0%.*common period"),

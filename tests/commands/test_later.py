@@ -50,6 +50,8 @@ def test_the_page_of_an_evaluation_has_its_numbers(place: Path):
     digits = places((row["net_high"] - row["net_low"]) / 2 for row in document["returns"]["rows"])
     for row in rows:
         assert number(row["net"], decimals=digits, sign=True) in html
+    free = document["without_a_budget"]
+    assert (free is None) is ("without a budget" not in html)
     for words in (
         "Does it pay?",
         "Evaluated on 1,200 rows of later.parquet",
@@ -72,6 +74,32 @@ def test_the_page_of_a_comparison_names_both_runs_and_every_budget(place: Path):
             f"at {row['budget']:g} EUR per unit {number(row['difference'], decimals=digits, sign=True)}"
             in text.replace("\\", "")
         )
+
+
+def test_a_comparison_shows_what_both_runs_leave(place: Path):
+    """Net value from the values and spends of the rows: 10 for an order, less the spend, against control."""
+    document = json.loads(run("compare", place / "one", place / "two", place / "later.parquet", "--json"))
+    at = {(row["name"], row["budget"]): row for row in document["rows"]}
+    back = {(row["name"], row["budget"]): row for row in document["returns"]["rows"]}
+    assert {name for name, _ in back} == {"one", "two", "best mix of arms"}
+    for (name, budget), row in back.items():
+        idle = at["no one", budget]
+        net = 10 * (at[name, budget]["value"] - idle["value"]) - (at[name, budget]["spend"] - idle["spend"])
+        assert row["net"] == pytest.approx(net)
+        assert row["per_spend"] == pytest.approx(10 * row["value"] / row["spend"])
+    alone = json.loads(run("evaluate", place / "one", place / "later.parquet", "--json"))["returns"]["rows"]
+    for row in (row for row in alone if row["name"] == "policy"):
+        assert back["one", row["budget"]]["net_low"] == pytest.approx(row["net_low"])
+    text = run("compare", place / "one", place / "two", place / "later.parquet", "-o", place / "returns", "--wide")
+    html = (place / "returns" / "report.html").read_text()
+    digits = places((row["net_high"] - row["net_low"]) / 2 for row in document["returns"]["rows"])
+    for row in back.values():
+        assert number(row["net"], decimals=digits, sign=True) in text
+        assert number(row["net"], decimals=digits, sign=True) in html
+    assert "Does it pay?" in html
+    undeclared = run("compare", place / "two", place / "one", place / "later.parquet", "-o", place / "no-money")
+    assert "Against giving nobody anything" not in undeclared
+    assert "Does it pay?" not in (place / "no-money" / "report.html").read_text()
 
 
 def test_a_folder_is_not_overwritten_unless_it_is_a_page(place: Path, monkeypatch: pytest.MonkeyPatch):

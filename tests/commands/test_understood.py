@@ -97,6 +97,20 @@ def test_features_measured_after_the_treatment_are_named(tmp_path: Path) -> None
     assert reasons["spread"] == "its distribution differs between the arms"
 
 
+def test_a_column_of_ids_is_not_measured_after_the_treatment(tmp_path: Path) -> None:
+    """Numbers given arm by arm differ between the arms as much as anything can."""
+    raw = trial().sort_values("arm", kind="stable").assign(order_id=np.arange(N), member=np.arange(N) * 7)
+    raw = raw.assign(late=(raw.arm != "control") * 1).sample(frac=1, random_state=0)  # no longer in order
+    text = campaign(tmp_path)
+    raw.to_csv(tmp_path / "trial.csv", index=False)
+    config = parse(text)
+    rows = load_rows(config)
+    assert "order_id" in rows.id_like
+    named = dict(understood(config, rows, soundness(config, rows, lambda: task_of(config, rows))).suspects)
+    assert "late" in named
+    assert not {"order_id", "member"} & set(named)
+
+
 def test_units_that_are_not_declared_are_asked_for(tmp_path: Path) -> None:
     lines = taken(tmp_path).undeclared
     assert [word in line for line, word in zip(lines, ("money_unit", "value_unit", "value_per_unit"), strict=True)] == [

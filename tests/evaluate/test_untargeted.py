@@ -151,3 +151,18 @@ def test_draws_are_centred_at_the_value():
     mix = CoupledMix.of([[0.3, 0.3], [0.0, 0.1]], np.diag([4e-4, 4e-4, 0, 0]), np.array([0.05, 0.2]))
     means = mix.mean + np.random.default_rng(0).normal(0, 0.02, (50, 2, 2))
     np.testing.assert_allclose(mix.draws(means).mean(axis=0), mix.value(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("effect", [-2.0, -0.5, 0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("part", [0.3, 1.0])
+def test_one_treatment_beside_control_is_neither_optimistic_nor_pessimistic(effect: float, part: float):
+    """Its effect in standard errors; the best is the share of it that the budget pays for, or nothing. 2,000 trials.
+
+    A trial in which it seems to do nothing can give less than any share of it: the others then give more.
+    """
+    rng, off = np.random.default_rng(1000), []
+    covariance = np.diag([0.5, 0.5, 0.0, 0.0])  # of the difference: 1
+    for e in rng.normal(size=(2000, 2)) * np.sqrt(0.5):
+        mean = np.array([e[0], effect + e[1]]), np.array([0.0, 1.0])
+        off.append(CoupledMix.of(mean, covariance, np.array([part])).value()[0])
+    assert abs(np.mean(off) - part * max(effect, 0.0)) < 0.2 * part + 0.03 * np.std(off)

@@ -161,7 +161,7 @@ def _responses(logs: Logs) -> Finding:
     shares = f"Between {rates.min():.2%} and {rates.max():.2%} of an arm's rows have a value"
     if some[arm] < 100:
         few = f"{shares}, and {logs.treatments[arm]!r} has only {some[arm]} such rows."
-        words = f"{few} Use an outcome that is less rare, or more rows."
+        words = f"{few} Use an outcome that occurs more often, or more rows."
         return Finding(name="outcome rates", status=Grade.WARN, sentence=words)
     return Finding(name="outcome rates", status=Grade.OK, sentence=f"{shares}. Nothing to do.")
 

@@ -117,21 +117,33 @@ def compare(
     """Compare two runs on the same trial rows, with paired intervals of the difference."""
     from largesse.cli import show
     from largesse.commands.compare import compare_runs
-    from largesse.commands.findings.later import may_write_page, of_comparison, write_page
+    from largesse.commands.findings.later import may_write_page, of_comparison, returns_of, write_page
     from largesse.config import load
+    from largesse.evaluate.returns import returns
+    from largesse.report.pays import pay_table
 
     data = for_program(as_json, as_csv)
     may_write_page(folder, replace=replace)
     work = partial(compare_runs, run_a, run_b, test, budgets=_per_unit(budget_per_unit, budget), draws=draws)
     table, refusal = _unless_trained_on(work, fresh_only, anyway, as_json)
-    document = {"reference": table.reference, "rows": table.rows(), "notes": table.notes}
+    config = load(run_a / "config.toml")
+    back = returns(table, value_per_unit=config.outcome.unit_value)
+    document = {"reference": table.reference, "rows": table.rows(), "returns": back, "notes": table.notes}
     if folder is not None and refusal is None:
-        config = load(run_a / "config.toml")
         write_page(of_comparison(config, table, test), document, folder, replace=replace)
     if data:
         _print_evaluation(document, refusal, as_csv)
         return
     show.comparison(table, wide=wide)
+    pays, words = returns_of(config, table), config.report
+    if pays is not None:
+        show.table(
+            pay_table(
+                pays, value=words.value_unit, money=words.money, head=words.head, level=table.level, ours=table.names[1],
+                brief=True,
+            ),
+            f"Against giving nobody anything, at budgets per {words.head}", wide=wide,
+        )  # fmt: skip
     _print_page(folder)
 
 

@@ -128,8 +128,9 @@ def sections(shown: Effects) -> list[Section]:
 
 _NOTE = (
     "Relative standard error: as a share of that of the difference in means; at 50 %, a quarter of the rows would be enough. "
-    "With several arms or metrics, p is adjusted for their number (Holm). Events: the number of equally large contributions that "
-    "would carry as much as those of the arm with fewer; a cluster counts once."
+    "With several arms or metrics, p is adjusted for their number (Holm); the intervals are not, each holds by itself. "
+    "Events: the number of equally large contributions that would carry as much as those of the arm with fewer; a cluster "
+    "counts once."
 )
 
 

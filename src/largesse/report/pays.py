@@ -8,6 +8,7 @@ from math import isinf, isnan
 
 from largesse import _check
 from largesse._arguments import checked
+from largesse.evaluate.comparison import BEST_MIX
 from largesse.evaluate.returns import PayVerdict, ReturnRow
 from largesse.report.blocks import Badge, Block, Column, Row, Table, Text, Tone
 from largesse.report.numbers import UNKNOWN, between, number, percent, places, resting
@@ -99,6 +100,10 @@ def pay_blocks(pay: Pay, *, value: str, money: str, head: str, level: float, our
             " A verdict counts all budgets together, so it asks for a little more than its own interval."
             if pay.known
             else ""
+        )
+        + (
+            f" The {BEST_MIX} is estimated without the optimism of having chosen it on these rows: where its arms hardly differ "
+            "from control or from each other, it can lie below a plain share of one of them."
         )
     )
     return [

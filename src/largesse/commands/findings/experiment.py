@@ -57,6 +57,7 @@ def opening(measurement: Measurement, tested: str | None = None) -> tuple[str, .
     first = measurement.metrics[0]
     arms = _arms(first, tested)
     net = tuple(_net(one, measurement.level) for one in measurement.returns if one.arm in arms)
+    net = (*net, *_net_why(first, measurement, arms))
     why = dict.fromkeys(why_read(first, arm) for arm in arms)
     return (_effects_on(first, measurement, tested), *net, *why)
 
@@ -92,7 +93,22 @@ def _adjusted(effect: Effect, measurement: Measurement) -> str:
     compared = sum(len(one.compared) for one in measurement.metrics)
     if compared < 2 or not isfinite(effect.p_adjusted):
         return ""
-    return f", p = {effect.p_adjusted:.2g} (adjusted for {compared} comparisons)"
+    return f", p = {effect.p_adjusted:.2g} (adjusted for {compared} comparisons; the interval is not)"
+
+
+def _net_why(first: Measured, measurement: Measurement, arms: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns why the net effect is not by the estimator that is read, and that its intervals count one arm, where so."""
+    shown = [one for one in measurement.returns if one.arm in arms]
+    others = [one for one in shown if one.method != first.reading(one.arm).method]
+    out = []
+    if others:
+        out.append(
+            f"Net effect and return are by {others[0].method}, not {first.reading(others[0].arm).method}: value and cost are "
+            "set against each other row by row, so both need the same estimator of a mean."
+        )
+    if len(shown) > 1:
+        out.append(f"These intervals of the net effect are not adjusted for the number of arms ({len(shown)}).")
+    return tuple(out)
 
 
 def _net(one: ArmReturn, level: float) -> str:

@@ -20,7 +20,7 @@ from largesse.report.numbers import number, places, resting
 from largesse.report.table import comparison_rows
 from largesse.result import json_text
 
-__all__ = ["MARKER", "may_write_page", "of_comparison", "of_evaluation", "write_page"]
+__all__ = ["MARKER", "may_write_page", "of_comparison", "of_evaluation", "returns_of", "write_page"]
 
 MARKER = "metrics.json"
 _CURVE = 25  # budgets along a cost curve
@@ -89,7 +89,31 @@ def of_comparison(config: Config, table: Comparison, source: PathLike) -> report
     unit = f"{config.report.value_unit} per {config.report.head}"
     answer = f"{second!r} against {first!r}, in {unit}: {'; '.join(words)}."
     headline = report.Headline(title=f"{second} against {first}", sentence=answer, summary=_rows(table, source))
-    return _page(config, table, headline, labels)
+    return _page(config, table, headline, labels, pay=returns_of(config, table))
+
+
+def returns_of(config: Config, table: Comparison) -> report.Pay | None:
+    """Returns what both policies of a comparison bring and cost, and leave, at each budget; None where money is not declared.
+
+    Each policy has the verdict that `evaluate` would give it on these rows.
+
+    Args:
+        config: The configuration of the first run, with what one unit of value brings.
+        table: Both policies at the budgets.
+    """
+    if config.outcome.unit_value is None:
+        return None
+    labels, names, rows = _labels(config, table), table.names[:2], []
+    each = {name: payback(table, None, config.outcome.unit_value, name) for name in names}
+    for b, label in enumerate(labels):
+        rows += [
+            report.PayRow(budget_label=label, returns=one.table.of(name)[b], verdict=one.verdicts[b])
+            for name, one in each.items()
+        ]
+        mix = each[names[0]].table.of(BEST_MIX)[b]
+        rows.append(report.PayRow(budget_label=label, returns=mix))
+    note = "The verdict of each run is the one that `largesse evaluate` gives it on these rows."
+    return report.Pay(rows=tuple(rows), known=True, limits=(note,))
 
 
 def may_write_page(folder: Path | None, *, replace: bool) -> None:

@@ -144,7 +144,7 @@ def pay(
     sentences: tuple[str, ...] = ()
     if not known:
         sentences = (
-            f"What one unit of value ({config.report.value_unit}) brings in money is not declared (outcome.value_per_unit), so "
+            f"What one unit of value{_named(config)} brings in money is not declared (outcome.value_per_unit), so "
             "this page does not say which budget pays: compare the cost of one, on the right, with what one brings.",
         )
     elif result.turning is not None:
@@ -208,6 +208,11 @@ def sentence(result: Payback, config: Config) -> str:
         f"Spend nothing yet: no budget is shown to pay. At {number(row.budget)} {unit} the policy leaves {net} {unit} after its "
         f"cost ({ends})."
     )
+
+
+def _named(config: Config) -> str:
+    """Returns the unit of the value in brackets, where it is declared."""
+    return f" ({config.report.value_unit})" if "value_unit" in config.report.model_fields_set else ""
 
 
 def _unit(config: Config) -> str:

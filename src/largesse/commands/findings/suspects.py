@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from largesse.checks.finding import P_FAIL, Finding, Grade
 from largesse.checks.post_treatment import arm_dependence
@@ -54,6 +55,8 @@ def suspects(rows: Rows, sound: Soundness) -> PostTreatment:
     for column in rows.encoder.columns:
         part = slice(at, at + len(column.names))
         at = part.stop
+        if column.name in rows.id_like or _numbered(rows.rct.x[:, part]):  # ids: nothing is measured
+            continue
         reasons = []
         if balance.p_features[part].min() < P_FAIL:
             size = np.abs(balance.smd[:, part])
@@ -73,6 +76,11 @@ def suspects(rows: Rows, sound: Soundness) -> PostTreatment:
         "in columns.ignore, unless it is known before."
     )
     return PostTreatment(name="measured before the treatment", status=Grade.WARN, sentence=words, suspects=tuple(out))
+
+
+def _numbered(x: NDArray[np.float32]) -> bool:
+    """Returns whether a feature is a whole number that differs in all rows, as ids are."""
+    return x.shape[1] == 1 and bool((x == np.rint(x)).all()) and len(np.unique(x)) == len(x)
 
 
 def _written(size: float) -> str:
