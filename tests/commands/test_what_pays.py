@@ -80,7 +80,11 @@ class TestWithoutABudget:
         priced = allocate_run(place / "unknown", users, None, tmp_path / "two.parquet", price=1 / M)
         given = allocate_run(place / "unknown", users, None, tmp_path / "three.parquet", value_per_unit=M)
         assert treated(place, tmp_path / "one.parquet") == treated(place, tmp_path / "two.parquet")
-        assert known.to_dict() == priced.to_dict() == given.to_dict()
+        assert known.to_dict() == given.to_dict()
+        net = known.to_dict()["brought"].pop("net")
+        assert net == pytest.approx(M * known.brought.value - known.brought.cost)
+        without = {**known.to_dict(), "brought": {**known.to_dict()["brought"], "net": None}}  # the money is not known
+        assert priced.to_dict() == without
 
     def test_what_pays_must_be_known(self, place: Path, tmp_path: Path):
         users = place / "users.parquet"
