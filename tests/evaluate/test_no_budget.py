@@ -9,6 +9,7 @@ from largesse import Logs, Menu
 from largesse.errors import DataError
 from largesse.evaluate import NoBudget, PayVerdict, compare, returns, verdicts, verdicts_with_no_budget
 from largesse.evaluate.no_budget import _best_arm
+from largesse.evaluate.paths import DecisionPath
 from largesse.evaluate.returns import Sums
 
 M = 4.0
@@ -121,6 +122,16 @@ def test_chance_does_not_spend_more_often():
         without += any(v.spends for v in verdicts(made, table, "p"))
     assert with_ <= 10  # 5 at 2.5 %, standard deviation 2.2
     assert with_ <= without + 4
+
+
+def test_a_policy_that_is_given_at_budgets_has_no_price_without_one():
+    """A plan under rules: what everybody would get without a budget is not known."""
+    logs, menu = trial(2000, 6)
+    decided = np.stack([np.zeros(logs.n, np.int32), best(M * menu.value - menu.cost)])
+    path = DecisionPath(decided=decided, price=np.array([1.0, 0.0]), treatments=logs.treatments)
+    table = compare(logs, {"p": path}, [0.05, 0.1])
+    made = returns(table, value_per_unit=M)
+    assert verdicts_with_no_budget(made, table, "p") == (verdicts(made, table, "p"), None)
 
 
 def test_it_needs_money_and_a_treatment_per_row():

@@ -20,6 +20,7 @@ from pydantic import (
 
 from largesse._check import LARGEST
 from largesse.config.refusal import refusal
+from largesse.config.renamed import renamed
 from largesse.errors import ConfigError, SchemaError
 from largesse.menu import BUDGET_SHARES
 from largesse.roles import Roles, label, nearest
@@ -249,13 +250,8 @@ class Budget(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _renamed(cls, given: Any) -> Any:
-        """Takes `per_head`, the name of `per_unit` in earlier versions and their run folders."""
-        if not isinstance(given, dict) or "per_head" not in given:
-            return given
-        if "per_unit" in given:
-            raise ValueError("per_head is the earlier name of per_unit, and both are given: leave per_head out")
-        return {("per_unit" if name == "per_head" else name): part for name, part in given.items()}
+    def _of_earlier_versions(cls, given: Any) -> Any:
+        return renamed(given, "per_head", "per_unit")
 
     @model_validator(mode="after")
     def _some(self) -> Budget:

@@ -11,7 +11,7 @@ functions of the price whose steps are the interval ends: sort them once and eve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -62,6 +62,7 @@ class OutcomeCurve(Tabular):
         estimator: ``"ht"``, ``"sn"`` or ``"dr"``.
         logs: The rows it was computed from.
         events: The events of its sums, for the bootstrap.
+        by_price: Whether the decisions follow from the price; not where they are given at budgets (`DecisionPath`).
     """
 
     price: NDArray[np.float64]
@@ -71,7 +72,8 @@ class OutcomeCurve(Tabular):
     estimator: Estimator
     logs: Logs
     events: Events
-    _hidden: ClassVar[tuple[str, ...]] = ("logs", "events")
+    by_price: bool = True
+    _hidden: ClassVar[tuple[str, ...]] = ("logs", "events", "by_price")
     _pictured: ClassVar[bool] = True
 
     def _columns(self) -> dict[str, NDArray[np.float64]]:
@@ -196,7 +198,7 @@ def outcome_curve(
     if isinstance(menu, DecisionPath):
         if estimator == "dr":
             raise _check.refuse("estimator", "dr", "needs a menu, not decisions at budgets", "Use 'ht' or 'sn'.")
-        return _curve_of(logs, estimator, _events_along(logs, menu))
+        return replace(_curve_of(logs, estimator, _events_along(logs, menu)), by_price=False)
     lo, hi = taken_interval(menu, logs.treatment)
     return _curve_of(logs, estimator, _events(logs, lo, hi, menu, outcomes))
 

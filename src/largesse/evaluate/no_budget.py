@@ -57,7 +57,7 @@ def verdicts_with_no_budget(
 
     Returns:
         The verdicts of the budgets, and what is brought without one; None where neither the policy nor the best single treatment
-        treats anybody, or these are not sums of rows.
+        treats anybody, these are not sums of rows, or a policy under rules decides by budgets only.
 
     Raises:
         DataError: There is no such policy, the value of a unit is not known, or there is not one treatment per row.
@@ -75,7 +75,8 @@ def verdicts_with_no_budget(
     if table.value_per_unit is None:
         raise _check.refuse("value_per_unit", None, "a verdict needs it", "Give returns(..., value_per_unit=).")
     sums, m = Sums(comparison), table.value_per_unit
-    if comparison.parts.made.policies[comparison.index(policy)].curve.estimator != "ht":
+    curve = comparison.parts.made.policies[comparison.index(policy)].curve
+    if curve.estimator != "ht" or not curve.by_price:
         return verdicts(table, comparison, policy), None
     own, (other, arm) = _policy(sums, policy, m, paying), _best_arm(sums, m)
     if np.isnan(own.row.net) and np.isnan(other.row.net):
