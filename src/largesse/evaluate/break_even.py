@@ -45,8 +45,8 @@ def break_even(comparison: Comparison, name: str, *, value_per_unit: float) -> B
     """Returns the budget up to which a policy brings back what it costs, and the one at which it brings the most.
 
     Its interval ends above at the last budget whose interval of the net value reaches above 0, and below at the last one that
-    is shown to pay when all budgets are counted together, as in `verdicts`: where nothing pays, the lower end lies above 0 in
-    at most half of 1 - level of the trials. Between two budgets of the comparison, net value and ends are interpolated.
+    is shown to pay when all budgets are counted together that may not: where nothing pays, the lower end lies above 0 in at
+    most half of 1 - level of the trials. Between two budgets of the comparison, net value and ends are interpolated.
 
     Args:
         comparison: Result of `compare`, at budgets along the whole range that can be spent, rising; some 25 are enough.
@@ -65,7 +65,7 @@ def break_even(comparison: Comparison, name: str, *, value_per_unit: float) -> B
     if not rows:
         return BreakEven(*[float("nan")] * 6)
     budget, net, high = np.array([[row.budget, row.net, row.net_high] for row in rows]).T
-    low = sums.joint_ends(rows, unit_value)[:, 0]
+    low = sums.shown_above(rows, unit_value)
     loses = _last(budget, high)
     point = min(_last(budget, net), loses)
     return BreakEven(point, min(_last(budget, low), point), loses, *_best(sums, rows, unit_value))

@@ -209,6 +209,31 @@ class Sums:
         out[known] = ends(np.array([rows[k].net for k in known]), psi, level, np.array(more))
         return out
 
+    def shown_above(self, rows: list[ReturnRow], unit_value: float) -> Floats:
+        """Returns lower ends of the net values of some rows, (K,), of which one lies above a truth below 0 in half of 1 - level.
+
+        As `joint_ends`, but only rows that can be wrong are counted together: not those that are shown to lose, and, step by
+        step, not those that are shown to pay (Romano and Wolf 2005).
+
+        Args:
+            rows: Rows of the comparison, with known net values.
+            unit_value: What one unit of value brings in money.
+        """
+        net, level = np.array([row.net for row in rows]), self.comparison.level
+        columns, more = zip(*(self.net_terms(row, unit_value) for row in rows), strict=True)
+        psi, more = centred(self.logs, np.column_stack(columns)), np.array(more)
+        covariance = psi.T @ psi + np.diag(more)
+        error = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+        correlation = covariance / np.outer(error, error)
+        counted = np.array([row.net_high > 0 for row in rows])
+        low = np.array([row.net_low for row in rows])
+        while counted.any():
+            low = ends(net, psi, _joint_level(correlation[np.ix_(counted, counted)], level), more)[:, 0]
+            if not (shown := counted & (low > 0)).any():
+                break
+            counted &= ~shown
+        return low
+
     def row(self, name: str, b: int, unit_value: float | None) -> ReturnRow:
         """Returns the row of a policy or baseline at a budget."""
         p, c = self.comparison.index(name), self.comparison
