@@ -32,8 +32,7 @@ else:
 
 __all__ = ["Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Rules", "Run", "sections"]
 
-# Marks an optional field that the template shows uncommented.
-SHOWN: dict[str, Any] = {"shown": True}
+SHOWN: dict[str, Any] = {"shown": True}  # marks an optional field that the template shows uncommented
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
