@@ -220,8 +220,8 @@ class Sums:
             unit_value: What one unit of value brings in money.
         """
         net, level = np.array([row.net for row in rows]), self.comparison.level
-        columns, more = zip(*(self.net_terms(row, unit_value) for row in rows), strict=True)
-        psi, more = centred(self.logs, np.column_stack(columns)), np.array(more)
+        columns, left = zip(*(self.net_terms(row, unit_value) for row in rows), strict=True)
+        psi, more = centred(self.logs, np.column_stack(columns)), np.array(left)
         covariance = psi.T @ psi + np.diag(more)
         error = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
         correlation = covariance / np.outer(error, error)
