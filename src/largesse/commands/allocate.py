@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from largesse import _check, frames
 from largesse._files import MANIFEST
 from largesse.allocate.blocks import Block, Run, Sums, in_blocks
-from largesse.commands.plan import budget_rule, obeys, under
 from largesse.commands.run_folder import Safety, id_column, open_run, read_units, rules_of_run, safety_of, scorer
+from largesse.commands.table_rules import budget_rule, obeys, under
 from largesse.commands.wish import Wish
 from largesse.config.rules import RulesFile
 from largesse.engines.holdout import Holdout, shipped

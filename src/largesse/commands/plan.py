@@ -6,29 +6,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from largesse import _check, frames
 from largesse._files import may_replace, real
 from largesse.allocate.blocks import BlockPlan, solve_blocks
-from largesse.allocate.constrained import obeyed, solve_under
-from largesse.allocate.rules import Count, Return, Rule, Spend, Use
 from largesse.allocate.solver import solve
-from largesse.config.rules import Bounds, RulesFile
+from largesse.commands.table_rules import columns_of, there, under
+from largesse.config.rules import RulesFile
 from largesse.engines.parquet import Units, stream, streams
-from largesse.errors import ConfigError, DataError, SchemaError, StoreError
-from largesse.frames.columns import coded, exact, texts
+from largesse.errors import ConfigError, DataError, StoreError
 from largesse.frames.plans import PlanColumns
 from largesse.frames.tables import no_input, pick
-from largesse.menu import Bound, Menu, Plan, PlanTotals
+from largesse.menu import Bound, Menu, PlanTotals
 from largesse.progress import Say, silent
-from largesse.roles import nearest
 
-__all__ = ["budget_rule", "named_by", "plan_under", "report_plan", "under"]
+__all__ = ["plan_under", "report_plan"]
 
 
 def plan_under(
@@ -107,47 +101,6 @@ def report_plan(plan: PlanTotals, output: Path, path: Path) -> None:
         raise
 
 
-def under(rules_file: RulesFile, menu: Menu, table: pa.Table, *more: Rule) -> Plan:
-    """Returns the best allocation of a menu under the rules of a file, which name columns of a table, and further rules.
-
-    Raises:
-        InfeasibleRules: The rules conflict.
-        LargesseError: A rule does not suit the table or the menu.
-    """
-    rules_file = rules_file.model_copy(update={"treatments": menu.treatments})
-    rules = [*more, *_rules(rules_file, table)]
-    return solve_under(menu, rules, eligible=_eligible(rules_file, table), keep=_kept(rules_file, table))
-
-
-def budget_rule(menu: Menu, budget: float) -> Spend:
-    """Returns the rule of a budget; one that nothing can exceed is lowered to what the dearest treatments cost together."""
-    most = float(menu.cost.max(axis=1).sum(dtype=np.float64))
-    return Spend(at_most=min(budget, most * (1 + 1e-9)))
-
-
-def obeys(rules_file: RulesFile, menu: Menu, table: pa.Table, plan: Plan) -> tuple[Bound, ...] | None:
-    """Returns the use of every rule of a file by an allocation that was made without them, or None where it breaks one."""
-    rules_file = rules_file.model_copy(update={"treatments": menu.treatments})
-    masks = {"eligible": _eligible(rules_file, table), "keep": _kept(rules_file, table)}
-    return obeyed(menu, _rules(rules_file, table), plan.treatment, **masks)
-
-
-def named_by(rules_file: RulesFile, table: pa.Table) -> tuple[str, ...]:
-    """Returns the columns of a table that rules name, besides values and costs.
-
-    Raises:
-        SchemaError: The table lacks one.
-    """
-    names = [] if rules_file.eligible is None else _there(rules_file, table, rules_file.eligible, "eligible")
-    kinds = {"spend": rules_file.spend, "count": rules_file.count, "use": rules_file.use}
-    bounds = [(f"{kind}[{k}].by", one.by) for kind, some in kinds.items() for k, one in enumerate(some)]
-    for field, name in (("keep", rules_file.keep), *bounds):
-        if name is not None:
-            _column(table, name, field)
-            names.append(name)
-    return tuple(names)
-
-
 def _budget(rules_file: RulesFile) -> float | None:
     """Returns the budget if it is the only rule."""
     others = rules_file.eligible, rules_file.keep, rules_file.count, rules_file.use, rules_file.return_
@@ -169,7 +122,7 @@ def _text(rules_file: RulesFile, keep: Sequence[str]) -> tuple[str, ...]:
 
 def _columns(rules_file: RulesFile) -> tuple[str, ...]:
     """Returns the names of the columns of values and costs."""
-    return tuple(name for part in ("value", "cost") for name in _names(rules_file, getattr(rules_file, part), part))
+    return tuple(name for part in ("value", "cost") for name in columns_of(rules_file, getattr(rules_file, part), part))
 
 
 def _streamed(
@@ -189,34 +142,8 @@ def _streamed(
     )  # fmt: skip
 
 
-def _column(table: pa.Table, name: str, field: str) -> pa.ChunkedArray:
-    if name not in table.column_names:
-        hint = nearest(name, table.column_names)
-        raise SchemaError(
-            f"column {name!r}: is not in the table, but {field} names it. {hint}Correct the rules.", field=name
-        )
-    return table.column(name)
-
-
-def _names(rules_file: RulesFile, pattern: str, field: str) -> list[str]:
-    names = [pattern.replace("{}", treatment) for treatment in rules_file.treatments]
-    if len(set(names)) < len(names):
-        raise ConfigError(
-            f"{field} == {pattern!r}: must hold {{}}, which stands for the treatment. Write e.g. '{field}_{{}}'."
-        )
-    return names
-
-
-def _there(rules_file: RulesFile, table: pa.Table, pattern: str, field: str) -> list[str]:
-    """Returns the names of the columns of a field; raises SchemaError where the table lacks one."""
-    names = _names(rules_file, pattern, field)
-    for name in names:
-        _column(table, name, field)
-    return names
-
-
 def _cells(rules_file: RulesFile, table: pa.Table) -> Menu:
-    value, cost = (_there(rules_file, table, getattr(rules_file, name), name) for name in ("value", "cost"))
+    value, cost = (there(rules_file, table, getattr(rules_file, name), name) for name in ("value", "cost"))
     return frames.menu(table, value, cost, rules_file.treatments)
 
 
@@ -225,76 +152,3 @@ def _menu(rules_file: RulesFile, table: pa.Table) -> Menu:
     if unit is not None:
         _check.unique("unit", unit)  # before the work, not after it
     return replace(_cells(rules_file, table), unit=unit)
-
-
-def _eligible(rules_file: RulesFile, table: pa.Table) -> NDArray[np.bool_] | None:
-    if rules_file.eligible is None:
-        return None
-    names = _there(rules_file, table, rules_file.eligible, "eligible")
-    return frames.truths(table, names)
-
-
-def _kept(rules_file: RulesFile, table: pa.Table) -> NDArray[np.int64] | None:
-    if rules_file.keep is None:
-        return None
-    codes, names = _codes(table, rules_file.keep, "keep")
-    unknown = [name for name in names if name not in rules_file.treatments]
-    if unknown:
-        raise _check.refuse("keep", unknown[0], f"must be one of {rules_file.treatments}", "Or leave the cell empty.")
-    place = np.array([rules_file.treatments.index(name) for name in names] + [-1])
-    return np.asarray(place[codes])
-
-
-def _codes(table: pa.Table, name: str, field: str) -> tuple[NDArray[np.int64], list[str]]:
-    codes, values = coded(exact(name, _column(table, name, field)))
-    return codes, texts(values)
-
-
-def _rules(rules_file: RulesFile, table: pa.Table) -> list[Rule]:
-    rules: list[Rule] = [Spend(**_bounds(f"spend[{k}]", one, table)) for k, one in enumerate(rules_file.spend)]
-    rules += [
-        Count(treatment=one.treatment, **_bounds(f"count[{k}]", one, table)) for k, one in enumerate(rules_file.count)
-    ]
-    for k, use in enumerate(rules_file.use):
-        unknown = [name for name in use.amount if name not in rules_file.treatments]
-        if unknown:
-            raise _check.refuse(
-                f"use[{k}].amount", unknown[0], f"must be one of {rules_file.treatments}", "Correct the name."
-            )
-        amount = np.array([use.amount.get(name, 0.0) for name in rules_file.treatments])
-        rules.append(Use(amount=amount, name=use.name, **_bounds(f"use[{k}]", use, table)))
-    return rules + [Return(at_least=one.at_least) for one in rules_file.return_]
-
-
-def _bounds(field: str, one: Bounds, table: pa.Table) -> dict[str, Any]:
-    """Returns the limits of a rule and, where they differ by group, the group of each unit."""
-    named = next((limit for limit in (one.at_most, one.at_least) if isinstance(limit, dict)), None)
-    if one.by is None:
-        if named is not None:
-            raise _check.refuse(f"{field}.by", None, "limits by name need the column of the groups", 'Add by = "...".')
-        return {"at_most": one.at_most, "at_least": one.at_least}
-    codes, names = _codes(table, one.by, f"{field}.by")
-    empty = np.flatnonzero(codes < 0)
-    if named is None and len(empty):
-        rest = f"[{empty[0]}] is missing: the limit of {field} holds for each group ({len(empty)} such rows of {len(codes)}). "
-        raise DataError.at(
-            one.by, f"{rest}Fill the cells, or give limits by name: rows without a group are then not limited."
-        )
-    groups = list(named or dict.fromkeys(names))
-    lost = [name for name in groups if name not in names]
-    if lost:
-        raise _check.refuse(
-            f"{field}", lost[0], f"no row of column {one.by!r} has it", f"It has {', '.join(names[:10])}."
-        )
-    place = np.array([groups.index(name) if name in groups else -1 for name in names] + [-1])
-    limits = {}
-    for name in ("at_most", "at_least"):
-        limit = getattr(one, name)
-        if isinstance(limit, dict):
-            if set(limit) != set(groups):
-                raise _check.refuse(
-                    f"{field}.{name}", sorted(limit), f"must name the groups {groups}", "One limit each."
-                )
-            limit = [limit[group] for group in groups]
-        limits[name] = limit
-    return {**limits, "by": place[codes], "groups": groups}

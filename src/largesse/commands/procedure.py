@@ -155,14 +155,14 @@ def budgets_of(rct: Logs, shares: tuple[float, ...], per_head: tuple[float, ...]
         )
     if per_head and min(per_head) < low:
         raise _check.refuse(
-            "budget.per_head",
+            "budget.per_unit",
             min(per_head),
             f"the cheapest arm for everyone costs {_check.written(low, 4)} per unit",
             "Raise it above that.",
         )
     if per_head and max(per_head) > _MOST * high:
         raise _check.refuse(
-            "budget.per_head", max(per_head), f"the most expensive arm for everyone costs {_check.written(high, 4)} per unit",
+            "budget.per_unit", max(per_head), f"the most expensive arm for everyone costs {_check.written(high, 4)} per unit",
             "Give the budget per unit, not for all units together.",
         )  # fmt: skip
     return target_budgets(rct, per_head, shares)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from largesse import _check, frames
 from largesse._files import PathLike
 from largesse.allocate.price_intervals import assign
-from largesse.commands.plan import budget_rule, named_by, under
+from largesse.commands.table_rules import budget_rule, named_by, under
 from largesse.config.rules import Bounds, Limit, RulesFile
 from largesse.errors import ConfigError, InfeasibleBudget, InfeasibleRules
 from largesse.evaluate.bootstrap import arm_means
