@@ -13,7 +13,7 @@ from largesse.errors import DataError
 
 __all__ = [
     "LARGEST", "Numbers", "amounts", "array", "budgets", "choice", "finite", "integers", "lengths", "nonnegative", "number",
-    "numbers", "refuse", "refuse_cells", "selection", "threads", "unique",
+    "numbers", "p_value", "refuse", "refuse_cells", "selection", "threads", "unique",
 ]  # fmt: skip
 
 _LONGEST = 1000  # characters of a value in a message
@@ -148,6 +148,15 @@ def written(x: float, digits: int = 6) -> str:
         return f"{x:g}"
     whole, _, part = np.format_float_positional(abs(float(f"{x:.{digits}g}")), trim="-").partition(".")
     return ("-" if x < 0 else "") + f"{int(whole):,}" + (f".{part}" if part else "")
+
+
+def p_value(p: float, equals: str = "") -> str:
+    """Returns a p-value with two digits, after a sign if one is given; "< 0.0001" where it is smaller.
+
+    >>> p_value(0.0312), p_value(0.0312, "= "), p_value(0.00001, "= ")
+    ('0.031', '= 0.031', '< 0.0001')
+    """
+    return "< 0.0001" if p < 1e-4 else f"{equals}{p:.2g}"
 
 
 def numbers(field: str, got: object) -> NDArray[np.float64]:

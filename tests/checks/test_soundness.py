@@ -42,6 +42,16 @@ def test_a_real_trial_with_a_slight_mismatch_is_a_warning():
     assert "planned 45,094" in result.sentence
 
 
+def test_tiny_p_values_have_no_exponent():
+    t = np.arange(4000) % 2
+    shifted = Logs(
+        x=(t + np.random.default_rng(0).normal(size=4000))[:, None], treatment=t, value=0.0 * t, cost=0.0 * t
+    )
+    for result in (sample_ratio(counts(6000, 5000, propensity="uniform")), balance(shifted)):
+        assert result.p_value < 1e-5
+        assert "p < 0.0001" in result.sentence
+
+
 def test_a_gross_mismatch_fails_and_a_match_does_not():
     assert sample_ratio(counts(4000, 4600, propensity="uniform")).status == "fail"
     assert sample_ratio(counts(4000, 4050, propensity="uniform")).status == "ok"

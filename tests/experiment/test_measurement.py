@@ -192,6 +192,9 @@ def test_the_guard_warns_where_few_react_and_not_where_all_do():
     assert np.mean([g.warns for g in few]) >= 0.95
     assert np.mean([g.warns for g in everyone]) <= 0.06
     assert "few units react" in few[0].sentence
+    surest = min(few, key=lambda g: g.p_value)
+    assert surest.p_value < 1e-5
+    assert "(p < 0.0001)" in surest.sentence
     z = [g.statistic for g in everyone]
     assert 0.85 < np.std(z) < 1.1
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from largesse import _check
 from largesse._arguments import checked
 from largesse.checks.finding import Finding, Floats, Grade, arm_means, grade, over, randomised, sample
 from largesse.logs import Logs
@@ -120,10 +121,11 @@ def count_ratio(
     expected = shares / shares.sum() * observed.sum()
     fewer = 1.0 if effective is None else effective / observed.sum()
     chi2, p = (float(x) for x in stats.chisquare(observed * fewer, expected * fewer))
+    chance = _check.p_value(p, "= ")
     worst = int(np.argmax((observed - expected) ** 2 / expected))
-    off = f"p = {p:.2g}; {names[worst]!r} has {observed[worst]:,.0f} rows, planned {expected[worst]:,.0f}"
+    off = f"p {chance}; {names[worst]!r} has {observed[worst]:,.0f} rows, planned {expected[worst]:,.0f}"
     words = {
-        Grade.OK: f"Arm sizes agree with the planned shares (p = {p:.2g}). Nothing to do.",
+        Grade.OK: f"Arm sizes agree with the planned shares (p {chance}). Nothing to do.",
         Grade.WARN: f"Arm sizes are a little off the planned shares ({off}). Check how units were assigned and logged.",
         Grade.FAIL: f"Arm sizes contradict the planned shares ({off}). Before you use this trial, find the rows that were "
         "lost or misassigned: filters after assignment, joins, bots, repeated assignment.",
@@ -169,6 +171,7 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     by_row = part.assignment == "rows" and part.design == "obs"
     smd, (p_features, p_joint) = _smd(part, by_row), _weighted_tests(part) if by_row else _rank_tests(part)
     p = float(min(1.0, 2 * min(p_joint, p_features.min())))
+    chance = _check.p_value(p, "= ")
     largest = np.abs(smd).max(axis=0)
     worst = tuple(
         Imbalance(part.features[k], part.treatments[arm + 1], float(smd[arm, k]), float(p_features[k]))
@@ -177,11 +180,11 @@ def balance(logs: Logs, *, rows: int = 100_000, seed: int = 0) -> Balance:
     )
     top = worst[0]
     off = (
-        f"p = {p:.2g}; most in {top.feature!r}: arm {top.treatment!r} is {top.smd:+.2f} standard deviations off control"
+        f"p {chance}; most in {top.feature!r}: arm {top.treatment!r} is {top.smd:+.2f} standard deviations off control"
     )
     why = "chance and the given propensities explain" if by_row else "chance explains"
     words = {
-        Grade.OK: f"Features are balanced across arms (p = {p:.2g}). Nothing to do.",
+        Grade.OK: f"Features are balanced across arms (p {chance}). Nothing to do.",
         Grade.WARN: f"Features differ a little more between arms than {why} ({off}). Check the assignment.",
         Grade.FAIL: f"Features differ between arms more than {why} ({off}). Randomisation is suspicious: check "
         "the assignment, and whether these features were recorded after it. If a rule or a person chose who got what, these "

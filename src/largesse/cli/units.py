@@ -154,9 +154,10 @@ def _by_cluster(
         )  # fmt: skip
         return
     _print_plan(done.mix, wide=wide)
-    budget_, spend, value, gap = map(_check.written, (plan.budget, plan.spend, plan.value, plan.gap), (6, 6, 6, 3))
+    of_plan = plan.budget, plan.spend, plan.value, plan.gap, plan.overspends
+    budget_, spend, value, gap, over = map(_check.written, of_plan, (6, 6, 6, 3, 2))
     show.prose(
-        f"{groups} groups; budget {budget_}; spend expected {spend}, above the budget with probability {plan.overspends:.2g}; "
+        f"{groups} groups; budget {budget_}; spend expected {spend}, above the budget with probability {over}; "
         f"value expected {value}, at most {gap} below the optimum for these groups\n"
         f"written: {show.escape(str(output))}",
     )

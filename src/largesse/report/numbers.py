@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from math import floor, inf, isfinite, isinf, isnan, log10
 from statistics import median
 
+from largesse import _check
 from largesse.evaluate.intervals import FEW_EVENTS
 
 __all__ = [
@@ -134,7 +135,7 @@ def p_value(p: float) -> str:
     """
     if isnan(p):
         return UNKNOWN
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+    return _check.p_value(p)
 
 
 def count(n: float) -> str:

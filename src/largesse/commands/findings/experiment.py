@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
+from largesse import _check
 from largesse.experiment.estimators.effect import Effect
 from largesse.experiment.measurement import Measured, Measurement
 from largesse.experiment.returns import ArmReturn
@@ -93,7 +94,7 @@ def _adjusted(effect: Effect, measurement: Measurement) -> str:
     compared = sum(len(one.compared) for one in measurement.metrics)
     if compared < 2 or not isfinite(effect.p_adjusted):
         return ""
-    return f", p = {effect.p_adjusted:.2g} (adjusted for {compared} comparisons; the interval is not)"
+    return f", p {_check.p_value(effect.p_adjusted, '= ')} (adjusted for {compared} comparisons; the interval is not)"
 
 
 def _net_why(first: Measured, measurement: Measurement, arms: tuple[str, ...]) -> tuple[str, ...]:

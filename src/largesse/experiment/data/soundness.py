@@ -87,7 +87,8 @@ def _covariate_balance(rows: Rows, columns: Columns, seed: int) -> Finding:
         worst = result.worst[0]
         sentence = (
             f"The covariate {worst.feature!r} differs by arm: {worst.treatment!r} is {worst.smd:+.2f} standard deviations off "
-            f"{rows.arms[0]!r} (p = {result.p_value:.2g}). If the arm changed a covariate, CUPED, CUPAC, MLRATE and STATE remove "
-            "part of the effect. If it was recorded after the assignment, leave it out; otherwise check the randomisation."
+            f"{rows.arms[0]!r} (p {_check.p_value(result.p_value, '= ')}). If the arm changed a covariate, CUPED, CUPAC, MLRATE "
+            "and STATE remove part of the effect. If it was recorded after the assignment, leave it out; otherwise check the "
+            "randomisation."
         )
     return Finding(name="covariates", status=result.status, sentence=sentence)

@@ -115,7 +115,7 @@ def guard(estimates: Contrast, *, spike: float = 0.0) -> Guard:
 
 def _sentence(estimates: Contrast, verdict: Agreement, p: float, limits: tuple[float, float], spike: float) -> str:
     possible, allowed = limits
-    both = f"STATE {estimates.state.effect:+.4g}, adjusted mean {estimates.mlrate.effect:+.4g} (p = {p:.2g})"
+    both = f"STATE {estimates.state.effect:+.4g}, adjusted mean {estimates.mlrate.effect:+.4g} (p {_check.p_value(p, '= ')})"
     if verdict is Agreement.AGREE:
         return (
             f"STATE may be read as the mean effect: {both}. They differ by at most {possible:.3g}, "

@@ -44,9 +44,10 @@ class Tails(Result):
     @property
     def sentence(self) -> str:
         """The diagnostics as a sentence."""
-        text = f"The largest 0.1 % of the rows make up {self.top_share:.2g} of the sum"
+        text = f"The largest 0.1 % of the rows make up {_check.written(self.top_share, 2)} of the sum"
         if np.isfinite(self.tail_index):
-            text += f"; the tail index is {self.tail_index:.2g} (± {1.96 * self.tail_index_se:.2g}, {self.used} rows)"
+            index, half = (_check.written(x, 2) for x in (self.tail_index, 1.96 * self.tail_index_se))
+            text += f"; the tail index is {index} (± {half}, {self.used} rows)"
             if self.tail_index < 2:
                 text += ", below 2: the variance may be infinite, and intervals of means too narrow"
         if self.mode_share > 0.5:
