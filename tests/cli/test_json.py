@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from largesse import frames
 from largesse.cli.app import app
-from largesse.commands import demo
+from largesse.commands import demo, demo_coupons
 from largesse.commands.documents import DOCUMENTS, schema
 from largesse.commands.fit import fit
 from largesse.config import load
@@ -89,6 +89,7 @@ def test_all_json_is_valid(place: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(place)
     small = demo.Size(trial=2000, log=1500, units=300)
     monkeypatch.setattr(demo, "make", partial(demo.make, size=small))
+    monkeypatch.setattr(demo_coupons, "_ROUNDS", 5)
     monkeypatch.setattr(demo, "installed", lambda _: False)  # the real trial takes a minute
     nulls = 0
     for name in sorted(COMMANDS, key=lambda name: name == "compare"):  # it needs what `fit` leaves

@@ -62,6 +62,7 @@ control_cost = {control}
 value_per_unit = {earns}
 [model]
 candidates = ["lightgbm-rct"]
+settings.lightgbm-rct = {{rounds = 60}}
 [budget]
 shares = [0.2, 0.4, 0.7]
 [run]

@@ -1,4 +1,4 @@
-"""Every command of README.md runs as it is printed, on small files; only the number of trials of `tune` is smaller."""
+"""Every command of README.md runs as it is printed, on small files; only `tune` has fewer trials and `replay` fewer draws."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ unit = "user"
 candidates = ["{model}"]
 members = 1
 epochs = 1
+settings.lightgbm-rct = {{rounds = 20}}
 [run]
 draws = 40
 folder = "runs"
@@ -94,6 +95,8 @@ def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyP
     for words in commands():
         if words[0] == "tune":
             words[words.index("--trials") + 1] = "2"
+        if words[0] == "replay":
+            words += ["--draws", "50"]
         if words[0] == "compare":
             run(["fit", "campaign.toml", "-o", "runs/summer"])
         if words[0] == "export":
