@@ -322,7 +322,9 @@ def test_a_trial_whose_probabilities_differ_between_units(place: Path):
 def test_a_killed_run_goes_on_from_its_checkpoints(place: Path, tmp_path: Path, models: str, epochs: str):
     """The second run trains no network that the first one had finished, and says the same."""
     keep = tmp_path / "unfinished"
-    text = TEXT.format(more="folds = 2").replace("[run]", f'[run]\ncheckpoints = "{keep}"').replace("epochs = 1\n", epochs)
+    text = (
+        TEXT.format(more="folds = 2").replace("[run]", f'[run]\ncheckpoints = "{keep}"').replace("epochs = 1\n", epochs)
+    )
     (place / "killed.toml").write_text(text.replace('["lightgbm-rct", "mlp-rct"]', models))
     cfg = load(place / "killed.toml")
 
