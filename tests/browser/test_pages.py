@@ -130,7 +130,7 @@ def faults(shown: Any, *, colours: bool = True, rest: bool = True) -> list[tuple
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_fits_and_can_be_read(show: Any, pages: dict[str, Path], name: str):
-    """At each width; the colours, which do not depend on it, in both schemes on the narrow page. The others load in the dark one."""
+    """At each width; the colours, which do not depend on it, in both schemes on the narrow page."""
     assert pages[name].stat().st_size <= MOST
     shown, errors = show(name, WIDTHS[0])
     for width in WIDTHS:
