@@ -20,6 +20,7 @@ from largesse.cli import show
 from largesse.cli.app import app
 from largesse.cli.units import _threads
 from largesse.commands import export
+from largesse.commands.documents import DOCUMENTS
 from largesse.commands.load import load_rows
 from largesse.config import load
 from largesse.errors import StoreError
@@ -86,6 +87,7 @@ def test_export_writes_what_a_server_reads(clusters: Path, place: Path):
     done = RUNNER.invoke(app, [*words, "--json"])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
+    DOCUMENTS["export"].model_validate_json(done.stdout)
     assert [p["budget"] for p in said["plans"]] == [50, 200]
     assert all(p["overspends"] <= 0.05 for p in said["plans"]), "the run's own safety"
     served, policy = Served.load(place / "served"), Policy.load(clusters / "policy")
@@ -143,6 +145,7 @@ def test_a_plan_by_cluster_gives_each_cluster_one_treatment(clusters: Path, plac
     done = RUNNER.invoke(app, [*words, "--json"])
     assert done.exit_code == 0, done.output
     said, found = json.loads(done.stdout), frames.read(output).to_pydict()
+    DOCUMENTS["allocate"].model_validate_json(done.stdout)
     assert len(said["mix"]) == 3
     assert said["mix"]["0"] < 300
     assert Counter(map(str, found["treatment"])) == {k: n for k, n in said["mix"].items() if n}
@@ -151,7 +154,7 @@ def test_a_plan_by_cluster_gives_each_cluster_one_treatment(clusters: Path, plac
     )
     assert said["overspends"] <= 1 - said["safety"] == pytest.approx(0.05)
     assert found["user"] == list(range(300))
-    assert sum(found["cost"]) == pytest.approx(said["spend"], rel=1e-4)
+    assert sum(found["cost"]) == pytest.approx(said["spend"]["mean"], rel=1e-4)
     each = [word if word != "-b" else "--budget-per-unit" for word in words]
     each[each.index("400")] = "2"
     assert json.loads(RUNNER.invoke(app, [*each, "--json"]).stdout)["budget"] == 2 * 300

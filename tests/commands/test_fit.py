@@ -22,6 +22,7 @@ from largesse.commands.evaluate import evaluate_run
 from largesse.commands.findings.clusters import clusters, traits
 from largesse.commands.fit import fit
 from largesse.commands.load import load_rows
+from largesse.commands.schemas.runs import Metrics
 from largesse.config import Config, load
 from largesse.errors import DataError, LargesseError, SchemaError, StoreError
 from largesse.models import HRC, MLP, Boosting
@@ -471,6 +472,7 @@ def test_clusters_stand_in_the_report(place: Path):
     assert f"Cluster {found.cards[0].name}: " in (done.folder / "report.html").read_text()
     assert "Units differ in" in (done.folder / "summary.md").read_text()
     assert len(done.metrics["clusters"]["cards"]) == len(found.cards)
+    Metrics.model_validate_json(json.dumps(done.metrics))
     users, plan = place / "users.parquet", place / "clusters.parquet"
     told = allocate_run(done.folder, users, 60.0, plan, safety=None)
     assert sum(told.plan.mix.values()) == 400

@@ -675,7 +675,7 @@ class TestCommand:
             (place / "json" / "trials.json").read_text()
         )
         assert set(said["trials"][0]) == {
-            "number", "model", "settings", "default", "distance", "value", "error", "state", "message", "seconds",
+            "number", "model", "settings", "default", "distance", "value", "standard_error", "state", "message", "seconds",
         }  # fmt: skip
 
     def test_text_tells_the_choice_its_luck_and_its_proof(self, place: Path):

@@ -105,7 +105,8 @@ def allocate(
             {"output": output, "units": done.n, "budget": done.budget, "price": done.price, "spend": done.spend,
              "value": done.value, "brought": done.brought,
              "planned_spend": done.planned_spend, "safety": done.safety, "mix": plan.mix,
-             "rules": plan.rules, "held_out": done.held_out, "notes": done.notes},
+             "rules": plan.rules, "held_out": done.held_out, "notes": done.notes, "groups": None, "gap": None,
+             "overspends": None},
             _counts(plan.mix), as_csv=as_csv,
         )  # fmt: skip
         return
@@ -148,8 +149,9 @@ def _by_cluster(
     plan, groups = done.plan, len(done.cluster)
     if data:
         show.print_data(
-            {"output": output, "units": done.n, "groups": groups, "budget": plan.budget, "spend": plan.spend,
-             "value": plan.value, "gap": plan.gap, "overspends": plan.overspends, "safety": done.safety, "mix": done.mix},
+            {"output": output, "units": done.n, "budget": plan.budget, "price": None, "spend": _mean(plan.spend),
+             "value": _mean(plan.value), "brought": None, "planned_spend": plan.spend, "safety": done.safety, "mix": done.mix, "rules": [],
+             "held_out": 0, "notes": [], "groups": groups, "gap": plan.gap, "overspends": plan.overspends},
             _counts(done.mix), as_csv=as_csv,
         )  # fmt: skip
         return
@@ -296,6 +298,11 @@ def _print_plan(mix: dict[str, int], rules: Sequence[Bound] = (), *, wide: bool)
 def _counts(mix: dict[str, int]) -> list[dict[str, Any]]:
     """Returns the units of each treatment, the rows of the main table."""
     return [{"treatment": name, "units": n} for name, n in mix.items()]
+
+
+def _mean(x: float) -> dict[str, float | None]:
+    """Returns an expected total without an interval, in the form of one that has one."""
+    return {"mean": x, "low": None, "high": None}
 
 
 def _threads() -> int:

@@ -52,7 +52,7 @@ def document(config: Config, result: TuningResult, task: Task) -> dict[str, Any]
         "stopped": search.stopped, "rule": _RULE, "standard_errors": picked.standard_errors, "best": picked.best.number,
         "untouched": picked.untouched.number, "lead_of_best": picked.lead, "lead_by_luck": picked.luck,
         "budgets_per_head": list(task.budgets),
-        "rows": {"scoring": search.rows.n, "proof": result.proof.n, "turns": len(search.folds)},
+        "rows": {"scoring": search.rows.n, "proof": result.proof.n, "folds": len(search.folds)},
         "trials": [_trial(result, t, at.get(t.number)) for t in search.trials],
         "proof": _proven(result.proven),
         "seed": config.run.seed,
@@ -66,17 +66,16 @@ def _trial(result: TuningResult, trial: Trial, k: int | None) -> dict[str, Any]:
     )
     return {
         "number": trial.number, "model": trial.model, "settings": trial.settings, "default": trial.default,
-        "distance": trial.distance, "value": score, "error": error, "state": trial.state,
+        "distance": trial.distance, "value": score, "standard_error": error, "state": trial.state,
         "message": trial.message, "seconds": round(trial.seconds, 3),
     }  # fmt: skip
 
 
 def _proven(proven: Proven) -> dict[str, Any]:
-    names = ("name", "budget", "value", "low", "high", "spend", "difference", "difference_low", "difference_high")
     rows = [r for r in proven.table.rows() if r.name in (UNTOUCHED, TUNED, BEST_MIX)]
     return {
         "reference": UNTOUCHED, "difference": proven.difference, "low": proven.low, "high": proven.high,
-        "verdict": proven.outcome, "rows": [{n: getattr(r, n) for n in names} for r in rows],
+        "verdict": proven.outcome, "rows": rows,
     }  # fmt: skip
 
 
@@ -175,7 +174,7 @@ def trial_table(content: dict[str, Any]) -> Table:
             t["model"],
             str(t["number"]),
             written(t["value"], 4),
-            written(t["error"], 2),
+            written(t["standard_error"], 2),
             chosen,
         )
         rows.append(Row(cells))

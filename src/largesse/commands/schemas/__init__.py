@@ -1,0 +1,4 @@
+"""The fields of the JSON documents that the commands print.
+
+Private: used by `largesse.commands.documents`.
+"""
