@@ -9,10 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from largesse import frames
+from largesse.cli.app import app
 from largesse.commands.experiment import experiment
 from largesse.commands.fit import fit
 from largesse.config import load
@@ -27,10 +30,16 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path: apt-get install chromium"),
 ]
 
-PAGES = ("fit", "experiment")
+PAGES = ("fit", "evaluate", "compare", "experiment", "plan")
 WIDTHS = (390, 800, 1440)
 CONTRAST = "color-contrast"
 MOST = 1.5e6  # bytes of a page
+RULES = """treatments = ["0", "5"]
+value = "value_{}"
+cost = "cost_{}"
+spend = [{at_most = 150.0}]
+count = [{treatment = "5", at_most = 60}]
+"""
 TEXT = DATA + '[outcome]\nvalue_per_unit = 12.0\n[model]\ncandidates = ["lightgbm-rct"]\n[run]\ndraws = 40\n'
 DRAWN = "[...document.querySelectorAll('[data-figure]')].every(p => p.querySelector('svg'))"
 SETTLED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -79,6 +88,21 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     frames.write(pa.table(shop(1500, arms=3, seed=2)), folder / "ab.parquet")
     columns = Columns(arm="group", metrics=(Metric("spend", covariate="before"), Metric("visits")), unit="id")
     experiment(folder / "ab.parquet", columns, Settings(), folder=folder / "experiment")
+    frames.write(table(900, 3).set_column(9, "user", pa.array(range(5000, 5900))), folder / "later.parquet")
+    for words in (["evaluate", "fit"], ["compare", "fit", "fit_again"]):
+        shutil.copytree(folder / "fit", folder / "fit_again", dirs_exist_ok=True)
+        places = [str(folder / name) for name in (*words[1:], "later.parquet")]
+        done = CliRunner().invoke(app, [words[0], *places, "-o", str(folder / words[0])])
+        assert done.exit_code == 0, done.output
+    rng = np.random.default_rng(4)
+    menu = {f"{part}_{arm}": rng.random(300) * arm for part in ("value", "cost") for arm in (0, 5)}
+    frames.write(pa.table(menu), folder / "menu.parquet")
+    (folder / "rules.toml").write_text(RULES)
+    report = folder / "plan" / "report.html"
+    report.parent.mkdir()
+    names = [str(folder / name) for name in ("menu.parquet", "rules.toml", "given.parquet")]
+    done = CliRunner().invoke(app, ["plan", names[0], "-r", names[1], "-o", names[2], "--report", str(report)])
+    assert done.exit_code == 0, done.output
     return {name: folder / name / "report.html" for name in PAGES}
 
 

@@ -52,6 +52,11 @@ def test_the_page_of_an_evaluation_has_its_numbers(place: Path):
         assert number(row["net"], decimals=digits, sign=True) in html
     free = document["without_a_budget"]
     assert (free is None) is ("without a budget" not in html)
+    stops = json.loads(html.split('id="pay-slider-data">')[1].split("</script>")[0])
+    assert len(stops) > 60
+    marked = [stop for stop in stops if stop["note"]]  # the budgets of the table, with its digits
+    nets = [number(row["net"], decimals=digits, sign=True) for row in rows]
+    assert all(net in stop["cells"] for net, stop in zip(nets, marked, strict=True))
     for words in (
         "Does it pay?",
         "Evaluated on 1,200 rows of later.parquet",

@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 from scipy.stats import t as student
 
 from largesse.errors import DataError
-from largesse.evaluate.intervals import centred, effective_events, ends, weighted_sum
+from largesse.evaluate.intervals import centred, effective_events, ends, ratio_ends, weighted_sum
 from largesse.logs import Logs
 
 
@@ -118,3 +118,17 @@ def test_cover(kind, n, least):
 def test_level_is_checked():
     with pytest.raises(DataError, match="level == 95"):
         ends(np.zeros(1), np.zeros((3, 1)), 95)
+
+
+@pytest.mark.parametrize("noise", [1.0, 1e-3, 1e-7])
+def test_the_ends_of_a_ratio_are_where_the_difference_is_just_shown(noise: float):
+    """Also where the numerator all but follows the denominator, so that sums of powers cancel."""
+    rng = np.random.default_rng(0)
+    total = rng.exponential(size=2000) * (rng.random(2000) < 0.3)
+    part = 1.5 * total + noise * rng.normal(size=2000)
+    a, b = ((x - x.mean()) / 2000 for x in (part, total))
+    low, high = ratio_ends(part.mean(), total.mean(), a, b, 0.95)
+    assert low < part.mean() / total.mean() < high
+    for theta, side in ((low, 0), (high, 1)):
+        shown = ends(np.array([part.mean() - theta * total.mean()]), (a - theta * b)[:, None], 0.95)[0]
+        assert abs(shown[side]) < 1e-4 * (shown[1] - shown[0])

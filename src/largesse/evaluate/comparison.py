@@ -284,6 +284,18 @@ def compare(
     >>> bool(versus.difference_low[0, 0] > 0.1)
     True
     """
+    return _compared(logs, menus, budgets, reference, bootstrap, estimator, outcomes)
+
+
+def without_intervals(logs: Logs, menus: Mapping[str, Menu | DecisionPath], budgets: _check.Numbers) -> Comparison:
+    """Returns what `compare` returns, without intervals of values and differences: `returns` needs none of them."""
+    return _compared(logs, menus, budgets, None, Bootstrap(), "ht", None, intervals=False)
+
+
+def _compared(
+    logs: Logs, menus: Mapping[str, Menu | DecisionPath], budgets: _check.Numbers, reference: str | None, bootstrap: Bootstrap,
+    estimator: Estimator, outcomes: Menu | None, *, intervals: bool = True,
+) -> Comparison:  # fmt: skip
     names = _names(menus)
     money = _budgets(budgets)
     reference = names[0] if reference is None else _check.choice("reference", reference, names)
@@ -293,7 +305,10 @@ def compare(
     arms = Arms.of(logs, estimator, outcomes)
     value, spend, price, parts = estimates(logs, menus, fixed, money, home, arms)
     at = names.index(reference)
-    (low, high, events), of_difference = parts.made.intervals(value, bootstrap.level, None, at)
+    ends = (np.full_like(value, np.nan),) * 3
+    (low, high, events), of_difference = (
+        parts.made.intervals(value, bootstrap.level, None, at) if intervals else (ends, ends)
+    )
     return Comparison(
         names=names, budgets=money, value=value, low=low, high=high, spend=spend, price=price, reference=reference,
         difference=value - value[at], difference_low=of_difference[0], difference_high=of_difference[1], events=events,

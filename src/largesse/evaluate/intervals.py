@@ -16,6 +16,7 @@ Reference:
 
 from __future__ import annotations
 
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = ["FEW_EVENTS", "centred", "effective_events", "ends", "few_events", "h
            "weighted_sum"]  # fmt: skip
 
 Floats = NDArray[np.float64]
+_CANCELS = 1e-4  # below this share of the parts' own sums, a difference of sums loses too many digits
 FEW_EVENTS = 80
 """Effective number of events below which a report says that an interval rests on few: see docs/benchmarks/coverage.md."""
 
@@ -66,11 +68,16 @@ def ends(estimate: Floats, contributions: Floats, level: float, more: Any = 0.0)
     [[0.048, 0.18]]
     """
     _check.number("level", level, low=0.5, high=0.9999)
-    own, third, fourth = kernels.power_sums(contributions)
+    return _ends(estimate, kernels.power_sums(contributions), len(contributions), level, more)
+
+
+def _ends(estimate: Floats, sums: Floats, units: int, level: float, more: Any) -> Floats:
+    """Returns the intervals from the sums of the second, third and fourth powers of the contributions, (3, K)."""
+    own, third, fourth = sums
     total = own + more
     s = np.sqrt(total)
     skew = np.divide(third, s**3, out=np.zeros_like(s), where=s > 1e-150)
-    spread = np.maximum(fourth - own**2 / len(contributions), 0)
+    spread = np.maximum(fourth - own**2 / units, 0)
     freedom = np.clip(np.divide(2 * total**2, spread, out=np.full_like(s, 1e9), where=spread > 2e-9 * total**2), 2, 1e9)
     tail = (1 - level) / 2
     return np.column_stack([estimate - s * halls_quantile(stdtrit(freedom, p), skew) for p in (1 - tail, tail)])
@@ -92,10 +99,13 @@ def ratio_ends(
     >>> np.round(ratio_ends(2.0, 4.0, np.array([-0.1, 0.1] * 50), np.zeros(100), 0.95), 2).tolist()  # 2 ± 1.98, over 4
     [0.01, 0.99]
     """
+    joint = kernels.joint_sums(of_part, of_total)  # one pass over the units, whatever the number of θ that are tried
 
     def end(theta: float, which: int) -> float:
-        left = np.array([part - theta * total])
-        return float(ends(left, (of_part - theta * of_total)[:, None], level, more)[0, which])
+        left, sums = np.array([part - theta * total]), _sums_of_difference(joint, theta)
+        if sums[0, 0] < _CANCELS * (joint[2, 0] + theta**2 * joint[0, 2]):
+            sums = kernels.power_sums((of_part - theta * of_total)[:, None])
+        return float(_ends(left, sums, len(of_part), level, more)[0, which])
 
     if ends(np.array([total]), of_total[:, None], level)[0, 0] <= 0:
         return -np.inf, np.inf
@@ -108,6 +118,12 @@ def ratio_ends(
         if sign * end(at, side) < 0:
             sides[side] = brentq(end, at - sign * step, at, args=(side,))
     return float(min(sides)), float(max(sides))
+
+
+def _sums_of_difference(joint: Floats, theta: float) -> Floats:
+    """Returns the sums of the second, third and fourth powers of a - θ b, (3, 1), from those of a and b together."""
+    sums = [sum(comb(k, j) * (-theta) ** j * joint[k - j, j] for j in range(k + 1)) for k in (2, 3, 4)]
+    return np.array(sums)[:, None]
 
 
 def halls_quantile(t: Floats, skew: Floats) -> Floats:

@@ -132,6 +132,21 @@ def power_sums(contributions: Array) -> NDArray[np.float64]:
 
 
 @njit(cache=True, nogil=True)
+def joint_sums(first: Array, second: Array) -> NDArray[np.float64]:
+    """Returns Σ firstⁱ secondʲ over (G,) values of each for all i + j <= 4, (5, 5); 0 elsewhere."""
+    out = np.zeros((5, 5))
+    for g in range(len(first)):
+        left = 1.0
+        for i in range(5):
+            both = left
+            for j in range(5 - i):
+                out[i, j] += both
+                both *= second[g]
+            left *= first[g]
+    return out
+
+
+@njit(cache=True, nogil=True)
 def pool(cost: Array, value: Array) -> tuple[Array, Array, Array]:
     """Makes the cost non-increasing by pooling neighbours, and averages the value over the same pools.
 

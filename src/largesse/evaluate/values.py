@@ -23,12 +23,13 @@ Floats = NDArray[np.float64]
 
 
 class Parts(NamedTuple):
-    """What the estimates are made of: contributions, the best mix of arms, the random mix (B, M) and where it costs too much."""
+    """What the estimates are made of: contributions, best mix of arms, random mix (B, M), where it costs too much, its policy."""
 
     made: Contributions
     coupled: CoupledMix
     mix: Floats
     short: NDArray[np.bool_]
+    home: Menu | DecisionPath
 
 
 def estimates(
@@ -67,7 +68,7 @@ def estimates(
     )
     coefficients = np.array([of_none, of_best, np.nan_to_num(random.coefficients)])
     made = Contributions(tuple(fixed.values()), arms, coefficients, list(curves).index(home), slope, more)
-    return np.array(value), np.array(spent), np.array(price), Parts(made, coupled, mix, random.short)
+    return np.array(value), np.array(spent), np.array(price), Parts(made, coupled, mix, random.short, menus[home])
 
 
 def _shares(menu: Menu | DecisionPath, curve: OutcomeCurve, money: Floats) -> Floats:

@@ -103,7 +103,7 @@ def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> E
     share = effect_share(table, POLICY, pays.at, full=best.name)
     curve = table.parts.made.policies[table.index(POLICY)].curve
     counts, everybody = curve.matched(task.budgets), _without_a_budget(proof, value_per_unit)
-    along = frontier(proof, POLICY, task.budgets, most, value_per_unit, pays.at)
+    along = frontier(proof.logs, POLICY, proof.menus[POLICY], task.budgets, value_per_unit, pays.at)
     return Evidence(table, line, share, pays.at, pays, _realised(proof), counts, everybody, along)
 
 

@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse import report
-from largesse.commands.held_out import Proof
-from largesse.evaluate.comparison import compare
+from largesse.evaluate.bootstrap import Arms
+from largesse.evaluate.comparison import without_intervals
+from largesse.evaluate.paths import DecisionPath
 from largesse.evaluate.returns import returns
+from largesse.logs import Logs
+from largesse.menu import Menu
 
 __all__ = ["frontier"]
 
@@ -18,24 +21,26 @@ _STEPS = 60  # of the slider, besides the budgets of the run
 
 
 def frontier(
-    proof: Proof, policy: str, budgets: Sequence[float], most: float, value_per_unit: float | None, at: int
+    logs: Logs, policy: str, menu: Menu | DecisionPath, budgets: Sequence[float], value_per_unit: float | None, at: int
 ) -> report.Frontier:
     """Returns what the policy brings, costs and gives at each budget, by the same code as the table of returns.
 
     Args:
-        proof: The held-out rows.
-        policy: Name of the policy among the menus.
-        budgets: The budgets of the run, (B,); each is one of the positions.
-        most: Where the range ends: the cost of giving everyone the most expensive treatment.
+        logs: The held-out rows.
+        policy: Name of the policy.
+        menu: Its predictions for these rows, or its decisions at rising budgets.
+        budgets: The budgets of the table, (B,); each is one of the positions. The range ends at the cost of giving everyone the
+            most expensive treatment, or at the largest of them.
         value_per_unit: What one unit of value brings in money; None: not known.
         at: Position among the budgets of the one that is shown first.
     """
+    most = float(Arms.of(logs).means()[1].max())
     money = _positions(np.asarray(budgets, np.float64), most)
-    made = compare(proof.logs, {policy: proof.menus[policy]}, money)
+    made = without_intervals(logs, {policy: menu}, money)
     rows = returns(made, value_per_unit=value_per_unit, names=(policy,)).rows
     shares = tuple(tuple(map(float, np.clip(share, 0, 1))) for share in made.parts.mix)
     start = int(np.flatnonzero(money == budgets[at])[0])
-    return report.Frontier(rows=rows, treatments=proof.logs.treatments, shares=shares, start=start)
+    return report.Frontier(rows=rows, treatments=logs.treatments, shares=shares, start=start)
 
 
 def _positions(budgets: NDArray[np.float64], most: float) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from largesse import report
 from largesse._check import written
 from largesse._files import PathLike, atomic_folder, may_write
 from largesse.commands.findings.fit import POLICY
+from largesse.commands.findings.frontier import frontier
 from largesse.commands.findings.pays import pay, payback, sentence
 from largesse.config import Config
 from largesse.evaluate.comparison import BASELINES, BEST_MIX, Comparison, Verdict
@@ -63,7 +64,11 @@ def of_evaluation(config: Config, table: Comparison, planned: Realised, source: 
     headline = report.Headline(
         title=f"{config.report.title}: later rows", sentence=sentence(pays, config), summary=summary
     )
-    return _page(config, table, headline, labels, pay=pay(pays, labels, config), spend=spend)
+    parts = table.parts
+    along = frontier(
+        parts.made.arms.logs, POLICY, parts.home, tuple(map(float, table.budgets)), config.outcome.unit_value, pays.at
+    )  # fmt: skip
+    return _page(config, table, headline, labels, pay=pay(pays, labels, config, frontier=along), spend=spend)
 
 
 def of_comparison(config: Config, table: Comparison, source: PathLike) -> report.Results:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from largesse.commands.schemas.shared import Finding, NoBudget, Number, Object, PolicyAtBudget, Power, Returns, Understood
+from largesse.commands.schemas.shared import (
+    Finding,
+    NoBudget,
+    Number,
+    Object,
+    PolicyAtBudget,
+    Power,
+    Returns,
+    Understood,
+)
 
 __all__ = ["Check", "Compare", "Evaluate"]
 

@@ -126,6 +126,11 @@ class Folds(Object):
     planned: int = Field(description="folds that were planned")
 
 
+class RulesOfProof(Object):
+    file: str = Field(description="the file of the rules")
+    units: int | None = Field(description="units that limits in totals are for; null where no rule has such a limit")
+
+
 class Metrics(Object):
     headline: str = Field(description="the first sentence of the report")
     chosen: str = Field(description="the chosen candidate")
@@ -157,6 +162,9 @@ class Metrics(Object):
     seed: int = Field(description="the seed")
     power: Power = Field(description="the smallest gains that the trial can show")
     understood: Understood = Field(description="what was understood")
+    rules: RulesOfProof | None = Field(
+        description="the rules that the policy obeys in the proof; null where there are none"
+    )
     folds: Folds = Field(description="the folds of the proof")
 
 
