@@ -150,8 +150,8 @@ def _by_cluster(
     if data:
         show.print_data(
             {"output": output, "units": done.n, "budget": plan.budget, "price": None, "spend": _mean(plan.spend),
-             "value": _mean(plan.value), "brought": None, "planned_spend": plan.spend, "safety": done.safety, "mix": done.mix, "rules": [],
-             "held_out": 0, "notes": [], "groups": groups, "gap": plan.gap, "overspends": plan.overspends},
+             "value": _mean(plan.value), "brought": None, "planned_spend": plan.spend, "safety": done.safety, "mix": done.mix,
+             "rules": [], "held_out": 0, "notes": [], "groups": groups, "gap": plan.gap, "overspends": plan.overspends},
             _counts(done.mix), as_csv=as_csv,
         )  # fmt: skip
         return

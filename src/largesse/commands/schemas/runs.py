@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from largesse.commands.schemas.shared import Finding, Number, Object, PolicyAtBudget, Power, Returns, Understood
+from largesse.commands.schemas.shared import Finding, Number, Object, PolicyAtBudget, Power, Return, Returns, Understood
 
 __all__ = ["Demo", "Fit", "Metrics", "Tune"]
 
@@ -43,6 +43,18 @@ class Segment(Object):
     net_low: Number = Field(description="lower end of its interval")
     net_high: Number = Field(description="upper end")
     events: Number = Field(description="effective number of events behind it")
+
+
+class OneForEveryone(Return):
+    treatment: str = Field(description="that treatment")
+
+
+class WithoutABudget(Segment):
+    verdict: str | None = Field(description="whether it pays; null where it is not judged")
+    untargeted: OneForEveryone | None = Field(
+        description="the best single treatment for everyone; null where that is control"
+    )
+    leads: bool = Field(description="whether the report leads with it")
 
 
 class SegmentTable(Object):
@@ -146,7 +158,9 @@ class Metrics(Object):
     arms: list[ArmForEveryone] = Field(description="one treatment for everyone")
     returns: Returns = Field(description="against giving nobody anything")
     verdicts: list[str] = Field(description="one for each budget; none where the value of a unit is not known")
-    without_a_budget: Segment | None = Field(description="what giving everybody what pays brings; null where not known")
+    without_a_budget: WithoutABudget | None = Field(
+        description="what giving everybody what pays brings; null where not known"
+    )
     lead: Lead = Field(description="the budget that the report leads with")
     break_even: Turning | None = Field(
         description="where the campaign stops paying; null where the value of a unit is not known"

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Arm", "Finding", "NoBudget", "Number", "Object", "PolicyAtBudget", "Power", "Returns", "Rule", "Understood"]
+__all__ = [
+    "Arm",
+    "Finding",
+    "NoBudget",
+    "Number",
+    "Object",
+    "PolicyAtBudget",
+    "Power",
+    "Return",
+    "Returns",
+    "Rule",
+    "Understood",
+]
 
 
 Number = float | None  # null where it is not known, or infinite
