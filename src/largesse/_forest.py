@@ -22,7 +22,7 @@ from scipy.special import expit
 
 from largesse import _check
 
-__all__ = ["Forest", "below"]
+__all__ = ["Forest", "below", "below_double", "goes_left"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -199,7 +199,7 @@ class _Walk:
         keep = self.full & ~(((1 << (len(self.leaves) - first)) - 1) << first)
         if branch["split_feature"] == self.treatment:
             for j in range(len(self.fixed)):
-                if not _goes_left(branch, j):
+                if not goes_left(branch, j):
                     self.fixed[j] &= keep
         elif branch["decision_type"] == "<=" and branch["missing_type"] == "None":
             column = -1 if branch["split_feature"] == self.own else branch["split_feature"]
@@ -209,7 +209,8 @@ class _Walk:
         return self.down(branch["right_child"])
 
 
-def _goes_left(branch: dict[str, Any], code: int) -> bool:
+def goes_left(branch: dict[str, Any], code: int) -> bool:
+    """Returns whether a treatment goes left at a dumped split on the treatment code."""
     if branch["decision_type"] == "==":
         return code in map(int, str(branch["threshold"]).split("||"))
     return bool(code <= branch["threshold"])
@@ -229,6 +230,13 @@ def below(threshold: float) -> float:
         return float(_ZERO if threshold >= 0 else np.nextafter(-_ZERO, np.float32(-np.inf)))
     near = np.float32(threshold)
     return float(np.nextafter(near, np.float32(-np.inf)) if float(near) > threshold else near)
+
+
+def below_double(threshold: float) -> float:
+    """Returns the largest float64 number that LightGBM sends left at a threshold: the threshold, except near 0."""
+    if abs(threshold) <= float(_ZERO):
+        return float(_ZERO) if threshold >= 0 else float(np.nextafter(-float(_ZERO), -np.inf))
+    return threshold
 
 
 @njit(nogil=True, cache=True)

@@ -36,6 +36,7 @@ from largesse.models.registry import default_names, left_out
 from largesse.policy.deployed import Policy
 from largesse.progress import Note, Say, silent
 from largesse.result import Brief, json_text, plain
+from largesse.serving.policy_files import write_policy
 
 __all__ = ["Run", "fit"]
 
@@ -129,6 +130,8 @@ def _fit(
         (place / "metrics.json").write_text(json_text(metrics), encoding="utf-8")
         report.write(shown, place)
         policy.save(place / "policy")
+        if refused := write_policy(policy, place, x=rows.rct.x, price=config.outcome.price, units=config.report.units):
+            say(Note(refused), 0.97)
         trained_on.save(place / FOLDER)
         if config.rules.file is not None:
             (place / RULES).write_text(read(config.rules.file), encoding="utf-8", newline="")

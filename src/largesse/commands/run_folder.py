@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from largesse import frames
+from largesse._extras import installed
 from largesse._files import PathLike
 from largesse.commands.load import OF_TRIAL, naming_fields, outcome_of, trial_design
 from largesse.commands.proof_rules import ProofRules
@@ -23,6 +24,8 @@ from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Policy
+from largesse.serving.policy import ABOUT
+from largesse.serving.stand_in import stand_in
 
 __all__ = [
     "RULES", "budgets_of_run", "id_column", "open_run", "read_units", "rules_of_run", "rules_to_obey", "safety_of", "scorer",
@@ -36,15 +39,24 @@ RULES = "rules.toml"
 def open_run(folder: PathLike) -> tuple[Config, Policy]:
     """Returns the configuration and the policy of a run folder.
 
+    Where torch or LightGBM is not installed and the model needs it, the model is the run's ONNX form, if it has one.
+
     Raises:
         StoreError: The folder is not that of a finished run.
+        MissingDependency: The model needs a package that is not installed, and so does its ONNX form.
     """
     place = Path(folder)
     if not os.path.isfile(place / "config.toml"):
         raise StoreError(
             f"{place}: holds no config.toml, so it is no run folder. Give a folder made by `largesse fit`."
         )
-    return load(place / "config.toml"), Policy.load(place / "policy")
+    config = load(place / "config.toml")
+    try:
+        return config, Policy.load(place / "policy")
+    except ImportError:
+        if not os.path.isfile(place / ABOUT) or not installed("onnxruntime"):
+            raise
+    return config, Policy.load(place / "policy", model=stand_in(place))
 
 
 def rules_of_run(folder: PathLike) -> Path | None:

@@ -208,6 +208,11 @@ class Outcome(_Section):
         """Money that one unit of value leaves after variable costs; None if it is not declared."""
         return None if self.value_per_unit is None else self.value_per_unit * self.margin
 
+    @property
+    def price(self) -> float | None:
+        """Shadow price λ at which everybody gets what pays: 1 / `unit_value`; None if that is not declared."""
+        return None if self.unit_value is None else 1 / self.unit_value
+
     @model_validator(mode="after")
     def _amounts_for_a_rule(self) -> Outcome:
         if self.cost in get_args(Rule) and not self.amounts:
@@ -297,6 +302,11 @@ class Report(_Section):
     def money(self) -> str:
         """Unit of the cost; empty if it is not declared."""
         return self.money_unit or ""
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units of value and of money."""
+        return {"value": self.value_unit, "money": self.money}
 
     @property
     def spend_unit(self) -> str:

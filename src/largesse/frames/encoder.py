@@ -145,7 +145,8 @@ def _or_nothing(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column if known else pa.chunked_array([pa.nulls(len(column))])
 
 
-def _is_number(level: str) -> bool:
+def is_number(level: str) -> bool:
+    """Returns whether a label is that of a number, so that a later table may have the numbers themselves."""
     try:
         return bool(np.isfinite(float(level)))
     except ValueError:
@@ -246,7 +247,7 @@ class Encoder:
     @staticmethod
     def _same_kind(column: Column, source: pa.ChunkedArray) -> None:
         current = kind(column.name, source)
-        if current is Kind.NUMBER and isinstance(column, Levels) and all(map(_is_number, column.levels)):
+        if current is Kind.NUMBER and isinstance(column, Levels) and all(map(is_number, column.levels)):
             return  # categories 1, 2, 3 of one table are numbers in another
         if current not in (Kind.NOTHING, column.kind):
             raise SchemaError(

@@ -16,7 +16,7 @@ from largesse._files import PathLike
 from largesse.allocate.blocks import Block, Run, Sums, in_blocks
 from largesse.allocate.price_intervals import assign
 from largesse.allocate.solver import price_plan
-from largesse.errors import DataError, MissingDependency, StoreError, why_damaged
+from largesse.errors import DataError, StoreError, why_damaged
 from largesse.frames import Encoder, ids, read, units
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan, PlanTotals
@@ -308,8 +308,12 @@ class Policy(Brief):
 
     @classmethod
     @checked
-    def load(cls, path: PathLike) -> Policy:
+    def load(cls, path: PathLike, *, model: Model | None = None) -> Policy:
         """Returns a saved policy; executes nothing that it reads.
+
+        Args:
+            path: The folder that `save` made.
+            model: A model with the same menu, used in place of the saved one: where a package that this needs is not installed.
 
         Raises:
             StoreError: The folder is missing, damaged, of a newer version, or holds something else.
@@ -320,14 +324,14 @@ class Policy(Brief):
             raise StoreError(f"{path}: holds a {kind}, not a policy. Give the folder that Policy.save made.")
         try:
             policy = cls(
-                model=restored(settings["model"], store.unnest("model", arrays)),
+                model=restored(settings["model"], store.unnest("model", arrays)) if model is None else model,
                 curve=_curve(settings["curve"], store.unnest("curve", arrays)),
                 encoder=None if settings["encoder"] is None else Encoder.from_state(settings["encoder"]),
                 roles=None if settings["roles"] is None else Roles(**settings["roles"]),
             )
             policy._check_menu()
             return policy
-        except (StoreError, MissingDependency):
+        except (StoreError, ImportError):
             raise
         except Exception as error:
             # torch, LightGBM and the containers each refuse a damaged state in their own words.

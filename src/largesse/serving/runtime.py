@@ -20,18 +20,15 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._arguments import checked
-from largesse._extras import needed_for
 from largesse._files import read_bounded, read_entries
 from largesse.errors import SchemaError, StoreError, why_damaged
 from largesse.result import Brief
-from largesse.serving.model_check import check_model
+from largesse.serving.session import CHUNK, LARGEST, Session, open_session
 
 __all__ = ["FORMAT", "MODEL", "TABLE", "Served", "table_digest"]
 
 FORMAT = 1
 MODEL, TABLE = "model.onnx", "table.json"
-_LARGEST = 1 << 30  # bytes of a model or a table
-_CHUNK = 1024  # units per call of the runtime: their features fit in cache
 
 
 @checked
@@ -45,8 +42,7 @@ class Served(Brief):
         units: Number of units that the budgets are for.
         budgets: Budgets for these units together, increasing, (B,).
         treatment: Code of the treatment of every class at every budget, (B, K).
-        session: The inference session of onnxruntime.
-        options: Run options: compute only the requested output.
+        session: The inference session.
     """
 
     features: tuple[str, ...]
@@ -54,8 +50,7 @@ class Served(Brief):
     units: int
     budgets: NDArray[np.float64]
     treatment: NDArray[np.int32]
-    session: Any
-    options: Any
+    session: Session
 
     @classmethod
     @checked
@@ -72,13 +67,13 @@ class Served(Brief):
         """
         place = Path(folder)
         table = _table(place / TABLE)
-        model = read_bounded(place / MODEL, _LARGEST)
+        model = read_bounded(place / MODEL, LARGEST)
         if hashlib.sha256(model).hexdigest() != table["model_sha256"]:
             raise StoreError(f"{place / MODEL}: is not the file that was exported. Copy the whole folder again.")
         return cls(
             features=tuple(table["features"]), treatments=tuple(table["treatments"]), units=int(table["units"]),
             budgets=np.array(table["budgets"], np.float64), treatment=np.array(table["treatment"], np.int32),
-            **_runtime(place / MODEL, model, threads, (len(table["features"]), table["classes"])),
+            session=_session(place / MODEL, model, threads, (len(table["features"]), table["classes"])),
         )  # fmt: skip
 
     def decide(self, x: NDArray[Any], budget: float) -> NDArray[np.int32]:
@@ -117,42 +112,28 @@ class Served(Brief):
                 f"({', '.join(self.features[:3])}, ...). Give them in that order.", field="x",
             )  # fmt: skip
         _check.finite("x", rows, "Encode with the encoder of the run, which fills missing values.")
-        try:
-            parts = [
-                self.session.run([output], {"x": rows[i : i + _CHUNK]}, self.options)[0]
-                for i in range(0, len(rows), _CHUNK)
-            ]
-        except Exception as error:  # onnxruntime has exceptions of its own
-            raise StoreError(f"{MODEL}: cannot be computed ({_line(error)}). Export it again.") from error
+        parts = [self.session.run([output], {"x": rows[i : i + CHUNK]})[0] for i in range(0, len(rows), CHUNK)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _runtime(place: Path, model: bytes, threads: int, shape: tuple[int, int]) -> dict[str, Any]:
-    with needed_for("Serving"):
-        import onnxruntime
-    settings = onnxruntime.SessionOptions()
-    most = os.cpu_count() or 1
-    settings.intra_op_num_threads = int(_check.number("threads", threads, low=1, high=max(most, 1)))
-    settings.inter_op_num_threads, settings.log_severity_level = 1, 3
-    options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True
+def _session(place: Path, model: bytes, threads: int, shape: tuple[int, int]) -> Session:
+    """Returns the session of a model that reads and gives so many features and classes."""
+    opened = open_session(place, model, threads)
     try:
-        check_model(model)
-        session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-        (given,), outputs = session.get_inputs(), {out.name: out.shape for out in session.get_outputs()}
+        (given,), outputs = opened.session.get_inputs(), {out.name: out.shape for out in opened.session.get_outputs()}
         found = (given.name, given.shape[-1], outputs["probability"][-1], "class" in outputs)
-    except Exception as error:  # onnxruntime has exceptions of its own
-        raise StoreError(f"{place}: is no model of an export ({_line(error)}). Copy the whole folder again.") from error
+    except (ValueError, KeyError, IndexError) as error:
+        raise StoreError(f"{place}: is no model of an export. Copy the whole folder again.") from error
     if found != ("x", *shape, True):
         rest = f"reads and gives {found[1]} features and {found[2]} classes, {TABLE} names {shape[0]} and {shape[1]}"
         raise StoreError(f"{place}: {rest}. Copy the whole folder again.")
-    return {"session": session, "options": options}
+    return opened
 
 
 def _table(place: Path) -> dict[str, Any]:
     """Returns the table of a folder, or raises StoreError."""
     try:
-        table = json.loads(read_entries(place, _LARGEST))
+        table = json.loads(read_entries(place, LARGEST))
         if int(table["format"]) > FORMAT:
             raise StoreError(
                 f"{place}: written in format {table['format']}, this version reads up to {FORMAT}. Update largesse."
@@ -195,7 +176,3 @@ def table_digest(table: Mapping[str, Any]) -> str:
     """Returns the checksum of a table, without its own."""
     content = {name: table[name] for name in sorted(table) if name != "table_sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
