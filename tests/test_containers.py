@@ -1,5 +1,6 @@
 """Logs, Menu and Plan: stored values, errors and their messages."""
 
+import pickle
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -155,6 +156,13 @@ def test_errors_are_value_errors_under_one_root():
         "budget == 1: the cheapest plan costs 3.5, 2.5 more than the budget."
     )
     assert "pip install 'largesse[forest]'" in str(MissingDependency("econml", "forest", "the causal forest"))
+
+
+def test_a_log_has_the_same_groups_in_another_process():
+    for unit, expected in ((np.arange(4), None), (np.array([7, 7, 8, 9]), [0, 0, 1, 2])):
+        logs = Logs(x=np.zeros((4, 1)), treatment=[0, 1, 0, 1], value=np.ones(4), cost=np.zeros(4), unit=unit)
+        groups = pickle.loads(pickle.dumps(logs)).groups  # not asked for before
+        assert (None if groups is None else groups.tolist()) == expected
 
 
 def test_a_log_keeps_its_rows_read_only_and_the_callers_array_stays_writable():

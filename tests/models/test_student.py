@@ -416,8 +416,9 @@ def _bomb(onnx: Any, kind: str, model: Any) -> bytes:
         graph.node.insert(0, made("ConstantOfShape", ["shape"], ["bomb"]))
         graph.node.insert(1, made("ReduceSum", ["bomb"], ["sum"], keepdims=1))
     elif kind == "axes":
-        tensor = next(one for one in graph.initializer if one.name == "centre")
-        tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros((4096, 1, FRESH.x.shape[1]), np.float32), "centre"))
+        centre = next(node for node in graph.node if node.op_type == "Sub").input[1]
+        tensor = next(one for one in graph.initializer if one.name == centre)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros((4096, 1, FRESH.x.shape[1]), np.float32), centre))
     elif kind == "file":
         tensor = graph.initializer[0]
         tensor.ClearField("raw_data")
@@ -425,7 +426,7 @@ def _bomb(onnx: Any, kind: str, model: Any) -> bytes:
         entry = tensor.external_data.add()
         entry.key, entry.value = "location", "/etc/hostname"
     elif kind == "nodes":
-        graph.node.extend([made("Relu", ["x"], [f"more{k}"]) for k in range(1000)])
+        graph.node.extend([made("Relu", ["x"], [f"more{k}"]) for k in range(10_000)])
     elif kind == "loop":
         value = onnx.helper.make_tensor_value_info
         inner = onnx.helper.make_graph(
@@ -444,7 +445,7 @@ BOMBS = {
     "loop": "a node 'Loop', which no export writes",
     "axes": "a tensor has 3 axes",
     "file": "a tensor is stored in another file",
-    "nodes": "nodes, at most 1,000 are read",
+    "nodes": "nodes, at most 10,000 are read",
 }
 
 

@@ -1,6 +1,7 @@
 from .exporter import export
+from .policy import Decision, ServedPolicy
 from .runtime import Served
 
 __all__ = [
-    "Served", "export",
+    "Decision", "Served", "ServedPolicy", "export",
 ]  # fmt: skip

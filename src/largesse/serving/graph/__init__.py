@@ -1,1 +1,4 @@
-"""A policy as an ONNX graph: one module for features, trees, networks, models and the menu; `policy` composes them."""
+"""A policy as an ONNX graph: one module for features, trees, networks, models and the menu; `policy` composes them.
+
+Private: used by `largesse.serving`.
+"""

@@ -53,7 +53,7 @@ class Graph:
         self._nodes: list[Any] = []
         self._tensors: dict[tuple[Any, ...], Any] = {}
         self._known: dict[tuple[Any, ...], str] = {}
-        self.prefix = ENCODED
+        self.prefix = _MODEL
 
     def __call__(self, operation: str, *inputs: str | NDArray[Any] | np.generic, **attributes: Any) -> str:
         """Adds a node of the standard operators and returns the name of its output."""

@@ -9,7 +9,7 @@ import numpy as np
 from largesse.frames.columns import Kind
 from largesse.frames.encoder import LIMIT, OTHER, Encoder, Levels, Number, is_number
 from largesse.serving.cells import Column
-from largesse.serving.graph.builder import Graph, Port
+from largesse.serving.graph.builder import ENCODED, Graph, Port
 
 __all__ = ["RESERVED", "described", "example_cells", "features_of", "missing_mark"]
 
@@ -47,6 +47,7 @@ def described(encoder: Encoder) -> tuple[Column, ...]:
 
 def features_of(g: Graph, encoder: Encoder) -> tuple[Port, ...]:
     """Adds the encoder to a graph, which then has the encoded features, and returns its inputs, (N, 1) each."""
+    g.prefix = ENCODED
     blocks, place = [], []  # tables of encoded columns, and for each of their columns its place among the features
     width, start = len(encoder.names), 0
     numbers: list[tuple[str, Number, int]] = []

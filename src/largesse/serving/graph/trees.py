@@ -120,17 +120,22 @@ def _summed(g: Graph, x: str, groups: list[tuple[Tree, list[int]]], width: int) 
     value = np.array([leaf[3] for leaf in leaves])
     most = np.zeros(len(groups))  # the largest leaf of each tree
     np.maximum.at(most, [leaf[0] for leaf in leaves], np.abs(value))
-    grid = 2.0 ** (np.ceil(np.log2(most.sum() + 1e-300)) - _BITS)
+    bound = np.zeros(width)  # of any partial sum
+    for k, (_, targets) in enumerate(groups):
+        bound[targets] += most[k]
+    grid = 2.0 ** (np.ceil(np.log2(bound.max() + 1e-300)) - _BITS)
     coarse = np.round(value / grid) * grid
+    parts = [coarse, value - coarse] if (value != coarse).any() else [coarse]
     trees, node, column, threshold, mode, true, false = (list(part) for part in zip(*rows, strict=True))
     at_tree, at_node, target, _ = (list(part) for part in zip(*leaves, strict=True))
+    n = len(parts)
     sums = g.ml(
-        "TreeEnsembleRegressor", x, n_targets=2 * width, nodes_treeids=trees, nodes_nodeids=node, nodes_featureids=column,
+        "TreeEnsembleRegressor", x, n_targets=n * width, nodes_treeids=trees, nodes_nodeids=node, nodes_featureids=column,
         nodes_values=threshold, nodes_modes=mode, nodes_truenodeids=true, nodes_falsenodeids=false,
-        target_treeids=at_tree * 2, target_nodeids=at_node * 2, target_ids=target + [t + width for t in target],
-        target_weights=np.concatenate([coarse, value - coarse]).tolist(),
+        target_treeids=at_tree * n, target_nodeids=at_node * n, target_ids=[t + k * width for k in range(n) for t in target],
+        target_weights=np.concatenate(parts).tolist(),
     )  # fmt: skip
-    total = g("MatMul", g.double(sums), np.vstack([np.eye(width)] * 2))
+    total = g("MatMul", g.double(sums), np.vstack([np.eye(width)] * n)) if n > 1 else g.double(sums)
     return g("Add", total, constant) if constant.any() else total
 
 
