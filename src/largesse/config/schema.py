@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
     model_validator,
 )
 
 from largesse._check import LARGEST
+from largesse.config.kinds import Label, Name, Names, Part, Place, Rule, Setting, Share, Weight, rising, shares_of_all
 from largesse.config.refusal import refusal
 from largesse.config.renamed import renamed
 from largesse.errors import ConfigError, SchemaError
 from largesse.menu import BUDGET_SHARES
-from largesse.roles import Roles, label, nearest
+from largesse.roles import Roles, nearest
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -33,49 +31,6 @@ else:
 __all__ = ["Budget", "Columns", "Config", "Data", "Design", "Learn", "Outcome", "Report", "Rules", "Run", "sections"]
 
 SHOWN: dict[str, Any] = {"shown": True}  # marks an optional field that the template shows uncommented
-
-
-def _resolve(path: Path, info: ValidationInfo) -> Path:
-    """Returns the absolute path, resolved from the folder of the TOML file."""
-    folder = (info.context or {}).get("folder", Path())
-    return Path(folder, path.expanduser()).absolute()
-
-
-def _path_text(value: Any) -> Any:
-    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
-        raise ValueError("must be a path, written as text")
-    return value
-
-
-def _label_text(value: Any) -> Any:
-    return label(value) if isinstance(value, bool | int | float | str) else value
-
-
-def _shares_of_all(shares: Any) -> Any:
-    weights = isinstance(shares, dict) and all(share == int(share) for share in shares.values())
-    if isinstance(shares, dict) and not weights and abs(sum(shares.values()) - 1) > 1e-6:
-        raise ValueError(
-            f"shares must sum to 1, these sum to {sum(shares.values()):g}; weights must be whole numbers (5, 1, 1)"
-        )
-    return shares
-
-
-def _rising(shares: tuple[float, ...]) -> tuple[float, ...]:
-    if any(low >= high for low, high in pairwise(shares)):
-        raise ValueError("numbers must increase from one to the next")
-    return shares
-
-
-# Strict everywhere: "0.3" is not a number and 1 is not a boolean. Lists become tuples.
-Place = Annotated[Path, Field(strict=False), BeforeValidator(_path_text), AfterValidator(_resolve)]
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], Field(strict=False)]
-Label = Annotated[str, Field(min_length=1), BeforeValidator(_label_text)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Weight = Annotated[float, Field(gt=0, le=1e9)]
-Part = Annotated[float, Field(gt=0, lt=1)]
-Setting = int | float | str | Annotated[tuple[int, ...], Field(strict=False)]
-Rule = Literal["per_contact", "per_redemption", "share_of_value"]
 
 
 class _Refusing(ModelMetaclass):
@@ -165,7 +120,7 @@ class Columns(_Section):
 class Design(_Section):
     """How the treatments were assigned."""
 
-    rct_propensity: Literal["observed", "uniform"] | Annotated[dict[Label, Weight], AfterValidator(_shares_of_all)] = (
+    rct_propensity: Literal["observed", "uniform"] | Annotated[dict[Label, Weight], AfterValidator(shares_of_all)] = (
         Field(
             "observed",
             description="'observed' shares of the arms, 'uniform', or a table { label = share, ... }; weights (5, 1, 1) too",
@@ -244,11 +199,11 @@ class Learn(_Section):
 class Budget(_Section):
     """The budgets to plan for."""
 
-    shares: Annotated[tuple[Share, ...], Field(strict=False), AfterValidator(_rising)] = Field(
+    shares: Annotated[tuple[Share, ...], Field(strict=False), AfterValidator(rising)] = Field(
         BUDGET_SHARES, description="budgets, as shares of the cost of giving every unit the most expensive treatment"
     )
     per_unit: Annotated[
-        tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False), AfterValidator(_rising)
+        tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False), AfterValidator(rising)
     ] = Field((), description="budgets per unit; if given, shares is ignored")  # fmt: skip
     safety: Part = Field(0.95, description="probability that the spend stays within the budget")
 
