@@ -13,7 +13,7 @@ import pytest
 
 from largesse.checks import past_policy
 from largesse.commands import campaign as campaign_rows
-from largesse.commands import load, procedure
+from largesse.commands import held_out, load
 from largesse.commands import tune_search as search
 from largesse.commands.fit import fit
 from largesse.config import parse
@@ -324,7 +324,7 @@ class TestCampaign:
     def test_a_user_is_learned_from_or_judges(self, tmp_path, monkeypatch, data):
         past = panel(200, 3, seed=1, first=100)
         config, found = campaign(tmp_path, panel(400, 3), data, past=past), []
-        boost, prove = Boosting.fit, procedure.prove
+        boost, prove = Boosting.fit, held_out.prove
 
         def learned(self, rct, obs=None, *, validation=None):
             assert not users_of(rct) & users_of(validation), "who chooses was not learned from"
@@ -332,9 +332,9 @@ class TestCampaign:
             self.learned_ = users_of(rct) | users_of(validation) | (set() if obs is None else users_of(obs))
             return boost(self, rct, obs, validation=validation)
 
-        def proven(learned, parts, task):
+        def proven(learned, parts, task, rules=None):
             found.extend((one.model.learned_, users_of(rows)) for one, rows in zip(learned, parts, strict=True))
-            return prove(learned, parts, task)
+            return prove(learned, parts, task, rules)
 
         monkeypatch.setattr(Boosting, "fit", learned)
         monkeypatch.setattr("largesse.commands.proof.prove", proven)

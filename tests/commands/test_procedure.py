@@ -11,7 +11,7 @@ import pytest
 
 from largesse import frames
 from largesse.allocate import assign
-from largesse.commands import procedure
+from largesse.commands import held_out
 from largesse.commands.fit import fit
 from largesse.commands.held_out import together
 from largesse.config import load
@@ -86,9 +86,9 @@ def test_every_fold_of_a_proof_spends_the_same(monkeypatch: pytest.MonkeyPatch):
     logs = full(400)
     parts = [replace(part, design="rct") for part in logs.split(1, 1, seed=0)]
     monkeypatch.setattr(
-        procedure, "_decide", lambda one, rows, menu, task: (np.zeros((1, rows.n), np.int32), [0.0], [0.0])
+        held_out, "_decide", lambda one, rows, menu, task: (np.zeros((1, rows.n), np.int32), [0.0], [0.0])
     )
-    proof = procedure.prove([Known(1.0), Known(10.0)], parts, SimpleNamespace(price=None))  # type: ignore[list-item, arg-type]
+    proof = held_out.prove([Known(1.0), Known(10.0)], parts, SimpleNamespace(price=None))  # type: ignore[list-item, arg-type]
     menu = proof.menus["policy"]
     taken = assign(menu, float(np.median(menu.value[:, 1] - menu.value[:, 0])))
     weight = [part.weights for part in parts]

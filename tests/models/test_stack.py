@@ -177,7 +177,7 @@ def test_a_run_learns_the_parts_of_a_mean_once(monkeypatch):
     asked: list[str] = []
     own = Boosting.predict_response
     monkeypatch.setattr(Boosting, "predict_response", lambda self, x: asked.append("once") or own(self, x))
-    menus = procedure._menus(learned.models, rct.x, {})
+    menus = procedure.menus_of(learned.models, rct.x, {})
     assert asked == ["once"], "a part is asked once, for itself and for the mean"
     for name, model in learned.models.items():
         np.testing.assert_array_equal(menus[name].value, model.predict(rct.x).value)
