@@ -15,7 +15,8 @@ __all__ = ["EXTRAS", "attach", "installed", "missing", "needed_for"]
 
 EXTRAS = {
     "torch": "learn", "pandas": "pandas", "causaldata": "demo", "rdata": "rda", "econml": "forest", "pyspark": "spark",
-    "onnx": "serve", "onnxruntime": "serve", "optuna": "tune",
+    "onnx": "serve", "onnxruntime": "serve", "optuna": "tune", "sqlalchemy": "serve",
+    "psycopg": "postgres",
 }  # fmt: skip
 """Package → the extra that installs it."""
 

@@ -3,6 +3,7 @@
 LargesseError
 ├── DataError (ValueError)           a value, a row or an array violates a rule
 │   ├── SchemaError                  a column is missing, unknown or of the wrong kind
+│   ├── Conflict                     the same key was given with something else, or a decision contradicts the ask
 │   ├── UndefinedMetric              a metric of an experiment does not vary, or is a ratio to 0
 │   └── UsedInTraining               rows that would prove a policy were used to train it
 ├── ConfigError (ValueError)         a configuration file violates a rule
@@ -20,7 +21,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 __all__ = [
-    "ConfigError", "DataError", "InfeasibleBudget", "InfeasibleRules", "LargesseError", "MissingDependency",
+    "ConfigError", "Conflict", "DataError", "InfeasibleBudget", "InfeasibleRules", "LargesseError", "MissingDependency",
     "NotFittedError", "SchemaError", "StoreError", "UndefinedMetric", "UsedInTraining", "why_damaged",
 ]  # fmt: skip
 
@@ -91,6 +92,10 @@ class UsedInTraining(DataError):  # noqa: N818
 
 class SchemaError(DataError):
     """A column is missing, unknown or of the wrong kind."""
+
+
+class Conflict(DataError):  # noqa: N818
+    """What is stored contradicts what is asked: the same key was given with something else."""
 
 
 class ConfigError(LargesseError, ValueError):

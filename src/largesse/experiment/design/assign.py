@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse._arguments import checked
 
-__all__ = ["assign", "shares_of"]
+__all__ = ["assign", "shares_of", "uniform_of"]
 
 
 @checked
@@ -38,11 +38,17 @@ def assign(ids: Iterable[object], shares: Mapping[str, float], *, salt: str) -> 
         )
     edges = np.cumsum(shares_of(shares))[:-1]
     names = np.array(list(shares))
-    hashes = (blake2b(f"{salt}:{unit}".encode(), digest_size=8).digest() for unit in ids)
-    uniform = (
-        np.fromiter((int.from_bytes(digest, "big") >> 11 for digest in hashes), np.float64) / 2**53
-    )  # the first 53 bits
+    uniform = np.fromiter((uniform_of(salt, unit) for unit in ids), np.float64)
     return np.asarray(names[np.searchsorted(edges, uniform, side="right")])
+
+
+def uniform_of(salt: str, unit: object) -> float:
+    """Returns the number in [0, 1) of a unit, which `assign` compares with the shares of the arms.
+
+    >>> round(uniform_of("spring", "u1"), 4)
+    0.3819
+    """
+    return (int.from_bytes(blake2b(f"{salt}:{unit}".encode(), digest_size=8).digest(), "big") >> 11) / 2**53  # 53 bits
 
 
 def shares_of(shares: Mapping[str, float]) -> NDArray[np.float64]:

@@ -1,0 +1,264 @@
+"""`Ledger`: starts campaigns, decides, takes outcomes, expires reservations and renews prices, each in one transaction."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from largesse import _check
+from largesse._arguments import checked
+from largesse.errors import DataError
+from largesse.roles import nearest
+from largesse.serving.ledger import pricing
+from largesse.serving.ledger.accounts import settings_of, terms_of
+from largesse.serving.ledger.deciding import decide
+from largesse.serving.ledger.money import amount, rounded_down
+from largesse.serving.ledger.reporting import expire, record_outcomes
+from largesse.serving.ledger.store import locked, open_store, reading, writing
+from largesse.serving.ledger.tables import campaigns, journal, tallies
+from largesse.serving.ledger.terms import Answer, Ask, Campaign, Outcome, Receipt, Status
+
+__all__ = ["Ledger"]
+
+_FIXED = ("treatments", "salt", "holdout", "guarantee", "period", "scale")
+_COUNTERS = ("spent", "reserved", "beyond", "decided", "limited")
+
+
+class Ledger:
+    """The decisions and the money of campaigns, in a file of SQLite or in PostgreSQL.
+
+    Any number of processes and threads may use one store. Every method is one transaction (`expire`: several), committed durably
+    before it returns: what it returned survives a crash, and what it did not return is stored completely or not at all.
+    A decision never raises what is spent and reserved above the budget.
+
+    Args:
+        engine: An open store; `Ledger.open` makes it.
+        clock: Returns the time in seconds since 1970 (UTC).
+
+    >>> import tempfile
+    >>> place = tempfile.TemporaryDirectory()
+    >>> ledger = Ledger.open(f"sqlite:///{place.name}/spring.db", clock=lambda: 1000.0)
+    >>> status = ledger.start(Campaign(
+    ...     name="spring", treatments=("none", "coupon"), budget=5.0, until=2000.0, price=0.5, holdout=0, explore=0))
+    >>> answers = ledger.decide([Ask("spring", unit, value=[0, 2], cost=[0, 2]) for unit in ("u1", "u2", "u3", "u1")])
+    >>> [(a.unit, a.treatment, a.limited, a.repeated) for a in answers]
+    [('u1', 'coupon', False, False), ('u2', 'coupon', False, False), ('u3', 'none', True, False), ('u1', 'coupon', False, True)]
+    >>> ledger.outcomes([Outcome(answers[0].id, "order 17", cost=1.5, value=1)])[0].state
+    'posted'
+    >>> status = ledger.status("spring")
+    >>> status.spent, status.reserved, status.left
+    (1.5, 2.0, 1.5)
+    >>> ledger.close(); place.cleanup()
+    """
+
+    def __init__(self, engine: sa.Engine, clock: Callable[[], float]) -> None:
+        self.engine = engine
+        self.clock = clock
+
+    @classmethod
+    @checked
+    def open(cls, url: str, *, clock: Callable[[], float] = time.time) -> Self:
+        """Opens a store, and creates it or brings it to this version if necessary.
+
+        Args:
+            url: ``sqlite:///FILE``, or ``postgresql://USER@HOST/DATABASE`` (needs the extra `postgres`).
+            clock: Returns the time in seconds since 1970 (UTC).
+
+        Raises:
+            StoreError: The store cannot be opened, or a newer version made it.
+            MissingDependency: A package for it is not installed.
+        """
+        return cls(open_store(url), clock)
+
+    def close(self) -> None:
+        """Closes the connections; the ledger is not used afterwards."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @checked
+    def start(self, campaign: Campaign) -> Status:
+        """Starts a campaign, or changes one that was started; repeating it changes nothing.
+
+        Budget, end, exploration and its mix, the most that treatments can cost, the time until reservations expire, and the
+        expected units may change; each change is a line of the journal. The price given counts at the first start only.
+
+        Raises:
+            DataError: The new budget is below what is spent and reserved, or another field differs.
+            StoreError: The store failed.
+        """
+        now = self.clock()
+        budget = rounded_down("budget", campaign.budget, campaign.scale)
+        with writing(self.engine) as connection:
+            row = locked(connection, [campaign.name]).get(campaign.name)
+            if row is None:
+                values = {"settings": settings_of(campaign), "budget": budget, "price": campaign.price, "started": now}
+                zeros = dict.fromkeys(_COUNTERS, 0)
+                connection.execute(campaigns.insert().values(name=campaign.name, **values, **zeros))
+            else:
+                _change(connection, row, campaign, budget, now)
+            return _status(connection, campaign.name)
+
+    @checked
+    def decide(self, asks: Sequence[Ask]) -> list[Answer | DataError]:
+        """Decides many asks in one transaction; more asks at once cost little more than one.
+
+        A unit that has a decision in the campaign and period gets it again, counted once. An ask with a known key gets the stored
+        answer if it is the same ask. Both hold also after the end of the campaign.
+
+        Returns:
+            For each ask, in their order, its answer, or why it has none: an error does not affect the other asks.
+
+        Raises:
+            StoreError: The store failed; repeat the asks.
+        """
+        if not asks:
+            return []
+        with writing(self.engine) as connection:
+            return decide(connection, asks, self.clock())
+
+    @checked
+    def outcomes(self, given: Sequence[Outcome]) -> list[Receipt | DataError]:
+        """Counts what decisions brought and cost, in one transaction.
+
+        Outcomes may come in parts, in any order, after their reservation has expired, and as refunds. What was paid counts even
+        if it is more than was reserved: `Status.beyond` is the sum of these differences.
+
+        Returns:
+            For each outcome, in their order, the state of its decision, or why it is refused: the decision is not in the ledger,
+            or the key was given with another outcome.
+
+        Raises:
+            StoreError: The store failed; repeat the outcomes.
+        """
+        if not given:
+            return []
+        with writing(self.engine) as connection:
+            return record_outcomes(connection, given, self.clock())
+
+    def expire(self) -> int:
+        """Releases the reservations of decisions that matured without a final outcome; returns their number.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        now, total = self.clock(), 0
+        with reading(self.engine) as connection:
+            several = pricing.names(connection)
+        for name in several:
+            count = 1
+            while count:
+                with writing(self.engine) as connection:
+                    count = expire(connection, name, now)
+                total += count
+        return total
+
+    @checked
+    def status(self, campaign: str) -> Status:
+        """Returns the money and the counts of a campaign, all of one moment.
+
+        Raises:
+            DataError: The campaign is not in the ledger.
+            StoreError: The store failed.
+        """
+        with reading(self.engine) as connection:
+            return _status(connection, campaign)
+
+    @checked
+    def reprice(self, holder: str, *, hold: float = 60.0) -> dict[str, float]:
+        """Renews the price of every campaign, in the one process that is elected for it; all processes read it.
+
+        The price is the smallest at which the last 2,000 units would reserve, on average, the money left for each unit still to
+        come, exploration and holdout included. Units to come: `Campaign.units` less those decided, else the time left by the rate
+        since the start. Where few menus occur, units tie at the price and get the cheaper treatment; the money left by that
+        lowers the next price.
+
+        Args:
+            holder: Name of this process, e.g. host and process id.
+            hold: Seconds for which this process stays elected unless it renews.
+
+        Returns:
+            The new prices, by campaign; none if another process is elected.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        now = self.clock()
+        _check.number("hold", hold, low=0)
+        with writing(self.engine) as connection:
+            if not pricing.elected(connection, "price", holder, now, hold):
+                return {}
+        prices = {}
+        with reading(self.engine) as connection:
+            for row in connection.execute(sa.select(campaigns)).all():
+                if (price := pricing.price_of(connection, row, now)) is not None:
+                    prices[row.name] = price
+        with writing(self.engine) as connection:
+            for name in sorted(prices):
+                connection.execute(sa.update(campaigns).where(campaigns.c.name == name).values(price=prices[name]))
+        return prices
+
+
+def _change(connection: sa.Connection, row: Any, campaign: Campaign, budget: int, now: float) -> None:
+    """Changes a started campaign, and writes a line of the journal for each field."""
+    old = terms_of(row.settings).campaign
+    for name in _FIXED:
+        if getattr(old, name) != getattr(campaign, name):
+            rule = f"is {getattr(old, name)!r} in the started campaign and cannot change"
+            raise _check.refuse(name, getattr(campaign, name), rule, "Start a campaign with another name.")
+    if budget < row.spent + row.reserved:
+        low = _check.written(amount(row.spent + row.reserved, campaign.scale), 16)
+        raise _check.refuse(
+            "budget", campaign.budget, f"must be >= {low}, which is spent or reserved", "Give a larger one."
+        )
+    names = [f.name for f in fields(Campaign) if f.name not in (*_FIXED, "name", "price", "budget")]
+    changes = [(n, getattr(old, n), getattr(campaign, n)) for n in names if getattr(old, n) != getattr(campaign, n)]
+    if budget != row.budget:
+        changes.append(("budget", amount(row.budget, campaign.scale), amount(budget, campaign.scale)))
+    for name, before, after in changes:
+        line = {
+            "campaign": row.name,
+            "time": now,
+            "field": name,
+            "before": json.dumps(before),
+            "after": json.dumps(after),
+        }
+        connection.execute(journal.insert().values(**line))
+    if changes:
+        change = sa.update(campaigns).where(campaigns.c.name == row.name)
+        connection.execute(change.values(settings=settings_of(campaign), budget=budget))
+
+
+def _status(connection: sa.Connection, name: str) -> Status:
+    # One statement for money and counts: PostgreSQL's statements each see a moment of their own.
+    query = sa.select(campaigns, tallies.c.kind, tallies.c.treatment, tallies.c.decisions).select_from(
+        campaigns.outerjoin(tallies, tallies.c.campaign == campaigns.c.name)
+    )
+    rows = connection.execute(query.where(campaigns.c.name == name).order_by(tallies.c.kind, tallies.c.treatment)).all()
+    if not rows:
+        hint = nearest(name, list(pricing.names(connection)))
+        raise _check.refuse("campaign", name, "is not in this ledger", f"{hint}Start it first.")
+    row, counts = rows[0], dict[str, dict[str, int]]()
+    for one in rows:
+        if one.kind is not None:
+            counts.setdefault(one.kind, {})[one.treatment] = one.decisions
+    campaign = terms_of(row.settings).campaign
+    budget, spent, reserved, left, beyond = (
+        amount(n, campaign.scale)
+        for n in (row.budget, row.spent, row.reserved, max(0, row.budget - row.spent - row.reserved), row.beyond)
+    )
+    return Status(
+        name, budget, spent, reserved, left, beyond, row.price, campaign.until, row.decided, row.limited, counts
+    )  # fmt: skip

@@ -1,0 +1,142 @@
+"""The price of a campaign: at which units like the recent ones reserve the money that is left for each unit still to come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.exc import IntegrityError
+
+from largesse.serving.ledger.accounts import Terms, terms_of
+from largesse.serving.ledger.tables import campaigns, decisions, leases
+
+__all__ = ["elected", "names", "price_at", "price_of"]
+
+Floats = NDArray[np.float64]
+_WINDOW = 2_000  # recent units
+_FEWEST = 50  # below that many decisions the campaign keeps its first price
+
+
+class _Menus(NamedTuple):
+    """Menus of n recent units; treatments that a unit may not get have infinite cost."""
+
+    value: Floats  # (n, M)
+    cost: Floats  # (n, M)
+    reservation: Floats  # (n, M), in smallest units; 0 where not allowed
+
+
+def elected(connection: sa.Connection, task: str, holder: str, now: float, hold: float) -> bool:
+    """Returns whether a process does a task from now on: it has the lease, or nobody's lease is valid."""
+    free = sa.or_(leases.c.holder == holder, leases.c.until <= now)
+    change = sa.update(leases).where(leases.c.name == task, free).values(holder=holder, until=now + hold)
+    if connection.execute(change).rowcount:
+        return True
+    if connection.execute(sa.select(leases.c.name).where(leases.c.name == task)).first():
+        return False
+    try:
+        with connection.begin_nested():
+            connection.execute(leases.insert().values(name=task, holder=holder, until=now + hold))
+    except IntegrityError:  # another process was first
+        return False
+    return True
+
+
+def price_of(connection: sa.Connection, row: Any, now: float) -> float | None:
+    """Returns the price of a campaign from its money, its time and its recent menus; None where the old one stays.
+
+    It stays before 50 decisions, after the end, and where no unit gets the policy's treatment.
+    """
+    terms = terms_of(row.settings)
+    campaign = terms.campaign
+    policy = (1 - campaign.holdout) * (1 - campaign.explore)
+    if row.decided < _FEWEST or now >= campaign.until or not policy:
+        return None
+    menus = _recent(connection, row, terms)
+    per_unit = max(0, row.budget - row.spent - row.reserved) / _to_come(row, campaign.units, campaign.until, now)
+    # What holdout and exploration reserve does not depend on the price: the policy gets the rest.
+    fixed = campaign.holdout * menus.reservation[:, 0] + (1 - campaign.holdout) * campaign.explore * _explored(
+        menus, terms
+    )
+    return price_at(menus.value, menus.cost, menus.reservation, max(0.0, per_unit - float(fixed.mean())) / policy)
+
+
+def _to_come(row: Any, units: float | None, until: float, now: float) -> float:
+    """Returns the number of units that are still expected, at least 1."""
+    if units is not None:
+        return max(1.0, units - row.decided)
+    return max(1.0, row.decided * (until - now) / max(now - row.started, 1e-3))
+
+
+def _recent(connection: sa.Connection, row: Any, terms: Terms) -> _Menus:
+    d = decisions.c
+    query = sa.select(d.menu).where(d.campaign == row.name, d.number >= row.decided - _WINDOW).order_by(d.number)
+    rows = [json.loads(menu) for (menu,) in connection.execute(query)]
+    value, cost = (np.array([one[k] for one in rows], np.float64) for k in (0, 1))
+    allowed = np.zeros(cost.shape, np.bool_)
+    for i, (_, _, codes) in enumerate(rows):
+        allowed[i, codes] = True
+    reservation = np.maximum(np.ceil(cost * terms.campaign.scale * (1 - 1e-15)), np.array(terms.worst, np.float64))
+    return _Menus(value, np.where(allowed, cost, np.inf), np.where(allowed, reservation, 0.0))
+
+
+def _explored(menus: _Menus, terms: Terms) -> Floats:
+    """Returns the expected reservation of each unit when it explores, (n,)."""
+    weights = np.where(np.isfinite(menus.cost), np.array(terms.draws.mix), 0.0)
+    return np.asarray((weights * menus.reservation).sum(axis=1) / weights.sum(axis=1))
+
+
+def price_at(value: Floats, cost: Floats, reservation: Floats, per_unit: float) -> float:
+    """Returns the smallest price at which units reserve at most so much each; at the price, units take the cheaper treatment.
+
+    Args:
+        value: Predicted value of each unit and treatment, (n, M).
+        cost: Predicted cost, (n, M), >= 0; infinite where a treatment is not allowed.
+        reservation: What each treatment reserves, (n, M).
+        per_unit: What a unit may reserve, on average.
+
+    >>> value, cost = np.array([[0.0, 3.0], [0.0, 2.0]]), np.array([[0.0, 1.0], [0.0, 1.0]])
+    >>> price_at(value, cost, cost, 0.5), price_at(value, cost, cost, 1.0)
+    (2.0, 0.0)
+    """
+    at = _cheapest(value, cost)
+    rows = np.arange(len(value))
+    base = float(reservation[rows, at].sum())
+    steps: list[tuple[Floats, Floats]] = []
+    for _ in range(value.shape[1] - 1):  # each unit's next increment along its hull
+        slope, to = _steepest(value, cost, at)
+        going = slope > 0
+        if not going.any():
+            break
+        steps.append((slope[going], (reservation[rows, to] - reservation[rows, at])[going]))
+        at = np.where(going, to, at)
+    if not steps:
+        return 0.0
+    slopes, extra = (np.concatenate(part) for part in zip(*steps, strict=True))
+    order = np.argsort(-slopes, kind="stable")
+    over = np.flatnonzero(base + np.cumsum(extra[order]) > per_unit * len(value) + 1e-9)
+    return float(slopes[order[over[0]]]) if len(over) else 0.0
+
+
+def _cheapest(value: Floats, cost: Floats) -> NDArray[np.intp]:
+    least = cost == cost.min(axis=1, keepdims=True)
+    return np.asarray(np.where(least, value, -np.inf).argmax(axis=1))
+
+
+def _steepest(value: Floats, cost: Floats, at: NDArray[np.intp]) -> tuple[Floats, NDArray[np.intp]]:
+    """Returns the slope of each unit's next increment, 0 where there is none, and the treatment it leads to."""
+    rows = np.arange(len(value))
+    gain, extra = value - value[rows, at][:, None], cost - cost[rows, at][:, None]
+    onward = (gain > 0) & (extra > 0) & np.isfinite(cost)
+    slope = np.divide(gain, extra, out=np.zeros_like(gain), where=onward)
+    steepest = slope.max(axis=1)
+    to = np.where(onward & (slope == steepest[:, None]), cost, -np.inf).argmax(axis=1)
+    return np.asarray(steepest), np.asarray(to)
+
+
+def names(connection: sa.Connection) -> Sequence[str]:
+    """Returns the names of all campaigns."""
+    return list(connection.execute(sa.select(campaigns.c.name).order_by(campaigns.c.name)).scalars())

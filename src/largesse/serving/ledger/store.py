@@ -1,0 +1,146 @@
+"""Opens the store of a ledger, SQLite or PostgreSQL, and its transactions: one writer at a time for each campaign."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from largesse._extras import needed_for
+from largesse.errors import StoreError
+from largesse.serving.ledger.tables import campaigns, migrate
+
+__all__ = ["having", "locked", "open_store", "reading", "rows_where", "writing"]
+
+T = TypeVar("T")
+_PATIENCE = 30_000  # milliseconds to wait for another writer
+_FEW = 1_000  # values in one list of a query
+_READ = "largesse_read"
+_LOCK = (
+    sa.select(campaigns)
+    .where(campaigns.c.name.in_(sa.bindparam("names", expanding=True)))
+    .order_by(campaigns.c.name)
+    .with_for_update()
+)
+
+
+def open_store(url: str) -> sa.Engine:
+    """Returns the engine of a store, created or brought to this version if necessary.
+
+    Raises:
+        StoreError: The store cannot be opened, or is of a newer version.
+        MissingDependency: The driver of PostgreSQL is not installed.
+    """
+    place = _url(url)
+    with needed_for("a ledger in PostgreSQL"):
+        engine = sa.create_engine(place, pool_pre_ping=place.get_backend_name() == "postgresql")
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _sqlite_connected)
+        sa.event.listen(engine, "begin", _sqlite_begun)
+        _patiently(lambda: _write_ahead(engine))
+    try:
+        with writing(engine) as connection:
+            migrate(connection, place.render_as_string())
+    except StoreError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _url(url: str) -> sa.URL:
+    remedy = "Give sqlite:///FILE or postgresql://USER@HOST/DATABASE."
+    try:
+        place = sa.make_url(url)
+    except exc.ArgumentError:
+        raise StoreError(f"store: is no address of a store. {remedy}") from None
+    kind = place.get_backend_name()
+    if kind not in ("sqlite", "postgresql") or (kind == "sqlite" and place.database in (None, "", ":memory:")):
+        raise StoreError(f"store == {place.render_as_string()!r}: must be a file of SQLite, or PostgreSQL. {remedy}")
+    return place.set(drivername="postgresql+psycopg") if place.drivername == "postgresql" else place
+
+
+def _sqlite_connected(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    connection.execute(f"pragma busy_timeout = {_PATIENCE}")
+    connection.execute("pragma synchronous = full")
+
+
+def _sqlite_begun(connection: sa.Connection) -> None:
+    # A transaction that reads first and then writes could fail because another one wrote in between: writers begin as writers.
+    connection.exec_driver_sql("begin" if connection.get_execution_options().get(_READ) else "begin immediate")
+
+
+def _write_ahead(engine: sa.Engine) -> None:
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("pragma journal_mode = wal")
+    finally:
+        raw.close()
+
+
+def _patiently(task: Callable[[], T]) -> T:
+    """Does what SQLite refuses at once, without waiting, while another process opens the same new file."""
+    for _ in range(100):
+        try:
+            return task()
+        except (sqlite3.DatabaseError, exc.DatabaseError) as error:
+            if "locked" not in str(error):
+                raise StoreError(f"store: cannot be opened ({error}). Check the folder and its rights.") from error
+            time.sleep(0.05)
+    raise StoreError("store: another process has locked the file. Stop it, or choose another file.")
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that is committed at its end, durably, or leaves nothing behind.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    with _failures(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that only reads.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    with _failures(), engine.connect().execution_options(**{_READ: True}) as connection:
+        yield connection
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except exc.DBAPIError as error:
+        raise StoreError(
+            f"store: the transaction failed and left nothing behind, unless the failure came at its very end ({error.orig}). "
+            "Send it again with the same keys: what was stored counts once."
+        ) from error
+
+
+def locked(connection: sa.Connection, names: Iterable[str]) -> dict[str, Any]:
+    """Returns the rows of some campaigns, by name, locked until the transaction ends; the order of locks is always the same."""
+    wanted = sorted(set(names))
+    return {row.name: row for row in connection.execute(_LOCK, {"names": wanted})} if wanted else {}
+
+
+def rows_where(connection: sa.Connection, query: sa.Select[Any], values: Collection[str]) -> Iterator[sa.Row[Any]]:
+    """Yields the rows of a query of `having` for the values."""
+    several: Sequence[str] = sorted(set(values))
+    for i in range(0, len(several), _FEW):
+        yield from connection.execute(query, {"values": several[i : i + _FEW]})
+
+
+def having(query: sa.Select[Any], column: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Returns the query of rows whose column has one of the values that `rows_where` gives; made once, it is compiled once."""
+    return query.where(column.in_(sa.bindparam("values", expanding=True)))

@@ -1,0 +1,106 @@
+"""The tables of a ledger, and the changes that bring a store of an older version to this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from largesse.errors import StoreError
+
+__all__ = [
+    "MIGRATIONS", "campaigns", "decisions", "journal", "keys", "leases", "migrate", "outcomes", "tallies"
+]  # fmt: skip
+
+_META = sa.MetaData()
+_Text, _Whole, _Number = sa.Text, sa.BigInteger, sa.Double
+
+
+def _column(
+    name: str, kind: type[sa.types.TypeEngine[Any]], *, key: bool = False, empty: bool = False
+) -> sa.Column[Any]:
+    return sa.Column(name, kind, primary_key=key, nullable=empty, autoincrement=False)
+
+
+def _table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
+    return sa.Table(f"largesse_{name}", _META, *parts)
+
+
+_versions = sa.Table("largesse_version", sa.MetaData(), sa.Column("version", sa.Integer, nullable=False))
+
+campaigns = _table(
+    "campaign", _column("name", _Text, key=True),
+    _column("settings", _Text),  # the Campaign as JSON, without budget and price
+    *(_column(name, _Whole) for name in ("budget", "spent", "reserved", "beyond", "decided", "limited")),
+    *(_column(name, _Number) for name in ("started", "price")),
+)  # fmt: skip
+
+decisions = _table(
+    "decision", _column("id", _Text, key=True),
+    *(_column(name, _Text) for name in ("campaign", "unit", "treatment", "kind", "version", "state")),
+    *(_column(name, _Whole) for name in ("number", "period", "reservation", "reserved", "paid")),
+    *(_column(name, _Number) for name in ("propensity", "value", "cost", "price", "gained", "time", "due")),
+    _column("propensities", _Text), _column("menu", _Text), _column("features", _Text, empty=True),
+    sa.Column("limited", sa.Boolean, nullable=False),
+)  # fmt: skip
+"""One row a decision. Money (reservation, reserved, paid) in smallest units; `number` counts the decisions of a campaign from 0;
+`propensities` and `menu` ([value, cost, allowed numbers]) are JSON lists; `gained` is the value reported."""
+sa.Index("largesse_decision_number", decisions.c.campaign, decisions.c.number, unique=True)
+_pending = decisions.c.state == "pending"
+sa.Index(
+    "largesse_decision_due", decisions.c.campaign, decisions.c.due, sqlite_where=_pending, postgresql_where=_pending
+)
+
+keys = _table(
+    "key", _column("key", _Text, key=True), _column("campaign", _Text, key=True), _column("body", _Text),
+    _column("decision", _Text),
+)  # fmt: skip
+"""The callers' keys of asks; `body` is the hash of what each stands for. The key is first in the primary key: it is sought by."""
+
+outcomes = _table(
+    "outcome", _column("key", _Text, key=True), _column("campaign", _Text, key=True), _column("decision", _Text),
+    _column("cost", _Whole), _column("value", _Number), sa.Column("final", sa.Boolean, nullable=False),
+    sa.Column("void", sa.Boolean, nullable=False), _column("time", _Number),
+)  # fmt: skip
+
+tallies = _table(
+    "tally", *(_column(name, _Text, key=True) for name in ("campaign", "kind", "treatment")),
+    _column("decisions", _Whole), _column("paid", _Whole),
+)  # fmt: skip
+"""Counts and payments by campaign, kind and treatment."""
+
+journal = _table(
+    "journal", sa.Column("id", sa.Integer, primary_key=True, autoincrement=True), _column("campaign", _Text),
+    _column("time", _Number), _column("field", _Text), _column("before", _Text), _column("after", _Text),
+)  # fmt: skip
+"""Changes of campaigns, as JSON values."""
+
+leases = _table("lease", _column("name", _Text, key=True), _column("holder", _Text), _column("until", _Number))
+"""Which process does a task that only one must do."""
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_META.create_all,)
+"""Step k brings a store from version k to version k + 1."""
+
+
+def migrate(connection: sa.Connection, place: str) -> None:
+    """Brings a store to the version of this package, within a transaction that nobody else writes in.
+
+    Raises:
+        StoreError: The store is of a newer version.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("select pg_advisory_xact_lock(7203614)"))  # two servers may open a new store at once
+    _versions.create(connection, checkfirst=True)
+    version = connection.execute(sa.select(_versions.c.version)).scalar()
+    known = len(MIGRATIONS)
+    if (version or 0) > known:
+        raise StoreError(
+            f"{place}: is a ledger of version {version}, this package reads up to {known}. Update largesse."
+        )
+    for step in MIGRATIONS[version or 0 :]:
+        step(connection)
+    if version is None:
+        connection.execute(_versions.insert().values(version=known))
+    elif version < known:
+        connection.execute(_versions.update().values(version=known))
