@@ -56,7 +56,7 @@ def postgres() -> Iterator[str]:
         yield str(place)
     finally:
         subprocess.run(
-            [*before, "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, cwd=place, capture_output=True
+            [*before, "pg_ctl", "-D", data, "-m", "fast", "stop"], check=False, cwd=place, capture_output=True
         )
         shutil.rmtree(place, ignore_errors=True)
 

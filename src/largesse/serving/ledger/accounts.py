@@ -91,9 +91,16 @@ class Account:
         changes = self.changes
         return int(self.row.budget - self.row.spent - self.row.reserved - changes["spent"] - changes["reserved"])
 
-    def tally(self, kind: str, treatment: str, **amounts: int) -> None:
+    def change(self, **amounts: int) -> None:
+        """Adds to the counters."""
+        for name, n in amounts.items():
+            self.changes[name] += n
+
+    def tally(self, kind: str, treatment: str, *, decisions: int = 0, paid: int = 0) -> None:
         """Adds to the counts of a kind and treatment."""
-        self.tallies.setdefault((kind, treatment), Counter()).update(amounts)
+        counts = self.tallies.setdefault((kind, treatment), Counter())
+        counts["decisions"] += decisions
+        counts["paid"] += paid
 
     def write(self, connection: sa.Connection, *, within_budget: bool) -> None:
         """Writes the changes.

@@ -119,7 +119,7 @@ class _Book:
         price = account.row.price
         draw = terms.draws.draw(one.period, one.unit, one.value, one.cost, price, allowed=one.codes, affordable=pays)
         record = self._record(account, one, draw, amounts[draw.code])
-        account.changes.update(reserved=amounts[draw.code], decided=1, limited=int(draw.limited))
+        account.change(reserved=amounts[draw.code], decided=1, limited=int(draw.limited))
         account.tally(draw.kind, record["treatment"], decisions=1)
         return record
 

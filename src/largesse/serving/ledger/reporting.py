@@ -100,7 +100,7 @@ def _book(account: Account, decision: Record, row: Record) -> None:
     decision["paid"] += row["cost"]
     decision["gained"] += row["value"]
     decision["state"] = state
-    account.changes.update(spent=row["cost"], reserved=-released, beyond=max(0, row["cost"] - released))
+    account.change(spent=row["cost"], reserved=-released, beyond=max(0, row["cost"] - released))
     account.tally(decision["kind"], decision["treatment"], paid=row["cost"])
 
 
@@ -129,6 +129,6 @@ def expire(connection: sa.Connection, name: str, now: float) -> int:
     if rows:
         change = sa.update(decisions).where(d.id == sa.bindparam("of")).values(state="expired", reserved=0)
         connection.execute(change, [{"of": row.id} for row in rows])
-        account.changes.update(reserved=-sum(row.reserved for row in rows))
+        account.change(reserved=-sum(row.reserved for row in rows))
         account.write(connection, within_budget=False)
     return len(rows)
