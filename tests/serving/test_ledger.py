@@ -423,6 +423,18 @@ def test_a_server_needs_sqlalchemy_and_numpy_only(tmp_path: Path):
     assert not {"largesse.frames", "largesse.models", "largesse.allocate"} & set(json.loads(modules.replace("'", '"')))
 
 
+def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[2] / "docs" / "serve.md"
+    names: dict[str, object] = {}
+    exec(page.read_text().split("```python\n")[1].split("```")[0], names)
+    ledger = names["ledger"]
+    assert isinstance(ledger, Ledger)
+    assert ledger.status("spring").decided == 1
+    assert ledger.status("spring").spent == 1.5
+    ledger.close()
+
+
 def test_trial_rows(ledger: Ledger, clock: Clock, tmp_path: Path):
     ledger.start(campaign(budget=60.0, matures=100.0, holdout=0.1, explore=0.5))
     old = ledger.decide([ask(i, version="v1") for i in range(50)])

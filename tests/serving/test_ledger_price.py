@@ -66,6 +66,7 @@ def test_the_budget_lasts_until_the_end(tmp_path, units, guarantee):
         for i in range(0, n, 100):
             clock.now = float(i)
             ledger.decide([ask(k, value=value[k], cost=cost[k]) for k in range(i, i + 100)])
+            clock.now = i + 100.0
             ledger.reprice("me")
             if i % 600 == 500:
                 paces.append(ledger.status("c").reserved / budget * n / (i + 100))
