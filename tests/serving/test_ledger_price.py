@@ -11,7 +11,7 @@ pytest.importorskip("sqlalchemy", reason="the extra 'serve' is not installed")
 
 from largesse.serving import Ledger
 from largesse.serving.ledger.pricing import price_at
-from largesse.serving.policy import _best
+from largesse.serving.policy import best_treatment
 from tests.common.ledgers import Clock, ask, campaign, check_sums
 
 
@@ -20,7 +20,7 @@ def spend(value, cost, reservation, price) -> float:
     total = 0.0
     for v, c, r in zip(value.tolist(), cost.tolist(), reservation.tolist(), strict=True):
         codes = [j for j in range(len(v)) if np.isfinite(c[j])]
-        total += r[_best(v, c, price, codes)]
+        total += r[best_treatment(v, c, price, codes)]
     return total
 
 

@@ -13,7 +13,7 @@ from largesse import _check
 from largesse._arguments import checked
 from largesse.errors import DataError
 from largesse.experiment.design.assign import shares_of, uniform_of
-from largesse.serving.policy import _best
+from largesse.serving.policy import best_treatment
 
 __all__ = ["Draw", "Draws"]
 
@@ -129,7 +129,7 @@ class Draws:
                 "Add control to the allowed treatments.",
             )
             raise _check.refuse("allowed", list(codes), rule, remedy)
-        policy = _best(value, cost, price, codes)
+        policy = best_treatment(value, cost, price, codes)
         propensities = self._propensities(codes, policy)
         kind, code = self._drawn(self.numbers(period, unit), codes, policy)
         open_ = codes if affordable is None else [j for j in codes if j in affordable]
@@ -139,7 +139,7 @@ class Draws:
             raise DataError(
                 "budget: it pays for no allowed treatment, not even control. Raise the budget.", field="budget"
             )
-        other = _best(value, cost, price, open_)
+        other = best_treatment(value, cost, price, open_)
         for j in codes:
             if j not in open_:
                 propensities[other] += propensities[j]

@@ -28,7 +28,7 @@ from largesse.roles import nearest
 from largesse.serving.cells import Column
 from largesse.serving.session import CHUNK, LARGEST, Session, open_session
 
-__all__ = ["ABOUT", "FORMAT", "MODEL", "Decision", "ServedPolicy", "about_digest", "read_about"]
+__all__ = ["ABOUT", "FORMAT", "MODEL", "Decision", "ServedPolicy", "about_digest", "best_treatment", "read_about"]
 
 FORMAT = 1
 MODEL, ABOUT = "policy.onnx", "policy.json"
@@ -121,7 +121,7 @@ class ServedPolicy(Brief):
             feed[column.input] = column.one(features[column.name], self.missing)
         feed["price"] = np.zeros(1)
         value, cost = (table[0].tolist() for table in self.session.run(["value", "cost"], feed))
-        code = _best(value, cost, at, codes)
+        code = best_treatment(value, cost, at, codes)
         return Decision(self.treatments[code], code, value[code], cost[code])
 
     @checked
@@ -212,7 +212,7 @@ class ServedPolicy(Brief):
             raise StoreError(f"{place}: is damaged ({why_damaged(error)}). Copy the whole folder again.") from error
 
 
-def _best(value: Sequence[float], cost: Sequence[float], price: float, codes: Sequence[int]) -> int:
+def best_treatment(value: Sequence[float], cost: Sequence[float], price: float, codes: Sequence[int]) -> int:
     """Returns the treatment at the end of the last increment of the hull that is steeper than the price."""
     at = min(codes, key=lambda j: (cost[j], -value[j], j))
     while True:
