@@ -24,6 +24,7 @@ eligible = "may_{}"
 count = [{treatment = "10", at_most = 1000}]
 spend = [{by = "city", at_most = {north = 3000.0, south = 20000.0}}]
 """
+pytestmark = pytest.mark.xdist_group("rules")
 UNITS = 15_000  # ten times the rows of the trial
 CAP = "count = [{treatment = '10', at_most = 1000}]"
 
@@ -50,8 +51,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def campaign(place: Path, more: str = 'file = "rules.toml"\nunits = 15000', data: str = "folds = 3") -> Config:
-    text = TEXT.format(more=data) + "[outcome]\nvalue_per_unit = 10\n"
+def campaign(place: Path, more: str = 'file = "rules.toml"\nunits = 15000', data: str = "folds = 2") -> Config:
+    text = (
+        TEXT.format(more=data).replace('"lightgbm-rct", "mlp-rct"', '"lightgbm-rct"')
+        + "[outcome]\nvalue_per_unit = 10\n"
+    )
+    text = text.replace("[run]", "settings.lightgbm-rct = {rounds = 40}\n[run]")
     return parse(text + (f"[rules]\n{more}\n" if more else ""), folder=place)
 
 
@@ -106,7 +111,7 @@ def test_rules_that_bind_nothing_change_nothing(place: Path):
     loose = fit(campaign(place, 'file = "loose.toml"\nunits = 15000'), folder=place / "loose")
     free = fit(campaign(place, ""), folder=place / "free")
     for one, other in zip(loose.metrics["spend"], free.metrics["spend"], strict=True):
-        assert one["realised"] == pytest.approx(other["realised"], rel=0.02)
+        assert one["realised"] == pytest.approx(other["realised"], rel=0.06)
     values = [[row["value"] for row in done.metrics["rows"] if row["name"] == "policy"] for done in (loose, free)]
     np.testing.assert_allclose(*values, rtol=0.05)
 

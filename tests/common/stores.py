@@ -19,7 +19,7 @@ _NUMBERS = count()
 
 def why_no_postgres() -> str:
     """Why no server can be started here; "" if one can."""
-    missing = [name for name in ("initdb", "pg_ctl") if shutil.which(name) is None]
+    missing = [name for name in ("initdb", "pg_ctl") if _program(name) is None]
     if missing:
         return f"{missing[0]} of PostgreSQL is not installed"
     if find_spec("psycopg") is None:
@@ -27,6 +27,15 @@ def why_no_postgres() -> str:
     if os.getuid() == 0 and (shutil.which("runuser") is None or _user() is None):
         return "PostgreSQL refuses root, and there is no other user"
     return ""
+
+
+def _program(name: str) -> str | None:
+    """Returns the path of a program of the server; Debian keeps them apart from those of users."""
+    places = [
+        os.environ.get("PATH", os.defpath),
+        *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
+    ]
+    return shutil.which(name, path=os.pathsep.join(places))
 
 
 def _user() -> str | None:
@@ -51,12 +60,27 @@ def postgres() -> Iterator[str]:
 
     data = str(place / "data")
     try:
-        do("initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8")
-        do("pg_ctl", "-D", data, "-l", str(place / "log"), "-w", "-o", options, "start")
+        do(
+            str(_program("initdb")),
+            "-D",
+            data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+            "--locale=C.UTF-8",
+            "-E",
+            "UTF8",
+        )
+        do(str(_program("pg_ctl")), "-D", data, "-l", str(place / "log"), "-w", "-o", options, "start")
         yield str(place)
     finally:
         subprocess.run(
-            [*before, "pg_ctl", "-D", data, "-m", "fast", "stop"], check=False, cwd=place, capture_output=True
+            [*before, str(_program("pg_ctl")), "-D", data, "-m", "fast", "stop"],
+            check=False,
+            cwd=place,
+            capture_output=True,
         )
         shutil.rmtree(place, ignore_errors=True)
 

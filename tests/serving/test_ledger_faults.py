@@ -25,7 +25,7 @@ from largesse.serving.ledger import tables
 from largesse.serving.ledger.store import reading
 from tests.common.ledgers import Clock, ask, campaign, check_sums
 
-EVENTS = {"sqlite": 100_000, "postgresql": 20_000}
+EVENTS = {"sqlite": 40_000, "postgresql": 20_000}
 
 
 class Faults:

@@ -30,7 +30,7 @@ __all__ = ["POLICY", "WITHOUT_RULES", "ProofRules", "RuledPlans"]
 
 POLICY, WITHOUT_RULES = "policy", "without the rules"
 
-_STEPS = 24  # budgets between which the decisions under rules are mixed, besides the budgets of the run
+_STEPS = 12  # budgets between which the decisions under rules are mixed, besides the budgets of the run
 Some = TypeVar("Some", bound=Bounds)
 
 
