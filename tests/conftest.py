@@ -14,15 +14,23 @@ os.environ["LOKY_MAX_CPU_COUNT"] = (
 )
 
 
-class OneSpark(LoadScopeScheduling):
-    """Each test by itself, but those of Spark in one process: they share a session, and two of them would be in each other's way.
+_TOGETHER = {  # files of which each runs in one process, and why
+    "tests/engines/test_spark.py": "its tests share a session of Spark, and two of them would be in each other's way",
+    "tests/commands/test_proof_rules.py": "its tests share runs that take long to fit",
+    "tests/serving/test_stand_in.py": "its tests share runs that take long to fit",
+}
+
+
+class OneByOne(LoadScopeScheduling):
+    """Each test by itself, but those of some files in one process.
 
     The mark `xdist_group` does the same, but not with every version of pytest: where it does nothing, nothing says so.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "spark" if nodeid.startswith("tests/engines/test_spark.py") else nodeid
+        file = nodeid.partition("::")[0]
+        return file if file in _TOGETHER else nodeid
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneSpark:
-    return OneSpark(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOne:
+    return OneByOne(config, log)

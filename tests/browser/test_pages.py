@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path: apt-get install chromium"),
 ]
 
-PAGES = ("fit", "evaluate", "compare", "experiment", "plan")
+PAGES = ("fit", "evaluate", "compare", "experiment", "plan", "tune", "replay")
 WIDTHS = (390, 800, 1440)
 CONTRAST = "color-contrast"
 MOST = 1.5e6  # bytes of a page
@@ -103,6 +103,24 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     names = [str(folder / name) for name in ("menu.parquet", "rules.toml", "given.parquet")]
     done = CliRunner().invoke(app, ["plan", names[0], "-r", names[1], "-o", names[2], "--report", str(report)])
     assert done.exit_code == 0, done.output
+    history, tuned = str(folder / "ab.parquet"), str(folder / "campaign.toml")
+    for words in (
+        [
+            "replay",
+            history,
+            "--metric",
+            "spend~before",
+            "--draws",
+            "60",
+            "--effect",
+            "0.5",
+            "-o",
+            str(folder / "replay"),
+        ],
+        ["tune", tuned, "--trials", "2", "-o", str(folder / "tune")],
+    ):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
     return {name: folder / name / "report.html" for name in PAGES}
 
 

@@ -24,7 +24,6 @@ eligible = "may_{}"
 count = [{treatment = "10", at_most = 1000}]
 spend = [{by = "city", at_most = {north = 3000.0, south = 20000.0}}]
 """
-pytestmark = pytest.mark.xdist_group("rules")
 UNITS = 15_000  # ten times the rows of the trial
 CAP = "count = [{treatment = '10', at_most = 1000}]"
 

@@ -354,7 +354,7 @@ class TestInterrupt:
         def broken(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("largesse.commands.findings.tune.summary", broken)
+        monkeypatch.setattr("largesse.commands.findings.tune.page", broken)
         with pytest.raises(KeyboardInterrupt):
             tune(campaign(place), trials=1, folder=place / "halfway")
         assert not [p for p in place.iterdir() if "halfway" in p.name]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from largesse.cli.options import Csv, Json, Wide, for_program, listed
+from largesse.cli.options import Csv, Json, PageFolder, Replace, Wide, for_program, listed
 from largesse.errors import DataError
 
 if TYPE_CHECKING:
@@ -142,33 +142,40 @@ def replay(
     per_day: Annotated[float | None, typer.Option(help="New units a day, all arms together.")] = None,
     looks: Annotated[str, typer.Option(help="Share of the units at each interim look, e.g. 0.25,0.5,1; one if left out.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the draws, the folds and the learner.")] = 0,
+    folder: PageFolder = None,
+    replace: Replace = False,
     as_json: Json = False,
     as_csv: Csv = False,
     wide: Wide = False,
 ) -> None:  # fmt: skip
     """Simulate experiments on past data: false positives, standard errors and power of each estimator; plan a test."""
     from largesse.cli import show
+    from largesse.commands.findings.later import may_write_page
+    from largesse.commands.findings.replay import write_replay
     from largesse.commands.replay import Wanted, replay_history
     from largesse.experiment.data.columns import Columns, Metric
 
     data = for_program(as_json, as_csv)
+    may_write_page(folder, replace=replace)
     columns = Columns(arm="", metrics=(Metric.parse(metric),), features=listed(features), cluster=cluster)
     lifts, arms, at = tuple(lift or (0.01, 0.02, 0.05)), _shares(shares, "shares") or {}, _numbers(looks, "looks")
     wanted = None if effect is None else Wanted(effect, arms, power, per_day, at)
     with show.progress(data) as say:
-        result, test = replay_history(
+        done = replay_history(
             history, columns, wanted=wanted, draws=draws, share=share, lifts=lifts, seed=seed, say=say
         )
+    result, test = done
+    document = {"units": result.units, "draws": result.draws, "share": result.share, "lifts": list(result.lifts),
+                "level": result.level, "warned": result.warned, "rows": result.rows, "plan": test and test.to_dict()}  # fmt: skip
+    if folder is not None:
+        write_replay(columns.metrics[0].name, done, document, folder, replace=replace)
     if data:
-        show.print_data(
-            {"units": result.units, "draws": result.draws, "share": result.share, "lifts": list(result.lifts),
-             "level": result.level, "warned": result.warned, "rows": result.rows, "plan": test and test.to_dict()},
-            _with_power(result), as_csv=as_csv,
-        )  # fmt: skip
+        show.print_data(document, _with_power(result), as_csv=as_csv)
         return
     show.replayed(columns.metrics[0].name, result, wide=wide)
     if test is not None:
         show.planned_test(test, wide=wide)
+    show.page(folder)
 
 
 def _with_power(result: Replay) -> list[dict[str, Any]]:

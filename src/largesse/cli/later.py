@@ -9,15 +9,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from largesse.cli.options import Csv, Json, NoRules, RunFolder, Wide, for_program
+from largesse.cli.options import Csv, Json, NoRules, PageFolder, Replace, RunFolder, Wide, for_program
 from largesse.errors import DataError, UsedInTraining
 
 __all__ = ["compare", "evaluate"]
 
-PageFolder = Annotated[
-    Path | None, typer.Option("--folder", "-o", help="A folder to make with a page, report.html, of what is printed.")
-]
-Replace = Annotated[bool, typer.Option("--replace", help="Replace an older folder of that name.")]
 Budgets = Annotated[
     list[float] | None,
     typer.Option("--budget-per-unit", help="Budget per unit; repeat for several. The run's own if left out."),
@@ -96,7 +92,7 @@ def evaluate(
     show.table(realised_table(planned), "Planned against realised spend, per unit", wide=wide)
     for name, area in rank.items():
         show.prose(f"{show.escape(name)}: {area:.4f}")
-    _print_page(folder)
+    show.page(folder)
 
 
 def compare(
@@ -144,15 +140,7 @@ def compare(
             ),
             f"Against giving nobody anything, at budgets per {words.head}", wide=wide,
         )  # fmt: skip
-    _print_page(folder)
-
-
-def _print_page(folder: Path | None) -> None:
-    """Prints where the page is, if one was written."""
-    from largesse.cli import show
-
-    if folder is not None:
-        show.out.print(f"Report: {show.escape(str(folder / 'report.html'))}", highlight=False)
+    show.page(folder)
 
 
 def _per_unit(per_unit: list[float] | None, totals: list[float] | None) -> tuple[float, ...]:

@@ -9,13 +9,20 @@ import typer
 
 from largesse.errors import DataError
 
-__all__ = ["ConfigFile", "Csv", "IdColumn", "Json", "Keep", "NoRules", "RunFolder", "Wide", "for_program", "listed"]
+__all__ = [
+    "ConfigFile", "Csv", "IdColumn", "Json", "Keep", "NoRules", "PageFolder", "Replace", "RunFolder", "Wide", "for_program",
+    "listed",
+]  # fmt: skip
 
 ConfigFile = Annotated[Path, typer.Argument(help="The campaign's TOML file; `largesse init` writes one.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `largesse fit`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the main table as CSV, with all digits, and nothing else.")]
 Wide = Annotated[bool, typer.Option("--wide", help="Print tables whole, however wide the terminal is.")]
+PageFolder = Annotated[
+    Path | None, typer.Option("--folder", "-o", help="A folder to make with a page, report.html, of what is printed.")
+]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace an older folder of that name.")]
 NoRules = Annotated[bool, typer.Option("--no-rules", help="Leave out the rules that the run was proven under.")]
 IdColumn = Annotated[
     str | None, typer.Option("--id", help="Column of the units' ids; columns.unit of the run if left out.")

@@ -265,6 +265,12 @@ def planned_test(plan: TestPlan, *, wide: bool = False) -> None:
         prose(f"Looks at shares of the units, and the |z| that ends the test: {looks}.")
 
 
+def page(folder: Path | None) -> None:
+    """Prints where the page is, if one was written."""
+    if folder is not None:
+        out.print(f"Report: {escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
+
+
 def findings(checks: Iterable[Finding], conclusion: str = "") -> None:
     """Prints the checks of the data, and the conclusion from all of them."""
     from largesse.report.table import BADGES
@@ -300,3 +306,4 @@ def tuning(content: dict[str, Any], folder: Path, *, wide: bool = False) -> None
         if content[name]:
             prose(f"{'[bold]' if name == 'sentence' else ''}{escape(content[name])}")
     out.print(f"\nConfiguration to fit: {escape(str(folder / MARKER))}", highlight=False, soft_wrap=True)
+    page(folder)

@@ -1,4 +1,4 @@
-"""Writes the result of a tuning: the configuration to fit, every trial as JSON, a summary in words."""
+"""Writes the result of a tuning: the configuration to fit, every trial as JSON, a page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from largesse.config import Config, dump
 from largesse.evaluate.comparison import BEST_MIX
 from largesse.report.blocks import Badge, Bullets, Cell, Column, Row, Section, Table, Text, Tone
 from largesse.report.content import Headline
-from largesse.report.markdown import markdown
+from largesse.report.files import write_report
 from largesse.report.numbers import number, places, resting
 from largesse.result import json_text, plain
 
@@ -29,7 +29,7 @@ __all__ = [
     "best_first",
     "document",
     "in_words",
-    "summary",
+    "page",
     "trial_table",
     "tuned_config",
     "write",
@@ -135,7 +135,7 @@ def tuned_config(config: Config, rows: Rows, trial: Trial) -> Config:
 
 
 def write(place: Path, config: Config, rows: Rows, result: TuningResult, content: dict[str, Any]) -> Config:
-    """Writes tuned.toml, trials.json and summary.md into a folder; returns the configuration of the first."""
+    """Writes tuned.toml, trials.json, report.html and summary.md into a folder; returns the configuration of the first."""
     tuned = tuned_config(config, rows, result.chosen.trial)
     head = [f"# {content['sentence']}", f"# {content['proof_sentence']}"]
     if tuned.data.folds != config.data.folds:
@@ -147,7 +147,7 @@ def write(place: Path, config: Config, rows: Rows, result: TuningResult, content
         head.append("# data.refit: the policy that is used is then learned again from all rows.")
     (place / MARKER).write_text("\n".join([*head, "", dump(tuned)]), encoding="utf-8")
     (place / "trials.json").write_text(json_text(content), encoding="utf-8")
-    (place / "summary.md").write_text(summary(content, config.report.title), encoding="utf-8")
+    write_report(*page(content, config.report.title), {}, place)
     return tuned
 
 
@@ -165,7 +165,7 @@ def in_words(settings: dict[str, Any]) -> str:
 
 def trial_table(content: dict[str, Any]) -> Table:
     """Returns the best trials."""
-    head = ("Settings", "Model", "Trial", "Score", "Standard error", "")
+    head = ("Settings", "Model", "Trial", "Score", "Standard error", "Choice")
     rows = []
     for t in best_first(content):
         chosen: Cell = Badge("chosen", Tone.GOOD) if t["number"] == content["chosen"]["trial"] else ""
@@ -181,8 +181,8 @@ def trial_table(content: dict[str, Any]) -> Table:
     return Table(columns=tuple(Column(name, words=k in (0, 1, 5)) for k, name in enumerate(head)), rows=tuple(rows))
 
 
-def summary(content: dict[str, Any], title: str) -> str:
-    """Returns the tuning in Markdown: the choice, its evaluation, and the ten best trials."""
+def page(content: dict[str, Any], title: str) -> tuple[Headline, list[Section]]:
+    """Returns the report: the choice, its evaluation, and the ten best trials."""
     headline = Headline(
         title=f"{title}: tuning", sentence=content["sentence"], action=content["action"],
         summary=(content["proof_sentence"], content["caution"], *([content["stopped"]] if content["stopped"] else [])),
@@ -196,4 +196,4 @@ def summary(content: dict[str, Any], title: str) -> str:
     failed = Bullets(tuple(f"trial {t['number']}, {t['model']}: {t['message']}" for t in missing))
     parts = [Section("trials", "Best trials", [trial_table(content), Text(note)])]
     parts += [Section("failed", f"Without a score: {len(missing)}", [failed])] if missing else []
-    return markdown(headline, parts)
+    return headline, parts
