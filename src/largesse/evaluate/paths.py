@@ -80,7 +80,7 @@ def falling(price: NDArray[np.float64]) -> NDArray[np.float64]:
     Prices are equal where two budgets buy units of the same return, and rise by rounding: they are moved by a billionth.
 
     >>> falling(np.array([2.0, 2.0, 1.0, 0.0])).tolist()
-    [2.000000001, 2.0, 1.0, 0.0]
+    [2.000000002, 2.0, 1.0, 0.0]
     """
     out = np.array(price, np.float64)
     step = 1e-9 * max(1.0, float(np.max(np.abs(out))) if len(out) else 1.0)
