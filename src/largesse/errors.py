@@ -95,7 +95,7 @@ class SchemaError(DataError):
 
 
 class Conflict(DataError):  # noqa: N818
-    """What is stored contradicts what is asked: the same key was given with something else."""
+    """What is stored contradicts what is given: the same key came with something else before."""
 
 
 class ConfigError(LargesseError, ValueError):

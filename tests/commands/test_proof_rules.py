@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from largesse import frames
+from largesse.commands import proof_rules
 from largesse.commands.allocate import allocate_run
 from largesse.commands.compare import compare_runs
 from largesse.commands.evaluate import evaluate_run
@@ -39,6 +41,14 @@ def trial(n: int = 1500, seed: int = 1) -> pa.Table:
 def later() -> pa.Table:
     rows = trial(1200, 7)
     return rows.set_column(rows.column_names.index("user"), "user", pa.array(np.arange(10_000, 11_200)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps() -> Iterator[None]:
+    """Fewer budgets between which decisions are mixed: each takes a plan of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proof_rules, "_STEPS", 4)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_all_that_react_alike_get_one_treatment():
 def test_the_best_of_equal_treatments_is_not_optimistic():
     """Two treatments of the same net value, 0: the better of the two means is 0.56 standard errors too high, this is not."""
     off = []
-    for seed in range(1000, 2000):
+    for seed in range(1000, 1500):
         rng = np.random.default_rng(seed)
         t = rng.integers(0, 3, 600)
         logs = Logs(x=np.zeros((600, 1)), treatment=t, value=rng.random(600) + 0.25 * (t > 0), cost=1.0 * (t > 0),

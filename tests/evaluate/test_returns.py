@@ -11,7 +11,7 @@ from largesse.errors import DataError
 from largesse.evaluate import PayVerdict, break_even, compare, returns, verdicts
 from largesse.evaluate.break_even import _last
 from largesse.evaluate.comparison import BEST_MIX
-from largesse.evaluate.returns import _joint_level, _verdict
+from largesse.evaluate.returns import Sums, _drawn, _joint_level, _verdict
 
 M = 10.0
 
@@ -153,7 +153,7 @@ class TestBreakEven:
                 value=np.column_stack([0 * first, 0.1 + first + 0.01 * logs.x[:, 1], 0 * first]),
                 cost=np.tile([0.0, 1.0, 2.0], (logs.n, 1)),
             )
-            there = break_even(compare(logs, {"p": menu}, np.linspace(0, 1, 21)), "p", value_per_unit=5.0)
+            there = break_even(compare(logs, {"p": menu}, np.linspace(0, 1, 13)), "p", value_per_unit=5.0)
             inside += there.low <= 0.75 <= there.high
         assert inside >= 108  # 114 expected, standard deviation 2.4
 
@@ -168,6 +168,20 @@ class TestBreakEven:
             line = compare(cheap, {"p": Menu(value=menu.value, cost=menu.cost * 1e-4)}, np.linspace(0, 2e-4, 13))
             above += break_even(line, "p", value_per_unit=1.0).low > 0
         assert above <= 10  # 5 expected, standard deviation 2.2
+
+    def test_only_budgets_that_can_be_wrong_are_counted_together(self):
+        """Ends lie between those of all budgets together and those of each alone, and at those of each where one is left."""
+        logs, menu = campaign(6000, seed=3)
+        line = self.line(logs, menu)
+        sums = Sums(line)
+        rows = [sums.row("p", b, 4.0) for b in range(1, len(line.budgets))]  # nothing is spent at the first
+        alone, together = np.array([row.net_low for row in rows]), sums.joint_ends(rows, 4.0)[:, 0]
+        stepwise = sums.shown_above(rows, 4.0)
+        assert (together < alone).all()
+        assert (stepwise > together).all(), "some budgets are shown to pay, or to lose"
+        assert (stepwise <= alone + 1e-12).all()
+        (only,) = sums.shown_above(rows[:1], 4.0)
+        assert only == pytest.approx(rows[0].net_low, rel=0.01)  # of 40,000 draws
 
     def test_no_budget_in_the_best_run_is_shown_to_have_less(self):
         for seed in range(6):
@@ -246,7 +260,7 @@ class TestVerdicts:
         z, w = np.polynomial.hermite_e.hermegauss(80)
         w = w / w.sum()
         for k, rho in ((1, 0.0), (2, 0.5), (10, 0.0), (10, 0.9)):
-            level = _joint_level(np.full((k, k), rho) + (1 - rho) * np.eye(k), 0.95)
+            level = _joint_level(_drawn(np.full((k, k), rho) + (1 - rho) * np.eye(k)), 0.95)
             c = ndtri((1 + level) / 2)
             together = w @ ndtr((c - np.sqrt(rho) * z) / np.sqrt(1 - rho)) ** k
             assert together == pytest.approx(0.975, abs=0.002)

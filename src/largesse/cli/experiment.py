@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,10 +151,11 @@ def replay(
 ) -> None:  # fmt: skip
     """Simulate experiments on past data: false positives, standard errors and power of each estimator; plan a test."""
     from largesse.cli import show
-    from largesse.commands.findings.later import may_write_page
-    from largesse.commands.findings.replay import write_replay
+    from largesse.commands.findings.later import may_write_page, write_page
+    from largesse.commands.findings.replay import headline, sections
     from largesse.commands.replay import Wanted, replay_history
     from largesse.experiment.data.columns import Columns, Metric
+    from largesse.report.files import write_report
 
     data = for_program(as_json, as_csv)
     may_write_page(folder, replace=replace)
@@ -168,7 +170,8 @@ def replay(
     document = {"units": result.units, "draws": result.draws, "share": result.share, "lifts": list(result.lifts),
                 "level": result.level, "warned": result.warned, "rows": result.rows, "plan": test and test.to_dict()}  # fmt: skip
     if folder is not None:
-        write_replay(columns.metrics[0].name, done, document, folder, replace=replace)
+        write = partial(write_report, headline(columns.metrics[0].name, done), sections(done), {})
+        write_page(write, document, folder, replace=replace)
     if data:
         show.print_data(document, _with_power(result), as_csv=as_csv)
         return

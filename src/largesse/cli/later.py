@@ -55,7 +55,7 @@ def evaluate(
     wide: Wide = False,
 ) -> None:
     """Evaluate a run's policy on further trial rows: value at each budget with intervals, planned and realised spend."""
-    from largesse import _check
+    from largesse import _check, report
     from largesse.cli import show
     from largesse.commands.evaluate import evaluate_run
     from largesse.commands.findings.later import may_write_page, of_evaluation, write_page
@@ -78,7 +78,8 @@ def evaluate(
                 "without_a_budget": pays.free, "spend": planned.to_records(),
                 "ranking": rank, "notes": table.notes}  # fmt: skip
     if folder is not None and refusal is None:
-        write_page(of_evaluation(config, table, planned, test), document, folder, replace=replace)
+        page = of_evaluation(config, table, planned, test)
+        write_page(partial(report.write, page), document, folder, replace=replace)
     if data:
         _print_evaluation(document, refusal, as_csv)
         return
@@ -111,6 +112,7 @@ def compare(
     wide: Wide = False,
 ) -> None:
     """Compare two runs on the same trial rows, with paired intervals of the difference."""
+    from largesse import report
     from largesse.cli import show
     from largesse.commands.compare import compare_runs
     from largesse.commands.findings.later import may_write_page, of_comparison, returns_of, write_page
@@ -126,7 +128,8 @@ def compare(
     back = returns(table, value_per_unit=config.outcome.unit_value)
     document = {"reference": table.reference, "rows": table.rows(), "returns": back, "notes": table.notes}
     if folder is not None and refusal is None:
-        write_page(of_comparison(config, table, test), document, folder, replace=replace)
+        page = of_comparison(config, table, test)
+        write_page(partial(report.write, page), document, folder, replace=replace)
     if data:
         _print_evaluation(document, refusal, as_csv)
         return

@@ -64,23 +64,23 @@ def prove(
     Raises:
         InfeasibleRules: The rules conflict at a budget.
     """
+    if rules is not None:
+        return _under(fitted, parts, task, rules)
     everywhere = [name for name in fitted[0].models if all(name in one.models for one in fitted)]
-    tables: dict[str, list[Menu]] = {name: [] for name in ("policy", *everywhere)}
+    tables: dict[str, list[Menu]] = {name: [] for name in (POLICY, *everywhere)}
     decided, by_model, by_curve = [], [], []
     paying: list[NDArray[np.int32]] = []
     for one, rows in zip(fitted, parts, strict=True):
         menus = menus_of({name: one.models[name] for name in {*everywhere, one.name}}, rows.x, {})
         for name in everywhere:
             tables[name].append(menus[name])
-        tables["policy"].append(menus[one.name])
-        d, m, c = _decide(one, rows, tables["policy"][-1], task)
+        tables[POLICY].append(menus[one.name])
+        d, m, c = _decide(one, rows, menus[one.name], task)
         decided.append(d)
         by_model.append(m)
         by_curve.append(c)
         if task.price is not None:
-            paying.append(assign(tables["policy"][-1], task.price))
-    if rules is not None:
-        return _under(fitted, parts, tables["policy"], task, rules)
+            paying.append(assign(menus[one.name], task.price))
     size = np.array([rows.total_weight for rows in parts])[:, None]
     total = size.sum()
     return Proof(
@@ -114,11 +114,10 @@ def _decide(
     return np.stack(decided), by_model, by_curve
 
 
-def _under(
-    fitted: list[FittedCandidates], parts: list[Logs], menus: list[Menu], task: Task, rules: Sequence[ProofRules]
-) -> Proof:
+def _under(fitted: list[FittedCandidates], parts: list[Logs], task: Task, rules: Sequence[ProofRules]) -> Proof:
     """Returns the proof of the policy under rules, beside the same policy without them."""
     logs = together(parts)
+    menus = [one.model.predict(rows.x) for one, rows in zip(fitted, parts, strict=True)]
     most = float(arm_means(logs)[1].max())
     plans = [
         own.plans(menu, one.curve, task.budgets, most)

@@ -19,7 +19,6 @@ from largesse.commands.table_rules import budget_rule, named_by, under
 from largesse.config.rules import Bounds, Limit, RulesFile
 from largesse.errors import ConfigError, InfeasibleBudget, InfeasibleRules
 from largesse.evaluate.bootstrap import arm_means
-from largesse.evaluate.intervals import weighted_sum
 from largesse.evaluate.paths import DecisionPath, falling
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan
@@ -55,15 +54,8 @@ class RuledPlans(NamedTuple):
 
     def realised(self, logs: Logs, budgets: Sequence[float]) -> Realised:
         """Returns planned and realised spend and value per unit of the decisions at the budgets of the run."""
-        matching = np.where(self.decided == logs.treatment, logs.inverse_propensity, 0.0).T  # (N, B)
-        value, value_ends, value_events = weighted_sum(logs, matching * logs.value[:, None])
-        paid, paid_ends, paid_events = weighted_sum(logs, matching * logs.cost[:, None])
-        return Realised(
-            budget=np.asarray(budgets, np.float64), price=self.price[np.searchsorted(self.money, budgets)],
-            planned_cost=np.array(self.by_model), cost=paid, cost_low=paid_ends[:, 0], cost_high=paid_ends[:, 1],
-            cost_events=paid_events, value=value, value_low=value_ends[:, 0], value_high=value_ends[:, 1],
-            value_events=value_events,
-        )  # fmt: skip
+        followed, price = (self.decided == logs.treatment).T, self.price[np.searchsorted(self.money, budgets)]
+        return Realised.of(logs, followed, np.asarray(budgets, np.float64), price, np.array(self.by_model))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,16 +75,14 @@ class ProofRules:
     table: pa.Table
 
     @classmethod
-    def load(
-        cls, path: Path, units: int | None, rows: PathLike, order: NDArray[np.int64] | None, logs: Logs
-    ) -> ProofRules:
+    def load(cls, path: Path, units: int | None, rows: PathLike, order: NDArray[np.int64], logs: Logs) -> ProofRules:
         """Returns the rules in a file for the rows of a trial.
 
         Args:
             path: The rules, see `RulesFile`.
             units: Number of units that limits in totals are for; None: not declared.
             rows: The file of the rows.
-            order: Which row of the file each row of the trial is, (N,); None: they are in the order of the file.
+            order: Which row of the file each row of the trial is, (N,).
             logs: The rows of the trial.
 
         Raises:
@@ -118,7 +108,7 @@ class ProofRules:
         table = frames.read(rows, text=file.text)
         named = dict.fromkeys(named_by(file, table))
         table = table.select(list(named) or table.column_names[:1])  # without a column there would be no rows
-        made = cls(path, file, units, table if order is None else table.take(order))
+        made = cls(path, file, units, table.take(order))
         made._refuse_conflict(logs)
         return made
 

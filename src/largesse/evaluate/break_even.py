@@ -60,7 +60,7 @@ def break_even(comparison: Comparison, name: str, *, value_per_unit: float) -> B
     if len(comparison.budgets) < 2 or (np.diff(comparison.budgets) <= 0).any():
         raise _check.refuse("budgets", comparison.budgets.tolist(), "must be two or more that rise", "Sort them.")
     sums = Sums(comparison)
-    rows = [sums.row(name, b, unit_value) for b in range(len(comparison.budgets))]
+    rows = [sums.row(name, b, unit_value, ratios=False) for b in range(len(comparison.budgets))]
     rows = [row for row in rows if not np.isnan(row.net)]
     if not rows:
         return BreakEven(*[float("nan")] * 6)

@@ -205,7 +205,7 @@ class Sums:
         psi = centred(self.logs, np.column_stack(columns))
         covariance = psi.T @ psi + np.diag(more)
         error = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
-        level = _joint_level(covariance / np.outer(error, error), c.level)
+        level = _joint_level(_drawn(covariance / np.outer(error, error)), c.level)
         out[known] = ends(np.array([rows[k].net for k in known]), psi, level, np.array(more))
         return out
 
@@ -224,18 +224,18 @@ class Sums:
         psi, more = centred(self.logs, np.column_stack(columns)), np.array(left)
         covariance = psi.T @ psi + np.diag(more)
         error = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
-        correlation = covariance / np.outer(error, error)
+        drawn = _drawn(covariance / np.outer(error, error))
         counted = np.array([row.net_high > 0 for row in rows])
         low = np.array([row.net_low for row in rows])
         while counted.any():
-            low = ends(net, psi, _joint_level(correlation[np.ix_(counted, counted)], level), more)[:, 0]
+            low = ends(net, psi, _joint_level(drawn[:, counted], level), more)[:, 0]
             if not (shown := counted & (low > 0)).any():
                 break
             counted &= ~shown
         return low
 
-    def row(self, name: str, b: int, unit_value: float | None) -> ReturnRow:
-        """Returns the row of a policy or baseline at a budget."""
+    def row(self, name: str, b: int, unit_value: float | None, *, ratios: bool = True) -> ReturnRow:
+        """Returns the row of a policy or baseline at a budget; ratios may be left out: NaN."""
         p, c = self.comparison.index(name), self.comparison
         budget, (gained, paid) = float(c.budgets[b]), self.estimate(p, b)
         if np.isnan(gained):
@@ -244,7 +244,7 @@ class Sums:
         more = float(self.made.more[p, b]) * CLOSE_DIFFERENCE
         none, paid_idle, idle = self.idle
         return self.row_of(
-            (name, budget), (gained, paid), (value - none, cost - paid_idle, outcomes - idle), unit_value, more
+            (name, budget), (gained, paid), (value - none, cost - paid_idle, outcomes - idle), unit_value, more, ratios
         )
 
     @property
@@ -255,7 +255,7 @@ class Sums:
 
     def row_of(
         self, which: tuple[str, float], estimate: tuple[float, float], terms: tuple[Floats, Floats, Floats],
-        unit_value: float | None, more: float,
+        unit_value: float | None, more: float, ratios: bool = True,
     ) -> ReturnRow:  # fmt: skip
         """Returns the row of a policy.
 
@@ -265,6 +265,7 @@ class Sums:
             terms: What each row adds to ΔV and to ΔC, and its outcomes in ΔV, (N,) each.
             unit_value: What one unit of value brings in money; None: not known.
             more: Variance of ΔV that no row contributes.
+            ratios: Whether ΔV / ΔC and its inverse are computed.
         """
         (gained, paid), level = estimate, self.comparison.level
         psi = centred(self.logs, np.column_stack(terms[:2]))
@@ -274,7 +275,7 @@ class Sums:
         if unit_value is not None:
             net[0] = m * gained - paid
             net[1:] = ends(net[:1], psi[:, :1] * m - psi[:, 1:], level, m**2 * more)[0]
-        ratio, least, most = _ratio(gained, paid, psi, level, more)
+        ratio, least, most = _ratio(gained, paid, psi, level, more) if ratios else (float("nan"),) * 3
         events = effective_events(self.logs, terms[2][:, None])[0]
         return ReturnRow._make(
             (*which, paid, gained, float(low), float(high), *map(float, net), m * ratio, m * least, m * most,
@@ -282,16 +283,21 @@ class Sums:
         )  # fmt: skip
 
 
-def _joint_level(correlation: Floats, level: float) -> float:
+def _drawn(correlation: Floats) -> Floats:
+    """Returns draws of the errors of K estimates, in standard errors, (D, K)."""
+    scale, vectors = np.linalg.eigh(correlation)
+    normal = np.random.default_rng(0).standard_normal((_JOINT, len(scale)))
+    return np.asarray(normal * np.sqrt(np.maximum(scale, 0)) @ vectors.T)
+
+
+def _joint_level(drawn: Floats, level: float) -> float:
     """Returns the level of each interval at which, together, an end lies above its truth in half of 1 - level of the trials.
 
     Args:
-        correlation: Correlation of the estimates, (K, K).
+        drawn: Draws of the errors of the estimates, (D, K).
         level: Coverage of one interval.
     """
-    scale, vectors = np.linalg.eigh(correlation)
-    normal = np.random.default_rng(0).standard_normal((_JOINT, len(scale)))
-    top = (normal * np.sqrt(np.maximum(scale, 0)) @ vectors.T).max(axis=1)
+    top = drawn.max(axis=1)
     return float(np.clip(1 - 2 * ndtr(-np.quantile(top, (1 + level) / 2)), level, 0.9999))
 
 

@@ -55,6 +55,35 @@ class Realised(Tabular):
     value_high: Floats
     value_events: Floats
 
+    @classmethod
+    def of(
+        cls,
+        logs: Logs,
+        followed: NDArray[np.bool_],
+        budget: Floats,
+        price: Floats,
+        planned: Floats,
+        level: float = 0.95,
+    ) -> Realised:
+        """Returns the realised spend and value of decisions.
+
+        Args:
+            logs: Held-out rows with known propensities.
+            followed: Whether a row got the treatment that is decided for it at each budget, (N, B).
+            budget: Budget per unit, (B,).
+            price: Its price, (B,).
+            planned: Spend that the menu predicts, (B,).
+            level: Coverage of the intervals.
+        """
+        matching = logs.inverse_propensity[:, None] * followed
+        value, value_ends, value_events = weighted_sum(logs, matching * logs.value[:, None], level)
+        paid, paid_ends, paid_events = weighted_sum(logs, matching * logs.cost[:, None], level)
+        return cls(
+            budget=budget, price=price, planned_cost=planned,
+            cost=paid, cost_low=paid_ends[:, 0], cost_high=paid_ends[:, 1], cost_events=paid_events,
+            value=value, value_low=value_ends[:, 0], value_high=value_ends[:, 1], value_events=value_events,
+        )  # fmt: skip
+
     def _columns(self) -> dict[str, Floats]:
         return self._fields()
 
@@ -87,13 +116,5 @@ def realised(
     spend_curve = curve.spend_curve(units)
     price = np.array([spend_curve.price_for(amount(b) * units.n, safety) for b in limits])
     lo, hi = taken_interval(menu, logs.treatment)
-    w = logs.inverse_propensity
-    # A row counts at the prices that give it the treatment it got.
-    matching = w[:, None] * ((lo[:, None] <= price) & (price < hi[:, None]))  # (N, B)
-    value, value_ends, value_events = weighted_sum(logs, matching * logs.value[:, None], level)
-    paid, paid_ends, paid_events = weighted_sum(logs, matching * logs.cost[:, None], level)
-    return Realised(
-        budget=limits, price=price, planned_cost=frontier(units).spend_at(price) / units.n,
-        cost=paid, cost_low=paid_ends[:, 0], cost_high=paid_ends[:, 1], cost_events=paid_events,
-        value=value, value_low=value_ends[:, 0], value_high=value_ends[:, 1], value_events=value_events,
-    )  # fmt: skip
+    followed = (lo[:, None] <= price) & (price < hi[:, None])  # a row counts at the prices that give it what it got
+    return Realised.of(logs, followed, limits, price, frontier(units).spend_at(price) / units.n, level)

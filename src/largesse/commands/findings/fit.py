@@ -16,6 +16,7 @@ from largesse.commands.findings.pays import Payback, pay, payback, remedies, sen
 from largesse.commands.findings.segments import by_column, by_tree, grouped, mix_of
 from largesse.commands.held_out import Proof
 from largesse.commands.procedure import FittedCandidates, Task
+from largesse.commands.proof_rules import POLICY
 from largesse.config import Config
 from largesse.evaluate.comparison import (
     BEST_MIX,
@@ -40,7 +41,6 @@ from largesse.report.table import comparison_rows
 __all__ = ["POLICY", "Evidence", "Proven", "evidence", "headline_verdict", "results"]
 
 _CURVE = 25  # budgets along the cost curve of the report
-POLICY = "policy"
 _SHARES = (
     "Full budget: the cost of giving everyone the most expensive treatment. Shares of it count from the cost of giving everyone "
     "the cheapest one."

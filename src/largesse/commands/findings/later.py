@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +127,13 @@ def may_write_page(folder: Path | None, *, replace: bool) -> None:
         may_write(folder, replace=replace, marker=MARKER)
 
 
-def write_page(shown: report.Results, document: Mapping[str, Any], folder: Path, *, replace: bool = False) -> None:
+def write_page(
+    write: Callable[[Path], object], document: Mapping[str, Any], folder: Path, *, replace: bool = False
+) -> None:
     """Writes report.html, summary.md, pictures and metrics.json into a new folder, whole or not at all.
 
     Args:
-        shown: The content of the page.
+        write: Writes the report into a folder.
         document: The content of metrics.json: what `--json` prints.
         folder: The folder to make.
         replace: Whether it may replace an older one of that name.
@@ -141,7 +143,7 @@ def write_page(shown: report.Results, document: Mapping[str, Any], folder: Path,
     """
     may_write(folder, replace=replace, marker=MARKER)
     with atomic_folder(folder, replace=replace, marker=MARKER) as place:
-        report.write(shown, place)
+        write(place)
         (place / MARKER).write_text(json_text(document), encoding="utf-8")
 
 

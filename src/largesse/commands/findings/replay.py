@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from largesse._files import atomic_folder, may_write
-from largesse.commands.findings.later import MARKER
 from largesse.commands.replay import Replayed
 from largesse.experiment.design.replay import ReplayRow
 from largesse.report.blocks import Section, Text
 from largesse.report.content import Headline
-from largesse.report.files import write_report
 from largesse.report.numbers import count, number, percent
 from largesse.report.tests import plan_table, replay_table
-from largesse.result import json_text
 
-__all__ = ["headline", "write_replay"]
+__all__ = ["headline", "sections"]
 
 _HOW = (
     "Past units are split into two arms at random, again and again, without any effect: a sound estimator reports one in as many "
@@ -65,25 +57,9 @@ def _power(row: ReplayRow, lifts: tuple[float, ...]) -> str:
     return f"A test of this size detects an effect of {shown} of the experiments."
 
 
-def write_replay(
-    metric: str, done: Replayed, document: Mapping[str, Any], folder: Path, *, replace: bool = False
-) -> None:
-    """Writes report.html, summary.md and metrics.json into a new folder, whole or not at all.
-
-    Args:
-        metric: Name of the metric.
-        done: The replayed experiments.
-        document: The content of metrics.json: what `--json` prints.
-        folder: The folder to make.
-        replace: Whether it may replace an older one of that name.
-
-    Raises:
-        StoreError: The folder exists and may not be replaced, or cannot be written.
-    """
-    may_write(folder, replace=replace, marker=MARKER)
+def sections(done: Replayed) -> list[Section]:
+    """Returns the sections of the page."""
     parts = [Section("estimators", "Estimators on past data", [replay_table(done.replay), Text(_HOW, quiet=True)])]
     if done.plan is not None:
         parts.append(Section("plan", "Size of the test", [plan_table(done.plan)]))
-    with atomic_folder(folder, replace=replace, marker=MARKER) as place:
-        write_report(headline(metric, done), parts, {}, place)
-        (place / MARKER).write_text(json_text(document), encoding="utf-8")
+    return parts
