@@ -26,7 +26,7 @@ from largesse.commands.findings.understood import understood
 from largesse.commands.held_out import Proof
 from largesse.commands.load import Rows, load_rows
 from largesse.commands.procedure import FittedCandidates, Task
-from largesse.commands.proof import MODULES, fit_and_prove
+from largesse.commands.proof import fit_and_prove, modules_of
 from largesse.commands.proof_rows import PROOF_ROWS, proof_rows
 from largesse.commands.run_folder import RULES
 from largesse.config import Config, Rules, dump
@@ -86,7 +86,10 @@ def fit(
         config = config.model_copy(update={"rules": both})
     target = Path(folder) if folder is not None else config.run.folder / timed("")
     may_write(target, replace=replace)
-    with checkpoints_until_done(config.run.checkpoints, target), Workers(threads_of(config), MODULES) as workers:
+    with (
+        checkpoints_until_done(config.run.checkpoints, target),
+        Workers(threads_of(config), modules_of(config)) as workers,
+    ):
         shown, metrics = _fit(config, target, replace, cautions, say, workers)
     say("done", 1.0)
     return Run(target, shown, metrics)
@@ -128,7 +131,7 @@ def _fit(
     with atomic_folder(target, replace=replace, marker="config.toml") as place:
         (place / "config.toml").write_text(dump(config), encoding="utf-8")
         (place / "metrics.json").write_text(json_text(metrics), encoding="utf-8")
-        report.write(shown, place)
+        report.write(shown, place, workers)
         policy.save(place / "policy")
         if refused := write_policy(policy, place, x=rows.rct.x, price=config.outcome.price, units=config.report.units):
             say(Note(refused), 0.97)

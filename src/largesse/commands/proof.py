@@ -16,17 +16,13 @@ from largesse.commands.procedure import FittedCandidates, Fold, Task, Trainings,
 from largesse.commands.proof_rules import ProofRules
 from largesse.commands.training_rows import TrainingRows
 from largesse.config import Config
+from largesse.models.registry import default_names, has_networks
 from largesse.progress import Note, Say
 
-__all__ = ["MODULES", "Proven", "fit_and_prove"]
+__all__ = ["Proven", "fit_and_prove", "modules_of"]
 
-MODULES = (
-    "largesse.models.two_stage.lightgbm",
-    "largesse.models.two_stage.mlp",
-    "torch._dynamo",
-    "largesse.evaluate.comparison",
-)
-"""What a process that fits models imports."""
+_MODULES = ("largesse.models.two_stage.lightgbm", "largesse.evaluate.comparison")
+_NETWORKS = ("largesse.models.two_stage.mlp", "torch._dynamo")  # seconds of importing
 _LONG = 60.0  # seconds of work left from which on it is announced
 _SHARE = (0.1, 0.9)  # of the whole work
 _REFITTED = (
@@ -51,6 +47,13 @@ class Proven(NamedTuple):
     trained_on: TrainingRows
     folds: tuple[int, int]
     notes: tuple[str, ...] = ()
+
+
+def modules_of(config: Config) -> tuple[str, ...]:
+    """Returns what a process that fits the candidates of a campaign imports."""
+    declared = config.model.candidates
+    names = default_names(config.data.obs is not None, False) if declared == "auto" else declared
+    return _MODULES + (_NETWORKS if any(has_networks(name) for name in names) else ())
 
 
 def fit_and_prove(config: Config, rows: Rows, task: Task, say: Say, workers: Workers) -> Proven:

@@ -22,7 +22,7 @@ from largesse.commands.findings.tune_result import Chosen, Proven, TuningResult,
 from largesse.commands.kept_trials import KeptTrials
 from largesse.commands.load import load_rows
 from largesse.commands.procedure import Task
-from largesse.commands.proof import MODULES
+from largesse.commands.proof import modules_of
 from largesse.commands.tune_search import Search, limits, optuna_quietly, with_settings
 from largesse.config import Config
 from largesse.errors import ConfigError
@@ -79,7 +79,10 @@ def tune(
     target = Path(folder) if folder is not None else config.run.folder / timed("tuned-")
     with optuna_quietly():  # refuses at once where Optuna is missing
         may_write(target, replace=replace, marker=MARKER)
-    with checkpoints_until_done(config.run.checkpoints, target), Workers(threads_of(config), MODULES) as workers:
+    with (
+        checkpoints_until_done(config.run.checkpoints, target),
+        Workers(threads_of(config), modules_of(config)) as workers,
+    ):
         beside = config.run.folder / "tuned" if folder is None else target  # the name of a new folder differs each time
         content, tuned = _tune(config, (trials, seconds), model, (target, beside), replace, say, workers)
     say("done", 1.0)

@@ -15,7 +15,8 @@ from largesse.models.outcome import Outcome
 from largesse.roles import nearest
 
 __all__ = [
-    "ALONE", "AUTO", "DECIDES", "NAMES", "PARTS", "TREES", "TUNED", "Settings", "default_names", "left_out", "make", "parts_of",
+    "ALONE", "AUTO", "DECIDES", "NAMES", "PARTS", "TREES", "TUNED", "Settings", "default_names", "has_networks", "left_out",
+    "make", "parts_of",
 ]  # fmt: skip
 
 
@@ -183,6 +184,11 @@ def left_out(both: bool, can_pay: bool) -> str:
 def parts_of(name: str) -> tuple[str, ...]:
     """Returns the candidates that a stack averages; () for any other name. Without torch, networks are left out."""
     return tuple(part for part in PARTS.get(name, ()) if installed("torch") or part in TREES)
+
+
+def has_networks(name: str) -> bool:
+    """Returns whether a candidate is a network or averages one."""
+    return any(part not in TREES for part in parts_of(name) or (name,))
 
 
 def make(name: str, settings: Settings) -> Model:

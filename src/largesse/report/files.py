@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
 
 from largesse._arguments import checked
 from largesse._files import PathLike, atomic_bytes
+from largesse._workers import Workers
 from largesse.report.blocks import Section
 from largesse.report.content import Headline, Results
 from largesse.report.markdown import markdown
@@ -15,12 +16,20 @@ from largesse.report.sections import sections
 
 __all__ = ["picture", "write", "write_report"]
 
+_PICTURES, _PAGES = "pictures", "pages"
+_CURVE, _BUDGETS, _MIX = _IMAGES = "cost_curve.png", "value_at_budgets.png", "mix.png"
+
 
 @checked
-def write(results: Results, folder: PathLike) -> dict[str, Path]:
+def write(results: Results, folder: PathLike, workers: Workers | None = None) -> dict[str, Path]:
     """Writes report.html, summary.md and the pictures into a folder, which is made if it is missing.
 
     A picture of an earlier report that the new one lacks is removed.
+
+    Args:
+        results: What the report shows.
+        folder: Made if it is missing.
+        workers: Processes that share the work with this one; None: there are none.
 
     Returns:
         File name → path of every file that was written.
@@ -28,14 +37,26 @@ def write(results: Results, folder: PathLike) -> dict[str, Path]:
     Raises:
         StoreError: A file cannot be written.
     """
+    done: dict[str, dict[str, bytes]] = {}
+    for what, files in (workers or Workers(1)).run(_rendered, results, (_PICTURES, _PAGES)):
+        done[what] = files
+    return _written(Path(folder), done[_PAGES] | done[_PICTURES], set(_IMAGES))
+
+
+def _rendered(results: Results, what: str) -> dict[str, bytes]:
+    """Returns the pictures, or the files that show them, by name."""
+    mix = results.mix
+    has = {_CURVE: results.curves or results.arms, _BUDGETS: results.budgets, _MIX: mix}
+    if what == _PAGES:
+        return _pages(results.headline, sections(results), [name for name, drawn in has.items() if drawn])
     from largesse.report import pictures
 
-    images = {
-        "cost_curve.png": pictures.cost_curve_png(results) if results.curves or results.arms else None,
-        "value_at_budgets.png": pictures.budgets_png(results) if results.budgets else None,
-        "mix.png": pictures.mix_png(results.mix) if results.mix else None,
+    files = {
+        _CURVE: pictures.cost_curve_png(results) if has[_CURVE] else b"",
+        _BUDGETS: pictures.budgets_png(results) if has[_BUDGETS] else b"",
+        _MIX: pictures.mix_png(mix) if mix else b"",
     }
-    return write_report(results.headline, sections(results), images, folder)
+    return {name: data for name, data in files.items() if data}
 
 
 def write_report(
@@ -49,13 +70,20 @@ def write_report(
         pictures: File name → picture; None: there is none, and an older one is removed.
         folder: Made if it is missing.
     """
-    place = Path(folder)
     images = {name: data for name, data in pictures.items() if data}
-    files = {
-        "report.html": document(headline, parts).encode(), "summary.md": markdown(headline, parts, images).encode(), **images
+    return _written(Path(folder), _pages(headline, parts, images) | images, set(pictures))
+
+
+def _pages(headline: Headline, parts: Sequence[Section], images: Collection[str]) -> dict[str, bytes]:
+    return {
+        "report.html": document(headline, parts).encode(), "summary.md": markdown(headline, parts, images).encode()
     }  # fmt: skip
+
+
+def _written(place: Path, files: Mapping[str, bytes], images: Set[str]) -> dict[str, Path]:
+    """Writes files, and removes those of `images` that are not among them."""
     place.mkdir(parents=True, exist_ok=True)
-    for name in set(pictures) - set(images):
+    for name in images - set(files):
         (place / name).unlink(missing_ok=True)
     return {name: atomic_bytes(place / name, data) for name, data in files.items()}
 
