@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
+# Processes for the tests: more than two cores are busy with, since some tests wait for a server or a browser.
+TEST_PROCESSES ?= 3
 
 .PHONY: demo test test-light check docs bench clean
 
@@ -34,14 +36,14 @@ test-light: $(LIGHT)/.ready
 	$(LIGHT)/bin/python -m pytest -n 2 tests/light
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py

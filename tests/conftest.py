@@ -15,8 +15,8 @@ os.environ["LOKY_MAX_CPU_COUNT"] = (
 
 
 _TOGETHER = {  # files of which each runs in one process, and why
+    "tests/commands/": "its tests share runs that take long to fit",
     "tests/engines/test_spark.py": "its tests share a session of Spark, and two of them would be in each other's way",
-    "tests/commands/test_proof_rules.py": "its tests share runs that take long to fit",
     "tests/serving/test_stand_in.py": "its tests share runs that take long to fit",
 }
 
@@ -29,7 +29,7 @@ class OneByOne(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return file if file in _TOGETHER else nodeid
+        return file if file.startswith(tuple(_TOGETHER)) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOne:
