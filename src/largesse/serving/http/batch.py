@@ -105,7 +105,7 @@ class Batches:
 def _list(body: bytes) -> Iterator[Any]:
     try:
         items = _items.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parsed(body)  # says what is wrong with the JSON
         raise refused(422, "The body must be a list of objects. Send a list, or JSON lines.") from None
     yield from items

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from largesse.errors import Conflict
 from largesse.serving.http.groups import GroupCommit
-from largesse.serving.http.menus import Loaded
+from largesse.serving.http.menus import Loaded, Row
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.terms import Answer, Ask
 
@@ -58,7 +58,7 @@ class Question:
     __slots__ = ("allowed", "body", "features", "key", "late", "menu", "row", "served", "since", "unit", "writing")
 
     def __init__(
-        self, served: Served, unit: str | int, row: Sequence[Any], features: Mapping[str, Any], body: str,
+        self, served: Served, unit: str | int, row: Row, features: Mapping[str, Any], body: str,
         allowed: Sequence[str] | None, key: str | None, since: float,
     ) -> None:  # fmt: skip
         self.served, self.unit, self.row, self.features, self.body = served, unit, row, features, body

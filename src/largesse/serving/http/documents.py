@@ -164,7 +164,9 @@ class PolicyChange(_Document):
     """Another run for a campaign."""
 
     model_config = _with({"run": "runs/summer"})
-    run: Annotated[str, Field(min_length=1, description="Run folder on the server, with its ONNX form")]
+    run: Annotated[
+        str, Field(min_length=1, max_length=1_000, description="Run folder on the server, with its ONNX form")
+    ]
 
 
 class PolicyDocument(_Document):

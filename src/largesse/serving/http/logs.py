@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from largesse.errors import LargesseError
 from largesse.serving.http.problems import Refused
 
 __all__ = ["JsonLines", "RequestLog", "log_fault", "logging_config"]
@@ -46,7 +47,8 @@ def log_fault(error: BaseException, request: str) -> None:
     """Writes why a request was not answered, for whoever runs the server."""
     if isinstance(error, Refused):
         return
-    _log.error("Request %s: %s: %s", request, type(error).__name__, error, exc_info=error)
+    trace = None if isinstance(error, LargesseError) else error  # those say what to do
+    _log.error("Request %s: %s: %s", request, type(error).__name__, error, exc_info=trace)
 
 
 class RequestLog:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from math import nan
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._files import read_entries
@@ -18,47 +22,62 @@ from largesse.serving.cells import Column
 from largesse.serving.policy import ABOUT, ServedPolicy, best_treatment
 from largesse.serving.session import CHUNK, LARGEST
 
-__all__ = ["Loaded", "Why", "load_run", "same_menu", "why"]
-
-_WHOLE = 1 << 63
+__all__ = ["Loaded", "Row", "Why", "load_run", "same_menu", "why"]
 
 
-class Loaded(NamedTuple):
-    """The policy of a run, as a server uses it.
+class Row(NamedTuple):
+    """What the model reads of one unit.
 
     Attributes:
+        numbers: Cells of the columns of numbers, dates (days) and durations (days); NaN is missing.
+        labels: Cells of the columns of text.
+    """
+
+    numbers: array[float]
+    labels: tuple[str, ...]
+
+
+class Loaded:
+    """The policy of a run, as a server uses it.
+
+    Args:
         run: The run folder.
         version: Name of the run and hash of its description, e.g. "spring-1a2b3c4d5e".
         policy: The policy.
     """
 
-    run: Path
-    version: str
-    policy: ServedPolicy
+    def __init__(self, run: Path, version: str, policy: ServedPolicy) -> None:
+        self.run, self.version, self.policy = run, version, policy
+        self._numbers = [column for column in policy.columns if column.kind != "text"]
+        self._labels = [column for column in policy.columns if column.kind == "text"]
+        self._get = _getter([column.name for column in self._numbers])
 
-    def row(self, features: Mapping[str, Any]) -> list[Any]:
-        """Returns the cells that the model reads, one for each column: numbers (NaN is missing) and labels.
+    def row(self, features: Mapping[str, Any]) -> Row:
+        """Returns the cells that the model reads.
 
         Raises:
             SchemaError: A column is missing, or a cell is of another kind than in training.
         """
-        out: list[Any] = []
-        policy = self.policy
-        for column in policy.columns:
-            try:
-                cell = features[column.name]
-            except KeyError:
-                raise policy._lacks(column.name, features) from None
-            kind = type(cell)
-            if column.kind == "number" and (kind is float or (kind is int and -_WHOLE < cell < _WHOLE)):
-                out.append(cell)
-            elif column.kind == "text" and kind is str:
-                out.append(cell.strip())
-            else:
-                out.append(_cell(column, cell, policy.missing))
-        return out
+        mark = self.policy.missing
+        try:
+            cells = self._get(features)
+            labels = tuple([_cell(column, features[column.name], mark) for column in self._labels])
+        except KeyError:
+            for column in self.policy.columns:
+                if column.name not in features:
+                    raise self.policy._lacks(column.name, features) from None
+            raise
+        try:
+            return Row(array("d", cells), labels)
+        except (TypeError, OverflowError):  # not all are plain numbers; most often some are missing
+            pass
+        try:
+            return Row(array("d", [nan if cell is None else cell for cell in cells]), labels)
+        except (TypeError, OverflowError):
+            plain = [_cell(column, cell, mark) for column, cell in zip(self._numbers, cells, strict=True)]
+            return Row(array("d", plain), labels)
 
-    def menus(self, rows: Sequence[Sequence[Any]]) -> tuple[list[list[float]], list[list[float]]]:
+    def menus(self, rows: Sequence[Row]) -> tuple[list[list[float]], list[list[float]]]:
         """Returns the predicted value and cost of every treatment for each row, (N, M) each.
 
         Raises:
@@ -70,17 +89,21 @@ class Loaded(NamedTuple):
             raise StoreError(f"{self.run}: the model predicts a value that is not finite, or a negative cost.")
         return value.tolist(), cost.tolist()
 
-    def _menus(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        columns, feed = self.policy.columns, {"price": np.zeros(1)}
-        numbers = [k for k, column in enumerate(columns) if column.kind != "text"]
-        if len(numbers) == len(columns):
-            table = np.array(rows, np.float64)
-            for k, column in enumerate(columns):
-                feed[column.input] = table[:, k : k + 1]
-        else:
-            for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
-                feed[column.input] = np.array(cells, object if column.kind == "text" else np.float64)[:, None]
+    def _menus(self, rows: Sequence[Row]) -> list[Any]:
+        feed: dict[str, NDArray[Any]] = {"price": np.zeros(1)}
+        table = np.frombuffer(b"".join([row.numbers.tobytes() for row in rows])).reshape(len(rows), len(self._numbers))
+        for column, cells in zip(self._numbers, np.ascontiguousarray(table.T), strict=True):
+            feed[column.input] = cells[:, None]
+        for k, column in enumerate(self._labels):
+            feed[column.input] = np.array([row.labels[k] for row in rows], object)[:, None]
         return self.policy.session.run(["value", "cost"], feed)
+
+
+def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Returns a function that returns the cells of some columns."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda features: tuple(features[name] for name in names)
 
 
 def load_run(folder: Path) -> Loaded:
@@ -95,7 +118,9 @@ def load_run(folder: Path) -> Loaded:
 
 
 def _cell(column: Column, cell: Any, mark: str) -> Any:
-    """Returns one cell that is not simply a number or a label; dates may be text, as JSON has them."""
+    """Returns one cell as the model reads it; dates may be text, as JSON has them."""
+    if column.kind == "text" and type(cell) is str:
+        return cell.strip()
     if column.kind == "date" and isinstance(cell, str):
         try:
             cell = date.fromisoformat(cell) if len(cell) <= len("2026-12-31") else datetime.fromisoformat(cell)

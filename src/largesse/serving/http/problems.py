@@ -89,7 +89,7 @@ def refused(
     status: int, detail: str, field: str = "", value: str = "", *, retry: int | None = None, allow: str = ""
 ) -> Refused:
     """Returns the exception of a problem; arguments as for `Problem`."""
-    return Refused(Problem(status, detail, field, value, retry, allow))
+    return Refused(Problem(status, _short(detail), field, value, retry, allow))
 
 
 def busy(what: str) -> Problem:

@@ -29,7 +29,7 @@ class Headers(NamedTuple):
     Attributes:
         request: Id of the request: the caller's X-Request-Id, or a new one.
         authorization: Authorization; None: none.
-        media: Content-Type without parameters, in lower case; "": none.
+        media: Content-Type without parameters, in lower case; "": none; no media type if the body is compressed.
         accept: Accept.
         key: Idempotency-Key; None: none.
         length: Content-Length; None: none.
@@ -46,7 +46,7 @@ class Headers(NamedTuple):
 def headers_of(scope: Scope) -> Headers:
     """Returns the headers of a request."""
     request = authorization = key = length = None
-    media = accept = ""
+    media = accept = packed = ""
     for name, value in scope["headers"]:
         if name == b"authorization":
             authorization = value
@@ -62,8 +62,8 @@ def headers_of(scope: Scope) -> Headers:
         elif name == b"accept":
             accept = value.decode("latin-1")
         elif name == b"content-encoding" and value.lower() != b"identity":
-            media = f"compressed ({value.decode('latin-1')[:20]})"
-    return Headers(request or f"{_process}-{next(_count):x}", authorization, media, accept, key, length)
+            packed = f"compressed ({value.decode('latin-1')[:20]})"
+    return Headers(request or f"{_process}-{next(_count):x}", authorization, packed or media, accept, key, length)
 
 
 async def read_body(receive: Receive, length: int | None, most: int, patience: float) -> bytes:

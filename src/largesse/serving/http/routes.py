@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from largesse.config.refusal import rule, short
-from largesse.errors import DataError, LargesseError
+from largesse.errors import DataError, LargesseError, StoreError
 from largesse.serving.http import documents as d
 from largesse.serving.http import metrics
 from largesse.serving.http.decisions import Served
@@ -82,12 +82,13 @@ async def _outcomes(request: Request) -> Response:
             slots.append(error.problem._replace(field=f"[{k}].{error.problem.field}".rstrip(".")))
     sound = [one for one in slots if isinstance(one, Outcome)]
     try:
-        results = iter(await service.outcomes.submit(sound) if sound else [])
+        results = await service.outcomes.submit(sound) if sound else []
     except Full:
         raise Refused(busy("Too many outcomes wait in this worker")) from None
     if isinstance(results, BaseException):
         raise results
-    rows = [next(results) if isinstance(one, Outcome) else one for one in slots]
+    counted = iter(results)
+    rows = [next(counted) if isinstance(one, Outcome) else one for one in slots]
     if several is not given:
         if isinstance(rows[0], DataError):
             raise rows[0]
@@ -209,7 +210,10 @@ def _changed(service: Service, one: Served, change: dict[str, Any]) -> dict[str,
 
 
 def _switched(service: Service, one: Served, run: str) -> dict[str, Any]:
-    loaded = load_run(Path(run).expanduser().absolute())
+    try:
+        loaded = load_run(Path(run).expanduser().absolute())
+    except StoreError as error:
+        raise refused(422, f"run: {error}", "run", short(run)) from error
     same_menu(one.treatments, loaded.policy, one.name)
     put_run(service.ledger.engine, one.name, loaded, features=one.features, now=service.ledger.clock())
     service.follow()
