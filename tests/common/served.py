@@ -35,8 +35,8 @@ from largesse.serving.policy import ABOUT, MODEL, about_digest
 
 TREATMENTS = ("none", "coupon", "gift")
 VALUE, COST = (0.0, 1.0, 3.0), (0.0, 1.0, 4.0)
-"""Value of each treatment for a unit of age 40 from the north, and its cost. Value is in proportion to the age; elsewhere than
-in the north, 1 is added to the value of the gift."""
+"""Value of each treatment for a unit of age 40 from the north, and its cost. Value is in proportion to the age, 0 where it
+is missing; elsewhere than in the north, 1 is added to the value of the gift."""
 NORTH = {"age": 40, "city": "north", "since": "2026-01-01"}
 
 
@@ -52,19 +52,22 @@ def make_run(
     outputs = [tensor(name, TensorProto.DOUBLE, [None, len(cost)]) for name in ("value", "cost")]
     stored = {
         "slope": [[v / 40 for v in VALUE]], "gift": [[0.0, 0.0, 1.0]], "free": [[0.0] * len(cost)], "costs": [list(cost)],
+        "none": [[0.0]],
     }  # fmt: skip
     nodes = [
         helper.make_node("LabelEncoder", ["city"], ["away"], domain="ai.onnx.ml", keys_strings=["north"], values_floats=[0.0],
                          default_float=1.0),
         helper.make_node("Cast", ["away"], ["away64"], to=TensorProto.DOUBLE),
-        helper.make_node("MatMul", ["age", "slope"], ["by_age"]),
+        helper.make_node("Equal", ["age", "age"], ["known"]),  # NaN is not equal to itself
+        helper.make_node("Where", ["known", "age", "none"], ["years"]),
+        helper.make_node("MatMul", ["years", "slope"], ["by_age"]),
         helper.make_node("MatMul", ["away64", "gift"], ["by_city"]),
         helper.make_node("Add", ["by_age", "by_city"], ["value"]),
-        helper.make_node("MatMul", ["age", "free"], ["zeros"]),
+        helper.make_node("MatMul", ["years", "free"], ["zeros"]),
         helper.make_node("Add", ["zeros", "costs"], ["cost"]),
     ]  # fmt: skip
     tensors = [
-        helper.make_tensor(name, TensorProto.DOUBLE, [1, len(cost)], np.ravel(rows)) for name, rows in stored.items()
+        helper.make_tensor(name, TensorProto.DOUBLE, np.shape(rows), np.ravel(rows)) for name, rows in stored.items()
     ]
     graph = helper.make_graph(nodes, "run", inputs, outputs, tensors)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
