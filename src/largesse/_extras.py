@@ -16,7 +16,7 @@ __all__ = ["EXTRAS", "attach", "installed", "missing", "needed_for"]
 EXTRAS = {
     "torch": "learn", "pandas": "pandas", "causaldata": "demo", "rdata": "rda", "econml": "forest", "pyspark": "spark",
     "onnx": "serve", "onnxruntime": "serve", "optuna": "tune", "sqlalchemy": "serve",
-    "psycopg": "postgres",
+    "psycopg": "postgres", "fastapi": "serve", "uvicorn": "serve", "msgspec": "serve", "prometheus_client": "serve",
 }  # fmt: skip
 """Package → the extra that installs it."""
 

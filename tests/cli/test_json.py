@@ -73,6 +73,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "assign": [("users.parquet", "--unit", "user", "--shares", "A=1,B=1", "--salt", "s", "-o", "arms.csv")],
     "export": [],  # needs a run with clusters, as does --by-cluster: see test_app.py
     "demo": [("--no-open", "-o", "demo")],
+    "serve": [],  # serves until it is stopped: see tests/serving/http
     "init": [("empty.toml",)],
     "schema": [("check",)],
 }

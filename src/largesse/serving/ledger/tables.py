@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from largesse.errors import StoreError
 
 __all__ = [
-    "MIGRATIONS", "campaigns", "decisions", "journal", "keys", "leases", "migrate", "outcomes", "tallies"
+    "MIGRATIONS", "access", "campaigns", "decisions", "journal", "keys", "leases", "migrate", "outcomes", "served", "tallies"
 ]  # fmt: skip
 
 _META = sa.MetaData()
@@ -79,7 +79,25 @@ journal = _table(
 leases = _table("lease", _column("name", _Text, key=True), _column("holder", _Text), _column("until", _Number))
 """Which process does a task that only one must do."""
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_META.create_all,)
+access = _table(
+    "access", *(_column(name, _Text, key=name == "id") for name in ("id", "name", "role", "digest")), _column("created", _Number),
+    _column("expires", _Number, empty=True), _column("revoked", _Number, empty=True),
+)  # fmt: skip
+"""Keys of the HTTP service; `digest` is the SHA-256 of the secret, which is stored nowhere."""
+
+served = _table(
+    "served", _column("campaign", _Text, key=True), _column("run", _Text), _column("version", _Text),
+    sa.Column("features", sa.Boolean, nullable=False), _column("changed", _Number),
+)  # fmt: skip
+"""Which run decides in each campaign; the workers of the HTTP service follow it. `features`: whether they are stored."""
+
+
+def _add_service(connection: sa.Connection) -> None:
+    for table in (access, served):
+        table.create(connection, checkfirst=True)
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_META.create_all, _add_service)
 """Step k brings a store from version k to version k + 1."""
 
 

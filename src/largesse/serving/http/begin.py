@@ -1,0 +1,109 @@
+"""What happens before workers start: the store is opened, campaigns are started, and each is given its run and first price."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from largesse import _check
+from largesse._files import read_bounded
+from largesse.errors import ConfigError, StoreError
+from largesse.serving.http.access import list_keys
+from largesse.serving.http.documents import moment
+from largesse.serving.http.menus import Loaded, load_run
+from largesse.serving.http.service import Service, put_run
+from largesse.serving.http.settings import CampaignSettings, Settings
+from largesse.serving.ledger.book import Ledger
+from largesse.serving.ledger.terms import Campaign, Status
+
+__all__ = ["begin", "make_service", "maker"]
+
+_METRICS, _LARGEST = "metrics.json", 1 << 26
+
+
+class _Begun(NamedTuple):
+    status: Status
+    loaded: Loaded
+
+
+def begin(settings: Settings) -> list[str]:
+    """Starts the campaigns of a configuration, or changes them to what it has; returns a sentence for each.
+
+    Raises:
+        ConfigError: No price is known, or there is no key although keys are needed.
+        LargesseError: A run cannot be loaded, a campaign cannot change in this way, or the store failed.
+    """
+    runs = {name: load_run(one.run) for name, one in settings.campaigns.items()}  # all, before anything is changed
+    terms = {name: _campaign(name, one, runs[name]) for name, one in settings.campaigns.items()}
+    with Ledger.open(settings.server.store) as ledger:
+        if settings.server.keys and not any(row["revoked"] is None for row in list_keys(ledger.engine)):
+            raise ConfigError(
+                "server.keys == True: the store has no key, so nobody could ask. Create one: largesse keys create --store "
+                "STORE --role decide; or serve without keys on this machine alone: --no-keys."
+            )
+        begun = []
+        for name, campaign in terms.items():
+            status = ledger.start(campaign)
+            put_run(ledger.engine, name, runs[name], features=settings.campaigns[name].features, now=ledger.clock())
+            begun.append(_Begun(status, runs[name]))
+    return [_sentence(one) for one in begun]
+
+
+def _sentence(one: _Begun) -> str:
+    status, written = one.status, partial(_check.written, digits=12)
+    return (
+        f"Campaign {status.campaign}: run {one.loaded.version} decides among {', '.join(one.loaded.policy.treatments)}; budget "
+        f"{written(status.budget)}, of which {written(status.spent)} is spent and {written(status.reserved)} reserved; until "
+        f"{moment(status.until)}; price {_check.written(status.price)}."
+    )
+
+
+def _campaign(name: str, given: CampaignSettings, loaded: Loaded) -> Campaign:
+    fields = given.model_dump(exclude={"run", "price", "features"})
+    price = given.price if given.price is not None else _first_price(name, given, loaded)
+    return Campaign(name=name, treatments=tuple(loaded.policy.treatments), price=price, **fields)
+
+
+def _first_price(name: str, given: CampaignSettings, loaded: Loaded) -> float:
+    """Returns the price of the budget per unit on the run's held-out rows, else the price at which everybody gets what pays."""
+    if given.units is not None:
+        by_budget = _prices(given.run)
+        if by_budget:
+            budgets, prices = zip(*sorted(by_budget.items()), strict=True)
+            return float(np.interp(given.budget / given.units, budgets, prices))
+    if loaded.policy.price is not None:
+        return loaded.policy.price
+    more = "" if given.units else f", or campaigns.{name}.units (--units), how many decisions the budget is for,"
+    raise ConfigError(
+        f"campaigns.{name}.price: is missing, and the run has none. Give the price that `largesse allocate` prints "
+        f"(--price){more} and the run's proof gives it."
+    )  # fmt: skip
+
+
+def _prices(run: Path) -> dict[float, float]:
+    """Returns the price at each budget per unit of the run's proof; none where it has no proof."""
+    if not (run / _METRICS).is_file():
+        return {}
+    try:
+        rows = json.loads(read_bounded(run / _METRICS, _LARGEST))["rows"]
+        return {
+            float(row["budget"]): float(row["price"]) for row in rows
+            if row["name"] == "policy" and row["budget"] is not None and row["price"] is not None
+        }  # fmt: skip
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StoreError(f"{run / _METRICS}: is no proof of a run. Copy the whole folder again.") from error
+
+
+def make_service(settings: Settings) -> Service:
+    """Returns the service of one worker, not started."""
+    return Service(Ledger.open(settings.server.store), settings.server, tuple(settings.campaigns))
+
+
+def maker(settings: Settings) -> Callable[[], Service]:
+    """Returns a function that makes the service, which another process can take."""
+    return partial(make_service, settings)

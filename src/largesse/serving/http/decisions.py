@@ -1,0 +1,216 @@
+"""`Decisions`: the menus of all that wait in one call of the model, then the ledger once; control if the model is late."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from largesse.errors import Conflict
+from largesse.serving.http.groups import GroupCommit
+from largesse.serving.http.menus import Loaded, Row
+from largesse.serving.ledger.book import Ledger
+from largesse.serving.ledger.terms import Answer, Ask
+
+__all__ = ["FALLBACK", "Decided", "Decisions", "Question", "Served"]
+
+FALLBACK = "fallback"
+"""Version of decisions without a model: control, with probability 1, and a menu of zeros."""
+_log = logging.getLogger("largesse.serving")
+
+
+class Served(NamedTuple):
+    """A campaign in service.
+
+    Attributes:
+        name: Its name.
+        treatments: Its treatments, control first.
+        loaded: The policy that decides.
+        features: Whether features are stored with decisions.
+    """
+
+    name: str
+    treatments: tuple[str, ...]
+    loaded: Loaded
+    features: bool
+
+
+class Question:
+    """A unit that waits for its decision.
+
+    Attributes:
+        served: The campaign, with the policy at the time of the request.
+        unit: Id of the unit.
+        row: What the model reads.
+        features: The features as given.
+        body: What the key stands for.
+        allowed: The allowed treatments; None: all.
+        key: The caller's key.
+        since: Time of the request, of the event loop's clock.
+        late: Whether the model was too late.
+        writing: Whether its menu is known and the ledger decides.
+        menu: Value and cost of every treatment; None: the model failed.
+    """
+
+    __slots__ = ("allowed", "body", "features", "key", "late", "menu", "row", "served", "since", "unit", "writing")
+
+    def __init__(
+        self, served: Served, unit: str | int, row: Row, features: Mapping[str, Any], body: str,
+        allowed: Sequence[str] | None, key: str | None, since: float,
+    ) -> None:  # fmt: skip
+        self.served, self.unit, self.row, self.features, self.body = served, unit, row, features, body
+        self.allowed, self.key, self.since = allowed, key, since
+        self.late = self.writing = False
+        self.menu: tuple[list[float], list[float]] | None = None
+
+    def ask(self) -> Ask:
+        """Returns the ask for the ledger: with the menu, or without a model for control alone."""
+        name, kept = self.served.name, self.features if self.served.features else None
+        if self.menu is None:
+            zeros, control = [0.0] * len(self.served.treatments), self.served.treatments[:1]
+            return Ask(name, self.unit, zeros, zeros, control, self.key, self.body, FALLBACK, kept)
+        value, cost = self.menu
+        return Ask(name, self.unit, value, cost, self.allowed, self.key, self.body, self.served.loaded.version, kept)
+
+
+class Decided(NamedTuple):
+    """A decision, and the menu that was predicted for it; None: without a model."""
+
+    answer: Answer
+    menu: tuple[Sequence[float], Sequence[float]] | None
+
+
+class Decisions:
+    """Decides questions in the order of their arrival, as many at once as wait.
+
+    One thread predicts and writes. If the model is late, a second thread decides for what waits longer than the deadline.
+
+    Args:
+        ledger: The ledger.
+        deadline: Seconds that the model has.
+        most: So many questions may wait.
+    """
+
+    def __init__(self, ledger: Ledger, deadline: float, most: int) -> None:
+        self.ledger, self.deadline = ledger, deadline
+        self.late = 0
+        self._main = GroupCommit(self._with_model, "decide", most)
+        self._spare = GroupCommit(self._without_model, "fallback", most)
+        self._open: deque[tuple[Question, asyncio.Future[Any]]] = deque()
+        self._lock = threading.Lock()
+        self._watching: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait."""
+        return self._main.waiting
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the model, or the store, has not answered for ten deadlines and ten seconds."""
+        return self._main.busy_for() > max(10.0, 10 * self.deadline)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Starts the threads."""
+        self._main.start(loop)
+        self._spare.start(loop)
+        self._watch()
+
+    def stop(self) -> None:
+        """Ends the threads, after what waits."""
+        if self._watching is not None:
+            self._watching.cancel()
+        self._main.stop()
+        self._spare.stop()
+
+    def submit(self, question: Question) -> asyncio.Future[Any]:
+        """Returns the future of a decision: `Decided`, or the error that it ends with.
+
+        Raises:
+            Full: Too many questions wait.
+        """
+        future = self._main.submit(question)
+        self._open.append((question, future))
+        return future
+
+    def decide_now(self, batch: list[Question]) -> list[Any]:
+        """Returns the decision of each question, or the error that it ends with, in the calling thread and without a deadline.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        _predict(batch)
+        return self._decide(batch)
+
+    def _watch(self) -> None:
+        """Hands the questions for which the model is late to the second thread."""
+        loop = asyncio.get_running_loop()
+        now, waiting = loop.time(), self._open
+        while waiting and waiting[0][1].done():
+            waiting.popleft()
+        for question, future in waiting:
+            if now - question.since < self.deadline:
+                break
+            if future.done() or question.late:
+                continue
+            with self._lock:
+                if question.writing:
+                    continue
+                question.late = True
+            self.late += 1
+            self._spare.submit(question, future)
+        self._watching = loop.call_later(self.deadline / 4, self._watch)
+
+    def _with_model(self, batch: list[Question]) -> list[Any]:
+        mine = [one for one in batch if not one.late]
+        _predict(mine)
+        with self._lock:
+            for one in mine:
+                one.writing = not one.late
+        done = iter(self._decide([one for one in mine if one.writing]))
+        return [next(done) if one.writing else None for one in batch]
+
+    def _without_model(self, batch: list[Question]) -> list[Any]:
+        _log.warning("The model is late: %s decisions are control, without a model.", len(batch))
+        return self._decide(batch)
+
+    def _decide(self, batch: list[Question]) -> list[Any]:
+        asks = [one.ask() for one in batch]
+        menus = [None if ask.version == FALLBACK else (ask.value, ask.cost) for ask in asks]
+        answers: list[Any] = list(self.ledger.decide(asks))
+        again = [
+            k for k, (ask, got) in enumerate(zip(asks, answers, strict=True))
+            if ask.version == FALLBACK and isinstance(got, Conflict) and got.field == "allowed"
+        ]  # fmt: skip
+        if again:  # units that have another treatment than control already keep it
+            asked = [asks[k]._replace(allowed=batch[k].allowed) for k in again]
+            for k, got in zip(again, self.ledger.decide(asked), strict=True):
+                answers[k] = got
+        return [
+            Decided(got, menu) if isinstance(got, Answer) else got for got, menu in zip(answers, menus, strict=True)
+        ]
+
+
+def _predict(batch: Sequence[Question]) -> None:
+    """Enters the menu of each question; None where the model fails."""
+    by_policy: dict[int, list[Question]] = {}
+    for one in batch:
+        by_policy.setdefault(id(one.served.loaded), []).append(one)
+    for several in by_policy.values():
+        try:
+            _enter(several)
+        except Exception:  # one damaged row must not fail the others
+            for one in several:
+                try:
+                    _enter([one])
+                except Exception as error:  # the unit gets control instead
+                    _log.error("The model of campaign %s failed: %s", one.served.name, error)
+
+
+def _enter(batch: Sequence[Question]) -> None:
+    value, cost = batch[0].served.loaded.menus([one.row for one in batch])
+    for one, v, c in zip(batch, value, cost, strict=True):
+        one.menu = v, c

@@ -1,0 +1,187 @@
+"""A run in service: its version, the features of one unit as a row, and the menus of many rows in one call of the model."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from math import nan
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse._files import read_entries
+from largesse.errors import DataError, SchemaError, StoreError
+from largesse.serving.cells import Column
+from largesse.serving.policy import ABOUT, ServedPolicy, best_treatment
+from largesse.serving.session import CHUNK, LARGEST
+
+__all__ = ["Loaded", "Row", "Why", "load_run", "same_menu", "why"]
+
+
+class Row(NamedTuple):
+    """What the model reads of one unit.
+
+    Attributes:
+        numbers: Cells of the columns of numbers, dates (days) and durations (days); NaN is missing.
+        labels: Cells of the columns of text.
+    """
+
+    numbers: array[float]
+    labels: tuple[str, ...]
+
+
+class Loaded:
+    """The policy of a run, as a server uses it.
+
+    Args:
+        run: The run folder.
+        version: Name of the run and hash of its description, e.g. "spring-1a2b3c4d5e".
+        policy: The policy.
+    """
+
+    def __init__(self, run: Path, version: str, policy: ServedPolicy) -> None:
+        self.run, self.version, self.policy = run, version, policy
+        self._numbers = [column for column in policy.columns if column.kind != "text"]
+        self._labels = [column for column in policy.columns if column.kind == "text"]
+        self._get = _getter([column.name for column in self._numbers])
+
+    def row(self, features: Mapping[str, Any]) -> Row:
+        """Returns the cells that the model reads.
+
+        Raises:
+            SchemaError: A column is missing, or a cell is of another kind than in training.
+        """
+        mark = self.policy.missing
+        try:
+            cells = self._get(features)
+            labels = tuple([_cell(column, features[column.name], mark) for column in self._labels])
+        except KeyError:
+            for column in self.policy.columns:
+                if column.name not in features:
+                    raise self.policy._lacks(column.name, features) from None
+            raise
+        try:
+            return Row(array("d", cells), labels)
+        except (TypeError, OverflowError):  # not all are plain numbers; most often some are missing
+            pass
+        try:
+            return Row(array("d", [nan if cell is None else cell for cell in cells]), labels)
+        except (TypeError, OverflowError):
+            plain = [_cell(column, cell, mark) for column, cell in zip(self._numbers, cells, strict=True)]
+            return Row(array("d", plain), labels)
+
+    def menus(self, rows: Sequence[Row]) -> tuple[list[list[float]], list[list[float]]]:
+        """Returns the predicted value and cost of every treatment for each row, (N, M) each.
+
+        Raises:
+            StoreError: The model fails, or predicts what no menu may have.
+        """
+        parts = [self._menus(rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
+        value, cost = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
+        if not (np.isfinite(value).all() and np.isfinite(cost).all() and cost.min() >= 0):
+            raise StoreError(f"{self.run}: the model predicts a value that is not finite, or a negative cost.")
+        return value.tolist(), cost.tolist()
+
+    def _menus(self, rows: Sequence[Row]) -> list[Any]:
+        feed: dict[str, NDArray[Any]] = {"price": np.zeros(1)}
+        table = np.frombuffer(b"".join([row.numbers.tobytes() for row in rows])).reshape(len(rows), len(self._numbers))
+        for column, cells in zip(self._numbers, np.ascontiguousarray(table.T), strict=True):
+            feed[column.input] = cells[:, None]
+        for k, column in enumerate(self._labels):
+            feed[column.input] = np.array([row.labels[k] for row in rows], object)[:, None]
+        return self.policy.session.run(["value", "cost"], feed)
+
+
+def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Returns a function that returns the cells of some columns."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda features: tuple(features[name] for name in names)
+
+
+def load_run(folder: Path) -> Loaded:
+    """Returns the policy of a run folder, after it has computed the menu of the stored rows again.
+
+    Raises:
+        StoreError: The folder has no ONNX form, or it is damaged.
+    """
+    policy = ServedPolicy.load(folder)
+    digest = hashlib.sha256(read_entries(folder / ABOUT, LARGEST)).hexdigest()[:10]
+    return Loaded(folder, f"{folder.resolve().name[:80]}-{digest}", policy)
+
+
+def _cell(column: Column, cell: Any, mark: str) -> Any:
+    """Returns one cell as the model reads it; dates may be text, as JSON has them."""
+    if column.kind == "text" and type(cell) is str:
+        return cell.strip()
+    if column.kind == "date" and isinstance(cell, str):
+        try:
+            cell = date.fromisoformat(cell) if len(cell) <= len("2026-12-31") else datetime.fromisoformat(cell)
+        except ValueError:
+            rule = "is no date or time as ISO 8601 has them"
+            raise _check.refuse(
+                column.name, cell, rule, "Give e.g. 2026-12-31 or 2026-12-31T18:00:00Z.", SchemaError
+            ) from None
+    try:
+        return column.one(cell, mark)[0, 0]
+    except OverflowError:
+        raise _check.refuse(
+            column.name, cell, "is too large for a number", "Give it as text if it is an id.", SchemaError
+        ) from None
+
+
+class Why(msgspec.Struct, frozen=True):
+    """Why the policy chooses a treatment at a price.
+
+    Attributes:
+        treatment: The policy's treatment; a unit of the holdout or of the exploration may get another one.
+        runner_up: The treatment with the next highest net value (value - price · cost); None: only one is allowed.
+        margin: By how much its net value is lower.
+        switch_price: The nearest price at which the policy's treatment changes; None: it is the same at every price.
+    """
+
+    treatment: str
+    runner_up: str | None
+    margin: float | None
+    switch_price: float | None
+
+
+def why(
+    value: Sequence[float], cost: Sequence[float], price: float, codes: Sequence[int], treatments: Sequence[str]
+) -> Why:
+    """Returns why the policy chooses its treatment.
+
+    >>> why([0.0, 1.0, 3.0], [0.0, 1.0, 4.0], 0.5, (0, 1, 2), ("none", "5 off", "20 off"))
+    Why(treatment='20 off', runner_up='5 off', margin=0.5, switch_price=0.6666666666666666)
+    """
+    best = best_treatment(value, cost, price, codes)
+    others = [j for j in codes if j != best]
+    if not others:
+        return Why(treatments[best], None, None, None)
+    second = max(others, key=lambda j: (value[j] - price * cost[j], -cost[j]))
+    margin = (value[best] - price * cost[best]) - (value[second] - price * cost[second])
+    dearer = [_slope(value, cost, best, j) for j in others if cost[j] > cost[best] and value[j] > value[best]]
+    cheaper = [_slope(value, cost, j, best) for j in others if cost[j] < cost[best]]
+    # Above the price the smallest return on the way down, below it the highest on the way up.
+    edges = [p for p in (min(cheaper, default=-1.0), max(dearer, default=-1.0)) if p >= 0]
+    return Why(
+        treatments[best], treatments[second], margin, min(edges, key=lambda p: abs(p - price)) if edges else None
+    )
+
+
+def _slope(value: Sequence[float], cost: Sequence[float], low: int, high: int) -> float:
+    return (value[high] - value[low]) / (cost[high] - cost[low])
+
+
+def same_menu(treatments: Sequence[str], policy: ServedPolicy, name: str) -> None:
+    """Raises DataError unless a policy has the treatments of a campaign, in their order."""
+    if tuple(policy.treatments) != tuple(treatments):
+        rule = f"has the treatments {', '.join(policy.treatments)}, campaign {name!r} has {', '.join(treatments)}"
+        raise DataError(f"run: {rule}. Serve a run with the same treatments, or start another campaign.", field="run")

@@ -1,0 +1,66 @@
+"""Counts and times of the service in Prometheus' text format, summed over the worker processes."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from largesse.serving.ledger.terms import Answer, Status
+
+__all__ = ["MEDIA", "Metrics"]
+
+MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Metrics:
+    """The metrics of one worker process.
+
+    With PROMETHEUS_MULTIPROC_DIR in the environment, `text` has the sums of all processes.
+    """
+
+    def __init__(self) -> None:
+        self._registry = own = CollectorRegistry()
+        self._requests = Counter("largesse_requests", "Requests by route and status", ["route", "status"], registry=own)
+        self._seconds = Histogram(
+            "largesse_request_seconds", "Seconds until the answer", ["route"], buckets=_SECONDS, registry=own
+        )
+        self._decisions = Counter(
+            "largesse_decisions",
+            "New decisions by campaign, kind and treatment",
+            ["campaign", "kind", "treatment"],
+            registry=own,
+        )
+        self._fallbacks = Counter("largesse_fallbacks", "Decisions without a model", ["campaign"], registry=own)
+        self._money = Gauge(
+            "largesse_campaign", "Money and price of a campaign", ["campaign", "what"], registry=own,
+            multiprocess_mode="mostrecent",
+        )  # fmt: skip
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Counts a request."""
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def decided(self, campaign: str, answer: Answer) -> None:
+        """Counts a decision, unless it was stored before."""
+        if answer.repeated:
+            return
+        self._decisions.labels(campaign, answer.kind, answer.treatment).inc()
+        if answer.version == "fallback":
+            self._fallbacks.labels(campaign).inc()
+
+    def status(self, status: Status) -> None:
+        """Keeps the money of a campaign."""
+        for name in ("budget", "spent", "reserved", "price"):
+            self._money.labels(status.campaign, name).set(getattr(status, name))
+
+    def text(self) -> bytes:
+        """Returns all metrics as Prometheus reads them."""
+        if not os.environ.get(_FOLDER):
+            return generate_latest(self._registry)
+        every = CollectorRegistry()
+        multiprocess.MultiProcessCollector(every)  # type: ignore[no-untyped-call]
+        return generate_latest(every)

@@ -1,0 +1,203 @@
+"""`Service`: what one worker process has of the campaigns, and the thread that keeps it up to date and renews prices."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from largesse.errors import LargesseError
+from largesse.roles import nearest
+from largesse.serving.http.access import Keyring
+from largesse.serving.http.decisions import Decisions, Served
+from largesse.serving.http.groups import GroupCommit
+from largesse.serving.http.menus import Loaded, load_run, same_menu
+from largesse.serving.http.metrics import Metrics
+from largesse.serving.http.problems import refused
+from largesse.serving.http.settings import ServerSettings
+from largesse.serving.ledger.accounts import terms_of
+from largesse.serving.ledger.book import Ledger
+from largesse.serving.ledger.pricing import elected
+from largesse.serving.ledger.store import reading, writing
+from largesse.serving.ledger.tables import campaigns, served
+from largesse.serving.ledger.terms import Outcome
+
+__all__ = ["Service", "put_run"]
+
+_FOLLOW = 2.0  # seconds between two looks for keys, campaigns and runs
+_EXPIRE = 60.0  # seconds between two looks for matured reservations
+_log = logging.getLogger("largesse.serving")
+_SERVED = sa.select(served, campaigns.c.settings).join(campaigns, campaigns.c.name == served.c.campaign)
+
+
+def put_run(engine: sa.Engine, campaign: str, loaded: Loaded, *, features: bool, now: float) -> None:
+    """Stores which run decides in a campaign; all workers follow within seconds.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    row = {"run": str(loaded.run), "version": loaded.version, "features": features, "changed": now}
+    with writing(engine) as connection:
+        if not connection.execute(sa.update(served).where(served.c.campaign == campaign).values(**row)).rowcount:
+            connection.execute(served.insert().values(campaign=campaign, **row))
+
+
+class Service:
+    """The campaigns, keys and threads of a worker process.
+
+    Args:
+        ledger: The open ledger; the service closes it.
+        settings: The settings of the server.
+        names: The campaigns that this server serves.
+    """
+
+    def __init__(self, ledger: Ledger, settings: ServerSettings, names: tuple[str, ...]) -> None:
+        self.ledger, self.settings, self.names = ledger, settings, names
+        self.keyring = Keyring(settings.keys, ledger.clock)
+        self.metrics = Metrics()
+        self.decisions = Decisions(ledger, settings.deadline, settings.queue)
+        self.outcomes: GroupCommit[list[Outcome]] = GroupCommit(self._outcomes, "outcomes", settings.queue)
+        self._served: dict[str, Served] = {}
+        self._refused: dict[str, str] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending, self._following = threading.Event(), threading.Lock()
+        self._thread = threading.Thread(target=self._maintain, name="maintain", daemon=True)
+        self._holder = f"{socket.gethostname()}-{os.getpid()}"
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Loads the runs and starts the threads.
+
+        Raises:
+            LargesseError: The store cannot be read, or a run not loaded.
+        """
+        self._loop = loop
+        self.follow(strict=True)
+        self.decisions.start(loop)
+        self.outcomes.start(loop)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the threads and closes the store."""
+        self._ending.set()
+        self.decisions.stop()
+        self.outcomes.stop()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+        self.ledger.close()
+
+    def now(self) -> float:
+        """Returns the time of the event loop's clock."""
+        assert self._loop is not None, "not started"
+        return self._loop.time()
+
+    def served(self, campaign: str | None) -> Served:
+        """Returns a campaign in service.
+
+        Args:
+            campaign: Its name; None: the only one.
+
+        Raises:
+            Refused: It is not served here (404), or there are several (422).
+        """
+        every = self._served
+        if campaign is None:
+            if len(every) == 1:
+                return next(iter(every.values()))
+            detail = f"campaign: is missing, and this server has {len(every)}: {', '.join(every)}. Name one."
+            raise refused(422, detail, "campaign")
+        one = every.get(campaign)
+        if one is None:
+            detail = f"campaign == {campaign[:100]!r}: is not served here. {nearest(campaign, list(every))}The campaigns are "
+            raise refused(404, f"{detail}{', '.join(every)}.", "campaign", campaign[:100])
+        return one
+
+    def ready(self) -> str:
+        """Returns "" if the service can answer, else why not."""
+        if self.decisions.stuck:
+            return "A decision has been in progress for more than ten seconds."
+        try:
+            with reading(self.ledger.engine) as connection:
+                connection.execute(sa.select(served.c.campaign).limit(1)).all()
+        except LargesseError:
+            return "The store of the ledger does not answer."
+        return "" if set(self._served) >= set(self.names) else "A run is not loaded."
+
+    def follow(self, *, strict: bool = False) -> None:
+        """Reads keys, campaigns and runs from the store, and loads runs that changed; requests in progress keep the old one.
+
+        Args:
+            strict: Raise if a run cannot be loaded; otherwise the old one goes on, and the log says so.
+
+        Raises:
+            LargesseError: The store cannot be read; with `strict`, a run cannot be loaded.
+        """
+        with self._following:
+            self._follow(strict)
+
+    def _follow(self, strict: bool) -> None:
+        with reading(self.ledger.engine) as connection:
+            self.keyring.renew(connection)
+            rows = connection.execute(_SERVED.where(served.c.campaign.in_(self.names))).all()
+        every = dict(self._served)
+        for row in rows:
+            old = every.get(row.campaign)
+            if old is not None and (old.loaded.version, str(old.loaded.run), old.features) == (
+                row.version,
+                row.run,
+                row.features,
+            ):
+                continue
+            if self._refused.get(row.campaign) == row.version and not strict:
+                continue
+            treatments = terms_of(row.settings).campaign.treatments
+            try:
+                loaded = load_run(Path(row.run))
+                same_menu(treatments, loaded.policy, row.campaign)
+            except LargesseError as error:
+                if strict and old is None:
+                    raise
+                self._refused[row.campaign] = row.version
+                _log.error("Campaign %s keeps its run: %s", row.campaign, error)
+                continue
+            every[row.campaign] = Served(row.campaign, treatments, loaded, row.features)
+            if old is not None:
+                _log.warning("Campaign %s is decided by %s from now on.", row.campaign, loaded.version)
+        self._served = every
+
+    def _maintain(self) -> None:
+        """Follows the store, renews prices and releases matured reservations, in the one process that is elected."""
+        priced = expired = 0.0
+        while not self._ending.wait(_FOLLOW):
+            try:
+                self.follow()
+                if (now := time.monotonic()) - priced >= self.settings.reprice:
+                    priced = now
+                    self.ledger.reprice(self._holder, hold=3 * self.settings.reprice)
+                    for name in self._served:
+                        self.metrics.status(self.ledger.status(name))
+                if now - expired >= _EXPIRE and self._elected("expire"):
+                    expired = now
+                    self.ledger.expire()
+            except LargesseError as error:  # the store may answer again
+                _log.error("Upkeep failed and will be tried again: %s", error)
+            except Exception:
+                _log.exception("Upkeep failed and will be tried again")
+
+    def _elected(self, task: str) -> bool:
+        with writing(self.ledger.engine) as connection:
+            return elected(connection, task, self._holder, self.ledger.clock(), 3 * _EXPIRE)
+
+    def _outcomes(self, given: list[list[Outcome]]) -> list[object]:
+        """Counts the outcomes of several requests at once; returns those of each."""
+        results = self.ledger.outcomes([one for several in given for one in several])
+        out, at = list[object](), 0
+        for several in given:
+            out.append(results[at : at + len(several)])
+            at += len(several)
+        return out
