@@ -16,7 +16,8 @@ from largesse._arguments import checked
 from largesse.errors import DataError
 from largesse.roles import nearest
 from largesse.serving.ledger import pricing
-from largesse.serving.ledger.accounts import settings_of, terms_of
+from largesse.serving.ledger.accounts import COUNTERS, settings_of, terms_of
+from largesse.serving.ledger.audit import FIRST
 from largesse.serving.ledger.deciding import decide
 from largesse.serving.ledger.money import amount, rounded_down
 from largesse.serving.ledger.reporting import expire, record_outcomes
@@ -27,7 +28,6 @@ from largesse.serving.ledger.terms import Answer, Ask, Campaign, Outcome, Receip
 __all__ = ["Ledger"]
 
 _FIXED = ("treatments", "salt", "holdout", "guarantee", "period", "scale")
-_COUNTERS = ("spent", "reserved", "beyond", "decided", "limited")
 
 
 class Ledger:
@@ -105,8 +105,11 @@ class Ledger:
             row = locked(connection, [campaign.name]).get(campaign.name)
             if row is None:
                 values = {"settings": settings_of(campaign), "budget": budget, "price": campaign.price, "started": now}
-                zeros = dict.fromkeys(_COUNTERS, 0)
-                connection.execute(campaigns.insert().values(name=campaign.name, **values, **zeros))
+                code = connection.execute(
+                    sa.select(sa.func.coalesce(sa.func.max(campaigns.c.code), 0) + 1)
+                ).scalar_one()
+                empty = dict.fromkeys(COUNTERS, 0) | {"decided_link": FIRST, "reported_link": FIRST}
+                connection.execute(campaigns.insert().values(name=campaign.name, code=code, **values, **empty))
             else:
                 _change(connection, row, campaign, budget, now)
             return _status(connection, campaign.name)

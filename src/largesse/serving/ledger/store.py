@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -13,19 +13,16 @@ from sqlalchemy import exc
 
 from largesse._extras import needed_for
 from largesse.errors import StoreError
+from largesse.serving.ledger.sql import Having
 from largesse.serving.ledger.tables import campaigns, migrate
 
-__all__ = ["having", "locked", "open_store", "reading", "rows_where", "writing"]
+__all__ = ["locked", "open_store", "reading", "writing"]
 
 T = TypeVar("T")
 _PATIENCE = 30_000  # milliseconds to wait for another writer
-_FEW = 1_000  # values in one list of a query
 _READ = "largesse_read"
-_LOCK = (
-    sa.select(campaigns)
-    .where(campaigns.c.name.in_(sa.bindparam("names", expanding=True)))
-    .order_by(campaigns.c.name)
-    .with_for_update()
+_LOCK = Having(
+    lambda names: campaigns.select().where(campaigns.c.name.in_(names)).order_by(campaigns.c.name).with_for_update()
 )
 
 
@@ -38,7 +35,7 @@ def open_store(url: str) -> sa.Engine:
     """
     place = _url(url)
     with needed_for("a ledger in PostgreSQL"):
-        engine = sa.create_engine(place, pool_pre_ping=place.get_backend_name() == "postgresql")
+        engine = _engine(place)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _sqlite_connected)
         sa.event.listen(engine, "begin", _sqlite_begun)
@@ -50,6 +47,12 @@ def open_store(url: str) -> sa.Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _engine(place: sa.URL) -> sa.Engine:
+    if place.get_backend_name() == "sqlite":
+        return sa.create_engine(place)
+    return sa.create_engine(place, pool_pre_ping=True, paramstyle="format")  # values as tuples: see `Statement`
 
 
 def _url(url: str) -> sa.URL:
@@ -130,17 +133,4 @@ def _failures() -> Iterator[None]:
 
 def locked(connection: sa.Connection, names: Iterable[str]) -> dict[str, Any]:
     """Returns the rows of some campaigns, by name, locked until the transaction ends; the order of locks is always the same."""
-    wanted = sorted(set(names))
-    return {row.name: row for row in connection.execute(_LOCK, {"names": wanted})} if wanted else {}
-
-
-def rows_where(connection: sa.Connection, query: sa.Select[Any], values: Collection[str]) -> Iterator[sa.Row[Any]]:
-    """Yields the rows of a query of `having` for the values."""
-    several: Sequence[str] = sorted(set(values))
-    for i in range(0, len(several), _FEW):
-        yield from connection.execute(query, {"values": several[i : i + _FEW]})
-
-
-def having(query: sa.Select[Any], column: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """Returns the query of rows whose column has one of the values that `rows_where` gives; made once, it is compiled once."""
-    return query.where(column.in_(sa.bindparam("values", expanding=True)))
+    return {row.name: row for row in _LOCK.rows(connection, sorted(set(names)))}

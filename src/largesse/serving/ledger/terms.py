@@ -21,6 +21,8 @@ _LARGEST_SCALE = 10**6
 
 def text(field: str, got: object) -> str:
     """Returns a name, an id or a key as text that every store can keep, or raises DataError."""
+    if type(got) is str and got.isascii() and 0 < len(got) <= _LONGEST and "\0" not in got:  # nearly all
+        return got
     if isinstance(got, bool) or not isinstance(got, str | int | np.integer):
         raise _check.refuse(field, got, "must be text or a whole number", "Give the id as text.")
     out = str(got)
