@@ -23,6 +23,7 @@ KINDS = ("policy", "explore", "holdout")
 """The rules by which units are drawn."""
 _SHIPPED, _HOLDOUT = "shipped", "holdout"  # the arms of `largesse allocate --holdout`
 _53_BITS = 2**53 - 1
+_PERSON = b"largesse explore"
 _MOST_BASES = 1_000  # sets of allowed treatments that are kept
 
 
@@ -113,10 +114,12 @@ class Draws:
 
     def numbers(self, period: int, unit: str) -> tuple[float, float, float]:
         """Returns the numbers in [0, 1) that decide on holdout, exploration and the explored treatment."""
-        # No part has a zero byte: names differ where parts do.
-        name = f"{self.salt}\0{self.campaign}\0{period}\0{unit}"
-        both = int.from_bytes(blake2b(name.encode(), digest_size=16, person=b"largesse explore").digest(), "big")
+        name = self._prefix(period) + unit
+        both = int.from_bytes(blake2b(name.encode(), digest_size=16, person=_PERSON).digest(), "big")
         return uniform_of(self.salt, unit), (both >> 75) / 2**53, (both >> 11 & _53_BITS) / 2**53
+
+    def _prefix(self, period: int) -> str:
+        return f"{self.salt}\0{self.campaign}\0{period}\0"  # no part has a zero byte: names differ where parts do
 
     def draw(
         self,
@@ -223,7 +226,13 @@ class Draws:
         Raises:
             DataError: Control is not allowed.
         """
-        numbers = np.array([self.numbers(period, unit) for unit in units])
+        prefix = self._prefix(period)
+        both = b"".join(
+            [blake2b(n.encode(), digest_size=16, person=_PERSON).digest() for n in [prefix + u for u in units]]
+        )
+        numbers = np.empty((len(units), 3))
+        numbers[:, 0] = [uniform_of(self.salt, unit) for unit in units]
+        numbers[:, 1:] = (np.frombuffer(both, ">u8").reshape(-1, 2) >> 11) / 2**53
         if allowed is None:
             return self._draw_alike(numbers, self._all, value, cost, price)
         out = ManyDraws(np.empty(len(units), np.intp), np.empty(len(units), np.intp), np.empty(value.shape))

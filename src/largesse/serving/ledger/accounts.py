@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -99,17 +100,17 @@ class Account:
         self.decided_link: bytes = row.decided_link
         self.reported_link: bytes = row.reported_link
 
-    def decide(self, kind: str, treatment: str, reservation: int, limited: bool) -> None:
-        """Counts a new decision, and reserves its money."""
-        changes = self.changes
+    def decide(self, groups: Mapping[tuple[str, str], int], reservation: int, limited: int, link: bytes) -> None:
+        """Counts new decisions by kind and treatment, reserves their money, and keeps the link of the last."""
+        count, changes = sum(groups.values()), self.changes
         changes["reserved"] += reservation
-        changes["decided"] += 1
+        changes["decided"] += count
         changes["limited"] += limited
         self.left -= reservation
-        self.number += 1
-        if (counts := self.tallies.get((kind, treatment))) is None:
-            counts = self.tallies[kind, treatment] = [0, 0]
-        counts[0] += 1
+        self.number += count
+        self.decided_link = link
+        for group, n in groups.items():
+            self.tallies.setdefault(group, [0, 0])[0] += n
 
     def pay(self, kind: str, treatment: str, cost: int, released: int, link: bytes) -> None:
         """Counts an outcome: what was paid, what it released, and its link."""
@@ -120,9 +121,7 @@ class Account:
         self.reported_link = link
         self.release(released)
         self.left -= cost
-        if (counts := self.tallies.get((kind, treatment))) is None:
-            counts = self.tallies[kind, treatment] = [0, 0]
-        counts[1] += cost
+        self.tallies.setdefault((kind, treatment), [0, 0])[1] += cost
 
     def release(self, amount: int) -> None:
         """Gives back money that was reserved."""

@@ -9,13 +9,13 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from largesse import _check
-from largesse.errors import SchemaError
+from largesse.errors import DataError, SchemaError
 from largesse.roles import nearest
 from largesse.serving.ledger.accounts import Account, Terms
 from largesse.serving.ledger.rows import packed_menu, who_of, who_prefix
 from largesse.serving.ledger.terms import Ask, text
 
-__all__ = ["Checked", "Checks", "body_of", "codes_of", "json_of", "period_of"]
+__all__ = ["Checked", "Checks", "body_of", "codes_of", "json_of", "period_of", "unknown"]
 
 
 class Checked(NamedTuple):
@@ -32,6 +32,12 @@ class Checked(NamedTuple):
     key: str | None
     body: str
     features: str | None
+
+
+def unknown(campaign: object, names: Collection[str]) -> DataError:
+    """Returns the error for a campaign that is not in the ledger; the caller raises it."""
+    hint = nearest(str(campaign), list(names))
+    return _check.refuse("campaign", campaign, "is not in this ledger", f"{hint}Start it first.")
 
 
 def period_of(account: Account, now: float) -> int:
@@ -52,8 +58,7 @@ class Checks:
         """Returns an ask in the form that is decided, or raises DataError."""
         name = text("campaign", ask.campaign)
         if (account := self.accounts.get(name)) is None:
-            hint = nearest(name, list(self.accounts))
-            raise _check.refuse("campaign", ask.campaign, "is not in this ledger", f"{hint}Start it first.")
+            raise unknown(ask.campaign, self.accounts)
         terms, unit = account.terms, text("unit", ask.unit)
         treatments = terms.campaign.treatments
         value, cost = _menu("value", ask.value, treatments), _menu("cost", ask.cost, treatments)

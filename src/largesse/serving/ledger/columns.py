@@ -6,7 +6,8 @@ may limit one, or a key was given before, nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -21,14 +22,15 @@ from largesse.serving.ledger.accounts import Account
 from largesse.serving.ledger.checking import body_of, codes_of, json_of, period_of
 from largesse.serving.ledger.money import MOST, NOISE
 from largesse.serving.ledger.recording import New, record
-from largesse.serving.ledger.rows import BY_WHO, INSERT, answer_of, who_prefix
+from largesse.serving.ledger.rows import BY_WHO, INSERT, again, answer_of, who_prefix
 from largesse.serving.ledger.sql import Having
 from largesse.serving.ledger.tables import keys
-from largesse.serving.ledger.terms import Answer, Ask, text
+from largesse.serving.ledger.terms import Answer, Answers, Ask, text
 
-__all__ = ["KEYS", "Columns", "Decided", "columns_of", "decide_columns", "keys_of"]
+__all__ = ["KEYS", "Columns", "Decided", "columns_of", "decide_columns", "keys_of", "many_columns"]
 
 Floats = NDArray[np.float64]
+_NUMBERS = ("value", "cost", "price", "reservation", "time")
 KEYS = Having(lambda values: keys.select().where(keys.c.key.in_(values)))
 
 
@@ -75,6 +77,11 @@ class Decided(NamedTuple):
     draws: ManyDraws
     reservations: NDArray[np.int64]
 
+    def id_of(self, i: int) -> str:
+        """Returns the id of the decision that answers an ask."""
+        k = self.which[i]
+        return self.ids[k] if k >= 0 else self.stored[i].id
+
     def answers(self, account: Account, columns: Columns, now: float) -> list[Answer]:
         """Returns the answers to the asks, in their order."""
         campaign, price, period = account.terms.campaign, account.price, self.period
@@ -95,9 +102,43 @@ class Decided(NamedTuple):
         if len(new) == len(self.which):
             return new
         return [
-            self.stored[i] if k < 0 else new[k] if self.first[k] == i else new[k]._replace(repeated=True)
+            again(self.stored[i]) if k < 0 else new[k] if self.first[k] == i else again(new[k])
             for i, k in enumerate(self.which)
         ]
+
+    def columns(self, account: Account, columns: Columns, now: float) -> Answers:
+        """Returns the answers to the asks by columns, in their order."""
+        rows, codes, scale = np.array(self.first, np.intp), self.draws.codes, account.terms.campaign.scale
+        treatments, given, n = account.terms.campaign.treatments, self.draws.propensities, len(rows)
+        new = Answers(
+            self.ids, [treatments[code] for code in codes.tolist()], [KINDS[kind] for kind in self.draws.kinds.tolist()],
+            given[np.arange(n), codes], given, columns.value[rows, codes], columns.cost[rows, codes],
+            np.full(n, account.price), self.reservations / scale, np.full(n, now), np.zeros(n, np.bool_),
+            np.zeros(n, np.bool_), {},
+        )  # fmt: skip
+        if n == len(self.which):
+            return new
+        return columns_from(account, self.answers(account, columns, now))
+
+
+def columns_from(account: Account, answers: Sequence[Answer | DataError]) -> Answers:
+    """Returns answers by columns."""
+    treatments = account.terms.campaign.treatments
+    nobody = Answer(
+        "", "", 0, "", "", "", math.nan, dict.fromkeys(treatments, math.nan), math.nan, math.nan, math.nan, "", math.nan, False,
+        math.nan, False,
+    )  # fmt: skip
+    several = [nobody if isinstance(one, DataError) else one for one in answers]
+    every = np.array([[one.propensities[name] for name in treatments] for one in several])
+    value, cost, price, reservation, time = (
+        np.array([one[k] for one in several], np.float64) for k in map(Answer._fields.index, _NUMBERS)
+    )
+    return Answers(
+        [one.id for one in several], [one.treatment for one in several], [one.kind for one in several],
+        np.array([one.propensity for one in several]), every, value, cost, price, reservation, time,
+        np.array([one.limited for one in several]), np.array([one.repeated for one in several]),
+        {i: one for i, one in enumerate(answers) if isinstance(one, DataError)},
+    )  # fmt: skip
 
 
 def columns_of(account: Account, asks: Sequence[Ask]) -> Columns | None:
@@ -147,25 +188,41 @@ def _texts(units: Sequence[str]) -> Sequence[str]:
     return [text("unit", unit) for unit in units]
 
 
-def keys_of(connection: sa.Connection, asks: Sequence[Ask], columns: Columns) -> list[tuple[int, str, str]] | None:
+def keys_of(
+    connection: sa.Connection, campaign: str, columns: Columns, given: Sequence[str | None], bodies: Sequence[str]
+) -> list[tuple[int, str, str]] | None:
     """Returns place, key and hash of the body of the asks with a key; None where one was given before, or twice."""
-    places = [i for i, ask in enumerate(asks) if ask.key is not None]
+    places = [i for i, key in enumerate(given) if key is not None]
     if not places:
         return []
     try:
-        names = [text("key", asks[i].key) for i in places]
+        names = [text("key", given[i]) for i in places]
     except DataError:
         return None
-    if len(set(names)) < len(names):
-        return None
-    if any(row.campaign == asks[0].campaign for row in KEYS.rows(connection, names)):
+    if len(set(names)) < len(names) or any(row.campaign == campaign for row in KEYS.rows(connection, names)):
         return None
     out = []
     for i, key in zip(places, names, strict=True):
         open_ = None if columns.allowed is None or columns.allowed[i].all() else columns.allowed[i]
         codes = None if open_ is None else np.flatnonzero(open_).tolist()
-        out.append((i, key, body_of(asks[i].body, columns.units[i], columns.menus[i], columns.features[i], codes)))
+        out.append((i, key, body_of(bodies[i], columns.units[i], columns.menus[i], columns.features[i], codes)))
     return out
+
+
+def many_columns(
+    account: Account, units: Sequence[Any], value: Floats, cost: Floats, allowed: NDArray[np.bool_] | None, version: str,
+    features: Sequence[Mapping[str, Any] | None] | None,
+) -> Columns | None:  # fmt: skip
+    """Returns columns of asks that were given as columns; None where one is to be refused."""
+    try:
+        names = _texts(units) if set(map(type, units)) == {str} else [text("unit", unit) for unit in units]
+        written = [None if one is None else json_of("features", one) for one in features or ()]
+    except DataError:
+        return None
+    if allowed is not None and not allowed[:, 0].all():
+        return None
+    menu = np.array((value, cost))
+    return checked_columns(account, names, menu, allowed, (version,) * len(names), written or (None,) * len(names))
 
 
 def decide_columns(connection: sa.Connection, account: Account, columns: Columns, now: float) -> Decided | None:

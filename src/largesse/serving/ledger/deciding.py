@@ -5,22 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.errors import Conflict, DataError
 from largesse.serving.ledger.accounts import Account
-from largesse.serving.ledger.checking import Checked, Checks
-from largesse.serving.ledger.columns import KEYS, columns_of, decide_columns, keys_of
+from largesse.serving.ledger.checking import Checked, Checks, unknown
+from largesse.serving.ledger.columns import (
+    KEYS,
+    Columns,
+    Decided,
+    columns_from,
+    columns_of,
+    decide_columns,
+    keys_of,
+    many_columns,
+)  # fmt: skip
 from largesse.serving.ledger.money import MOST, rounded_up
 from largesse.serving.ledger.recording import New, record
-from largesse.serving.ledger.rows import BY_PLACE, BY_WHO, INSERT, answer_of, packed, packed_menu, place_in
+from largesse.serving.ledger.rows import BY_PLACE, BY_WHO, INSERT, again, answer_of, packed, packed_menu, place_in
 from largesse.serving.ledger.sql import inserting
 from largesse.serving.ledger.store import locked
 from largesse.serving.ledger.tables import keys
-from largesse.serving.ledger.terms import Answer, Ask
+from largesse.serving.ledger.terms import Answer, Answers, Ask
 
-__all__ = ["decide"]
+__all__ = ["Many", "decide", "decide_many"]
 
 T = TypeVar("T")
 _INSERT_KEYS = inserting(keys)
@@ -51,18 +62,72 @@ def decide(connection: sa.Connection, asks: Sequence[Ask], now: float) -> list[A
     return answers
 
 
+def decide_many(connection: sa.Connection, campaign: str, many: Many, now: float) -> Answers:
+    """Returns the answers to asks of one campaign that are given as columns.
+
+    Raises:
+        DataError: The campaign is not in the ledger.
+    """
+    accounts = {name: Account(row) for name, row in locked(connection, [campaign]).items()}
+    if (account := accounts.get(campaign)) is None:
+        raise unknown(campaign, ())
+    keys_, bodies = many.keys or (None,) * len(many.units), ("",) * len(many.units)
+    columns = many_columns(account, many.units, many.value, many.cost, many.allowed, many.version, many.features)
+    decided = None if columns is None else _columns(connection, account, columns, keys_, bodies, now)
+    if columns is not None and decided is not None:
+        answers = decided.columns(account, columns, now)
+    else:
+        asks = many.asks(campaign, account.terms.campaign.treatments)
+        answers = columns_from(account, _singly(connection, accounts, asks, now))
+    account.write(connection, within_budget=True)
+    return answers
+
+
 def _together(connection: sa.Connection, account: Account, asks: Sequence[Ask], now: float) -> list[Answer] | None:
     """Returns the answers to asks of one campaign, decided as columns; None where they must be decided one by one."""
-    if (columns := columns_of(account, asks)) is None or (named := keys_of(connection, asks, columns)) is None:
+    if (columns := columns_of(account, asks)) is None:
         return None
-    decided = decide_columns(connection, account, columns, now)
-    if decided is None:
-        return None
-    answers = decided.answers(account, columns, now)
+    given, bodies = [ask.key for ask in asks], [ask.body for ask in asks]
+    decided = _columns(connection, account, columns, given, bodies, now)
+    return None if decided is None else decided.answers(account, columns, now)
+
+
+def _columns(
+    connection: sa.Connection, account: Account, columns: Columns, given: Sequence[str | None], bodies: Sequence[str],
+    now: float,
+) -> Decided | None:  # fmt: skip
+    """Decides columns of asks with their keys; None where they must be decided one by one."""
     name = account.row.name
-    rows = [(key, name, body, answers[i].id) for i, key, body in named]
-    _INSERT_KEYS.run_all(connection, rows)
-    return answers
+    if (named := keys_of(connection, name, columns, given, bodies)) is None:
+        return None
+    if (decided := decide_columns(connection, account, columns, now)) is None:
+        return None
+    _INSERT_KEYS.run_all(connection, [(key, name, body, decided.id_of(i)) for i, key, body in named])
+    return decided
+
+
+class Many(NamedTuple):
+    """Asks of one campaign by columns, as `Ledger.decide_many` takes them."""
+
+    units: Sequence[Any]
+    value: NDArray[np.float64]
+    cost: NDArray[np.float64]
+    allowed: NDArray[np.bool_] | None
+    keys: Sequence[str | None] | None
+    version: str
+    features: Sequence[Mapping[str, Any] | None] | None
+
+    def asks(self, campaign: str, treatments: Sequence[str]) -> list[Ask]:
+        """Returns the asks one by one."""
+        return [
+            Ask(
+                campaign, unit, self.value[i].tolist(), self.cost[i].tolist(),
+                None if self.allowed is None else [t for t, open_ in zip(treatments, self.allowed[i], strict=True) if open_],
+                None if self.keys is None else self.keys[i], "", self.version,
+                None if self.features is None else self.features[i],
+            )
+            for i, unit in enumerate(self.units)
+        ]  # fmt: skip
 
 
 def _singly(
@@ -117,9 +182,9 @@ class _Book:
                 raise _check.refuse(
                     "key", one.key, rule, "Give every ask its own key; repeat an ask unchanged.", Conflict
                 )
-            return self.by_id[known.decision]
+            return again(self.by_id[known.decision])
         stored = self.by_who.get(one.who)
-        answer = self._new(one) if stored is None else stored
+        answer = self._new(one) if stored is None else again(stored)
         if stored is not None and one.codes is not None and one.account.terms.codes[stored.treatment] not in one.codes:
             rule = f"must have {stored.treatment!r}, which unit {one.unit!r} has in this period"
             raise _check.refuse(
@@ -157,7 +222,7 @@ class _Book:
             one.value[draw.code], cost[draw.code], price, one.ask.version, reservation / campaign.scale, draw.limited,
             self.now, False,
         )  # fmt: skip
-        self.by_who[one.who] = self.by_id[answer.id] = answer._replace(repeated=True)
+        self.by_who[one.who] = self.by_id[answer.id] = answer
         return answer
 
     def write(self, connection: sa.Connection) -> None:

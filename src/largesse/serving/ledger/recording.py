@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -38,19 +39,18 @@ def record(account: Account, period: int, new: Iterable[New], now: float) -> lis
     number, link, rows = account.number, account.decided_link, []
     several = list(new)
     random = os.urandom(_SIZE * len(several))
-    place = place_of(account.row.code, number)
+    place, end = place_of(account.row.code, number), f"\0{name}\0"
     for i, (who, unit, code, kind, version, reservation, limited, propensities, menu, features) in enumerate(several):
         first, treatment = _SIZE * i, treatments[code]
-        identity = id_of(place + i, random[first : first + _TOKEN])
-        seal = random[first + _TOKEN : first + _SIZE]
+        identity, seal = id_of(place + i, random[first : first + _TOKEN]), random[first + _TOKEN : first + _SIZE]
         private = private_digest(seal, unit, menu, features)
         numbers = number + i, period, reservation, price, now, due, limited
-        names = f"{identity}\0{name}\0{treatment}\0{kind}\0{version}"
+        names = f"{identity}{end}{treatment}\0{kind}\0{version}"
         link = decision_link(link, private, numbers, propensities, names)
-        account.decide(kind, treatment, reservation, limited)
         rows.append((
             place + i, identity, who, name, number + i, period, unit, treatment, kind, version, price, reservation, limited, now,
             due, propensities, menu, features, seal, link, "pending", reservation, 0, 0.0,
         ))  # fmt: skip
-    account.decided_link = link
+    groups = Counter((one.kind, treatments[one.code]) for one in several)
+    account.decide(groups, sum(one.reservation for one in several), sum(one.limited for one in several), link)
     return rows

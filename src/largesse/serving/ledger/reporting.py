@@ -35,7 +35,7 @@ _STATES = Having(
         _d.reserved,
         _d.paid,
         _d.gained,
-        _d.unit.is_(None),
+        _d.unit.is_(None).label("erased"),
     ).where(_d.place.in_(values))
 )
 _EARLIER = Having(

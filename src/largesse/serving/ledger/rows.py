@@ -19,7 +19,7 @@ from largesse.serving.ledger.tables import decisions
 from largesse.serving.ledger.terms import Answer
 
 __all__ = [
-    "BY_PLACE", "BY_WHO", "INSERT", "answer_of", "id_of", "menus_of", "packed", "packed_menu", "place_in", "place_of",
+    "BY_PLACE", "BY_WHO", "INSERT", "again", "answer_of", "id_of", "menus_of", "packed", "packed_menu", "place_in", "place_of",
     "private_of", "unpacked", "who_of", "who_prefix",
 ]  # fmt: skip
 
@@ -109,3 +109,8 @@ def answer_of(row: Any, terms: Terms) -> Answer:
         dict(zip(treatments, given, strict=True)), menu[code], menu[n + code], row.price, row.version,
         row.reservation / terms.campaign.scale, bool(row.limited), row.time, True,
     )  # fmt: skip
+
+
+def again(answer: Answer) -> Answer:
+    """Returns an answer as one that is repeated, with nothing that two callers could change for each other."""
+    return answer._replace(propensities=answer.propensities.copy(), repeated=True)

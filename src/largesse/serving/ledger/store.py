@@ -13,13 +13,15 @@ from sqlalchemy import exc
 
 from largesse._extras import needed_for
 from largesse.errors import StoreError
-from largesse.serving.ledger.sql import Having
+from largesse.serving.ledger.sql import Having, executed
 from largesse.serving.ledger.tables import campaigns, migrate
 
 __all__ = ["locked", "open_store", "reading", "writing"]
 
 T = TypeVar("T")
 _PATIENCE = 30_000  # milliseconds to wait for another writer
+_CACHE = 65_536  # KiB of pages in memory: the index of units is read at random places
+_CHECKPOINT = 8_000  # pages after which the write-ahead log is brought into the file; many change again before
 _READ = "largesse_read"
 _LOCK = Having(
     lambda names: campaigns.select().where(campaigns.c.name.in_(names)).order_by(campaigns.c.name).with_for_update()
@@ -71,11 +73,13 @@ def _sqlite_connected(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
     connection.execute(f"pragma busy_timeout = {_PATIENCE}")
     connection.execute("pragma synchronous = full")
+    connection.execute(f"pragma cache_size = -{_CACHE}")
+    connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT}")
 
 
 def _sqlite_begun(connection: sa.Connection) -> None:
     # A transaction that reads first and then writes could fail because another one wrote in between: writers begin as writers.
-    connection.exec_driver_sql("begin" if connection.get_execution_options().get(_READ) else "begin immediate")
+    executed(connection, "begin" if connection.get_execution_options().get(_READ) else "begin immediate")
 
 
 def _write_ahead(engine: sa.Engine) -> None:
@@ -105,7 +109,7 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     Raises:
         StoreError: The store failed.
     """
-    with _failures(), engine.begin() as connection:
+    with _failures(engine), engine.begin() as connection:
         yield connection
 
 
@@ -116,18 +120,19 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     Raises:
         StoreError: The store failed.
     """
-    with _failures(), engine.connect().execution_options(**{_READ: True}) as connection:
+    with _failures(engine), engine.connect().execution_options(**{_READ: True}) as connection:
         yield connection
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def _failures(engine: sa.Engine) -> Iterator[None]:
+    driver: Any = engine.dialect.dbapi
     try:
         yield
-    except exc.DBAPIError as error:
+    except (exc.DBAPIError, driver.Error) as error:
         raise StoreError(
-            f"store: the transaction failed and left nothing behind, unless the failure came at its very end ({error.orig}). "
-            "Send it again with the same keys: what was stored counts once."
+            "store: the transaction failed and left nothing behind, unless the failure came at its very end "
+            f"({getattr(error, 'orig', error)}). Send it again with the same keys: what was stored counts once."
         ) from error
 
 
