@@ -8,16 +8,23 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._arguments import checked
 from largesse.errors import DataError
 from largesse.experiment.design.assign import shares_of, uniform_of
+from largesse.serving.increments import best_treatments
 from largesse.serving.policy import best_treatment
 
-__all__ = ["Draw", "Draws"]
+__all__ = ["KINDS", "Draw", "Draws", "ManyDraws"]
 
+KINDS = ("policy", "explore", "holdout")
+"""The rules by which units are drawn."""
 _SHIPPED, _HOLDOUT = "shipped", "holdout"  # the arms of `largesse allocate --holdout`
+_53_BITS = 2**53 - 1
+_PERSON = b"largesse explore"
+_MOST_BASES = 1_000  # sets of allowed treatments that are kept
 
 
 class Draw(NamedTuple):
@@ -34,6 +41,20 @@ class Draw(NamedTuple):
     kind: str
     propensities: tuple[float, ...]
     limited: bool
+
+
+class ManyDraws(NamedTuple):
+    """The treatments of n units, none of them limited by the budget.
+
+    Attributes:
+        codes: Number of each unit's treatment, (n,).
+        kinds: By which rule each unit was drawn, (n,): places in `KINDS`.
+        propensities: Probability of every treatment, (n, M); each row sums to 1.
+    """
+
+    codes: NDArray[np.intp]
+    kinds: NDArray[np.intp]
+    propensities: NDArray[np.float64]
 
 
 @checked
@@ -71,6 +92,10 @@ class Draws:
     holdout: float = 0.02
     explore: float = 0.05
     _edge: float = field(init=False, repr=False, default=1.0)
+    _all: tuple[int, ...] = field(init=False, repr=False, compare=False, default=())
+    _bases: dict[tuple[int, ...], tuple[list[float], float]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         if not self.salt:
@@ -85,13 +110,16 @@ class Draws:
             _check.number(f"mix[{j}]", weight, low=1e-9, high=1e9, remedy="Every treatment needs a weight above 0.")
         if len(self.mix) < 2:
             raise _check.refuse("len(mix)", len(self.mix), "two treatments or more are needed", "Control is the first.")
+        object.__setattr__(self, "_all", tuple(range(len(self.mix))))
 
     def numbers(self, period: int, unit: str) -> tuple[float, float, float]:
         """Returns the numbers in [0, 1) that decide on holdout, exploration and the explored treatment."""
-        name = f"{self.salt}\0{self.campaign}\0{period}\0{unit}"  # no part has a zero byte: names differ where parts do
-        digest = blake2b(name.encode(), digest_size=16, person=b"largesse explore").digest()
-        explore, treatment = (int.from_bytes(part, "big") >> 11 for part in (digest[:8], digest[8:]))
-        return uniform_of(self.salt, unit), explore / 2**53, treatment / 2**53
+        name = self._prefix(period) + unit
+        both = int.from_bytes(blake2b(name.encode(), digest_size=16, person=_PERSON).digest(), "big")
+        return uniform_of(self.salt, unit), (both >> 75) / 2**53, (both >> 11 & _53_BITS) / 2**53
+
+    def _prefix(self, period: int) -> str:
+        return f"{self.salt}\0{self.campaign}\0{period}\0"  # no part has a zero byte: names differ where parts do
 
     def draw(
         self,
@@ -122,17 +150,16 @@ class Draws:
         Raises:
             DataError: Control is not allowed, or the budget pays for no allowed treatment.
         """
-        codes = range(len(self.mix)) if allowed is None else sorted(set(allowed))
-        if 0 not in codes:
-            rule, remedy = (
-                "control must be allowed, since the holdout gets it",
-                "Add control to the allowed treatments.",
-            )
-            raise _check.refuse("allowed", list(codes), rule, remedy)
+        codes = self._all if allowed is None else tuple(sorted(set(allowed)))
+        base, total = self._base(codes)
         policy = best_treatment(value, cost, price, codes)
-        propensities = self._propensities(codes, policy)
-        kind, code = self._drawn(self.numbers(period, unit), codes, policy)
-        open_ = codes if affordable is None else [j for j in codes if j in affordable]
+        propensities = base.copy()
+        propensities[policy] += (1 - self.explore) * (1 - self.holdout)
+        propensities[0] += self.holdout
+        kind, code = self._drawn(self.numbers(period, unit), codes, policy, total)
+        if affordable is None:
+            return Draw(code, kind, tuple(propensities), limited=False)
+        open_ = [j for j in codes if j in affordable]
         if all(j in open_ for j in codes if propensities[j] > 0):
             return Draw(code, kind, tuple(propensities), limited=False)
         if not open_:
@@ -146,25 +173,93 @@ class Draws:
                 propensities[j] = 0.0
         return Draw(code if code in open_ else other, kind, tuple(propensities), limited=True)
 
-    def _propensities(self, codes: Sequence[int], policy: int) -> list[float]:
-        h, e, total = self.holdout, self.explore, sum(self.mix[j] for j in codes)
-        out = [0.0] * len(self.mix)
+    def _base(self, codes: tuple[int, ...]) -> tuple[list[float], float]:
+        """Returns what exploration adds to the probability of each treatment, (M,), and the sum of the weights of the allowed."""
+        if (known := self._bases.get(codes)) is not None:
+            return known
+        if 0 not in codes:
+            rule = "control must be allowed, since the holdout gets it"
+            raise _check.refuse("allowed", list(codes), rule, "Add control to the allowed treatments.")
+        total = float(sum(self.mix[j] for j in codes))
+        base = [0.0] * len(self.mix)
         for j in codes:  # p_j = e (1-h) q_j + (1-e)(1-h) 1[j = argmax], and h for control
-            out[j] = e * (1 - h) * self.mix[j] / total
-        out[policy] += (1 - e) * (1 - h)
-        out[0] += h
-        return out
+            base[j] = self.explore * (1 - self.holdout) * self.mix[j] / total
+        if len(self._bases) < _MOST_BASES:
+            self._bases[codes] = base, total
+        return base, total
 
-    def _drawn(self, numbers: tuple[float, float, float], codes: Sequence[int], policy: int) -> tuple[str, int]:
+    def _drawn(
+        self, numbers: tuple[float, float, float], codes: Sequence[int], policy: int, total: float
+    ) -> tuple[str, int]:
         """Returns the kind and the treatment, before the budget is looked at."""
         holdout, explore, treatment = numbers
         if holdout >= self._edge:
             return "holdout", 0
         if explore >= self.explore:
             return "policy", policy
-        rest = treatment * sum(self.mix[j] for j in codes)
+        rest = treatment * total
         for j in codes:
             rest -= self.mix[j]
             if rest < 0:
                 return "explore", j
         return "explore", codes[-1]
+
+    def draw_many(
+        self,
+        period: int,
+        units: Sequence[str],
+        value: NDArray[np.float64],
+        cost: NDArray[np.float64],
+        price: float,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> ManyDraws:
+        """Returns the treatments of many units, each as `draw` gives it where the budget pays for everything.
+
+        Args:
+            period: Number of the period.
+            units: Ids of n units.
+            value: Predicted values, (n, M), finite.
+            cost: Predicted costs, (n, M), finite, >= 0.
+            price: Shadow price λ, >= 0.
+            allowed: Which treatments each unit may get, (n, M), control among them; None: all.
+
+        Raises:
+            DataError: Control is not allowed.
+        """
+        prefix = self._prefix(period)
+        both = b"".join(
+            [blake2b(n.encode(), digest_size=16, person=_PERSON).digest() for n in [prefix + u for u in units]]
+        )
+        numbers = np.empty((len(units), 3))
+        numbers[:, 0] = [uniform_of(self.salt, unit) for unit in units]
+        numbers[:, 1:] = (np.frombuffer(both, ">u8").reshape(-1, 2) >> 11) / 2**53
+        if allowed is None:
+            return self._draw_alike(numbers, self._all, value, cost, price)
+        out = ManyDraws(np.empty(len(units), np.intp), np.empty(len(units), np.intp), np.empty(value.shape))
+        patterns, which = np.unique(allowed, axis=0, return_inverse=True)
+        for k, pattern in enumerate(patterns):
+            rows = np.flatnonzero(which.ravel() == k)
+            codes = tuple(np.flatnonzero(pattern).tolist())
+            part = self._draw_alike(numbers[rows], codes, value[rows], np.where(pattern, cost[rows], np.inf), price)
+            for whole, some in zip(out, part, strict=True):
+                whole[rows] = some
+        return out
+
+    def _draw_alike(
+        self, numbers: NDArray[np.float64], codes: tuple[int, ...], value: NDArray[np.float64], cost: NDArray[np.float64],
+        price: float,
+    ) -> ManyDraws:  # fmt: skip
+        """Draws units that may get the same treatments; the cost of the others is infinite."""
+        base, total = self._base(codes)
+        policy, rows = best_treatments(value, cost, price), np.arange(len(value))
+        propensities = np.tile(base, (len(value), 1))
+        propensities[rows, policy] += (1 - self.explore) * (1 - self.holdout)
+        propensities[:, 0] += self.holdout
+        rest, explored = numbers[:, 2] * total, np.full(len(value), codes[-1])
+        for j in codes:
+            before = rest >= 0
+            rest = rest - self.mix[j]
+            explored = np.where(before & (rest < 0), j, explored)
+        kept, exploring = numbers[:, 0] >= self._edge, numbers[:, 1] < self.explore
+        kinds = np.where(kept, 2, np.where(exploring, 1, 0))
+        return ManyDraws(np.where(kept, 0, np.where(exploring, explored, policy)), kinds, propensities)

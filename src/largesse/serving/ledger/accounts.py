@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -12,23 +12,32 @@ import sqlalchemy as sa
 
 from largesse.errors import StoreError
 from largesse.serving.draws import Draws
+from largesse.serving.ledger.sql import Statement
 from largesse.serving.ledger.tables import campaigns, tallies
 from largesse.serving.ledger.terms import Campaign
 
-__all__ = ["Account", "Terms", "settings_of", "terms_of"]
+__all__ = ["COUNTERS", "Account", "Terms", "settings_of", "terms_of"]
 
-_COUNTERS = ("spent", "reserved", "beyond", "decided", "limited")
+COUNTERS = ("spent", "reserved", "beyond", "decided", "limited", "reported")
 _c = campaigns.c
+_LINKS = ("decided_link", "reported_link")
+_NAMES = [f"new_{name}" for name in (*COUNTERS, *_LINKS)] + ["of"]
 _CHANGE = (
     sa.update(campaigns)
     .where(_c.name == sa.bindparam("of"))
-    .values({name: _c[name] + sa.bindparam(f"new_{name}", type_=sa.BigInteger) for name in _COUNTERS})
+    .values({name: _c[name] + sa.bindparam(f"new_{name}", type_=sa.BigInteger) for name in COUNTERS})
+    .values({name: sa.bindparam(f"new_{name}") for name in _LINKS})
 )
-_CHANGE_WITHIN = _CHANGE.where(_c.spent + _c.reserved + sa.bindparam("new_reserved", type_=sa.BigInteger) <= _c.budget)
-_TALLY = sa.text(  # both stores have this form of an upsert
-    f"insert into {tallies.name} (campaign, kind, treatment, decisions, paid) "
-    "values (:campaign, :kind, :treatment, :decisions, :paid) on conflict (campaign, kind, treatment) do update "
-    f"set decisions = {tallies.name}.decisions + excluded.decisions, paid = {tallies.name}.paid + excluded.paid"
+_WITHIN = _CHANGE.where(_c.spent + _c.reserved + sa.bindparam("more", type_=sa.BigInteger) <= _c.budget)
+_CHANGED = Statement(_CHANGE, _NAMES)
+_CHANGED_WITHIN = Statement(_WITHIN, [*_NAMES, "more"])
+_TALLIES = Statement(
+    sa.text(  # both stores have this form of an upsert
+        f"insert into {tallies.name} (campaign, kind, treatment, decisions, paid) "
+        "values (:campaign, :kind, :treatment, :decisions, :paid) on conflict (campaign, kind, treatment) do update "
+        f"set decisions = {tallies.name}.decisions + excluded.decisions, paid = {tallies.name}.paid + excluded.paid"
+    ),
+    ["campaign", "kind", "treatment", "decisions", "paid"],
 )
 
 
@@ -64,43 +73,60 @@ def terms_of(settings: str) -> Terms:
     return Terms(campaign, campaign.drawn(), campaign.worst_amounts(), codes)
 
 
-@dataclass(slots=True)
 class Account:
     """A locked campaign, and the changes that a transaction makes to it.
 
     Attributes:
         row: The campaign's row.
         terms: Its terms.
-        changes: Sum of the changes of each counter: spent, reserved, beyond, decided, limited.
-        tallies: Changes of the counts and payments by (kind, treatment).
+        left: Money neither paid nor reserved, in smallest units.
+        number: Number of the next decision.
+        price: Shadow price λ.
+        changes: Changes of the counters, in the order of `COUNTERS`.
+        tallies: Changes of the number of decisions and of payments by (kind, treatment).
+        decided_link: Link of the last decision.
+        reported_link: Link of the last outcome.
     """
 
-    row: Any
-    terms: Terms
-    changes: Counter[str] = field(default_factory=Counter)
-    tallies: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    __slots__ = ("changes", "decided_link", "left", "number", "price", "reported_link", "row", "tallies", "terms")
 
-    @classmethod
-    def of(cls, row: Any) -> Account:
-        """Returns the account of a locked row without changes."""
-        return cls(row, terms_of(row.settings))
+    def __init__(self, row: Any) -> None:
+        self.row, self.terms = row, terms_of(row.settings)
+        self.left: int = row.budget - row.spent - row.reserved
+        self.number: int = row.decided
+        self.price: float = row.price
+        self.changes = dict.fromkeys(COUNTERS, 0)
+        self.tallies: dict[tuple[str, str], list[int]] = {}
+        self.decided_link: bytes = row.decided_link
+        self.reported_link: bytes = row.reported_link
 
-    @property
-    def left(self) -> int:
-        """Money neither paid nor reserved, in smallest units."""
+    def decide(self, groups: Mapping[tuple[str, str], int], reservation: int, limited: int, link: bytes) -> None:
+        """Counts new decisions by kind and treatment, reserves their money, and keeps the link of the last."""
+        count, changes = sum(groups.values()), self.changes
+        changes["reserved"] += reservation
+        changes["decided"] += count
+        changes["limited"] += limited
+        self.left -= reservation
+        self.number += count
+        self.decided_link = link
+        for group, n in groups.items():
+            self.tallies.setdefault(group, [0, 0])[0] += n
+
+    def pay(self, kind: str, treatment: str, cost: int, released: int, link: bytes) -> None:
+        """Counts an outcome: what was paid, what it released, and its link."""
         changes = self.changes
-        return int(self.row.budget - self.row.spent - self.row.reserved - changes["spent"] - changes["reserved"])
+        changes["spent"] += cost
+        changes["beyond"] += max(0, cost - released)
+        changes["reported"] += 1
+        self.reported_link = link
+        self.release(released)
+        self.left -= cost
+        self.tallies.setdefault((kind, treatment), [0, 0])[1] += cost
 
-    def change(self, **amounts: int) -> None:
-        """Adds to the counters."""
-        for name, n in amounts.items():
-            self.changes[name] += n
-
-    def tally(self, kind: str, treatment: str, *, decisions: int = 0, paid: int = 0) -> None:
-        """Adds to the counts of a kind and treatment."""
-        counts = self.tallies.setdefault((kind, treatment), Counter())
-        counts["decisions"] += decisions
-        counts["paid"] += paid
+    def release(self, amount: int) -> None:
+        """Gives back money that was reserved."""
+        self.changes["reserved"] -= amount
+        self.left += amount
 
     def write(self, connection: sa.Connection, *, within_budget: bool) -> None:
         """Writes the changes.
@@ -112,16 +138,13 @@ class Account:
         Raises:
             StoreError: They would not; the transaction must be given up.
         """
-        if any(self.changes.values()):
-            change = _CHANGE_WITHIN if within_budget and self.changes["reserved"] > 0 else _CHANGE
-            values = {f"new_{name}": self.changes[name] for name in _COUNTERS}
-            if connection.execute(change, {"of": self.row.name, **values}).rowcount != 1:
-                raise StoreError(
-                    f"campaign {self.row.name!r}: its money changed under a lock; nothing was decided. Ask again."
-                )
-        if self.tallies:
-            rows = [
-                {"campaign": self.row.name, "kind": k, "treatment": t, "decisions": n["decisions"], "paid": n["paid"]}
-                for (k, t), n in sorted(self.tallies.items())
-            ]
-            connection.execute(_TALLY, rows)
+        changes, name = self.changes, self.row.name
+        if any(changes.values()):
+            values = (*changes.values(), self.decided_link, self.reported_link, name)
+            if within_budget and changes["reserved"] > 0:
+                done = _CHANGED_WITHIN.run(connection, (*values, changes["reserved"]))
+            else:
+                done = _CHANGED.run(connection, values)
+            if done.rowcount != 1:
+                raise StoreError(f"campaign {name!r}: its money changed under a lock; nothing was decided. Ask again.")
+        _TALLIES.run_all(connection, [(name, *key, *counts) for key, counts in sorted(self.tallies.items())])

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import ArrayLike
 
 from largesse import _check
 from largesse._arguments import checked
 from largesse.errors import DataError
 from largesse.roles import nearest
 from largesse.serving.ledger import pricing
-from largesse.serving.ledger.accounts import settings_of, terms_of
-from largesse.serving.ledger.deciding import decide
+from largesse.serving.ledger.accounts import COUNTERS, settings_of, terms_of
+from largesse.serving.ledger.audit import FIRST
+from largesse.serving.ledger.deciding import Many, decide, decide_many
 from largesse.serving.ledger.money import amount, rounded_down
 from largesse.serving.ledger.reporting import expire, record_outcomes
 from largesse.serving.ledger.store import locked, open_store, reading, writing
 from largesse.serving.ledger.tables import campaigns, journal, tallies
-from largesse.serving.ledger.terms import Answer, Ask, Campaign, Outcome, Receipt, Status
+from largesse.serving.ledger.terms import Answer, Answers, Ask, Campaign, Outcome, Receipt, Status
 
 __all__ = ["Ledger"]
 
 _FIXED = ("treatments", "salt", "holdout", "guarantee", "period", "scale")
-_COUNTERS = ("spent", "reserved", "beyond", "decided", "limited")
 
 
 class Ledger:
@@ -105,8 +107,11 @@ class Ledger:
             row = locked(connection, [campaign.name]).get(campaign.name)
             if row is None:
                 values = {"settings": settings_of(campaign), "budget": budget, "price": campaign.price, "started": now}
-                zeros = dict.fromkeys(_COUNTERS, 0)
-                connection.execute(campaigns.insert().values(name=campaign.name, **values, **zeros))
+                code = connection.execute(
+                    sa.select(sa.func.coalesce(sa.func.max(campaigns.c.code), 0) + 1)
+                ).scalar_one()
+                empty = dict.fromkeys(COUNTERS, 0) | {"decided_link": FIRST, "reported_link": FIRST}
+                connection.execute(campaigns.insert().values(name=campaign.name, code=code, **values, **empty))
             else:
                 _change(connection, row, campaign, budget, now)
             return _status(connection, campaign.name)
@@ -128,6 +133,60 @@ class Ledger:
             return []
         with writing(self.engine) as connection:
             return decide(connection, asks, self.clock())
+
+    @checked
+    def decide_many(
+        self, campaign: str, units: Sequence[Any], value: ArrayLike, cost: ArrayLike, *, allowed: ArrayLike | None = None,
+        keys: Sequence[str | None] | None = None, version: str = "", features: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> Answers:  # fmt: skip
+        """Decides many units of one campaign in one transaction, as `decide` does, from columns: the fastest way.
+
+        Args:
+            campaign: Name of the campaign.
+            units: Ids of n units.
+            value: Predicted value of each treatment, (n, M), finite.
+            cost: Predicted cost of each treatment, (n, M), >= 0.
+            allowed: Which treatments each unit may get, (n, M), control among them; None: all.
+            keys: The caller's name of each ask, None where the unit is the key; None: everywhere.
+            version: Version of the policy that predicted the menus.
+            features: What the policy read of each unit, stored with the decision; None: nothing is stored.
+
+        Returns:
+            The answers by columns; an ask that is refused is in `errors`, and does not affect the others.
+
+        Raises:
+            DataError: The campaign is not in the ledger, or the columns are not of one length.
+            StoreError: The store failed; repeat the asks.
+
+        >>> import tempfile
+        >>> place = tempfile.TemporaryDirectory()
+        >>> ledger = Ledger.open(f"sqlite:///{place.name}/spring.db", clock=lambda: 1000.0)
+        >>> status = ledger.start(Campaign(
+        ...     name="spring", treatments=("none", "coupon"), budget=5.0, until=2000.0, price=0.5, holdout=0, explore=0))
+        >>> ledger.decide_many("spring", ["u1", "u2"], value=[[0, 2], [0, 2]], cost=[[0, 2], [0, 5]]).treatment
+        ['coupon', 'none']
+        >>> ledger.close(); place.cleanup()
+        """
+        menus = [_check.array(name, got, ndim=2, dtype=np.float64) for name, got in (("value", value), ("cost", cost))]
+        mask = None if allowed is None else _check.array("allowed", allowed, ndim=2, dtype=np.bool_)
+        n = len(units)
+        for name, got in (
+            ("value", menus[0]),
+            ("cost", menus[1]),
+            ("allowed", mask),
+            ("keys", keys),
+            ("features", features),
+        ):
+            if got is not None and len(got) != n:
+                rule = f"must be {n}, the number of units"
+                raise _check.refuse(f"len({name})", len(got), rule, "Give one entry for each unit.")
+        for name, rows in (("value", menus[0]), ("cost", menus[1]), ("allowed", mask)):
+            if rows is not None and rows.shape[1] != menus[0].shape[1]:
+                rule = f"must be {menus[0].shape[1]}, as of value"
+                raise _check.refuse(f"{name}.shape[1]", rows.shape[1], rule, "Give a column for each treatment.")
+        many = Many(units, menus[0], menus[1], mask, keys, version, features)
+        with writing(self.engine) as connection:
+            return decide_many(connection, campaign, many, self.clock())
 
     @checked
     def outcomes(self, given: Sequence[Outcome]) -> list[Receipt | DataError]:

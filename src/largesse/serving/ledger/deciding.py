@@ -2,146 +2,40 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Collection, Mapping, Sequence
-from hashlib import blake2b
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from largesse import _check
-from largesse.errors import Conflict, DataError, SchemaError
-from largesse.roles import nearest
-from largesse.serving.draws import Draw
-from largesse.serving.ledger.accounts import Account, Terms
-from largesse.serving.ledger.money import amount, rounded_up
-from largesse.serving.ledger.store import having, locked, rows_where
-from largesse.serving.ledger.tables import decisions, keys
-from largesse.serving.ledger.terms import Answer, Ask, text
+from largesse.errors import Conflict, DataError
+from largesse.serving.ledger.accounts import Account
+from largesse.serving.ledger.checking import Checked, Checks, unknown
+from largesse.serving.ledger.columns import (
+    KEYS,
+    Columns,
+    Decided,
+    columns_from,
+    columns_of,
+    decide_columns,
+    keys_of,
+    many_columns,
+)  # fmt: skip
+from largesse.serving.ledger.money import MOST, rounded_up
+from largesse.serving.ledger.recording import New, record
+from largesse.serving.ledger.rows import BY_PLACE, BY_WHO, INSERT, again, answer_of, packed, packed_menu, place_in
+from largesse.serving.ledger.sql import inserting
+from largesse.serving.ledger.store import locked
+from largesse.serving.ledger.tables import keys
+from largesse.serving.ledger.terms import Answer, Answers, Ask
 
-__all__ = ["decide"]
+__all__ = ["Many", "decide", "decide_many"]
 
-Record = dict[str, Any]
-_KEYS, _DECISIONS = having(sa.select(keys), keys.c.key), having(sa.select(decisions), decisions.c.id)
-
-
-class _Checked(NamedTuple):
-    """An ask that can be decided."""
-
-    ask: Ask
-    unit: str
-    value: list[float]
-    cost: list[float]
-    codes: list[int]
-    menu: str
-    period: int
-    id: str
-    key: str | None
-    body: str
-    features: str | None
-
-
-def decide(connection: sa.Connection, asks: Sequence[Ask], now: float) -> list[Answer | DataError]:
-    """Returns the answer to each ask, or why it has none, in the order of the asks."""
-    accounts = {name: Account.of(row) for name, row in locked(connection, (str(a.campaign) for a in asks)).items()}
-    given = [_tried(_checked, accounts, ask, now) for ask in asks]
-    book = _Book(connection, accounts, [one for one in given if isinstance(one, _Checked)], now)
-    answers = [_tried(book.answer, one) if isinstance(one, _Checked) else one for one in given]
-    book.write(connection)
-    return answers
-
-
-def _tried(function: Any, *args: Any) -> Any:
-    try:
-        return function(*args)
-    except DataError as error:
-        return error
-
-
-class _Book:
-    """What is stored already for some asks, and what is added."""
-
-    def __init__(
-        self, connection: sa.Connection, accounts: Mapping[str, Account], sound: Sequence[_Checked], now: float
-    ) -> None:
-        self.accounts, self.now = accounts, now
-        named = [one.key for one in sound if one.key is not None]
-        stored_keys = rows_where(connection, _KEYS, named)
-        self.keys = {(row.campaign, row.key): _Key(row.body, row.decision) for row in stored_keys}
-        wanted = {one.id for one in sound} | {key.decision for key in self.keys.values()}
-        stored = rows_where(connection, _DECISIONS, wanted)
-        self.decisions: dict[str, Record] = {row.id: dict(row._mapping) for row in stored}
-        self.fresh: list[Record] = []
-        self.fresh_keys: list[Record] = []
-
-    def answer(self, one: _Checked) -> Answer:
-        """Returns the stored answer to an ask, or a new one.
-
-        Raises:
-            Conflict: The key stands for another ask, or the unit has a treatment that this ask does not allow.
-            DataError: The campaign is over, or the budget does not even pay for control.
-        """
-        account = self.accounts[one.ask.campaign]
-        known = None if one.key is None else self.keys.get((one.ask.campaign, one.key))
-        if known is not None:
-            if known.body != one.body:
-                rule = "it was given with another ask"
-                raise _check.refuse(
-                    "key", one.key, rule, "Give every ask its own key; repeat an ask unchanged.", Conflict
-                )
-            return _answer(self.decisions[known.decision], account.terms, repeated=True)
-        record = self.decisions.get(one.id)
-        repeated = record is not None
-        if record is None:
-            record = self._new(account, one)
-            self.decisions[one.id] = record
-            self.fresh.append(record)
-        elif account.terms.codes[record["treatment"]] not in one.codes:
-            rule = f"must have {record['treatment']!r}, which unit {one.unit!r} has in this period"
-            raise _check.refuse(
-                "allowed", list(one.ask.allowed or ()), rule, "A unit is decided once a period.", Conflict
-            )
-        if one.key is not None:
-            row = {"campaign": one.ask.campaign, "key": one.key, "body": one.body, "decision": one.id}
-            self.fresh_keys.append(row)
-            self.keys[one.ask.campaign, one.key] = _Key(one.body, one.id)
-        return _answer(record, account.terms, repeated)
-
-    def _new(self, account: Account, one: _Checked) -> Record:
-        terms, ask = account.terms, one.ask
-        campaign = terms.campaign
-        if self.now >= campaign.until:
-            raise _check.refuse("campaign", ask.campaign, "it is over", "Start it again with a later `until`.")
-        amounts = {j: max(rounded_up("cost", one.cost[j], campaign.scale), terms.worst[j]) for j in one.codes}
-        left = account.left
-        pays = {j for j, reservation in amounts.items() if reservation <= left or reservation == 0}
-        price = account.row.price
-        draw = terms.draws.draw(one.period, one.unit, one.value, one.cost, price, allowed=one.codes, affordable=pays)
-        record = self._record(account, one, draw, amounts[draw.code])
-        account.change(reserved=amounts[draw.code], decided=1, limited=int(draw.limited))
-        account.tally(draw.kind, record["treatment"], decisions=1)
-        return record
-
-    def _record(self, account: Account, one: _Checked, draw: Draw, reservation: int) -> Record:
-        campaign = account.terms.campaign
-        return {
-            "id": one.id, "campaign": campaign.name, "number": account.row.decided + account.changes["decided"],
-            "period": one.period, "unit": one.unit, "treatment": campaign.treatments[draw.code], "kind": draw.kind,
-            "propensity": draw.propensities[draw.code], "propensities": json.dumps(draw.propensities),
-            "menu": one.menu, "value": one.value[draw.code],
-            "cost": one.cost[draw.code], "price": account.row.price, "version": one.ask.version,
-            "reservation": reservation, "reserved": reservation, "limited": draw.limited, "state": "pending", "paid": 0,
-            "gained": 0.0, "time": self.now, "due": self.now + campaign.matures, "features": one.features,
-        }  # fmt: skip
-
-    def write(self, connection: sa.Connection) -> None:
-        """Writes what was added."""
-        for table, rows in ((decisions, self.fresh), (keys, self.fresh_keys)):
-            if rows:
-                connection.execute(table.insert(), rows)
-        for name in sorted(self.accounts):
-            self.accounts[name].write(connection, within_budget=True)
+T = TypeVar("T")
+_INSERT_KEYS = inserting(keys)
+_FEW = 8  # fewer asks of a campaign are decided one by one
 
 
 class _Key(NamedTuple):
@@ -149,88 +43,189 @@ class _Key(NamedTuple):
     decision: str
 
 
-def _checked(accounts: Mapping[str, Account], ask: Ask, now: float) -> _Checked:
-    """Returns an ask in the form that is decided, or raises DataError."""
-    account = accounts.get(text("campaign", ask.campaign))
-    if account is None:
-        hint = nearest(str(ask.campaign), list(accounts))
-        raise _check.refuse("campaign", ask.campaign, "is not in this ledger", f"{hint}Start it first.")
-    terms = account.terms
-    campaign, unit = terms.campaign, text("unit", ask.unit)
-    value, cost = (_menu(name, row, campaign.treatments) for name, row in (("value", ask.value), ("cost", ask.cost)))
-    if min(cost) < 0:
-        raise _check.refuse("cost", cost, "must be >= 0", "Income belongs to value.")
-    key = None if ask.key is None else text("key", ask.key)
-    if ask.version != "":
-        text("version", ask.version)
-    features = None if ask.features is None else _json("features", ask.features)
-    codes = _codes(ask.allowed, terms)
-    period = 0 if campaign.period is None else max(0, math.floor((now - account.row.started) / campaign.period))
-    if not isinstance(ask.body, str):
-        raise _check.refuse("body", ask.body, "must be text", "Give the body of the request, or its hash.", SchemaError)
-    menu = json.dumps([value, cost, codes])
-    body = ask.body or f"{unit}\0{menu if features is None else features}\0{codes}"
-    return _Checked(ask, unit, value, cost, codes, menu, period, _id(terms, period, unit), key, _hash(body), features)
+def decide(connection: sa.Connection, asks: Sequence[Ask], now: float) -> list[Answer | DataError]:
+    """Returns the answer to each ask, or why it has none, in the order of the asks."""
+    accounts = {name: Account(row) for name, row in locked(connection, (str(a.campaign) for a in asks)).items()}
+    answers: list[Any] = [None] * len(asks)
+    if len(asks) >= _FEW:
+        for name, account in accounts.items():
+            places = [i for i, ask in enumerate(asks) if ask.campaign == name]
+            several = _together(connection, account, [asks[i] for i in places], now) if len(places) >= _FEW else None
+            for i, answer in zip(places, several or (), strict=False):
+                answers[i] = answer
+    rest = [i for i, answer in enumerate(answers) if answer is None]
+    if rest:
+        for i, result in zip(rest, _singly(connection, accounts, [asks[i] for i in rest], now), strict=True):
+            answers[i] = result
+    for name in sorted(accounts):
+        accounts[name].write(connection, within_budget=True)
+    return answers
 
 
-def _menu(field: str, row: Sequence[float], treatments: Sequence[str]) -> list[float]:
+def decide_many(connection: sa.Connection, campaign: str, many: Many, now: float) -> Answers:
+    """Returns the answers to asks of one campaign that are given as columns.
+
+    Raises:
+        DataError: The campaign is not in the ledger.
+    """
+    accounts = {name: Account(row) for name, row in locked(connection, [campaign]).items()}
+    if (account := accounts.get(campaign)) is None:
+        raise unknown(campaign, ())
+    keys_, bodies = many.keys or (None,) * len(many.units), ("",) * len(many.units)
+    columns = many_columns(account, many.units, many.value, many.cost, many.allowed, many.version, many.features)
+    decided = None if columns is None else _columns(connection, account, columns, keys_, bodies, now)
+    if columns is not None and decided is not None:
+        answers = decided.columns(account, columns, now)
+    else:
+        asks = many.asks(campaign, account.terms.campaign.treatments)
+        answers = columns_from(account, _singly(connection, accounts, asks, now))
+    account.write(connection, within_budget=True)
+    return answers
+
+
+def _together(connection: sa.Connection, account: Account, asks: Sequence[Ask], now: float) -> list[Answer] | None:
+    """Returns the answers to asks of one campaign, decided as columns; None where they must be decided one by one."""
+    if (columns := columns_of(account, asks)) is None:
+        return None
+    given, bodies = [ask.key for ask in asks], [ask.body for ask in asks]
+    decided = _columns(connection, account, columns, given, bodies, now)
+    return None if decided is None else decided.answers(account, columns, now)
+
+
+def _columns(
+    connection: sa.Connection, account: Account, columns: Columns, given: Sequence[str | None], bodies: Sequence[str],
+    now: float,
+) -> Decided | None:  # fmt: skip
+    """Decides columns of asks with their keys; None where they must be decided one by one."""
+    name = account.row.name
+    if (named := keys_of(connection, name, columns, given, bodies)) is None:
+        return None
+    if (decided := decide_columns(connection, account, columns, now)) is None:
+        return None
+    _INSERT_KEYS.run_all(connection, [(key, name, body, decided.id_of(i)) for i, key, body in named])
+    return decided
+
+
+class Many(NamedTuple):
+    """Asks of one campaign by columns, as `Ledger.decide_many` takes them."""
+
+    units: Sequence[Any]
+    value: NDArray[np.float64]
+    cost: NDArray[np.float64]
+    allowed: NDArray[np.bool_] | None
+    keys: Sequence[str | None] | None
+    version: str
+    features: Sequence[Mapping[str, Any] | None] | None
+
+    def asks(self, campaign: str, treatments: Sequence[str]) -> list[Ask]:
+        """Returns the asks one by one."""
+        return [
+            Ask(
+                campaign, unit, self.value[i].tolist(), self.cost[i].tolist(),
+                None if self.allowed is None else [t for t, open_ in zip(treatments, self.allowed[i], strict=True) if open_],
+                None if self.keys is None else self.keys[i], "", self.version,
+                None if self.features is None else self.features[i],
+            )
+            for i, unit in enumerate(self.units)
+        ]  # fmt: skip
+
+
+def _singly(
+    connection: sa.Connection, accounts: Mapping[str, Account], asks: Sequence[Ask], now: float
+) -> list[Answer | DataError]:
+    check = Checks(accounts, now)
+    given = [_tried(check, ask) for ask in asks]
+    book = _Book(connection, [one for one in given if isinstance(one, Checked)], now)
+    answers = [_tried(book.answer, one) if isinstance(one, Checked) else one for one in given]
+    book.write(connection)
+    return answers
+
+
+def _tried(function: Callable[[Any], T], one: Any) -> T | DataError:
     try:
-        out = [float(x) for x in row]
-    except (TypeError, ValueError, OverflowError):
-        raise _check.refuse(
-            field, row, "must be numbers", f"Give one for each of {len(treatments)} treatments."
-        ) from None
-    if len(out) != len(treatments):
-        rule = f"must be {len(treatments)}, one for each of {', '.join(map(repr, treatments))}"
-        raise _check.refuse(f"len({field})", len(out), rule, "Give the menu of all treatments.")
-    if not all(abs(x) <= _check.LARGEST for x in out):
-        rule = f"must be finite numbers, at most {_check.LARGEST:,.0f}"
-        raise _check.refuse(field, out, rule, "Check what the model predicts.")
-    return out
+        return function(one)
+    except DataError as error:
+        return error
 
 
-def _codes(allowed: object, terms: Terms) -> list[int]:
-    """Returns the numbers of the allowed treatments, control among them."""
-    if allowed is None:
-        return list(range(len(terms.codes)))
-    if isinstance(allowed, str) or not isinstance(allowed, Collection):
-        raise _check.refuse("allowed", allowed, "must be several names of treatments", "Give a list; None allows all.")
-    names = list(allowed)
-    for name in names:
-        if not isinstance(name, str) or name not in terms.codes:
-            hint = nearest(str(name), list(terms.codes))
-            rule = f"must be among {', '.join(map(repr, terms.codes))}"
-            raise _check.refuse("allowed", name, rule, f"{hint}Choose from these.")
-    control = terms.campaign.treatments[0]
-    if control not in names:
-        rule = f"must have control, {control!r}, since the holdout gets it"
-        raise _check.refuse("allowed", names, rule, "Add it to the allowed treatments.")
-    return sorted({terms.codes[name] for name in names})
+class _Book:
+    """What is stored already for some asks, and what is added."""
 
+    def __init__(self, connection: sa.Connection, sound: Sequence[Checked], now: float) -> None:
+        self.now = now
+        self.keys: dict[tuple[str, str], _Key] = {}
+        stored = BY_WHO.rows(connection, [one.who for one in sound])
+        if named := [one.key for one in sound if one.key is not None]:
+            rows = KEYS.rows(connection, named)
+            self.keys = {(row.campaign, row.key): _Key(row.body, row.decision) for row in rows}
+            have = {row.id for row in stored}
+            places = [place_in(key.decision) for key in self.keys.values() if key.decision not in have]
+            stored += BY_PLACE.rows(connection, [place for place in places if place is not None])
+        terms = {one.account.row.name: one.account.terms for one in sound}
+        self.by_id = {row.id: answer_of(row, terms[row.campaign]) for row in stored if row.campaign in terms}
+        self.by_who = {bytes(row.who): self.by_id[row.id] for row in stored if row.id in self.by_id}
+        self.fresh: list[tuple[Any, ...]] = []
+        self.fresh_keys: list[tuple[str, str, str, str]] = []
 
-def _json(field: str, got: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(got, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        rest = f": must be JSON ({error}). Give text, numbers and true or false; None where a cell is missing."
-        raise SchemaError.at(field, rest) from None
+    def answer(self, one: Checked) -> Answer:
+        """Returns the stored answer to an ask, or a new one.
 
+        Raises:
+            Conflict: The key stands for another ask, or the unit has a treatment that this ask does not allow.
+            DataError: The campaign is over, or the budget does not even pay for control.
+        """
+        campaign = one.account.row.name
+        known = None if one.key is None else self.keys.get((campaign, one.key))
+        if known is not None:
+            if known.body != one.body:
+                rule = "it was given with another ask"
+                raise _check.refuse(
+                    "key", one.key, rule, "Give every ask its own key; repeat an ask unchanged.", Conflict
+                )
+            return again(self.by_id[known.decision])
+        stored = self.by_who.get(one.who)
+        answer = self._new(one) if stored is None else again(stored)
+        if stored is not None and one.codes is not None and one.account.terms.codes[stored.treatment] not in one.codes:
+            rule = f"must have {stored.treatment!r}, which unit {one.unit!r} has in this period"
+            raise _check.refuse(
+                "allowed", list(one.ask.allowed or ()), rule, "A unit is decided once a period.", Conflict
+            )
+        if one.key is not None:
+            self.fresh_keys.append((one.key, campaign, one.body, answer.id))
+            self.keys[campaign, one.key] = _Key(one.body, answer.id)
+        return answer
 
-def _id(terms: Terms, period: int, unit: str) -> str:
-    """Returns the id of a decision: one for each campaign, period and unit."""
-    name = f"{terms.draws.salt}\0{terms.campaign.name}\0{period}\0{unit}"
-    return blake2b(name.encode(), digest_size=16, person=b"largesse id").hexdigest()
+    def _new(self, one: Checked) -> Answer:
+        account = one.account
+        terms, left, cost = account.terms, account.left, one.cost
+        campaign = terms.campaign
+        if self.now >= campaign.until:
+            raise _check.refuse("campaign", one.ask.campaign, "it is over", "Start it again with a later `until`.")
+        if max(cost) * campaign.scale + 1 <= min(left, MOST) and max(terms.worst) <= left:
+            pays = None
+        else:  # the budget may not pay for everything
+            codes = range(len(cost)) if one.codes is None else one.codes
+            amounts = {j: max(rounded_up("cost", cost[j], campaign.scale), terms.worst[j]) for j in codes}
+            pays = {j for j, reservation in amounts.items() if reservation <= left or reservation == 0}
+        price = account.price
+        draw = terms.draws.draw(one.period, one.unit, one.value, cost, price, allowed=one.codes, affordable=pays)
+        reservation = max(rounded_up("cost", cost[draw.code], campaign.scale), terms.worst[draw.code])
+        menu, given = packed_menu(one.value, cost, one.codes), packed(draw.propensities)
+        new = New(
+            one.who, one.unit, draw.code, draw.kind, one.ask.version, reservation, draw.limited, given, menu, one.features
+        )  # fmt: skip
+        (row,) = record(account, one.period, [new], self.now)
+        self.fresh.append(row)
+        answer = Answer(
+            row[1], campaign.name, one.period, one.unit, campaign.treatments[draw.code], draw.kind,
+            draw.propensities[draw.code], dict(zip(campaign.treatments, draw.propensities, strict=True)),
+            one.value[draw.code], cost[draw.code], price, one.ask.version, reservation / campaign.scale, draw.limited,
+            self.now, False,
+        )  # fmt: skip
+        self.by_who[one.who] = self.by_id[answer.id] = answer
+        return answer
 
-
-def _hash(body: str) -> str:
-    return blake2b(body.encode(errors="surrogatepass"), digest_size=16).hexdigest()
-
-
-def _answer(record: Record, terms: Terms, repeated: bool) -> Answer:
-    """Returns a stored decision as an answer."""
-    given = json.loads(record["propensities"])
-    return Answer(
-        **{name: record[name] for name in Answer._fields if name not in ("propensities", "reservation", "repeated")},
-        propensities=dict(zip(terms.campaign.treatments, given, strict=True)),
-        reservation=amount(record["reservation"], terms.campaign.scale), repeated=repeated,
-    )  # fmt: skip
+    def write(self, connection: sa.Connection) -> None:
+        """Writes what was added."""
+        INSERT.run_all(connection, self.fresh)
+        _INSERT_KEYS.run_all(connection, self.fresh_keys)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from largesse._arguments import checked
-from largesse.serving.ledger.accounts import terms_of
+from largesse.serving.ledger.accounts import Terms, terms_of
 from largesse.serving.ledger.book import Ledger
-from largesse.serving.ledger.money import amount
+from largesse.serving.ledger.rows import place_of
 from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.tables import campaigns, decisions
 
@@ -41,26 +42,30 @@ def trial_rows(ledger: Ledger, campaign: str) -> Iterator[pa.RecordBatch]:
         DataError: The campaign is not in the ledger.
         StoreError: The store failed.
     """
-    now, total = ledger.clock(), ledger.status(campaign).decided
+    now = ledger.clock()
+    ledger.status(campaign)  # or it is not in the ledger
     with reading(ledger.engine) as connection:
-        settings = connection.execute(sa.select(campaigns.c.settings).where(campaigns.c.name == campaign)).scalar_one()
-    scale, d = terms_of(settings).campaign.scale, decisions.c
-    query = sa.select(decisions).where(d.campaign == campaign, d.due <= now, sa.not_(d.limited)).order_by(d.number)
-    for first in range(0, total, _PART):
+        row = connection.execute(campaigns.select().where(campaigns.c.name == campaign)).one()
+    terms, d = terms_of(row.settings), decisions.c
+    query = sa.select(decisions).where(d.campaign == campaign, d.due <= now, sa.not_(d.limited)).order_by(d.place)
+    for first in range(0, row.decided, _PART):
+        place = place_of(row.code, first)
         with reading(ledger.engine) as connection:
-            rows = connection.execute(query.where(d.number >= first, d.number < first + _PART)).all()
+            rows = connection.execute(query.where(d.place >= place, d.place < place + _PART)).all()
         if rows:
-            yield _batch(rows, scale)
+            yield _batch(rows, terms)
 
 
-def _batch(rows: Sequence[sa.Row[Any]], scale: int) -> pa.RecordBatch:
+def _batch(rows: Sequence[sa.Row[Any]], terms: Terms) -> pa.RecordBatch:
     import pyarrow as pa  # a server does without it
 
+    scale, codes = terms.campaign.scale, [terms.codes[row.treatment] for row in rows]
+    every = np.frombuffer(b"".join([row.propensities for row in rows]), "<f8").reshape(len(rows), -1)
     columns = {
-        "decision": [row.id for row in rows], "unit": [row.unit for row in rows],
+        "decision": [row.id for row in rows], "unit": pa.array([row.unit for row in rows], pa.string()),
         "period": pa.array([row.period for row in rows], pa.int64()), "treatment": [row.treatment for row in rows],
-        "propensity": [row.propensity for row in rows], "value": [row.gained for row in rows],
-        "cost": [amount(row.paid, scale) for row in rows], "kind": [row.kind for row in rows],
+        "propensity": every[np.arange(len(rows)), codes], "value": [row.gained for row in rows],
+        "cost": [row.paid / scale for row in rows], "kind": [row.kind for row in rows],
         "state": [row.state for row in rows], "price": [row.price for row in rows],
         "version": [row.version for row in rows],
         "time": pa.array([round(row.time * 1e6) for row in rows], pa.timestamp("us", tz="UTC")),

@@ -6,11 +6,12 @@ import math
 
 from largesse import _check
 
-__all__ = ["MOST", "amount", "rounded_down", "rounded_up"]
+__all__ = ["MOST", "NOISE", "amount", "rounded_down", "rounded_up"]
 
 MOST = 10**15
 """The largest amount, in smallest units: sums of a thousand such amounts are whole numbers of 64 bits."""
-_NOISE = 4 * 2.0**-52  # relative: 1.1 · 100 is 110.00000000000001
+NOISE = 4 * 2.0**-52
+"""Relative: 1.1 · 100 is 110.00000000000001."""
 
 
 def rounded_up(field: str, money: float, scale: int) -> int:
@@ -23,7 +24,7 @@ def rounded_up(field: str, money: float, scale: int) -> int:
     (110, 111, -110)
     """
     exact = _finite(field, money, scale)
-    return math.ceil(exact - abs(exact) * _NOISE)
+    return math.ceil(exact - abs(exact) * NOISE)
 
 
 def rounded_down(field: str, money: float, scale: int) -> int:
@@ -36,7 +37,7 @@ def rounded_down(field: str, money: float, scale: int) -> int:
     (29, 29)
     """
     exact = _finite(field, money, scale)
-    return math.floor(exact + abs(exact) * _NOISE)
+    return math.floor(exact + abs(exact) * NOISE)
 
 
 def amount(smallest: int, scale: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.exc import IntegrityError
 
+from largesse.serving.increments import cheapest, steepest
 from largesse.serving.ledger.accounts import Terms, terms_of
+from largesse.serving.ledger.rows import menus_of, place_of
 from largesse.serving.ledger.tables import campaigns, decisions, leases
 
 __all__ = ["elected", "names", "price_at", "price_of"]
@@ -48,7 +49,7 @@ def elected(connection: sa.Connection, task: str, holder: str, now: float, hold:
 def price_of(connection: sa.Connection, row: Any, now: float) -> float | None:
     """Returns the price of a campaign from its money, its time and its recent menus; None where the old one stays.
 
-    It stays before 50 decisions, after the end, and where no unit gets the policy's treatment.
+    It stays before 50 decisions, after the end, where no unit gets the policy's treatment, and where all menus are erased.
     """
     terms = terms_of(row.settings)
     campaign = terms.campaign
@@ -56,6 +57,8 @@ def price_of(connection: sa.Connection, row: Any, now: float) -> float | None:
     if row.decided < _FEWEST or now >= campaign.until or not policy:
         return None
     menus = _recent(connection, row, terms)
+    if not len(menus.value):  # all are erased
+        return None
     per_unit = max(0, row.budget - row.spent - row.reserved) / _to_come(row, campaign.units, campaign.until, now)
     # What holdout and exploration reserve does not depend on the price: the policy gets the rest.
     fixed = campaign.holdout * menus.reservation[:, 0] + (1 - campaign.holdout) * campaign.explore * _explored(
@@ -72,13 +75,10 @@ def _to_come(row: Any, units: float | None, until: float, now: float) -> float:
 
 
 def _recent(connection: sa.Connection, row: Any, terms: Terms) -> _Menus:
-    d = decisions.c
-    query = sa.select(d.menu).where(d.campaign == row.name, d.number >= row.decided - _WINDOW).order_by(d.number)
-    rows = [json.loads(menu) for (menu,) in connection.execute(query)]
-    value, cost = (np.array([one[k] for one in rows], np.float64) for k in (0, 1))
-    allowed = np.zeros(cost.shape, np.bool_)
-    for i, (_, _, codes) in enumerate(rows):
-        allowed[i, codes] = True
+    d, last = decisions.c, place_of(row.code, row.decided)
+    query = sa.select(d.menu).where(d.place >= last - min(_WINDOW, row.decided), d.place < last, d.menu.is_not(None))
+    menus = connection.execute(query.order_by(d.place)).scalars().all()
+    value, cost, allowed = menus_of(menus, len(terms.codes))
     reservation = np.maximum(np.ceil(cost * terms.campaign.scale * (1 - 1e-15)), np.array(terms.worst, np.float64))
     return _Menus(value, np.where(allowed, cost, np.inf), np.where(allowed, reservation, 0.0))
 
@@ -102,12 +102,12 @@ def price_at(value: Floats, cost: Floats, reservation: Floats, per_unit: float) 
     >>> price_at(value, cost, cost, 0.5), price_at(value, cost, cost, 1.0)
     (2.0, 0.0)
     """
-    at = _cheapest(value, cost)
+    at = cheapest(value, cost)
     rows = np.arange(len(value))
     base = float(reservation[rows, at].sum())
     steps: list[tuple[Floats, Floats]] = []
     for _ in range(value.shape[1] - 1):  # each unit's next increment along its hull
-        slope, to = _steepest(value, cost, at)
+        slope, to = steepest(value, cost, at)
         going = slope > 0
         if not going.any():
             break
@@ -119,22 +119,6 @@ def price_at(value: Floats, cost: Floats, reservation: Floats, per_unit: float) 
     order = np.argsort(-slopes, kind="stable")
     over = np.flatnonzero(base + np.cumsum(extra[order]) > per_unit * len(value) + 1e-9)
     return float(slopes[order[over[0]]]) if len(over) else 0.0
-
-
-def _cheapest(value: Floats, cost: Floats) -> NDArray[np.intp]:
-    least = cost == cost.min(axis=1, keepdims=True)
-    return np.asarray(np.where(least, value, -np.inf).argmax(axis=1))
-
-
-def _steepest(value: Floats, cost: Floats, at: NDArray[np.intp]) -> tuple[Floats, NDArray[np.intp]]:
-    """Returns the slope of each unit's next increment, 0 where there is none, and the treatment it leads to."""
-    rows = np.arange(len(value))
-    gain, extra = value - value[rows, at][:, None], cost - cost[rows, at][:, None]
-    onward = (gain > 0) & (extra > 0) & np.isfinite(cost)
-    slope = np.divide(gain, extra, out=np.zeros_like(gain), where=onward)
-    steepest = slope.max(axis=1)
-    to = np.where(onward & (slope == steepest[:, None]), cost, -np.inf).argmax(axis=1)
-    return np.asarray(steepest), np.asarray(to)
 
 
 def names(connection: sa.Connection) -> Sequence[str]:

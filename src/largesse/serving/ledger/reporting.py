@@ -2,47 +2,101 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from largesse import _check
 from largesse.errors import Conflict, DataError
 from largesse.serving.ledger.accounts import Account
-from largesse.serving.ledger.money import amount, rounded_up
-from largesse.serving.ledger.store import having, locked, rows_where
+from largesse.serving.ledger.audit import SEAL, outcome_link, private_digest
+from largesse.serving.ledger.money import rounded_up
+from largesse.serving.ledger.rows import place_in, place_of
+from largesse.serving.ledger.sql import Having, Statement, inserting
+from largesse.serving.ledger.store import locked
 from largesse.serving.ledger.tables import decisions, outcomes
 from largesse.serving.ledger.terms import Outcome, Receipt, text
 
-__all__ = ["expire", "record_outcomes"]
+__all__ = ["erased_key", "expire", "record_outcomes"]
 
-Record = dict[str, Any]
-_HOMES = having(sa.select(decisions.c.id, decisions.c.campaign), decisions.c.id)
-_DECISIONS, _OUTCOMES = having(sa.select(decisions), decisions.c.id), having(sa.select(outcomes), outcomes.c.key)
+_d, _o = decisions.c, outcomes.c
+_HOMES = Having(lambda values: sa.select(_d.campaign).where(_d.place.in_(values)).distinct())
+_STATES = Having(
+    lambda values: sa.select(
+        _d.place,
+        _d.id,
+        _d.campaign,
+        _d.kind,
+        _d.treatment,
+        _d.state,
+        _d.reserved,
+        _d.paid,
+        _d.gained,
+        _d.unit.is_(None).label("erased"),
+    ).where(_d.place.in_(values))
+)
+_EARLIER = Having(
+    lambda values: sa.select(_o.campaign, _o.key, _o.decision, _o.cost, _o.value, _o.final, _o.void).where(
+        _o.key.in_(values)
+    )
+)
 _CHANGED = ("state", "reserved", "paid", "gained")
+_CHANGE = Statement(
+    sa.update(decisions)
+    .where(_d.place == sa.bindparam("of"))
+    .values({name: sa.bindparam(f"new_{name}") for name in _CHANGED}),
+    [*(f"new_{name}" for name in _CHANGED), "of"],
+)
+_INSERT = inserting(outcomes)
 _PART = 5_000  # reservations that expire in one transaction
+
+
+class _State:
+    """What outcomes change of a decision."""
+
+    __slots__ = ("campaign", "erased", "gained", "id", "kind", "paid", "place", "reserved", "state", "treatment")
+
+    def __init__(self, row: Any) -> None:
+        self.place, self.id, self.campaign, self.kind, self.treatment, self.state = row[:6]
+        self.reserved, self.paid, self.gained, self.erased = row[6:]
+
+
+class _Content(NamedTuple):
+    """An outcome that counts once by campaign and key."""
+
+    decision: str
+    cost: int
+    value: float
+    final: bool
+    void: bool
 
 
 def record_outcomes(connection: sa.Connection, given: Sequence[Outcome], now: float) -> list[Receipt | DataError]:
     """Returns the state of each outcome's decision afterwards, or why the outcome is refused, in their order."""
-    ids = _clean(one.decision for one in given)
-    homes = rows_where(connection, _HOMES, ids)
-    accounts = {name: Account.of(row) for name, row in locked(connection, (row.campaign for row in homes)).items()}
-    # Read again under the lock: another process may have changed them meanwhile.
-    stored = {row.id: dict(row._mapping) for row in rows_where(connection, _DECISIONS, ids)}
-    same_keys = rows_where(connection, _OUTCOMES, _clean(one.key for one in given))
-    earlier = {(row.campaign, row.key): dict(row._mapping) for row in same_keys}
-    fresh: list[Record] = []
+    places = [place for one in _clean(one.decision for one in given) if (place := place_in(one)) is not None]
+    accounts = {
+        name: Account(row)
+        for name, row in locked(connection, (row[0] for row in _HOMES.rows(connection, places))).items()
+    }
+    # Their states are read under the lock: another process may have changed them meanwhile.
+    stored = {row.id: _State(row) for row in _STATES.rows(connection, places)}
+    book = _Book(connection, accounts, stored, given, now)
     receipts: list[Receipt | DataError] = []
     for one in given:
         try:
-            receipts.append(_record(one, accounts, stored, earlier, fresh, now))
+            receipts.append(book.record(one))
         except DataError as error:
             receipts.append(error)
-    _write(connection, fresh, stored, accounts)
+    book.write(connection)
     return receipts
+
+
+def erased_key(decision: str, key: str) -> str:
+    """Returns what stands in the place of an outcome's key once the unit of its decision is erased; it still counts once."""
+    return "erased " + private_digest(decision.encode(), key).hex()
 
 
 def _clean(texts: Iterable[object]) -> set[str]:
@@ -54,81 +108,105 @@ def _clean(texts: Iterable[object]) -> set[str]:
     return out
 
 
-def _record(
-    one: Outcome, accounts: Mapping[str, Account], stored: Mapping[str, Record], earlier: dict[tuple[str, str], Record],
-    fresh: list[Record], now: float,
-) -> Receipt:  # fmt: skip
-    decision = stored.get(text("decision", one.decision))
-    if decision is None:
-        raise _check.refuse("decision", one.decision, "is not in this ledger", "Give the id of an answer.")
-    account = accounts[decision["campaign"]]
-    scale = account.terms.campaign.scale
-    row = {
-        "campaign": decision["campaign"], "key": text("key", one.key), "decision": decision["id"],
-        "cost": rounded_up("cost", one.cost, scale), "value": _check.number("value", one.value, low=-1e15, high=1e15),
-        "final": bool(one.final), "void": bool(one.void), "time": now,
-    }  # fmt: skip
-    known = earlier.get((row["campaign"], row["key"]))
-    if known is not None:
-        if any(known[name] != row[name] for name in row if name != "time"):
+class _Book:
+    """The outcomes that are stored already, and those that are added."""
+
+    def __init__(
+        self, connection: sa.Connection, accounts: Mapping[str, Account], stored: Mapping[str, _State],
+        given: Sequence[Outcome], now: float,
+    ) -> None:  # fmt: skip
+        self.accounts, self.stored, self.now = accounts, stored, now
+        names = _clean(one.key for one in given)
+        if any(state.erased for state in stored.values()):
+            erased = [one for one in given if (known := stored.get(str(one.decision))) is not None and known.erased]
+            names |= {erased_key(str(one.decision), key) for one in erased for key in _clean([one.key])}
+        rows = _EARLIER.rows(connection, names)
+        self.earlier = {(row[0], row[1]): _Content(row[2], row[3], row[4], bool(row[5]), bool(row[6])) for row in rows}
+        self.changed: dict[int, _State] = {}
+        self.fresh: list[tuple[Any, ...]] = []
+        self.seals = os.urandom(SEAL * len(given))
+
+    def record(self, one: Outcome) -> Receipt:
+        """Counts an outcome unless it was counted before.
+
+        Raises:
+            Conflict: The key stands for another outcome, or the decision cannot be void.
+            DataError: A field is wrong, or the decision is not in the ledger.
+        """
+        decision = self.stored.get(text("decision", one.decision))
+        if decision is None:
+            raise _check.refuse("decision", one.decision, "is not in this ledger", "Give the id of an answer.")
+        account = self.accounts[decision.campaign]
+        scale, key = account.terms.campaign.scale, text("key", one.key)
+        name = erased_key(decision.id, key) if decision.erased else key
+        cost = rounded_up("cost", one.cost, scale)
+        value = _check.number("value", one.value, low=-1e15, high=1e15)
+        content = _Content(decision.id, cost, value, bool(one.final), bool(one.void))
+        known = self.earlier.get((decision.campaign, name))
+        if known is None:
+            released = _release(decision, content)
+            self._write_down(account, decision, name, content, released)
+        elif known != content:
             raise _check.refuse(
                 "key", one.key, "it was given with another outcome", "Give every outcome its own key.", Conflict
             )
-    else:
-        _book(account, decision, row)
-        earlier[row["campaign"], row["key"]] = row
-        fresh.append(row)
-    paid = amount(decision["paid"], scale)
-    return Receipt(one.decision, row["key"], decision["state"], paid, decision["gained"], known is not None)
+        repeated = known is not None
+        return Receipt(decision.id, key, decision.state, decision.paid / scale, decision.gained, repeated)
+
+    def _write_down(self, account: Account, decision: _State, key: str, content: _Content, released: int) -> None:
+        campaign, number = decision.campaign, account.row.reported + account.changes["reported"]
+        seal = self.seals[SEAL * len(self.fresh) :][:SEAL]
+        numbers = number, content.cost, content.value, self.now, content.final, content.void
+        names = f"{campaign}\0{decision.id}"
+        private = private_digest(seal, key)
+        link = outcome_link(account.reported_link, private, numbers, names)
+        self.fresh.append((
+            place_of(account.row.code, number), campaign, number, key, *content, self.now, seal, link
+        ))  # fmt: skip
+        account.pay(decision.kind, decision.treatment, content.cost, released, link)
+        self.earlier[campaign, key] = content
+        self.changed[decision.place] = decision
+
+    def write(self, connection: sa.Connection) -> None:
+        """Writes what was added."""
+        if not self.fresh:
+            return
+        changes = [(one.state, one.reserved, one.paid, one.gained, place) for place, one in self.changed.items()]
+        _CHANGE.run_all(connection, changes)
+        _INSERT.run_all(connection, self.fresh)
+        for name in sorted(self.accounts):
+            self.accounts[name].write(connection, within_budget=False)
 
 
-def _book(account: Account, decision: Record, row: Record) -> None:
-    """Changes a decision and the counters of its campaign by a new outcome."""
-    if row["void"]:
-        if row["cost"] or row["value"]:
+def _release(decision: _State, content: _Content) -> int:
+    """Changes a decision by a new outcome; returns what leaves its reservation."""
+    if content.void:
+        if content.cost or content.value:
             raise _check.refuse("void", True, "cost and value must be 0", "Report what was paid without `void`.")
-        if decision["state"] not in ("pending", "voided") or decision["paid"] or decision["gained"]:
+        if decision.state not in ("pending", "voided") or decision.paid or decision.gained:
             raise _check.refuse(
-                "void", True, f"the decision is {decision['state']}", "Only a pending one can be void.", Conflict
+                "void", True, f"the decision is {decision.state}", "Only a pending one can be void.", Conflict
             )
-        released, state = decision["reserved"], "voided"
-    elif row["final"]:
-        released, state = decision["reserved"], "posted"
+        released, decision.state = decision.reserved, "voided"
+    elif content.final:
+        released, decision.state = decision.reserved, "posted"
     else:
-        released, state = min(decision["reserved"], max(row["cost"], 0)), decision["state"]
-    decision["reserved"] -= released
-    decision["paid"] += row["cost"]
-    decision["gained"] += row["value"]
-    decision["state"] = state
-    account.change(spent=row["cost"], reserved=-released, beyond=max(0, row["cost"] - released))
-    account.tally(decision["kind"], decision["treatment"], paid=row["cost"])
-
-
-def _write(
-    connection: sa.Connection, fresh: list[Record], stored: Mapping[str, Record], accounts: Mapping[str, Account]
-) -> None:
-    if not fresh:
-        return
-    changed = [
-        {"of": name, **{f"new_{c}": stored[name][c] for c in _CHANGED}}
-        for name in sorted({r["decision"] for r in fresh})
-    ]
-    change = sa.update(decisions).where(decisions.c.id == sa.bindparam("of"))
-    connection.execute(change.values({c: sa.bindparam(f"new_{c}") for c in _CHANGED}), changed)
-    connection.execute(outcomes.insert(), fresh)
-    for name in sorted(accounts):
-        accounts[name].write(connection, within_budget=False)
+        released = min(decision.reserved, max(content.cost, 0))
+    decision.reserved -= released
+    decision.paid += content.cost
+    decision.gained += content.value
+    return released
 
 
 def expire(connection: sa.Connection, name: str, now: float) -> int:
     """Releases the reservations of some matured decisions of a campaign; returns their number, 0 if none is left."""
-    account = Account.of(locked(connection, [name])[name])
-    d = decisions.c
-    query = sa.select(d.id, d.reserved).where(d.campaign == name, d.state == "pending", d.due <= now).limit(_PART)
-    rows = connection.execute(query).all()
+    account = Account(locked(connection, [name])[name])
+    query = sa.select(_d.place, _d.reserved, _d.paid, _d.gained).where(
+        _d.campaign == name, _d.state == "pending", _d.due <= now
+    )
+    rows = connection.execute(query.limit(_PART)).all()
     if rows:
-        change = sa.update(decisions).where(d.id == sa.bindparam("of")).values(state="expired", reserved=0)
-        connection.execute(change, [{"of": row.id} for row in rows])
-        account.change(reserved=-sum(row.reserved for row in rows))
+        _CHANGE.run_all(connection, [("expired", 0, row.paid, row.gained, row.place) for row in rows])
+        account.release(sum(row.reserved for row in rows))
         account.write(connection, within_budget=False)
     return len(rows)

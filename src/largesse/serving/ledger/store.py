@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -13,19 +13,18 @@ from sqlalchemy import exc
 
 from largesse._extras import needed_for
 from largesse.errors import StoreError
+from largesse.serving.ledger.sql import Having, executed
 from largesse.serving.ledger.tables import campaigns, migrate
 
-__all__ = ["having", "locked", "open_store", "reading", "rows_where", "writing"]
+__all__ = ["locked", "open_store", "reading", "writing"]
 
 T = TypeVar("T")
 _PATIENCE = 30_000  # milliseconds to wait for another writer
-_FEW = 1_000  # values in one list of a query
+_CACHE = 65_536  # KiB of pages in memory: the index of units is read at random places
+_CHECKPOINT = 8_000  # pages after which the write-ahead log is brought into the file; many change again before
 _READ = "largesse_read"
-_LOCK = (
-    sa.select(campaigns)
-    .where(campaigns.c.name.in_(sa.bindparam("names", expanding=True)))
-    .order_by(campaigns.c.name)
-    .with_for_update()
+_LOCK = Having(
+    lambda names: campaigns.select().where(campaigns.c.name.in_(names)).order_by(campaigns.c.name).with_for_update()
 )
 
 
@@ -38,7 +37,7 @@ def open_store(url: str) -> sa.Engine:
     """
     place = _url(url)
     with needed_for("a ledger in PostgreSQL"):
-        engine = sa.create_engine(place, pool_pre_ping=place.get_backend_name() == "postgresql")
+        engine = _engine(place)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _sqlite_connected)
         sa.event.listen(engine, "begin", _sqlite_begun)
@@ -50,6 +49,12 @@ def open_store(url: str) -> sa.Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _engine(place: sa.URL) -> sa.Engine:
+    if place.get_backend_name() == "sqlite":
+        return sa.create_engine(place)
+    return sa.create_engine(place, pool_pre_ping=True, paramstyle="format")  # values as tuples: see `Statement`
 
 
 def _url(url: str) -> sa.URL:
@@ -68,11 +73,13 @@ def _sqlite_connected(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
     connection.execute(f"pragma busy_timeout = {_PATIENCE}")
     connection.execute("pragma synchronous = full")
+    connection.execute(f"pragma cache_size = -{_CACHE}")
+    connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT}")
 
 
 def _sqlite_begun(connection: sa.Connection) -> None:
     # A transaction that reads first and then writes could fail because another one wrote in between: writers begin as writers.
-    connection.exec_driver_sql("begin" if connection.get_execution_options().get(_READ) else "begin immediate")
+    executed(connection, "begin" if connection.get_execution_options().get(_READ) else "begin immediate")
 
 
 def _write_ahead(engine: sa.Engine) -> None:
@@ -102,7 +109,7 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     Raises:
         StoreError: The store failed.
     """
-    with _failures(), engine.begin() as connection:
+    with _failures(engine), engine.begin() as connection:
         yield connection
 
 
@@ -113,34 +120,22 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     Raises:
         StoreError: The store failed.
     """
-    with _failures(), engine.connect().execution_options(**{_READ: True}) as connection:
+    with _failures(engine), engine.connect().execution_options(**{_READ: True}) as connection:
         yield connection
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def _failures(engine: sa.Engine) -> Iterator[None]:
+    driver: Any = engine.dialect.dbapi
     try:
         yield
-    except exc.DBAPIError as error:
+    except (exc.DBAPIError, driver.Error) as error:
         raise StoreError(
-            f"store: the transaction failed and left nothing behind, unless the failure came at its very end ({error.orig}). "
-            "Send it again with the same keys: what was stored counts once."
+            "store: the transaction failed and left nothing behind, unless the failure came at its very end "
+            f"({getattr(error, 'orig', error)}). Send it again with the same keys: what was stored counts once."
         ) from error
 
 
 def locked(connection: sa.Connection, names: Iterable[str]) -> dict[str, Any]:
     """Returns the rows of some campaigns, by name, locked until the transaction ends; the order of locks is always the same."""
-    wanted = sorted(set(names))
-    return {row.name: row for row in connection.execute(_LOCK, {"names": wanted})} if wanted else {}
-
-
-def rows_where(connection: sa.Connection, query: sa.Select[Any], values: Collection[str]) -> Iterator[sa.Row[Any]]:
-    """Yields the rows of a query of `having` for the values."""
-    several: Sequence[str] = sorted(set(values))
-    for i in range(0, len(several), _FEW):
-        yield from connection.execute(query, {"values": several[i : i + _FEW]})
-
-
-def having(query: sa.Select[Any], column: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """Returns the query of rows whose column has one of the values that `rows_where` gives; made once, it is compiled once."""
-    return query.where(column.in_(sa.bindparam("values", expanding=True)))
+    return {row.name: row for row in _LOCK.rows(connection, sorted(set(names)))}

@@ -14,13 +14,19 @@ __all__ = [
 ]  # fmt: skip
 
 _META = sa.MetaData()
-_Text, _Whole, _Number = sa.Text, sa.BigInteger, sa.Double
+_Text, _Whole, _Number, _Bytes = sa.Text, sa.BigInteger, sa.Double, sa.LargeBinary
 
 
 def _column(
     name: str, kind: type[sa.types.TypeEngine[Any]], *, key: bool = False, empty: bool = False
 ) -> sa.Column[Any]:
     return sa.Column(name, kind, primary_key=key, nullable=empty, autoincrement=False)
+
+
+def _place() -> sa.Column[Any]:
+    """The place of a row in the order of the store: with SQLite it is the number of the row itself and needs no index."""
+    kind = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+    return sa.Column("place", kind, primary_key=True, autoincrement=False)
 
 
 def _table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
@@ -30,23 +36,29 @@ def _table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
 _versions = sa.Table("largesse_version", sa.MetaData(), sa.Column("version", sa.Integer, nullable=False))
 
 campaigns = _table(
-    "campaign", _column("name", _Text, key=True),
+    "campaign", _column("name", _Text, key=True), sa.Column("code", sa.Integer, nullable=False, unique=True),
     _column("settings", _Text),  # the Campaign as JSON, without budget and price
-    *(_column(name, _Whole) for name in ("budget", "spent", "reserved", "beyond", "decided", "limited")),
+    *(_column(name, _Whole) for name in ("budget", "spent", "reserved", "beyond", "decided", "limited", "reported")),
     *(_column(name, _Number) for name in ("started", "price")),
+    *(_column(name, _Bytes) for name in ("decided_link", "reported_link")),
 )  # fmt: skip
+"""`reported` counts outcomes. The links are those of the last decision and the last outcome (`audit`)."""
 
 decisions = _table(
-    "decision", _column("id", _Text, key=True),
-    *(_column(name, _Text) for name in ("campaign", "unit", "treatment", "kind", "version", "state")),
-    *(_column(name, _Whole) for name in ("number", "period", "reservation", "reserved", "paid")),
-    *(_column(name, _Number) for name in ("propensity", "value", "cost", "price", "gained", "time", "due")),
-    _column("propensities", _Text), _column("menu", _Text), _column("features", _Text, empty=True),
-    sa.Column("limited", sa.Boolean, nullable=False),
+    "decision", _place(), _column("id", _Text), sa.Column("who", sa.LargeBinary, nullable=True, unique=True),
+    _column("campaign", _Text), _column("number", _Whole), _column("period", _Whole), _column("unit", _Text, empty=True),
+    *(_column(name, _Text) for name in ("treatment", "kind", "version")),
+    _column("price", _Number), _column("reservation", _Whole), sa.Column("limited", sa.Boolean, nullable=False),
+    _column("time", _Number), _column("due", _Number),
+    _column("propensities", _Bytes), _column("menu", _Bytes, empty=True), _column("features", _Text, empty=True),
+    _column("seal", _Bytes), _column("link", _Bytes), _column("state", _Text), _column("reserved", _Whole),
+    _column("paid", _Whole), _column("gained", _Number),
 )  # fmt: skip
-"""One row a decision. Money (reservation, reserved, paid) in smallest units; `number` counts the decisions of a campaign from 0;
-`propensities` and `menu` ([value, cost, allowed numbers]) are JSON lists; `gained` is the value reported."""
-sa.Index("largesse_decision_number", decisions.c.campaign, decisions.c.number, unique=True)
+"""One row a decision; only the last four columns change later, and an erasure empties `who`, `unit`, `menu` and `features`.
+
+Money (reservation, reserved, paid) in smallest units; `number` counts the decisions of a campaign from 0; `who` is the hash of
+campaign, period and unit; `propensities` and `menu` are numbers of 8 bytes (`rows`); `gained` is the value reported; `seal` and
+`link` see `audit`."""
 _pending = decisions.c.state == "pending"
 sa.Index(
     "largesse_decision_due", decisions.c.campaign, decisions.c.due, sqlite_where=_pending, postgresql_where=_pending
@@ -54,15 +66,18 @@ sa.Index(
 
 keys = _table(
     "key", _column("key", _Text, key=True), _column("campaign", _Text, key=True), _column("body", _Text),
-    _column("decision", _Text),
+    sa.Column("decision", _Text, nullable=False, index=True),
 )  # fmt: skip
 """The callers' keys of asks; `body` is the hash of what each stands for. The key is first in the primary key: it is sought by."""
 
 outcomes = _table(
-    "outcome", _column("key", _Text, key=True), _column("campaign", _Text, key=True), _column("decision", _Text),
-    _column("cost", _Whole), _column("value", _Number), sa.Column("final", sa.Boolean, nullable=False),
-    sa.Column("void", sa.Boolean, nullable=False), _column("time", _Number),
+    "outcome", _place(), _column("campaign", _Text), _column("number", _Whole), _column("key", _Text),
+    sa.Column("decision", _Text, nullable=False, index=True), _column("cost", _Whole), _column("value", _Number),
+    sa.Column("final", sa.Boolean, nullable=False), sa.Column("void", sa.Boolean, nullable=False),
+    _column("time", _Number), _column("seal", _Bytes), _column("link", _Bytes),
+    sa.UniqueConstraint("key", "campaign"),
 )  # fmt: skip
+"""`number` counts the outcomes of a campaign from 0."""
 
 tallies = _table(
     "tally", *(_column(name, _Text, key=True) for name in ("campaign", "kind", "treatment")),

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._arguments import checked
+from largesse.errors import DataError
 from largesse.serving.draws import Draws
 from largesse.serving.ledger.money import rounded_down, rounded_up
 
-__all__ = ["Answer", "Ask", "Campaign", "Outcome", "Receipt", "Status", "text"]
+__all__ = ["Answer", "Answers", "Ask", "Campaign", "Outcome", "Receipt", "Status", "text"]
 
 _LONGEST = 500  # bytes of a name, an id or a key
 _LARGEST_SCALE = 10**6
@@ -21,6 +23,8 @@ _LARGEST_SCALE = 10**6
 
 def text(field: str, got: object) -> str:
     """Returns a name, an id or a key as text that every store can keep, or raises DataError."""
+    if type(got) is str and got.isascii() and 0 < len(got) <= _LONGEST and "\0" not in got:  # nearly all
+        return got
     if isinstance(got, bool) or not isinstance(got, str | int | np.integer):
         raise _check.refuse(field, got, "must be text or a whole number", "Give the id as text.")
     out = str(got)
@@ -201,6 +205,40 @@ class Answer(NamedTuple):
     limited: bool
     time: float
     repeated: bool
+
+
+class Answers(NamedTuple):
+    """The decisions on many units of a campaign, as stored, by columns of n entries; each means the same as in `Answer`.
+
+    Attributes:
+        id: Ids of the decisions; "" where an ask was refused.
+        treatment: Names of the treatments; "" where an ask was refused.
+        kind: "holdout", "explore" or "policy"; "" where an ask was refused.
+        propensity: Probability of the treatment of each unit, (n,); NaN where an ask was refused, as the other numbers.
+        propensities: Probability of every treatment, (n, M).
+        value: Predicted value of the treatment, (n,).
+        cost: Predicted cost of the treatment, (n,).
+        price: Shadow price λ of the decision, (n,).
+        reservation: Money reserved at the decision, (n,).
+        time: Time of the decision, (n,).
+        limited: Whether the budget limited the decision, (n,).
+        repeated: Whether the decision was stored before, (n,).
+        errors: Why asks were refused, by their places.
+    """
+
+    id: list[str]
+    treatment: list[str]
+    kind: list[str]
+    propensity: NDArray[np.float64]
+    propensities: NDArray[np.float64]
+    value: NDArray[np.float64]
+    cost: NDArray[np.float64]
+    price: NDArray[np.float64]
+    reservation: NDArray[np.float64]
+    time: NDArray[np.float64]
+    limited: NDArray[np.bool_]
+    repeated: NDArray[np.bool_]
+    errors: dict[int, DataError]
 
 
 class Outcome(NamedTuple):

@@ -1,0 +1,297 @@
+"""Decides many asks of one campaign as columns, where none of them needs a look of its own.
+
+What comes out is what deciding them one by one gives: the draws are the same numbers, and where an ask is refused, the budget
+may limit one, or a key was given before, nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from largesse import _check
+from largesse.errors import DataError
+from largesse.serving.draws import KINDS, ManyDraws
+from largesse.serving.ledger.accounts import Account
+from largesse.serving.ledger.checking import body_of, codes_of, json_of, period_of
+from largesse.serving.ledger.money import MOST, NOISE
+from largesse.serving.ledger.recording import New, record
+from largesse.serving.ledger.rows import BY_WHO, INSERT, again, answer_of, who_prefix
+from largesse.serving.ledger.sql import Having
+from largesse.serving.ledger.tables import keys
+from largesse.serving.ledger.terms import Answer, Answers, Ask, text
+
+__all__ = ["KEYS", "Columns", "Decided", "columns_of", "decide_columns", "keys_of", "many_columns"]
+
+Floats = NDArray[np.float64]
+_NUMBERS = ("value", "cost", "price", "reservation", "time")
+KEYS = Having(lambda values: keys.select().where(keys.c.key.in_(values)))
+
+
+class Columns(NamedTuple):
+    """Asks of one campaign that are sound, n of them.
+
+    Attributes:
+        units: Ids of the units.
+        value: Predicted values, (n, M).
+        cost: Predicted costs, (n, M).
+        menus: Menus as stored.
+        allowed: Which treatments each unit may get, (n, M); None: all.
+        versions: Versions of the policy.
+        features: Features as JSON; None where an ask has none.
+    """
+
+    units: Sequence[str]
+    value: Floats
+    cost: Floats
+    menus: list[bytes]
+    allowed: NDArray[np.bool_] | None
+    versions: Sequence[str]
+    features: Sequence[str | None]
+
+
+class Decided(NamedTuple):
+    """What columns of asks got.
+
+    Attributes:
+        period: Number of the period.
+        which: For each ask, the place of its new decision in the others, -1 where the decision was stored before.
+        stored: The answers that were stored before, by the place of the ask.
+        first: For each new decision, the place of its ask.
+        ids: Ids of the new decisions.
+        draws: Their draws.
+        reservations: What they reserve, in smallest units.
+    """
+
+    period: int
+    which: list[int]
+    stored: dict[int, Answer]
+    first: list[int]
+    ids: list[str]
+    draws: ManyDraws
+    reservations: NDArray[np.int64]
+
+    def id_of(self, i: int) -> str:
+        """Returns the id of the decision that answers an ask."""
+        k = self.which[i]
+        return self.ids[k] if k >= 0 else self.stored[i].id
+
+    def answers(self, account: Account, columns: Columns, now: float) -> list[Answer]:
+        """Returns the answers to the asks, in their order."""
+        campaign, price, period = account.terms.campaign, account.price, self.period
+        name, treatments, scale = campaign.name, campaign.treatments, campaign.scale
+        codes, rows = self.draws.codes, np.array(self.first, np.intp)
+        new = [
+            Answer(
+                identity, name, period, columns.units[i], treatments[code], KINDS[kind], given[code],
+                dict(zip(treatments, given, strict=True)), value, cost, price, columns.versions[i], reserved / scale, False, now,
+                False,
+            )
+            for i, identity, code, kind, given, value, cost, reserved in zip(
+                self.first, self.ids, codes.tolist(), self.draws.kinds.tolist(), self.draws.propensities.tolist(),
+                columns.value[rows, codes].tolist(), columns.cost[rows, codes].tolist(), self.reservations.tolist(),
+                strict=True,
+            )
+        ]  # fmt: skip
+        if len(new) == len(self.which):
+            return new
+        return [
+            again(self.stored[i]) if k < 0 else new[k] if self.first[k] == i else again(new[k])
+            for i, k in enumerate(self.which)
+        ]
+
+    def columns(self, account: Account, columns: Columns, now: float) -> Answers:
+        """Returns the answers to the asks by columns, in their order."""
+        rows, codes, scale = np.array(self.first, np.intp), self.draws.codes, account.terms.campaign.scale
+        treatments, given, n = account.terms.campaign.treatments, self.draws.propensities, len(rows)
+        new = Answers(
+            self.ids, [treatments[code] for code in codes.tolist()], [KINDS[kind] for kind in self.draws.kinds.tolist()],
+            given[np.arange(n), codes], given, columns.value[rows, codes], columns.cost[rows, codes],
+            np.full(n, account.price), self.reservations / scale, np.full(n, now), np.zeros(n, np.bool_),
+            np.zeros(n, np.bool_), {},
+        )  # fmt: skip
+        if n == len(self.which):
+            return new
+        return columns_from(account, self.answers(account, columns, now))
+
+
+def columns_from(account: Account, answers: Sequence[Answer | DataError]) -> Answers:
+    """Returns answers by columns."""
+    treatments = account.terms.campaign.treatments
+    nobody = Answer(
+        "", "", 0, "", "", "", math.nan, dict.fromkeys(treatments, math.nan), math.nan, math.nan, math.nan, "", math.nan, False,
+        math.nan, False,
+    )  # fmt: skip
+    several = [nobody if isinstance(one, DataError) else one for one in answers]
+    every = np.array([[one.propensities[name] for name in treatments] for one in several])
+    value, cost, price, reservation, time = (
+        np.array([one[k] for one in several], np.float64) for k in map(Answer._fields.index, _NUMBERS)
+    )
+    return Answers(
+        [one.id for one in several], [one.treatment for one in several], [one.kind for one in several],
+        np.array([one.propensity for one in several]), every, value, cost, price, reservation, time,
+        np.array([one.limited for one in several]), np.array([one.repeated for one in several]),
+        {i: one for i, one in enumerate(answers) if isinstance(one, DataError)},
+    )  # fmt: skip
+
+
+def columns_of(account: Account, asks: Sequence[Ask]) -> Columns | None:
+    """Returns asks as columns; None where one is to be refused or has parts of unusual kinds."""
+    _, units, value, cost, allowed, _, bodies, versions, features = zip(*asks, strict=True)
+    try:
+        names = [text("unit", unit) for unit in units] if set(map(type, units)) != {str} else _texts(units)
+        for version in set(versions) - {""}:
+            text("version", version)
+        written = [None if one is None else json_of("features", one) for one in features]
+        several = [codes_of(one, account.terms) for one in allowed]
+        menu = np.array((value, cost), np.float64)
+    except (DataError, TypeError, ValueError, OverflowError):
+        return None
+    mask = None
+    if any(codes is not None for codes in several):
+        mask = np.array([[codes is None or j in codes for j in account.terms.codes.values()] for codes in several])
+    if set(map(type, bodies)) != {str}:
+        return None
+    return checked_columns(account, names, menu, mask, versions, written)
+
+
+def checked_columns(
+    account: Account, units: Sequence[str], menu: Floats, allowed: NDArray[np.bool_] | None, versions: Sequence[str],
+    features: Sequence[str | None],
+) -> Columns | None:  # fmt: skip
+    """Returns columns if their menus (2, n, M) are sound, else None."""
+    if menu.shape != (2, len(units), len(account.terms.codes)):
+        return None
+    if not np.abs(menu).max() <= _check.LARGEST or menu[1].min() < 0:
+        return None
+    size, content = 16 * menu.shape[2], np.ascontiguousarray(menu.transpose(1, 0, 2), "<f8").tobytes()
+    menus = [content[i : i + size] for i in range(0, len(content), size)]
+    if allowed is not None:
+        menus = [
+            one if row.all() else one + np.flatnonzero(row).astype("<u4").tobytes()
+            for one, row in zip(menus, allowed, strict=True)
+        ]
+    return Columns(units, menu[0], menu[1], menus, allowed, versions, features)
+
+
+def _texts(units: Sequence[str]) -> Sequence[str]:
+    """Returns units of type str if all may be stored; raises DataError otherwise."""
+    whole = "".join(units)
+    if whole.isascii() and "\0" not in whole and max(map(len, units)) <= 500 and min(map(len, units)):
+        return units
+    return [text("unit", unit) for unit in units]
+
+
+def keys_of(
+    connection: sa.Connection, campaign: str, columns: Columns, given: Sequence[str | None], bodies: Sequence[str]
+) -> list[tuple[int, str, str]] | None:
+    """Returns place, key and hash of the body of the asks with a key; None where one was given before, or twice."""
+    places = [i for i, key in enumerate(given) if key is not None]
+    if not places:
+        return []
+    try:
+        names = [text("key", given[i]) for i in places]
+    except DataError:
+        return None
+    if len(set(names)) < len(names) or any(row.campaign == campaign for row in KEYS.rows(connection, names)):
+        return None
+    out = []
+    for i, key in zip(places, names, strict=True):
+        open_ = None if columns.allowed is None or columns.allowed[i].all() else columns.allowed[i]
+        codes = None if open_ is None else np.flatnonzero(open_).tolist()
+        out.append((i, key, body_of(bodies[i], columns.units[i], columns.menus[i], columns.features[i], codes)))
+    return out
+
+
+def many_columns(
+    account: Account, units: Sequence[Any], value: Floats, cost: Floats, allowed: NDArray[np.bool_] | None, version: str,
+    features: Sequence[Mapping[str, Any] | None] | None,
+) -> Columns | None:  # fmt: skip
+    """Returns columns of asks that were given as columns; None where one is to be refused."""
+    try:
+        names = _texts(units) if set(map(type, units)) == {str} else [text("unit", unit) for unit in units]
+        written = [None if one is None else json_of("features", one) for one in features or ()]
+    except DataError:
+        return None
+    if allowed is not None and not allowed[:, 0].all():
+        return None
+    menu = np.array((value, cost))
+    return checked_columns(account, names, menu, allowed, (version,) * len(names), written or (None,) * len(names))
+
+
+def decide_columns(connection: sa.Connection, account: Account, columns: Columns, now: float) -> Decided | None:
+    """Returns what columns of asks get, and writes it; None where they must be decided one by one."""
+    period = period_of(account, now)
+    prefix, units = who_prefix(account.terms, period), columns.units
+    who = [
+        blake2b(name.encode(), digest_size=16, person=b"largesse id").digest() for name in [prefix + u for u in units]
+    ]
+    stored = {bytes(row.who): answer_of(row, account.terms) for row in BY_WHO.rows(connection, who)}
+    first, which, repeated = list(range(len(who))), list(range(len(who))), dict[int, Answer]()
+    if stored or len(set(who)) < len(who):
+        if columns.allowed is not None:  # the earlier treatment may not be allowed
+            return None
+        first, which, repeated = _first(who, stored)
+    drawn = _drawn(account, period, columns, first, now)
+    if drawn is None:
+        return None
+    draws, reservations = drawn
+    propensities, size = draws.propensities.astype("<f8").tobytes(), 8 * draws.propensities.shape[1]
+    new = [
+        New(who[i], units[i], code, KINDS[kind], columns.versions[i], reserved, False,
+            propensities[size * k : size * (k + 1)], columns.menus[i], columns.features[i])
+        for k, (i, code, kind, reserved) in enumerate(
+            zip(first, draws.codes.tolist(), draws.kinds.tolist(), reservations.tolist(), strict=True)
+        )
+    ]  # fmt: skip
+    rows = record(account, period, new, now)
+    INSERT.run_all(connection, rows)
+    return Decided(period, which, repeated, first, [row[1] for row in rows], draws, reservations)
+
+
+def _first(who: Sequence[bytes], stored: dict[bytes, Answer]) -> tuple[list[int], list[int], dict[int, Answer]]:
+    """Returns `first`, `which` and `stored` of `Decided`."""
+    first, which, repeated, seen = list[int](), list[int](), dict[int, Answer](), dict[bytes, int]()
+    for i, one in enumerate(who):
+        if (known := stored.get(one)) is not None:
+            repeated[i] = known
+            which.append(-1)
+            continue
+        if (k := seen.get(one)) is None:
+            k = seen[one] = len(first)
+            first.append(i)
+        which.append(k)
+    return first, which, repeated
+
+
+def _drawn(
+    account: Account, period: int, columns: Columns, first: list[int], now: float
+) -> tuple[ManyDraws, NDArray[np.int64]] | None:
+    """Returns the draws of new decisions and what they reserve; None where the campaign is over or the budget may limit one."""
+    terms, whole = account.terms, len(first) == len(columns.units)
+    if first and now >= terms.campaign.until:
+        return None
+    rows: Any = slice(None) if whole else np.array(first, np.intp)
+    value, cost, allowed = columns.value[rows], columns.cost[rows], columns.allowed
+    exact = cost * terms.campaign.scale
+    if not first:
+        none = np.zeros(0, np.intp)
+        return ManyDraws(none, none, np.zeros(value.shape)), none.astype(np.int64)
+    if exact.max() > MOST:
+        return None
+    amounts = np.maximum(np.ceil(exact - exact * NOISE).astype(np.int64), np.array(terms.worst, np.int64))
+    units = columns.units if whole else [columns.units[i] for i in first]
+    draws = terms.draws.draw_many(period, units, value, cost, account.price, None if allowed is None else allowed[rows])
+    reservations = amounts[np.arange(len(first)), draws.codes]
+    # A decision is not limited if all that its unit could draw is paid for by what the ones before it leave.
+    dearest = np.where(draws.propensities > 0, amounts, 0).max(axis=1)
+    left = account.left - np.concatenate([[0], np.cumsum(reservations[:-1])])
+    if ((dearest > left) & (dearest > 0)).any():
+        return None
+    return draws, reservations
