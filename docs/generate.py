@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import figures  # noqa: E402
 from docs import prose  # noqa: E402
+from docs.endpoints import endpoints  # noqa: E402
 from largesse.commands.documents import DOCUMENTS, table  # noqa: E402
 
 SOURCE = ROOT / "src" / "largesse"
@@ -75,7 +76,7 @@ def documents() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "packages": packages, "modules": modules, "documents": documents, **figures.PARTS
+    "packages": packages, "modules": modules, "documents": documents, "http": endpoints, **figures.PARTS
 }  # fmt: skip
 _PART = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(\n<!-- end: \2 -->)", flags=re.S)
 

@@ -33,7 +33,8 @@ MEASURED = re.compile(
 
 def pages(root: Path) -> list[Path]:
     """Returns the pages that are written by hand."""
-    return [root / "README.md", *sorted((root / "docs").glob("*.md")), *sorted((root / "docs" / "models").glob("*.md"))]
+    folders = (root / "docs", root / "docs" / "models", root / "docs" / "reference")
+    return [root / "README.md", *(page for folder in folders for page in sorted(folder.glob("*.md")))]
 
 
 def renewed(text: str, figures: Mapping[str, Callable[[], str]]) -> str:

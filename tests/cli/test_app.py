@@ -47,6 +47,7 @@ COMMANDS = (
     "replay",
     "assign",
     "schema",
+    "serve",
 )
 
 

@@ -145,6 +145,9 @@ def test_a_killed_worker_and_a_new_configuration(tmp_path: Path):
         logged = [json.loads(line) for line in one.lines]
         assert any(line.get("route") == "/v1/decisions" and line["campaign"] == "spring" for line in logged)
         assert "north" not in "".join(one.lines), "features are not logged"
+        orphans = one.workers()
+        one.process.kill()
+        one.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
 
 
 def test_a_stop_under_load_loses_nothing(tmp_path: Path):

@@ -51,7 +51,8 @@ class App:
             log_fault(error, "at the start")
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        self._log, self._batches, self._rest = RequestLog(), Batches(service), api(service)
+        self._log, self._batches, self._rest = RequestLog(), Batches(service), api()
+        self._rest.state.service = service
         self._schema = schema_of(self._rest)
         await send({"type": "lifespan.startup.complete"})
         await receive()

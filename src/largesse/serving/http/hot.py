@@ -49,7 +49,7 @@ class DecisionAnswer(msgspec.Struct):
 _decoder = msgspec.json.Decoder(DecisionBody)
 _sorted = msgspec.json.Encoder(order="sorted")
 _encoder = msgspec.json.Encoder()
-_OPTIONAL = ("campaign", "allowed", "key")
+_UNSET = msgspec.UNSET
 
 
 async def decide_one(service: Service, headers: Headers, body: bytes) -> tuple[str, bytes]:
@@ -83,7 +83,9 @@ def body_of(body: bytes) -> DecisionBody:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(of_msgspec(error)) from None
     # msgspec takes the last of two fields of one name. As many colons as fields: no name stands twice.
-    fields = 2 + sum(getattr(got, name) is not msgspec.UNSET for name in _OPTIONAL) + len(got.features)
+    fields = (
+        2 + len(got.features) + (got.campaign is not _UNSET) + (got.key is not _UNSET) + (got.allowed is not _UNSET)
+    )
     if body.count(b":") != fields:
         parsed(body)
     return got
@@ -111,11 +113,13 @@ def question(service: Service, got: DecisionBody, key: str | None = None) -> Que
         raise refused(
             422, "allowed: has no treatment. Name control and others; leave it out to allow all.", "allowed", "[]"
         )
-    row = served.loaded.row(got.features)
-    body = _sorted.encode(
-        [got.unit if isinstance(got.unit, str) else str(got.unit), sorted(allowed or ()), got.features]
-    ).decode()
-    return Question(served, got.unit, row, got.features, body, allowed, key if own is None else own, service.now())
+    row, columns = served.loaded.row(got.features), served.loaded.policy.columns
+    features = got.features
+    if len(features) > len(columns):  # what the policy does not read is not stored
+        features = {column.name: features[column.name] for column in columns}
+    named = key if own is None else own
+    body = "" if named is None else _sorted.encode([str(got.unit), sorted(allowed or ()), features]).decode()
+    return Question(served, got.unit, row, features, body, allowed, named, service.now())
 
 
 def document(one: Question, got: Decided) -> DecisionAnswer:

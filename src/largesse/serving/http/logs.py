@@ -57,17 +57,21 @@ class RequestLog:
     def __init__(self) -> None:
         self.on = _log.isEnabledFor(logging.INFO)
         self._lines: list[str] = []
+        self._second, self._written = 0, ""
 
     def write(self, method: str, route: str, status: int, seconds: float, request: str, campaign: str) -> None:
         """Adds a line; the values are of this service, so that they need no escapes."""
         if not self.on:
             return
+        now = time.time()
+        if (second := int(now)) != self._second:
+            self._second, self._written = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         about = f',"campaign":{json.dumps(campaign)}' if campaign else ""
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
         self._lines.append(
-            f'{{"time":"{_time(time.time())}","level":"info","method":"{method}","route":"{route}","status":{status},'
-            f'"ms":{seconds * 1e3:.2f},"request":"{request}"{about}}}\n'
+            f'{{"time":"{self._written}.{int(now % 1 * 1000):03d}Z","level":"info","method":"{method}","route":"{route}",'
+            f'"status":{status},"ms":{seconds * 1e3:.2f},"request":"{request}"{about}}}\n'
         )
 
     def _flush(self) -> None:

@@ -27,6 +27,7 @@ class Metrics:
         self._seconds = Histogram(
             "largesse_request_seconds", "Seconds until the answer", ["route"], buckets=_SECONDS, registry=own
         )
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._decisions = Counter(
             "largesse_decisions",
             "New decisions by campaign, kind and treatment",
@@ -41,8 +42,12 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Counts a request."""
-        self._requests.labels(route, status).inc()
-        self._seconds.labels(route).observe(seconds)
+        known = self._known.get((route, status))
+        if known is None:  # looking for a label takes longer than counting
+            known = self._requests.labels(route, status), self._seconds.labels(route)
+            self._known[route, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def decided(self, campaign: str, answer: Answer) -> None:
         """Counts a decision, unless it was stored before."""

@@ -43,10 +43,9 @@ T = TypeVar("T", bound=BaseModel)
 _Receipts = d.ReceiptDocument | list[d.ReceiptDocument | d.ProblemDocument]
 
 
-def api(service: Service) -> FastAPI:
-    """Returns the application of these routes."""
+def api() -> FastAPI:
+    """Returns the application of these routes; `state.service` must be set before it is asked."""
     app = FastAPI(title="largesse", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.service = service
     app.add_exception_handler(HTTPException, _http_problem)
     for kind in (Refused, LargesseError, Exception):
         app.add_exception_handler(kind, _problem)

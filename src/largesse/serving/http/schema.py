@@ -54,6 +54,8 @@ def document_of(app: FastAPI) -> dict[str, Any]:
             if (body := _BODIES.get((path, method))) is not None:
                 one["requestBody"] = _content(*body)
             one["responses"].pop("422", None)
+            if path == "/v1/outcomes":
+                one["responses"]["207"] = {**one["responses"]["200"], "description": "Some outcomes have a problem"}
             if path not in _OPEN:
                 one["security"] = [{"key": []}]
                 role = "report" if (method, path) in _ROLES else "admin" if "campaigns" in path else "decide"
