@@ -21,11 +21,13 @@ from largesse.serving.ledger import pricing
 from largesse.serving.ledger.accounts import COUNTERS, settings_of, terms_of
 from largesse.serving.ledger.audit import FIRST
 from largesse.serving.ledger.deciding import Many, decide, decide_many
+from largesse.serving.ledger.erasing import erase
 from largesse.serving.ledger.money import amount, rounded_down
 from largesse.serving.ledger.reporting import expire, record_outcomes
-from largesse.serving.ledger.store import locked, open_store, reading, writing
+from largesse.serving.ledger.store import forget, locked, open_store, reading, writing
 from largesse.serving.ledger.tables import campaigns, journal, tallies
-from largesse.serving.ledger.terms import Answer, Answers, Ask, Campaign, Outcome, Receipt, Status
+from largesse.serving.ledger.terms import Answer, Answers, Ask, Campaign, Outcome, Receipt, Status, Verification, text
+from largesse.serving.ledger.verifying import verify
 
 __all__ = ["Ledger"]
 
@@ -268,6 +270,46 @@ class Ledger:
             for name in sorted(prices):
                 connection.execute(sa.update(campaigns).where(campaigns.c.name == name).values(price=prices[name]))
         return prices
+
+    @checked
+    def erase(self, unit: str | int) -> int:
+        """Erases a unit from all campaigns: its id, features and menus, and the keys of its asks.
+
+        Its decisions remain as rows of the trial without identity, so money, counts, propensities and outcomes stay right.
+        Outcomes that name one of its decisions still count, once. A later ask of the unit is that of a new unit.
+
+        Returns:
+            The number of decisions erased.
+
+        Raises:
+            DataError: The id is not valid.
+            StoreError: The store failed.
+        """
+        name = text("unit", unit)
+        with reading(self.engine) as connection:
+            several = pricing.names(connection)
+        with writing(self.engine) as connection:
+            count = erase(connection, several, name, self.clock())
+        if count:
+            forget(self.engine)
+        return count
+
+    @checked
+    def verify(self, *, earlier: Mapping[str, Mapping[str, Any]] | None = None) -> Verification:
+        """Verifies that the log is what was written: no decision or outcome was changed, inserted or deleted.
+
+        Every row has a link, the hash of its content and of the link before it. Erased units do not break it. Somebody who may
+        write in the store could write a whole log anew, links included: keep the result elsewhere, and give it as `earlier`.
+
+        Args:
+            earlier: The logs of an earlier verification by campaign, each with `decisions`, `decision_link`, `outcomes` and
+                `outcome_link`.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        with reading(self.engine, one_moment=True) as connection:
+            return verify(connection, earlier or {})
 
 
 def _change(connection: sa.Connection, row: Any, campaign: Campaign, budget: int, now: float) -> None:

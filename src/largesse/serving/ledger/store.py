@@ -16,7 +16,7 @@ from largesse.errors import StoreError
 from largesse.serving.ledger.sql import Having, executed
 from largesse.serving.ledger.tables import campaigns, migrate
 
-__all__ = ["locked", "open_store", "reading", "writing"]
+__all__ = ["forget", "locked", "open_store", "reading", "writing"]
 
 T = TypeVar("T")
 _PATIENCE = 30_000  # milliseconds to wait for another writer
@@ -73,6 +73,7 @@ def _sqlite_connected(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
     connection.execute(f"pragma busy_timeout = {_PATIENCE}")
     connection.execute("pragma synchronous = full")
+    connection.execute("pragma secure_delete = on")  # zeros where an erased unit stood
     connection.execute(f"pragma cache_size = -{_CACHE}")
     connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT}")
 
@@ -114,14 +115,37 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+def reading(engine: sa.Engine, *, one_moment: bool = False) -> Iterator[sa.Connection]:
     """A transaction that only reads.
+
+    Args:
+        engine: The store.
+        one_moment: Whether all its statements see the same moment; with PostgreSQL each sees its own otherwise.
 
     Raises:
         StoreError: The store failed.
     """
-    with _failures(engine), engine.connect().execution_options(**{_READ: True}) as connection:
+    options: dict[str, Any] = {_READ: True}
+    if one_moment and engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"
+    with _failures(engine), engine.connect().execution_options(**options) as connection:
         yield connection
+
+
+def forget(engine: sa.Engine) -> None:
+    """Removes what was erased from the write-ahead log of SQLite; the file itself has zeros in its place.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with _failures(engine):
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("pragma wal_checkpoint(truncate)")
+        finally:
+            raw.close()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from largesse.errors import DataError
 from largesse.serving.draws import Draws
 from largesse.serving.ledger.money import rounded_down, rounded_up
 
-__all__ = ["Answer", "Answers", "Ask", "Campaign", "Outcome", "Receipt", "Status", "text"]
+__all__ = ["Answer", "Answers", "Ask", "Campaign", "Log", "Outcome", "Receipt", "Status", "Verification", "text"]
 
 _LONGEST = 500  # bytes of a name, an id or a key
 _LARGEST_SCALE = 10**6
@@ -309,3 +309,35 @@ class Status(NamedTuple):
     decided: int
     limited: int
     counts: dict[str, dict[str, int]]
+
+
+class Log(NamedTuple):
+    """How far the log of a campaign goes: kept elsewhere, it lets a later verification tell whether the log was rewritten.
+
+    Attributes:
+        decisions: Number of decisions.
+        decision_link: Link of the last decision, hexadecimal.
+        outcomes: Number of outcomes.
+        outcome_link: Link of the last outcome, hexadecimal.
+        erased: Number of decisions whose unit was erased.
+        days: Link of the last decision of each day (UTC), hexadecimal, by date.
+    """
+
+    decisions: int
+    decision_link: str
+    outcomes: int
+    outcome_link: str
+    erased: int
+    days: dict[str, str]
+
+
+class Verification(NamedTuple):
+    """What a verification of the log says.
+
+    Attributes:
+        logs: The log of each campaign.
+        problems: What was changed, inserted or deleted, a sentence each; empty if nothing was.
+    """
+
+    logs: dict[str, Log]
+    problems: list[str]
