@@ -17,9 +17,9 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# What the demo uses: its trial, and networks beside trees (torch: 2.7 GB from the plain registry on Linux).
+# What the demo uses: its trial, networks beside trees (torch: 2.7 GB from the plain registry on Linux), and what serves its runs.
 $(VENV)/.demo: $(VENV)/.runtime
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,learn]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,learn,serve]'
 	touch $@
 
 demo: $(VENV)/.demo

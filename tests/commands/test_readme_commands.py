@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from largesse import frames
+from largesse import datasets, frames
 from largesse.cli.app import app
+from largesse.commands import demo
+from largesse.commands.fit import fit
+from largesse.config import Config
 
 README = Path(__file__).parents[2] / "README.md"
 CAMPAIGN = """[data]
@@ -112,6 +117,38 @@ def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyP
                     "replay", "assign", "schema"]  # fmt: skip
     assert Path("runs/spring/report.html").exists()
     assert Path("served/table.json").exists()
+
+
+def test_the_first_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands below "One decision at a time", with a run like that of the demo."""
+    pytest.importorskip("causaldata")
+    served = pytest.importorskip("tests.common.served")
+    from largesse.serving.http import workers
+    from largesse.serving.http.app import App
+    from largesse.serving.http.begin import begin, maker
+
+    serve, curl = re.findall(r"^\$ (\S*largesse serve .*|curl .*)$", README.read_text(encoding="utf-8"), flags=re.M)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "fit", partial(quick, fit))
+    demo.cash(Path("runs/demo/cash"), lambda *_: None)
+    taken: list[Any] = []
+    monkeypatch.setattr(workers, "serve", lambda load: taken.append(load()))
+    run(shlex.split(serve)[1:])
+    (settings,) = taken
+    begin(settings)
+    url, _, header, _, body = shlex.split(curl)[1:]
+    assert url.startswith(f"http://{settings.server.host}:{settings.server.port}/v1/")
+    with served.InLoop(App(maker(settings))) as here:
+        name, _, kind = header.partition(": ")
+        answer = here.request("POST", url.partition(":8000")[2], content=body, headers={name: kind})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["treatment"] in datasets.thornton().treatments
+
+
+def quick(real: Any, config: Config, **options: Any) -> Any:
+    """`fit` with few trees in place of the candidates that it would learn."""
+    model = config.model.model_copy(update={"candidates": ("lightgbm-rct",)})
+    return real(config.model_copy(update={"model": model}), fast=True, **options)
 
 
 @pytest.mark.parametrize(
