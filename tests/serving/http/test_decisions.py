@@ -202,6 +202,20 @@ def test_a_model_that_is_late_gives_control_within_the_deadline(tmp_path: Path):
         assert counts == {"policy": {"none": 4, "gift": 1}}, "nobody is decided twice"
 
 
+def test_a_slow_store_is_no_late_model(tmp_path: Path):
+    with service(tmp_path, server={"deadline": 0.05}) as one:
+        decide = one.app.service.ledger.decide
+
+        def slowly(asks: Any) -> Any:
+            time.sleep(0.4)
+            return decide(asks)
+
+        one.app.service.ledger.decide = slowly
+        with ThreadPoolExecutor(4) as pool:
+            got = [a.json() for a in pool.map(lambda k: one.decide(f"u{k}"), range(8))]
+        assert {(a["treatment"], a["version"] == "fallback") for a in got} == {("gift", False)}
+
+
 def test_too_many_waiting_are_sent_away(tmp_path: Path):
     with service(tmp_path, server={"deadline": 3.0, "queue": 1}) as one:
         broken = breaking(one)

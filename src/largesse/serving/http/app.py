@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from largesse.errors import StoreError
 from largesse.serving.http.batch import Batches
 from largesse.serving.http.hot import decide_one
 from largesse.serving.http.logs import RequestLog, log_fault
@@ -19,6 +20,7 @@ from largesse.serving.http.service import Service
 __all__ = ["App"]
 
 _JSON = b"application/json"
+_PATIENCE = 60.0  # seconds for which a starting worker waits for its store
 _ROUTES = ("/v1/outcomes", "/v1/campaigns", "/healthz", "/readyz", "/metrics", "/openapi.json", DECISIONS, BATCH)
 
 
@@ -45,8 +47,7 @@ class App:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            self.service = service = self.make()
-            service.start(asyncio.get_running_loop())
+            self.service = service = await self._started()
         except Exception as error:
             log_fault(error, "at the start")
             await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -59,6 +60,20 @@ class App:
         self._batches.stop()
         await asyncio.to_thread(service.stop)
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _started(self) -> Service:
+        """Returns the started service; a store that does not answer may do so a little later."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                service = self.make()
+                service.start(asyncio.get_running_loop())
+                return service
+            except StoreError as error:
+                if time.monotonic() > end:
+                    raise
+                log_fault(error, "at the start")
+            await asyncio.sleep(1.0)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         start, path, headers = time.perf_counter(), scope["path"], headers_of(scope)

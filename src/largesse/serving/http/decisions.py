@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -90,7 +91,7 @@ class Decisions:
 
     Args:
         ledger: The ledger.
-        deadline: Seconds that the model has.
+        deadline: Seconds that the model has for the questions of one call.
         most: So many questions may wait.
     """
 
@@ -101,6 +102,7 @@ class Decisions:
         self._spare = GroupCommit(self._without_model, "fallback", most)
         self._open: deque[tuple[Question, asyncio.Future[Any]]] = deque()
         self._lock = threading.Lock()
+        self._predicting: float | None = None
         self._watching: asyncio.TimerHandle | None = None
 
     @property
@@ -146,12 +148,13 @@ class Decisions:
         return self._decide(batch)
 
     def _watch(self) -> None:
-        """Hands the questions for which the model is late to the second thread."""
+        """Hands the questions for which the model is late to the second thread; if the store is slow, they wait for it."""
         loop = asyncio.get_running_loop()
-        now, waiting = loop.time(), self._open
+        now, waiting, since = loop.time(), self._open, self._predicting
         while waiting and waiting[0][1].done():
             waiting.popleft()
-        for question, future in waiting:
+        late = since is not None and time.monotonic() - since >= self.deadline
+        for question, future in waiting if late else ():
             if now - question.since < self.deadline:
                 break
             if future.done() or question.late:
@@ -166,7 +169,9 @@ class Decisions:
 
     def _with_model(self, batch: list[Question]) -> list[Any]:
         mine = [one for one in batch if not one.late]
+        self._predicting = time.monotonic()
         _predict(mine)
+        self._predicting = None
         with self._lock:
             for one in mine:
                 one.writing = not one.late

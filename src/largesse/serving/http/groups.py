@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 __all__ = ["Full", "GroupCommit"]
 
 T = TypeVar("T")
-_MOST = 1_024  # items of one call
+_MOST = 1_024  # items of one call, about
 
 
 class Full(Exception):  # noqa: N818  (the name is the condition)
@@ -32,7 +32,8 @@ class GroupCommit(Generic[T]):
         self.work, self.name, self.most = work, name, most
         self.waiting = 0
         self._since: float | None = None
-        self._queue: SimpleQueue[tuple[T, asyncio.Future[Any]] | None] = SimpleQueue()
+        self._fresh: list[tuple[T, asyncio.Future[Any]]] = []
+        self._queue: SimpleQueue[list[tuple[T, asyncio.Future[Any]]] | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -53,8 +54,14 @@ class GroupCommit(Generic[T]):
             raise Full
         self.waiting += 1
         made = self._loop.create_future() if future is None else future
-        self._queue.put((item, made))
+        if not self._fresh:  # the thread is woken once for all requests of this turn of the loop
+            self._loop.call_soon(self._hand_over)
+        self._fresh.append((item, made))
         return made
+
+    def _hand_over(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        self._queue.put(fresh)
 
     def busy_for(self) -> float:
         """Returns for how many seconds the thread has worked on its present items."""
@@ -91,8 +98,8 @@ class GroupCommit(Generic[T]):
         got = self._queue.get()
         try:
             while got is not None:
-                batch.append(got)
-                if len(batch) == _MOST:
+                batch += got
+                if len(batch) >= _MOST:
                     return True
                 got = self._queue.get_nowait()
         except Empty:

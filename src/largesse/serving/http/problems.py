@@ -24,6 +24,7 @@ _KINDS = {
     500: ("fault", "The server has a fault"), 503: ("unavailable", "The server cannot answer now"),
 }  # fmt: skip
 """Status → name of the problem, and its title."""
+_UNREAD = (401, 408, 413)  # statuses of requests whose body may not be read: the connection is closed instead
 _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "null": "null",
           "object": "an object", "array": "a list"}  # fmt: skip
 
@@ -70,6 +71,8 @@ class Problem(NamedTuple):
             out["www-authenticate"] = 'Bearer realm="largesse"'
         if self.allow:
             out["allow"] = self.allow
+        if self.status in _UNREAD:
+            out["connection"] = "close"
         return out
 
     def body(self, request: str = "") -> bytes:

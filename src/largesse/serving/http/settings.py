@@ -60,7 +60,7 @@ class ServerSettings(_Section):
     port: Annotated[int, Field(ge=0, le=65_535, description="Port to listen at; 0: a free one")] = 8000
     workers: Annotated[int, Field(ge=1, le=256, description="Worker processes")] = 1
     keys: Annotated[bool, Field(description="Whether callers need a key; false on a loopback address only")] = True
-    deadline: Annotated[Seconds, Field(description="Seconds after which a decision falls back to control")] = 0.5
+    deadline: Annotated[Seconds, Field(description="Seconds that the model has before decisions are control")] = 0.5
     queue: Annotated[int, Field(ge=1, le=1_000_000, description="Decisions that may wait in one worker")] = 10_000
     body: Annotated[int, Field(ge=1_000, le=_MAX_BODY, description="Largest body of a request, in bytes")] = 1 << 20
     batch_body: Annotated[int, Field(ge=1_000, le=_MAX_BODY, description="Largest body of a batch, in bytes")] = 1 << 26

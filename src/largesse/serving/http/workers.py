@@ -14,10 +14,10 @@ from functools import partial
 from multiprocessing import parent_process
 
 from prometheus_client import multiprocess
-from uvicorn import Config
+from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import Multiprocess
 
-from largesse.errors import ConfigError, LargesseError
+from largesse.errors import ConfigError, LargesseError, StoreError
 from largesse.serving.http.app import App
 from largesse.serving.http.begin import begin, maker
 from largesse.serving.http.logs import logging_config
@@ -47,8 +47,11 @@ def serve(load: Callable[[], Settings]) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         config = _config(settings)
         _announce(settings, listener, sentences)
-        _Supervisor(config, [listener], load, settings).run()
+        parent = _Supervisor(config, [listener], load, settings)
+        parent.run()
     listener.close()
+    if any(process.exitcode == STARTUP_FAILURE for process in parent.processes):
+        raise StoreError("server: a worker could not start, so the server ended. Its log says why.")
 
 
 def _config(settings: Settings) -> Config:
