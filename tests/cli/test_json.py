@@ -18,7 +18,9 @@ from largesse.commands import demo, demo_coupons
 from largesse.commands.documents import DOCUMENTS, schema
 from largesse.commands.fit import fit
 from largesse.config import load
+from largesse.serving import Ledger
 from tests.common.campaigns import TEXT, table
+from tests.common.ledgers import ask, campaign
 
 RUNNER = CliRunner()
 RULES = """
@@ -47,6 +49,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = text.replace("shares = [0.25, 0.5]", "per_unit = [1e-6, 9.0]")  # the first is out of reach of some policies
     (folder / "campaign.toml").write_text(text)
     fit(load(folder / "campaign.toml"), folder=folder / "run")
+    with Ledger.open(f"sqlite:///{folder}/ledger.db") as ledger:
+        ledger.start(campaign(until=4e9))
+        ledger.decide([ask(f"u{i}") for i in range(3)])
     return folder
 
 
@@ -74,6 +79,8 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "export": [],  # needs a run with clusters, as does --by-cluster: see test_app.py
     "demo": [("--no-open", "-o", "demo")],
     "serve": [],  # serves until it is stopped: see tests/serving/http
+    "erase": [("--store", "sqlite:///ledger.db", "--unit", "u1")],
+    "verify-log": [("--store", "sqlite:///ledger.db")],
     "init": [("empty.toml",)],
     "schema": [("check",)],
 }

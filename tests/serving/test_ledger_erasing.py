@@ -98,8 +98,8 @@ def test_counts_money_and_trial_rows_stay(ledger, clock):
     clock.now += 2000
     after = [row for batch in trial_rows(ledger, "c") for row in batch.to_pylist()]
     ids = {a.id for a in mine}
-    assert [r | {"unit": None} if r["decision"] in ids else r for r in rows] == after
-    assert sum(r["unit"] is None for r in after) == 2
+    assert [r | {"unit": r["decision"], "city": None} if r["decision"] in ids else r for r in rows] == after
+    assert sum(r["unit"] == r["decision"] for r in after) == 2
     assert {r["propensity"] for r in after if r["decision"] in ids} == {a.propensity for a in mine[:2]}
 
 

@@ -67,18 +67,19 @@ class Ledger:
 
     @classmethod
     @checked
-    def open(cls, url: str, *, clock: Callable[[], float] = time.time) -> Self:
+    def open(cls, url: str, *, clock: Callable[[], float] = time.time, create: bool = True) -> Self:
         """Opens a store, and creates it or brings it to this version if necessary.
 
         Args:
             url: ``sqlite:///FILE``, or ``postgresql://USER@HOST/DATABASE`` (needs the extra `postgres`).
             clock: Returns the time in seconds since 1970 (UTC).
+            create: Whether a file that is not there is made; else it is refused.
 
         Raises:
             StoreError: The store cannot be opened, or a newer version made it.
             MissingDependency: A package for it is not installed.
         """
-        return cls(open_store(url), clock)
+        return cls(open_store(url, create=create), clock)
 
     def close(self) -> None:
         """Closes the connections; the ledger is not used afterwards."""
@@ -236,6 +237,19 @@ class Ledger:
         """
         with reading(self.engine) as connection:
             return _status(connection, campaign)
+
+    @checked
+    def treatments(self, campaign: str) -> tuple[str, ...]:
+        """Returns the names of the treatments of a campaign, control first.
+
+        Raises:
+            DataError: The campaign is not in the ledger.
+            StoreError: The store failed.
+        """
+        with reading(self.engine) as connection:
+            _status(connection, campaign)
+            query = sa.select(campaigns.c.settings).where(campaigns.c.name == campaign)
+            return terms_of(connection.execute(query).scalar_one()).campaign.treatments
 
     @checked
     def reprice(self, holder: str, *, hold: float = 60.0) -> dict[str, float]:

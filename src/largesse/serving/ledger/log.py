@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,14 @@ from largesse.serving.ledger.tables import campaigns, decisions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["trial_rows"]
+__all__ = ["NOT_FEATURES", "trial_rows"]
 
+NOT_FEATURES = (
+    "decision", "unit", "period", "treatment", "propensity", "value", "cost", "kind", "state", "price", "version", "time",
+)  # fmt: skip
+"""The columns of `trial_rows` that are no features."""
 _PART = 50_000  # decisions read at once
+_KINDS = {bool: "bool", int: "int64", float: "double"}
 
 
 @checked
@@ -28,7 +34,9 @@ def trial_rows(ledger: Ledger, campaign: str) -> Iterator[pa.RecordBatch]:
     """Yields the matured decisions of a campaign in the order of their numbers, as batches that a Parquet file takes.
 
     Columns: `decision`, `unit`, `period`, `treatment`, `propensity` (of that treatment), `value` (reported; 0 if nothing was),
-    `cost` (paid), `kind`, `state`, `price`, `version`, `time` (UTC).
+    `cost` (paid), `kind`, `state`, `price`, `version`, `time` (UTC). Features that were stored with the decisions follow, a
+    column each: numbers, booleans, or text where they are of several kinds; a feature with the name of another column is called
+    `feature_` and its name. An erased unit has the id of the decision in the place of its own, and no features.
 
     Left out are decisions that the budget limited, since some treatments were out of reach for them, and decisions that are
     younger than the campaign's `matures`, whatever their state: those with an early outcome are not like the others. Voided
@@ -47,22 +55,45 @@ def trial_rows(ledger: Ledger, campaign: str) -> Iterator[pa.RecordBatch]:
     with reading(ledger.engine) as connection:
         row = connection.execute(campaigns.select().where(campaigns.c.name == campaign)).one()
     terms, d = terms_of(row.settings), decisions.c
-    query = sa.select(decisions).where(d.campaign == campaign, d.due <= now, sa.not_(d.limited)).order_by(d.place)
-    for first in range(0, row.decided, _PART):
-        place = place_of(row.code, first)
+    matured = d.campaign == campaign, d.due <= now, sa.not_(d.limited)
+    kinds: dict[str, str] = {}
+    texts = sa.select(d.features).where(*matured, d.features.is_not(None)).order_by(d.place)
+    for part in _parts(ledger, row, texts):
+        _learn(kinds, (one.features for one in part))
+    for part in _parts(ledger, row, sa.select(decisions).where(*matured).order_by(d.place)):
+        yield _batch(part, terms, kinds)
+
+
+def _parts(ledger: Ledger, row: Any, query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
+    """Yields the rows of a query in parts that are not empty."""
+    place = decisions.c.place
+    for first in range(place_of(row.code, 0), place_of(row.code, row.decided), _PART):
         with reading(ledger.engine) as connection:
-            rows = connection.execute(query.where(d.place >= place, d.place < place + _PART)).all()
+            rows = connection.execute(query.where(place >= first, place < first + _PART)).all()
         if rows:
-            yield _batch(rows, terms)
+            yield rows
 
 
-def _batch(rows: Sequence[sa.Row[Any]], terms: Terms) -> pa.RecordBatch:
+def _learn(kinds: dict[str, str], features: Iterator[str]) -> None:
+    """Adds the kinds of the features in some texts, by name."""
+    for text in features:
+        for name, cell in json.loads(text).items():
+            kind = "null" if cell is None else _KINDS.get(type(cell), "string")
+            if kind == "int64" and not -(2**63) <= cell < 2**63:
+                kind = "double"
+            known = kinds.setdefault(name, kind)
+            if known not in (kind, "string") and kind != "null":
+                numbers = {known, kind} == {"int64", "double"}
+                kinds[name] = kind if known == "null" else "double" if numbers else "string"
+
+
+def _batch(rows: Sequence[Any], terms: Terms, kinds: Mapping[str, str]) -> pa.RecordBatch:
     import pyarrow as pa  # a server does without it
 
     scale, codes = terms.campaign.scale, [terms.codes[row.treatment] for row in rows]
     every = np.frombuffer(b"".join([row.propensities for row in rows]), "<f8").reshape(len(rows), -1)
     columns = {
-        "decision": [row.id for row in rows], "unit": pa.array([row.unit for row in rows], pa.string()),
+        "decision": [row.id for row in rows], "unit": [row.id if row.unit is None else row.unit for row in rows],
         "period": pa.array([row.period for row in rows], pa.int64()), "treatment": [row.treatment for row in rows],
         "propensity": every[np.arange(len(rows)), codes], "value": [row.gained for row in rows],
         "cost": [row.paid / scale for row in rows], "kind": [row.kind for row in rows],
@@ -70,4 +101,14 @@ def _batch(rows: Sequence[sa.Row[Any]], terms: Terms) -> pa.RecordBatch:
         "version": [row.version for row in rows],
         "time": pa.array([round(row.time * 1e6) for row in rows], pa.timestamp("us", tz="UTC")),
     }  # fmt: skip
+    given = [{} if row.features is None else json.loads(row.features) for row in rows] if kinds else []
+    for name, kind in kinds.items():
+        cells = [one.get(name) for one in given]
+        if kind == "string":
+            cells = [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
+        elif kind == "double":
+            cells = [None if cell is None else float(cell) for cell in cells]
+        columns[f"feature_{name}" if name in NOT_FEATURES else name] = pa.array(
+            cells, getattr(pa, {"double": "float64", "bool": "bool_"}.get(kind, kind))()
+        )
     return pa.RecordBatch.from_pydict(columns)

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -28,14 +29,16 @@ _LOCK = Having(
 )
 
 
-def open_store(url: str) -> sa.Engine:
-    """Returns the engine of a store, created or brought to this version if necessary.
+def open_store(url: str, *, create: bool = True) -> sa.Engine:
+    """Returns the engine of a store, brought to this version if necessary; a file that is not there is created if it may be.
 
     Raises:
         StoreError: The store cannot be opened, or is of a newer version.
         MissingDependency: The driver of PostgreSQL is not installed.
     """
     place = _url(url)
+    if not create and place.get_backend_name() == "sqlite" and not Path(str(place.database)).exists():
+        raise StoreError(f"store == {url!r}: this file is not there. Check its path.")
     with needed_for("a ledger in PostgreSQL"):
         engine = _engine(place)
     if engine.dialect.name == "sqlite":

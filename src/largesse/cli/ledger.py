@@ -1,0 +1,84 @@
+"""The commands about the ledger of a server: erase a unit, verify the log, export the decisions as a trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from largesse.cli.options import Json
+
+__all__ = ["decisions", "erase", "verify_log"]
+
+Store = Annotated[str, typer.Option("--store", help="The ledger: sqlite:///FILE, or postgresql://USER@HOST/DATABASE.")]
+decisions = typer.Typer(help="The decisions of a server.", no_args_is_help=True)
+
+
+def erase(
+    store: Store,
+    unit: Annotated[str, typer.Option("--unit", help="Id of the unit.")],
+    as_json: Json = False,
+) -> None:
+    """Erase a unit from a ledger: its id, features and keys; sums, counts and the rows of the trial stay right."""
+    from largesse.cli import show
+    from largesse.commands.decision_log import erase_unit
+
+    count = erase_unit(store, unit)
+    if as_json:
+        show.print_json({"decisions": count})
+    else:
+        several = f"{count:,} decision{'s' if count > 1 else ''} erased"
+        show.prose(several if count else "this unit has no decision in the ledger")
+
+
+def verify_log(
+    store: Store,
+    earlier: Annotated[
+        Path | None, typer.Option("--earlier", help="What this command printed earlier with --json, kept elsewhere.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify that no decision or outcome in a ledger was changed, inserted or deleted; exit code 1 if one was."""
+    from largesse.cli import show
+    from largesse.commands import decision_log
+
+    done = decision_log.verify_log(store, earlier)
+    if as_json:
+        logs = {name: log._asdict() for name, log in done.logs.items()}
+        show.print_json({"ok": not done.problems, "logs": logs, "problems": done.problems})
+    else:
+        for name, log in done.logs.items():
+            show.prose(
+                f"{show.escape(name)}: {log.decisions:,} decisions ({log.erased:,} erased), {log.outcomes:,} outcomes; links "
+                f"{log.decision_link}, {log.outcome_link}"
+            )
+        for problem in done.problems:
+            show.prose(f"[red]{show.escape(problem)}[/]")
+        if not done.problems:
+            show.prose("nothing was changed, inserted or deleted")
+    if done.problems:
+        raise typer.Exit(1)
+
+
+@decisions.command("export")
+def export_rows(
+    store: Store,
+    campaign: Annotated[str, typer.Option("--campaign", help="Name of the campaign.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write: .parquet.")],
+    as_json: Json = False,
+) -> None:
+    """Write the matured decisions of a campaign as rows of a trial, which `check`, `fit` and `evaluate` read."""
+    from largesse.cli import show
+    from largesse.commands.decision_log import export_decisions
+
+    done = export_decisions(store, campaign, output)
+    if as_json:
+        show.print_json({"output": output, "rows": done.rows, "left_out": done.left_out, "control": done.control,
+                         "treatments": done.treatments, "features": done.features})  # fmt: skip
+        return
+    show.prose(
+        f"{done.rows:,} rows, {done.left_out:,} decisions left out (too young, or limited by the budget)\n"
+        f"written: {show.escape(str(output))}\n\nIn campaign.toml:\n"
+    )
+    show.out.print(show.escape(done.campaign(output)), highlight=False, soft_wrap=True)
