@@ -1,4 +1,4 @@
-"""The commands about the ledger of a server: erase a unit, verify the log, export the decisions as a trial."""
+"""The commands about the ledger of a server: erase a unit, verify the log, export the decisions as a trial, replay them."""
 
 from __future__ import annotations
 
@@ -82,3 +82,39 @@ def export_rows(
         f"written: {show.escape(str(output))}\n\nIn campaign.toml:\n"
     )
     show.out.print(show.escape(done.campaign(output)), highlight=False, soft_wrap=True)
+
+
+@decisions.command("replay")
+def replay_rows(
+    run: Annotated[Path, typer.Argument(help="The other run, with its ONNX form.")],
+    store: Store,
+    campaign: Annotated[str, typer.Option("--campaign", help="Name of the campaign.")],
+    price: Annotated[float | None, typer.Option(help="Price for it; that of each decision if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Decide the decisions of a campaign again with another run: what would change, and what that would bring and cost."""
+    from largesse._check import written
+    from largesse._extras import needed_for
+    from largesse.cli import show
+    from largesse.commands.decision_log import replay_decisions
+    from largesse.report.blocks import Column, Row, Table
+
+    with needed_for("largesse decisions replay"):
+        done = replay_decisions(store, campaign, run, price)
+    if as_json:
+        changes = {name: one and one._asdict() for name, one in (("value", done.value), ("cost", done.cost))}
+        show.print_json(done._asdict() | changes)
+        return
+    out = f", {done.left_out:,} left out (features not stored, erased, or without a model)" if done.left_out else ""
+    show.prose(f"{done.decisions:,} decisions{out}: {done.changed:.1%} would differ")
+    columns = Column("Treatment", words=True), Column("Before"), Column("After")
+    rows = tuple(Row((name, f"{n:,}", f"{done.after[name]:,}")) for name, n in done.before.items())
+    show.table(Table(columns=columns, rows=rows))
+    show.prose(f"predicted cost per unit: {written(done.cost_before)} before, {written(done.cost_after)} after")
+    for name, one in (("value", done.value), ("money paid", done.cost)):
+        if one is not None:
+            show.prose(
+                f"{name} per unit: {one.difference:+.4g} (95 % interval {one.low:+.4g} to {one.high:+.4g}), from {done.judged:,} "
+                f"matured decisions, of which {done.informative:,} had a treatment that only one of the two gives"
+            )
+    show.prose("These estimates are too good if the run was learned from these decisions.")

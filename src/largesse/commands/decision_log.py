@@ -1,11 +1,11 @@
-"""`erase`, `verify-log` and `decisions export`: what is done with the log of a ledger from a terminal."""
+"""`erase`, `verify-log`, `decisions export` and `decisions replay`: what is done with the log of a ledger from a terminal."""
 
 from __future__ import annotations
 
 import json
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from largesse import _check
 from largesse._files import atomic_file
@@ -13,7 +13,10 @@ from largesse.errors import DataError, StoreError
 from largesse.serving import Ledger, Verification, trial_rows
 from largesse.serving.ledger.log import NOT_FEATURES
 
-__all__ = ["ExportedRows", "erase_unit", "export_decisions", "verify_log"]
+if TYPE_CHECKING:
+    from largesse.serving.ledger.replaying import Replayed
+
+__all__ = ["ExportedRows", "erase_unit", "export_decisions", "replay_decisions", "verify_log"]
 
 
 class ExportedRows(NamedTuple):
@@ -111,3 +114,27 @@ def export_decisions(store: str, campaign: str, output: Path) -> ExportedRows:
         treatments = ledger.treatments(campaign)
     features = tuple(first.schema.names[len(NOT_FEATURES) :])
     return ExportedRows(rows, status.decided - rows, treatments[0], treatments, features)
+
+
+def replay_decisions(store: str, campaign: str, run: Path, price: float | None = None) -> Replayed:
+    """Returns what another run would have decided for the units of a campaign.
+
+    Args:
+        store: Address of the ledger.
+        campaign: Name of the campaign.
+        run: The other run, with its ONNX form.
+        price: Shadow price λ for it; None: that of each decision.
+
+    Raises:
+        DataError: The campaign is not in the ledger, its decisions have no features, or the run has other treatments.
+        StoreError: The store or the run cannot be used.
+    """
+    from largesse.serving.http.menus import load_run, same_menu
+    from largesse.serving.ledger.replaying import replay
+
+    at = None if price is None else _check.number("--price", price, low=0)
+    loaded = load_run(run)
+    with Ledger.open(store, create=False) as ledger:
+        ledger.status(campaign)  # or it is not in the ledger
+        same_menu(ledger.treatments(campaign), loaded.policy, campaign)
+        return replay(ledger, campaign, lambda rows: loaded.menus([loaded.row(one) for one in rows]), price=at)

@@ -14,12 +14,10 @@ from largesse.errors import Conflict
 from largesse.serving.http.groups import GroupCommit
 from largesse.serving.http.menus import Loaded, Row
 from largesse.serving.ledger.book import Ledger
-from largesse.serving.ledger.terms import Answer, Ask
+from largesse.serving.ledger.terms import FALLBACK, Answer, Ask
 
-__all__ = ["FALLBACK", "Decided", "Decisions", "Question", "Served"]
+__all__ = ["Decided", "Decisions", "Question", "Served"]
 
-FALLBACK = "fallback"
-"""Version of decisions without a model: control, with probability 1, and a menu of zeros."""
 _log = logging.getLogger("largesse.serving")
 
 

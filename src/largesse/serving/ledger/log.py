@@ -15,6 +15,7 @@ from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.rows import place_of
 from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.tables import campaigns, decisions
+from largesse.serving.ledger.terms import FALLBACK
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,9 +39,10 @@ def trial_rows(ledger: Ledger, campaign: str) -> Iterator[pa.RecordBatch]:
     column each: numbers, booleans, or text where they are of several kinds; a feature with the name of another column is called
     `feature_` and its name. An erased unit has the id of the decision in the place of its own, and no features.
 
-    Left out are decisions that the budget limited, since some treatments were out of reach for them, and decisions that are
-    younger than the campaign's `matures`, whatever their state: those with an early outcome are not like the others. Voided
-    decisions are rows of the trial: whether a treatment reaches its unit may depend on the treatment.
+    Left out are decisions that the budget limited, since some treatments were out of reach for them, those that were made
+    without a model for the same reason, and decisions that are younger than the campaign's `matures`, whatever their state: those
+    with an early outcome are not like the others. Voided decisions are rows of the trial: whether a treatment reaches its unit
+    may depend on the treatment.
 
     Args:
         ledger: An open ledger.
@@ -55,7 +57,7 @@ def trial_rows(ledger: Ledger, campaign: str) -> Iterator[pa.RecordBatch]:
     with reading(ledger.engine) as connection:
         row = connection.execute(campaigns.select().where(campaigns.c.name == campaign)).one()
     terms, d = terms_of(row.settings), decisions.c
-    matured = d.campaign == campaign, d.due <= now, sa.not_(d.limited)
+    matured = d.campaign == campaign, d.due <= now, sa.not_(d.limited), d.version != FALLBACK
     kinds: dict[str, str] = {}
     texts = sa.select(d.features).where(*matured, d.features.is_not(None)).order_by(d.place)
     for part in _parts(ledger, row, texts):

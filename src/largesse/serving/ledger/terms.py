@@ -15,7 +15,12 @@ from largesse.errors import DataError
 from largesse.serving.draws import Draws
 from largesse.serving.ledger.money import rounded_down, rounded_up
 
-__all__ = ["Answer", "Answers", "Ask", "Campaign", "Log", "Outcome", "Receipt", "Status", "Verification", "text"]
+__all__ = [
+    "FALLBACK", "Answer", "Answers", "Ask", "Campaign", "Log", "Outcome", "Receipt", "Status", "Verification", "text"
+]  # fmt: skip
+
+FALLBACK = "fallback"
+"""Version of decisions without a model: control, with probability 1, and a menu of zeros."""
 
 _LONGEST = 500  # bytes of a name, an id or a key
 _LARGEST_SCALE = 10**6

@@ -1,0 +1,178 @@
+"""What another policy would have decided for the units of a ledger, and what that would have brought and cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from largesse._arguments import checked
+from largesse.errors import DataError
+from largesse.serving.increments import best_treatments
+from largesse.serving.ledger.accounts import Terms, terms_of
+from largesse.serving.ledger.book import Ledger
+from largesse.serving.ledger.rows import menus_of, place_of
+from largesse.serving.ledger.store import reading
+from largesse.serving.ledger.tables import campaigns, decisions
+from largesse.serving.ledger.terms import FALLBACK
+
+__all__ = ["Change", "Replayed", "replay"]
+
+Floats = NDArray[np.float64]
+Predict = Callable[[Sequence[Mapping[str, Any]]], tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]]
+_PART = 20_000  # decisions read at once
+_95 = NormalDist().inv_cdf(0.975)
+
+
+class Change(NamedTuple):
+    """Difference of a mean per unit between the other policy and the one that decided, estimated from what units brought.
+
+    Attributes:
+        difference: The estimate, by inverse propensity weights on the matured decisions.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+
+class Replayed(NamedTuple):
+    """The decisions of a log by another policy.
+
+    Attributes:
+        decisions: Number of decisions that were decided again.
+        left_out: Decisions whose features are not stored, those of erased units, and those made without a model.
+        changed: Share of the decisions that differ.
+        before: How often each treatment was the policy's, by name.
+        after: How often it is the other policy's.
+        cost_before: Mean of the predicted cost per unit, by the menus of then.
+        cost_after: The same of the other policy, by its own menus.
+        judged: Number of matured decisions that value and cost are estimated from.
+        informative: How many of these had a treatment that only one of the two policies gives.
+        value: Difference of the value per unit; None if no decision has matured.
+        cost: Difference of the money paid per unit; None likewise.
+    """
+
+    decisions: int
+    left_out: int
+    changed: float
+    before: dict[str, int]
+    after: dict[str, int]
+    cost_before: float
+    cost_after: float
+    judged: int
+    informative: int
+    value: Change | None
+    cost: Change | None
+
+
+@checked
+def replay(ledger: Ledger, campaign: str, predict: Predict, *, price: float | None = None) -> Replayed:
+    """Returns what another policy would have decided, at the prices of then, without holdout, exploration and budget.
+
+    Both policies are compared by their own choices, also for units of the holdout and of the exploration. Differences of value
+    and cost follow from the exploration: a row counts for a policy if it had that policy's treatment, with the inverse of
+    the probability of it. Rows that the budget limited are left out of them, since some treatments were out of reach.
+    An estimate is too good if the other policy was learned from these decisions.
+
+    Args:
+        ledger: An open ledger.
+        campaign: Name of the campaign.
+        predict: Takes the features of n units and returns predicted value and cost of every treatment of the campaign,
+            (n, M) each.
+        price: Shadow price λ of the other policy; None: that of each decision.
+
+    Raises:
+        DataError: The campaign is not in the ledger, or no decision has features.
+        StoreError: The store failed.
+    """
+    now, status = ledger.clock(), ledger.status(campaign)
+    with reading(ledger.engine) as connection:
+        row = connection.execute(campaigns.select().where(campaigns.c.name == campaign)).one()
+    terms, place = terms_of(row.settings), decisions.c.place
+    sums, first, end = _Sums(terms, predict, price, now), place_of(row.code, 0), place_of(row.code, row.decided)
+    query = sa.select(decisions).where(
+        decisions.c.campaign == campaign, decisions.c.features.is_not(None), decisions.c.version != FALLBACK
+    )
+    for start in range(first, end, _PART):
+        with reading(ledger.engine) as connection:
+            part = connection.execute(query.where(place >= start, place < start + _PART).order_by(place)).all()
+        if part:
+            sums.add(part)
+    if not sums.n:
+        rule = f": none of its {status.decided:,} decisions has stored features. Serve it with `features = true` first."
+        raise DataError.at("campaign", f" == {campaign!r}{rule}")
+    return sums.result(status.decided)
+
+
+class _Sums:
+    """What is counted over the parts of a log."""
+
+    def __init__(self, terms: Terms, predict: Predict, price: float | None, now: float) -> None:
+        self.terms, self.predict, self.price, self.now = terms, predict, price, now
+        self.n = self.changed = self.informative = 0
+        m = len(terms.campaign.treatments)
+        self.before, self.after = np.zeros(m, np.int64), np.zeros(m, np.int64)
+        self.planned = np.zeros(2)
+        self.gains: list[Floats] = []
+
+    def add(self, rows: Sequence[Any]) -> None:
+        """Counts some decisions."""
+        n, m = len(rows), len(self.terms.campaign.treatments)
+        at = np.arange(n)
+        value, cost, allowed = menus_of([row.menu for row in rows], m)
+        new_value, new_cost = (
+            np.asarray(table, np.float64) for table in self.predict([json.loads(row.features) for row in rows])
+        )
+        then = np.array([row.price for row in rows])
+        old = _choice(value, cost, allowed, then)
+        new = _choice(new_value, new_cost, allowed, then if self.price is None else np.full(n, self.price))
+        self.n += n
+        self.changed += int((old != new).sum())
+        self.before += np.bincount(old, minlength=m)
+        self.after += np.bincount(new, minlength=m)
+        self.planned += cost[at, old].sum(), new_cost[at, new].sum()
+        self._judge(rows, old, new)
+
+    def _judge(self, rows: Sequence[Any], old: NDArray[np.intp], new: NDArray[np.intp]) -> None:
+        codes, scale = self.terms.codes, self.terms.campaign.scale
+        m = len(codes)
+        given = np.array([codes[row.treatment] for row in rows])
+        every = np.frombuffer(b"".join([row.propensities for row in rows]), "<f8").reshape(len(rows), m)
+        sound = np.array([row.due <= self.now and not row.limited for row in rows])
+        weight = ((given == new) * 1.0 - (given == old)) / every[np.arange(len(rows)), given]
+        outcome = np.array([(row.gained, row.paid / scale) for row in rows])
+        self.gains.append((weight[:, None] * outcome)[sound])
+        self.informative += int((weight[sound] != 0).sum())
+
+    def result(self, decided: int) -> Replayed:
+        """Returns the counts."""
+        names, gains = self.terms.campaign.treatments, np.concatenate(self.gains)
+        value, cost = (_change(gains[:, k]) if len(gains) > 1 else None for k in (0, 1))
+        before, after = (dict(zip(names, count.tolist(), strict=True)) for count in (self.before, self.after))
+        spent, planned = (self.planned / self.n).tolist()
+        return Replayed(
+            self.n, decided - self.n, self.changed / self.n, before, after, spent, planned, len(gains), self.informative, value,
+            cost,
+        )  # fmt: skip
+
+
+def _choice(value: Floats, cost: Floats, allowed: NDArray[np.bool_], price: Floats) -> NDArray[np.intp]:
+    """Returns the best allowed treatment of each unit at its price."""
+    reached, out = np.where(allowed, cost, np.inf), np.zeros(len(value), np.intp)
+    for one in np.unique(price):
+        units = price == one
+        out[units] = best_treatments(value[units], reached[units], float(one))
+    return out
+
+
+def _change(terms: Floats) -> Change:
+    mean, error = float(terms.mean()), float(terms.std(ddof=1) / np.sqrt(len(terms)))
+    return Change(mean, mean - _95 * error, mean + _95 * error)
