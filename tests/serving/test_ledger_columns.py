@@ -46,7 +46,7 @@ def test_together_is_as_one_by_one(tmp_path, settings, units):
     ):
         for ledger in (one, many):
             ledger.start(campaign(**settings))
-        for size in (40, 9, 100, 30):
+        for size in (40, 24, 100, 30):
             asks = random_asks(rng, size, units)
             together = many.decide(asks)
             singly = [one.decide([a])[0] for a in asks]
@@ -68,11 +68,11 @@ def test_batches_are_decided_as_columns(ledger, monkeypatch):
         "largesse.serving.ledger.deciding.decide_columns", lambda *args: calls.append(real(*args)) or calls[-1]
     )
     ledger.start(campaign(budget=1e6))
-    ledger.decide([ask(i, key=f"k{i}") for i in range(20)])
+    ledger.decide([ask(i, key=f"k{i}") for i in range(40)])
     assert calls[-1] is not None
-    ledger.decide([ask(i) for i in range(10, 30)])
+    ledger.decide([ask(i) for i in range(10, 60)])
     assert calls[-1] is not None
-    ledger.decide_many("c", list(range(40, 60)), np.ones((20, 3)), np.ones((20, 3)))
+    ledger.decide_many("c", list(range(70, 110)), np.ones((40, 3)), np.ones((40, 3)))
     assert calls[-1] is not None
     assert len(calls) == 3
 

@@ -35,7 +35,7 @@ __all__ = ["Many", "decide", "decide_many"]
 
 T = TypeVar("T")
 _INSERT_KEYS = inserting(keys)
-_FEW = 8  # fewer asks of a campaign are decided one by one
+_FEW = 24  # fewer asks of a campaign are decided one by one
 
 
 class _Key(NamedTuple):
@@ -72,7 +72,9 @@ def decide_many(connection: sa.Connection, campaign: str, many: Many, now: float
     if (account := accounts.get(campaign)) is None:
         raise unknown(campaign, ())
     keys_, bodies = many.keys or (None,) * len(many.units), ("",) * len(many.units)
-    columns = many_columns(account, many.units, many.value, many.cost, many.allowed, many.version, many.features)
+    columns = None
+    if len(many.units) >= _FEW:
+        columns = many_columns(account, many.units, many.value, many.cost, many.allowed, many.version, many.features)
     decided = None if columns is None else _columns(connection, account, columns, keys_, bodies, now)
     if columns is not None and decided is not None:
         answers = decided.columns(account, columns, now)

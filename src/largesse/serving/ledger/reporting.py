@@ -140,7 +140,9 @@ class _Book:
         scale, key = account.terms.campaign.scale, text("key", one.key)
         name = erased_key(decision.id, key) if decision.erased else key
         cost = rounded_up("cost", one.cost, scale)
-        value = _check.number("value", one.value, low=-1e15, high=1e15)
+        value = one.value
+        if type(value) is not float or not -_check.LARGEST <= value <= _check.LARGEST:
+            value = _check.number("value", value, low=-_check.LARGEST, high=_check.LARGEST)
         content = _Content(decision.id, cost, value, bool(one.final), bool(one.void))
         known = self.earlier.get((decision.campaign, name))
         if known is None:
