@@ -145,7 +145,7 @@ class Served:
 def service(place: Path, *, server: dict[str, Any] | None = None, **campaign: Any) -> Iterator[Served]:
     """The service of a campaign "spring" over a new run, in this process."""
     run = make_run(place / "run")
-    store = f"sqlite:///{place}/ledger.db"
+    store = (server or {}).get("store", f"sqlite:///{place}/ledger.db")
     keys = {}
     with Ledger.open(store) as ledger:
         for role in ROLES:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.common.served import Served, service
+from tests.common.served import NORTH, Served, make_run, service
 
 
 @pytest.fixture
@@ -46,6 +47,25 @@ def test_outcomes_turn_reservations_into_spend(served: Served):
     status = served.ask("GET", "/v1/campaigns/spring", "report").json()
     assert (status["spent"], status["reserved"], status["left"]) == (7.5, 0.0, 92.5)
     assert served.ask("POST", "/v1/outcomes", "decide", json=[]).json() == []
+
+
+def test_the_same_on_both_stores(store: str, tmp_path: Path):
+    with service(tmp_path, server={"store": store}, budget=20.0, explore=0.3) as one:
+        rows = [{"unit": f"u{k}", "features": NORTH, "key": f"k{k}"} for k in range(50)]
+        got = one.ask("POST", "/v1/decisions:batch", "decide", json=rows).json()
+        with ThreadPoolExecutor(8) as pool:
+            again = list(pool.map(lambda k: one.decide(f"u{k}", key=f"k{k}").json(), range(50)))
+        assert again == [a | {"repeated": True} for a in got]
+        given = {a["id"]: a["cost"] for a in got}
+        outcomes = [{"decision": key, "key": key, "cost": cost} for key, cost in given.items()]
+        assert one.ask("POST", "/v1/outcomes", "decide", json=outcomes).status_code == 200
+        status = one.ask("GET", "/v1/campaigns/spring", "report").json()
+        assert status["decided"] == 50
+        assert 16 < status["spent"] == sum(given.values()) <= 20
+        summer = make_run(tmp_path / "summer", price=0.1)
+        assert one.ask("PUT", "/v1/campaigns/spring/policy", json={"run": str(summer)}).status_code == 200
+        assert one.decide("new").json()["version"].startswith("summer-")
+        assert one.client.request("GET", "/readyz").status_code == 200
 
 
 def test_a_campaign_changes_and_says_so(served: Served):

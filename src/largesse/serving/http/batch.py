@@ -86,8 +86,10 @@ class Batches:
     def _part(self, items: Sequence[Any]) -> list[Result]:
         asked = [self._question(item) for item in items]
         questions = [one for one in asked if isinstance(one, Question)]
-        got = iter(self.service.decisions.decide_now(questions) if questions else [])
-        return [self._result(one, next(got)) if isinstance(one, Question) else one for one in asked]
+        results = self.service.decisions.decide_now(questions) if questions else []
+        self.service.metrics.decided(got.answer for got in results if isinstance(got, Decided))
+        counted = iter(results)
+        return [_result(one, next(counted)) if isinstance(one, Question) else one for one in asked]
 
     def _question(self, item: Any) -> Question | Problem:
         try:
@@ -95,11 +97,9 @@ class Batches:
         except (Refused, LargesseError) as error:
             return of_error(error)
 
-    def _result(self, one: Question, got: Any) -> Result:
-        if not isinstance(got, Decided):
-            return of_error(got)
-        self.service.metrics.decided(one.served.name, got.answer)
-        return document(one, got)
+
+def _result(one: Question, got: Any) -> Result:
+    return document(one, got) if isinstance(got, Decided) else of_error(got)
 
 
 def _list(body: bytes) -> Iterator[Any]:

@@ -163,7 +163,7 @@ class Decisions:
                 question.late = True
             self.late += 1
             self._spare.submit(question, future)
-        self._watching = loop.call_later(self.deadline / 4, self._watch)
+        self._watching = loop.call_later(min(0.25, self.deadline / 4), self._watch)
 
     def _with_model(self, batch: list[Question]) -> list[Any]:
         mine = [one for one in batch if not one.late]

@@ -68,7 +68,7 @@ async def decide_one(service: Service, headers: Headers, body: bytes) -> tuple[s
         raise Refused(busy("Too many decisions wait in this worker")) from None
     if isinstance(got, BaseException):
         raise got
-    service.metrics.decided(one.served.name, got.answer)
+    service.metrics.decided((got.answer,))
     return one.served.name, _encoder.encode(document(one, got))
 
 

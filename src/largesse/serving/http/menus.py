@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
-from math import nan
+from math import inf, nan
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,22 +162,23 @@ def why(
     Why(treatment='20 off', runner_up='5 off', margin=0.5, switch_price=0.6666666666666666)
     """
     best = best_treatment(value, cost, price, codes)
-    others = [j for j in codes if j != best]
-    if not others:
+    v, c = value[best], cost[best]
+    second, net, below, above = -1, -inf, inf, -1.0
+    for j in codes:  # once, without functions: this is done for every decision
+        if j == best:
+            continue
+        gain, extra = value[j] - v, cost[j] - c
+        if gain - price * extra > net or (gain - price * extra == net and cost[j] < cost[second]):
+            second, net = j, gain - price * extra
+        if extra < 0 and gain / extra < below:  # the smallest return on the way down to a cheaper treatment
+            below = gain / extra
+        elif extra > 0 and gain > 0 and gain / extra > above:  # the highest on the way up
+            above = gain / extra
+    if second < 0:
         return Why(treatments[best], None, None, None)
-    second = max(others, key=lambda j: (value[j] - price * cost[j], -cost[j]))
-    margin = (value[best] - price * cost[best]) - (value[second] - price * cost[second])
-    dearer = [_slope(value, cost, best, j) for j in others if cost[j] > cost[best] and value[j] > value[best]]
-    cheaper = [_slope(value, cost, j, best) for j in others if cost[j] < cost[best]]
-    # Above the price the smallest return on the way down, below it the highest on the way up.
-    edges = [p for p in (min(cheaper, default=-1.0), max(dearer, default=-1.0)) if p >= 0]
-    return Why(
-        treatments[best], treatments[second], margin, min(edges, key=lambda p: abs(p - price)) if edges else None
-    )
-
-
-def _slope(value: Sequence[float], cost: Sequence[float], low: int, high: int) -> float:
-    return (value[high] - value[low]) / (cost[high] - cost[low])
+    edges = [p for p in (below, above) if 0 <= p < inf]
+    nearest = min(edges, key=lambda p: abs(p - price)) if edges else None
+    return Why(treatments[best], treatments[second], -net, nearest)
 
 
 def same_menu(treatments: Sequence[str], policy: ServedPolicy, name: str) -> None:

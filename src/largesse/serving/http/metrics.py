@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter as Groups
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from largesse.serving.http.decisions import FALLBACK
 from largesse.serving.ledger.terms import Answer, Status
 
 __all__ = ["MEDIA", "Metrics"]
@@ -49,13 +52,13 @@ class Metrics:
         known[0].inc()
         known[1].observe(seconds)
 
-    def decided(self, campaign: str, answer: Answer) -> None:
-        """Counts a decision, unless it was stored before."""
-        if answer.repeated:
-            return
-        self._decisions.labels(campaign, answer.kind, answer.treatment).inc()
-        if answer.version == "fallback":
-            self._fallbacks.labels(campaign).inc()
+    def decided(self, answers: Iterable[Answer]) -> None:
+        """Counts decisions, but for those that were stored before."""
+        fresh = [one for one in answers if not one.repeated]
+        for (campaign, kind, treatment), n in Groups((a.campaign, a.kind, a.treatment) for a in fresh).items():
+            self._decisions.labels(campaign, kind, treatment).inc(n)
+        for campaign, n in Groups(a.campaign for a in fresh if a.version == FALLBACK).items():
+            self._fallbacks.labels(campaign).inc(n)
 
     def status(self, status: Status) -> None:
         """Keeps the money of a campaign."""

@@ -58,7 +58,7 @@ def _config(settings: Settings) -> Config:
     server = settings.server
     return Config(
         partial(_make_app, settings), factory=True, workers=server.workers, log_config=logging_config(server.log),
-        lifespan="on", access_log=False, server_header=False, ws="none", timeout_keep_alive=30,
+        lifespan="on", access_log=False, server_header=False, proxy_headers=False, ws="none", timeout_keep_alive=30,
         timeout_graceful_shutdown=int(max(1, server.grace)), timeout_worker_healthcheck=_HEALTH,
     )  # fmt: skip
 
