@@ -226,16 +226,16 @@ class TestEachClient:
             "left": 7.0, "beyond": 0.0, "price": 0.4, "until": "2027-01-01T00:00:00Z", "decided": 2, "limited": 0,
             "counts": {"policy": {"coupon": 2}}, "holdout": 0.02, "explore": 0.05,
         }  # fmt: skip
-        seen = []
+        requests = []
 
         def stub(request: Any) -> Any:
-            seen.append(request)
+            requests.append(request)
             return httpx.Response(200, json=document)
 
         got = call(kind, stub, lambda c: c.campaign("a/b c"), key=KEY)
         assert got == CampaignStatus(**document)
-        assert seen[0].url.raw_path == b"/v1/campaigns/a%2Fb%20c"
-        assert seen[0].headers["authorization"] == f"Bearer {KEY}"
+        assert requests[0].url.raw_path == b"/v1/campaigns/a%2Fb%20c"
+        assert requests[0].headers["authorization"] == f"Bearer {KEY}"
 
     def test_an_answer_without_its_fields_is_none(self, kind: str):
         for changes in ({"id": None}, {"propensity": None}, {"why": 3}):
