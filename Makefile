@@ -32,8 +32,17 @@ $(LIGHT)/.ready: pyproject.toml constraints.txt
 	$(LIGHT)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-xdist pytest-timeout
 	touch $@
 
-test-light: $(LIGHT)/.ready
+# The service, and its client, with the packages that they need and no others.
+ALONE := .venv-alone
+$(ALONE)/.ready: requirements-serve.txt constraints.txt
+	test -x $(ALONE)/bin/python || $(PYTHON) -m venv $(ALONE)
+	$(ALONE)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -r requirements-serve.txt \
+	  httpx pytest pytest-timeout
+	touch $@
+
+test-light: $(LIGHT)/.ready $(ALONE)/.ready
 	$(LIGHT)/bin/python -m pytest -n 2 tests/light
+	PYTHONPATH=src $(ALONE)/bin/python -m pytest --noconftest tests/light/test_serving_alone.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
@@ -52,4 +61,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(LIGHT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LIGHT) $(ALONE) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -17,6 +17,7 @@ EXTRAS = {
     "torch": "learn", "pandas": "pandas", "causaldata": "demo", "rdata": "rda", "econml": "forest", "pyspark": "spark",
     "onnx": "serve", "onnxruntime": "serve", "optuna": "tune", "sqlalchemy": "serve",
     "psycopg": "postgres", "fastapi": "serve", "uvicorn": "serve", "msgspec": "serve", "prometheus_client": "serve",
+    "httpx": "client",
 }  # fmt: skip
 """Package → the extra that installs it."""
 

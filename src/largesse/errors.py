@@ -11,6 +11,8 @@ LargesseError
 ├── InfeasibleRules (ValueError)     no plan satisfies all rules of a campaign
 ├── NotFittedError (ValueError)      predict was called before fit
 ├── StoreError (ValueError)          a saved model or run cannot be read or written
+├── RefusedByService                 the decision service refuses a request of the client
+├── ServiceUnavailable               the decision service gave the client no answer in time
 └── MissingDependency (ImportError)  an optional package is not installed
 
 Every message names the field, the value, the rule and the next step.
@@ -22,7 +24,8 @@ from typing import Any, Self
 
 __all__ = [
     "ConfigError", "Conflict", "DataError", "InfeasibleBudget", "InfeasibleRules", "LargesseError", "MissingDependency",
-    "NotFittedError", "SchemaError", "StoreError", "UndefinedMetric", "UsedInTraining", "why_damaged",
+    "NotFittedError", "RefusedByService", "SchemaError", "ServiceUnavailable", "StoreError", "UndefinedMetric",
+    "UsedInTraining", "why_damaged",
 ]  # fmt: skip
 
 
@@ -145,6 +148,40 @@ class NotFittedError(LargesseError, ValueError):
 
 class StoreError(LargesseError, ValueError):
     """A saved model or run cannot be read or written."""
+
+
+class RefusedByService(LargesseError):  # noqa: N818
+    """The decision service refuses a request of the client; the same request would be refused again.
+
+    Attributes:
+        status: HTTP status, e.g. 409 for a conflict.
+        title: The kind of the problem in words.
+        detail: Field, value, rule and next step.
+        field: Name of the field; "": none.
+        value: Its value, shortened; "": not known.
+        request: Id of the request in the log of the server; "": not known.
+    """
+
+    def __init__(
+        self, detail: str, *, status: int, title: str, field: str = "", value: str = "", request: str = ""
+    ) -> None:
+        super().__init__(detail)
+        self.detail, self.status, self.title = detail, status, title
+        self.field, self.value, self.request = field, value, request
+
+
+class ServiceUnavailable(LargesseError):  # noqa: N818
+    """The decision service gave the client no answer in time; the same request may succeed later.
+
+    Attributes:
+        attempts: How often it was sent.
+        key: Key of the ask or outcome; "": none, or several.
+        maybe_stored: True if a request may have reached the service, which may have stored its result.
+    """
+
+    def __init__(self, message: str, *, attempts: int = 1, key: str = "", maybe_stored: bool = False) -> None:
+        super().__init__(message)
+        self.attempts, self.key, self.maybe_stored = attempts, key, maybe_stored
 
 
 class MissingDependency(LargesseError, ImportError):  # noqa: N818
