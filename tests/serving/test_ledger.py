@@ -359,6 +359,12 @@ class TestStore:
         ):
             Ledger.open(store)
 
+    def test_a_development_version_is_refused(self, store):
+        with Ledger.open(store) as ledger, writing(ledger.engine) as connection:
+            connection.execute(sa.text("update largesse_version set version = 1"))
+        with pytest.raises(StoreError, match="is a ledger of a development version, which cannot be read. Choose"):
+            Ledger.open(store)
+
     def test_an_older_version_is_migrated_once(self, store, monkeypatch):
         with Ledger.open(store) as ledger:
             ledger.start(campaign())

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-from largesse.serving.http.decisions import FALLBACK
-from largesse.serving.ledger.terms import Answer, Status
+from largesse.serving.ledger.terms import FALLBACK, Answer, Status
 
 __all__ = ["MEDIA", "Metrics"]
 

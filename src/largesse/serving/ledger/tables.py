@@ -107,20 +107,20 @@ served = _table(
 """Which run decides in each campaign; the workers of the HTTP service follow it. `features`: whether they are stored."""
 
 
-def _add_service(connection: sa.Connection) -> None:
-    for table in (access, served):
-        table.create(connection, checkfirst=True)
+def _nothing(connection: sa.Connection) -> None:
+    """Version 1 was that of a development version with other columns; nothing of it is read."""
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_META.create_all, _add_service)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_nothing, _META.create_all)
 """Step k brings a store from version k to version k + 1."""
+_OLDEST = 2
 
 
 def migrate(connection: sa.Connection, place: str) -> None:
     """Brings a store to the version of this package, within a transaction that nobody else writes in.
 
     Raises:
-        StoreError: The store is of a newer version.
+        StoreError: The store is of a newer version, or of one that was never released.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("select pg_advisory_xact_lock(7203614)"))  # two servers may open a new store at once
@@ -131,6 +131,8 @@ def migrate(connection: sa.Connection, place: str) -> None:
         raise StoreError(
             f"{place}: is a ledger of version {version}, this package reads up to {known}. Update largesse."
         )
+    if version is not None and version < _OLDEST:
+        raise StoreError(f"{place}: is a ledger of a development version, which cannot be read. Choose another place.")
     for step in MIGRATIONS[version or 0 :]:
         step(connection)
     if version is None:
