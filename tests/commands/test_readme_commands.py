@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from largesse import frames
 from largesse.cli.app import app
+from largesse.serving import Ledger
+from tests.common.ledgers import Clock, ask, campaign
 
 README = Path(__file__).parents[2] / "README.md"
 CAMPAIGN = """[data]
@@ -79,6 +81,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     menu = {"value_0": np.zeros(500), "value_5": rng.random(500), "cost_0": np.zeros(500), "cost_5": np.full(500, 5.0)}
     frames.write({"user": np.arange(500), **menu}, place / "menu.parquet")
     (place / "rules.toml").write_text(RULES, encoding="utf-8")
+    with Ledger.open(f"sqlite:///{place}/spring.db", clock=Clock()) as ledger:
+        ledger.start(campaign(name="spring"))
+        ledger.decide([ask(f"customer {i}", campaign="spring") for i in range(80, 90)])
     return place
 
 
