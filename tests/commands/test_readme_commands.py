@@ -18,6 +18,8 @@ from largesse.cli.app import app
 from largesse.commands import demo
 from largesse.commands.fit import fit
 from largesse.config import Config
+from largesse.serving import Ledger
+from tests.common.ledgers import Clock, ask, campaign
 
 README = Path(__file__).parents[2] / "README.md"
 CAMPAIGN = """[data]
@@ -84,6 +86,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     menu = {"value_0": np.zeros(500), "value_5": rng.random(500), "cost_0": np.zeros(500), "cost_5": np.full(500, 5.0)}
     frames.write({"user": np.arange(500), **menu}, place / "menu.parquet")
     (place / "rules.toml").write_text(RULES, encoding="utf-8")
+    with Ledger.open(f"sqlite:///{place}/spring.db", clock=Clock()) as ledger:
+        ledger.start(campaign(name="spring"))
+        ledger.decide([ask(f"customer {i}", campaign="spring") for i in range(80, 90)])
     return place
 
 
@@ -114,7 +119,7 @@ def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyP
             Path("campaign.toml").write_text(CAMPAIGN.format(model="lightgbm-rct"), encoding="utf-8")
         done.append(words[0])
     assert done == ["init", "check", "fit", "allocate", "evaluate", "tune", "compare", "predict", "plan", "export", "experiment",
-                    "replay", "assign", "schema"]  # fmt: skip
+                    "replay", "assign", "decisions", "erase", "verify-log", "schema"]  # fmt: skip
     assert Path("runs/spring/report.html").exists()
     assert Path("served/table.json").exists()
 
