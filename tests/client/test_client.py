@@ -237,6 +237,12 @@ class TestEachClient:
         assert requests[0].url.raw_path == b"/v1/campaigns/a%2Fb%20c"
         assert requests[0].headers["authorization"] == f"Bearer {KEY}"
 
+    def test_an_erasure(self, kind: str):
+        stub = Stub(httpx.Response(200, json={"decisions": 3}), httpx.Response(200, json={}))
+        assert call(kind, stub, lambda c: c.erase("u")) == 3
+        with pytest.raises(ServiceUnavailable, match="the answer is not one of this service"):
+            call(kind, stub, lambda c: c.erase("u"), retries=0)
+
     def test_an_answer_without_its_fields_is_none(self, kind: str):
         for changes in ({"id": None}, {"propensity": None}, {"why": 3}):
             stub = Stub(httpx.Response(200, json=answer({"key": "k", "unit": 1}, **changes)))
@@ -287,6 +293,7 @@ def test_cells_of_every_kind():
         (lambda c: c.outcome("d", "k", value="3"), r"^value == '3': must be a finite number"),
         (lambda c: c.outcomes([Outcome("d", "k"), Outcome("d", "k", float("inf"))]), r"^outcomes\[1\]\.cost == inf"),
         (lambda c: c.campaign(""), r"^name == ''"),
+        (lambda c: c.erase(None), r"^unit == None: must be text"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused_before_anything_is_sent(task: Callable[[Any], Any], words: str):

@@ -101,3 +101,12 @@ def test_the_same_key_for_something_else_is_a_conflict(one: Served):
     with pytest.raises(RefusedByService) as caught:
         do(one, "decide", lambda c: c.decide("v", NORTH, key="k"))
     assert caught.value.status == 409
+
+
+def test_a_unit_is_erased_by_an_admin_alone(one: Served):
+    first = do(one, "decide", lambda c: c.decide("shop/7 b", NORTH, "spring"))
+    with pytest.raises(RefusedByService, match="role 'decide'"):
+        do(one, "decide", lambda c: c.erase("shop/7 b"))
+    assert do(one, "admin", lambda c: c.erase("shop/7 b")) == 1
+    assert do(one, "admin", lambda c: c.erase("shop/7 b")) == 0
+    assert do(one, "decide", lambda c: c.decide("shop/7 b", NORTH, "spring")).id != first.id

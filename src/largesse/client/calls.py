@@ -95,6 +95,11 @@ class Calls:
         path = f"/v1/campaigns/{quote(text('name', name), safe='')}"
         return self._other("GET", path, partial(taken, CampaignStatus))
 
+    def erase(self, unit: str | int) -> Call:
+        """Returns the call that erases a unit."""
+        path = f"/v1/units/{quote(text('unit', unit), safe='')}"
+        return self._other("DELETE", path, _erased)
+
     def offline(self, one: Ask, error: ServiceUnavailable) -> Decision:
         """Returns what a unit gets without the service, or raises the error if that is not declared."""
         treatment = self._fallback(one.campaign)
@@ -191,3 +196,9 @@ def _decisions(asks: Sequence[Ask], content: Any) -> list[Decision | Refused]:
 
 def _receipts(n: int, content: Any) -> list[Receipt | Refused]:
     return [refusal(item["status"], item) if _problem(item) else taken(Receipt, item) for item in _list(content, n)]
+
+
+def _erased(content: Any) -> int:
+    if not isinstance(content, dict) or not isinstance(content.get("decisions"), int):
+        raise ValueError("it has no number of decisions")
+    return int(content["decisions"])

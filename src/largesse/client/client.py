@@ -192,6 +192,22 @@ class Client(_Base):
         status: CampaignStatus = self._run(self._calls.campaign(name))
         return status
 
+    def erase(self, unit: str | int) -> int:
+        """Erases a unit from every campaign; needs a key with the role `admin`.
+
+        Args:
+            unit: Id of the unit.
+
+        Returns:
+            How many decisions it had.
+
+        Raises:
+            DataError: The id is no id.
+            RefusedByService: The service refuses it.
+            ServiceUnavailable: There was no answer in time.
+        """
+        return int(self._run(self._calls.erase(unit)))
+
     def close(self) -> None:
         """Closes the connections; the client is not used afterwards."""
         self._http.close()
@@ -287,6 +303,10 @@ class AsyncClient(_Base):
         """Returns the status of a campaign; see `Client.campaign`."""
         status: CampaignStatus = await self._run(self._calls.campaign(name))
         return status
+
+    async def erase(self, unit: str | int) -> int:
+        """Erases a unit; see `Client.erase`."""
+        return int(await self._run(self._calls.erase(unit)))
 
     async def close(self) -> None:
         """Closes the connections; the client is not used afterwards."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -115,7 +116,7 @@ def test_the_description_names_every_route_with_examples_that_are_answered(serve
     assert made["openapi"].startswith("3.1")
     assert set(made["paths"]) == {
         "/v1/decisions", "/v1/decisions:batch", "/v1/outcomes", "/v1/campaigns", "/v1/campaigns/{campaign}",
-        "/v1/campaigns/{campaign}/policy", "/healthz", "/readyz", "/metrics",
+        "/v1/campaigns/{campaign}/policy", "/v1/units/{unit}", "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
     text = json.dumps(made)
     for ref in re.findall(r'"#/components/schemas/(\w+)"', text):
@@ -134,3 +135,16 @@ def test_the_description_names_every_route_with_examples_that_are_answered(serve
     for schema in ("DecisionAsk", "CampaignChange", "OutcomeDocument"):
         (example,) = made["components"]["schemas"][schema]["examples"]
         assert set(example) <= set(made["components"]["schemas"][schema]["properties"])
+
+
+@pytest.mark.parametrize("unit", ["u1", "shop/7", "a b", "größe%2F?"])
+def test_an_erased_unit_is_a_new_one(served: Served, unit: str):
+    first = served.decide(unit).json()
+    path = f"/v1/units/{quote(unit, safe='')}"
+    assert served.ask("DELETE", path).json() == {"decisions": 1}
+    assert served.ask("DELETE", path).json() == {"decisions": 0}
+    again = served.decide(unit).json()
+    assert not again["repeated"]
+    assert again["id"] != first["id"]
+    status = served.ask("GET", "/v1/campaigns/spring", "report").json()
+    assert status["decided"] == 2

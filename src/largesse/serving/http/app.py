@@ -137,6 +137,8 @@ async def _send_problem(error: Exception, send: Send, headers: Headers) -> int:
 def _route(path: str) -> str:
     """Returns the template of an address, so that the log and the metrics have few of them."""
     parts = path.split("/")
+    if path.startswith("/v1/units/"):
+        return "/v1/units/{unit}"
     if path.startswith("/v1/campaigns/") and len(parts) in (4, 5):
         return "/v1/campaigns/{campaign}" + (
             "/policy" if parts[4:] == ["policy"] else "" if len(parts) == 4 else "/..."

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from largesse.serving.http.settings import end_of
 
 __all__ = [
-    "CampaignChange", "CampaignDocument", "DecisionAnswer", "DecisionAsk", "OutcomeDocument", "PolicyChange",
+    "CampaignChange", "CampaignDocument", "DecisionAnswer", "DecisionAsk", "ErasedDocument", "OutcomeDocument", "PolicyChange",
     "PolicyDocument", "ProblemDocument", "ReadyDocument", "ReceiptDocument", "WhyDocument", "moment",
 ]  # fmt: skip
 
@@ -176,6 +176,13 @@ class PolicyDocument(_Document):
     campaign: Annotated[str, Field(description="Name of the campaign")]
     run: Annotated[str, Field(description="Run folder")]
     version: Annotated[str, Field(description="Version of the policy")]
+
+
+class ErasedDocument(_Document):
+    """What an erasure found."""
+
+    model_config = _with({"decisions": 1})
+    decisions: Annotated[int, Field(description="Decisions of the unit, now without its id and features")]
 
 
 class ProblemDocument(BaseModel):

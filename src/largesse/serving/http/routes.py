@@ -36,7 +36,7 @@ __all__ = ["ROLE", "api"]
 
 ROLE = {
     "/v1/outcomes": "decide", "/v1/campaigns": "report", "/v1/campaigns/{campaign}": "report",
-    "/v1/campaigns/{campaign}/policy": "admin", "/metrics": "report",
+    "/v1/campaigns/{campaign}/policy": "admin", "/v1/units/{unit}": "admin", "/metrics": "report",
 }  # fmt: skip
 """Role that a route needs; `PATCH` needs "admin"."""
 T = TypeVar("T", bound=BaseModel)
@@ -55,6 +55,7 @@ def api() -> FastAPI:
         ("GET", "/v1/campaigns/{campaign}", _campaign, "One campaign", d.CampaignDocument),
         ("PATCH", "/v1/campaigns/{campaign}", _change, "Change a campaign", d.CampaignDocument),
         ("PUT", "/v1/campaigns/{campaign}/policy", _policy, "Let another run decide", d.PolicyDocument),
+        ("DELETE", "/v1/units/{unit:path}", _erase, "Erase a unit", d.ErasedDocument),
         ("GET", "/healthz", _healthz, "Does the process live?", d.ReadyDocument),
         ("GET", "/readyz", _readyz, "Can it answer?", d.ReadyDocument),
     )  # fmt: skip
@@ -129,6 +130,12 @@ async def _policy(request: Request, campaign: str) -> Response:
     one = service.served(campaign)
     change = _validated(d.PolicyChange, await _json(request, service.settings.body))
     return _answer(await run_in_threadpool(_switched, service, one, change.run))
+
+
+async def _erase(request: Request, unit: str) -> Response:
+    """Removes id and features of a unit from every decision; sums, counts and the rows of the trial stay right."""
+    service = _service(request, "admin")
+    return _answer({"decisions": await run_in_threadpool(service.ledger.erase, unit)})
 
 
 async def _healthz() -> Response:

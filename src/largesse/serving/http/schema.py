@@ -17,7 +17,7 @@ DECISIONS, BATCH = "/v1/decisions", "/v1/decisions:batch"
 _PLACE = "#/components/schemas/{model}"
 _MODELS = (
     d.DecisionAsk, d.DecisionAnswer, d.WhyDocument, d.OutcomeDocument, d.ReceiptDocument, d.CampaignDocument, d.CampaignChange,
-    d.PolicyChange, d.PolicyDocument, d.ProblemDocument, d.ReadyDocument,
+    d.PolicyChange, d.PolicyDocument, d.ErasedDocument, d.ProblemDocument, d.ReadyDocument,
 )  # fmt: skip
 _PROBLEMS = {
     "400": "The body is not JSON", "401": "No valid key", "403": "The key's role does not allow this", "404": "No such campaign",
@@ -29,6 +29,7 @@ _BODIES: dict[tuple[str, str], Any] = {
     ("/v1/campaigns/{campaign}/policy", "put"): (d.PolicyChange, ""),
 }  # fmt: skip
 _OPEN = ("/healthz", "/readyz")
+_DECIDE = (DECISIONS, BATCH, "/v1/outcomes")
 _ROLES = {("get", "/v1/campaigns"), ("get", "/v1/campaigns/{campaign}"), ("get", "/metrics")}
 
 
@@ -58,7 +59,7 @@ def document_of(app: FastAPI) -> dict[str, Any]:
                 one["responses"]["207"] = {**one["responses"]["200"], "description": "Some outcomes have a problem"}
             if path not in _OPEN:
                 one["security"] = [{"key": []}]
-                role = "report" if (method, path) in _ROLES else "admin" if "campaigns" in path else "decide"
+                role = "report" if (method, path) in _ROLES else "decide" if path in _DECIDE else "admin"
                 one["description"] = f"{one.get('description', '')} Role: {role} or admin.".strip().replace(
                     "admin or admin", "admin"
                 )
