@@ -126,7 +126,7 @@ def chi_square(rows: list[Any], treatments: list[str]) -> dict[str, float]:
     distribution with M - 1 degrees of freedom.
     """
     p = np.array([json.loads(row.propensities) for row in rows]).reshape(len(rows), len(treatments))
-    given = np.bincount([treatments.index(row.treatment) for row in rows], minlength=len(treatments))
+    given = np.bincount(np.array([treatments.index(row.treatment) for row in rows], int), minlength=len(treatments))
     d = given - p.sum(0)
     statistic = float(d @ np.linalg.pinv(np.diag(p.sum(0)) - p.T @ p) @ d)
     freedom = len(treatments) - 1
