@@ -195,6 +195,7 @@ def main() -> None:
     for name in ("decisions", "kills", "restarts", "switches", "workers", "loads", "single", "batches", "batch"):
         parser.add_argument(f"--{name}", type=int, default=getattr(short, name))
     parser.add_argument("--seconds", type=float, default=short.seconds)
+    parser.add_argument("--budget", type=float, default=short.budget, help="budget for each decision")
     parser.add_argument("--store", default="", help="store of the ledger; a file of SQLite if left out")
     parser.add_argument("--restart", default="", help="command that restarts the store")
     given = parser.parse_args()

@@ -29,6 +29,7 @@ class Load(NamedTuple):
         decisions: How many asks are answered before it ends.
         seconds: It ends after this time at the latest.
         units: Units are drawn from so many.
+        mark: First letters of their ids, other ones in every run: draws are hashes of them.
         single: Callers that ask for one unit at a time.
         batches: Callers that ask for many.
         batch: Units of a batch.
@@ -43,6 +44,7 @@ class Load(NamedTuple):
     decisions: int
     seconds: float
     units: int
+    mark: str
     single: int
     batches: int
     batch: int
@@ -73,7 +75,13 @@ class Caller:
         """Returns a new ask of a unit drawn at random."""
         self.count += 1
         unit = self.rng.randrange(self.load.units)
-        return Ask(f"u{unit}", features(self.load.columns, unit), CAMPAIGN, None, f"{self.load.number}-{self.count}")
+        return Ask(
+            f"{self.load.mark}{unit}",
+            features(self.load.columns, unit),
+            CAMPAIGN,
+            None,
+            f"{self.load.number}-{self.count}",
+        )
 
     async def one_at_a_time(self) -> None:
         """Asks for one unit after the other; some asks are sent again, some by a caller who does not wait."""

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from benchmarks.service.load import Load, drive
 from benchmarks.service.server import CAMPAIGN, Server, Terms
@@ -192,9 +193,9 @@ def _loaded(
     given: Soak, url: str, late: float, control: str, columns: list[dict[str, Any]], folder: Path, show: bool
 ) -> Counter[str]:
     """Runs the processes of load; returns the sum of their counts."""
-    each = given.decisions // given.loads
+    each, mark = given.decisions // given.loads, f"{uuid4().hex[:6]}-"
     loads = [
-        Load(url, k, each, given.seconds, 2 * given.decisions, given.single, given.batches, given.batch, 1.2 * late,
+        Load(url, k, each, given.seconds, 2 * given.decisions, mark, given.single, given.batches, given.batch, 1.2 * late,
              control, columns, folder)
         for k in range(given.loads)
     ]  # fmt: skip

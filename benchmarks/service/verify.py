@@ -26,7 +26,9 @@ def verify(store: str, folder: Path, treatments: list[str], matures: float) -> d
     with Ledger.open(store) as ledger:
         rows = {row.id: row for row in decisions(ledger)}
         faults = answers(rows, folder) | sums(ledger, list(rows.values())) | receipts(ledger, folder)
-        shares = chi_square([row for row in rows.values() if not row.limited], treatments)
+        # A unit of the holdout is in it in every period: its later decisions say nothing new.
+        first = {row.unit: row for row in sorted(rows.values(), key=lambda row: -row.number)}
+        shares = chi_square([row for row in first.values() if not row.limited], treatments)
         states, versions = (Counter(getattr(row, name) for row in rows.values()) for name in ("state", "version"))
         limited = sum(row.limited for row in rows.values())
         after = _after(ledger, matures)
@@ -124,7 +126,7 @@ def chi_square(rows: list[Any], treatments: list[str]) -> dict[str, float]:
     distribution with M - 1 degrees of freedom.
     """
     p = np.array([json.loads(row.propensities) for row in rows]).reshape(len(rows), len(treatments))
-    given = np.bincount([treatments.index(row.treatment) for row in rows], minlength=len(treatments))
+    given = np.bincount(np.array([treatments.index(row.treatment) for row in rows], int), minlength=len(treatments))
     d = given - p.sum(0)
     statistic = float(d @ np.linalg.pinv(np.diag(p.sum(0)) - p.T @ p) @ d)
     freedom = len(treatments) - 1
