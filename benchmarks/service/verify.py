@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy import stats
 from benchmarks.service.server import CAMPAIGN
 from largesse.serving import Ledger
 from largesse.serving.ledger import tables
+from largesse.serving.ledger.rows import unpacked
 from largesse.serving.ledger.store import reading
 
 _PART = 50_000
@@ -24,7 +26,7 @@ _PART = 50_000
 def verify(store: str, folder: Path, treatments: list[str], matures: float) -> dict[str, Any]:
     """Returns the faults, all of which must be 0, and what else the store shows."""
     with Ledger.open(store) as ledger:
-        rows = {row.id: row for row in decisions(ledger)}
+        rows = {row.id: row for row in decisions(ledger, treatments)}
         faults = answers(rows, folder) | sums(ledger, list(rows.values())) | receipts(ledger, folder)
         # A unit of the holdout is in it in every period: its later decisions say nothing new.
         first = {row.unit: row for row in sorted(rows.values(), key=lambda row: -row.number)}
@@ -38,15 +40,30 @@ def verify(store: str, folder: Path, treatments: list[str], matures: float) -> d
     }  # fmt: skip
 
 
-def decisions(ledger: Ledger) -> Iterator[Any]:
-    """Yields the decisions of the campaign, in parts of the store."""
+def decisions(ledger: Ledger, treatments: list[str]) -> Iterator[Any]:
+    """Yields the decisions of the campaign, in parts of the store, with the propensities as numbers."""
     d, first = tables.decisions.c, 0
-    names = ("id", "unit", "period", "treatment", "propensity", "propensities", "limited", "reserved", "paid", "state")
-    query = sa.select(d.number, d.version, *(d[name] for name in names)).where(d.campaign == CAMPAIGN)
+    names = (
+        "id",
+        "unit",
+        "period",
+        "treatment",
+        "propensities",
+        "limited",
+        "reserved",
+        "paid",
+        "state",
+        "number",
+        "version",
+    )
+    query = sa.select(*(d[name] for name in names)).where(d.campaign == CAMPAIGN)
     while True:
         with reading(ledger.engine) as connection:
             rows = connection.execute(query.where(d.number >= first, d.number < first + _PART)).all()
-        yield from rows
+        for row in rows:
+            given = unpacked(row.propensities, len(treatments))
+            one = row._asdict() | {"propensities": given, "propensity": given[treatments.index(row.treatment)]}
+            yield SimpleNamespace(**one)
         if not rows:
             return
         first += _PART
@@ -125,7 +142,7 @@ def chi_square(rows: list[Any], treatments: list[str]) -> dict[str, float]:
     With the covariance S = sum of diag(p) - p p' over the decisions, and d = given - expected, d' S^+ d has a chi-square
     distribution with M - 1 degrees of freedom.
     """
-    p = np.array([json.loads(row.propensities) for row in rows]).reshape(len(rows), len(treatments))
+    p = np.array([row.propensities for row in rows]).reshape(len(rows), len(treatments))
     given = np.bincount(np.array([treatments.index(row.treatment) for row in rows], int), minlength=len(treatments))
     d = given - p.sum(0)
     statistic = float(d @ np.linalg.pinv(np.diag(p.sum(0)) - p.T @ p) @ d)

@@ -110,7 +110,7 @@ def test_damage_is_noticed(tmp_path: Path, damage: Any, faults: dict[str, int | 
 
 def test_the_statistic_is_that_of_pearson_where_all_propensities_are_equal():
     p, given = np.array([0.2, 0.3, 0.5]), np.random.default_rng(3).choice(3, 200, p=[0.2, 0.3, 0.5])
-    rows = [SimpleNamespace(propensities=json.dumps(p.tolist()), treatment=NAMES[j]) for j in given]
+    rows = [SimpleNamespace(propensities=tuple(p.tolist()), treatment=NAMES[j]) for j in given]
     expected = stats.chisquare(np.bincount(given, minlength=3), 200 * p)
     got = chi_square(rows, list(NAMES))
     assert (got["statistic"], got["p"]) == pytest.approx((expected.statistic, expected.pvalue))
