@@ -14,7 +14,9 @@ import pytest
 pytest.importorskip("sqlalchemy", reason="the extra 'serve' is not installed")
 
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
+from largesse.cli.app import app
 from largesse.commands.decision_log import ExportedRows
 from largesse.commands.documents import DOCUMENTS
 from largesse.errors import DataError, StoreError
@@ -47,9 +49,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Answer
     return folder, got
 
 
-def run(*words: str) -> str:
-    done = shell(*words)
-    assert done.returncode == 0, done.stderr
+def run(*words: str, code: int = 0) -> str:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == code, done.output
     return str(done.stdout)
 
 
@@ -122,12 +124,10 @@ def test_erase_and_verify(tmp_path: Path):
     assert "nothing was changed" in run("verify-log", *store, "--earlier", str(before))
     with sa.create_engine(store[1]).begin() as connection:
         connection.execute(sa.text("update largesse_decision set price = 0.75 where number = 4"))
-    done = shell("verify-log", *store, "--json")
-    assert done.returncode == 1
-    document = json.loads(done.stdout)
+    document = json.loads(run("verify-log", *store, "--json", code=1))
     DOCUMENTS["verify-log"].model_validate(document)
     assert not document["ok"]
-    assert "was changed" in shell("verify-log", *store).stdout
+    assert "was changed" in run("verify-log", *store, code=1)
 
 
 @pytest.mark.parametrize("content", ["no json", "{}", '{"logs": 3}', '{"logs": {"c": 3}}'])
