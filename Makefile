@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
-# Processes for the tests: more than two cores are busy with, since some tests wait for a server or a browser.
+# Processes for the tests; on two cores, two and three take about the same.
 TEST_PROCESSES ?= 3
 
 .PHONY: demo test test-light check docs bench clean

@@ -13,6 +13,7 @@ from largesse import frames
 from largesse._workers import Workers
 from largesse.commands import proof as module
 from largesse.commands.fit import fit
+from largesse.commands.proof import modules_of
 from largesse.config import Config, parse
 from largesse.progress import Note
 from tests.common.campaigns import TEXT, table
@@ -99,3 +100,14 @@ def test_the_rows_of_the_proof_are_those_of_the_trial_each_once(place: Path):
     expected = data.groupby("arm")[["spent", "orders"]].mean()
     for arm in run.metrics["arms"]:
         np.testing.assert_allclose([arm["cost"], arm["value"]], expected.loc[arm["name"]], rtol=1e-6)
+
+
+def test_a_process_imports_torch_only_for_networks(place: Path):
+    def heavy(models: str) -> bool:
+        text = TEXT.format(more="").replace('candidates = ["lightgbm-rct", "mlp-rct"]', f"candidates = {models}")
+        return any("torch" in name for name in modules_of(parse(text, folder=place)))
+
+    assert heavy('["lightgbm-rct", "mlp-rct"]')
+    assert heavy('["stack"]')
+    assert heavy('"auto"')
+    assert not heavy('["lightgbm-rct", "lightgbm", "logs-then-correction"]')

@@ -22,6 +22,7 @@ from largesse.errors import Conflict, DataError, MissingDependency, SchemaError,
 from largesse.serving import Answer, Ledger, Outcome, trial_rows
 from largesse.serving.ledger import tables
 from largesse.serving.ledger.store import reading, writing
+from largesse.serving.ledger.terms import FALLBACK
 from tests.common.ledgers import Clock, ask, campaign, check_sums
 
 
@@ -473,3 +474,11 @@ def test_trial_rows(ledger: Ledger, clock: Clock, tmp_path: Path):
     assert rows[paid[5].id]["state"] == "voided"
     with pytest.raises(DataError, match="campaign == 'd'"):
         list(trial_rows(ledger, "d"))
+
+
+def test_decisions_without_a_model_are_no_rows_of_the_trial(ledger: Ledger, clock: Clock):
+    """They are control with probability 1: treatments that would have had a chance had none."""
+    ledger.start(campaign(matures=10.0))
+    ledger.decide([ask("u1"), ask("u2", value=[0.0] * 3, cost=[0.0] * 3, allowed=["none"], version=FALLBACK)])
+    clock.now += 11
+    assert [unit for batch in trial_rows(ledger, "c") for unit in batch.column("unit").to_pylist()] == ["u1"]

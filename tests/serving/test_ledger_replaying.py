@@ -53,8 +53,7 @@ def outcome(i: int, answer: Answer) -> float:
 def test_counts_and_estimates_are_those_by_hand(tmp_path: Path):
     ledger, answers = filled(f"sqlite:///{tmp_path}/a.db", Clock())
     done = replay(ledger, "c", other)
-    old = np.full(N, 1)  # slopes 1 and .5 against a price of .4: the second increment pays, too
-    old[:] = 2
+    old = np.full(N, 2)  # slopes 1 and .5 against a price of .4: both increments pay
     new = np.where(X > 0, 2, 0)
     assert (done.decisions, done.left_out, done.judged) == (N, 0, N)
     assert done.before == {NAMES[0]: 0, NAMES[1]: 0, NAMES[2]: N}

@@ -117,4 +117,5 @@ def replay_rows(
                 f"{name} per unit: {one.difference:+.4g} (95 % interval {one.low:+.4g} to {one.high:+.4g}), from {done.judged:,} "
                 f"matured decisions, of which {done.informative:,} had a treatment that only one of the two gives"
             )
-    show.prose("These estimates are too good if the run was learned from these decisions.")
+    if done.judged:
+        show.prose("These estimates are too good if the run was learned from these decisions.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -36,7 +37,7 @@ class _Left(dict[str, float]):
         return max(1e-3, self.until - self.clock())
 
 
-class _Base:
+class _Base(ABC):
     """What the two clients share."""
 
     def __init__(
@@ -47,8 +48,9 @@ class _Base:
         self._clock = time.monotonic
         self._open(transport)
 
+    @abstractmethod
     def _open(self, transport: Any) -> None:
-        raise NotImplementedError
+        """Makes the connections."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._calls.url!r})"
@@ -134,7 +136,7 @@ class Client(_Base):
             DataError: A field of an ask violates a rule; nothing was sent.
             RefusedByService: The service refuses a whole request.
             ServiceUnavailable: There was no answer in time, and a campaign has no fallback. What was decided before is stored:
-                its units get it again when they are asked for again.
+                its units get it again when they come again.
         """
         out: list[Decision | RefusedByService | ServiceUnavailable] = []
         for part in self._calls.decisions(asks):

@@ -105,7 +105,7 @@ def exchange(
             except ValueError as error:
                 raise _unavailable(call, url, tries, clock() - start, str(error), unsent) from None
         reason = got.reason if isinstance(got, Failure) else _reason(got)
-        wait = max(_pause(tries, chance), _asked_to_wait(got))
+        wait = max(_pause(tries, chance), _retry_after(got))
         if tries > retries or clock() + wait >= end:
             raise _unavailable(call, url, tries, clock() - start, reason, unsent)
 
@@ -169,7 +169,7 @@ def _pause(tries: int, chance: Callable[[], float]) -> float:
     return float(min(_FIRST * math.ldexp(1.0, min(tries - 1, 30)), _LONGEST) * (1 + chance()) / 2)
 
 
-def _asked_to_wait(got: Reply | Failure) -> float:
+def _retry_after(got: Reply | Failure) -> float:
     """Returns the seconds of Retry-After: a number or a date; 0 without it."""
     given = "" if isinstance(got, Failure) else got.headers.get("retry-after", "").strip()
     if given.isascii() and given.isdigit():

@@ -135,6 +135,5 @@ def replay_decisions(store: str, campaign: str, run: Path, price: float | None =
     at = None if price is None else _check.number("--price", price, low=0)
     loaded = load_run(run)
     with Ledger.open(store, create=False) as ledger:
-        ledger.status(campaign)  # or it is not in the ledger
         same_menu(ledger.treatments(campaign), loaded.policy, campaign)
         return replay(ledger, campaign, lambda rows: loaded.menus([loaded.row(one) for one in rows]), price=at)

@@ -169,7 +169,7 @@ class ServedPolicy(Brief):
         hint = nearest(name, [str(one) for one in given])
         return SchemaError(
             f"column {name!r}: missing. {hint}The policy reads {', '.join(repr(c.name) for c in self.columns)}; give None "
-            "for a cell that is missing.", field=name,
+            "(null in JSON) for a cell that is missing.", field=name,
         )  # fmt: skip
 
     def _run(self, outputs: list[str], columns: Mapping[str, Any], price: float) -> list[NDArray[Any]]:

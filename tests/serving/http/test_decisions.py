@@ -245,3 +245,11 @@ def test_another_run_takes_over(served: Served, tmp_path: Path):
 def test_menus_by_hand():
     assert VALUE[2] - 0.5 * COST[2] > VALUE[1] - 0.5 * COST[1] > 0
     assert TREATMENTS[0] == "none"
+
+
+def test_a_key_stands_for_the_request_as_it_was_sent(served: Served):
+    """Also for features that the policy does not read: another run may read them."""
+    first = served.decide("key-1", features=NORTH | {"other": 1}, key="as sent").json()
+    again = served.decide("key-1", features=NORTH | {"other": 1}, key="as sent").json()
+    assert (again["id"], again["repeated"]) == (first["id"], True)
+    assert served.decide("key-1", features=NORTH | {"other": 2}, key="as sent").status_code == 409

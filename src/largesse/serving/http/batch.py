@@ -84,12 +84,12 @@ class Batches:
         return (207 if any(isinstance(one, Problem) for one in results) else 200), form.write(results)
 
     def _part(self, items: Sequence[Any]) -> list[Result]:
-        asked = [self._question(item) for item in items]
-        questions = [one for one in asked if isinstance(one, Question)]
+        read = [self._question(item) for item in items]
+        questions = [one for one in read if isinstance(one, Question)]
         results = self.service.decisions.decide_now(questions) if questions else []
         self.service.metrics.decided(got.answer for got in results if isinstance(got, Decided))
         counted = iter(results)
-        return [_result(one, next(counted)) if isinstance(one, Question) else one for one in asked]
+        return [_result(one, next(counted)) if isinstance(one, Question) else one for one in read]
 
     def _question(self, item: Any) -> Question | Problem:
         try:

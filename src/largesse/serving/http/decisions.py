@@ -189,8 +189,8 @@ class Decisions:
             if ask.version == FALLBACK and isinstance(got, Conflict) and got.field == "allowed"
         ]  # fmt: skip
         if again:  # units that have another treatment than control already keep it
-            asked = [asks[k]._replace(allowed=batch[k].allowed) for k in again]
-            for k, got in zip(again, self.ledger.decide(asked), strict=True):
+            repeated = [asks[k]._replace(allowed=batch[k].allowed) for k in again]
+            for k, got in zip(again, self.ledger.decide(repeated), strict=True):
                 answers[k] = got
         return [
             Decided(got, menu) if isinstance(got, Answer) else got for got, menu in zip(answers, menus, strict=True)

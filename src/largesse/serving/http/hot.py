@@ -118,7 +118,7 @@ def question(service: Service, got: DecisionBody, key: str | None = None) -> Que
     if len(features) > len(columns):  # what the policy does not read is not stored
         features = {column.name: features[column.name] for column in columns}
     named = key if own is None else own
-    body = "" if named is None else _sorted.encode([str(got.unit), sorted(allowed or ()), features]).decode()
+    body = "" if named is None else _sorted.encode([str(got.unit), sorted(allowed or ()), got.features]).decode()
     return Question(served, got.unit, row, features, body, allowed, named, service.now())
 
 

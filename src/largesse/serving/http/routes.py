@@ -44,7 +44,7 @@ _Receipts = d.ReceiptDocument | list[d.ReceiptDocument | d.ProblemDocument]
 
 
 def api() -> FastAPI:
-    """Returns the application of these routes; `state.service` must be set before it is asked."""
+    """Returns the application of these routes; `state.service` must be set before its first request."""
     app = FastAPI(title="largesse", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(HTTPException, _http_problem)
     for kind in (Refused, LargesseError, Exception):

@@ -97,10 +97,10 @@ def _decision() -> dict[str, Any]:
 
 def _batch() -> dict[str, Any]:
     forms = ("application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream")
-    asked = {forms[0]: {"schema": _list(d.DecisionAsk)}, forms[1]: {"schema": _ref(d.DecisionAsk)}, forms[2]: {}}
+    bodies = {forms[0]: {"schema": _list(d.DecisionAsk)}, forms[1]: {"schema": _ref(d.DecisionAsk)}, forms[2]: {}}
     given = {forms[0]: {"schema": _list(d.DecisionAnswer)}, forms[1]: {"schema": _ref(d.DecisionAnswer)}, forms[2]: {}}
     return {
-        "summary": "Decide what many units get", "requestBody": {"required": True, "content": asked},
+        "summary": "Decide what many units get", "requestBody": {"required": True, "content": bodies},
         "description": "A list, one object per line, or an Arrow stream with the columns unit, key, campaign and the features; "
         "the answer has the same form and order. A unit that is refused has a problem in its place (Arrow: column problem), and "
         "the status is then 207.",

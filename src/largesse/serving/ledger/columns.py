@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from largesse.serving.ledger.accounts import Account
 from largesse.serving.ledger.checking import body_of, codes_of, json_of, period_of
 from largesse.serving.ledger.money import MOST, NOISE
 from largesse.serving.ledger.recording import New, record
-from largesse.serving.ledger.rows import BY_WHO, INSERT, again, answer_of, who_prefix
+from largesse.serving.ledger.rows import BY_WHO, INSERT, again, answer_of, who_of, who_prefix
 from largesse.serving.ledger.sql import Having
 from largesse.serving.ledger.tables import keys
 from largesse.serving.ledger.terms import Answer, Answers, Ask, text
@@ -229,9 +228,7 @@ def decide_columns(connection: sa.Connection, account: Account, columns: Columns
     """Returns what columns of asks get, and writes it; None where they must be decided one by one."""
     period = period_of(account, now)
     prefix, units = who_prefix(account.terms, period), columns.units
-    who = [
-        blake2b(name.encode(), digest_size=16, person=b"largesse id").digest() for name in [prefix + u for u in units]
-    ]
+    who = [who_of(prefix, unit) for unit in units]
     stored = {bytes(row.who): answer_of(row, account.terms) for row in BY_WHO.rows(connection, who)}
     first, which, repeated = list(range(len(who))), list(range(len(who))), dict[int, Answer]()
     if stored or len(set(who)) < len(who):
@@ -257,14 +254,14 @@ def decide_columns(connection: sa.Connection, account: Account, columns: Columns
 
 def _first(who: Sequence[bytes], stored: dict[bytes, Answer]) -> tuple[list[int], list[int], dict[int, Answer]]:
     """Returns `first`, `which` and `stored` of `Decided`."""
-    first, which, repeated, seen = list[int](), list[int](), dict[int, Answer](), dict[bytes, int]()
+    first, which, repeated, places = list[int](), list[int](), dict[int, Answer](), dict[bytes, int]()
     for i, one in enumerate(who):
         if (known := stored.get(one)) is not None:
             repeated[i] = known
             which.append(-1)
             continue
-        if (k := seen.get(one)) is None:
-            k = seen[one] = len(first)
+        if (k := places.get(one)) is None:
+            k = places[one] = len(first)
             first.append(i)
         which.append(k)
     return first, which, repeated

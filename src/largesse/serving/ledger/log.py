@@ -20,7 +20,7 @@ from largesse.serving.ledger.terms import FALLBACK
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NOT_FEATURES", "trial_rows"]
+__all__ = ["NOT_FEATURES", "parts", "row_of", "trial_rows"]
 
 NOT_FEATURES = (
     "decision", "unit", "period", "treatment", "propensity", "value", "cost", "kind", "state", "price", "version", "time",
@@ -52,21 +52,30 @@ def trial_rows(ledger: Ledger, campaign: str) -> Iterator[pa.RecordBatch]:
         DataError: The campaign is not in the ledger.
         StoreError: The store failed.
     """
-    now = ledger.clock()
-    ledger.status(campaign)  # or it is not in the ledger
-    with reading(ledger.engine) as connection:
-        row = connection.execute(campaigns.select().where(campaigns.c.name == campaign)).one()
-    terms, d = terms_of(row.settings), decisions.c
+    now, row, d = ledger.clock(), row_of(ledger, campaign), decisions.c
+    terms = terms_of(row.settings)
     matured = d.campaign == campaign, d.due <= now, sa.not_(d.limited), d.version != FALLBACK
     kinds: dict[str, str] = {}
     texts = sa.select(d.features).where(*matured, d.features.is_not(None)).order_by(d.place)
-    for part in _parts(ledger, row, texts):
+    for part in parts(ledger, row, texts):
         _learn(kinds, (one.features for one in part))
-    for part in _parts(ledger, row, sa.select(decisions).where(*matured).order_by(d.place)):
+    for part in parts(ledger, row, sa.select(decisions).where(*matured).order_by(d.place)):
         yield _batch(part, terms, kinds)
 
 
-def _parts(ledger: Ledger, row: Any, query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
+def row_of(ledger: Ledger, campaign: str) -> Any:
+    """Returns the row of a campaign.
+
+    Raises:
+        DataError: The campaign is not in the ledger.
+        StoreError: The store failed.
+    """
+    ledger.status(campaign)  # or it is not in the ledger
+    with reading(ledger.engine) as connection:
+        return connection.execute(campaigns.select().where(campaigns.c.name == campaign)).one()
+
+
+def parts(ledger: Ledger, row: Any, query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
     """Yields the rows of a query in parts that are not empty."""
     place = decisions.c.place
     for first in range(place_of(row.code, 0), place_of(row.code, row.decided), _PART):

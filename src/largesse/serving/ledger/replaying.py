@@ -16,16 +16,15 @@ from largesse.errors import DataError
 from largesse.serving.increments import best_treatments
 from largesse.serving.ledger.accounts import Terms, terms_of
 from largesse.serving.ledger.book import Ledger
-from largesse.serving.ledger.rows import menus_of, place_of
-from largesse.serving.ledger.store import reading
-from largesse.serving.ledger.tables import campaigns, decisions
+from largesse.serving.ledger.log import parts, row_of
+from largesse.serving.ledger.rows import menus_of
+from largesse.serving.ledger.tables import decisions
 from largesse.serving.ledger.terms import FALLBACK
 
 __all__ = ["Change", "Replayed", "replay"]
 
 Floats = NDArray[np.float64]
 Predict = Callable[[Sequence[Mapping[str, Any]]], tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]]
-_PART = 20_000  # decisions read at once
 _95 = NormalDist().inv_cdf(0.975)
 
 
@@ -93,23 +92,15 @@ def replay(ledger: Ledger, campaign: str, predict: Predict, *, price: float | No
         DataError: The campaign is not in the ledger, or no decision has features.
         StoreError: The store failed.
     """
-    now, status = ledger.clock(), ledger.status(campaign)
-    with reading(ledger.engine) as connection:
-        row = connection.execute(campaigns.select().where(campaigns.c.name == campaign)).one()
-    terms, place = terms_of(row.settings), decisions.c.place
-    sums, first, end = _Sums(terms, predict, price, now), place_of(row.code, 0), place_of(row.code, row.decided)
-    query = sa.select(decisions).where(
-        decisions.c.campaign == campaign, decisions.c.features.is_not(None), decisions.c.version != FALLBACK
-    )
-    for start in range(first, end, _PART):
-        with reading(ledger.engine) as connection:
-            part = connection.execute(query.where(place >= start, place < start + _PART).order_by(place)).all()
-        if part:
-            sums.add(part)
+    row, d = row_of(ledger, campaign), decisions.c
+    sums = _Sums(terms_of(row.settings), predict, price, ledger.clock())
+    query = sa.select(decisions).where(d.campaign == campaign, d.features.is_not(None), d.version != FALLBACK)
+    for part in parts(ledger, row, query.order_by(d.place)):
+        sums.add(part)
     if not sums.n:
-        rule = f": none of its {status.decided:,} decisions has stored features. Serve it with `features = true` first."
+        rule = f": none of its {row.decided:,} decisions has stored features. Serve it with `features = true` first."
         raise DataError.at("campaign", f" == {campaign!r}{rule}")
-    return sums.result(status.decided)
+    return sums.result(row.decided)
 
 
 class _Sums:
