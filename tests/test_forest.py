@@ -4,7 +4,7 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 
-from largesse._forest import Forest, below
+from largesse._forest import Forest
 from largesse._random import child
 
 M, D, QUIET = 5, 6, {"verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5, "seed": 1}
@@ -177,10 +177,3 @@ def test_an_early_stop_counts():
     assert booster.best_iteration < booster.current_iteration()
     want = np.column_stack([predicted(booster, x, j, raw_score=True) for j in range(M)])
     assert np.array_equal(Forest(booster, M, treatment=D).raw(x), want)
-
-
-def test_a_threshold_is_rounded_down():
-    for t in (0.1, -0.1, 1.1e-35, -1.1e-35, 3.0, -7.5, 1e30 / 3):
-        near = below(t)
-        assert near == float(np.float32(near))
-        assert near <= t < float(np.nextafter(np.float32(near), np.float32(np.inf)))

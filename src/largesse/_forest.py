@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from largesse import _check
+from largesse._lightgbm_trees import BoosterTrees
 
-__all__ = ["Forest", "below", "below_double", "goes_left"]
+__all__ = ["Forest"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -108,7 +109,7 @@ class Forest:
 
     @cached_property
     def _layout(self) -> _Layout | None:
-        return _layout_of(self.booster.dump_model(), (self.treatment, self.own), self.m)
+        return _layout_of(BoosterTrees(self.booster), (self.treatment, self.own), self.m)
 
 
 class _Trees(NamedTuple):
@@ -145,98 +146,46 @@ class _Layout(NamedTuple):
     mean: Callable[[Floats], Floats] | None
 
 
-def _layout_of(dump: dict[str, Any], arm_columns: tuple[int | None, int | None], m: int) -> _Layout | None:
-    """Returns the trees of a dumped model as arrays, or None if a tree is outside the fast path."""
-    trees, classes = dump["tree_info"], dump["num_tree_per_iteration"]
-    leaves = max((tree["num_leaves"] for tree in trees), default=1)
-    if dump.get("average_output") or leaves > 64 or (classes > 1 and m > 1):
-        return None
-    bits = 32 if leaves <= 32 else 64
-    walks = [_Walk(arm_columns, m, (1 << bits) - 1) for _ in trees]
-    if not all(walk.down(tree["tree_structure"]) for walk, tree in zip(walks, trees, strict=True)):
-        return None
-    kind = np.uint32 if bits == 32 else np.uint64
-    leaf = np.zeros((len(trees), bits))
-    for i, walk in enumerate(walks):
-        leaf[i, [_place(k, bits) for k in range(len(walk.leaves))]] = walk.leaves
-    nodes = [node for walk in walks for node in walk.nodes]
-    threshold = np.array([node[1] for node in nodes], np.float64)
-    fixed = np.array([walk.fixed for walk in walks], kind).reshape(-1, m)
-    own = np.array([any(f < 0 for f, _, _ in walk.nodes) for walk in walks], bool)
-    alike = np.where(own[:, None], np.arange(m), [[row.tolist().index(v) for v in row] for row in fixed])
-    arrays = _Trees(
-        feature=np.array([node[0] for node in nodes], np.int64), threshold=threshold,
-        single=np.array([below(c) for c in threshold], np.float32), keep=np.array([node[2] for node in nodes], kind),
-        first=np.cumsum([0, *(len(walk.nodes) for walk in walks)]), fixed=fixed, same=alike.astype(np.int64).reshape(-1, m),
-        leaf=leaf, column=np.arange(len(trees)) % classes,
-    )  # fmt: skip
-    return _Layout(arrays, width=max(classes, m), mean=_MEANS.get(dump.get("objective", "")))
-
-
-class _Walk:
-    """Reads a dumped tree: nodes (column, threshold, mask kept on the right) and leaves from left to right.
+def _layout_of(trees: BoosterTrees, arm_columns: tuple[int | None, int | None], m: int) -> _Layout | None:
+    """Returns the trees of a booster, or None if a tree is outside the fast path.
 
     Args:
+        trees: The trees.
         arm_columns: Columns of the treatment code (its splits enter `fixed`) and of the treatment-dependent feature (column -1).
         m: Number of treatments.
-        full: The mask with all bits set.
     """
-
-    def __init__(self, arm_columns: tuple[int | None, int | None], m: int, full: int) -> None:
-        (self.treatment, self.own), self.full = arm_columns, full
-        self.nodes: list[tuple[int, float, int]] = []
-        self.fixed = [full] * m
-        self.leaves: list[float] = []
-
-    def down(self, branch: dict[str, Any]) -> bool:
-        """Adds a branch and its descendants; returns False if a split is outside the fast path."""
-        if "leaf_value" in branch:
-            self.leaves.append(float(branch["leaf_value"]))
-            return "leaf_coeff" not in branch
-        first = len(self.leaves)
-        if not self.down(branch["left_child"]):
-            return False
-        keep = self.full & ~(((1 << (len(self.leaves) - first)) - 1) << first)
-        if branch["split_feature"] == self.treatment:
-            for j in range(len(self.fixed)):
-                if not goes_left(branch, j):
-                    self.fixed[j] &= keep
-        elif branch["decision_type"] == "<=" and branch["missing_type"] == "None":
-            column = -1 if branch["split_feature"] == self.own else branch["split_feature"]
-            self.nodes.append((column, float(branch["threshold"]), keep))
-        else:
-            return False
-        return self.down(branch["right_child"])
-
-
-def goes_left(branch: dict[str, Any], code: int) -> bool:
-    """Returns whether a treatment goes left at a dumped split on the treatment code."""
-    if branch["decision_type"] == "==":
-        return code in map(int, str(branch["threshold"]).split("||"))
-    return bool(code <= branch["threshold"])
+    most = int(trees.leaves.max(initial=1))
+    if trees.averaged or trees.linear or most > 64 or (trees.classes > 1 and m > 1) or (trees.begin < 0).any():
+        return None
+    treatment, own = (-1 if column is None else column for column in arm_columns)
+    on_arm = trees.feature == treatment
+    if not (trees.plain | on_arm).all():
+        return None
+    n, bits = len(trees.leaves), 32 if most <= 32 else 64
+    kind = np.uint32 if bits == 32 else np.uint64
+    one, full = kind(1), ~kind(0)
+    keep = ~(((one << trees.among_left.astype(kind)) - one) << trees.begin.astype(kind))
+    fixed = np.full((n, m), full)
+    arms = np.flatnonzero(on_arm)
+    np.bitwise_and.at(fixed, trees.tree[arms], np.where(trees.goes_left(arms, m), full, keep[arms, None]))
+    rest = np.flatnonzero(~on_arm)
+    tree, feature = trees.tree[rest], np.where(trees.feature[rest] == own, -1, trees.feature[rest])
+    uses_own = np.bincount(tree, feature < 0, n) > 0
+    same = (fixed[:, :, None] == fixed[:, None, :]).argmax(2)
+    leaf = np.zeros((n, bits))
+    hashed = np.array([_place(k, bits) for k in range(bits)])
+    leaf[np.repeat(np.arange(n), trees.leaves), hashed[trees.place]] = trees.leaf
+    arrays = _Trees(
+        feature=feature, threshold=trees.threshold[rest], single=trees.single[rest], keep=keep[rest],
+        first=np.concatenate([[0], np.cumsum(np.bincount(tree, minlength=n))]), fixed=fixed,
+        same=np.where(uses_own[:, None], np.arange(m), same), leaf=leaf, column=np.arange(n) % trees.classes,
+    )  # fmt: skip
+    return _Layout(arrays, width=max(trees.classes, m), mean=_MEANS.get(trees.objective))
 
 
 def _place(leaf: int, bits: int) -> int:
     """Returns the index of a leaf's value: the de Bruijn hash of its bit."""
     return (((1 << leaf) * (_MAGIC32 if bits == 32 else _MAGIC64)) % (1 << bits)) >> (bits - bits.bit_length() + 1)
-
-
-def below(threshold: float) -> float:
-    """Returns the largest float32 number that LightGBM sends left at a threshold.
-
-    This is the largest float32 number <= threshold, except near 0, where LightGBM treats numbers of size up to 1e-35 as 0.
-    """
-    if abs(threshold) <= float(_ZERO):
-        return float(_ZERO if threshold >= 0 else np.nextafter(-_ZERO, np.float32(-np.inf)))
-    near = np.float32(threshold)
-    return float(np.nextafter(near, np.float32(-np.inf)) if float(near) > threshold else near)
-
-
-def below_double(threshold: float) -> float:
-    """Returns the largest float64 number that LightGBM sends left at a threshold: the threshold, except near 0."""
-    if abs(threshold) <= float(_ZERO):
-        return float(_ZERO) if threshold >= 0 else float(np.nextafter(-float(_ZERO), -np.inf))
-    return threshold
 
 
 @njit(nogil=True, cache=True)

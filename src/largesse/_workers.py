@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,11 +23,11 @@ from typing import Any, Generic, Self, TypeVar
 
 import joblib
 import loky
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from largesse.errors import LargesseError
 
-__all__ = ["Workers", "cores"]
+__all__ = ["Workers", "cores", "one_thread"]
 
 S = TypeVar("S")  # what all tasks share
 K = TypeVar("K")  # a task
@@ -149,8 +150,19 @@ class _Run(Generic[S, K, R]):
 
 
 def _alone(function: Callable[[S, K], R], shared: S, task: K) -> R:
-    with threadpool_limits(1):
+    with one_thread():
         return function(shared, task)
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Limits BLAS and OpenMP to one thread, until the context is left."""
+    return _pools(len(sys.modules)).limit(limits=1)
+
+
+@lru_cache(maxsize=1)
+def _pools(modules: int) -> ThreadpoolController:
+    """Returns the thread pools of the libraries that are loaded; looked for again when a module was imported since."""
+    return ThreadpoolController()
 
 
 def _in_process(path: str, function: Callable[[Any, K], R], task: K) -> R:

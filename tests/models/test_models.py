@@ -52,7 +52,7 @@ from tests.common.contract import (
 )
 from tests.common.worlds import WORLDS, baskets, orders, visits
 
-FAST = Schedule(epochs=2, least=150, batch=256)
+FAST = Schedule(epochs=1, least=50, batch=256)
 FEW = FullBatch(steps=20)
 BINARY = ("drp", "drm", "dum")  # candidates for one treatment and control
 TINY = MLP(members=1, hidden=(8,), schedule=FAST)

@@ -10,10 +10,10 @@ from scipy import special, stats
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from largesse import _check
 from largesse._arguments import checked
+from largesse._workers import one_thread
 from largesse.checks.finding import P_WARN, Finding, Floats, Grade, arm_means, grade, over, sample
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -224,7 +224,7 @@ def _fitted_propensities(logs: Logs, seed: int) -> Floats:
             max_iter=60, learning_rate=0.15, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0,
             early_stopping=bool(logs.arm_rows.min() >= 10 * FEWEST_ROWS), n_iter_no_change=3, random_state=seed + fold,
         )  # fmt: skip
-        with threadpool_limits(1):
+        with one_thread():
             # Weights slow its binning down: none where none were given.
             weight = None if logs.weight is None else logs.weight[learn]
             trees.fit(logs.x[learn], logs.treatment[learn], sample_weight=weight)

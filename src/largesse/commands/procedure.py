@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from largesse import _check
-from largesse._workers import Workers
+from largesse._workers import Workers, one_thread
 from largesse.checks.log_benefit import benefit_of_the_log
 from largesse.errors import DataError
 from largesse.evaluate.bootstrap import arm_means
@@ -208,7 +207,7 @@ def fit_in_folds(
         trained.setdefault(fold, {})[name] = one
         seconds[name] = max(one.seconds, seconds.get(name, 0.0))
         if len(trained[fold]) == len(names):
-            with threadpool_limits(1):
+            with one_thread():
                 done[fold] = _choose(trained.pop(fold), trainings.rows(fold), task)
     return {fold: done[fold] for fold in begun}
 

@@ -17,6 +17,7 @@ Reference:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -87,13 +88,16 @@ class BestMix:
         return cls(budgets, share, np.asarray(front.price_at(room), np.float64))
 
 
+@lru_cache(maxsize=16)
 def _normal(n: int, size: int) -> Floats:
-    """Returns n points that fill a standard normal distribution evenly, always the same, (n, size)."""
+    """Returns n points that fill a standard normal distribution evenly, always the same, (n, size), read-only."""
     points = Sobol(size, scramble=True, rng=np.random.default_rng(0)).random_base2(int(np.ceil(np.log2(n))))
     normal = ndtri(points[:n])
     if n >= 2 * size:  # their second moments are those of the distribution exactly
         normal = normal @ np.linalg.inv(np.linalg.cholesky(normal.T @ normal / n)).T
-    return np.asarray(normal)
+    normal = np.asarray(normal)
+    normal.flags.writeable = False
+    return normal
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,37 +35,28 @@ _SYMBOLS = {"policy": "circle", "baseline": "diamond", "candidate": "square"}
 
 def _figure(height: int, *, columns: int = 1, titles: Iterable[str] = (), **layout: Any) -> go.Figure:
     """Returns an empty figure in the house style."""
-    figure = make_subplots(
-        rows=1, cols=columns, shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=list(titles)
-    )
-    figure.update_layout(
-        template="none",
-        height=height,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hovermode="closest",
-        dragmode=False,
-        font={"family": _FONT, "size": 13, "color": "#5b6470"},
-        hoverlabel={"font": {"family": _FONT, "size": 13}, "align": "left"},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12.5}},
-        margin={"l": 8, "r": 12, "t": 40, "b": 8},
+    style = {
+        "template": "none", "height": height, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+        "hovermode": "closest", "dragmode": False, "font": {"family": _FONT, "size": 13, "color": "#5b6470"},
+        "hoverlabel": {"font": {"family": _FONT, "size": 13}, "align": "left"},
+        "legend": {
+            "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12.5},
+        },
+        "margin": {"l": 8, "r": 12, "t": 40, "b": 8},
         **layout,
-    )
+    }  # fmt: skip
     axis = {
-        "gridcolor": _GRID,
-        "zeroline": False,
-        "linecolor": _LINE,
-        "ticks": "outside",
-        "ticklen": 4,
-        "tickcolor": _GRID,
-        "automargin": True,
-        "exponentformat": "none",
-        "separatethousands": True,
+        "gridcolor": _GRID, "zeroline": False, "linecolor": _LINE, "ticks": "outside", "ticklen": 4, "tickcolor": _GRID,
+        "automargin": True, "exponentformat": "none", "separatethousands": True,
         "title": {"standoff": 10, "font": {"size": 13.5}},
-    }
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-    return figure
+    }  # fmt: skip
+    names = list(titles)
+    if columns == 1 and not names:  # checked once by Plotly; each update of a figure checks all of it again
+        return go.Figure(layout={**style, "xaxis": {"anchor": "y", "domain": [0.0, 1.0], **axis},
+                                 "yaxis": {"anchor": "x", "domain": [0.0, 1.0], **axis}})  # fmt: skip
+    figure = make_subplots(rows=1, cols=columns, shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=names)
+    axes = ["xaxis", "yaxis", *(f"{xy}axis{k}" for k in range(2, columns + 1) for xy in "xy")]
+    return figure.update_layout({**style, **dict.fromkeys(axes, axis)})
 
 
 def _bold(name: str) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from largesse import _check
 from largesse._forest import Forest
+from largesse._lightgbm_trees import BoosterTrees
 from largesse.models.base import State
 from largesse.models.boosters import booster_of
 from largesse.models.nets.minibatch import Schedule, threads, train, weights_from
@@ -166,11 +167,10 @@ def learned_trees(
 
 def _exact(booster: lgb.Booster, start: NDArray[np.float64]) -> ClassTrees:
     """Returns the trees with leaves and start rounded to one grid, much finer than the differences between leaves."""
-    leaves = [tree["num_leaves"] for tree in booster.dump_model()["tree_info"]]
-    value = [[booster.get_leaf_output(i, leaf) for leaf in range(n)] for i, n in enumerate(leaves)]
-    most = np.abs(start) + np.reshape([np.abs(v).max() for v in value], (-1, len(start))).sum(
-        0
-    )  # of any partial sum, (K,)
+    trees = BoosterTrees(booster)
+    value = np.split(trees.leaf, np.cumsum(trees.leaves)[:-1])
+    largest = np.reshape([np.abs(v).max() for v in value], (-1, len(start))).sum(0)
+    most = np.abs(start) + largest  # of any partial sum, (K,)
     grid = 2.0 ** (np.ceil(np.log2(most.max() + 1e-9)) - _BITS)
     for i, tree in enumerate(value):
         for leaf, v in enumerate(tree):

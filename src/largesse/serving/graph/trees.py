@@ -12,50 +12,49 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from largesse._forest import below, below_double, goes_left
+from largesse._lightgbm_trees import BoosterTrees, below_double
 from largesse.errors import DataError
 from largesse.serving.graph.builder import Graph
 
 __all__ = ["scores_of"]
 
+_MISSING = ("None", "Zero", "NaN", "NaN")  # by the bits 2 and 3 of a split
 _BITS = 22  # of the 24 of a single-precision number: sums of so many bits stay exact
 Tree = float | tuple[Any, ...]
 """A leaf, or (column, threshold, left, right)."""
 
 
 class _Arms(NamedTuple):
-    """Which columns of a booster depend on the treatment.
+    """The trees of a booster, and which columns depend on the treatment.
 
     Attributes:
-        treatment: Column of the treatment code; None if there is none.
+        trees: The trees.
+        left: Whether each treatment goes left at each node that splits on it, by the number of the node.
         own: Column of the feature that depends on the treatment; None if there is none.
         first: Column of the graph in which that feature of treatment 0 stands.
         cuts: Rising thresholds of that feature, each for the numbers <= it.
     """
 
-    treatment: int | None
+    trees: BoosterTrees
+    left: dict[int, NDArray[np.bool_]]
     own: int | None
     first: int
     cuts: NDArray[np.float64]
 
-    def read(self, branch: dict[str, Any], arm: int) -> Tree:
-        """Returns a dumped tree as it is for one treatment, without splits on the treatment."""
-        if "leaf_value" in branch:
-            if "leaf_coeff" in branch:
-                raise _refused("has linear leaves")
-            return float(branch["leaf_value"])
-        feature = branch["split_feature"]
-        if feature == self.treatment:
-            return self.read(branch["left_child" if goes_left(branch, arm) else "right_child"], arm)
-        if (branch["decision_type"], branch["missing_type"]) != ("<=", "None"):
-            raise _refused(f"splits by {branch['decision_type']!r}, missing values {branch['missing_type']!r}")
-        threshold = below(branch["threshold"])
+    def read(self, tree: int, child: int, arm: int) -> Tree:
+        """Returns a branch of a tree as it is for one treatment, without splits on the treatment."""
+        start = int(self.trees.first[tree])
+        if child < 0:
+            return float(self.trees.leaf[start + tree - 1 - child])
+        node = start + child
+        left, right = int(self.trees.left[node]), int(self.trees.right[node])
+        if node in self.left:
+            return self.read(tree, left if self.left[node][arm] else right, arm)
+        feature, threshold = int(self.trees.feature[node]), float(self.trees.single[node])
         if feature == self.own:
-            at = int(np.searchsorted(self.cuts, below_double(branch["threshold"])))
+            at = int(np.searchsorted(self.cuts, below_double(self.trees.threshold[node])))
             feature, threshold = self.first + arm, at + 0.5
-        return (
-            int(feature), threshold, self.read(branch["left_child"], arm), self.read(branch["right_child"], arm),
-        )  # fmt: skip
+        return feature, threshold, self.read(tree, left, arm), self.read(tree, right, arm)
 
 
 def scores_of(
@@ -74,30 +73,33 @@ def scores_of(
     Raises:
         DataError: A split or a leaf has no form in ONNX.
     """
-    dump = booster.dump_model()
-    if dump.get("average_output"):
-        raise _refused("is a mean of trees (boosting='rf')")
-    classes, trees = dump["num_tree_per_iteration"], dump["tree_info"]
-    cuts = np.empty(0) if own is None else np.unique([c for t in trees for c in _cuts(t["tree_structure"], own[0])])
+    trees = BoosterTrees(booster)
+    on_arm = trees.feature == (-1 if treatment is None else treatment)
+    _refuse_what_has_no_form(trees, on_arm)
+    classes, at = trees.classes, np.flatnonzero(on_arm)
+    cuts = np.empty(0) if own is None else np.unique(below_double(trees.threshold[trees.feature == own[0]]))
     first = booster.num_feature() - (treatment is not None) - (own is not None)
-    arms = _Arms(treatment, None if own is None else own[0], first, cuts)
+    left = dict(zip(at.tolist(), trees.goes_left(at, m), strict=True))
+    arms = _Arms(trees, left, None if own is None else own[0], first, cuts)
     width = max(classes, m)
     groups: list[tuple[Tree, list[int]]] = []
-    for i, tree in enumerate(trees):
+    for i, leaves in enumerate(trees.leaves):
         alike: dict[Tree, list[int]] = {}
         for j in range(m):
-            alike.setdefault(arms.read(tree["tree_structure"], j), []).append(i % classes if classes > 1 else j)
+            alike.setdefault(arms.read(i, 0 if leaves > 1 else -1, j), []).append(i % classes if classes > 1 else j)
         groups += alike.items()
     if own is not None and len(cuts):
         x = g.beside(x, _ranks(g, own[1], cuts))
     return _summed(g, x, groups, width)
 
 
-def _cuts(branch: dict[str, Any], own: int) -> list[float]:
-    if "leaf_value" in branch:
-        return []
-    here = [below_double(branch["threshold"])] if branch["split_feature"] == own else []
-    return here + _cuts(branch["left_child"], own) + _cuts(branch["right_child"], own)
+def _refuse_what_has_no_form(trees: BoosterTrees, on_arm: NDArray[np.bool_]) -> None:
+    if trees.averaged:
+        raise _refused("is a mean of trees (boosting='rf')")
+    if trees.linear:
+        raise _refused("has linear leaves")
+    for kind in trees.kind[~(trees.plain | on_arm)][:1]:
+        raise _refused(f"splits by {'==' if kind & 1 else '<='!r}, missing values {_MISSING[kind >> 2 & 3]!r}")
 
 
 def _ranks(g: Graph, own: str, cuts: NDArray[np.float64]) -> str:
