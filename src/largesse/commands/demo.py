@@ -11,11 +11,14 @@ from typing import Any
 from largesse import datasets, frames, report
 from largesse._extras import installed
 from largesse._files import atomic_folder, may_write
+from largesse._workers import Workers, cores
 from largesse.commands import demo_coupons as coupons
 from largesse.commands.demo_coupons import Size
 from largesse.commands.fit import Run, fit
+from largesse.commands.proof import modules_for
 from largesse.config import Config
 from largesse.errors import MissingDependency
+from largesse.models.registry import default_names
 from largesse.progress import Say
 from largesse.report.blocks import Section, Text
 from largesse.report.campaigns import campaign
@@ -83,10 +86,14 @@ def make(folder: Path, say: Say, *, size: Size | None = None) -> Demo:
     """
     may_write(folder, replace=True, marker=_MARKER)
     drawn = size or Size()
+    # The processes of each fit import its packages while this one draws the rows, or opens the envelope.
+    Workers(cores(), modules_for(coupons.TREES))
     with atomic_folder(folder, replace=True, marker=_MARKER) as place:
         world = coupons.world_of(drawn)
         decided = coupons.decide(world, drawn, place / "coupons", _part(say, "coupons", 0.0, _COUPONS - 0.1))
         say("opening the envelope", _COUPONS - 0.1)
+        if installed("causaldata"):
+            Workers(cores(), modules_for(default_names(False, False)))
         truth = coupons.open_envelope(decided, world, drawn)
         real = cash(place / "cash", _part(say, "cash", _COUPONS, 1.0)) if installed("causaldata") else None
         headline = _headline(decided, truth, real)

@@ -20,11 +20,11 @@ from largesse.progress import Say, silent
 from largesse.report.envelope import Envelope
 from largesse.simulate import World, money_off
 
-__all__ = ["CAUTION", "ORDER", "STORY", "Size", "decide", "open_envelope", "world_of"]
+__all__ = ["CAUTION", "ORDER", "STORY", "TREES", "Size", "decide", "open_envelope", "world_of"]
 
 ORDER = 12.0  # EUR that one order leaves before the coupon
 _AMOUNTS = (0.0, 2.0, 4.0, 6.0)
-_TREES = ("lightgbm", "lightgbm-rct")  # of few trees: the demonstration is to take a minute
+TREES = ("lightgbm", "lightgbm-rct")  # of few trees: the demonstration is to take a minute
 _ROUNDS = 120
 _LATER = 10**6  # seeds of the log and of the units of the envelope: other draws than the trial's
 
@@ -63,7 +63,7 @@ def decide(world: World, size: Size, folder: Path, say: Say = silent) -> Run:
                 "data": {"rct": str(trial), "obs": str(log)},
                 "columns": {"treatment": "coupon", "value": "orders", "treatments": list(world.treatments)},
                 "outcome": {"cost": "per_redemption", "amounts": _amounts(world), "ordered": True, "value_per_unit": ORDER},
-                "model": {"candidates": list(_TREES), "settings": {name: {"rounds": _ROUNDS} for name in _TREES}},
+                "model": {"candidates": list(TREES), "settings": {name: {"rounds": _ROUNDS} for name in TREES}},
                 "budget": {"shares": [0.1, 0.2, 0.4, 0.6]},
                 "report": {"title": "Coupons of 2, 4 and 6 EUR (simulated)", "value_unit": "orders", "money_unit": "EUR",
                            "head": "customer"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from largesse.config import Config
 from largesse.models.registry import default_names, has_networks
 from largesse.progress import Note, Say
 
-__all__ = ["Proven", "fit_and_prove", "modules_of"]
+__all__ = ["Proven", "fit_and_prove", "modules_for", "modules_of"]
 
 _MODULES = ("largesse.models.two_stage.lightgbm", "largesse.evaluate.comparison")
 _NETWORKS = ("largesse.models.two_stage.mlp", "torch._dynamo")  # seconds of importing
@@ -52,7 +53,11 @@ class Proven(NamedTuple):
 def modules_of(config: Config) -> tuple[str, ...]:
     """Returns what a process that fits the candidates of a campaign imports."""
     declared = config.model.candidates
-    names = default_names(config.data.obs is not None, False) if declared == "auto" else declared
+    return modules_for(default_names(config.data.obs is not None, False) if declared == "auto" else declared)
+
+
+def modules_for(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns what a process that fits candidates imports."""
     return _MODULES + (_NETWORKS if any(has_networks(name) for name in names) else ())
 
 

@@ -39,7 +39,7 @@ def _png(draw: Callable[[Figure], None], height: float) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)  # shows a box
         draw(figure)
         out = BytesIO()
-        canvas.print_png(out)  # print_figure would draw it twice
+        canvas.print_png(out)  # type: ignore[no-untyped-call]  # print_figure would draw it twice
     return out.getvalue()
 
 
