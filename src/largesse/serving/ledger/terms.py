@@ -301,6 +301,10 @@ class Status(NamedTuple):
         decided: Number of decisions.
         limited: Number of decisions that the budget limited.
         counts: Number of decisions by kind and treatment.
+        ratio: What is paid of one unit of money reserved, as estimated at the last `reprice`; 1 before the first.
+        ratio_low: Lower end of its 95 % interval; `ratio` where nothing is known.
+        ratio_high: Upper end.
+        clamped: True if the ratio lies outside 0.2 to 3: the price counts on the nearer of these two instead.
     """
 
     campaign: str
@@ -314,6 +318,10 @@ class Status(NamedTuple):
     decided: int
     limited: int
     counts: dict[str, dict[str, int]]
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    clamped: bool
 
 
 class Log(NamedTuple):
