@@ -27,7 +27,18 @@ from largesse.serving.ledger.money import amount, rounded_down
 from largesse.serving.ledger.reporting import expire, record_outcomes
 from largesse.serving.ledger.store import forget, locked, open_store, reading, writing
 from largesse.serving.ledger.tables import campaigns, journal, tallies
-from largesse.serving.ledger.terms import Answer, Answers, Ask, Campaign, Outcome, Receipt, Status, Verification, text
+from largesse.serving.ledger.terms import (
+    Answer,
+    Answers,
+    Ask,
+    Campaign,
+    Outcome,
+    Receipt,
+    Status,
+    Verification,
+    Written,
+    text,
+)
 from largesse.serving.ledger.verifying import verify
 
 __all__ = ["Ledger"]
@@ -141,7 +152,8 @@ class Ledger:
     @checked
     def decide_many(
         self, campaign: str, units: Sequence[Any], value: ArrayLike, cost: ArrayLike, *, allowed: ArrayLike | None = None,
-        keys: Sequence[str | None] | None = None, version: str = "", features: Sequence[Mapping[str, Any] | None] | None = None,
+        keys: Sequence[str | None] | None = None, version: str = "",
+        features: Sequence[Mapping[str, Any] | Written | None] | None = None, bodies: Sequence[str] | None = None,
     ) -> Answers:  # fmt: skip
         """Decides many units of one campaign in one transaction, as `decide` does, from columns: the fastest way.
 
@@ -154,6 +166,7 @@ class Ledger:
             keys: The caller's name of each ask, None where the unit is the key; None: everywhere.
             version: Version of the policy that predicted the menus.
             features: What the policy read of each unit, stored with the decision; None: nothing is stored.
+            bodies: What each key stands for, as `Ask.body`; None: unit, allowed treatments and features.
 
         Returns:
             The answers by columns; an ask that is refused is in `errors`, and does not affect the others.
@@ -180,6 +193,7 @@ class Ledger:
             ("allowed", mask),
             ("keys", keys),
             ("features", features),
+            ("bodies", bodies),
         ):
             if got is not None and len(got) != n:
                 rule = f"must be {n}, the number of units"
@@ -188,7 +202,7 @@ class Ledger:
             if rows is not None and rows.shape[1] != menus[0].shape[1]:
                 rule = f"must be {menus[0].shape[1]}, as of value"
                 raise _check.refuse(f"{name}.shape[1]", rows.shape[1], rule, "Give a column for each treatment.")
-        many = Many(units, menus[0], menus[1], mask, keys, version, features)
+        many = Many(units, menus[0], menus[1], mask, keys, version, features, bodies)
         with writing(self.engine) as connection:
             return decide_many(connection, campaign, many, self.clock())
 
