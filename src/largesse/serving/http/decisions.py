@@ -7,14 +7,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from largesse.errors import Conflict
 from largesse.serving.http.groups import GroupCommit
 from largesse.serving.http.menus import Loaded, Row
 from largesse.serving.ledger.book import Ledger
-from largesse.serving.ledger.terms import FALLBACK, Answer, Ask
+from largesse.serving.ledger.terms import FALLBACK, Answer, Ask, Written
 
 __all__ = ["Decided", "Decisions", "Question", "Served"]
 
@@ -44,7 +44,7 @@ class Question:
         served: The campaign, with the policy at the time of the request.
         unit: Id of the unit.
         row: What the model reads.
-        features: The features as given.
+        features: The features as they are stored.
         body: What the key stands for.
         allowed: The allowed treatments; None: all.
         key: The caller's key.
@@ -57,7 +57,7 @@ class Question:
     __slots__ = ("allowed", "body", "features", "key", "late", "menu", "row", "served", "since", "unit", "writing")
 
     def __init__(
-        self, served: Served, unit: str | int, row: Row, features: Mapping[str, Any], body: str,
+        self, served: Served, unit: str | int, row: Row, features: Written, body: str,
         allowed: Sequence[str] | None, key: str | None, since: float,
     ) -> None:  # fmt: skip
         self.served, self.unit, self.row, self.features, self.body = served, unit, row, features, body
