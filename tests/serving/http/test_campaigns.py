@@ -116,7 +116,8 @@ def test_the_description_names_every_route_with_examples_that_are_answered(serve
     assert made["openapi"].startswith("3.1")
     assert set(made["paths"]) == {
         "/v1/decisions", "/v1/decisions:batch", "/v1/outcomes", "/v1/campaigns", "/v1/campaigns/{campaign}",
-        "/v1/campaigns/{campaign}/policy", "/v1/units/{unit}", "/healthz", "/readyz", "/metrics",
+        "/v1/campaigns/{campaign}/policy", "/v1/campaigns/{campaign}/challenger", "/v1/campaigns/{campaign}/runs",
+        "/v1/units/{unit}", "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
     text = json.dumps(made)
     for ref in re.findall(r'"#/components/schemas/(\w+)"', text):

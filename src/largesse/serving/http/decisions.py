@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from largesse.errors import Conflict
+from largesse.serving.http.challengers import Challenger
 from largesse.serving.http.groups import GroupCommit
 from largesse.serving.http.menus import Loaded, Row
 from largesse.serving.ledger.book import Ledger
@@ -29,12 +30,21 @@ class Served(NamedTuple):
         treatments: Its treatments, control first.
         loaded: The policy that decides.
         features: Whether features are stored with decisions.
+        challenger: The run that is tried beside; None: none.
     """
 
     name: str
     treatments: tuple[str, ...]
     loaded: Loaded
     features: bool
+    challenger: Challenger | None = None
+
+    def deciding(self, unit: object) -> Served:
+        """Returns the campaign with the policy that decides for a unit: the champion, or the challenger for its share."""
+        one = self.challenger
+        if one is None or not one.draws(unit):
+            return self
+        return self._replace(loaded=one.loaded, challenger=None)
 
 
 class Question:

@@ -113,13 +113,14 @@ def question(service: Service, got: DecisionBody, key: str | None = None) -> Que
         raise refused(
             422, "allowed: has no treatment. Name control and others; leave it out to allow all.", "allowed", "[]"
         )
-    row, columns = served.loaded.row(got.features), served.loaded.policy.columns
+    decider = served.deciding(got.unit)
+    row, columns = decider.loaded.row(got.features), served.loaded.policy.columns
     features = got.features
     if len(features) > len(columns):  # what the policy does not read is not stored
         features = {column.name: features[column.name] for column in columns}
     named = key if own is None else own
     body = "" if named is None else _sorted.encode([str(got.unit), sorted(allowed or ()), got.features]).decode()
-    return Question(served, got.unit, row, features, body, allowed, named, service.now())
+    return Question(decider, got.unit, row, features, body, allowed, named, service.now())
 
 
 def document(one: Question, got: Decided) -> DecisionAnswer:

@@ -9,12 +9,14 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from largesse.errors import LargesseError
 from largesse.roles import nearest
 from largesse.serving.http.access import Keyring
+from largesse.serving.http.challengers import Challenger, check_challenger, rows_of, salted
 from largesse.serving.http.decisions import Decisions, Served
 from largesse.serving.http.groups import GroupCommit
 from largesse.serving.http.menus import Loaded, load_run, same_menu
@@ -144,6 +146,7 @@ class Service:
         with reading(self.ledger.engine) as connection:
             self.keyring.renew(connection)
             rows = connection.execute(_SERVED.where(served.c.campaign.in_(self.names))).all()
+            tried = rows_of(connection, self.names)
         every = dict(self._served)
         for row in rows:
             old = every.get(row.campaign)
@@ -168,7 +171,31 @@ class Service:
             every[row.campaign] = Served(row.campaign, treatments, loaded, row.features)
             if old is not None:
                 _log.warning("Campaign %s is decided by %s from now on.", row.campaign, loaded.version)
+        for row in rows:
+            if (one := every.get(row.campaign)) is not None:
+                salt = terms_of(row.settings).draws.salt
+                every[row.campaign] = one._replace(challenger=self._challenger(one, tried.get(row.campaign), salt))
         self._served = every
+
+    def _challenger(self, one: Served, row: Any, salt: str) -> Challenger | None:
+        """Returns the challenger of a campaign as stored; None, and a line in the log, where it cannot be tried."""
+        if row is None or row.version == one.loaded.version:
+            return None
+        old = self._served[one.name].challenger if one.name in self._served else None
+        if self._refused.get(f"challenger of {one.name}") == f"{row.version} beside {one.loaded.version}":
+            return None
+        prefix = salted(salt, one.name, row.version)
+        try:
+            loaded = old.loaded if old is not None and old.loaded.version == row.version else load_run(Path(row.run))
+            check_challenger(one.loaded, loaded, one.name)
+        except LargesseError as error:
+            self._refused[f"challenger of {one.name}"] = f"{row.version} beside {one.loaded.version}"
+            _log.error("Campaign %s goes on without its challenger: %s", one.name, error)
+            return None
+        made = Challenger(loaded, row.share, bool(row.shadow), prefix)
+        if made != old:
+            _log.warning("Campaign %s: %s is tried on a share of %s.", one.name, loaded.version, row.share)
+        return made
 
     def _maintain(self) -> None:
         """Follows the store, renews prices and releases matured reservations, in the one process that is elected."""

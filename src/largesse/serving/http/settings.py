@@ -92,6 +92,9 @@ class CampaignSettings(_Section):
     scale: Annotated[int, Field(ge=1, description="Smallest units of money in one")] = 100
     salt: Annotated[str, Field(description="Name of the experiment for the holdout")] = ""
     features: Annotated[bool, Field(description="Whether features are stored with decisions")] = True
+    challenger: Annotated[Place | None, Field(description="Run folder of a run that is tried beside")] = None
+    share: Annotated[float, Field(ge=0, le=1, description="Share of the units that the challenger decides")] = 0.0
+    shadow: Annotated[bool, Field(description="Whether its answer to the other units is stored, not given")] = False
 
 
 class Settings(BaseModel):
@@ -142,7 +145,7 @@ def load_settings(
             f"server.keys == False: anybody who reaches {settings.host} could decide. Create keys with `largesse keys "
             f"create`, or listen at 127.0.0.1."
         )
-    parts = {k: _section(CampaignSettings, part, f"campaigns.{k}", name, folder) for k, part in tables.items()}
+    parts = {k: _campaign(part, f"campaigns.{k}", name, folder) for k, part in tables.items()}
     return Settings(server=settings, campaigns=parts, source=path)
 
 
@@ -151,6 +154,18 @@ def _table(raw: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
     if not isinstance(got, dict):
         raise ConfigError(f"{name}: {key} must be a table. Write [{key}{'.NAME' if key == 'campaigns' else ''}].")
     return got
+
+
+def _campaign(given: Any, within: str, name: str, folder: Path) -> CampaignSettings:
+    one: CampaignSettings = _section(CampaignSettings, given, within, name, folder)
+    tried = one.share > 0 or one.shadow
+    if one.challenger is None and tried:
+        raise ConfigError(
+            f"{name}: {within}.challenger is missing, but there is a share or a shadow. Name its run folder."
+        )
+    if one.challenger is not None and not tried:
+        raise ConfigError(f"{name}: {within}.challenger does nothing. Give it a share of the units, or shadow = true.")
+    return one
 
 
 def _section(kind: Any, given: Any, within: str, name: str, folder: Path) -> Any:
