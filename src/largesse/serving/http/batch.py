@@ -88,6 +88,9 @@ class Batches:
         questions = [one for one in read if isinstance(one, Question)]
         results = self.service.decisions.decide_now(questions) if questions else []
         self.service.metrics.decided(got.answer for got in results if isinstance(got, Decided))
+        for one, got in zip(questions, results, strict=True):
+            if isinstance(got, Decided):
+                self.service.shadows.offer(one, got)
         counted = iter(results)
         return [_result(one, next(counted)) if isinstance(one, Question) else one for one in read]
 

@@ -69,6 +69,7 @@ async def decide_one(service: Service, headers: Headers, body: bytes) -> tuple[s
     if isinstance(got, BaseException):
         raise got
     service.metrics.decided((got.answer,))
+    service.shadows.offer(one, got)
     return one.served.name, _encoder.encode(document(one, got))
 
 

@@ -23,6 +23,7 @@ from largesse.serving.http.menus import Loaded, load_run, same_menu
 from largesse.serving.http.metrics import Metrics
 from largesse.serving.http.problems import refused
 from largesse.serving.http.settings import ServerSettings
+from largesse.serving.http.shadows import Shadows
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.pricing import elected
@@ -64,6 +65,7 @@ class Service:
         self.keyring = Keyring(settings.keys, ledger.clock)
         self.metrics = Metrics()
         self.decisions = Decisions(ledger, settings.deadline, settings.queue)
+        self.shadows = Shadows(ledger, settings.queue, self.metrics.dropped)
         self.outcomes: GroupCommit[list[Outcome]] = GroupCommit(self._outcomes, "outcomes", settings.queue)
         self._served: dict[str, Served] = {}
         self._refused: dict[str, str] = {}
@@ -82,6 +84,7 @@ class Service:
         self.follow(strict=True)
         self.decisions.start(loop)
         self.outcomes.start(loop)
+        self.shadows.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -89,6 +92,7 @@ class Service:
         self._ending.set()
         self.decisions.stop()
         self.outcomes.stop()
+        self.shadows.stop()
         if self._thread.is_alive():
             self._thread.join(5.0)
         self.ledger.close()
