@@ -149,3 +149,9 @@ def test_an_erased_unit_is_a_new_one(served: Served, unit: str):
     assert again["id"] != first["id"]
     status = served.ask("GET", "/v1/campaigns/spring", "report").json()
     assert status["decided"] == 2
+
+
+def test_there_is_no_page_that_loads_from_the_network(served: Served):
+    for path in ("/docs", "/redoc"):
+        got = served.client.request("GET", path)
+        assert (got.status_code, "See /openapi.json" in got.json()["detail"]) == (404, True)

@@ -12,6 +12,7 @@ import msgspec
 
 from largesse._extras import installed
 from largesse.errors import LargesseError
+from largesse.serving.http.arrow_limits import bounded_batches
 from largesse.serving.http.decisions import Decided, Question
 from largesse.serving.http.hot import DecisionBody, body_of, document, question
 from largesse.serving.http.problems import Problem, Refused, busy, of_error, refused
@@ -29,7 +30,7 @@ Result = Any  # DecisionAnswer or Problem
 
 
 class _Form(NamedTuple):
-    read: Callable[[bytes], Iterator[Any]]
+    read: Callable[[bytes, int], Iterator[Any]]
     write: Callable[[Sequence[Result]], bytes]
 
 
@@ -73,7 +74,7 @@ class Batches:
     def _decided(self, form: _Form, body: bytes) -> tuple[int, bytes]:
         results: list[Result] = []
         part: list[Any] = []
-        for item in form.read(body):
+        for item in form.read(body, self.service.settings.batch_body):
             part.append(item)
             if len(part) == _PART:
                 results += self._part(part)
@@ -105,7 +106,7 @@ def _result(one: Question, got: Any) -> Result:
     return document(one, got) if isinstance(got, Decided) else of_error(got)
 
 
-def _list(body: bytes) -> Iterator[Any]:
+def _list(body: bytes, most: int) -> Iterator[Any]:
     try:
         items = _items.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -114,7 +115,7 @@ def _list(body: bytes) -> Iterator[Any]:
     yield from items
 
 
-def _lines(body: bytes) -> Iterator[Any]:
+def _lines(body: bytes, most: int) -> Iterator[Any]:
     for line in body.split(b"\n"):
         if line.strip():
             yield line
@@ -128,20 +129,17 @@ def _write_lines(results: Sequence[Result]) -> bytes:
     return _encoder.encode_lines([one.document() if isinstance(one, Problem) else one for one in results])
 
 
-def _table(body: bytes) -> Iterator[Any]:
+def _table(body: bytes, most: int) -> Iterator[Any]:
     """Yields the rows of an Arrow stream: columns `unit`, optionally `key` and `campaign`, and features."""
     import pyarrow as pa  # a server does without it
 
     try:
-        with pa.ipc.open_stream(body) as reader:
-            names = reader.schema.names
+        for batch in bounded_batches(body, most):
+            names = batch.schema.names
             if len(set(names)) < len(names) or "unit" not in names:
-                raise refused(
-                    422, "unit: the stream has no such column, or two columns of one name. Give each once.", "unit"
-                )
-            for batch in reader:
-                batch.validate(full=True)
-                yield from _rows(batch.to_pylist())
+                rule = "the stream has no such column, or two columns of one name. Give each once."
+                raise refused(422, f"unit: {rule}", "unit")
+            yield from _rows(batch.to_pylist())
     except pa.ArrowException as error:
         raise refused(
             400, f"The body is no Arrow stream ({str(error).splitlines()[0][:200]}). Send one IPC stream."

@@ -64,7 +64,7 @@ class ServerSettings(_Section):
     queue: Annotated[int, Field(ge=1, le=1_000_000, description="Decisions that may wait in one worker")] = 10_000
     body: Annotated[int, Field(ge=1_000, le=_MAX_BODY, description="Largest body of a request, in bytes")] = 1 << 20
     batch_body: Annotated[int, Field(ge=1_000, le=_MAX_BODY, description="Largest body of a batch, in bytes")] = 1 << 26
-    read_timeout: Annotated[Seconds, Field(description="Seconds in which a body must arrive")] = 10.0
+    read_timeout: Annotated[Seconds, Field(description="Seconds in which headers, then a body, must arrive")] = 10.0
     grace: Annotated[Seconds, Field(description="Seconds that requests in progress have at a stop")] = 30.0
     reprice: Annotated[Seconds, Field(description="Seconds between two prices")] = 10.0
     log: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Level of the log")] = "info"

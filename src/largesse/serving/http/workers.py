@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import parent_process
+from typing import Any
 
 from prometheus_client import multiprocess
 from uvicorn.config import STARTUP_FAILURE, Config
@@ -20,6 +21,7 @@ from uvicorn.supervisors import Multiprocess
 from largesse.errors import ConfigError, LargesseError, StoreError
 from largesse.serving.http.app import App
 from largesse.serving.http.begin import begin, maker
+from largesse.serving.http.connection import Connection
 from largesse.serving.http.logs import logging_config
 from largesse.serving.http.settings import Settings
 
@@ -56,10 +58,11 @@ def serve(load: Callable[[], Settings]) -> None:
 
 def _config(settings: Settings) -> Config:
     server = settings.server
+    connection: Any = partial(Connection, patience=server.read_timeout)
     return Config(
         partial(_make_app, settings), factory=True, workers=server.workers, log_config=logging_config(server.log),
-        lifespan="on", access_log=False, server_header=False, proxy_headers=False, ws="none", timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(max(1, server.grace)), timeout_worker_healthcheck=_HEALTH,
+        http=connection, lifespan="on", access_log=False, server_header=False, proxy_headers=False, ws="none",
+        timeout_keep_alive=30, timeout_graceful_shutdown=int(max(1, server.grace)), timeout_worker_healthcheck=_HEALTH,
     )  # fmt: skip
 
 
