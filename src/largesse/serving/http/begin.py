@@ -15,10 +15,9 @@ from largesse._files import read_bounded
 from largesse.errors import ConfigError, StoreError
 from largesse.serving.http.access import list_keys
 from largesse.serving.http.challengers import check_challenger, put_challenger, remove_challenger
-from largesse.serving.http.documents import moment
 from largesse.serving.http.menus import Loaded, load_run
 from largesse.serving.http.service import Service, put_run
-from largesse.serving.http.settings import CampaignSettings, Settings
+from largesse.serving.http.settings import CampaignSettings, Settings, moment
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.terms import Campaign, Status
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -12,22 +11,13 @@ from largesse.serving.http.settings import end_of
 __all__ = [
     "CampaignChange", "CampaignDocument", "ChallengerChange", "ChallengerDocument", "DecisionAnswer", "DecisionAsk",
     "EndedDocument", "ErasedDocument", "OutcomeDocument", "PolicyChange", "PolicyDocument", "ProblemDocument", "ReadyDocument",
-    "ReceiptDocument", "RunDocument", "WhyDocument", "moment",
+    "ReceiptDocument", "RunDocument", "WhyDocument",
 ]  # fmt: skip
 
 Cell = bool | int | float | str | None
 Amount = Annotated[float, Field(ge=-1e12, le=1e12)]
 End = Annotated[float, BeforeValidator(end_of), Field(ge=0, le=1e12)]
 Weights = dict[str, Annotated[float, Field(ge=0)]]
-
-
-def moment(seconds: float) -> str:
-    """Returns a time in seconds since 1970 as ISO 8601 has it.
-
-    >>> moment(0.0)
-    '1970-01-01T00:00:00Z'
-    """
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 class _Document(BaseModel):

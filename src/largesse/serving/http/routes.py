@@ -33,6 +33,7 @@ from largesse.serving.http.menus import Loaded, load_run, same_menu
 from largesse.serving.http.problems import MEDIA, Problem, Refused, busy, of_error, of_status, refused
 from largesse.serving.http.requests import Headers, parsed, read_body
 from largesse.serving.http.service import Service, put_run
+from largesse.serving.http.settings import moment
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.money import amount
 from largesse.serving.ledger.runs import by_run
@@ -244,7 +245,7 @@ def _document(service: Service, one: Served) -> dict[str, Any]:
     status, terms = service.ledger.status(one.name), _terms(service, one.name)
     shares = {"holdout": terms.holdout, "explore": terms.explore}
     about = {"treatments": list(one.treatments), "version": one.loaded.version, "challenger": _tried(one.challenger)}
-    return status._asdict() | about | shares | {"until": d.moment(status.until)}
+    return status._asdict() | about | shares | {"until": moment(status.until)}
 
 
 def _changed(service: Service, one: Served, change: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from largesse.config.text import fields, read
 from largesse.errors import ConfigError
 from largesse.roles import nearest
 
-__all__ = ["PREFIX", "CampaignSettings", "ServerSettings", "Settings", "end_of", "load_settings"]
+__all__ = ["PREFIX", "CampaignSettings", "ServerSettings", "Settings", "end_of", "load_settings", "moment"]
 
 PREFIX = "LARGESSE_SERVER_"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -41,6 +41,15 @@ def end_of(given: Any) -> Any:
     if isinstance(got, datetime):
         return (got if got.tzinfo else got.replace(tzinfo=UTC)).timestamp()
     return got
+
+
+def moment(seconds: float) -> str:
+    """Returns a time in seconds since 1970 as ISO 8601 has it.
+
+    >>> moment(0.0)
+    '1970-01-01T00:00:00Z'
+    """
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 End = Annotated[float, BeforeValidator(end_of), Field(ge=0, le=1e12)]

@@ -12,18 +12,20 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import parent_process
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import multiprocess
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import Multiprocess
 
 from largesse.errors import ConfigError, LargesseError, StoreError
-from largesse.serving.http.app import App
 from largesse.serving.http.begin import begin, maker
 from largesse.serving.http.connection import Connection
 from largesse.serving.http.logs import logging_config
 from largesse.serving.http.settings import Settings
+
+if TYPE_CHECKING:
+    from largesse.serving.http.app import App
 
 __all__ = ["serve"]
 
@@ -68,6 +70,8 @@ def _config(settings: Settings) -> Config:
 
 def _make_app(settings: Settings) -> App:
     """Returns the application, in the worker; a worker without a parent ends, so that its address becomes free."""
+    from largesse.serving.http.app import App  # the parent does without FastAPI: it starts sooner, and is smaller
+
     parent = parent_process()
     if parent is not None:
 
