@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -70,8 +72,11 @@ def _report(url: str, ids: list[str]) -> None:
 
 
 def _size(folder: Path) -> int:
-    """Returns the bytes of the store; the write-ahead log counts, since it is emptied into the file later."""
-    return sum(place.stat().st_size for place in folder.glob("ledger.db*") if not place.name.endswith("-shm"))
+    """Returns the bytes of the pages of the store, those in its write-ahead log among them."""
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
+        return int(
+            connection.execute("select page_count * page_size from pragma_page_count, pragma_page_size").fetchone()[0]
+        )
 
 
 def _memory(server: Server) -> dict[str, int]:
