@@ -145,6 +145,8 @@ def _soaks(cells: list[dict[str, Any]]) -> list[str]:
          [f"{100 * c['watcher']['highest']:.2f}" for c in cells]),
         ("treatments against propensities: χ² (degrees of freedom), p",
          [f"{c['shares']['statistic']:.1f} ({c['shares']['freedom']}), {c['shares']['p']:.2f}" for c in cells]),
+        ("budget neither paid nor reserved at the end of the load, %",
+         [f"{100 * c['end']['free'] / c['end']['budget']:.1f}" if "free" in c["end"] else "" for c in cells]),
         ("budget left when all reservations have expired, %",
          [f"{100 * c['end']['left'] / c['end']['budget']:.1f}" for c in cells]),
     ]  # fmt: skip

@@ -152,7 +152,7 @@ def chi_square(rows: list[Any], treatments: list[str]) -> dict[str, float]:
 
 def _after(ledger: Ledger, matures: float) -> dict[str, float]:
     """Returns the money at the end, after all reservations without an outcome have expired."""
-    now = ledger.clock()
+    now, free = ledger.clock(), ledger.status(CAMPAIGN).left
     ledger.clock = lambda: now + matures + 1
     ledger.expire()
-    return ledger.status(CAMPAIGN)._asdict() | {"counts": {}}
+    return ledger.status(CAMPAIGN)._asdict() | {"counts": {}, "free": free}

@@ -224,7 +224,8 @@ class TestEachClient:
         document = {
             "campaign": "a/b c", "treatments": ["none", "coupon"], "version": "v", "budget": 10.0, "spent": 1.0, "reserved": 2.0,
             "left": 7.0, "beyond": 0.0, "price": 0.4, "until": "2027-01-01T00:00:00Z", "decided": 2, "limited": 0,
-            "counts": {"policy": {"coupon": 2}}, "holdout": 0.02, "explore": 0.05,
+            "counts": {"policy": {"coupon": 2}}, "ratio": 0.8, "ratio_low": 0.7, "ratio_high": 0.9, "clamped": False,
+            "holdout": 0.02, "explore": 0.05,
         }  # fmt: skip
         requests = []
 

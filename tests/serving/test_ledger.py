@@ -366,6 +366,17 @@ class TestStore:
         with pytest.raises(StoreError, match="is a ledger of a development version, which cannot be read. Choose"):
             Ledger.open(store)
 
+    def test_version_2_is_migrated(self, store):
+        with Ledger.open(store) as ledger:
+            ledger.start(campaign())
+            with writing(ledger.engine) as connection:
+                for name in ("ratio", "ratio_low", "ratio_high"):
+                    connection.execute(sa.text(f"alter table largesse_campaign drop column {name}"))
+                connection.execute(sa.text("update largesse_version set version = 2"))
+        with Ledger.open(store) as ledger:
+            status = ledger.status("c")
+            assert (status.budget, status.ratio, status.clamped) == (100, 1.0, False)
+
     def test_an_older_version_is_migrated_once(self, store, monkeypatch):
         with Ledger.open(store) as ledger:
             ledger.start(campaign())

@@ -154,6 +154,10 @@ class CampaignStatus:
         decided: Number of decisions.
         limited: Number of decisions that the budget limited.
         counts: Number of decisions by kind and treatment.
+        ratio: What is paid of one unit of money reserved, as estimated for the price.
+        ratio_low: Lower end of its 95 % interval.
+        ratio_high: Upper end.
+        clamped: True if it is outside 0.2 to 3: the price counts on the nearer of these.
         holdout: Share of the units that get control.
         explore: Share of the other units whose treatment is drawn.
     """
@@ -171,6 +175,10 @@ class CampaignStatus:
     decided: int
     limited: int
     counts: dict[str, dict[str, int]]
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    clamped: bool
     holdout: float
     explore: float
 

@@ -27,13 +27,13 @@ def steepest(value: Floats, cost: Floats, at: NDArray[np.intp]) -> tuple[Floats,
     return np.asarray(best), np.asarray(to)
 
 
-def best_treatments(value: Floats, cost: Floats, price: float) -> NDArray[np.intp]:
+def best_treatments(value: Floats, cost: Floats, price: float | Floats) -> NDArray[np.intp]:
     """Returns the best treatment of each unit, as `best_treatment` for one unit.
 
     Args:
         value: Predicted value, (n, M).
         cost: Predicted cost, (n, M), >= 0; infinite where a treatment is not allowed.
-        price: Shadow price λ, >= 0.
+        price: Shadow price λ, >= 0, or that of each unit, (n,).
 
     >>> best_treatments(np.array([[0.0, 2.0, 3.0]]), np.array([[0.0, 1.0, 4.0]]), 1.0)
     array([1])

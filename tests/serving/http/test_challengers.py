@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,13 @@ import pytest
 
 from tests.common.served import NORTH, TREATMENTS, Served, make_run, service
 
+import sqlalchemy as sa  # isort: skip
+
 from largesse.errors import ConfigError, DataError  # isort: skip
 from largesse.serving.http.begin import begin  # isort: skip
 from largesse.serving.http.settings import load_settings  # isort: skip
+from largesse.serving.ledger.store import reading  # isort: skip
+from largesse.serving.ledger.tables import decisions, shadows  # isort: skip
 
 DEAR = (
     0.0,
@@ -59,6 +65,60 @@ def test_a_share_of_the_units_is_decided_by_the_challenger(tmp_path: Path):
         assert one.ask("DELETE", "/v1/campaigns/spring/challenger").json()["removed"] is False
         assert {one.decide(f"w{k}").json()["version"][:4] for k in range(20)} == {"run-"}
         assert one.ask("GET", "/v1/campaigns/spring", "report").json()["challenger"] is None
+
+
+def in_the_shadow(one: Served, n: int) -> dict[str, str]:
+    """The n answers in the shadow by unit, once they are stored."""
+    query = sa.select(decisions.c.unit, shadows.c.treatment).join(shadows, shadows.c.place == decisions.c.place)
+    for _ in range(200):
+        with reading(one.app.service.ledger.engine) as connection:
+            rows = connection.execute(query).all()
+        if len(rows) == n:
+            break
+        time.sleep(0.05)
+    return {row.unit: row.treatment for row in rows}
+
+
+def test_batches_in_every_form_are_decided_by_the_same_runs(tmp_path: Path):
+    """Of one unit after the other, a list, lines and Arrow: the same answers in the same order, and the same in the shadow."""
+    pa = pytest.importorskip("pyarrow")
+    units = [f"u{k}" for k in range(150)]
+    cells: dict[str, Any] = {"age": [20.0 + k % 50 for k in range(150)], "city": ["north"] * 150}
+    rows = [
+        {"unit": unit, "features": {name: cells[name][k] for name in cells} | {"since": None}}
+        for k, unit in enumerate(units)
+    ]
+    table = pa.table({"unit": units, "since": pa.nulls(150), **cells})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    arrow = "application/vnd.apache.arrow.stream"
+    got, kept = [], []
+    for k, kind in enumerate(("", "application/json", "application/x-ndjson", arrow)):
+        with service(tmp_path / str(k), budget=1e6, explore=0.3) as one:
+            version = challenge(one, make_run(tmp_path / str(k) / "summer", cost=DEAR), share=0.4, shadow=True).json()[
+                "version"
+            ]
+
+            def ask(content: Any, media: str, one: Served = one) -> Any:
+                return one.ask(
+                    "POST", "/v1/decisions:batch", "decide", content=content, headers={"content-type": media}
+                )
+
+            if kind == arrow:
+                made = pa.ipc.open_stream(ask(sink.getvalue().to_pybytes(), kind).content).read_all().to_pylist()
+            elif kind:
+                content = ask(json.dumps(rows).encode() if k == 1 else lines, kind).content
+                made = json.loads(content) if k == 1 else [json.loads(line) for line in content.splitlines()]
+            else:
+                made = [one.decide(row["unit"], features=row["features"]).json() for row in rows]
+            assert [a["version"] == version for a in made] == [drawn(unit, version) < 0.4 for unit in units]
+            got.append([(a["unit"], a["treatment"], a["kind"], a["propensity"], a["value"], a["cost"]) for a in made])
+            kept.append(in_the_shadow(one, sum(drawn(unit, version) >= 0.4 for unit in units)))
+    assert got[0] == got[1] == got[2] == got[3]
+    assert kept[0] == kept[1] == kept[2] == kept[3]
+    assert set(kept[0]) == {unit for unit in units if drawn(unit, version) >= 0.4}
 
 
 def test_the_propensity_is_that_of_the_policy_that_decided(tmp_path: Path):

@@ -10,17 +10,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.common.served import NORTH, make_run
+from tests.common.served import NORTH, make_run, service
 
 import httpx  # isort: skip
 import sqlalchemy as sa  # isort: skip
 
+from largesse.serving.http.app import App  # isort: skip
 from largesse.serving.ledger import tables  # isort: skip
 from largesse.serving.ledger.book import Ledger  # isort: skip
 from largesse.serving.ledger.store import reading  # isort: skip
@@ -71,7 +73,12 @@ class Server:
 
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        out = []
+        for pid in children:
+            with suppress(OSError):  # it may have ended since
+                if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text():
+                    out.append(int(pid))
+        return out
 
     def rows(self) -> list[Any]:
         with Ledger.open(f"sqlite:///{self.place}/ledger.db") as ledger, reading(ledger.engine) as connection:
@@ -181,3 +188,16 @@ def test_a_stop_under_load_loses_nothing(tmp_path: Path):
     assert all(answered[row.unit]["id"] == row.id for row in rows)
     assert len(failed) == 8, "the next request of each client finds nobody"
     assert 0 < sum(row.reserved for row in rows) <= 40_000
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_a_worker_has_loaded_is_left_out_of_garbage_collection(tmp_path, monkeypatch, alone):
+    calls = []
+    names = ("collect", "freeze", "set_threshold")
+    monkeypatch.setattr(
+        "largesse.serving.http.app.gc", SimpleNamespace(**{name: lambda *_, n=name: calls.append(n) for name in names})
+    )
+    monkeypatch.setattr(App.__init__, "__kwdefaults__", {"alone": alone})
+    with service(tmp_path) as one:
+        assert one.decide("u1").status_code == 200
+    assert calls == (list(names) if alone else [])

@@ -13,7 +13,7 @@ import pytest
 from largesse.errors import SchemaError, StoreError
 from tests.common.served import COST, VALUE, make_run
 
-from largesse.serving.http.menus import Loaded, load_run, why  # isort: skip
+from largesse.serving.http.menus import Loaded, load_run, why, whys  # isort: skip
 from largesse.serving.policy import ServedPolicy  # isort: skip
 
 
@@ -107,3 +107,20 @@ def test_why_is_what_trying_all_prices_shows():
             nearest = min(abs(p - price) for p in changes)
             assert got.switch_price is not None
             assert abs(got.switch_price - price) == pytest.approx(nearest, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_reasons_of_many_are_those_of_each(seed):
+    rng = np.random.default_rng(seed)
+    n, m = 300, int(rng.integers(2, 6))
+    value = rng.integers(-1, 4, (n, m)).astype(float)  # with ties
+    cost = np.column_stack([np.zeros(n), rng.integers(0, 4, (n, m - 1))])
+    price = rng.choice([0.0, 0.5, 1.0, 2.0], n)
+    names = [f"t{j}" for j in range(m)]
+    many = whys(value, cost, price, names)
+    for i in range(n):
+        assert many[i] == why(value[i].tolist(), cost[i].tolist(), price[i], range(m), names), (
+            value[i],
+            cost[i],
+            price[i],
+        )

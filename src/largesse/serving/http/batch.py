@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
-from typing import Any, NamedTuple
+from http import HTTPStatus
+from math import isinf
+from typing import Any
 
 import msgspec
 
 from largesse._extras import installed
 from largesse.errors import LargesseError
-from largesse.serving.http.arrow_limits import bounded_batches
+from largesse.serving.http import arrow
 from largesse.serving.http.decisions import Decided, Question
 from largesse.serving.http.hot import DecisionBody, body_of, document, question
 from largesse.serving.http.problems import Problem, Refused, busy, of_error, refused
 from largesse.serving.http.requests import Headers, parsed
 from largesse.serving.http.service import Service
+from largesse.serving.http.together import asked_alike, decide_together, documents
 
 __all__ = ["Batches"]
 
 _JSON, _LINES, _ARROW = "application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream"
+_FORMS = (_JSON, _LINES, _ARROW)
 _PART = 2_000  # units of one transaction
 _QUEUED = 8  # batches that may wait
 _encoder = msgspec.json.Encoder()
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 Result = Any  # DecisionAnswer or Problem
-
-
-class _Form(NamedTuple):
-    read: Callable[[bytes, int], Iterator[Any]]
-    write: Callable[[Sequence[Result]], bytes]
 
 
 class Batches:
@@ -53,8 +51,8 @@ class Batches:
             Refused: The whole batch ends with a problem.
             StoreError: The store failed; what was decided before has its answer when the batch comes again.
         """
-        form = _FORMS.get(headers.media or _JSON)
-        if form is None or (headers.media == _ARROW and not installed("pyarrow")):
+        media = headers.media or _JSON
+        if media not in _FORMS or (media == _ARROW and not installed("pyarrow")):
             known = [name for name in _FORMS if name != _ARROW or installed("pyarrow")]
             raise refused(415, f"Content-Type is {headers.media[:60]!r}. Send {' or '.join(known)}.")
         if self.waiting >= _QUEUED:
@@ -62,51 +60,103 @@ class Batches:
         self.waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            status, out = await loop.run_in_executor(self._thread, self._decided, form, body)
+            status, out = await loop.run_in_executor(self._thread, self._decided, media, body)
         finally:
             self.waiting -= 1
-        return status, headers.media or _JSON, out
+        return status, media, out
 
     def stop(self) -> None:
         """Ends the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _decided(self, form: _Form, body: bytes) -> tuple[int, bytes]:
-        results: list[Result] = []
-        part: list[Any] = []
-        for item in form.read(body, self.service.settings.batch_body):
-            part.append(item)
-            if len(part) == _PART:
-                results += self._part(part)
-                part = []
-        results += self._part(part)
+    def _decided(self, media: str, body: bytes) -> tuple[int, bytes]:
+        if media == _ARROW:
+            return self._tables(body)
+        results, items = list[Result](), list((_list if media == _JSON else _lines)(body))
+        for first in range(0, len(items), _PART):
+            results += self._part(items[first : first + _PART])
         if not results:
-            raise refused(422, "The batch has no unit. Send one object for each unit.")
-        return (207 if any(isinstance(one, Problem) for one in results) else 200), form.write(results)
+            raise _nobody()
+        documents = [one.document() if isinstance(one, Problem) else one for one in results]
+        out = _encoder.encode(documents) if media == _JSON else _encoder.encode_lines(documents)
+        return _status(isinstance(one, Problem) for one in results), out
+
+    def _tables(self, body: bytes) -> tuple[int, bytes]:
+        tables = [
+            self._table(part) for part in arrow.parts(body, self.service.settings.batch_body, _PART) if part.num_rows
+        ]
+        if not tables:
+            raise _nobody()
+        return _status(table["problem"].null_count < len(table) for table in tables), arrow.stream(tables)
+
+    def _table(self, part: Any) -> Any:
+        try:
+            asked = arrow.asked_of(self.service.served, part)
+        except Refused:  # every unit says so
+            asked = None
+        if asked is not None and (mine := asked.served.drawn(asked.units)).any():
+            if mine.all():
+                asked = None
+            else:
+                return arrow.reunited(self._table(arrow.those(part, ~mine)), self._table(arrow.those(part, mine)), mine)
+        if asked is not None and (got := decide_together(self.service, asked)) is not None:
+            rows = (one.features for one in arrow.rows_of(part))
+            self.service.shadows.offer_together(asked.served, rows, got.answers)
+            return arrow.table_of(asked, got)
+        return arrow.table_of_results(self._part(list(arrow.rows_of(part))))
 
     def _part(self, items: Sequence[Any]) -> list[Result]:
         read = [self._question(item) for item in items]
         questions = [one for one in read if isinstance(one, Question)]
-        results = self.service.decisions.decide_now(questions) if questions else []
+        counted = iter(self._answered(questions) if questions else ())
+        return [next(counted) if isinstance(one, Question) else one for one in read]
+
+    def _answered(self, questions: list[Question]) -> list[Result]:
+        """Returns the answers to questions, those of one campaign and one run together."""
+        several: dict[int, list[int]] = {}
+        for i, one in enumerate(questions):
+            several.setdefault(id(one.served), []).append(i)
+        out: list[Result] = [None] * len(questions)
+        for places in several.values():
+            for i, result in zip(places, self._answered_alike([questions[i] for i in places]), strict=True):
+                out[i] = result
+        return out
+
+    def _answered_alike(self, questions: list[Question]) -> list[Result]:
+        if (asked := asked_alike(questions)) is not None and (got := decide_together(self.service, asked)) is not None:
+            self.service.shadows.offer_together(asked.served, (one.given for one in questions), got.answers)
+            return [of_error(one) if isinstance(one, Exception) else one for one in documents(asked, got)]
+        results = self.service.decisions.decide_now(questions)
         self.service.metrics.decided(got.answer for got in results if isinstance(got, Decided))
-        for one, got in zip(questions, results, strict=True):
-            if isinstance(got, Decided):
-                self.service.shadows.offer(one, got)
-        counted = iter(results)
-        return [_result(one, next(counted)) if isinstance(one, Question) else one for one in read]
+        for one, result in zip(questions, results, strict=True):
+            if isinstance(result, Decided):
+                self.service.shadows.offer(one, result)
+        return [_result(one, got) for one, got in zip(questions, results, strict=True)]
 
     def _question(self, item: Any) -> Question | Problem:
         try:
-            return question(self.service, item if isinstance(item, DecisionBody) else body_of(bytes(item)))
+            if not isinstance(item, DecisionBody):
+                return question(self.service, body_of(bytes(item)))
+            if infinite := [name for name, cell in item.features.items() if isinstance(cell, float) and isinf(cell)]:
+                raise refused(422, f"{infinite[0]}: must be finite. Give null where a cell is missing.", infinite[0])
+            return question(self.service, item)
         except (Refused, LargesseError) as error:
             return of_error(error)
+
+
+def _status(problems: Iterable[bool]) -> int:
+    return HTTPStatus.MULTI_STATUS if any(problems) else HTTPStatus.OK
+
+
+def _nobody() -> Refused:
+    return refused(422, "The batch has no unit. Send one object for each unit.")
 
 
 def _result(one: Question, got: Any) -> Result:
     return document(one, got) if isinstance(got, Decided) else of_error(got)
 
 
-def _list(body: bytes, most: int) -> Iterator[Any]:
+def _list(body: bytes) -> Iterator[Any]:
     try:
         items = _items.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -115,71 +165,7 @@ def _list(body: bytes, most: int) -> Iterator[Any]:
     yield from items
 
 
-def _lines(body: bytes, most: int) -> Iterator[Any]:
+def _lines(body: bytes) -> Iterator[Any]:
     for line in body.split(b"\n"):
         if line.strip():
             yield line
-
-
-def _write_list(results: Sequence[Result]) -> bytes:
-    return _encoder.encode([one.document() if isinstance(one, Problem) else one for one in results])
-
-
-def _write_lines(results: Sequence[Result]) -> bytes:
-    return _encoder.encode_lines([one.document() if isinstance(one, Problem) else one for one in results])
-
-
-def _table(body: bytes, most: int) -> Iterator[Any]:
-    """Yields the rows of an Arrow stream: columns `unit`, optionally `key` and `campaign`, and features."""
-    import pyarrow as pa  # a server does without it
-
-    try:
-        for batch in bounded_batches(body, most):
-            names = batch.schema.names
-            if len(set(names)) < len(names) or "unit" not in names:
-                rule = "the stream has no such column, or two columns of one name. Give each once."
-                raise refused(422, f"unit: {rule}", "unit")
-            yield from _rows(batch.to_pylist())
-    except pa.ArrowException as error:
-        raise refused(
-            400, f"The body is no Arrow stream ({str(error).splitlines()[0][:200]}). Send one IPC stream."
-        ) from None
-
-
-def _rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[DecisionBody]:
-    for row in rows:
-        cells = {name: _cell(cell) for name, cell in row.items()}
-        unit, key, campaign = (cells.pop(name, None) for name in ("unit", "key", "campaign"))
-        yield DecisionBody(unit, cells, campaign, None, key)
-
-
-def _cell(cell: Any) -> Any:
-    """Returns a cell as JSON has it: a date as text, a duration as days, NaN as missing."""
-    if isinstance(cell, date):
-        return cell.isoformat()
-    if isinstance(cell, timedelta):
-        return cell / timedelta(days=1)
-    return None if isinstance(cell, float) and cell != cell else cell
-
-
-def _write_table(results: Sequence[Result]) -> bytes:
-    import pyarrow as pa
-
-    names = (
-        "id", "campaign", "unit", "period", "treatment", "kind", "propensity", "value", "cost", "price", "version", "limited",
-        "repeated",
-    )  # fmt: skip
-    kinds = {"period": pa.int64(), "limited": pa.bool_(), "repeated": pa.bool_()} | dict.fromkeys(
-        ("propensity", "value", "cost", "price"), pa.float64()
-    )
-    columns = {
-        name: pa.array([getattr(one, name, None) for one in results], kinds.get(name, pa.string())) for name in names
-    }
-    columns["problem"] = pa.array([one.detail if isinstance(one, Problem) else None for one in results], pa.string())
-    table, sink = pa.table(columns), pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-_FORMS = {_JSON: _Form(_list, _write_list), _LINES: _Form(_lines, _write_lines), _ARROW: _Form(_table, _write_table)}

@@ -10,12 +10,15 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from largesse.errors import Conflict
 from largesse.serving.http.challengers import Challenger
 from largesse.serving.http.groups import GroupCommit
 from largesse.serving.http.menus import Loaded, Row
 from largesse.serving.ledger.book import Ledger
-from largesse.serving.ledger.terms import FALLBACK, Answer, Ask
+from largesse.serving.ledger.terms import FALLBACK, Answer, Ask, Written
 
 __all__ = ["Decided", "Decisions", "Question", "Served"]
 
@@ -31,6 +34,7 @@ class Served(NamedTuple):
         loaded: The policy that decides.
         features: Whether features are stored with decisions.
         challenger: The run that is tried beside; None: none.
+        by_challenger: The same campaign where it decides; None likewise.
     """
 
     name: str
@@ -38,13 +42,27 @@ class Served(NamedTuple):
     loaded: Loaded
     features: bool
     challenger: Challenger | None = None
+    by_challenger: Served | None = None
+
+    def tried(self, challenger: Challenger | None) -> Served:
+        """Returns the campaign with a challenger, or without one."""
+        alone = self._replace(challenger=None, by_challenger=None)
+        if challenger is None:
+            return alone
+        return alone._replace(challenger=challenger, by_challenger=alone._replace(loaded=challenger.loaded))
 
     def deciding(self, unit: object) -> Served:
         """Returns the campaign with the policy that decides for a unit: the champion, or the challenger for its share."""
-        one = self.challenger
-        if one is None or not one.draws(unit):
+        if self.challenger is None or self.by_challenger is None or not self.challenger.draws(unit):
             return self
-        return self._replace(loaded=one.loaded, challenger=None)
+        return self.by_challenger
+
+    def drawn(self, units: Sequence[object]) -> NDArray[np.bool_]:
+        """Returns for which of some units the challenger decides."""
+        one = self.challenger
+        if one is None or not one.share:
+            return np.zeros(len(units), np.bool_)
+        return np.array([one.draws(unit) for unit in units], np.bool_)
 
 
 class Question:
@@ -54,22 +72,37 @@ class Question:
         served: The campaign, with the policy at the time of the request.
         unit: Id of the unit.
         row: What the model reads.
-        features: The features as given.
+        features: The features as they are stored.
         body: What the key stands for.
         allowed: The allowed treatments; None: all.
         key: The caller's key.
         since: Time of the request, of the event loop's clock.
+        given: The features as they were sent.
         late: Whether the model was too late.
         writing: Whether its menu is known and the ledger decides.
         menu: Value and cost of every treatment; None: the model failed.
     """
 
-    __slots__ = ("allowed", "body", "features", "key", "late", "menu", "row", "served", "since", "unit", "writing")
+    __slots__ = (
+        "allowed",
+        "body",
+        "features",
+        "given",
+        "key",
+        "late",
+        "menu",
+        "row",
+        "served",
+        "since",
+        "unit",
+        "writing",
+    )
 
     def __init__(
-        self, served: Served, unit: str | int, row: Row, features: Mapping[str, Any], body: str,
-        allowed: Sequence[str] | None, key: str | None, since: float,
+        self, served: Served, unit: str | int, row: Row, features: Written, body: str,
+        allowed: Sequence[str] | None, key: str | None, since: float, given: Mapping[str, Any],
     ) -> None:  # fmt: skip
+        self.given = given
         self.served, self.unit, self.row, self.features, self.body = served, unit, row, features, body
         self.allowed, self.key, self.since = allowed, key, since
         self.late = self.writing = False

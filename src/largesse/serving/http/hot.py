@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from largesse.serving.http.decisions import Decided, Question
@@ -10,8 +12,9 @@ from largesse.serving.http.menus import Why, why
 from largesse.serving.http.problems import Refused, busy, of_msgspec, refused
 from largesse.serving.http.requests import Headers, parsed
 from largesse.serving.http.service import Service
+from largesse.serving.ledger.terms import Written
 
-__all__ = ["DecisionAnswer", "DecisionBody", "body_of", "decide_one", "document", "question"]
+__all__ = ["DecisionAnswer", "DecisionBody", "body_of", "decide_one", "document", "key_body", "question"]
 
 Cell = bool | int | float | str | None
 
@@ -116,12 +119,20 @@ def question(service: Service, got: DecisionBody, key: str | None = None) -> Que
         )
     decider = served.deciding(got.unit)
     row, columns = decider.loaded.row(got.features), served.loaded.policy.columns
-    features = got.features
-    if len(features) > len(columns):  # what the policy does not read is not stored
-        features = {column.name: features[column.name] for column in columns}
     named = key if own is None else own
-    body = "" if named is None else _sorted.encode([str(got.unit), sorted(allowed or ()), got.features]).decode()
-    return Question(decider, got.unit, row, features, body, allowed, named, service.now())
+    stored, body = "", ""
+    if served.features or named is not None:
+        stored = written = _sorted.encode(got.features).decode()
+        if len(got.features) > len(columns):  # what the policy does not read is not stored
+            stored = _sorted.encode({column.name: got.features[column.name] for column in columns}).decode()
+        if named is not None:
+            body = key_body(got.unit, allowed or (), written)
+    return Question(decider, got.unit, row, Written(stored), body, allowed, named, service.now(), got.features)
+
+
+def key_body(unit: int | str, allowed: Sequence[str], features: str) -> str:
+    """Returns what a key stands for: unit, allowed treatments and all features as JSON."""
+    return f"[{_sorted.encode(str(unit)).decode()},{_sorted.encode(sorted(allowed)).decode()},{features}]"
 
 
 def document(one: Question, got: Decided) -> DecisionAnswer:

@@ -19,10 +19,11 @@ from largesse import _check
 from largesse._files import read_entries
 from largesse.errors import DataError, SchemaError, StoreError
 from largesse.serving.cells import Column
+from largesse.serving.increments import best_treatments
 from largesse.serving.policy import ABOUT, ServedPolicy, best_treatment
 from largesse.serving.session import CHUNK, LARGEST
 
-__all__ = ["Loaded", "Row", "Why", "load_run", "same_menu", "why"]
+__all__ = ["Loaded", "Row", "Why", "load_run", "same_menu", "why", "whys"]
 
 
 class Row(NamedTuple):
@@ -83,20 +84,36 @@ class Loaded:
         Raises:
             StoreError: The model fails, or predicts what no menu may have.
         """
-        parts = [self._menus(rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
+        value, cost = self.tables(self.feed(rows))
+        return value.tolist(), cost.tolist()
+
+    def tables(self, feed: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Returns the predicted value and cost of every treatment for rows that are the inputs of the model, (N, M) each.
+
+        Raises:
+            StoreError: The model fails, or predicts what no menu may have.
+        """
+        n = len(next(iter(feed.values())))
+        parts = [
+            self.policy.session.run(
+                ["value", "cost"], {"price": np.zeros(1)} | {k: cells[i : i + CHUNK] for k, cells in feed.items()}
+            )
+            for i in range(0, n, CHUNK)
+        ]
         value, cost = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
         if not (np.isfinite(value).all() and np.isfinite(cost).all() and cost.min() >= 0):
             raise StoreError(f"{self.run}: the model predicts a value that is not finite, or a negative cost.")
-        return value.tolist(), cost.tolist()
+        return value, cost
 
-    def _menus(self, rows: Sequence[Row]) -> list[Any]:
-        feed: dict[str, NDArray[Any]] = {"price": np.zeros(1)}
+    def feed(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
+        """Returns rows as the inputs of the model, (N, 1) each."""
+        feed: dict[str, NDArray[Any]] = {}
         table = np.frombuffer(b"".join([row.numbers.tobytes() for row in rows])).reshape(len(rows), len(self._numbers))
         for column, cells in zip(self._numbers, np.ascontiguousarray(table.T), strict=True):
             feed[column.input] = cells[:, None]
         for k, column in enumerate(self._labels):
             feed[column.input] = np.array([row.labels[k] for row in rows], object)[:, None]
-        return self.policy.session.run(["value", "cost"], feed)
+        return feed
 
 
 def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
@@ -179,6 +196,36 @@ def why(
     edges = [p for p in (below, above) if 0 <= p < inf]
     nearest = min(edges, key=lambda p: abs(p - price)) if edges else None
     return Why(treatments[best], treatments[second], -net, nearest)
+
+
+def whys(
+    value: NDArray[np.float64], cost: NDArray[np.float64], price: NDArray[np.float64], treatments: Sequence[str]
+) -> list[Why]:
+    """Returns why the policy chooses the treatment of each unit, as `why` where all treatments are allowed.
+
+    Args:
+        value: Predicted values, (n, M).
+        cost: Predicted costs, (n, M).
+        price: Shadow prices λ, (n,).
+        treatments: Names of the M treatments.
+    """
+    best, rows = best_treatments(value, cost, price), np.arange(len(value))
+    gain, extra = value - value[rows, best][:, None], cost - cost[rows, best][:, None]
+    net = gain - price[:, None] * extra
+    net[rows, best] = -inf
+    second = np.where(net == net.max(axis=1, keepdims=True), cost, inf).argmin(axis=1)
+    slope = np.divide(gain, extra, out=np.full_like(gain, nan), where=extra != 0)
+    below = np.where(extra < 0, slope, inf).min(axis=1)
+    above = np.where((extra > 0) & (gain > 0), slope, -1.0).max(axis=1)
+    low, high = (np.where((edge >= 0) & (edge < inf), np.abs(edge - price), inf) for edge in (below, above))
+    edge = np.where(low <= high, below, above)
+    known = np.isfinite(np.minimum(low, high))
+    return [
+        Why(treatments[j], treatments[k], margin, at if sure else None)
+        for j, k, margin, at, sure in zip(
+            best.tolist(), second.tolist(), (-net[rows, second]).tolist(), edge.tolist(), known.tolist(), strict=True
+        )
+    ]
 
 
 def same_menu(treatments: Sequence[str], policy: ServedPolicy, name: str) -> None:

@@ -6,9 +6,10 @@ import os
 from collections import Counter as Groups
 from collections.abc import Iterable
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-from largesse.serving.ledger.terms import FALLBACK, Answer, Status
+from largesse.serving.ledger.terms import FALLBACK, Answer, Answers, Status
 
 __all__ = ["MEDIA", "Metrics"]
 
@@ -65,6 +66,13 @@ class Metrics:
     def dropped(self, campaign: str, n: int) -> None:
         """Counts answers in the shadow that were left out."""
         self._shadows.labels(campaign).inc(n)
+
+    def decided_together(self, campaign: str, answers: Answers) -> None:
+        """Counts decisions of one campaign, but for those that were refused or stored before."""
+        fresh = ~answers.repeated & ~np.isnan(answers.propensity)
+        several = zip(answers.kind, answers.treatment, fresh.tolist(), strict=True)
+        for (kind, treatment), n in Groups((kind, treatment) for kind, treatment, new in several if new).items():
+            self._decisions.labels(campaign, kind, treatment).inc(n)
 
     def status(self, status: Status) -> None:
         """Keeps the money of a campaign."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from largesse import _check
 from largesse.errors import LargesseError
 from largesse.roles import nearest
 from largesse.serving.http.access import Keyring
@@ -26,15 +27,15 @@ from largesse.serving.http.settings import ServerSettings
 from largesse.serving.http.shadows import Shadows
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.book import Ledger
+from largesse.serving.ledger.maturing import HIGHEST, LOWEST
 from largesse.serving.ledger.pricing import elected
 from largesse.serving.ledger.store import reading, writing
 from largesse.serving.ledger.tables import campaigns, served
-from largesse.serving.ledger.terms import Outcome
+from largesse.serving.ledger.terms import Outcome, Status
 
 __all__ = ["Service", "put_run"]
 
 _FOLLOW = 2.0  # seconds between two looks for keys, campaigns and runs
-_EXPIRE = 60.0  # seconds between two looks for matured reservations
 _log = logging.getLogger("largesse.serving")
 _SERVED = sa.select(served, campaigns.c.settings).join(campaigns, campaigns.c.name == served.c.campaign)
 
@@ -69,6 +70,7 @@ class Service:
         self.outcomes: GroupCommit[list[Outcome]] = GroupCommit(self._outcomes, "outcomes", settings.queue)
         self._served: dict[str, Served] = {}
         self._refused: dict[str, str] = {}
+        self._clamped: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending, self._following = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._maintain, name="maintain", daemon=True)
@@ -178,7 +180,7 @@ class Service:
         for row in rows:
             if (one := every.get(row.campaign)) is not None:
                 salt = terms_of(row.settings).draws.salt
-                every[row.campaign] = one._replace(challenger=self._challenger(one, tried.get(row.campaign), salt))
+                every[row.campaign] = one.tried(self._challenger(one, tried.get(row.campaign), salt))
         self._served = every
 
     def _challenger(self, one: Served, row: Any, salt: str) -> Challenger | None:
@@ -202,27 +204,34 @@ class Service:
         return made
 
     def _maintain(self) -> None:
-        """Follows the store, renews prices and releases matured reservations, in the one process that is elected."""
-        priced = expired = 0.0
+        """Follows the store, and releases matured reservations and renews prices, in the one process that is elected."""
+        priced = 0.0
         while not self._ending.wait(_FOLLOW):
             try:
                 self.follow()
                 if (now := time.monotonic()) - priced >= self.settings.reprice:
                     priced = now
-                    self.ledger.reprice(self._holder, hold=3 * self.settings.reprice)
-                    for name in self._served:
-                        self.metrics.status(self.ledger.status(name))
-                if now - expired >= _EXPIRE and self._elected("expire"):
-                    expired = now
-                    self.ledger.expire()
+                    self._price()
             except LargesseError as error:  # the store may answer again
                 _log.error("Upkeep failed and will be tried again: %s", error)
             except Exception:
                 _log.exception("Upkeep failed and will be tried again")
 
-    def _elected(self, task: str) -> bool:
+    def _price(self) -> None:
+        hold = 3 * self.settings.reprice
+        if self._elected("expire", hold):  # first: the price counts on the money that comes free
+            self.ledger.expire()
+        mine = self.ledger.reprice(self._holder, hold=hold)
+        for name in self._served:
+            status = self.ledger.status(name)
+            self.metrics.status(status)
+            if name in mine and status.clamped != (name in self._clamped):
+                self._clamped ^= {name}
+                _log.warning("Campaign %s: %s", name, _clamped(status))
+
+    def _elected(self, task: str, hold: float) -> bool:
         with writing(self.ledger.engine) as connection:
-            return elected(connection, task, self._holder, self.ledger.clock(), 3 * _EXPIRE)
+            return elected(connection, task, self._holder, self.ledger.clock(), hold)
 
     def _outcomes(self, given: list[list[Outcome]]) -> list[object]:
         """Counts the outcomes of several requests at once; returns those of each."""
@@ -232,3 +241,14 @@ class Service:
             out.append(results[at : at + len(several)])
             at += len(several)
         return out
+
+
+def _clamped(status: Status) -> str:
+    """Returns what the log says when the price begins or ceases to count on an end of the band."""
+    ratio = (
+        f"{_check.written(status.ratio, 3)} of each unit of money reserved is paid (95 % interval "
+        f"{_check.written(status.ratio_low, 3)} to {_check.written(status.ratio_high, 3)})"
+    )
+    if not status.clamped:
+        return f"{ratio}, within {LOWEST} to {HIGHEST} again."
+    return f"{ratio}; the price counts on no less than {LOWEST} and no more than {HIGHEST}. Check the predicted costs."

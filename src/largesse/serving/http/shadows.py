@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from largesse.errors import LargesseError
 from largesse.serving.http.challengers import Challenger
-from largesse.serving.http.decisions import Decided, Question
+from largesse.serving.http.decisions import Decided, Question, Served
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.rows import packed_menu, place_in
 from largesse.serving.ledger.shadowing import Shadow, keep_shadows
+from largesse.serving.ledger.terms import Answers
 from largesse.serving.policy import best_treatment
 
 __all__ = ["Shadows"]
@@ -24,9 +28,13 @@ _log = logging.getLogger("largesse.serving")
 
 
 class _Waiting(NamedTuple):
+    served: Served
     challenger: Challenger
-    question: Question
-    decided: Decided
+    features: Mapping[str, Any]
+    allowed: Sequence[str] | None
+    id: str
+    price: float
+    time: float
 
 
 class Shadows:
@@ -59,13 +67,29 @@ class Shadows:
 
     def offer(self, question: Question, got: Decided) -> None:
         """Takes a new decision of the champion whose challenger answers in the shadow; any other is ignored."""
-        one = question.served.challenger
-        if one is None or not one.shadow or got.answer.repeated or got.menu is None:
+        served, a = question.served, got.answer
+        one = served.challenger
+        if one is None or not one.shadow or a.repeated or got.menu is None:
             return
         if len(self._waiting) >= self.most:
-            self.dropped(question.served.name, 1)
+            self.dropped(served.name, 1)
         else:
-            self._waiting.append(_Waiting(one, question, got))
+            self._waiting.append(_Waiting(served, one, question.given, question.allowed, a.id, a.price, a.time))
+
+    def offer_together(self, served: Served, features: Iterable[Mapping[str, Any]], answers: Answers) -> None:
+        """Takes the new ones of decisions that were made as columns; features are read for as many as have a place."""
+        one = served.challenger
+        if one is None or not one.shadow:
+            return
+        fresh = ~answers.repeated & ~np.isnan(answers.propensity)
+        places = np.flatnonzero(fresh)[: max(0, self.most - len(self._waiting))]
+        if left := int(fresh.sum()) - len(places):
+            self.dropped(served.name, left)
+        last = int(places[-1]) + 1 if len(places) else 0
+        for i, given in enumerate(islice(features, last)):
+            if fresh[i]:
+                price, when = float(answers.price[i]), float(answers.time[i])
+                self._waiting.append(_Waiting(served, one, given, None, answers.id[i], price, when))
 
     def _run(self) -> None:
         while not self._ending.wait(_EVERY):
@@ -77,7 +101,7 @@ class Shadows:
         by_run: dict[tuple[str, str], list[_Waiting]] = {}
         for _ in range(min(_PART, len(self._waiting))):
             one = self._waiting.popleft()
-            by_run.setdefault((one.question.served.name, one.challenger.loaded.version), []).append(one)
+            by_run.setdefault((one.served.name, one.challenger.loaded.version), []).append(one)
         for part in by_run.values():
             try:
                 keep_shadows(self.ledger, _answers(part))
@@ -85,7 +109,7 @@ class Shadows:
                 self._leave_out(part, error)
 
     def _leave_out(self, part: Sequence[_Waiting], error: Exception) -> None:
-        name = part[0].question.served.name
+        name = part[0].served.name
         self.dropped(name, len(part))
         trace = None if isinstance(error, LargesseError) else error
         _log.error("Campaign %s: %s answers in the shadow are left out: %s", name, len(part), error, exc_info=trace)
@@ -94,16 +118,14 @@ class Shadows:
 def _answers(part: Sequence[_Waiting]) -> list[Shadow]:
     """Returns the answers of one challenger, each at the price of the decision."""
     loaded = part[0].challenger.loaded
-    value, cost = loaded.menus([loaded.row(one.question.features) for one in part])
+    value, cost = loaded.menus([loaded.row(one.features) for one in part])
     return [_answer(one, v, c) for one, v, c in zip(part, value, cost, strict=True)]
 
 
 def _answer(one: _Waiting, value: list[float], cost: list[float]) -> Shadow:
-    names, allowed, answer = one.question.served.treatments, one.question.allowed, one.decided.answer
-    codes: Any = range(len(names)) if allowed is None else sorted({names.index(name) for name in allowed})
-    place = place_in(answer.id)
-    assert place is not None, answer.id
-    best = names[best_treatment(value, cost, answer.price, codes)]
-    return Shadow(
-        place, one.challenger.loaded.version, answer.campaign, best, packed_menu(value, cost, None), answer.time
-    )
+    names = one.served.treatments
+    codes: Any = range(len(names)) if one.allowed is None else sorted({names.index(name) for name in one.allowed})
+    place = place_in(one.id)
+    assert place is not None, one.id
+    best = names[best_treatment(value, cost, one.price, codes)]
+    return Shadow(place, one.challenger.loaded.version, one.served.name, best, packed_menu(value, cost, None), one.time)

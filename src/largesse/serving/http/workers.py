@@ -80,7 +80,7 @@ def _make_app(settings: Settings) -> App:
             os.kill(os.getpid(), signal.SIGTERM)
 
         threading.Thread(target=follow, name="parent", daemon=True).start()
-    return App(maker(settings))
+    return App(maker(settings), alone=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -22,11 +22,23 @@ from largesse.serving.ledger.accounts import COUNTERS, settings_of, terms_of
 from largesse.serving.ledger.audit import FIRST
 from largesse.serving.ledger.deciding import Many, decide, decide_many
 from largesse.serving.ledger.erasing import erase
+from largesse.serving.ledger.maturing import HIGHEST, LOWEST
 from largesse.serving.ledger.money import amount, rounded_down
 from largesse.serving.ledger.reporting import expire, record_outcomes
 from largesse.serving.ledger.store import forget, locked, open_store, reading, writing
 from largesse.serving.ledger.tables import campaigns, journal, tallies
-from largesse.serving.ledger.terms import Answer, Answers, Ask, Campaign, Outcome, Receipt, Status, Verification, text
+from largesse.serving.ledger.terms import (
+    Answer,
+    Answers,
+    Ask,
+    Campaign,
+    Outcome,
+    Receipt,
+    Status,
+    Verification,
+    Written,
+    text,
+)
 from largesse.serving.ledger.verifying import verify
 
 __all__ = ["Ledger"]
@@ -140,7 +152,8 @@ class Ledger:
     @checked
     def decide_many(
         self, campaign: str, units: Sequence[Any], value: ArrayLike, cost: ArrayLike, *, allowed: ArrayLike | None = None,
-        keys: Sequence[str | None] | None = None, version: str = "", features: Sequence[Mapping[str, Any] | None] | None = None,
+        keys: Sequence[str | None] | None = None, version: str = "",
+        features: Sequence[Mapping[str, Any] | Written | None] | None = None, bodies: Sequence[str] | None = None,
     ) -> Answers:  # fmt: skip
         """Decides many units of one campaign in one transaction, as `decide` does, from columns: the fastest way.
 
@@ -153,6 +166,7 @@ class Ledger:
             keys: The caller's name of each ask, None where the unit is the key; None: everywhere.
             version: Version of the policy that predicted the menus.
             features: What the policy read of each unit, stored with the decision; None: nothing is stored.
+            bodies: What each key stands for, as `Ask.body`; None: unit, allowed treatments and features.
 
         Returns:
             The answers by columns; an ask that is refused is in `errors`, and does not affect the others.
@@ -179,6 +193,7 @@ class Ledger:
             ("allowed", mask),
             ("keys", keys),
             ("features", features),
+            ("bodies", bodies),
         ):
             if got is not None and len(got) != n:
                 rule = f"must be {n}, the number of units"
@@ -187,7 +202,7 @@ class Ledger:
             if rows is not None and rows.shape[1] != menus[0].shape[1]:
                 rule = f"must be {menus[0].shape[1]}, as of value"
                 raise _check.refuse(f"{name}.shape[1]", rows.shape[1], rule, "Give a column for each treatment.")
-        many = Many(units, menus[0], menus[1], mask, keys, version, features)
+        many = Many(units, menus[0], menus[1], mask, keys, version, features, bodies)
         with writing(self.engine) as connection:
             return decide_many(connection, campaign, many, self.clock())
 
@@ -255,10 +270,11 @@ class Ledger:
     def reprice(self, holder: str, *, hold: float = 60.0) -> dict[str, float]:
         """Renews the price of every campaign, in the one process that is elected for it; all processes read it.
 
-        The price is the smallest at which the last 2,000 units would reserve, on average, the money left for each unit still to
-        come, exploration and holdout included. Units to come: `Campaign.units` less those decided, else the time left by the rate
-        since the start. Where few menus occur, units tie at the price and get the cheaper treatment; the money left by that
-        lowers the next price.
+        The price is the smallest at which the last 2,000 units would reserve, on average, what each unit still to come may,
+        exploration and holdout included: so much that the budget is paid or reserved at the end. That counts on what reservations
+        will release: the share of them that is paid is estimated from up to 4,000 decisions by their age (`Status.ratio`). Units
+        to come: `Campaign.units` less those decided, else the time left by the rate since the start. Where few menus occur,
+        units tie at the price and get the cheaper treatment; the money left by that lowers the next price.
 
         Args:
             holder: Name of this process, e.g. host and process id.
@@ -275,15 +291,16 @@ class Ledger:
         with writing(self.engine) as connection:
             if not pricing.elected(connection, "price", holder, now, hold):
                 return {}
-        prices = {}
+        prices: dict[str, pricing.Priced] = {}
         with reading(self.engine) as connection:
             for row in connection.execute(sa.select(campaigns)).all():
-                if (price := pricing.price_of(connection, row, now)) is not None:
-                    prices[row.name] = price
+                if (priced := pricing.price_of(connection, row, now)) is not None:
+                    prices[row.name] = priced
         with writing(self.engine) as connection:
-            for name in sorted(prices):
-                connection.execute(sa.update(campaigns).where(campaigns.c.name == name).values(price=prices[name]))
-        return prices
+            for name, (price, share) in sorted(prices.items()):
+                values = {"price": price, "ratio": share.ratio, "ratio_low": share.low, "ratio_high": share.high}
+                connection.execute(sa.update(campaigns).where(campaigns.c.name == name).values(**values))
+        return {name: one.price for name, one in prices.items()}
 
     @checked
     def erase(self, unit: str | int) -> int:
@@ -374,6 +391,8 @@ def _status(connection: sa.Connection, name: str) -> Status:
         amount(n, campaign.scale)
         for n in (row.budget, row.spent, row.reserved, max(0, row.budget - row.spent - row.reserved), row.beyond)
     )
+    ratio, low, high = (1.0, 1.0, 1.0) if row.ratio is None else (row.ratio, row.ratio_low, row.ratio_high)
     return Status(
-        name, budget, spent, reserved, left, beyond, row.price, campaign.until, row.decided, row.limited, counts
+        name, budget, spent, reserved, left, beyond, row.price, campaign.until, row.decided, row.limited, counts, ratio, low,
+        high, not LOWEST <= ratio <= HIGHEST,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from largesse.errors import DataError, SchemaError
 from largesse.roles import nearest
 from largesse.serving.ledger.accounts import Account, Terms
 from largesse.serving.ledger.rows import packed_menu, who_of, who_prefix
-from largesse.serving.ledger.terms import Ask, text
+from largesse.serving.ledger.terms import Ask, Written, text
 
 __all__ = ["Checked", "Checks", "body_of", "codes_of", "json_of", "period_of", "unknown"]
 
@@ -116,8 +116,10 @@ def codes_of(allowed: object, terms: Terms) -> list[int] | None:
     return codes if len(codes) < len(terms.codes) else None
 
 
-def json_of(field: str, got: Mapping[str, Any]) -> str:
+def json_of(field: str, got: Mapping[str, Any] | Written) -> str:
     """Returns features as JSON, the same for the same features."""
+    if type(got) is Written:
+        return str(got)
     try:
         return json.dumps(got, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

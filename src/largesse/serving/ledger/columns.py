@@ -24,7 +24,7 @@ from largesse.serving.ledger.recording import New, record
 from largesse.serving.ledger.rows import BY_WHO, INSERT, again, answer_of, who_of, who_prefix
 from largesse.serving.ledger.sql import Having
 from largesse.serving.ledger.tables import keys
-from largesse.serving.ledger.terms import Answer, Answers, Ask, text
+from largesse.serving.ledger.terms import Answer, Answers, Ask, Written, text
 
 __all__ = ["KEYS", "Columns", "Decided", "columns_of", "decide_columns", "keys_of", "many_columns"]
 
@@ -112,7 +112,8 @@ class Decided(NamedTuple):
         new = Answers(
             self.ids, [treatments[code] for code in codes.tolist()], [KINDS[kind] for kind in self.draws.kinds.tolist()],
             given[np.arange(n), codes], given, columns.value[rows, codes], columns.cost[rows, codes],
-            np.full(n, account.price), self.reservations / scale, np.full(n, now), np.zeros(n, np.bool_),
+            np.full(n, account.price), self.reservations / scale, np.full(n, now), np.full(n, self.period),
+            [columns.versions[i] for i in self.first], np.zeros(n, np.bool_),
             np.zeros(n, np.bool_), {},
         )  # fmt: skip
         if n == len(self.which):
@@ -124,7 +125,7 @@ def columns_from(account: Account, answers: Sequence[Answer | DataError]) -> Ans
     """Returns answers by columns."""
     treatments = account.terms.campaign.treatments
     nobody = Answer(
-        "", "", 0, "", "", "", math.nan, dict.fromkeys(treatments, math.nan), math.nan, math.nan, math.nan, "", math.nan, False,
+        "", "", -1, "", "", "", math.nan, dict.fromkeys(treatments, math.nan), math.nan, math.nan, math.nan, "", math.nan, False,
         math.nan, False,
     )  # fmt: skip
     several = [nobody if isinstance(one, DataError) else one for one in answers]
@@ -135,6 +136,7 @@ def columns_from(account: Account, answers: Sequence[Answer | DataError]) -> Ans
     return Answers(
         [one.id for one in several], [one.treatment for one in several], [one.kind for one in several],
         np.array([one.propensity for one in several]), every, value, cost, price, reservation, time,
+        np.array([one.period for one in several], np.int64), [one.version for one in several],
         np.array([one.limited for one in several]), np.array([one.repeated for one in several]),
         {i: one for i, one in enumerate(answers) if isinstance(one, DataError)},
     )  # fmt: skip
@@ -210,7 +212,7 @@ def keys_of(
 
 def many_columns(
     account: Account, units: Sequence[Any], value: Floats, cost: Floats, allowed: NDArray[np.bool_] | None, version: str,
-    features: Sequence[Mapping[str, Any] | None] | None,
+    features: Sequence[Mapping[str, Any] | Written | None] | None,
 ) -> Columns | None:  # fmt: skip
     """Returns columns of asks that were given as columns; None where one is to be refused."""
     try:

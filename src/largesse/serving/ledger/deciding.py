@@ -29,7 +29,7 @@ from largesse.serving.ledger.rows import BY_PLACE, BY_WHO, INSERT, again, answer
 from largesse.serving.ledger.sql import inserting
 from largesse.serving.ledger.store import locked
 from largesse.serving.ledger.tables import keys
-from largesse.serving.ledger.terms import Answer, Answers, Ask
+from largesse.serving.ledger.terms import Answer, Answers, Ask, Written
 
 __all__ = ["Many", "decide", "decide_many"]
 
@@ -71,7 +71,7 @@ def decide_many(connection: sa.Connection, campaign: str, many: Many, now: float
     accounts = {name: Account(row) for name, row in locked(connection, [campaign]).items()}
     if (account := accounts.get(campaign)) is None:
         raise unknown(campaign, ())
-    keys_, bodies = many.keys or (None,) * len(many.units), ("",) * len(many.units)
+    keys_, bodies = many.keys or (None,) * len(many.units), many.bodies or ("",) * len(many.units)
     columns = None
     if len(many.units) >= _FEW:
         columns = many_columns(account, many.units, many.value, many.cost, many.allowed, many.version, many.features)
@@ -117,7 +117,8 @@ class Many(NamedTuple):
     allowed: NDArray[np.bool_] | None
     keys: Sequence[str | None] | None
     version: str
-    features: Sequence[Mapping[str, Any] | None] | None
+    features: Sequence[Mapping[str, Any] | Written | None] | None
+    bodies: Sequence[str] | None
 
     def asks(self, campaign: str, treatments: Sequence[str]) -> list[Ask]:
         """Returns the asks one by one."""
@@ -125,7 +126,8 @@ class Many(NamedTuple):
             Ask(
                 campaign, unit, self.value[i].tolist(), self.cost[i].tolist(),
                 None if self.allowed is None else [t for t, open_ in zip(treatments, self.allowed[i], strict=True) if open_],
-                None if self.keys is None else self.keys[i], "", self.version,
+                None if self.keys is None else self.keys[i], "" if self.bodies is None else self.bodies[i],
+                self.version,
                 None if self.features is None else self.features[i],
             )
             for i, unit in enumerate(self.units)

@@ -12,14 +12,27 @@ from sqlalchemy.exc import IntegrityError
 
 from largesse.serving.increments import cheapest, steepest
 from largesse.serving.ledger.accounts import Terms, terms_of
+from largesse.serving.ledger.maturing import Kept, kept, per_unit, sampled
 from largesse.serving.ledger.rows import menus_of, place_of
 from largesse.serving.ledger.tables import campaigns, decisions, leases
 
-__all__ = ["elected", "names", "price_at", "price_of"]
+__all__ = ["Priced", "elected", "names", "price_at", "price_of"]
 
 Floats = NDArray[np.float64]
 _WINDOW = 2_000  # recent units
 _FEWEST = 50  # below that many decisions the campaign keeps its first price
+
+
+class Priced(NamedTuple):
+    """The new price of a campaign.
+
+    Attributes:
+        price: Shadow price λ.
+        kept: What becomes of reservations.
+    """
+
+    price: float
+    kept: Kept
 
 
 class _Menus(NamedTuple):
@@ -47,7 +60,7 @@ def elected(connection: sa.Connection, task: str, holder: str, now: float, hold:
     return True
 
 
-def price_of(connection: sa.Connection, row: Any, now: float) -> float | None:
+def price_of(connection: sa.Connection, row: Any, now: float) -> Priced | None:
     """Returns the price of a campaign from its money, its time and its recent menus; None where the old one stays.
 
     It stays before 50 decisions, after the end, where no unit gets the policy's treatment, and where all menus are erased.
@@ -60,12 +73,17 @@ def price_of(connection: sa.Connection, row: Any, now: float) -> float | None:
     menus = _recent(connection, row, terms)
     if not len(menus.value):  # all are erased
         return None
-    per_unit = max(0, row.budget - row.spent - row.reserved) / _to_come(row, campaign.units, campaign.until, now)
+    given = sampled(connection, row, now)
+    share = kept(given, campaign.matures)
+    units = _to_come(row, campaign.units, campaign.until, now)
+    time = min(campaign.until - now, units * max(now - row.started, 1e-3) / row.decided)  # by the rate so far
+    each = per_unit(row, given, share, campaign.matures, time, units)
     # What holdout and exploration reserve does not depend on the price: the policy gets the rest.
     fixed = campaign.holdout * menus.reservation[:, 0] + (1 - campaign.holdout) * campaign.explore * _explored(
         menus, terms
     )
-    return price_at(menus.value, menus.cost, menus.reservation, max(0.0, per_unit - float(fixed.mean())) / policy)
+    each = max(0.0, each - float(fixed.mean())) / policy
+    return Priced(price_at(menus.value, menus.cost, menus.reservation, each), share)
 
 
 def _to_come(row: Any, units: float | None, until: float, now: float) -> float:

@@ -42,8 +42,10 @@ campaigns = _table(
     *(_column(name, _Whole) for name in ("budget", "spent", "reserved", "beyond", "decided", "limited", "reported")),
     *(_column(name, _Number) for name in ("started", "price")),
     *(_column(name, _Bytes) for name in ("decided_link", "reported_link")),
+    *(_column(name, _Number, empty=True) for name in ("ratio", "ratio_low", "ratio_high")),
 )  # fmt: skip
-"""`reported` counts outcomes. The links are those of the last decision and the last outcome (`audit`)."""
+"""`reported` counts outcomes; the ratios are of what is paid to what was reserved (`maturing`).
+The links are those of the last decision and the last outcome (`audit`)."""
 
 decisions = _table(
     "decision", _place(), _column("id", _Text), sa.Column("who", sa.LargeBinary, nullable=True, unique=True),
@@ -120,13 +122,21 @@ shadows = _table(
 """What a challenger would have decided, at the price of the decision in that place; not linked, and gone with an erased unit."""
 
 
-def _nothing(connection: sa.Connection) -> None:
-    """Version 1 was that of a development version with other columns; nothing of it is read."""
+def _ratios(connection: sa.Connection) -> None:
+    """Version 3: campaigns have the ratio of what is paid to what was reserved."""
+    kind = _Number().compile(connection.dialect)
+    for name in ("ratio", "ratio_low", "ratio_high"):
+        connection.execute(sa.text(f"alter table {campaigns.name} add column {name} {kind}"))
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_nothing, _META.create_all, _META.create_all)
-"""Step k brings a store from version k to version k + 1; version 3 has tables that version 2 lacks."""
-_OLDEST = 2
+_OLDEST = 2  # version 1 was that of a development version with other columns
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
+    _META.create_all,
+    _META.create_all,
+    _ratios,
+    _META.create_all,
+)
+"""Step k brings a store from version k to version k + 1; a new store gets the tables of the last one at once."""
 
 
 def migrate(connection: sa.Connection, place: str) -> None:
@@ -146,7 +156,7 @@ def migrate(connection: sa.Connection, place: str) -> None:
         )
     if version is not None and version < _OLDEST:
         raise StoreError(f"{place}: is a ledger of a development version, which cannot be read. Choose another place.")
-    for step in MIGRATIONS[version or 0 :]:
+    for step in (_META.create_all,) if version is None else MIGRATIONS[version:]:
         step(connection)
     if version is None:
         connection.execute(_versions.insert().values(version=known))

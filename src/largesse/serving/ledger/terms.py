@@ -16,7 +16,7 @@ from largesse.serving.draws import Draws
 from largesse.serving.ledger.money import rounded_down, rounded_up
 
 __all__ = [
-    "FALLBACK", "Answer", "Answers", "Ask", "Campaign", "Log", "Outcome", "Receipt", "Status", "Verification", "text"
+    "FALLBACK", "Answer", "Answers", "Ask", "Campaign", "Log", "Outcome", "Receipt", "Status", "Verification", "Written", "text"
 ]  # fmt: skip
 
 FALLBACK = "fallback"
@@ -41,6 +41,12 @@ def text(field: str, got: object) -> str:
         rule = f"must have 1 to {_LONGEST} bytes, none of them zero, and be valid Unicode"
         raise _check.refuse(field, got, rule, "Give a shorter id, or its hash.")
     return out
+
+
+class Written(str):
+    """Features that are JSON already, with sorted names: the ledger stores them as they are."""
+
+    __slots__ = ()
 
 
 @checked
@@ -167,7 +173,7 @@ class Ask(NamedTuple):
     key: str | None = None
     body: str = ""
     version: str = ""
-    features: Mapping[str, Any] | None = None
+    features: Mapping[str, Any] | Written | None = None
 
 
 class Answer(NamedTuple):
@@ -226,6 +232,8 @@ class Answers(NamedTuple):
         price: Shadow price λ of the decision, (n,).
         reservation: Money reserved at the decision, (n,).
         time: Time of the decision, (n,).
+        period: Number of the period, (n,); -1 where an ask was refused.
+        version: Versions of the policy.
         limited: Whether the budget limited the decision, (n,).
         repeated: Whether the decision was stored before, (n,).
         errors: Why asks were refused, by their places.
@@ -241,6 +249,8 @@ class Answers(NamedTuple):
     price: NDArray[np.float64]
     reservation: NDArray[np.float64]
     time: NDArray[np.float64]
+    period: NDArray[np.int64]
+    version: list[str]
     limited: NDArray[np.bool_]
     repeated: NDArray[np.bool_]
     errors: dict[int, DataError]
@@ -301,6 +311,10 @@ class Status(NamedTuple):
         decided: Number of decisions.
         limited: Number of decisions that the budget limited.
         counts: Number of decisions by kind and treatment.
+        ratio: What is paid of one unit of money reserved, as estimated at the last `reprice`; 1 before the first.
+        ratio_low: Lower end of its 95 % interval; `ratio` where nothing is known.
+        ratio_high: Upper end.
+        clamped: True if the ratio lies outside 0.2 to 3: the price counts on the nearer of these two instead.
     """
 
     campaign: str
@@ -314,6 +328,10 @@ class Status(NamedTuple):
     decided: int
     limited: int
     counts: dict[str, dict[str, int]]
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    clamped: bool
 
 
 class Log(NamedTuple):

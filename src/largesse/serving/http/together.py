@@ -1,0 +1,114 @@
+"""Units of a batch that are asked alike: one call of the model, the ledger by columns, and the answers to all at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from largesse.errors import DataError
+from largesse.serving.http.decisions import Question, Served
+from largesse.serving.http.hot import DecisionAnswer
+from largesse.serving.http.menus import whys
+from largesse.serving.http.service import Service
+from largesse.serving.ledger.terms import Answers, Written
+
+__all__ = ["Asked", "asked_alike", "decide_together", "documents"]
+
+_log = logging.getLogger("largesse.serving")
+
+
+class Asked(NamedTuple):
+    """Units of one campaign that may get every treatment, by columns of n entries.
+
+    Attributes:
+        served: The campaign.
+        units: Ids of the units.
+        keys: The callers' keys; None: none has one.
+        bodies: What the keys stand for.
+        features: The features as they are stored; None: they are not.
+        feed: The inputs of the model, (n, 1) each.
+    """
+
+    served: Served
+    units: Sequence[str | int]
+    keys: Sequence[str | None] | None
+    bodies: Sequence[str] | None
+    features: Sequence[Written] | None
+    feed: Mapping[str, NDArray[Any]]
+
+
+class Decided(NamedTuple):
+    """What they got.
+
+    Attributes:
+        answers: The answers.
+        value: Predicted values, (n, M).
+        cost: Predicted costs, (n, M).
+    """
+
+    answers: Answers
+    value: NDArray[np.float64]
+    cost: NDArray[np.float64]
+
+
+def asked_alike(questions: Sequence[Question]) -> Asked | None:
+    """Returns questions as columns; None where they differ in their campaign or in what is allowed."""
+    served = questions[0].served
+    if any(one.served is not served or one.allowed is not None for one in questions):
+        return None
+    keyed = any(one.key is not None for one in questions)
+    return Asked(
+        served, [one.unit for one in questions], [one.key for one in questions] if keyed else None,
+        [one.body for one in questions] if keyed else None,
+        [one.features for one in questions] if served.features else None,
+        served.loaded.feed([one.row for one in questions]),
+    )  # fmt: skip
+
+
+def decide_together(service: Service, asked: Asked) -> Decided | None:
+    """Returns what units get, and counts them; None where the model fails, so that each is to be tried alone.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    loaded = asked.served.loaded
+    try:
+        value, cost = loaded.tables(asked.feed)
+    except Exception as error:  # one damaged row must not fail the others
+        _log.error("The model of campaign %s failed for a batch: %s", asked.served.name, error)
+        return None
+    answers = service.ledger.decide_many(
+        asked.served.name, asked.units, value, cost, keys=asked.keys, version=loaded.version, features=asked.features,
+        bodies=asked.bodies,
+    )  # fmt: skip
+    service.metrics.decided_together(asked.served.name, answers)
+    return Decided(answers, value, cost)
+
+
+def documents(asked: Asked, got: Decided) -> list[DecisionAnswer | DataError]:
+    """Returns the answer to each unit, or why it is refused."""
+    a, name, names = got.answers, asked.served.name, asked.served.treatments
+    reasons = whys(got.value, got.cost, np.where(np.isnan(a.price), 0.0, a.price), names)
+    number = {treatment: j for j, treatment in enumerate(names)}
+    codes, rows = np.array([number.get(treatment, 0) for treatment in a.treatment]), np.arange(len(a.id))
+    same = (a.value == got.value[rows, codes]) & (a.cost == got.cost[rows, codes])
+    version = asked.served.loaded.version
+    out: list[DecisionAnswer | DataError] = [
+        DecisionAnswer(
+            identity, name, str(unit), period, treatment, kind, given, dict(zip(names, every, strict=True)), value, cost, price,
+            made_by, limited, repeated, why if alike and made_by == version else None,
+        )
+        for identity, unit, period, treatment, kind, given, every, value, cost, price, made_by, limited, repeated, alike, why
+        in zip(
+            a.id, asked.units, a.period.tolist(), a.treatment, a.kind, a.propensity.tolist(), a.propensities.tolist(),
+            a.value.tolist(), a.cost.tolist(), a.price.tolist(), a.version, a.limited.tolist(), a.repeated.tolist(),
+            same.tolist(), reasons, strict=True,
+        )
+    ]  # fmt: skip
+    for i, error in a.errors.items():
+        out[i] = error
+    return out

@@ -1,0 +1,184 @@
+"""Batches that are decided as columns: the same answers, the same log and the same refusals as one unit after the other."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.common.served import NORTH, Served, service
+
+pa = pytest.importorskip("pyarrow")
+ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
+DRAWS = {"budget": 1500.0, "explore": 0.4, "holdout": 0.2, "features": True}
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[Served, Served]]:
+    """Two services of the same campaign; their draws are the same."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with service(tmp_path / "a", **DRAWS) as first, service(tmp_path / "b", **DRAWS) as second:
+        for one in (first, second):  # the price stays
+            one.app.service.ledger.reprice = lambda holder, hold: {}
+        yield first, second
+
+
+def rows(seed: int, n: int) -> list[dict[str, Any]]:
+    """Units of which some come twice, some with keys, some with cells that are missing."""
+    rng, out = np.random.default_rng(seed), list[dict[str, Any]]()
+    for k in range(n):
+        cells = {
+            "age": None if rng.random() < 0.1 else int(rng.integers(1, 90)), "since": "2026-01-01",
+            "city": [None, "north", " north ", "south"][rng.integers(4)],
+        }  # fmt: skip
+        one = {"unit": f"{seed}-{rng.integers(n)}", "features": cells}
+        out.append(one | {"key": f"{seed}-{k}"} if rng.random() < 0.5 else one)
+    return out
+
+
+def stream(given: list[dict[str, Any]], **columns: Any) -> bytes:
+    table = pa.table(
+        {"unit": [one["unit"] for one in given], "key": [one.get("key") for one in given]}
+        | {
+            "age": pa.array([one["features"]["age"] for one in given], pa.int32()),
+            "city": [one["features"]["city"] for one in given],
+            "since": pa.array([20_454] * len(given), pa.int32()).cast(pa.date32()),
+        }
+        | columns
+    )
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def batch(one: Served, given: Any, **more: Any) -> Any:
+    if isinstance(given, bytes):
+        return one.ask("POST", "/v1/decisions:batch", "decide", content=given, headers=ARROW)
+    return one.ask("POST", "/v1/decisions:batch", "decide", json=given, **more)
+
+
+def without_id(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: cell for name, cell in one.items() if name not in ("id", "instance")} for one in answers]
+
+
+def log(one: Served) -> list[Any]:
+    engine = one.app.service.ledger.engine
+    names = "unit, period, treatment, kind, version, price, reservation, limited, propensities, menu, features, state"
+    with engine.connect() as connection:
+        return [
+            tuple(row) for row in connection.exec_driver_sql(f"select {names} from largesse_decision order by number")
+        ]
+
+
+def test_a_list_is_decided_as_one_unit_after_the_other(two: tuple[Served, Served]):
+    first, second = two
+    for seed in range(3):  # the last meets a budget that limits
+        given = rows(seed, 500)
+        together = batch(first, given)
+        singly = [second.ask("POST", "/v1/decisions", "decide", json=one).json() for one in given]
+        assert without_id(together.json()) == without_id(singly)
+    assert log(first) == log(second)
+    assert any(row[7] for row in log(first)), "the budget limited some"
+    assert first.app.service.ledger.verify().problems == []
+
+
+def test_arrow_is_decided_as_a_list(two: tuple[Served, Served]):
+    first, second = two
+    for seed in range(3):
+        given = rows(seed, 500)
+        listed, table = batch(first, given).json(), pa.ipc.open_stream(batch(second, stream(given)).content).read_all()
+        for name in set(table.column_names) - {"id", "problem"}:
+            assert table[name].to_pylist() == [one[name] for one in listed], name
+    assert log(first) == log(second)
+    # A key of the one form is known in the other.
+    again = pa.ipc.open_stream(batch(first, stream(rows(2, 500))).content).read_all()
+    assert set(again["problem"].to_pylist()) == {None}
+    assert set(again["repeated"].to_pylist()) == {True}
+
+
+@pytest.mark.parametrize(
+    ("columns", "place", "field"),
+    [
+        ({"unit": ["u", None, "w"]}, 1, "unit"), ({"age": [1.0, 2.0, float("inf")]}, 2, "age"),
+        ({"unit": ["u", "", "w"]}, 1, "unit"),
+        ({"campaign": ["spring", "spring", "summer"]}, 2, "campaign"), ({"key": ["k", "k", None]}, 1, "key"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_in_arrow_fails_alone(
+    two: tuple[Served, Served], columns: dict[str, Any], place: int, field: str
+):
+    given = [{"unit": f"u{k}", "features": {"age": 40, "city": "north"}} for k in range(3)]
+    got = batch(two[0], stream(given, **columns))
+    assert got.status_code == 207
+    problems = pa.ipc.open_stream(got.content).read_all()["problem"].to_pylist()
+    assert [k for k, problem in enumerate(problems) if problem is not None] == [place]
+    assert problems[place].startswith(field)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"age": pa.array([40, 40, 40], pa.float32())}, {"city": pa.array(["north"] * 3).dictionary_encode()},
+        {"unit": [7, 8, 9]}, {"since": pa.array([20_454 * 86_400_000] * 3, pa.int64()).cast(pa.timestamp("ms"))},
+        {"city": pa.array(["north"] * 3, pa.large_string())}, {"campaign": ["spring"] * 3},
+    ],
+)  # fmt: skip
+def test_other_types_of_columns(two: tuple[Served, Served], columns: dict[str, Any]):
+    given = [{"unit": f"u{k}", "features": {"age": 40, "city": "north"}} for k in range(3)]
+    got = pa.ipc.open_stream(batch(two[0], stream(given, **columns)).content).read_all()
+    assert got["problem"].to_pylist() == [None] * 3
+    assert {round(v, 6) for v in got["value"].to_pylist()} <= {0.0, 1.0, 3.0}
+
+
+@pytest.mark.parametrize("form", ["list", "arrow"])
+def test_a_model_that_fails_for_a_batch_is_asked_for_each_unit(tmp_path: Path, form: str, monkeypatch: Any):
+    with service(tmp_path, budget=1e5) as one:
+        loaded = one.app.service._served["spring"].loaded
+        real = type(loaded).tables
+
+        def failing(self: Any, feed: Any) -> Any:
+            if any(
+                np.nan_to_num(cells[:, 0].astype(float)).max() == 66 for cells in feed.values() if cells.dtype != object
+            ):
+                raise RuntimeError("no such age")
+            return real(self, feed)
+
+        monkeypatch.setattr(type(loaded), "tables", failing)
+        given = [{"unit": f"u{k}", "features": NORTH | {"age": 66 if k == 3 else 40}} for k in range(40)]
+        got = (
+            batch(one, given).json()
+            if form == "list"
+            else pa.ipc.open_stream(batch(one, stream(given)).content).read_all()
+        )
+        versions = [a["version"] for a in got] if form == "list" else got["version"].to_pylist()
+        assert [k for k, version in enumerate(versions) if version == "fallback"] == [3]
+
+
+def test_an_empty_batch_is_refused(two: tuple[Served, Served]):
+    assert batch(two[0], []).status_code == 422
+    assert batch(two[0], stream([])).status_code == 422
+
+
+def test_the_metrics_count_new_decisions(two: tuple[Served, Served]):
+    given = [{"unit": f"u{k % 30}", "features": NORTH} for k in range(60)]
+    batch(two[0], given)
+    batch(two[0], given)
+    counts = two[0].ask("GET", "/v1/campaigns/spring", "report").json()["counts"]
+    text = two[0].ask("GET", "/metrics", "report").text
+    got = {}
+    for line in text.splitlines():
+        if line.startswith("largesse_decisions_total{"):
+            labels = dict(
+                json.loads(part.replace("=", '":', 1).join(['{"', "}"])).popitem()
+                for part in line[25:].split("}")[0].split(",")
+            )
+            got.setdefault(labels["kind"], {})[labels["treatment"]] = float(line.split()[-1])
+    assert got == counts
+    assert sum(n for by in counts.values() for n in by.values()) == 30

@@ -1,0 +1,157 @@
+"""Money that comes back: what reservations release, estimated, planned with, and never counted on beyond the band."""
+
+from __future__ import annotations
+
+import heapq
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sqlalchemy", reason="the extra 'serve' is not installed")
+
+from largesse.serving import Answer, Ledger, Outcome, Status
+from largesse.serving.ledger.maturing import HIGHEST, LOWEST, Kept, Reservations, kept, per_unit
+from tests.common.ledgers import Clock, ask, campaign, check_sums
+
+DAY = 86_400.0
+
+
+class World(NamedTuple):
+    """What comes back: the share of each reservation that is paid, or of the units that use theirs; days until then."""
+
+    ratio: float
+    delay: float
+    users: bool = False  # the others never report: their reservation expires
+    matures: float = 7.0
+    guarantee: str = "expected"
+    days: float = 30.0
+    n: int = 3_500
+    budget: float = 350.0
+
+
+def simulated(place: Path, world: World) -> tuple[Status, Status]:
+    """Returns the money at the end of a campaign, and when everything has come back."""
+    rng, clock, due = np.random.default_rng(2), Clock(0.0), list[tuple[float, str, float]]()
+    value = np.column_stack([np.zeros(world.n), rng.random(world.n), 1.6 * rng.random(world.n)])
+    cost = np.column_stack([np.zeros(world.n), np.full(world.n, 0.5), 0.8 + 0.4 * rng.random(world.n)])
+    at, done = np.sort(rng.random(world.n)) * world.days, 0
+    steps = np.concatenate([np.arange(0.5, world.days - 3, 0.5), np.linspace(world.days - 3, world.days, 41)])
+    terms = {"matures": world.matures * DAY, "guarantee": world.guarantee, "worst": {"coupon": 0.75, "gift": 1.8}}
+    with Ledger.open(f"sqlite:///{place}/a.db", clock=clock) as ledger:
+        ledger.start(campaign(budget=world.budget, until=world.days * DAY, price=1.0, explore=0.1, **terms))
+        for before, now in zip([0.0, *steps], [*steps, 4 * world.days], strict=False):
+            to = int(np.searchsorted(at, now))
+            clock.now = (before + now) / 2 * DAY
+            for a in ledger.decide([ask(k, value=value[k], cost=cost[k]) for k in range(done, to)]):
+                assert isinstance(a, Answer)
+                used = not world.users or rng.random() < world.ratio
+                if a.cost and used:
+                    paid = a.cost * (1.0 if world.users else world.ratio)
+                    heapq.heappush(due, (now + rng.exponential(world.delay), a.id, paid))
+            done, clock.now, back = to, now * DAY, list[Outcome]()
+            while due and due[0][0] <= now:
+                _, identity, paid = heapq.heappop(due)
+                back.append(Outcome(identity, identity, cost=paid))
+            ledger.outcomes(back)
+            ledger.expire()
+            ledger.reprice("me")
+            status = ledger.status("c")
+            assert status.spent + status.reserved <= status.budget + status.beyond + 1e-6
+            if now == world.days:
+                end = status
+        check_sums(ledger, within_budget=False)
+        return end, status
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        World(0.3, 0.15), World(1.5, 2.0), World(0.3, 0.15, users=True, matures=0.5),
+        *(pytest.param(world, marks=pytest.mark.slow) for world in (
+            World(0.3, 2.0), World(1.0, 0.15), World(1.0, 2.0), World(1.5, 0.15), World(0.75, 0.15, guarantee="hard"),
+        )),
+    ],
+)  # fmt: skip
+def test_no_money_is_left_that_could_be_used(tmp_path, world):
+    """At the end at most 1 % is free. What is left later is what the last decisions had reserved, and did not use."""
+    end, later = simulated(tmp_path, world)
+    left, reserved = end.left / world.budget, end.reserved / world.budget
+    unspent = 1 - later.spent / world.budget
+    if world.ratio > 1:  # what the last decisions will pay beyond their reservations is set aside
+        assert left <= 0.01 + (world.ratio - 1) * reserved
+        assert abs(unspent) < 0.01
+    else:
+        assert left <= 0.012
+        assert unspent <= left + reserved + 1e-9
+        if world.delay < 1:  # hours in a month
+            assert -0.005 <= unspent <= 0.04
+    if world.guarantee == "hard":
+        assert later.spent <= world.budget
+        assert later.beyond == 0
+    else:
+        assert later.ratio == pytest.approx(world.ratio, rel=0.1)
+        assert later.ratio_low <= later.ratio <= later.ratio_high
+    assert not later.clamped
+    assert end.limited < 0.03 * world.n
+
+
+def test_nothing_is_expected_of_decisions_that_are_too_young():
+    age = np.linspace(0, 99, 400)
+    given = Reservations(age, np.full(400, 10.0), np.full(400, 10.0), 1.0)
+    got = kept(given, matures=100.0)
+    assert (got.ratio, got.at(np.array([0.0, 50.0, 1e6])).tolist()) == (1.0, [1.0, 1.0, 1.0])
+
+
+def test_the_share_is_that_of_the_rows_by_age():
+    """Half of each reservation is released at the age 10, and what is still reserved, half of the rest, at 100."""
+    age = np.linspace(0, 200, 20_001)
+    kept_last = np.random.default_rng(3).random(len(age)) / 2
+    share = np.where(age < 10, 1.0, np.where(age < 100, 0.5, kept_last))
+    got = kept(Reservations(age, np.full(len(age), 8.0), 8 * share, 1.0), matures=100.0)
+    assert got.at(np.array([0.0, 99.9, 100.1])) == pytest.approx([1.0, 0.5, 0.25], abs=0.01)
+    error = 0.5 / np.sqrt(12) / np.sqrt(10_000)  # of the mean of numbers that are uniform in [0, 0.5]
+    assert got.ratio == pytest.approx(0.25, abs=4 * error)
+    assert (got.low, got.high) == pytest.approx((got.ratio - 1.96 * error, got.ratio + 1.96 * error), rel=1e-3)
+
+
+def test_few_decisions_say_little():
+    given = Reservations(np.full(30, 500.0), np.full(30, 10.0), np.zeros(30), 1.0)
+    assert kept(given, matures=100.0).ratio == pytest.approx(0.5)
+    assert kept(Reservations(*np.zeros((3, 0)), 1.0), matures=100.0).ratio == 1.0
+
+
+@pytest.mark.parametrize(("paid", "edge"), [(0.5, LOWEST), (90.0, HIGHEST)])
+def test_the_ratio_is_cut_to_the_band(paid, edge):
+    given = Reservations(np.full(4_000, 500.0), np.full(4_000, 10.0), np.full(4_000, paid), 1.0)
+    got = kept(given, matures=100.0)
+    assert not LOWEST <= got.ratio <= HIGHEST
+    assert got.at(np.array([1e3])).tolist() == [edge]
+
+
+def test_what_a_unit_may_reserve_by_hand():
+    """All is released to a half after 10 seconds of 1,000; money of 1,000 decisions of 4 is still wholly reserved."""
+    row: Any = SimpleNamespace(budget=10_000, spent=0, reserved=4_000)
+    given = Reservations(np.zeros(1_000), np.full(1_000, 4.0), np.full(1_000, 4.0), 1.0)
+    share = Kept(np.array([0.0, 10.0, 10.0]), np.array([1.0, 1.0, 0.5]), 0.5, 0.5, 0.5)
+    # At the end 2,000 are kept of the 4,000, and 0.505 of what comes: 10,000 = 2,000 + 0.505 · 500 r.
+    assert per_unit(row, given, share, 10.0, 1000.0, 500.0) == pytest.approx(8_000 / (0.505 * 500), rel=0.02)
+    assert per_unit(row, given, share._replace(shares=np.ones(3)), 10.0, 1000.0, 500.0) == pytest.approx(6_000 / 500)
+    over: Any = SimpleNamespace(budget=1_000, spent=2_000, reserved=0)
+    assert per_unit(over, given, share, 10.0, 1000.0, 500.0) == 0.0
+
+
+def test_the_status_says_that_the_ratio_is_clamped(store):
+    clock = Clock(0.0)
+    with Ledger.open(store, clock=clock) as ledger:
+        ledger.start(campaign(budget=1e4, until=1e6, matures=10.0, holdout=0))
+        assert ledger.status("c").ratio == 1.0
+        ledger.decide([ask(k) for k in range(1_000)])
+        clock.now = 100.0
+        ledger.expire()
+        ledger.reprice("me")
+        status = ledger.status("c")
+        assert status.ratio < LOWEST
+        assert status.clamped
