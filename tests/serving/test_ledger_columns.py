@@ -126,6 +126,7 @@ class TestColumns:
         [
             ({"campaign": "x"}, "campaign == 'x': is not in"), ({"value": [[0, 1, 2]]}, r"len\(value\) == 1: must be 2"),
             ({"cost": [[0, 1]] * 2}, r"cost.shape\[1\] == 2: must be 3"), ({"keys": ["a"]}, r"len\(keys\) == 1"),
+            ({"bodies": ["a"]}, r"len\(bodies\) == 1"),
             ({"value": [0, 1]}, "value.ndim == 1"), ({"features": [None]}, r"len\(features\) == 1"),
             ({"allowed": [[True, True]] * 2}, r"allowed.shape\[1\] == 2"), ({"value": [["a", "b", "c"]] * 2}, "value: must be"),
         ],
@@ -135,6 +136,26 @@ class TestColumns:
         given = {"campaign": "c", "units": ["a", "b"], "value": [[0, 1, 2]] * 2, "cost": [[0, 1, 2]] * 2} | change
         with pytest.raises(DataError, match=message):
             ledger.decide_many(**given)
+
+    def test_a_key_stands_for_its_body(self, ledger):
+        """As with `decide`, whatever the menu is."""
+        ledger.start(campaign(budget=1e6))
+        n = 30
+        columns = {"units": list(range(n)), "keys": [f"k{i}" for i in range(n)]}
+        first = ledger.decide_many("c", value=np.ones((n, 3)), cost=np.ones((n, 3)), bodies=["b"] * n, **columns)
+        again = ledger.decide_many("c", value=np.zeros((n, 3)), cost=np.ones((n, 3)), bodies=["b"] * n, **columns)
+        assert again.id == first.id
+        assert again.repeated.all()
+        single = ledger.decide([ask(0, key="k0", body="b", value=[0, 5, 5])])[0]
+        assert isinstance(single, Answer)
+        assert single.id == first.id[0]
+        other = ledger.decide_many(
+            "c", value=np.ones((n, 3)), cost=np.ones((n, 3)), bodies=["b"] * (n - 1) + ["x"], **columns
+        )
+        assert list(other.errors) == [n - 1]
+        assert isinstance(other.errors[n - 1], Conflict)
+        assert other.version == [""] * n
+        assert other.period.tolist() == [0] * (n - 1) + [-1]
 
     def test_another_number_of_treatments(self, ledger):
         ledger.start(campaign())
