@@ -67,7 +67,9 @@ def parts(service: Service, rows: list[dict[str, Any]], size: int) -> dict[str, 
     asked, menus, answers = list[Asked](), list[tuple[Any, Any]](), list[Any]()
 
     def read() -> None:
-        several = [arrow.asked_of(service.served, one) for content in streams for one in arrow.parts(content, size)]
+        several = [
+            arrow.asked_of(service.served, one) for content in streams for one in arrow.parts(content, 1 << 30, size)
+        ]
         asked.extend(one for one in several if one is not None)
 
     def draw() -> None:

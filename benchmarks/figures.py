@@ -16,6 +16,7 @@ from scipy import stats
 
 from benchmarks import ablation, guarantee, hrc, pacing
 from benchmarks.cells import PAGES, load
+from benchmarks.service import operations
 from benchmarks.suite.problems import MAIN
 from benchmarks.suite.studies import (
     BI,
@@ -361,6 +362,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "bidfcl-bridge": BRIDGE_TABLE,
     "bidfcl-five": FIVE_TABLE,
     "likelihood": likelihood_table,
+    "operations": lambda: operations.table(cells("serve", "operations")[0], cells("serve", "rate")[0]),
     "whole": whole_table,
 }
 """Tables within the documents, by name."""

@@ -3,6 +3,7 @@
     python -m benchmarks serve                                           both, about seven minutes
     python -m benchmarks serve --part soak --decisions 1000000 --kills 200 --restarts 10 --seconds 5400
     python -m benchmarks serve --part soak --store postgresql://USER@HOST/DATABASE --restart 'COMMAND'
+    python -m benchmarks serve --part operations                         what docs/operations.md shows, after `make docs`
     python -m benchmarks serve --table
 
 The soak checks its results from the store alone, against what every caller was answered.
@@ -24,6 +25,7 @@ import httpx
 import numpy as np
 
 from benchmarks.cells import PAGES, load, machine, store, write
+from benchmarks.service.operations import operations
 from benchmarks.service.rate import closed, opened
 from benchmarks.service.server import Server, Terms, features, make_run
 from benchmarks.service.soak import NEW, Soak, soak
@@ -191,7 +193,7 @@ def _rates(cell: dict[str, Any]) -> list[str]:
 def main() -> None:
     """Measures what is asked for and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("soak", "rate"), help="only this")
+    parser.add_argument("--part", choices=("soak", "rate", "operations"), help="only this")
     parser.add_argument("--table", action="store_true", help="write the page of what is there")
     short = Soak(decisions=60_000, seconds=300.0, kills=40, restarts=2, switches=4)
     for name in ("decisions", "kills", "restarts", "switches", "workers", "loads", "single", "batches", "batch"):
@@ -202,11 +204,13 @@ def main() -> None:
     parser.add_argument("--restart", default="", help="command that restarts the store")
     given = parser.parse_args()
     if not given.table:
-        if given.part != "rate":
+        if given.part in (None, "soak"):
             kind = "sqlite" if given.store in ("", "sqlite") else given.store.partition(":")[0]
             store(PLACE / f"soak-{kind}.json", measure_soak(given))
-        if given.part != "soak":
+        if given.part in (None, "rate"):
             store(PLACE / "rate.json", measure_rate())
+        if given.part in (None, "operations"):
+            store(PLACE / "operations.json", machine() | operations())
     if cells := {path.stem: load(path) for path in sorted(PLACE.glob("*.json"))}:
         write("serve", page(cells))
 

@@ -163,3 +163,24 @@ def test_decisions_are_made_again_with_another_run(tmp_path: Path):
     refused = shell("decisions", "replay", str(strange), *store)
     assert refused.returncode == 2
     assert "none, coupon, cake" in " ".join(refused.stderr.split())
+
+
+def test_answers_in_the_shadow_are_compared(tmp_path: Path):
+    served = pytest.importorskip("tests.common.served")
+    cheap = served.make_run(tmp_path / "cheap", cost=(0.0, 1.0, 400.0))
+    with served.service(tmp_path, challenger=str(cheap), shadow=True) as service:
+        for i in range(40):
+            assert service.decide(f"u{i}", features=served.NORTH | {"age": 10 + i}).status_code == 200
+    store = ["--store", f"sqlite:///{tmp_path}/ledger.db", "--campaign", "spring"]
+    document = json.loads(run("decisions", "shadow", *store, "--json"))
+    DOCUMENTS["decisions shadow"].model_validate(document)
+    assert document == json.loads(run("decisions", "replay", str(cheap), *store, "--json"))
+    assert document["after"]["coupon"] > document["before"]["coupon"]
+    assert "40 decisions" in run("decisions", "shadow", *store)
+    assert "has not answered" in run_error("decisions", "shadow", *store, "--version", "x")
+
+
+def run_error(*words: str) -> str:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code
+    return f"{done.output}{done.exception}"

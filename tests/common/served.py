@@ -41,11 +41,16 @@ NORTH = {"age": 40, "city": "north", "since": "2026-01-01"}
 
 
 def make_run(
-    folder: Path, *, cost: tuple[float, ...] = COST, treatments: tuple[str, ...] = TREATMENTS, price: float | None = 0.5
+    folder: Path,
+    *,
+    cost: tuple[float, ...] = COST,
+    treatments: tuple[str, ...] = TREATMENTS,
+    price: float | None = 0.5,
+    extra: str = "",
 ) -> Path:
-    """Writes a run folder: its ONNX form alone."""
+    """Writes a run folder: its ONNX form alone; `extra` names a column of numbers that it reads and does not use."""
     folder.mkdir(parents=True)
-    names = ("age", "city", "since")
+    names = ("age", "city", "since", *([extra] if extra else []))
     tensor = helper.make_tensor_value_info
     inputs = [tensor(name, TensorProto.STRING if name == "city" else TensorProto.DOUBLE, [None, 1]) for name in names]
     inputs.append(tensor("price", TensorProto.DOUBLE, [1]))
@@ -73,13 +78,13 @@ def make_run(
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
     (folder / MODEL).write_bytes(model)
-    kinds = {"age": "number", "city": "text", "since": "date"}
+    kinds = {"age": "number", "city": "text", "since": "date", extra: "number"}
     about = {
         "format": 1, "package": "0.1.0", "model_sha256": hashlib.sha256(model).hexdigest(), "missing": "<missing>",
         "columns": [{"name": n, "input": n, "kind": kinds[n], "levels": ["north"] if n == "city" else [], "numbered": False}
                     for n in names],
         "treatments": list(treatments), "price": price, "units": {"money": "EUR"},
-        "rows": {"age": [40.0, 20.0], "city": ["north", "south"], "since": [0.0, None]},
+        "rows": {"age": [40.0, 20.0], "city": ["north", "south"], "since": [0.0, None], **({extra: [0.0, 0.0]} if extra else {})},
         "menu": {"value": [list(VALUE), [VALUE[0] / 2, VALUE[1] / 2, VALUE[2] / 2 + 1]], "cost": [list(cost)] * 2},
     }  # fmt: skip
     (folder / ABOUT).write_text(json.dumps(about | {"sha256": about_digest(about)}))

@@ -1,13 +1,16 @@
-"""The commands about the ledger of a server: erase a unit, verify the log, export the decisions as a trial, replay them."""
+"""The commands about the ledger of a server: erase a unit, verify the log, export, replay or compare the decisions."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from largesse.cli.options import Json
+
+if TYPE_CHECKING:
+    from largesse.serving.ledger.replaying import Replayed
 
 __all__ = ["decisions", "erase", "verify_log"]
 
@@ -93,19 +96,42 @@ def replay_rows(
     as_json: Json = False,
 ) -> None:
     """Decide the decisions of a campaign again with another run: what would change, and what that would bring and cost."""
-    from largesse._check import written
     from largesse._extras import needed_for
     from largesse.cli import show
     from largesse.commands.decision_log import replay_decisions
-    from largesse.report.blocks import Column, Row, Table
 
     with needed_for("largesse decisions replay"):
         done = replay_decisions(store, campaign, run, price)
+    _show_replayed(done, as_json, "features not stored, erased, or without a model")
+    if done.judged and not as_json:
+        show.prose("These estimates are too good if the run was learned from these decisions.")
+
+
+@decisions.command("shadow")
+def shadow_rows(
+    store: Store,
+    campaign: Annotated[str, typer.Option("--campaign", help="Name of the campaign.")],
+    version: Annotated[str | None, typer.Option(help="Version of the challenger, if several have answered.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the answers of a challenger in the shadow with the decisions: what differs, what it costs, what it would bring."""
+    from largesse.commands.decision_log import shadowed_decisions
+
+    done = shadowed_decisions(store, campaign, version)
+    _show_replayed(done, as_json, "not answered in the shadow, erased, or without a model")
+
+
+def _show_replayed(done: Replayed, as_json: bool, why_left_out: str) -> None:
+    """Shows the decisions of a log by another policy."""
+    from largesse._check import written
+    from largesse.cli import show
+    from largesse.report.blocks import Column, Row, Table
+
     if as_json:
         changes = {name: one and one._asdict() for name, one in (("value", done.value), ("cost", done.cost))}
         show.print_json(done._asdict() | changes)
         return
-    out = f", {done.left_out:,} left out (features not stored, erased, or without a model)" if done.left_out else ""
+    out = f", {done.left_out:,} left out ({why_left_out})" if done.left_out else ""
     show.prose(f"{done.decisions:,} decisions{out}: {done.changed:.1%} would differ")
     columns = Column("Treatment", words=True), Column("Before"), Column("After")
     rows = tuple(Row((name, f"{n:,}", f"{done.after[name]:,}")) for name, n in done.before.items())
@@ -117,5 +143,3 @@ def replay_rows(
                 f"{name} per unit: {one.difference:+.4g} (95 % interval {one.low:+.4g} to {one.high:+.4g}), from {done.judged:,} "
                 f"matured decisions, of which {done.informative:,} had a treatment that only one of the two gives"
             )
-    if done.judged:
-        show.prose("These estimates are too good if the run was learned from these decisions.")

@@ -107,7 +107,7 @@ def list_(store: Store, as_json: Json = False) -> None:
     """List all keys, without the keys themselves."""
     from largesse.cli import show
     from largesse.serving.http.access import list_keys
-    from largesse.serving.http.documents import moment
+    from largesse.serving.http.settings import moment
     from largesse.serving.ledger.book import Ledger
 
     with Ledger.open(store) as ledger:

@@ -1,4 +1,4 @@
-"""`erase`, `verify-log`, `decisions export` and `decisions replay`: what is done with the log of a ledger from a terminal."""
+"""`erase`, `verify-log`, `decisions export`, `replay` and `shadow`: what is done with the log of a ledger from a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from largesse.serving.ledger.log import NOT_FEATURES
 if TYPE_CHECKING:
     from largesse.serving.ledger.replaying import Replayed
 
-__all__ = ["ExportedRows", "erase_unit", "export_decisions", "replay_decisions", "verify_log"]
+__all__ = ["ExportedRows", "erase_unit", "export_decisions", "replay_decisions", "shadowed_decisions", "verify_log"]
 
 
 class ExportedRows(NamedTuple):
@@ -137,3 +137,21 @@ def replay_decisions(store: str, campaign: str, run: Path, price: float | None =
     with Ledger.open(store, create=False) as ledger:
         same_menu(ledger.treatments(campaign), loaded.policy, campaign)
         return replay(ledger, campaign, lambda rows: loaded.menus([loaded.row(one) for one in rows]), price=at)
+
+
+def shadowed_decisions(store: str, campaign: str, version: str | None = None) -> Replayed:
+    """Returns what a challenger that answered in the shadow would have decided.
+
+    Args:
+        store: Address of the ledger.
+        campaign: Name of the campaign.
+        version: Version of the challenger; None: the only one.
+
+    Raises:
+        DataError: The campaign is not in the ledger, or no such challenger has answered.
+        StoreError: The store cannot be used.
+    """
+    from largesse.serving.ledger.shadowing import shadowed
+
+    with Ledger.open(store, create=False) as ledger:
+        return shadowed(ledger, campaign, version=version)

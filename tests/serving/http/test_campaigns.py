@@ -116,7 +116,8 @@ def test_the_description_names_every_route_with_examples_that_are_answered(serve
     assert made["openapi"].startswith("3.1")
     assert set(made["paths"]) == {
         "/v1/decisions", "/v1/decisions:batch", "/v1/outcomes", "/v1/campaigns", "/v1/campaigns/{campaign}",
-        "/v1/campaigns/{campaign}/policy", "/v1/units/{unit}", "/healthz", "/readyz", "/metrics",
+        "/v1/campaigns/{campaign}/policy", "/v1/campaigns/{campaign}/challenger", "/v1/campaigns/{campaign}/runs",
+        "/v1/units/{unit}", "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
     text = json.dumps(made)
     for ref in re.findall(r'"#/components/schemas/(\w+)"', text):
@@ -148,3 +149,9 @@ def test_an_erased_unit_is_a_new_one(served: Served, unit: str):
     assert again["id"] != first["id"]
     status = served.ask("GET", "/v1/campaigns/spring", "report").json()
     assert status["decided"] == 2
+
+
+def test_there_is_no_page_that_loads_from_the_network(served: Served):
+    for path in ("/docs", "/redoc"):
+        got = served.client.request("GET", path)
+        assert (got.status_code, "See /openapi.json" in got.json()["detail"]) == (404, True)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,7 +73,12 @@ class Server:
 
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        out = []
+        for pid in children:
+            with suppress(OSError):  # it may have ended since
+                if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text():
+                    out.append(int(pid))
+        return out
 
     def rows(self) -> list[Any]:
         with Ledger.open(f"sqlite:///{self.place}/ledger.db") as ledger, reading(ledger.engine) as connection:

@@ -1,4 +1,4 @@
-"""The documents of `erase`, `verify-log`, `decisions export` and `decisions replay`."""
+"""The documents of `erase`, `verify-log`, `decisions export`, `decisions replay` and `decisions shadow`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from largesse.commands.schemas.shared import Object
 
-__all__ = ["DecisionsExport", "DecisionsReplay", "Erase", "VerifyLog"]
+__all__ = ["DecisionsExport", "DecisionsReplay", "DecisionsShadow", "Erase", "VerifyLog"]
 
 
 class Erase(Object):
@@ -55,3 +55,9 @@ class DecisionsReplay(Object):
     informative: int = Field(description="how many of these had a treatment that only one of the two gives")
     value: Change | None = Field(description="difference of the value per unit; null if no decision has matured")
     cost: Change | None = Field(description="difference of the money paid per unit; null likewise")
+
+
+class DecisionsShadow(DecisionsReplay):
+    left_out: int = Field(
+        description="decisions without an answer in the shadow, of erased units, or made without a model"
+    )

@@ -148,7 +148,7 @@ def _route(path: str) -> str:
         return "/v1/units/{unit}"
     if path.startswith("/v1/campaigns/") and len(parts) in (4, 5):
         return "/v1/campaigns/{campaign}" + (
-            "/policy" if parts[4:] == ["policy"] else "" if len(parts) == 4 else "/..."
+            "" if len(parts) == 4 else f"/{parts[4]}" if parts[4] in ("policy", "challenger", "runs") else "/..."
         )
     return "other"
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse.serving.cells import Column
+from largesse.serving.http.arrow_limits import bounded_batches
 from largesse.serving.http.decisions import Served
 from largesse.serving.http.hot import DecisionBody, key_body
 from largesse.serving.http.problems import Problem, of_error, refused
@@ -20,7 +21,7 @@ from largesse.serving.ledger.terms import Written
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["asked_of", "parts", "rows_of", "stream", "table_of", "table_of_results"]
+__all__ = ["asked_of", "parts", "reunited", "rows_of", "stream", "table_of", "table_of_results", "those"]
 
 _OWN = ("unit", "key", "campaign")
 _NAMES = (
@@ -30,8 +31,13 @@ _NAMES = (
 _encoder = msgspec.json.Encoder()
 
 
-def parts(body: bytes, most: int) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of a stream in parts of at most so many rows.
+def parts(body: bytes, largest: int, most: int) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a stream in parts.
+
+    Args:
+        body: The stream.
+        largest: Bytes that it may expand to.
+        most: Rows of a part.
 
     Raises:
         Refused: It is no sound stream, or it has no column `unit`.
@@ -39,15 +45,14 @@ def parts(body: bytes, most: int) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa  # a server does without it
 
     try:
-        with pa.ipc.open_stream(body) as reader:
-            names = reader.schema.names
-            if len(set(names)) < len(names) or "unit" not in names:
-                raise refused(
-                    422, "unit: the stream has no such column, or two columns of one name. Give each once.", "unit"
-                )
-            table = reader.read_all()
-        table.validate(full=True)
-        yield from table.combine_chunks().to_batches(max_chunksize=most)
+        batches = list(bounded_batches(body, largest))
+        if not batches:
+            return
+        names = batches[0].schema.names
+        if len(set(names)) < len(names) or "unit" not in names:
+            rule = "the stream has no such column, or two columns of one name. Give each once."
+            raise refused(422, f"unit: {rule}", "unit")
+        yield from pa.Table.from_batches(batches).combine_chunks().to_batches(max_chunksize=most)
     except pa.ArrowException as error:
         raise refused(
             400, f"The body is no Arrow stream ({str(error).splitlines()[0][:200]}). Send one IPC stream."
@@ -137,6 +142,21 @@ def _cell(cell: Any) -> Any:
     if isinstance(cell, timedelta):
         return cell / timedelta(days=1)
     return None if isinstance(cell, float) and cell != cell else cell
+
+
+def those(batch: pa.RecordBatch, which: NDArray[np.bool_]) -> pa.RecordBatch:
+    """Returns some rows of a batch."""
+    import pyarrow as pa
+
+    return batch.filter(pa.array(which))
+
+
+def reunited(others: pa.Table, mine: pa.Table, which: NDArray[np.bool_]) -> pa.Table:
+    """Returns the answers to the rows of a batch in their order, from those to some rows (`which`) and those to the others."""
+    import pyarrow as pa
+
+    order = np.argsort(np.concatenate([np.flatnonzero(~which), np.flatnonzero(which)]))
+    return pa.concat_tables([others, mine]).take(pa.array(order))
 
 
 def table_of(asked: Asked, got: Decided) -> pa.Table:

@@ -82,7 +82,9 @@ class Batches:
         return _status(isinstance(one, Problem) for one in results), out
 
     def _tables(self, body: bytes) -> tuple[int, bytes]:
-        tables = [self._table(part) for part in arrow.parts(body, _PART) if part.num_rows]
+        tables = [
+            self._table(part) for part in arrow.parts(body, self.service.settings.batch_body, _PART) if part.num_rows
+        ]
         if not tables:
             raise _nobody()
         return _status(table["problem"].null_count < len(table) for table in tables), arrow.stream(tables)
@@ -92,7 +94,14 @@ class Batches:
             asked = arrow.asked_of(self.service.served, part)
         except Refused:  # every unit says so
             asked = None
+        if asked is not None and (mine := asked.served.drawn(asked.units)).any():
+            if mine.all():
+                asked = None
+            else:
+                return arrow.reunited(self._table(arrow.those(part, ~mine)), self._table(arrow.those(part, mine)), mine)
         if asked is not None and (got := decide_together(self.service, asked)) is not None:
+            rows = (one.features for one in arrow.rows_of(part))
+            self.service.shadows.offer_together(asked.served, rows, got.answers)
             return arrow.table_of(asked, got)
         return arrow.table_of_results(self._part(list(arrow.rows_of(part))))
 
@@ -103,10 +112,25 @@ class Batches:
         return [next(counted) if isinstance(one, Question) else one for one in read]
 
     def _answered(self, questions: list[Question]) -> list[Result]:
+        """Returns the answers to questions, those of one campaign and one run together."""
+        several: dict[int, list[int]] = {}
+        for i, one in enumerate(questions):
+            several.setdefault(id(one.served), []).append(i)
+        out: list[Result] = [None] * len(questions)
+        for places in several.values():
+            for i, result in zip(places, self._answered_alike([questions[i] for i in places]), strict=True):
+                out[i] = result
+        return out
+
+    def _answered_alike(self, questions: list[Question]) -> list[Result]:
         if (asked := asked_alike(questions)) is not None and (got := decide_together(self.service, asked)) is not None:
+            self.service.shadows.offer_together(asked.served, (one.given for one in questions), got.answers)
             return [of_error(one) if isinstance(one, Exception) else one for one in documents(asked, got)]
         results = self.service.decisions.decide_now(questions)
         self.service.metrics.decided(got.answer for got in results if isinstance(got, Decided))
+        for one, result in zip(questions, results, strict=True):
+            if isinstance(result, Decided):
+                self.service.shadows.offer(one, result)
         return [_result(one, got) for one, got in zip(questions, results, strict=True)]
 
     def _question(self, item: Any) -> Question | Problem:

@@ -14,10 +14,10 @@ from largesse import _check
 from largesse._files import read_bounded
 from largesse.errors import ConfigError, StoreError
 from largesse.serving.http.access import list_keys
-from largesse.serving.http.documents import moment
+from largesse.serving.http.challengers import check_challenger, put_challenger, remove_challenger
 from largesse.serving.http.menus import Loaded, load_run
 from largesse.serving.http.service import Service, put_run
-from largesse.serving.http.settings import CampaignSettings, Settings
+from largesse.serving.http.settings import CampaignSettings, Settings, moment
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.terms import Campaign, Status
 
@@ -40,6 +40,9 @@ def begin(settings: Settings) -> list[str]:
     """
     runs = {name: load_run(one.run) for name, one in settings.campaigns.items()}  # all, before anything is changed
     terms = {name: _campaign(name, one, runs[name]) for name, one in settings.campaigns.items()}
+    tried = {name: load_run(one.challenger) for name, one in settings.campaigns.items() if one.challenger is not None}
+    for name, loaded in tried.items():
+        check_challenger(runs[name], loaded, name)
     with Ledger.open(settings.server.store) as ledger:
         if settings.server.keys and not any(row["revoked"] is None for row in list_keys(ledger.engine)):
             raise ConfigError(
@@ -50,6 +53,11 @@ def begin(settings: Settings) -> list[str]:
         for name, campaign in terms.items():
             status = ledger.start(campaign)
             put_run(ledger.engine, name, runs[name], features=settings.campaigns[name].features, now=ledger.clock())
+            if (challenger := tried.get(name)) is None:
+                remove_challenger(ledger.engine, name)
+            else:
+                one = settings.campaigns[name]
+                put_challenger(ledger.engine, name, challenger, share=one.share, shadow=one.shadow, now=ledger.clock())
             begun.append(_Begun(status, runs[name]))
     return [_sentence(one) for one in begun]
 
@@ -64,7 +72,7 @@ def _sentence(one: _Begun) -> str:
 
 
 def _campaign(name: str, given: CampaignSettings, loaded: Loaded) -> Campaign:
-    fields = given.model_dump(exclude={"run", "price", "features"})
+    fields = given.model_dump(exclude={"run", "price", "features", "challenger", "share", "shadow"})
     price = given.price if given.price is not None else _first_price(name, given, loaded)
     return Campaign(name=name, treatments=tuple(loaded.policy.treatments), price=price, **fields)
 

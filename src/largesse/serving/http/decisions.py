@@ -7,10 +7,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from largesse.errors import Conflict
+from largesse.serving.http.challengers import Challenger
 from largesse.serving.http.groups import GroupCommit
 from largesse.serving.http.menus import Loaded, Row
 from largesse.serving.ledger.book import Ledger
@@ -29,12 +33,36 @@ class Served(NamedTuple):
         treatments: Its treatments, control first.
         loaded: The policy that decides.
         features: Whether features are stored with decisions.
+        challenger: The run that is tried beside; None: none.
+        by_challenger: The same campaign where it decides; None likewise.
     """
 
     name: str
     treatments: tuple[str, ...]
     loaded: Loaded
     features: bool
+    challenger: Challenger | None = None
+    by_challenger: Served | None = None
+
+    def tried(self, challenger: Challenger | None) -> Served:
+        """Returns the campaign with a challenger, or without one."""
+        alone = self._replace(challenger=None, by_challenger=None)
+        if challenger is None:
+            return alone
+        return alone._replace(challenger=challenger, by_challenger=alone._replace(loaded=challenger.loaded))
+
+    def deciding(self, unit: object) -> Served:
+        """Returns the campaign with the policy that decides for a unit: the champion, or the challenger for its share."""
+        if self.challenger is None or self.by_challenger is None or not self.challenger.draws(unit):
+            return self
+        return self.by_challenger
+
+    def drawn(self, units: Sequence[object]) -> NDArray[np.bool_]:
+        """Returns for which of some units the challenger decides."""
+        one = self.challenger
+        if one is None or not one.share:
+            return np.zeros(len(units), np.bool_)
+        return np.array([one.draws(unit) for unit in units], np.bool_)
 
 
 class Question:
@@ -49,17 +77,32 @@ class Question:
         allowed: The allowed treatments; None: all.
         key: The caller's key.
         since: Time of the request, of the event loop's clock.
+        given: The features as they were sent.
         late: Whether the model was too late.
         writing: Whether its menu is known and the ledger decides.
         menu: Value and cost of every treatment; None: the model failed.
     """
 
-    __slots__ = ("allowed", "body", "features", "key", "late", "menu", "row", "served", "since", "unit", "writing")
+    __slots__ = (
+        "allowed",
+        "body",
+        "features",
+        "given",
+        "key",
+        "late",
+        "menu",
+        "row",
+        "served",
+        "since",
+        "unit",
+        "writing",
+    )
 
     def __init__(
         self, served: Served, unit: str | int, row: Row, features: Written, body: str,
-        allowed: Sequence[str] | None, key: str | None, since: float,
+        allowed: Sequence[str] | None, key: str | None, since: float, given: Mapping[str, Any],
     ) -> None:  # fmt: skip
+        self.given = given
         self.served, self.unit, self.row, self.features, self.body = served, unit, row, features, body
         self.allowed, self.key, self.since = allowed, key, since
         self.late = self.writing = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -10,23 +9,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from largesse.serving.http.settings import end_of
 
 __all__ = [
-    "CampaignChange", "CampaignDocument", "DecisionAnswer", "DecisionAsk", "ErasedDocument", "OutcomeDocument", "PolicyChange",
-    "PolicyDocument", "ProblemDocument", "ReadyDocument", "ReceiptDocument", "WhyDocument", "moment",
+    "CampaignChange", "CampaignDocument", "ChallengerChange", "ChallengerDocument", "DecisionAnswer", "DecisionAsk",
+    "EndedDocument", "ErasedDocument", "OutcomeDocument", "PolicyChange", "PolicyDocument", "ProblemDocument", "ReadyDocument",
+    "ReceiptDocument", "RunDocument", "WhyDocument",
 ]  # fmt: skip
 
 Cell = bool | int | float | str | None
 Amount = Annotated[float, Field(ge=-1e12, le=1e12)]
 End = Annotated[float, BeforeValidator(end_of), Field(ge=0, le=1e12)]
 Weights = dict[str, Annotated[float, Field(ge=0)]]
-
-
-def moment(seconds: float) -> str:
-    """Returns a time in seconds since 1970 as ISO 8601 has it.
-
-    >>> moment(0.0)
-    '1970-01-01T00:00:00Z'
-    """
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 class _Document(BaseModel):
@@ -120,6 +111,55 @@ class ReceiptDocument(_Document):
     repeated: Annotated[bool, Field(description="True if the outcome was counted before")]
 
 
+class ChallengerDocument(_Document):
+    """A run that is tried beside the one that decides."""
+
+    model_config = _with({"run": "/srv/runs/summer", "version": "summer-5e4d3c2b1a", "share": 0.05, "shadow": True})
+    run: Annotated[str, Field(description="Run folder")]
+    version: Annotated[str, Field(description="Version of its policy")]
+    share: Annotated[float, Field(description="Share of the units that it decides")]
+    shadow: Annotated[bool, Field(description="Whether its answers to the other units are stored")]
+
+
+class ChallengerChange(_Document):
+    """The run to try in a campaign, in place of any other."""
+
+    model_config = _with({"run": "runs/summer", "share": 0.05, "shadow": True})
+    run: Annotated[
+        str, Field(min_length=1, max_length=1_000, description="Run folder on the server, with its ONNX form")
+    ]
+    share: Annotated[float, Field(ge=0, le=1, description="Share of the units that it decides")] = 0.0
+    shadow: Annotated[bool, Field(description="Whether its answers to the other units are stored, not given")] = False
+
+
+class EndedDocument(_Document):
+    """Whether a challenger was removed."""
+
+    model_config = _with({"campaign": "spring", "removed": True})
+    campaign: Annotated[str, Field(description="Name of the campaign")]
+    removed: Annotated[bool, Field(description="False if there was none")]
+
+
+class RunDocument(_Document):
+    """What one run decided in a campaign, and what came of it."""
+
+    model_config = _with({
+        "version": "spring-1a2b3c4d5e", "decisions": 2, "predicted_value": 2.4, "predicted_cost": 3.0, "spent": 1.5,
+        "reserved": 2.0, "value": 1.0, "matured": 1, "matured_value": 1.0, "matured_spent": 1.5, "erased": 0,
+    })  # fmt: skip
+    version: Annotated[str, Field(description='Version of the policy; "fallback": without a model')]
+    decisions: Annotated[int, Field(description="Number of decisions")]
+    predicted_value: Annotated[float, Field(description="Sum of the predicted values of the treatments given")]
+    predicted_cost: Annotated[float, Field(description="Sum of their predicted costs")]
+    spent: Annotated[float, Field(description="Money paid")]
+    reserved: Annotated[float, Field(description="Money reserved")]
+    value: Annotated[float, Field(description="Value reported")]
+    matured: Annotated[int, Field(description="Number of decisions older than `matures`")]
+    matured_value: Annotated[float, Field(description="Value reported for these")]
+    matured_spent: Annotated[float, Field(description="Money paid for these")]
+    erased: Annotated[int, Field(description="Decisions of erased units, whose predictions are in no sum")]
+
+
 class CampaignDocument(_Document):
     """The money, the counts and the policy of a campaign."""
 
@@ -128,6 +168,7 @@ class CampaignDocument(_Document):
         "spent": 1.5, "reserved": 2.0, "left": 99_996.5, "beyond": 0.0, "price": 0.4, "until": "2027-01-01T00:00:00Z",
         "decided": 2, "limited": 0, "counts": {"policy": {"coupon": 2}}, "ratio": 0.8, "ratio_low": 0.7, "ratio_high": 0.9,
         "clamped": False, "holdout": 0.02, "explore": 0.05,
+        "challenger": {"run": "/srv/runs/summer", "version": "summer-5e4d3c2b1a", "share": 0.05, "shadow": True},
     })  # fmt: skip
     campaign: Annotated[str, Field(description="Name of the campaign")]
     treatments: Annotated[list[str], Field(description="Treatments, control first")]
@@ -150,6 +191,7 @@ class CampaignDocument(_Document):
     ]
     holdout: Annotated[float, Field(description="Share of the units that get control")]
     explore: Annotated[float, Field(description="Share of the other units whose treatment is drawn")]
+    challenger: Annotated[ChallengerDocument | None, Field(description="The run that is tried; null: none")]
 
 
 class CampaignChange(_Document):

@@ -72,6 +72,7 @@ async def decide_one(service: Service, headers: Headers, body: bytes) -> tuple[s
     if isinstance(got, BaseException):
         raise got
     service.metrics.decided((got.answer,))
+    service.shadows.offer(one, got)
     return one.served.name, _encoder.encode(document(one, got))
 
 
@@ -116,7 +117,8 @@ def question(service: Service, got: DecisionBody, key: str | None = None) -> Que
         raise refused(
             422, "allowed: has no treatment. Name control and others; leave it out to allow all.", "allowed", "[]"
         )
-    row, columns = served.loaded.row(got.features), served.loaded.policy.columns
+    decider = served.deciding(got.unit)
+    row, columns = decider.loaded.row(got.features), served.loaded.policy.columns
     named = key if own is None else own
     stored, body = "", ""
     if served.features or named is not None:
@@ -125,7 +127,7 @@ def question(service: Service, got: DecisionBody, key: str | None = None) -> Que
             stored = _sorted.encode({column.name: got.features[column.name] for column in columns}).decode()
         if named is not None:
             body = key_body(got.unit, allowed or (), written)
-    return Question(served, got.unit, row, Written(stored), body, allowed, named, service.now())
+    return Question(decider, got.unit, row, Written(stored), body, allowed, named, service.now(), got.features)
 
 
 def key_body(unit: int | str, allowed: Sequence[str], features: str) -> str:

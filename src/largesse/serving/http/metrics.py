@@ -38,6 +38,9 @@ class Metrics:
             registry=own,
         )
         self._fallbacks = Counter("largesse_fallbacks", "Decisions without a model", ["campaign"], registry=own)
+        self._shadows = Counter(
+            "largesse_shadows_dropped", "Answers in the shadow that were left out", ["campaign"], registry=own
+        )
         self._money = Gauge(
             "largesse_campaign", "Money and price of a campaign", ["campaign", "what"], registry=own,
             multiprocess_mode="mostrecent",
@@ -59,6 +62,10 @@ class Metrics:
             self._decisions.labels(campaign, kind, treatment).inc(n)
         for campaign, n in Groups(a.campaign for a in fresh if a.version == FALLBACK).items():
             self._fallbacks.labels(campaign).inc(n)
+
+    def dropped(self, campaign: str, n: int) -> None:
+        """Counts answers in the shadow that were left out."""
+        self._shadows.labels(campaign).inc(n)
 
     def decided_together(self, campaign: str, answers: Answers) -> None:
         """Counts decisions of one campaign, but for those that were refused or stored before."""

@@ -18,9 +18,10 @@ _TEXT = 1_000  # characters of a detail
 _KINDS = {
     400: ("malformed", "The body is not JSON"), 401: ("no-key", "A valid key is needed"),
     403: ("not-allowed", "The key's role does not allow this"), 404: ("not-found", "There is no such thing"),
-    405: ("method", "The address has no such method"), 408: ("slow-body", "The body did not arrive in time"),
+    405: ("method", "The address has no such method"), 408: ("slow-body", "The request did not arrive in time"),
     409: ("conflict", "What is stored contradicts the request"), 413: ("too-large", "The body is too large"),
     415: ("media-type", "The body is of another kind"), 422: ("invalid", "A field violates a rule"),
+    431: ("headers", "The headers are too large"),
     500: ("fault", "The server has a fault"), 503: ("unavailable", "The server cannot answer now"),
 }  # fmt: skip
 """Status → name of the problem, and its title."""

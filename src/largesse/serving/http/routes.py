@@ -19,15 +19,24 @@ from largesse.config.refusal import rule, short
 from largesse.errors import DataError, LargesseError, StoreError
 from largesse.serving.http import documents as d
 from largesse.serving.http import metrics
+from largesse.serving.http.challengers import (
+    Challenger,
+    check_challenger,
+    put_challenger,
+    remove_challenger,
+    same_features,
+)
 from largesse.serving.http.decisions import Served
 from largesse.serving.http.groups import Full
 from largesse.serving.http.logs import log_fault
-from largesse.serving.http.menus import load_run, same_menu
+from largesse.serving.http.menus import Loaded, load_run, same_menu
 from largesse.serving.http.problems import MEDIA, Problem, Refused, busy, of_error, of_status, refused
 from largesse.serving.http.requests import Headers, parsed, read_body
 from largesse.serving.http.service import Service, put_run
+from largesse.serving.http.settings import moment
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.money import amount
+from largesse.serving.ledger.runs import by_run
 from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.tables import campaigns
 from largesse.serving.ledger.terms import Campaign, Outcome, Receipt
@@ -36,7 +45,8 @@ __all__ = ["ROLE", "api"]
 
 ROLE = {
     "/v1/outcomes": "decide", "/v1/campaigns": "report", "/v1/campaigns/{campaign}": "report",
-    "/v1/campaigns/{campaign}/policy": "admin", "/v1/units/{unit}": "admin", "/metrics": "report",
+    "/v1/campaigns/{campaign}/policy": "admin", "/v1/campaigns/{campaign}/challenger": "admin",
+    "/v1/campaigns/{campaign}/runs": "report", "/v1/units/{unit}": "admin", "/metrics": "report",
 }  # fmt: skip
 """Role that a route needs; `PATCH` needs "admin"."""
 T = TypeVar("T", bound=BaseModel)
@@ -55,6 +65,9 @@ def api() -> FastAPI:
         ("GET", "/v1/campaigns/{campaign}", _campaign, "One campaign", d.CampaignDocument),
         ("PATCH", "/v1/campaigns/{campaign}", _change, "Change a campaign", d.CampaignDocument),
         ("PUT", "/v1/campaigns/{campaign}/policy", _policy, "Let another run decide", d.PolicyDocument),
+        ("PUT", "/v1/campaigns/{campaign}/challenger", _challenge, "Try another run beside", d.ChallengerDocument),
+        ("DELETE", "/v1/campaigns/{campaign}/challenger", _unchallenge, "End the trial of a run", d.EndedDocument),
+        ("GET", "/v1/campaigns/{campaign}/runs", _runs, "What each run decided, and what came of it", list[d.RunDocument]),
         ("DELETE", "/v1/units/{unit:path}", _erase, "Erase a unit", d.ErasedDocument),
         ("GET", "/healthz", _healthz, "Does the process live?", d.ReadyDocument),
         ("GET", "/readyz", _readyz, "Can it answer?", d.ReadyDocument),
@@ -132,6 +145,33 @@ async def _policy(request: Request, campaign: str) -> Response:
     return _answer(await run_in_threadpool(_switched, service, one, change.run))
 
 
+async def _challenge(request: Request, campaign: str) -> Response:
+    """Loads a run and checks it; then it decides for its share of the units that have no decision yet, or answers in the shadow.
+
+    The share may be raised and lowered by the same request: a unit keeps the run that a larger share gave it.
+    """
+    service = _service(request, "admin")
+    one = service.served(campaign)
+    change = _validated(d.ChallengerChange, await _json(request, service.settings.body))
+    return _answer(await run_in_threadpool(_challenged, service, one, change))
+
+
+async def _unchallenge(request: Request, campaign: str) -> Response:
+    """The champion decides for all units without a decision. Decisions that were made, and answers in the shadow, stay."""
+    service = _service(request, "admin")
+    one = service.served(campaign)
+    removed = await run_in_threadpool(remove_challenger, service.ledger.engine, one.name)
+    await run_in_threadpool(service.follow)
+    return _answer({"campaign": one.name, "removed": removed})
+
+
+async def _runs(request: Request, campaign: str) -> Response:
+    """Decisions, spend, and predicted and reported value of each run. It reads the whole log of the campaign."""
+    service = _service(request, "report")
+    one = service.served(campaign)
+    return _answer([run._asdict() for run in await run_in_threadpool(by_run, service.ledger, one.name)])
+
+
 async def _erase(request: Request, unit: str) -> Response:
     """Removes id and features of a unit from every decision; sums, counts and the rows of the trial stay right."""
     service = _service(request, "admin")
@@ -204,8 +244,8 @@ def _terms(service: Service, name: str) -> Campaign:
 def _document(service: Service, one: Served) -> dict[str, Any]:
     status, terms = service.ledger.status(one.name), _terms(service, one.name)
     shares = {"holdout": terms.holdout, "explore": terms.explore}
-    about = {"treatments": list(one.treatments), "version": one.loaded.version}
-    return status._asdict() | about | shares | {"until": d.moment(status.until)}
+    about = {"treatments": list(one.treatments), "version": one.loaded.version, "challenger": _tried(one.challenger)}
+    return status._asdict() | about | shares | {"until": moment(status.until)}
 
 
 def _changed(service: Service, one: Served, change: dict[str, Any]) -> dict[str, Any]:
@@ -215,12 +255,36 @@ def _changed(service: Service, one: Served, change: dict[str, Any]) -> dict[str,
     return _document(service, one)
 
 
-def _switched(service: Service, one: Served, run: str) -> dict[str, Any]:
+def _tried(one: Challenger | None) -> dict[str, Any] | None:
+    if one is None:
+        return None
+    return {"run": str(one.loaded.run), "version": one.loaded.version, "share": one.share, "shadow": one.shadow}
+
+
+def _loaded(run: str) -> Loaded:
     try:
-        loaded = load_run(Path(run).expanduser().absolute())
+        return load_run(Path(run).expanduser().absolute())
     except StoreError as error:
         raise refused(422, f"run: {error}", "run", short(run)) from error
+
+
+def _challenged(service: Service, one: Served, change: d.ChallengerChange) -> dict[str, Any] | None:
+    if not change.share and not change.shadow:
+        raise refused(422, "share == 0: the run would do nothing. Give a share, or shadow = true.", "share", "0")
+    loaded = _loaded(change.run)
+    check_challenger(one.loaded, loaded, one.name)
+    engine, now = service.ledger.engine, service.ledger.clock()
+    put_challenger(engine, one.name, loaded, share=change.share, shadow=change.shadow, now=now)
+    service.follow()
+    return _tried(service.served(one.name).challenger)
+
+
+def _switched(service: Service, one: Served, run: str) -> dict[str, Any]:
+    loaded = _loaded(run)
     same_menu(one.treatments, loaded.policy, one.name)
+    same_features(one.loaded, loaded, one.name)
+    if one.challenger is not None and one.challenger.loaded.version == loaded.version:
+        remove_challenger(service.ledger.engine, one.name)  # it is promoted
     put_run(service.ledger.engine, one.name, loaded, features=one.features, now=service.ledger.clock())
     service.follow()
     return {"campaign": one.name, "run": str(loaded.run), "version": loaded.version}

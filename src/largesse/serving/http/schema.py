@@ -17,7 +17,8 @@ DECISIONS, BATCH = "/v1/decisions", "/v1/decisions:batch"
 _PLACE = "#/components/schemas/{model}"
 _MODELS = (
     d.DecisionAsk, d.DecisionAnswer, d.WhyDocument, d.OutcomeDocument, d.ReceiptDocument, d.CampaignDocument, d.CampaignChange,
-    d.PolicyChange, d.PolicyDocument, d.ErasedDocument, d.ProblemDocument, d.ReadyDocument,
+    d.PolicyChange, d.PolicyDocument, d.ChallengerChange, d.ChallengerDocument, d.EndedDocument, d.RunDocument,
+    d.ErasedDocument, d.ProblemDocument, d.ReadyDocument,
 )  # fmt: skip
 _PROBLEMS = {
     "400": "The body is not JSON", "401": "No valid key", "403": "The key's role does not allow this", "404": "No such campaign",
@@ -27,10 +28,13 @@ _PROBLEMS = {
 _BODIES: dict[tuple[str, str], Any] = {
     ("/v1/outcomes", "post"): (d.OutcomeDocument, "list"), ("/v1/campaigns/{campaign}", "patch"): (d.CampaignChange, ""),
     ("/v1/campaigns/{campaign}/policy", "put"): (d.PolicyChange, ""),
+    ("/v1/campaigns/{campaign}/challenger", "put"): (d.ChallengerChange, ""),
 }  # fmt: skip
 _OPEN = ("/healthz", "/readyz")
 _DECIDE = (DECISIONS, BATCH, "/v1/outcomes")
-_ROLES = {("get", "/v1/campaigns"), ("get", "/v1/campaigns/{campaign}"), ("get", "/metrics")}
+_ROLES = {
+    ("get", path) for path in ("/v1/campaigns", "/v1/campaigns/{campaign}", "/v1/campaigns/{campaign}/runs", "/metrics")
+}
 
 
 def schema_of(app: FastAPI) -> bytes:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,12 +17,14 @@ from largesse import _check
 from largesse.errors import LargesseError
 from largesse.roles import nearest
 from largesse.serving.http.access import Keyring
+from largesse.serving.http.challengers import Challenger, check_challenger, rows_of, salted
 from largesse.serving.http.decisions import Decisions, Served
 from largesse.serving.http.groups import GroupCommit
 from largesse.serving.http.menus import Loaded, load_run, same_menu
 from largesse.serving.http.metrics import Metrics
 from largesse.serving.http.problems import refused
 from largesse.serving.http.settings import ServerSettings
+from largesse.serving.http.shadows import Shadows
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.maturing import HIGHEST, LOWEST
@@ -63,6 +66,7 @@ class Service:
         self.keyring = Keyring(settings.keys, ledger.clock)
         self.metrics = Metrics()
         self.decisions = Decisions(ledger, settings.deadline, settings.queue)
+        self.shadows = Shadows(ledger, settings.queue, self.metrics.dropped)
         self.outcomes: GroupCommit[list[Outcome]] = GroupCommit(self._outcomes, "outcomes", settings.queue)
         self._served: dict[str, Served] = {}
         self._refused: dict[str, str] = {}
@@ -82,6 +86,7 @@ class Service:
         self.follow(strict=True)
         self.decisions.start(loop)
         self.outcomes.start(loop)
+        self.shadows.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -89,6 +94,7 @@ class Service:
         self._ending.set()
         self.decisions.stop()
         self.outcomes.stop()
+        self.shadows.stop()
         if self._thread.is_alive():
             self._thread.join(5.0)
         self.ledger.close()
@@ -146,6 +152,7 @@ class Service:
         with reading(self.ledger.engine) as connection:
             self.keyring.renew(connection)
             rows = connection.execute(_SERVED.where(served.c.campaign.in_(self.names))).all()
+            tried = rows_of(connection, self.names)
         every = dict(self._served)
         for row in rows:
             old = every.get(row.campaign)
@@ -170,7 +177,31 @@ class Service:
             every[row.campaign] = Served(row.campaign, treatments, loaded, row.features)
             if old is not None:
                 _log.warning("Campaign %s is decided by %s from now on.", row.campaign, loaded.version)
+        for row in rows:
+            if (one := every.get(row.campaign)) is not None:
+                salt = terms_of(row.settings).draws.salt
+                every[row.campaign] = one.tried(self._challenger(one, tried.get(row.campaign), salt))
         self._served = every
+
+    def _challenger(self, one: Served, row: Any, salt: str) -> Challenger | None:
+        """Returns the challenger of a campaign as stored; None, and a line in the log, where it cannot be tried."""
+        if row is None or row.version == one.loaded.version:
+            return None
+        old = self._served[one.name].challenger if one.name in self._served else None
+        if self._refused.get(f"challenger of {one.name}") == f"{row.version} beside {one.loaded.version}":
+            return None
+        prefix = salted(salt, one.name, row.version)
+        try:
+            loaded = old.loaded if old is not None and old.loaded.version == row.version else load_run(Path(row.run))
+            check_challenger(one.loaded, loaded, one.name)
+        except LargesseError as error:
+            self._refused[f"challenger of {one.name}"] = f"{row.version} beside {one.loaded.version}"
+            _log.error("Campaign %s goes on without its challenger: %s", one.name, error)
+            return None
+        made = Challenger(loaded, row.share, bool(row.shadow), prefix)
+        if made != old:
+            _log.warning("Campaign %s: %s is tried on a share of %s.", one.name, loaded.version, row.share)
+        return made
 
     def _maintain(self) -> None:
         """Follows the store, and releases matured reservations and renews prices, in the one process that is elected."""

@@ -17,7 +17,7 @@ from largesse.config.text import fields, read
 from largesse.errors import ConfigError
 from largesse.roles import nearest
 
-__all__ = ["PREFIX", "CampaignSettings", "ServerSettings", "Settings", "end_of", "load_settings"]
+__all__ = ["PREFIX", "CampaignSettings", "ServerSettings", "Settings", "end_of", "load_settings", "moment"]
 
 PREFIX = "LARGESSE_SERVER_"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -43,6 +43,15 @@ def end_of(given: Any) -> Any:
     return got
 
 
+def moment(seconds: float) -> str:
+    """Returns a time in seconds since 1970 as ISO 8601 has it.
+
+    >>> moment(0.0)
+    '1970-01-01T00:00:00Z'
+    """
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
 End = Annotated[float, BeforeValidator(end_of), Field(ge=0, le=1e12)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Amounts = dict[str, Annotated[float, Field(ge=0)]]
@@ -64,7 +73,7 @@ class ServerSettings(_Section):
     queue: Annotated[int, Field(ge=1, le=1_000_000, description="Decisions that may wait in one worker")] = 10_000
     body: Annotated[int, Field(ge=1_000, le=_MAX_BODY, description="Largest body of a request, in bytes")] = 1 << 20
     batch_body: Annotated[int, Field(ge=1_000, le=_MAX_BODY, description="Largest body of a batch, in bytes")] = 1 << 26
-    read_timeout: Annotated[Seconds, Field(description="Seconds in which a body must arrive")] = 10.0
+    read_timeout: Annotated[Seconds, Field(description="Seconds in which headers, then a body, must arrive")] = 10.0
     grace: Annotated[Seconds, Field(description="Seconds that requests in progress have at a stop")] = 30.0
     reprice: Annotated[Seconds, Field(description="Seconds between two prices")] = 10.0
     log: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Level of the log")] = "info"
@@ -92,6 +101,9 @@ class CampaignSettings(_Section):
     scale: Annotated[int, Field(ge=1, description="Smallest units of money in one")] = 100
     salt: Annotated[str, Field(description="Name of the experiment for the holdout")] = ""
     features: Annotated[bool, Field(description="Whether features are stored with decisions")] = True
+    challenger: Annotated[Place | None, Field(description="Run folder of a run that is tried beside")] = None
+    share: Annotated[float, Field(ge=0, le=1, description="Share of the units that the challenger decides")] = 0.0
+    shadow: Annotated[bool, Field(description="Whether its answer to the other units is stored, not given")] = False
 
 
 class Settings(BaseModel):
@@ -142,7 +154,7 @@ def load_settings(
             f"server.keys == False: anybody who reaches {settings.host} could decide. Create keys with `largesse keys "
             f"create`, or listen at 127.0.0.1."
         )
-    parts = {k: _section(CampaignSettings, part, f"campaigns.{k}", name, folder) for k, part in tables.items()}
+    parts = {k: _campaign(part, f"campaigns.{k}", name, folder) for k, part in tables.items()}
     return Settings(server=settings, campaigns=parts, source=path)
 
 
@@ -151,6 +163,18 @@ def _table(raw: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
     if not isinstance(got, dict):
         raise ConfigError(f"{name}: {key} must be a table. Write [{key}{'.NAME' if key == 'campaigns' else ''}].")
     return got
+
+
+def _campaign(given: Any, within: str, name: str, folder: Path) -> CampaignSettings:
+    one: CampaignSettings = _section(CampaignSettings, given, within, name, folder)
+    tried = one.share > 0 or one.shadow
+    if one.challenger is None and tried:
+        raise ConfigError(
+            f"{name}: {within}.challenger is missing, but there is a share or a shadow. Name its run folder."
+        )
+    if one.challenger is not None and not tried:
+        raise ConfigError(f"{name}: {within}.challenger does nothing. Give it a share of the units, or shadow = true.")
+    return one
 
 
 def _section(kind: Any, given: Any, within: str, name: str, folder: Path) -> Any:

@@ -12,16 +12,20 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import parent_process
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import multiprocess
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import Multiprocess
 
 from largesse.errors import ConfigError, LargesseError, StoreError
-from largesse.serving.http.app import App
 from largesse.serving.http.begin import begin, maker
+from largesse.serving.http.connection import Connection
 from largesse.serving.http.logs import logging_config
 from largesse.serving.http.settings import Settings
+
+if TYPE_CHECKING:
+    from largesse.serving.http.app import App
 
 __all__ = ["serve"]
 
@@ -56,15 +60,18 @@ def serve(load: Callable[[], Settings]) -> None:
 
 def _config(settings: Settings) -> Config:
     server = settings.server
+    connection: Any = partial(Connection, patience=server.read_timeout)
     return Config(
         partial(_make_app, settings), factory=True, workers=server.workers, log_config=logging_config(server.log),
-        lifespan="on", access_log=False, server_header=False, proxy_headers=False, ws="none", timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(max(1, server.grace)), timeout_worker_healthcheck=_HEALTH,
+        http=connection, lifespan="on", access_log=False, server_header=False, proxy_headers=False, ws="none",
+        timeout_keep_alive=30, timeout_graceful_shutdown=int(max(1, server.grace)), timeout_worker_healthcheck=_HEALTH,
     )  # fmt: skip
 
 
 def _make_app(settings: Settings) -> App:
     """Returns the application, in the worker; a worker without a parent ends, so that its address becomes free."""
+    from largesse.serving.http.app import App  # the parent does without FastAPI: it starts sooner, and is smaller
+
     parent = parent_process()
     if parent is not None:
 

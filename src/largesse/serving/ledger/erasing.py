@@ -15,7 +15,7 @@ from largesse.serving.ledger.reporting import erased_key
 from largesse.serving.ledger.rows import BY_WHO, private_of, who_of, who_prefix
 from largesse.serving.ledger.sql import Having, Statement
 from largesse.serving.ledger.store import locked
-from largesse.serving.ledger.tables import decisions, journal, keys, outcomes
+from largesse.serving.ledger.tables import decisions, journal, keys, outcomes, shadows
 
 __all__ = ["erase"]
 
@@ -27,6 +27,7 @@ _EMPTY = Statement(
     .values({name: sa.null() for name in ("who", "unit", "menu", "features")} | {"seal": sa.bindparam("new")}),
     ["new", "of"],
 )
+_NO_SHADOW = Statement(sa.delete(shadows).where(shadows.c.place == sa.bindparam("of")), ["of"])
 _OUTCOMES = Having(lambda values: sa.select(_o.place, _o.key, _o.decision, _o.seal).where(_o.decision.in_(values)))
 _RENAME = Statement(
     sa.update(outcomes)
@@ -44,6 +45,7 @@ def erase(connection: sa.Connection, names: Iterable[str], unit: str, now: float
         if not several:
             continue
         _EMPTY.run_all(connection, [(private_of(one), one.place) for one in several])
+        _NO_SHADOW.run_all(connection, [(one.place,) for one in several])
         ids = [one.id for one in several]
         for i in range(0, len(ids), 500):
             connection.execute(sa.delete(keys).where(keys.c.decision.in_(ids[i : i + 500])))

@@ -45,7 +45,8 @@ class _Menus(NamedTuple):
 
 def elected(connection: sa.Connection, task: str, holder: str, now: float, hold: float) -> bool:
     """Returns whether a process does a task from now on: it has the lease, or nobody's lease is valid."""
-    free = sa.or_(leases.c.holder == holder, leases.c.until <= now)
+    # A lease that ends later than any that begins now is from a clock that was set back since.
+    free = sa.or_(leases.c.holder == holder, leases.c.until <= now, leases.c.until > now + hold)
     change = sa.update(leases).where(leases.c.name == task, free).values(holder=holder, until=now + hold)
     if connection.execute(change).rowcount:
         return True

@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from largesse._arguments import checked
 from largesse.errors import DataError
 from largesse.serving.increments import best_treatments
-from largesse.serving.ledger.accounts import Terms, terms_of
+from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.log import parts, row_of
 from largesse.serving.ledger.rows import menus_of
 from largesse.serving.ledger.tables import decisions
 from largesse.serving.ledger.terms import FALLBACK
 
-__all__ = ["Change", "Replayed", "replay"]
+__all__ = ["Change", "Replayed", "Sums", "replay"]
 
 Floats = NDArray[np.float64]
 Predict = Callable[[Sequence[Mapping[str, Any]]], tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]]
@@ -47,7 +47,8 @@ class Replayed(NamedTuple):
 
     Attributes:
         decisions: Number of decisions that were decided again.
-        left_out: Decisions whose features are not stored, those of erased units, and those made without a model.
+        left_out: Decisions whose features (in the shadow: whose other answer) are not stored, those of erased units, and those
+            made without a model.
         changed: Share of the decisions that differ.
         before: How often each treatment was the policy's, by name.
         after: How often it is the other policy's.
@@ -93,35 +94,39 @@ def replay(ledger: Ledger, campaign: str, predict: Predict, *, price: float | No
         StoreError: The store failed.
     """
     row, d = row_of(ledger, campaign), decisions.c
-    sums = _Sums(terms_of(row.settings), predict, price, ledger.clock())
+    sums = Sums(row.settings, price, ledger.clock())
     query = sa.select(decisions).where(d.campaign == campaign, d.features.is_not(None), d.version != FALLBACK)
     for part in parts(ledger, row, query.order_by(d.place)):
-        sums.add(part)
+        sums.add(part, *predict([json.loads(one.features) for one in part]))
     if not sums.n:
         rule = f": none of its {row.decided:,} decisions has stored features. Serve it with `features = true` first."
         raise DataError.at("campaign", f" == {campaign!r}{rule}")
     return sums.result(row.decided)
 
 
-class _Sums:
-    """What is counted over the parts of a log."""
+class Sums:
+    """What is counted over the parts of a log.
 
-    def __init__(self, terms: Terms, predict: Predict, price: float | None, now: float) -> None:
-        self.terms, self.predict, self.price, self.now = terms, predict, price, now
+    Args:
+        settings: Settings of the campaign, as stored.
+        price: Shadow price λ of the other policy; None: that of each decision.
+        now: The time, in seconds since 1970 (UTC).
+    """
+
+    def __init__(self, settings: str, price: float | None, now: float) -> None:
+        self.terms, self.price, self.now = terms_of(settings), price, now
         self.n = self.changed = self.informative = 0
-        m = len(terms.campaign.treatments)
+        self.m = m = len(self.terms.campaign.treatments)
         self.before, self.after = np.zeros(m, np.int64), np.zeros(m, np.int64)
         self.planned = np.zeros(2)
         self.gains: list[Floats] = []
 
-    def add(self, rows: Sequence[Any]) -> None:
-        """Counts some decisions."""
-        n, m = len(rows), len(self.terms.campaign.treatments)
+    def add(self, rows: Sequence[Any], others_value: ArrayLike, others_cost: ArrayLike) -> None:
+        """Counts some decisions, with the menus of the other policy, (n, M) each."""
+        n, m = len(rows), self.m
         at = np.arange(n)
         value, cost, allowed = menus_of([row.menu for row in rows], m)
-        new_value, new_cost = (
-            np.asarray(table, np.float64) for table in self.predict([json.loads(row.features) for row in rows])
-        )
+        new_value, new_cost = np.asarray(others_value, np.float64), np.asarray(others_cost, np.float64)
         then = np.array([row.price for row in rows])
         old = _choice(value, cost, allowed, then)
         new = _choice(new_value, new_cost, allowed, then if self.price is None else np.full(n, self.price))
@@ -133,8 +138,7 @@ class _Sums:
         self._judge(rows, old, new)
 
     def _judge(self, rows: Sequence[Any], old: NDArray[np.intp], new: NDArray[np.intp]) -> None:
-        codes, scale = self.terms.codes, self.terms.campaign.scale
-        m = len(codes)
+        codes, scale, m = self.terms.codes, self.terms.campaign.scale, self.m
         given = np.array([codes[row.treatment] for row in rows])
         every = np.frombuffer(b"".join([row.propensities for row in rows]), "<f8").reshape(len(rows), m)
         sound = np.array([row.due <= self.now and not row.limited for row in rows])

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from largesse.errors import StoreError
 
 __all__ = [
-    "MIGRATIONS", "access", "campaigns", "decisions", "journal", "keys", "leases", "migrate", "outcomes", "served", "tallies"
+    "MIGRATIONS", "access", "campaigns", "challengers", "decisions", "journal", "keys", "leases", "migrate", "outcomes", "served",
+    "shadows", "tallies",
 ]  # fmt: skip
 
 _META = sa.MetaData()
@@ -108,6 +109,18 @@ served = _table(
 )  # fmt: skip
 """Which run decides in each campaign; the workers of the HTTP service follow it. `features`: whether they are stored."""
 
+challengers = _table(
+    "challenger", _column("campaign", _Text, key=True), _column("run", _Text), _column("version", _Text),
+    _column("share", _Number), sa.Column("shadow", sa.Boolean, nullable=False), _column("changed", _Number),
+)  # fmt: skip
+"""Which run is tried in each campaign: for a share of the units, and in the shadow of the others' decisions."""
+
+shadows = _table(
+    "shadow", _column("place", _Whole, key=True), _column("version", _Text, key=True), _column("campaign", _Text),
+    _column("treatment", _Text), _column("menu", _Bytes), _column("time", _Number),
+)  # fmt: skip
+"""What a challenger would have decided, at the price of the decision in that place; not linked, and gone with an erased unit."""
+
 
 def _ratios(connection: sa.Connection) -> None:
     """Version 3: campaigns have the ratio of what is paid to what was reserved."""
@@ -117,7 +130,12 @@ def _ratios(connection: sa.Connection) -> None:
 
 
 _OLDEST = 2  # version 1 was that of a development version with other columns
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_META.create_all, _META.create_all, _ratios)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
+    _META.create_all,
+    _META.create_all,
+    _ratios,
+    _META.create_all,
+)
 """Step k brings a store from version k to version k + 1; a new store gets the tables of the last one at once."""
 
 
