@@ -62,6 +62,11 @@ class Workers:
             for _ in range(n - 1):
                 self.pool.submit(_prepare, imports, os.getpid())
 
+    def prepare(self, *modules: str) -> None:
+        """Has the processes import what their next tasks need, while this one does something else."""
+        for _ in range(self.n - 1):
+            self.pool.submit(_import, modules)
+
     def __enter__(self) -> Self:
         return self
 
@@ -186,7 +191,11 @@ def _file(shared: Any) -> Iterator[str]:
 def _prepare(imports: tuple[str, ...], parent: int) -> None:
     """Imports modules, and from now on ends this process when its parent has ended, even by kill -9."""
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    for name in imports:
+    _import(imports)
+
+
+def _import(modules: tuple[str, ...]) -> None:
+    for name in modules:
         with suppress(ImportError):  # an extra that is not installed
             importlib.import_module(name)
 

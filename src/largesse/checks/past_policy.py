@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from largesse import _check
 from largesse._arguments import checked
-from largesse._workers import one_thread
+from largesse._workers import Workers
 from largesse.checks.finding import P_WARN, Finding, Floats, Grade, arm_means, grade, over, sample
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -90,7 +90,7 @@ class MenuBias(Result):
 
 
 @checked
-def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
+def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0, workers: Workers | None = None) -> Overlap:
     """Fits the propensities of a past policy, and checks whether units of every kind could have got every treatment.
 
     Gradient-boosted trees predict the treatment from the features, cross-fitted in two halves. Propensities given per row
@@ -100,6 +100,7 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
         logs: Observational rows.
         rows: Size of the random sample for the fit; the test of given propensities uses all rows.
         seed: Seed of that draw, of the halves and of the trees.
+        workers: Processes that share the work with this one; None: there are none.
 
     Raises:
         DataError: An arm has fewer than 20 rows.
@@ -118,7 +119,11 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
     z_known = logs.propensity_excess
     p_known = float(np.minimum(1.0, logs.n_treatments * 2 * stats.norm.sf(np.abs(z_known).max())))
     part = sample(logs, rows, seed)
-    w, arms, p = part.weights, np.eye(part.n_treatments)[part.treatment], _fitted_propensities(part, seed)
+    w, arms, p = (
+        part.weights,
+        np.eye(part.n_treatments)[part.treatment],
+        _fitted_propensities(part, seed, workers or Workers(1)),
+    )
     auc = float(np.mean([roc_auc_score(a, q, sample_weight=w) for a, q in zip(arms.T, p.T, strict=True)]))
     share = w @ arms / w.sum()
     pseudo_r2 = 1 - float(w @ -np.log((p * arms).sum(axis=1)) / w.sum() / special.entr(share).sum())
@@ -216,23 +221,31 @@ def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
     return MenuBias(*columns)
 
 
-def _fitted_propensities(logs: Logs, seed: int) -> Floats:
+def _fitted_propensities(logs: Logs, seed: int, workers: Workers) -> Floats:
     """Returns the cross-fitted probability of every treatment, (N, M), each >= 1e-6."""
-    out = np.empty((logs.n, logs.n_treatments))
-    for fold, (learn, hold) in enumerate(_halves(logs, seed)):
-        trees = HistGradientBoostingClassifier(
-            max_iter=60, learning_rate=0.15, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0,
-            early_stopping=bool(logs.arm_rows.min() >= 10 * FEWEST_ROWS), n_iter_no_change=3, random_state=seed + fold,
-        )  # fmt: skip
-        with one_thread():
-            # Weights slow its binning down: none where none were given.
-            weight = None if logs.weight is None else logs.weight[learn]
-            trees.fit(logs.x[learn], logs.treatment[learn], sample_weight=weight)
-            out[hold] = trees.predict_proba(logs.x[hold])
+    out, halves = np.empty((logs.n, logs.n_treatments)), _halves(logs, seed)
+    for half, probability in workers.run(_fitted_half, (logs, halves, seed), (0, 1)):
+        out[halves[half][1]] = probability
     return np.maximum(out, 1e-6)
 
 
-def _halves(logs: Logs, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+Halves = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+def _fitted_half(shared: tuple[Logs, Halves, int], half: int) -> Floats:
+    """Returns the probability of every treatment for the rows of one half, learned from the other."""
+    logs, halves, seed = shared
+    learn, hold = halves[half]
+    trees = HistGradientBoostingClassifier(
+        max_iter=60, learning_rate=0.15, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0,
+        early_stopping=bool(logs.arm_rows.min() >= 10 * FEWEST_ROWS), n_iter_no_change=3, random_state=seed + half,
+    )  # fmt: skip
+    # Weights slow its binning down: none where none were given.
+    trees.fit(logs.x[learn], logs.treatment[learn], sample_weight=None if logs.weight is None else logs.weight[learn])
+    return np.asarray(trees.predict_proba(logs.x[hold]), np.float64)
+
+
+def _halves(logs: Logs, seed: int) -> Halves:
     """Returns two folds, training and held-out rows, each with half of every arm; the rows of a unit stay together."""
     if logs.groups is None:
         return list(StratifiedKFold(2, shuffle=True, random_state=seed).split(logs.x, logs.treatment))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from largesse._arguments import checked
 from largesse._check import Numbers, written
+from largesse._workers import Workers
 from largesse.checks.finding import P_FAIL, Finding, Grade
 from largesse.checks.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
 from largesse.checks.propensities import propensities
@@ -91,8 +92,9 @@ class Soundness(Tabular):
 
 @checked
 def check(
-    rct: Logs, obs: Logs | None = None, *, budgets: Numbers | None = None, proof_share: float = PROOF
-) -> Soundness:
+    rct: Logs, obs: Logs | None = None, *, budgets: Numbers | None = None, proof_share: float = PROOF,
+    workers: Workers | None = None,
+) -> Soundness:  # fmt: skip
     """Returns all checks of a trial and, if there is one, of the past campaign data.
 
     Args:
@@ -100,6 +102,7 @@ def check(
         obs: Rows of a past policy over the same treatments, optional.
         budgets: Budgets per unit at which the power of the trial is computed; see `power`.
         proof_share: Held-out rows, as a share of the trial's.
+        workers: Processes that share the work with this one; None: there are none.
 
     Raises:
         DataError: The logs name different treatments, or the budgets or the share break a rule.
@@ -120,7 +123,7 @@ def check(
         findings.append(power(rct, budgets, proof_share))
     if obs is not None:
         findings.append(outcome_bias(rct, obs))
-        findings.append(overlap(obs) if obs.arm_rows.min() >= FEWEST_ROWS else _no_overlap(obs))
+        findings.append(overlap(obs, workers=workers) if obs.arm_rows.min() >= FEWEST_ROWS else _no_overlap(obs))
         findings.extend(_repeats(obs, "repeated units in the observational log"))
     return Soundness(findings=tuple(findings))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from largesse._workers import Workers
 from largesse.checks.propensities import propensities
 from largesse.checks.soundness import Finding, Grade, Soundness, check
 from largesse.commands.campaign import proof_folds
@@ -15,12 +16,12 @@ from largesse.config import Config
 __all__ = ["soundness"]
 
 
-def soundness(config: Config, rows: Rows, task: Callable[[], Task]) -> Soundness:
+def soundness(config: Config, rows: Rows, task: Callable[[], Task], workers: Workers | None = None) -> Soundness:
     """Returns the checks of the data, and the power of the trial and of its held-out rows at the budgets of the run.
 
     Where the given propensities are wrong there are neither budgets nor power, and the task is not asked for.
     """
-    found = _tested(config, rows, task)
+    found = _tested(config, rows, task, workers)
     suspected = suspects(rows, found)
     if suspected.suspects:
         found = Soundness(findings=(*found.findings, suspected))
@@ -31,10 +32,10 @@ def soundness(config: Config, rows: Rows, task: Callable[[], Task]) -> Soundness
     return Soundness(findings=(*found.findings, Finding(name="features like ids", status=Grade.WARN, sentence=words)))
 
 
-def _tested(config: Config, rows: Rows, task: Callable[[], Task]) -> Soundness:
+def _tested(config: Config, rows: Rows, task: Callable[[], Task], workers: Workers | None) -> Soundness:
     given = propensities(rows.rct)
     if given is not None and not given.ok:
-        return check(rows.rct, rows.obs)
+        return check(rows.rct, rows.obs, workers=workers)
     share = 1.0 if proof_folds(config, rows) > 1 else config.data.test_share
     share = share if rows.test is None else rows.test.n / rows.rct.n
-    return check(rows.rct, rows.obs, budgets=task().budgets, proof_share=share)
+    return check(rows.rct, rows.obs, budgets=task().budgets, proof_share=share, workers=workers)

@@ -87,13 +87,13 @@ def make(folder: Path, say: Say, *, size: Size | None = None) -> Demo:
     may_write(folder, replace=True, marker=_MARKER)
     drawn = size or Size()
     # The processes of each fit import its packages while this one draws the rows, or opens the envelope.
-    Workers(cores(), modules_for(coupons.TREES))
+    Workers(cores(), modules_for(coupons.TREES, both=True))
     with atomic_folder(folder, replace=True, marker=_MARKER) as place:
         world = coupons.world_of(drawn)
         decided = coupons.decide(world, drawn, place / "coupons", _part(say, "coupons", 0.0, _COUPONS - 0.1))
         say("opening the envelope", _COUPONS - 0.1)
         if installed("causaldata"):
-            Workers(cores(), modules_for(default_names(False, False)))
+            Workers(cores(), modules_for(default_names(False, False), both=False))
         truth = coupons.open_envelope(decided, world, drawn)
         real = cash(place / "cash", _part(say, "cash", _COUPONS, 1.0)) if installed("causaldata") else None
         headline = _headline(decided, truth, real)

@@ -104,7 +104,7 @@ def _fit(
     task = task_of(config, rows)
     refuse_unknown(config.report.segments, rows.encoder)
     say("checking the data", 0.05)
-    sound = soundness(config, rows, lambda: task)
+    sound = soundness(config, rows, lambda: task, workers)
     say(Note(sound.power.sentence), 0.1)
     if not task.candidates:
         how = (rows.obs is not None, sound.power.advice is TuningAdvice.CAN_PAY)
@@ -112,6 +112,7 @@ def _fit(
         cautions = (missing, *cautions) if missing else cautions
     final, proof, trained_on, folds, notes = fit_and_prove(config, rows, task, say, workers)
     say("evaluating", 0.9)
+    workers.prepare("largesse.report.pictures")
     evidence_ = evidence(proof, task, config.outcome.unit_value)
     policy = Policy(model=final.model, curve=final.curve, encoder=rows.encoder, roles=config.roles("rct"))
     about = _about(config, rows, final, proof, time.perf_counter() - began)

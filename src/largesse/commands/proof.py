@@ -23,6 +23,7 @@ from largesse.progress import Note, Say
 __all__ = ["Proven", "fit_and_prove", "modules_for", "modules_of"]
 
 _MODULES = ("largesse.models.two_stage.lightgbm", "largesse.evaluate.comparison")
+_PAST_DATA = "largesse.checks.past_policy"
 _NETWORKS = ("largesse.models.two_stage.mlp", "torch._dynamo")  # seconds of importing
 _LONG = 60.0  # seconds of work left from which on it is announced
 _SHARE = (0.1, 0.9)  # of the whole work
@@ -52,13 +53,19 @@ class Proven(NamedTuple):
 
 def modules_of(config: Config) -> tuple[str, ...]:
     """Returns what a process that fits the candidates of a campaign imports."""
-    declared = config.model.candidates
-    return modules_for(default_names(config.data.obs is not None, False) if declared == "auto" else declared)
+    declared, both = config.model.candidates, config.data.obs is not None
+    return modules_for(default_names(both, False) if declared == "auto" else declared, both)
 
 
-def modules_for(names: Iterable[str]) -> tuple[str, ...]:
-    """Returns what a process that fits candidates imports."""
-    return _MODULES + (_NETWORKS if any(has_networks(name) for name in names) else ())
+def modules_for(names: Iterable[str], both: bool) -> tuple[str, ...]:
+    """Returns what a process that fits candidates imports.
+
+    Args:
+        names: The candidates.
+        both: Whether there is past campaign data beside the trial.
+    """
+    networks = any(has_networks(name) for name in names)
+    return _MODULES + (_PAST_DATA,) * both + _NETWORKS * networks
 
 
 def fit_and_prove(config: Config, rows: Rows, task: Task, say: Say, workers: Workers) -> Proven:
