@@ -15,7 +15,7 @@ from tests.common.served import NORTH, Served, service
 
 pa = pytest.importorskip("pyarrow")
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
-DRAWS = {"budget": 1500.0, "explore": 0.4, "holdout": 0.2, "features": True}
+DRAWS = {"budget": 600.0, "explore": 0.4, "holdout": 0.2, "features": True}
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def log(one: Served) -> list[Any]:
 def test_a_list_is_decided_as_one_unit_after_the_other(two: tuple[Served, Served]):
     first, second = two
     for seed in range(3):  # the last meets a budget that limits
-        given = rows(seed, 500)
+        given = rows(seed, 200)
         together = batch(first, given)
         singly = [second.ask("POST", "/v1/decisions", "decide", json=one).json() for one in given]
         assert without_id(together.json()) == without_id(singly)
@@ -92,13 +92,13 @@ def test_a_list_is_decided_as_one_unit_after_the_other(two: tuple[Served, Served
 def test_arrow_is_decided_as_a_list(two: tuple[Served, Served]):
     first, second = two
     for seed in range(3):
-        given = rows(seed, 500)
+        given = rows(seed, 200)
         listed, table = batch(first, given).json(), pa.ipc.open_stream(batch(second, stream(given)).content).read_all()
         for name in set(table.column_names) - {"id", "problem"}:
             assert table[name].to_pylist() == [one[name] for one in listed], name
     assert log(first) == log(second)
     # A key of the one form is known in the other.
-    again = pa.ipc.open_stream(batch(first, stream(rows(2, 500))).content).read_all()
+    again = pa.ipc.open_stream(batch(first, stream(rows(2, 200))).content).read_all()
     assert set(again["problem"].to_pylist()) == {None}
     assert set(again["repeated"].to_pylist()) == {True}
 
