@@ -10,16 +10,16 @@ TEST_PROCESSES ?= 3
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 # What the demo uses: its trial, networks beside trees (torch: 2.7 GB from the plain registry on Linux), and what serves its runs.
 $(VENV)/.demo: $(VENV)/.runtime
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[demo,learn,serve]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,learn,serve]'
 	touch $@
 
 demo: $(VENV)/.demo
@@ -29,7 +29,7 @@ demo: $(VENV)/.demo
 LIGHT := .venv-light
 $(LIGHT)/.ready: pyproject.toml constraints.txt
 	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
-	$(LIGHT)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e . pytest pytest-xdist pytest-timeout
+	$(LIGHT)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-xdist pytest-timeout
 	touch $@
 
 # The service, and its client, with the packages that they need and no others.
