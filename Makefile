@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
-# Processes for the tests: on two cores one more, since some tests wait for processes that they start.
-TEST_PROCESSES ?= 3
+# Processes for the tests: each of them imports everything, and compiles kernels.
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test test-light check docs bench clean
 
