@@ -32,6 +32,12 @@ def scaled(shared: dict[str, Any], task: int) -> tuple[float, int]:
     return float(shared["x"].mean()) * task, os.getpid()
 
 
+def imported(shared: object, name: str) -> tuple[bool, int]:
+    """Whether a module is imported, and where."""
+    time.sleep(0.2)
+    return name in sys.modules, os.getpid()
+
+
 def failing(shared: object, task: int) -> int:
     """Refuses one task."""
     if task == 3:
@@ -57,6 +63,34 @@ def test_every_task_is_done_once_wherever_it_runs(n: int):
     assert sorted(done) == list(range(60))
     assert all(value == 499_999.5 * task for task, (value, _) in done.items())
     assert (len({pid for _, pid in done.values()}) > 1) == (n > 1)
+
+
+def test_processes_import_what_they_will_need():
+    with Workers(2) as workers:
+        workers.prepare("zipapp")
+        everywhere = [one for _, one in workers.run(imported, None, ["zipapp"] * 4)]
+    there = [known for known, process in everywhere if process != os.getpid()]
+    assert there
+    assert all(there)
+    assert "zipapp" not in sys.modules
+    Workers(1).prepare("zipapp")  # nobody has to
+
+
+def test_a_library_that_a_task_loads_is_limited_for_the_next():
+    """In a process of its own: here all are loaded."""
+    code = (
+        "import sys\n"
+        "from threadpoolctl import threadpool_info\n"
+        "from largesse._workers import one_thread\n"
+        "with one_thread(): import numpy, scipy.linalg, sklearn.ensemble\n"
+        "assert max(pool['num_threads'] for pool in threadpool_info()) == 3\n"
+        "with one_thread(): print([pool['num_threads'] for pool in threadpool_info()])\n"
+        "assert max(pool['num_threads'] for pool in threadpool_info()) == 3\n"
+    )
+    three = os.environ | {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3"}
+    done = subprocess.run([sys.executable, "-c", code], env=three, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.strip("[]\n ").split(", ")) == {"1"}
 
 
 def test_tasks_are_taken_one_by_one():

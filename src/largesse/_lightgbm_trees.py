@@ -69,12 +69,12 @@ class BoosterTrees:
         self._sets = [_ints([text]) for text in parts["cat_threshold"]]
         self.begin, self.among_left, self.place = _ordered(self.left, self.right, self.first)
 
-    @property
+    @cached_property
     def tree(self) -> Ints:
         """The tree of each node."""
         return np.repeat(np.arange(len(self.leaves)), self.leaves - 1)
 
-    @property
+    @cached_property
     def plain(self) -> NDArray[np.bool_]:
         """Whether each node splits a number that is never missing."""
         return (self.kind & (_CATEGORICAL | _MISSING)) == 0

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from largesse._workers import Workers
 from largesse.checks.soundness import (
     Finding,
     Soundness,
@@ -16,6 +17,7 @@ from largesse.checks.soundness import (
 from largesse.errors import DataError
 from largesse.logs import Logs
 from largesse.menu import Menu
+from largesse.result import json_text
 
 
 def trial(n=3000, seed=0, m=2, x=None, shares=None, **columns):
@@ -302,6 +304,9 @@ def overlap_z(seed):
 def test_overlap_is_reproducible_and_needs_rows():
     logs = policy(1.0)
     assert overlap(logs, rows=1000).auc == overlap(logs, rows=1000).auc
+    with Workers(2) as workers:
+        shared, alone = overlap(logs, rows=1000, workers=workers), overlap(logs, rows=1000)
+    assert json_text(shared.to_dict()) == json_text(alone.to_dict())
     with pytest.raises(DataError, match=r"rows of treatment '1' == 5.*at least 20.*leave the arm out"):
         overlap(counts(100, 5, design="obs"))
 

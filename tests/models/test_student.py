@@ -30,7 +30,7 @@ from tests.common.worlds import orders
 
 pytest.importorskip("onnxruntime", reason="the extra 'serve' is not installed")
 
-FAST = Schedule(epochs=1, least=50, batch=256)
+FAST = Schedule(epochs=2, least=150, batch=256)
 NET = MLP(members=1, hidden=(16, 8), schedule=FAST)
 FORMS = ("folded", "mlp", "lightgbm")
 TRIAL, FRESH = orders(5000), orders(3000, seed=9)

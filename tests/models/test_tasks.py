@@ -19,7 +19,7 @@ from largesse.models.two_stage.mlp import scales_of, start
 from largesse.policy.saved import model_state, restored
 from tests.common.worlds import WORLDS, orders, profits
 
-FAST = Schedule(epochs=1, least=50, batch=256)
+FAST = Schedule(epochs=2, least=150, batch=256)
 LEARNED = Tasks(weights="learned")
 
 

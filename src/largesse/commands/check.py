@@ -19,7 +19,7 @@ __all__ = ["soundness"]
 def soundness(config: Config, rows: Rows, task: Callable[[], Task], workers: Workers | None = None) -> Soundness:
     """Returns the checks of the data, and the power of the trial and of its held-out rows at the budgets of the run.
 
-    Where the given propensities are wrong there are neither budgets nor power, and the task is not asked for.
+    Where the given propensities are wrong there are neither budgets nor power, and `task` is not called.
     """
     found = _tested(config, rows, task, workers)
     suspected = suspects(rows, found)

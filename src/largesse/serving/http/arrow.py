@@ -15,13 +15,13 @@ from largesse.serving.http.arrow_limits import bounded_batches
 from largesse.serving.http.decisions import Served
 from largesse.serving.http.hot import DecisionBody, key_body
 from largesse.serving.http.problems import Problem, of_error, refused
-from largesse.serving.http.together import Asked, Decided
+from largesse.serving.http.together import Alike, Decided
 from largesse.serving.ledger.terms import Written
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["asked_of", "parts", "reunited", "rows_of", "stream", "table_of", "table_of_results", "those"]
+__all__ = ["alike_of", "parts", "reunited", "rows_of", "stream", "table_of", "table_of_results", "those"]
 
 _OWN = ("unit", "key", "campaign")
 _NAMES = (
@@ -59,7 +59,7 @@ def parts(body: bytes, largest: int, most: int) -> Iterator[pa.RecordBatch]:
         ) from None
 
 
-def asked_of(find: Callable[[str | None], Served], batch: pa.RecordBatch) -> Asked | None:
+def alike_of(find: Callable[[str | None], Served], batch: pa.RecordBatch) -> Alike | None:
     """Returns the rows of a batch as columns; None where a cell needs a look of its own.
 
     Args:
@@ -91,12 +91,12 @@ def asked_of(find: Callable[[str | None], Served], batch: pa.RecordBatch) -> Ask
     given = units.to_pylist()
     if keys is None or keys.count(None) == len(keys):
         texts = _texts(batch, [c.name for c in served.loaded.policy.columns]) if served.features else None
-        return Asked(served, given, None, None, texts, feed)
+        return Alike(served, given, None, None, texts, feed)
     whole, read = [n for n in names if n not in _OWN], [c.name for c in served.loaded.policy.columns]
     every = _texts(batch, whole)
     bodies = [key_body(unit, (), one) for unit, one in zip(given, every, strict=True)]
     texts = every if len(whole) == len(read) else _texts(batch, read)
-    return Asked(served, given, keys, bodies, texts if served.features else None, feed)
+    return Alike(served, given, keys, bodies, texts if served.features else None, feed)
 
 
 def _cells(column: Column, cells: pa.Array, mark: str) -> NDArray[Any] | None:
@@ -159,15 +159,15 @@ def reunited(others: pa.Table, mine: pa.Table, which: NDArray[np.bool_]) -> pa.T
     return pa.concat_tables([others, mine]).take(pa.array(order))
 
 
-def table_of(asked: Asked, got: Decided) -> pa.Table:
-    """Returns the answers to units that were asked alike."""
+def table_of(alike: Alike, got: Decided) -> pa.Table:
+    """Returns the answers to units that are alike."""
     import pyarrow as pa
 
     a, n = got.answers, len(got.answers.id)
     refusals = np.zeros(n, np.bool_)
     refusals[list(a.errors)] = True
     columns = (
-        a.id, [asked.served.name] * n, list(map(str, asked.units)), a.period, a.treatment, a.kind, a.propensity, a.value, a.cost,
+        a.id, [alike.served.name] * n, list(map(str, alike.units)), a.period, a.treatment, a.kind, a.propensity, a.value, a.cost,
         a.price, a.version, a.limited, a.repeated,
     )  # fmt: skip
     problems = (

@@ -19,7 +19,7 @@ from largesse.serving.http.hot import DecisionBody, body_of, document, question
 from largesse.serving.http.problems import Problem, Refused, busy, of_error, refused
 from largesse.serving.http.requests import Headers, parsed
 from largesse.serving.http.service import Service
-from largesse.serving.http.together import asked_alike, decide_together, documents
+from largesse.serving.http.together import alike_of, decide_together, documents
 
 __all__ = ["Batches"]
 
@@ -91,18 +91,18 @@ class Batches:
 
     def _table(self, part: Any) -> Any:
         try:
-            asked = arrow.asked_of(self.service.served, part)
+            alike = arrow.alike_of(self.service.served, part)
         except Refused:  # every unit says so
-            asked = None
-        if asked is not None and (mine := asked.served.drawn(asked.units)).any():
+            alike = None
+        if alike is not None and (mine := alike.served.drawn(alike.units)).any():
             if mine.all():
-                asked = None
+                alike = None
             else:
                 return arrow.reunited(self._table(arrow.those(part, ~mine)), self._table(arrow.those(part, mine)), mine)
-        if asked is not None and (got := decide_together(self.service, asked)) is not None:
+        if alike is not None and (got := decide_together(self.service, alike)) is not None:
             rows = (one.features for one in arrow.rows_of(part))
-            self.service.shadows.offer_together(asked.served, rows, got.answers)
-            return arrow.table_of(asked, got)
+            self.service.shadows.offer_together(alike.served, rows, got.answers)
+            return arrow.table_of(alike, got)
         return arrow.table_of_results(self._part(list(arrow.rows_of(part))))
 
     def _part(self, items: Sequence[Any]) -> list[Result]:
@@ -123,9 +123,9 @@ class Batches:
         return out
 
     def _answered_alike(self, questions: list[Question]) -> list[Result]:
-        if (asked := asked_alike(questions)) is not None and (got := decide_together(self.service, asked)) is not None:
-            self.service.shadows.offer_together(asked.served, (one.given for one in questions), got.answers)
-            return [of_error(one) if isinstance(one, Exception) else one for one in documents(asked, got)]
+        if (alike := alike_of(questions)) is not None and (got := decide_together(self.service, alike)) is not None:
+            self.service.shadows.offer_together(alike.served, (one.given for one in questions), got.answers)
+            return [of_error(one) if isinstance(one, Exception) else one for one in documents(alike, got)]
         results = self.service.decisions.decide_now(questions)
         self.service.metrics.decided(got.answer for got in results if isinstance(got, Decided))
         for one, result in zip(questions, results, strict=True):

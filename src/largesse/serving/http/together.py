@@ -1,4 +1,4 @@
-"""Units of a batch that are asked alike: one call of the model, the ledger by columns, and the answers to all at once."""
+"""Units of a batch that are alike: one call of the model, the ledger by columns, and the answers to all at once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from largesse.serving.http.menus import whys
 from largesse.serving.http.service import Service
 from largesse.serving.ledger.terms import Answers, Written
 
-__all__ = ["Asked", "asked_alike", "decide_together", "documents"]
+__all__ = ["Alike", "alike_of", "decide_together", "documents"]
 
 _log = logging.getLogger("largesse.serving")
 
 
-class Asked(NamedTuple):
+class Alike(NamedTuple):
     """Units of one campaign that may get every treatment, by columns of n entries.
 
     Attributes:
@@ -55,13 +55,13 @@ class Decided(NamedTuple):
     cost: NDArray[np.float64]
 
 
-def asked_alike(questions: Sequence[Question]) -> Asked | None:
-    """Returns questions as columns; None where they differ in their campaign or in what is allowed."""
+def alike_of(questions: Sequence[Question]) -> Alike | None:
+    """Returns questions of one campaign and one run as columns; None where one of them does not allow every treatment."""
     served = questions[0].served
-    if any(one.served is not served or one.allowed is not None for one in questions):
+    if any(one.allowed is not None for one in questions):
         return None
     keyed = any(one.key is not None for one in questions)
-    return Asked(
+    return Alike(
         served, [one.unit for one in questions], [one.key for one in questions] if keyed else None,
         [one.body for one in questions] if keyed else None,
         [one.features for one in questions] if served.features else None,
@@ -69,42 +69,42 @@ def asked_alike(questions: Sequence[Question]) -> Asked | None:
     )  # fmt: skip
 
 
-def decide_together(service: Service, asked: Asked) -> Decided | None:
+def decide_together(service: Service, alike: Alike) -> Decided | None:
     """Returns what units get, and counts them; None where the model fails, so that each is to be tried alone.
 
     Raises:
         StoreError: The store failed.
     """
-    loaded = asked.served.loaded
+    loaded = alike.served.loaded
     try:
-        value, cost = loaded.tables(asked.feed)
+        value, cost = loaded.tables(alike.feed)
     except Exception as error:  # one damaged row must not fail the others
-        _log.error("The model of campaign %s failed for a batch: %s", asked.served.name, error)
+        _log.error("The model of campaign %s failed for a batch: %s", alike.served.name, error)
         return None
     answers = service.ledger.decide_many(
-        asked.served.name, asked.units, value, cost, keys=asked.keys, version=loaded.version, features=asked.features,
-        bodies=asked.bodies,
+        alike.served.name, alike.units, value, cost, keys=alike.keys, version=loaded.version, features=alike.features,
+        bodies=alike.bodies,
     )  # fmt: skip
-    service.metrics.decided_together(asked.served.name, answers)
+    service.metrics.decided_together(alike.served.name, answers)
     return Decided(answers, value, cost)
 
 
-def documents(asked: Asked, got: Decided) -> list[DecisionAnswer | DataError]:
+def documents(alike: Alike, got: Decided) -> list[DecisionAnswer | DataError]:
     """Returns the answer to each unit, or why it is refused."""
-    a, name, names = got.answers, asked.served.name, asked.served.treatments
+    a, name, names = got.answers, alike.served.name, alike.served.treatments
     reasons = whys(got.value, got.cost, np.where(np.isnan(a.price), 0.0, a.price), names)
     number = {treatment: j for j, treatment in enumerate(names)}
     codes, rows = np.array([number.get(treatment, 0) for treatment in a.treatment]), np.arange(len(a.id))
     same = (a.value == got.value[rows, codes]) & (a.cost == got.cost[rows, codes])
-    version = asked.served.loaded.version
+    version = alike.served.loaded.version
     out: list[DecisionAnswer | DataError] = [
         DecisionAnswer(
             identity, name, str(unit), period, treatment, kind, given, dict(zip(names, every, strict=True)), value, cost, price,
-            made_by, limited, repeated, why if alike and made_by == version else None,
+            made_by, limited, repeated, why if unchanged and made_by == version else None,
         )
-        for identity, unit, period, treatment, kind, given, every, value, cost, price, made_by, limited, repeated, alike, why
+        for identity, unit, period, treatment, kind, given, every, value, cost, price, made_by, limited, repeated, unchanged, why
         in zip(
-            a.id, asked.units, a.period.tolist(), a.treatment, a.kind, a.propensity.tolist(), a.propensities.tolist(),
+            a.id, alike.units, a.period.tolist(), a.treatment, a.kind, a.propensity.tolist(), a.propensities.tolist(),
             a.value.tolist(), a.cost.tolist(), a.price.tolist(), a.version, a.limited.tolist(), a.repeated.tolist(),
             same.tolist(), reasons, strict=True,
         )

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from largesse.errors import StoreError
 
 __all__ = [
-    "MIGRATIONS", "access", "campaigns", "challengers", "decisions", "journal", "keys", "leases", "migrate", "outcomes", "served",
-    "shadows", "tallies",
+    "MIGRATIONS", "OLDEST", "access", "campaigns", "challengers", "decisions", "journal", "keys", "leases", "migrate", "outcomes",
+    "served", "shadows", "tallies",
 ]  # fmt: skip
 
 _META = sa.MetaData()
@@ -129,14 +129,9 @@ def _ratios(connection: sa.Connection) -> None:
         connection.execute(sa.text(f"alter table {campaigns.name} add column {name} {kind}"))
 
 
-_OLDEST = 2  # version 1 was that of a development version with other columns
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
-    _META.create_all,
-    _META.create_all,
-    _ratios,
-    _META.create_all,
-)
-"""Step k brings a store from version k to version k + 1; a new store gets the tables of the last one at once."""
+OLDEST = 2  # version 1 was that of a development version with other columns
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_ratios, _META.create_all)
+"""Step k brings a store from version OLDEST + k to the next one; a new store gets the tables of the last one at once."""
 
 
 def migrate(connection: sa.Connection, place: str) -> None:
@@ -149,14 +144,14 @@ def migrate(connection: sa.Connection, place: str) -> None:
         connection.execute(sa.text("select pg_advisory_xact_lock(7203614)"))  # two servers may open a new store at once
     _versions.create(connection, checkfirst=True)
     version = connection.execute(sa.select(_versions.c.version)).scalar()
-    known = len(MIGRATIONS)
+    known = OLDEST + len(MIGRATIONS)
     if (version or 0) > known:
         raise StoreError(
             f"{place}: is a ledger of version {version}, this package reads up to {known}. Update largesse."
         )
-    if version is not None and version < _OLDEST:
+    if version is not None and version < OLDEST:
         raise StoreError(f"{place}: is a ledger of a development version, which cannot be read. Choose another place.")
-    for step in (_META.create_all,) if version is None else MIGRATIONS[version:]:
+    for step in (_META.create_all,) if version is None else MIGRATIONS[version - OLDEST :]:
         step(connection)
     if version is None:
         connection.execute(_versions.insert().values(version=known))
