@@ -24,8 +24,6 @@ def two(tmp_path: Path) -> Iterator[tuple[Served, Served]]:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     with service(tmp_path / "a", **DRAWS) as first, service(tmp_path / "b", **DRAWS) as second:
-        for one in (first, second):  # the price stays
-            one.app.service.ledger.reprice = lambda holder, hold: {}
         yield first, second
 
 
