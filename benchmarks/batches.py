@@ -29,7 +29,7 @@ from largesse.serving.http.begin import begin, make_service
 from largesse.serving.http.hot import body_of
 from largesse.serving.http.service import Service
 from largesse.serving.http.settings import load_settings
-from largesse.serving.http.together import Asked, Decided, documents
+from largesse.serving.http.together import Alike, Decided, documents
 from largesse.serving.ledger.rows import INSERT
 from largesse.serving.ledger.store import writing
 from largesse.serving.ledger.tables import decisions
@@ -64,20 +64,20 @@ def parts(service: Service, rows: list[dict[str, Any]], size: int) -> dict[str, 
     loaded, draws = served.loaded, Draws("s", "c", mix=(1.0,) * len(served.treatments), holdout=0.1, explore=0.3)
     raw, chunks = [json.dumps(row).encode() for row in rows], [slice(k, k + size) for k in range(0, N, size)]
     streams, encoder = [stream(rows[part]) for part in chunks], msgspec.json.Encoder()
-    asked, menus, answers = list[Asked](), list[tuple[Any, Any]](), list[Any]()
+    alike, menus, answers = list[Alike](), list[tuple[Any, Any]](), list[Any]()
 
     def read() -> None:
         several = [
-            arrow.asked_of(service.served, one) for content in streams for one in arrow.parts(content, 1 << 30, size)
+            arrow.alike_of(service.served, one) for content in streams for one in arrow.parts(content, 1 << 30, size)
         ]
-        asked.extend(one for one in several if one is not None)
+        alike.extend(one for one in several if one is not None)
 
     def draw() -> None:
-        for a, (v, c) in zip(asked, menus, strict=True):
+        for a, (v, c) in zip(alike, menus, strict=True):
             draws.draw_many(0, list(map(str, a.units)), v, c, 0.5)
 
     def decide() -> None:
-        for a, (v, c) in zip(asked, menus, strict=True):
+        for a, (v, c) in zip(alike, menus, strict=True):
             more = {"version": loaded.version, "features": a.features}
             answers.append(service.ledger.decide_many(served.name, a.units, v, c, **more))  # type: ignore[arg-type]
 
@@ -86,11 +86,11 @@ def parts(service: Service, rows: list[dict[str, Any]], size: int) -> dict[str, 
             lambda: [loaded.row(body_of(one).features) for one in raw]
         ),
         "read Arrow (and write features as JSON)": timed(read),
-        "model (ONNX)": timed(lambda: menus.extend(loaded.tables(one.feed) for one in asked)),
+        "model (ONNX)": timed(lambda: menus.extend(loaded.tables(one.feed) for one in alike)),
         "draws": timed(draw),
         "ledger (draws, links, SQL and commit included)": timed(decide),
     } | sql(service, chunks)
-    got = [(a, Decided(one, v, c)) for a, one, (v, c) in zip(asked, answers, menus, strict=True)]
+    got = [(a, Decided(one, v, c)) for a, one, (v, c) in zip(alike, answers, menus, strict=True)]
     return out | {
         "write JSON (with the reasons)": timed(lambda: [encoder.encode(documents(*one)) for one in got]),
         "write Arrow": timed(lambda: [arrow.stream([arrow.table_of(*one)]) for one in got]),

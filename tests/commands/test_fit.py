@@ -373,8 +373,8 @@ def test_default_candidates_follow_the_power_of_the_trial(
     class Told(BaseException):
         pass
 
-    def told(cfg: Config, rows: Any, task: Any) -> Soundness:
-        found = real(cfg, rows, task)
+    def told(cfg: Config, rows: Any, task: Any, workers: Any) -> Soundness:
+        found = real(cfg, rows, task, workers)
         return Soundness(
             findings=tuple(replace(f, advice=TuningAdvice(advice)) if f.name == "power" else f for f in found)
         )
