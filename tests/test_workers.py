@@ -54,19 +54,25 @@ def dying(shared: object, task: int) -> int:
     return task
 
 
+def begun(n: int) -> Workers:
+    """Processes that are ready."""
+    workers = Workers(n)
+    for one in workers.ready:
+        one.result()
+    return workers
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_every_task_is_done_once_wherever_it_runs(n: int):
-    with Workers(n) as workers:
-        workers_ready = list(workers.run(scaled, ROWS, range(3)))  # the processes have started
+    with begun(n) as workers:
         done = dict(workers.run(scaled, ROWS, iter(range(60))))
-    assert len(workers_ready) == 3
     assert sorted(done) == list(range(60))
     assert all(value == 499_999.5 * task for task, (value, _) in done.items())
     assert (len({pid for _, pid in done.values()}) > 1) == (n > 1)
 
 
 def test_processes_import_what_they_will_need():
-    with Workers(2) as workers:
+    with begun(2) as workers:
         workers.prepare("zipapp")
         everywhere = [one for _, one in workers.run(imported, None, ["zipapp"] * 4)]
     there = [known for known, process in everywhere if process != os.getpid()]
@@ -74,6 +80,16 @@ def test_processes_import_what_they_will_need():
     assert all(there)
     assert "zipapp" not in sys.modules
     Workers(1).prepare("zipapp")  # nobody has to
+
+
+def test_no_task_waits_for_a_process_that_is_not_ready():
+    with begun(2) as workers:
+        busy = workers.pool.submit(time.sleep, 3)
+        late = Workers(2)
+        assert {pid for _, (_, pid) in late.run(scaled, ROWS, range(4))} == {os.getpid()}
+        assert not busy.done()
+        late.ready[0].result()
+        assert len({pid for _, (_, pid) in late.run(scaled, ROWS, range(8))}) == 2
 
 
 def test_a_library_that_a_task_loads_is_limited_for_the_next():
@@ -127,7 +143,7 @@ def test_an_error_of_what_gives_the_tasks_is_not_lost():
 
 
 def test_a_process_that_is_killed_is_named():
-    with pytest.raises(LargesseError, match=r"ended from outside.*run\.threads = 1"), Workers(2) as workers:
+    with pytest.raises(LargesseError, match=r"ended from outside.*run\.threads = 1"), begun(2) as workers:
         list(workers.run(dying, os.getpid(), range(4)))
     with Workers(2) as workers:
         assert dict(workers.run(failing, None, [7, 8])) == {7: 7, 8: 8}, "the next call has processes again"

@@ -57,10 +57,10 @@ class Workers:
     def __init__(self, n: int, imports: tuple[str, ...] = ()) -> None:
         self.n = n
         self.pool: Any = None
+        self.ready: list[Future[None]] = []
         if n > 1:
             self.pool = loky.get_reusable_executor(max_workers=n - 1, timeout=_IDLE, env=_ONE_THREAD)
-            for _ in range(n - 1):
-                self.pool.submit(_prepare, imports, os.getpid())
+            self.ready = [self.pool.submit(_prepare, imports, os.getpid()) for _ in range(n - 1)]
 
     def prepare(self, *modules: str) -> None:
         """Has the processes import what their next tasks need, while this one does something else."""
@@ -92,7 +92,7 @@ class Workers:
                 yield task, _alone(function, shared, task)
             return
         with _file(shared) as path:
-            yield from _Run(self.pool, function, shared, path, iter(tasks)).results(self.n - 1)
+            yield from _Run(self.pool, function, shared, path, iter(tasks)).results(self.ready)
 
 
 class _Run(Generic[S, K, R]):
@@ -103,21 +103,25 @@ class _Run(Generic[S, K, R]):
         self.lock, self.ended, self.away = threading.Lock(), SimpleQueue[tuple[K, Future[R]]](), 0
         self.failed: BaseException | None = None
 
-    def results(self, processes: int) -> Iterator[tuple[K, R]]:
-        for _ in range(processes):
-            self._send()
-        while True:
-            while not self.ended.empty():
-                yield self._received()
-            if self.failed is not None:
-                raise self.failed
-            task = self._next()
-            if task is not _END:
-                yield task, _alone(self.function, self.shared, task)
-            elif self.away:
-                yield self._received()
-            else:
-                return
+    def results(self, ready: Iterable[Future[None]]) -> Iterator[tuple[K, R]]:
+        """Yields each task with its result; a process that is not ready yet gets its first task when it is."""
+        for one in ready:
+            one.add_done_callback(lambda _: self._send())
+        try:
+            while True:
+                while not self.ended.empty():
+                    yield self._received()
+                if self.failed is not None:
+                    raise _explained(self.failed)
+                task = self._next()
+                if task is not _END:
+                    yield task, _alone(self.function, self.shared, task)
+                elif self.away:
+                    yield self._received()
+                else:
+                    return
+        finally:
+            self.tasks = iter(())  # nothing is sent after the end
 
     def _next(self, *, away: bool = False) -> K:
         """Returns the next task, or `_END`. Called in this thread and in the one that hears of ended tasks."""
@@ -148,10 +152,17 @@ class _Run(Generic[S, K, R]):
         try:
             return task, future.result()
         except BrokenProcessPool as error:
-            raise LargesseError(
-                "A process that trained a model was ended from outside, most often because the memory was not enough. Set "
-                "run.threads = 1 (it then takes less memory), or free some, and start again."
-            ) from error
+            raise _explained(error) from error
+
+
+def _explained(error: BaseException) -> BaseException:
+    """Returns an error with what to do, where a process ended."""
+    if not isinstance(error, BrokenProcessPool):
+        return error
+    return LargesseError(
+        "A process that trained a model was ended from outside, most often because the memory was not enough. Set "
+        "run.threads = 1 (it then takes less memory), or free some, and start again."
+    )
 
 
 def _alone(function: Callable[[S, K], R], shared: S, task: K) -> R:

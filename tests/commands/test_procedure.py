@@ -14,6 +14,7 @@ from largesse.allocate import assign
 from largesse.commands import held_out
 from largesse.commands.fit import fit
 from largesse.commands.held_out import together
+from largesse.commands.procedure import in_order
 from largesse.config import load
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -55,6 +56,17 @@ def test_a_trial_of_clusters_is_cross_fitted(tmp_path: Path):
     (tmp_path / "campaign.toml").write_text(text)
     run = fit(load(tmp_path / "campaign.toml"), folder=tmp_path / "run")
     assert dict(run.results.provenance.rows) == {"trial": 1200, "proof": 1200}
+
+
+def test_the_last_task_of_all_is_a_short_one():
+    folds, names = (None, 0, 1), ["long", "short", "shorter"]
+    alone = list(in_order(folds, names, 0))
+    assert alone == [(fold, name) for fold in folds for name in names]
+    beside = list(in_order(folds, names, 1))
+    assert [name for _, name in beside[:2]] == ["long", "long"]
+    assert beside[-4:] == [(0, "short"), (0, "shorter"), (1, "short"), (1, "shorter")]
+    assert sorted(map(str, beside)) == sorted(map(str, alone))
+    assert sorted(map(str, in_order(folds, names, 7))) == sorted(map(str, alone)), "more processes than folds"
 
 
 @dataclass

@@ -193,13 +193,16 @@ def fit_in_folds(
     begun: list[Fold] = []
 
     def tasks() -> Iterator[tuple[Fold, str]]:
-        for k, fold in enumerate(folds):
-            if not in_time(fold, sum(seconds.values())):
-                return
-            begun.append(fold)
-            for j, name in enumerate(sorted(names, key=lambda name: name in TREES)):  # the longest first
-                say(f"learning {name}", span[0] + (span[1] - span[0]) * (k + j / len(names)) / len(folds))
-                yield fold, name
+        longest_first = sorted(names, key=lambda name: name in TREES)
+        late = False
+        for k, (fold, name) in enumerate(in_order(folds, longest_first, workers.n - 1)):
+            if fold not in begun:
+                late = late or not in_time(fold, sum(seconds.values()))
+                if late:
+                    continue
+                begun.append(fold)
+            say(f"learning {name}", span[0] + (span[1] - span[0]) * k / (len(folds) * len(names)))
+            yield fold, name
 
     trained: dict[Fold, dict[str, _Trained]] = {}
     done: dict[Fold, FittedCandidates] = {}
@@ -210,6 +213,17 @@ def fit_in_folds(
             with one_thread():
                 done[fold] = _choose(trained.pop(fold), trainings.rows(fold), task)
     return {fold: done[fold] for fold in begun}
+
+
+def in_order(folds: tuple[Fold, ...], names: list[str], ahead: int) -> Iterator[tuple[Fold, str]]:
+    """Yields the models of each fold. The longest of `ahead` folds more is begun first, so that the last task is short."""
+    longest, *others = names
+    for k in range(len(folds) + ahead):
+        if k < len(folds):
+            yield folds[k], longest
+        if k >= ahead:
+            for name in others:
+                yield folds[k - ahead], name
 
 
 def _train(trainings: Trainings, which: tuple[Fold, str]) -> _Trained:

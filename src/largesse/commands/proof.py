@@ -24,7 +24,7 @@ __all__ = ["Proven", "fit_and_prove", "modules_for", "modules_of"]
 
 _MODULES = ("largesse.models.two_stage.lightgbm", "largesse.evaluate.comparison")
 _PAST_DATA = "largesse.checks.past_policy"
-_NETWORKS = ("largesse.models.two_stage.mlp", "torch._dynamo")  # seconds of importing
+_NETWORKS = ("largesse.models.two_stage.mlp",)  # seconds of importing
 _LONG = 60.0  # seconds of work left from which on it is announced
 _SHARE = (0.1, 0.9)  # of the whole work
 _REFITTED = (

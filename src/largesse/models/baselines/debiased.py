@@ -19,6 +19,7 @@ from largesse.logs import Logs
 from largesse.models.baselines.base import Baseline, Training, factual, in_units, mean, past_log, squared_errors, table
 from largesse.models.baselines.propensity import Assignment
 from largesse.models.baselines.weighted import imputed_errors
+from largesse.models.nets.adam import Adam
 from largesse.models.nets.checkpoint import Arrays
 from largesse.models.nets.hypergradient import Parameters, explicit
 from largesse.models.nets.minibatch import packed, unpack
@@ -50,7 +51,7 @@ class UpperLevel:
 
     def __init__(self, net: ResponseNet, phi: nn.Module, trial: Rows, rate: float, step: float, seed: int) -> None:
         self.net, self.phi, self.trial, self.step = net, phi, trial, step
-        self.optimiser = torch.optim.Adam(phi.parameters(), lr=rate)
+        self.optimiser = Adam(phi.parameters(), lr=rate)
         self.generator = torch.Generator().manual_seed(seed)
 
     def update(self, lower: Callable[[Parameters], Tensor], rows: int) -> None:

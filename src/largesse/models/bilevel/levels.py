@@ -15,6 +15,7 @@ from largesse import _check
 from largesse._arguments import checked
 from largesse.models.bilevel.bridge import Bridge, GateValues
 from largesse.models.decision.joint import Joint
+from largesse.models.nets.adam import Adam
 from largesse.models.nets.checkpoint import Arrays
 from largesse.models.nets.hypergradient import Lower, Parameters, Solver, descended, explicit, implicit
 from largesse.models.nets.minibatch import packed, unpack
@@ -122,7 +123,7 @@ class Levels:
         self.both, self.bridge, self.trial, self.hypergradient = _Both(net, drifts), bridge, trial, hypergradient
         self.draw = torch.Generator().manual_seed(seed)
         self.phi = list(bridge.parameters())
-        self.optimiser = torch.optim.Adam(self.phi, lr=bridge.gates.rate) if self.phi else None
+        self.optimiser = Adam(self.phi, lr=bridge.gates.rate) if self.phi else None
         self.calls = 0
         self.last: Tensor | None = None
         self.solved: list[tuple[float, int, bool]] = []

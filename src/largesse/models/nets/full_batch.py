@@ -27,6 +27,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from largesse import _check
 from largesse._arguments import checked
+from largesse.models.nets.adam import Adam
 from largesse.models.nets.checkpoint import Arrays, Checkpointer
 from largesse.models.nets.minibatch import packed, unpack
 
@@ -233,7 +234,7 @@ def _put(flat: Floats, parameters: list[nn.Parameter]) -> None:
 def _adam(
     net: nn.Module, evaluate: Callable[[], float], settings: FullBatch, checkpointer: Checkpointer | None
 ) -> Finish:
-    optimiser = torch.optim.Adam(net.parameters(), lr=settings.rate)
+    optimiser = Adam(net.parameters(), lr=settings.rate)
     step, steps, value = 0, int(settings.steps), 0.0
     saved = None if checkpointer is None else checkpointer.latest()
     if saved is not None:

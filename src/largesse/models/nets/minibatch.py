@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from largesse import _check
 from largesse._arguments import checked
+from largesse.models.nets.adam import AdamW
 from largesse.models.nets.checkpoint import Arrays, Checkpointer
 from largesse.store import nest, unnest
 
@@ -141,7 +142,7 @@ class _Loop:
         matrices = [p for name, p in net.named_parameters() if name.endswith("weight")]
         levels = [p for name, p in net.named_parameters() if not name.endswith("weight")]  # decay would bias the means
         groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": levels, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=schedule.rate, fused=True)
+        self.optimiser = AdamW(groups, lr=schedule.rate, fused=True)
         self.rate = schedule.rate
         self.mean = torch.optim.swa_utils.AveragedModel(net)
         self.step = 0
