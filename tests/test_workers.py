@@ -92,6 +92,38 @@ def test_no_task_waits_for_a_process_that_is_not_ready():
         assert len({pid for _, (_, pid) in late.run(scaled, ROWS, range(8))}) == 2
 
 
+def process_of(rows: dict[str, Any]) -> tuple[float, int]:
+    """The mean of the rows, and the process that computed it."""
+    if rows["x"][1] == 0:
+        raise DataError("no rows")
+    return float(rows["x"].mean()), os.getpid()
+
+
+def dying_beside(home: int) -> int:
+    """Ends its process; never that of the tests."""
+    return dying(home, 7)
+
+
+def test_what_is_done_beside_is_done_here_if_no_process_is_free():
+    assert Workers(1).beside(process_of, ROWS)() == (499_999.5, os.getpid())
+    with begun(2) as workers:
+        taken = workers.beside(process_of, ROWS)
+        time.sleep(0.5)
+        mean, process = taken()
+        assert mean == 499_999.5
+        assert process != os.getpid()
+        busy = [workers.pool.submit(time.sleep, 1) for _ in range(4)]
+        assert Workers(2).beside(process_of, ROWS)()[1] == os.getpid(), "not ready"
+        assert workers.beside(process_of, ROWS)()[1] == os.getpid(), "not free"
+        assert not all(one.done() for one in busy)
+        with pytest.raises(DataError, match="no rows"):
+            workers.beside(process_of, {"x": np.zeros(2)})()
+        late = workers.beside(dying_beside, os.getpid())
+        time.sleep(4.5)
+        with pytest.raises(LargesseError, match="ended from outside"):
+            late()
+
+
 def test_a_library_that_a_task_loads_is_limited_for_the_next():
     """In a process of its own: here all are loaded."""
     code = (

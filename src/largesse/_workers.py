@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 import joblib
 import loky
@@ -93,6 +93,29 @@ class Workers:
             return
         with _file(shared) as path:
             yield from _Run(self.pool, function, shared, path, iter(tasks)).results(self.ready)
+
+    def beside(self, function: Callable[[S], R], shared: S) -> Callable[[], R]:
+        """Returns a function that returns `function(shared)`: a process computes it meanwhile, if one is ready and free.
+
+        Args:
+            function: A function of a module.
+            shared: Its argument; a process maps its arrays into memory, it does not copy them.
+        """
+        if not any(one.done() for one in self.ready):
+            return lambda: _alone(_applied, shared, function)
+        file = ExitStack()
+        future = self.pool.submit(_in_process, file.enter_context(_file(shared)), _applied, function)
+
+        def result() -> R:
+            with file:
+                if future.cancel():
+                    return _alone(_applied, shared, function)
+                try:
+                    return cast(R, future.result())
+                except BrokenProcessPool as error:
+                    raise _explained(error) from error
+
+        return result
 
 
 class _Run(Generic[S, K, R]):
@@ -168,6 +191,10 @@ def _explained(error: BaseException) -> BaseException:
 def _alone(function: Callable[[S, K], R], shared: S, task: K) -> R:
     with one_thread():
         return function(shared, task)
+
+
+def _applied(shared: S, function: Callable[[S], R]) -> R:
+    return function(shared)
 
 
 def one_thread() -> AbstractContextManager[object]:

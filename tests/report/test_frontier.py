@@ -45,7 +45,7 @@ def shown(value_per_unit: float | None, budgets: tuple[float, ...] = BUDGETS) ->
         for b in range(len(budgets))
         for name in ("policy", "best mix of arms")
     )
-    along = frontier(held.logs, "policy", held.menus["policy"], budgets, value_per_unit, 1)
+    along = frontier(held.logs, "policy", held.menus["policy"], budgets, value_per_unit).begun_at(budgets[1])
     return replace(bare(), pay=report.Pay(rows=rows, known=value_per_unit is not None, frontier=along))
 
 

@@ -13,7 +13,6 @@ from sklearn.model_selection import StratifiedKFold
 
 from largesse import _check
 from largesse._arguments import checked
-from largesse._workers import Workers
 from largesse.checks.finding import P_WARN, Finding, Floats, Grade, arm_means, grade, over, sample
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -90,7 +89,7 @@ class MenuBias(Result):
 
 
 @checked
-def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0, workers: Workers | None = None) -> Overlap:
+def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
     """Fits the propensities of a past policy, and checks whether units of every kind could have got every treatment.
 
     Gradient-boosted trees predict the treatment from the features, cross-fitted in two halves. Propensities given per row
@@ -100,7 +99,6 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0, workers: Workers |
         logs: Observational rows.
         rows: Size of the random sample for the fit; the test of given propensities uses all rows.
         seed: Seed of that draw, of the halves and of the trees.
-        workers: Processes that share the work with this one; None: there are none.
 
     Raises:
         DataError: An arm has fewer than 20 rows.
@@ -119,11 +117,7 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0, workers: Workers |
     z_known = logs.propensity_excess
     p_known = float(np.minimum(1.0, logs.n_treatments * 2 * stats.norm.sf(np.abs(z_known).max())))
     part = sample(logs, rows, seed)
-    w, arms, p = (
-        part.weights,
-        np.eye(part.n_treatments)[part.treatment],
-        _fitted_propensities(part, seed, workers or Workers(1)),
-    )
+    w, arms, p = part.weights, np.eye(part.n_treatments)[part.treatment], _fitted_propensities(part, seed)
     auc = float(np.mean([roc_auc_score(a, q, sample_weight=w) for a, q in zip(arms.T, p.T, strict=True)]))
     share = w @ arms / w.sum()
     pseudo_r2 = 1 - float(w @ -np.log((p * arms).sum(axis=1)) / w.sum() / special.entr(share).sum())
@@ -221,31 +215,21 @@ def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
     return MenuBias(*columns)
 
 
-def _fitted_propensities(logs: Logs, seed: int, workers: Workers) -> Floats:
+def _fitted_propensities(logs: Logs, seed: int) -> Floats:
     """Returns the cross-fitted probability of every treatment, (N, M), each >= 1e-6."""
-    out, halves = np.empty((logs.n, logs.n_treatments)), _halves(logs, seed)
-    for half, probability in workers.run(_fitted_half, (logs, halves, seed), (0, 1)):
-        out[halves[half][1]] = probability
+    out = np.empty((logs.n, logs.n_treatments))
+    for half, (learn, hold) in enumerate(_halves(logs, seed)):
+        trees = HistGradientBoostingClassifier(
+            max_iter=60, learning_rate=0.15, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0,
+            early_stopping=bool(logs.arm_rows.min() >= 10 * FEWEST_ROWS), n_iter_no_change=3, random_state=seed + half,
+        )  # fmt: skip
+        # Weights slow its binning down: none where none were given.
+        weight = None if logs.weight is None else logs.weight[learn]
+        out[hold] = trees.fit(logs.x[learn], logs.treatment[learn], sample_weight=weight).predict_proba(logs.x[hold])
     return np.maximum(out, 1e-6)
 
 
-Halves = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
-
-
-def _fitted_half(shared: tuple[Logs, Halves, int], half: int) -> Floats:
-    """Returns the probability of every treatment for the rows of one half, learned from the other."""
-    logs, halves, seed = shared
-    learn, hold = halves[half]
-    trees = HistGradientBoostingClassifier(
-        max_iter=60, learning_rate=0.15, max_leaf_nodes=15, min_samples_leaf=20, l2_regularization=1.0,
-        early_stopping=bool(logs.arm_rows.min() >= 10 * FEWEST_ROWS), n_iter_no_change=3, random_state=seed + half,
-    )  # fmt: skip
-    # Weights slow its binning down: none where none were given.
-    trees.fit(logs.x[learn], logs.treatment[learn], sample_weight=None if logs.weight is None else logs.weight[learn])
-    return np.asarray(trees.predict_proba(logs.x[hold]), np.float64)
-
-
-def _halves(logs: Logs, seed: int) -> Halves:
+def _halves(logs: Logs, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Returns two folds, training and held-out rows, each with half of every arm; the rows of a unit stay together."""
     if logs.groups is None:
         return list(StratifiedKFold(2, shuffle=True, random_state=seed).split(logs.x, logs.treatment))

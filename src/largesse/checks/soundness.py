@@ -113,6 +113,7 @@ def check(
     >>> check(logs).sentence
     'These rows look sound. Go on.'
     """
+    past = None if obs is None else (workers or Workers(1)).beside(_of_past, obs)
     features = balance(rct)
     assigned = propensities(rct) or sample_ratio(rct)
     findings = [
@@ -121,11 +122,15 @@ def check(
     ]  # fmt: skip
     if rct.propensity is not None and (assigned.ok or rct.design == "rct"):
         findings.append(power(rct, budgets, proof_share))
-    if obs is not None:
-        findings.append(outcome_bias(rct, obs))
-        findings.append(overlap(obs, workers=workers) if obs.arm_rows.min() >= FEWEST_ROWS else _no_overlap(obs))
-        findings.extend(_repeats(obs, "repeated units in the observational log"))
+    if obs is not None and past is not None:
+        findings += [outcome_bias(rct, obs), *past()]
     return Soundness(findings=tuple(findings))
+
+
+def _of_past(obs: Logs) -> list[Finding]:
+    """Returns what concerns the past campaign data alone; most of the time of all checks."""
+    fitted = overlap(obs) if obs.arm_rows.min() >= FEWEST_ROWS else _no_overlap(obs)
+    return [fitted, *_repeats(obs, "repeated units in the observational log")]
 
 
 def _post_treatment(features: Balance) -> Finding:

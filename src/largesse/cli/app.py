@@ -47,6 +47,9 @@ def demo(
 ) -> None:
     """Two campaigns on one page: simulated coupons, decided and compared with the truth, and a real trial of cash offers."""
     from largesse.cli import show
+    from largesse.commands.processes import begin
+
+    begin()
     from largesse.commands import demo as both
 
     with show.progress(as_json) as say:
@@ -134,11 +137,15 @@ def fit(
 ) -> None:
     """Fit the candidates, choose one, evaluate the policy on rows that it did not use; write a run folder with report.html."""
     from largesse.cli.show import progress
-    from largesse.commands.fit import fit as run_fit
+    from largesse.commands.processes import begin
     from largesse.config import load
 
     with progress(for_program(as_json, as_csv)) as say:
-        done = run_fit(load(config), folder=folder, replace=replace, fast=fast, rules=rules, units=units, say=say)
+        campaign = load(config)
+        begin(campaign)
+        from largesse.commands.fit import fit as run_fit
+
+        done = run_fit(campaign, folder=folder, replace=replace, fast=fast, rules=rules, units=units, say=say)
     _finished(done, as_json, as_csv)
 
 
@@ -158,14 +165,16 @@ def tune(
 ) -> None:
     """Search the models' hyper-parameters, choose with allowance for noise, and write a configuration to fit: tuned.toml."""
     from largesse.cli import show
-    from largesse.commands.tune import tune as search
+    from largesse.commands.processes import begin
     from largesse.config import load
 
     data = for_program(as_json, as_csv)
     with show.progress(data) as say:
-        done = search(
-            load(config), trials=trials, minutes=minutes, model=model, folder=folder, replace=replace, say=say
-        )
+        campaign = load(config)
+        begin(campaign)
+        from largesse.commands.tune import tune as search
+
+        done = search(campaign, trials=trials, minutes=minutes, model=model, folder=folder, replace=replace, say=say)
     if data:
         show.print_data({"folder": done.folder, **done.document}, done.document["trials"], as_csv=as_csv)
     else:

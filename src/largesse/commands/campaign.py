@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from largesse import _check
-from largesse._workers import cores
 from largesse.commands.load import Rows
 from largesse.commands.procedure import Task, budgets_of
 from largesse.config import Config
@@ -16,7 +15,7 @@ from largesse.models.hyperparameters import checked
 from largesse.models.registry import Settings
 from largesse.report.numbers import percent
 
-__all__ = ["SplitRows", "proof_folds", "refuse_thin_arms", "split_rows", "task_of", "threads_of"]
+__all__ = ["SplitRows", "proof_folds", "refuse_thin_arms", "split_rows", "task_of"]
 
 _FOLDS = 5
 _LEAST = 20  # rows of an arm, at least
@@ -71,11 +70,6 @@ def task_of(config: Config, rows: Rows) -> Task:
 def proof_folds(config: Config, rows: Rows) -> int:
     """Returns the number of folds of the cross-fitted evaluation; 1: a share of the trial, or the test file, instead."""
     return 1 if rows.test is not None else config.data.folds or _FOLDS
-
-
-def threads_of(config: Config) -> int:
-    """Returns the number of processor cores that a run uses."""
-    return cores() if config.run.threads is None else _check.threads(config.run.threads)
 
 
 def refuse_thin_arms(rct: Logs) -> None:

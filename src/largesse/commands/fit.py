@@ -15,7 +15,7 @@ from largesse._extras import installed
 from largesse._files import atomic_folder, may_write, timed
 from largesse._workers import Workers
 from largesse.checks.trial_power import TuningAdvice
-from largesse.commands.campaign import task_of, threads_of
+from largesse.commands.campaign import task_of
 from largesse.commands.check import soundness
 from largesse.commands.evaluated_rows import FOLDER
 from largesse.commands.findings.clusters import clusters
@@ -26,6 +26,7 @@ from largesse.commands.findings.understood import understood
 from largesse.commands.held_out import Proof
 from largesse.commands.load import Rows, load_rows
 from largesse.commands.procedure import FittedCandidates, Task
+from largesse.commands.processes import threads_of
 from largesse.commands.proof import fit_and_prove, modules_of
 from largesse.commands.proof_rows import PROOF_ROWS, proof_rows
 from largesse.commands.run_folder import RULES
@@ -112,8 +113,7 @@ def _fit(
         cautions = (missing, *cautions) if missing else cautions
     final, proof, trained_on, folds, notes = fit_and_prove(config, rows, task, say, workers)
     say("evaluating", 0.9)
-    workers.prepare("largesse.report.pictures")
-    evidence_ = evidence(proof, task, config.outcome.unit_value)
+    evidence_ = evidence(proof, task, config.outcome.unit_value, workers, "largesse.report.pictures")
     policy = Policy(model=final.model, curve=final.curve, encoder=rows.encoder, roles=config.roles("rct"))
     about = _about(config, rows, final, proof, time.perf_counter() - began)
     trusted = trust(rows.rct, rows.obs, sound, final.models)

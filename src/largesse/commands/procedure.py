@@ -195,7 +195,7 @@ def fit_in_folds(
     def tasks() -> Iterator[tuple[Fold, str]]:
         longest_first = sorted(names, key=lambda name: name in TREES)
         late = False
-        for k, (fold, name) in enumerate(in_order(folds, longest_first, workers.n - 1)):
+        for k, (fold, name) in enumerate(in_order(folds, longest_first, workers.n if workers.n > 1 else 0)):
             if fold not in begun:
                 late = late or not in_time(fold, sum(seconds.values()))
                 if late:

@@ -14,6 +14,7 @@ from largesse.commands.campaign import proof_folds, refuse_thin_arms, split_rows
 from largesse.commands.held_out import Proof, prove
 from largesse.commands.load import Rows
 from largesse.commands.procedure import FittedCandidates, Fold, Task, Trainings, fit_in_folds
+from largesse.commands.processes import LEARNING, PAST_DATA
 from largesse.commands.proof_rules import ProofRules
 from largesse.commands.training_rows import TrainingRows
 from largesse.config import Config
@@ -22,8 +23,6 @@ from largesse.progress import Note, Say
 
 __all__ = ["Proven", "fit_and_prove", "modules_for", "modules_of"]
 
-_MODULES = ("largesse.models.two_stage.lightgbm", "largesse.evaluate.comparison")
-_PAST_DATA = "largesse.checks.past_policy"
 _NETWORKS = ("largesse.models.two_stage.mlp",)  # seconds of importing
 _LONG = 60.0  # seconds of work left from which on it is announced
 _SHARE = (0.1, 0.9)  # of the whole work
@@ -65,7 +64,7 @@ def modules_for(names: Iterable[str], both: bool) -> tuple[str, ...]:
         both: Whether there is past campaign data beside the trial.
     """
     networks = any(has_networks(name) for name in names)
-    return _MODULES + (_PAST_DATA,) * both + _NETWORKS * networks
+    return LEARNING + PAST_DATA * both + _NETWORKS * networks
 
 
 def fit_and_prove(config: Config, rows: Rows, task: Task, say: Say, workers: Workers) -> Proven:

@@ -16,12 +16,13 @@ import numpy as np
 from largesse._files import atomic_folder, may_write, timed
 from largesse._workers import Workers
 from largesse.checks.trial_power import TuningAdvice, power
-from largesse.commands.campaign import refuse_thin_arms, split_rows, task_of, threads_of
+from largesse.commands.campaign import refuse_thin_arms, split_rows, task_of
 from largesse.commands.findings.tune import MARKER, TUNED, UNTOUCHED, document, write
 from largesse.commands.findings.tune_result import Chosen, Proven, TuningResult, chosen
 from largesse.commands.kept_trials import KeptTrials
 from largesse.commands.load import load_rows
 from largesse.commands.procedure import Task
+from largesse.commands.processes import threads_of
 from largesse.commands.proof import modules_of
 from largesse.commands.tune_search import Search, limits, optuna_quietly, with_settings
 from largesse.config import Config

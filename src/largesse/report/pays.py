@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isinf, isnan
 
 from largesse import _check
@@ -66,6 +66,10 @@ class Frontier:
             raise _check.refuse(
                 "start", self.start, f"must be a position of the {len(self.rows)} rows", "Count from 0."
             )
+
+    def begun_at(self, budget: float) -> Frontier:
+        """Returns the same with one of its budgets shown first."""
+        return replace(self, start=[row.budget for row in self.rows].index(budget))
 
 
 @checked

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from largesse import report
 from largesse._check import written
+from largesse._workers import Workers
 from largesse.checks.soundness import Soundness
 from largesse.commands.findings.frontier import frontier
 from largesse.commands.findings.pays import Payback, pay, payback, remedies, sentence, smaller_pays
@@ -29,9 +30,11 @@ from largesse.evaluate.comparison import (
 )
 from largesse.evaluate.full_effect import EffectShare, effect_share
 from largesse.evaluate.intervals import weighted_sum
+from largesse.evaluate.paths import DecisionPath
 from largesse.evaluate.segments import SegmentRow, segments
 from largesse.frames.encoder import Encoder
 from largesse.logs import Logs
+from largesse.menu import Menu
 from largesse.models.base import Model
 from largesse.report.advice import Advice, advise, advise_spending
 from largesse.report.numbers import number, percent, places, resting, rests_on
@@ -85,14 +88,23 @@ class Evidence:
         return {**self.everybody._asdict(), **judged, "leads": self.payback.unlimited}
 
 
-def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> Evidence:
+def _along(shared: tuple[Logs, Menu | DecisionPath, tuple[float, ...], float | None]) -> report.Frontier:
+    logs, menu, budgets, value_per_unit = shared
+    return frontier(logs, POLICY, menu, budgets, value_per_unit)
+
+
+def evidence(proof: Proof, task: Task, value_per_unit: float | None, workers: Workers, *later: str) -> Evidence:
     """Returns the comparison on the held-out rows, at the budgets and along the cost curve.
 
     Args:
         proof: The held-out rows.
         task: The budgets.
         value_per_unit: What one unit of value brings in money; None: not known.
+        workers: Processes that share the work with this one.
+        later: Modules that they import when they are done, for what comes next.
     """
+    slider = workers.beside(_along, (proof.logs, proof.menus[POLICY], task.budgets, value_per_unit))
+    workers.prepare(*later)
     bootstrap = Bootstrap(draws=task.draws, seed=task.settings.seed)
     table = compare(proof.logs, proof.menus, task.budgets, bootstrap=bootstrap).against(BEST_MIX)
     most = max(arm.cost for arm in table.arms)
@@ -103,8 +115,8 @@ def evidence(proof: Proof, task: Task, value_per_unit: float | None = None) -> E
     share = effect_share(table, POLICY, pays.at, full=best.name)
     curve = table.parts.made.policies[table.index(POLICY)].curve
     counts, everybody = curve.matched(task.budgets), _without_a_budget(proof, value_per_unit)
-    along = frontier(proof.logs, POLICY, proof.menus[POLICY], task.budgets, value_per_unit, pays.at)
-    return Evidence(table, line, share, pays.at, pays, _realised(proof), counts, everybody, along)
+    spend, first = _realised(proof), task.budgets[pays.at]
+    return Evidence(table, line, share, pays.at, pays, spend, counts, everybody, slider().begun_at(first))
 
 
 def _without_a_budget(proof: Proof, value_per_unit: float | None) -> SegmentRow | None:

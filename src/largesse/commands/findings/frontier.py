@@ -21,7 +21,7 @@ _STEPS = 60  # of the slider, besides the budgets of the run
 
 
 def frontier(
-    logs: Logs, policy: str, menu: Menu | DecisionPath, budgets: Sequence[float], value_per_unit: float | None, at: int
+    logs: Logs, policy: str, menu: Menu | DecisionPath, budgets: Sequence[float], value_per_unit: float | None
 ) -> report.Frontier:
     """Returns what the policy brings, costs and gives at each budget, by the same code as the table of returns.
 
@@ -32,15 +32,13 @@ def frontier(
         budgets: The budgets of the table, (B,); each is one of the positions. The range ends at the cost of giving everyone the
             most expensive treatment, or at the largest of them.
         value_per_unit: What one unit of value brings in money; None: not known.
-        at: Position among the budgets of the one that is shown first.
     """
     most = float(Arms.of(logs).means()[1].max())
     money = _positions(np.asarray(budgets, np.float64), most)
     made = without_intervals(logs, {policy: menu}, money)
     rows = returns(made, value_per_unit=value_per_unit, names=(policy,)).rows
     shares = tuple(tuple(map(float, np.clip(share, 0, 1))) for share in made.parts.mix)
-    start = int(np.flatnonzero(money == budgets[at])[0])
-    return report.Frontier(rows=rows, treatments=logs.treatments, shares=shares, start=start)
+    return report.Frontier(rows=rows, treatments=logs.treatments, shares=shares, start=0)
 
 
 def _positions(budgets: NDArray[np.float64], most: float) -> NDArray[np.float64]:

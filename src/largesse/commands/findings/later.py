@@ -66,8 +66,8 @@ def of_evaluation(config: Config, table: Comparison, planned: Realised, source: 
     )
     parts = table.parts
     along = frontier(
-        parts.made.arms.logs, POLICY, parts.home, tuple(map(float, table.budgets)), config.outcome.unit_value, pays.at
-    )  # fmt: skip
+        parts.made.arms.logs, POLICY, parts.home, tuple(map(float, table.budgets)), config.outcome.unit_value
+    ).begun_at(float(table.budgets[pays.at]))  # fmt: skip
     return _page(config, table, headline, labels, pay=pay(pays, labels, config, frontier=along), spend=spend)
 
 
