@@ -3,23 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
+# What one process has compiled, the others read: packages are installed without that step.
+unexport PYTHONDONTWRITEBYTECODE
+PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 # Processes for the tests: each of them imports everything, and compiles kernels.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 
 .PHONY: demo test test-light check docs bench clean
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/$(PIP_INSTALL) -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/$(PIP_INSTALL) -e '.[dev]'
 	touch $@
 
 # What the demo uses: its trial, networks beside trees (torch: 2.7 GB from the plain registry on Linux), and what serves its runs.
 $(VENV)/.demo: $(VENV)/.runtime
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,learn,serve]'
+	$(BIN)/$(PIP_INSTALL) -e '.[demo,learn,serve]'
 	touch $@
 
 demo: $(VENV)/.demo
@@ -29,14 +32,14 @@ demo: $(VENV)/.demo
 LIGHT := .venv-light
 $(LIGHT)/.ready: pyproject.toml constraints.txt
 	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
-	$(LIGHT)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-xdist pytest-timeout
+	$(LIGHT)/bin/$(PIP_INSTALL) -e . pytest pytest-xdist pytest-timeout
 	touch $@
 
 # The service, and its client, with the packages that they need and no others.
 ALONE := .venv-alone
 $(ALONE)/.ready: requirements-serve.txt constraints.txt
 	test -x $(ALONE)/bin/python || $(PYTHON) -m venv $(ALONE)
-	$(ALONE)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -r requirements-serve.txt \
+	$(ALONE)/bin/$(PIP_INSTALL) -r requirements-serve.txt \
 	  httpx pytest pytest-timeout
 	touch $@
 
