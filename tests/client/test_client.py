@@ -23,7 +23,7 @@ pytest.importorskip("httpx", reason="the extra 'client' is not installed")
 
 import httpx
 
-from largesse.client import Ask, AsyncClient, CampaignStatus, Client, Decision, Outcome, Receipt, Why
+from largesse.client import Ask, AsyncClient, CampaignStatus, Challenger, Client, Decision, Outcome, Receipt, Why
 from largesse.errors import DataError, RefusedByService, ServiceUnavailable
 
 URL = "http://127.0.0.1:8000"
@@ -234,7 +234,10 @@ class TestEachClient:
             return httpx.Response(200, json=document)
 
         got = call(kind, stub, lambda c: c.campaign("a/b c"), key=KEY)
-        assert got == CampaignStatus(**document)
+        assert got == CampaignStatus(**document, challenger=None), "of a service that knows none"
+        document["challenger"] = {"run": "/srv/next", "version": "w", "share": 0.05, "shadow": True, "later": 1}
+        tried = Challenger("/srv/next", "w", 0.05, shadow=True)
+        assert call(kind, stub, lambda c: c.campaign("a/b c"), key=KEY).challenger == tried
         assert requests[0].url.raw_path == b"/v1/campaigns/a%2Fb%20c"
         assert requests[0].headers["authorization"] == f"Bearer {KEY}"
 

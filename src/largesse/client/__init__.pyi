@@ -1,4 +1,4 @@
 from .client import AsyncClient, Client
-from .terms import Ask, CampaignStatus, Decision, Outcome, Receipt, Why
+from .terms import Ask, CampaignStatus, Challenger, Decision, Outcome, Receipt, Why
 
-__all__ = ["Ask", "AsyncClient", "CampaignStatus", "Client", "Decision", "Outcome", "Receipt", "Why"]
+__all__ = ["Ask", "AsyncClient", "CampaignStatus", "Challenger", "Client", "Decision", "Outcome", "Receipt", "Why"]

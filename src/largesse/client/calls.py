@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from largesse.client.bodies import ask_body, encoded, number, outcome_body, refuse, text, with_keys
 from largesse.client.exchange import Call, refusal
-from largesse.client.terms import OFFLINE, Ask, CampaignStatus, Decision, Outcome, Receipt, Why, taken
+from largesse.client.terms import OFFLINE, Ask, CampaignStatus, Challenger, Decision, Outcome, Receipt, Why, taken
 from largesse.errors import DataError, RefusedByService, ServiceUnavailable
 
 __all__ = ["Calls", "Part"]
@@ -93,7 +93,7 @@ class Calls:
     def campaign(self, name: str) -> Call:
         """Returns the call of the status of a campaign."""
         path = f"/v1/campaigns/{quote(text('name', name), safe='')}"
-        return self._other("GET", path, partial(taken, CampaignStatus))
+        return self._other("GET", path, _status)
 
     def erase(self, unit: str | int) -> Call:
         """Returns the call that erases a unit."""
@@ -169,6 +169,11 @@ def _kinds(field: str, given: Iterable[Any], kind: type) -> list[Any]:
 def _parts(several: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
     for first in range(0, len(several), _PART):
         yield first, several[first : first + _PART]
+
+
+def _status(content: Any) -> CampaignStatus:
+    tried = content.get("challenger") if isinstance(content, dict) else None
+    return taken(CampaignStatus, content, challenger=None if tried is None else taken(Challenger, tried))
 
 
 def _decision(one: Ask, content: Any) -> Decision:

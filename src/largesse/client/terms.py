@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["OFFLINE", "Ask", "CampaignStatus", "Decision", "Outcome", "Receipt", "Why", "taken"]
+__all__ = ["OFFLINE", "Ask", "CampaignStatus", "Challenger", "Decision", "Outcome", "Receipt", "Why", "taken"]
 
 OFFLINE = "offline"
 """Kind of a decision that the service did not make."""
@@ -137,6 +137,23 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Challenger:
+    """A run that is tried beside the one that decides.
+
+    Attributes:
+        run: Run folder on the server.
+        version: Version of its policy.
+        share: Share of the units that it decides.
+        shadow: True if its answers to the other units are stored.
+    """
+
+    run: str
+    version: str
+    share: float
+    shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CampaignStatus:
     """The money, the counts and the policy of a campaign.
 
@@ -160,6 +177,7 @@ class CampaignStatus:
         clamped: True if it is outside 0.2 to 3: the price counts on the nearer of these.
         holdout: Share of the units that get control.
         explore: Share of the other units whose treatment is drawn.
+        challenger: The run that is tried; None: there is none.
     """
 
     campaign: str
@@ -181,6 +199,7 @@ class CampaignStatus:
     clamped: bool
     holdout: float
     explore: float
+    challenger: Challenger | None = None
 
 
 def taken(kind: type[T], content: Any, **more: Any) -> T:
