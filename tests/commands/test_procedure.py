@@ -59,14 +59,14 @@ def test_a_trial_of_clusters_is_cross_fitted(tmp_path: Path):
 
 
 def test_the_last_task_of_all_is_a_short_one():
-    folds, names = (None, 0, 1), ["long", "short", "shorter"]
-    alone = list(in_order(folds, names, 0))
-    assert alone == [(fold, name) for fold in folds for name in names]
-    beside = list(in_order(folds, names, 1))
-    assert [name for _, name in beside[:2]] == ["long", "long"]
-    assert beside[-4:] == [(0, "short"), (0, "shorter"), (1, "short"), (1, "shorter")]
+    folds, pieces = (None, 0, 1), [("long", 1), ("long", 0), ("short", 0)]
+    alone = list(in_order(folds, pieces, 0))
+    assert alone == [(fold, piece) for fold in folds for piece in pieces]
+    beside = list(in_order(folds, pieces, 1))
+    assert beside[:2] == [(None, ("long", 1)), (0, ("long", 1))]
+    assert beside[-4:] == [(0, ("long", 0)), (0, ("short", 0)), (1, ("long", 0)), (1, ("short", 0))]
     assert sorted(map(str, beside)) == sorted(map(str, alone))
-    assert sorted(map(str, in_order(folds, names, 7))) == sorted(map(str, alone)), "more processes than folds"
+    assert sorted(map(str, in_order(folds, pieces, 7))) == sorted(map(str, alone)), "more processes than folds"
 
 
 @dataclass

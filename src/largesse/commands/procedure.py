@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from largesse.models.base import Model
 from largesse.models.crossfit import of_others
 from largesse.models.decision.shrinkage import target_budgets
 from largesse.models.outcome import Response
-from largesse.models.registry import ALONE, DECIDES, TREES, Settings, default_names, make, parts_of
+from largesse.models.registry import ALONE, DECIDES, TREES, Settings, default_names, make, parts_of, pieces_of
 from largesse.models.selection import Choice, choose
 from largesse.models.two_stage.stack import Stack, cautious_weights
 from largesse.policy.curve import PriceCurve
@@ -45,6 +45,8 @@ __all__ = [
 _MOST = 2.0  # a budget beyond so many times the dearest arm is a mistake of units
 Fold = int | None
 """The number of a fold of the trial; None: all its rows."""
+Piece = tuple[str, int]
+"""A candidate and the number of its piece: what one process fits at a time."""
 InTime = Callable[[Fold, float], bool]
 Answers = dict[int, Response]
 """Responses that models predicted for the same rows, by the identity of the model."""
@@ -188,51 +190,65 @@ def fit_in_folds(
         in_time: Called with a fold before it is begun, and the seconds that a training on all rows takes, as far as known;
             False: this fold and those after it are left out.
     """
-    task, seconds = trainings.task, dict[str, float]()
-    names = trainings.fitted_names
+    task, seconds = trainings.task, dict[Piece, float]()
+    names = sorted(trainings.fitted_names, key=lambda name: name in TREES)  # the longest first
+    pieces = [(name, k) for name in names for k in reversed(range(pieces_of(name, task.settings)))]
     begun: list[Fold] = []
 
-    def tasks() -> Iterator[tuple[Fold, str]]:
-        longest_first = sorted(names, key=lambda name: name in TREES)
+    def tasks() -> Iterator[tuple[Fold, Piece]]:
         late = False
-        for k, (fold, name) in enumerate(in_order(folds, longest_first, workers.n if workers.n > 1 else 0)):
+        for k, (fold, piece) in enumerate(in_order(folds, pieces, workers.n if workers.n > 1 else 0)):
             if fold not in begun:
                 late = late or not in_time(fold, sum(seconds.values()))
                 if late:
                     continue
                 begun.append(fold)
-            say(f"learning {name}", span[0] + (span[1] - span[0]) * k / (len(folds) * len(names)))
-            yield fold, name
+            say(f"learning {piece[0]}", span[0] + (span[1] - span[0]) * k / (len(folds) * len(pieces)))
+            yield fold, piece
 
-    trained: dict[Fold, dict[str, _Trained]] = {}
+    trained: dict[Fold, dict[Piece, _Trained]] = {}
     done: dict[Fold, FittedCandidates] = {}
-    for (fold, name), one in workers.run(_train, trainings, tasks()):
-        trained.setdefault(fold, {})[name] = one
-        seconds[name] = max(one.seconds, seconds.get(name, 0.0))
-        if len(trained[fold]) == len(names):
+    for (fold, piece), one in workers.run(_train, trainings, tasks()):
+        trained.setdefault(fold, {})[piece] = one
+        seconds[piece] = max(one.seconds, seconds.get(piece, 0.0))
+        if len(trained[fold]) == len(pieces):
+            parts = trained.pop(fold)
+            whole = {name: _joined([parts[n, k] for n, k in sorted(parts) if n == name]) for name in names}
             with one_thread():
-                done[fold] = _choose(trained.pop(fold), trainings.rows(fold), task)
+                done[fold] = _choose(whole, trainings.rows(fold), task)
     return {fold: done[fold] for fold in begun}
 
 
-def in_order(folds: tuple[Fold, ...], names: list[str], ahead: int) -> Iterator[tuple[Fold, str]]:
-    """Yields the models of each fold. The longest of `ahead` folds more is begun first, so that the last task is short."""
-    longest, *others = names
+def in_order(folds: tuple[Fold, ...], pieces: list[Piece], ahead: int) -> Iterator[tuple[Fold, Piece]]:
+    """Yields the pieces of each fold. The longest of `ahead` folds more is begun first, so that the last task is short."""
+    longest, *others = pieces
     for k in range(len(folds) + ahead):
         if k < len(folds):
             yield folds[k], longest
         if k >= ahead:
-            for name in others:
-                yield folds[k - ahead], name
+            for piece in others:
+                yield folds[k - ahead], piece
 
 
-def _train(trainings: Trainings, which: tuple[Fold, str]) -> _Trained:
-    """Returns a candidate of one fold, or why it could not be fitted: it does not suit the rows; the others may."""
-    fold, name = which
+def _joined(parts: list[_Trained]) -> _Trained:
+    """Returns a candidate of its pieces, or why one of them could not be fitted."""
+    first = next((one for one in parts if one.model is None), parts[0])
+    if first.model is None or len(parts) == 1:
+        return first
+    models: list[Any] = [one.model for one in parts]
+    return _Trained(models[0].joined(models), sum(one.seconds for one in parts))
+
+
+def _train(trainings: Trainings, which: tuple[Fold, Piece]) -> _Trained:
+    """Returns a piece of a candidate of one fold, or why it could not be fitted: it does not suit the rows; others may."""
+    fold, (name, k) = which
     train, hold, obs = trainings.rows(fold)
     start = time.perf_counter()
     try:
-        model = make(name, trainings.task.settings).fit(train, obs, validation=hold)
+        model: Any = make(name, trainings.task.settings)
+        if pieces_of(name, trainings.task.settings) > 1:
+            model = model.piece(k)
+        model.fit(train, obs, validation=hold)
     except DataError as refusal:
         return _Trained(None, 0.0, refusal)
     return _Trained(model, time.perf_counter() - start)

@@ -16,7 +16,7 @@ from largesse.roles import nearest
 
 __all__ = [
     "ALONE", "AUTO", "DECIDES", "NAMES", "PARTS", "TREES", "TUNED", "Settings", "default_names", "has_networks", "left_out",
-    "make", "parts_of",
+    "make", "parts_of", "pieces_of",
 ]  # fmt: skip
 
 
@@ -158,8 +158,14 @@ DECIDES = frozenset(
 """Decision-focused candidates: adopted only on paired evidence, see `largesse.models.selection.choose`."""
 TUNED = {True: ("pool-then-tune", "bi-dfcl"), False: ("dfcl",)}
 """What ``"auto"`` adds where the trial is large enough to detect the gain of a decision loss."""
+_AVERAGES = frozenset({"mlp-rct"})  # of members that nothing is learned on top of
 TREES = frozenset({"lightgbm", "lightgbm-t", "lightgbm-rct", "logs-then-correction", "stack"})
 """Candidates that work without torch; a stack then leaves out its networks."""
+
+
+def pieces_of(name: str, settings: Settings) -> int:
+    """Returns in how many pieces a candidate can be fitted, independently of each other; they are then joined."""
+    return settings.members if name in _AVERAGES else 1
 
 
 def default_names(both: bool, can_pay: bool) -> tuple[str, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from largesse import _check
 from largesse._random import number
@@ -75,11 +77,24 @@ class MLP(Model):
     n_threads: int = 1
     on_step: Step | None = None
     checkpoint: str | None = None
+    _only: int | None = field(default=None, init=False)
 
     @classmethod
     def published(cls, **changes: Any) -> Self:
         """Returns the network of the papers: one member, unconstrained value and cost heads, arm-weighted squared errors."""
         return cls(**{"members": 1, "plain": True, "arm_weighted": True, **changes})
+
+    def piece(self, k: int) -> Self:
+        """Returns a model that fits member k alone; `joined` makes one of them all, which is the model fitted at once."""
+        out: Self = clone(self)
+        out._only = k
+        return out
+
+    def joined(self, pieces: Sequence[Self]) -> Self:
+        """Returns the model of fitted pieces, by member; they share what was learned of the rows."""
+        out = copy(pieces[0])
+        out._only, out.nets_ = None, [net for piece in pieces for net in piece.nets_]
+        return out
 
     @property
     def network(self) -> Self:
@@ -98,7 +113,7 @@ class MLP(Model):
         _check.integers("members", [self.members], low=1, high=1000, rule="must be >= 1", remedy="")
         _check.number("dropout", self.dropout, low=0, high=0.99)
         with threads(self.n_threads):
-            for k in range(int(self.members)):
+            for k in range(int(self.members)) if self._only is None else (self._only,):
                 seed, schedule = number(self.seed, k), self._schedule(k)
                 net = self._net(len(rows.features), scales_of(tensors), seed)
                 start(net, rows, tensors.features)
