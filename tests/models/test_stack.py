@@ -276,7 +276,7 @@ def said(
 
 def half(candidates: tuple[str, ...]) -> Task:
     """Half of the rows choose, at money for half of the units."""
-    settings = Settings(outcome=Outcome(family="gaussian", cost_rule="learned"))
+    settings = Settings(outcome=Outcome(family="gaussian", cost_rule="learned"), members=1)
     return Task(candidates, settings, (0.5,), ("half",), validation_share=0.5, draws=50)
 
 

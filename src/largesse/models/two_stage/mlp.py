@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ class MLP(Model):
     n_threads: int = 1
     on_step: Step | None = None
     checkpoint: str | None = None
-    _only: int | None = field(default=None, init=False)
+    _only = cast("int | None", None)  # the member that a piece fits; no parameter
 
     @classmethod
     def published(cls, **changes: Any) -> Self:
