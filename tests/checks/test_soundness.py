@@ -1,9 +1,12 @@
 """Checks of a log: the level of each test on sound data, its power on spoilt data, and its wording."""
 
+import time
+
 import numpy as np
 import pytest
 
 from largesse._workers import Workers
+from largesse.checks.past_policy import overlap_beside
 from largesse.checks.soundness import (
     Finding,
     Soundness,
@@ -304,6 +307,14 @@ def overlap_z(seed):
 def test_overlap_is_reproducible_and_needs_rows():
     logs = policy(1.0)
     assert overlap(logs, rows=1000).auc == overlap(logs, rows=1000).auc
+    rct, logs = trial(3000, m=3), policy_like(3000)
+    with Workers(2) as workers:
+        for one in workers.ready:
+            one.result()
+        taken = overlap_beside(logs, workers, rows=1000)
+        time.sleep(0.5)  # it is fitted there, not here
+        assert json_text(taken().to_dict()) == json_text(overlap(logs, rows=1000).to_dict())
+        assert json_text(check(rct, logs, workers=workers).to_dict()) == json_text(check(rct, logs).to_dict())
     with pytest.raises(DataError, match=r"rows of treatment '1' == 5.*at least 20.*leave the arm out"):
         overlap(counts(100, 5, design="obs"))
 
@@ -452,8 +463,6 @@ def test_rows_that_repeat_a_unit_within_its_arm_are_a_warning():
 def test_tiny_arms_fail_and_tiny_observational_arms_are_not_judged():
     obs = counts(3000, 5, design="obs")
     result = check(counts(3000, 50), obs)
-    with Workers(2) as workers:
-        assert json_text(check(counts(3000, 50), obs, workers=workers).to_dict()) == json_text(result.to_dict())
     assert result["arm sizes"].status == "fail"
     assert result["overlap"].status == "warn"
     assert "5 rows only" in result["overlap"].sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from largesse import _check
 from largesse._arguments import checked
+from largesse._workers import Workers
 from largesse.checks.finding import P_WARN, Finding, Floats, Grade, arm_means, grade, over, sample
 from largesse.logs import Logs
 from largesse.menu import Menu
@@ -110,14 +112,29 @@ def overlap(logs: Logs, *, rows: int = 50_000, seed: int = 0) -> Overlap:
     >>> result.status.value, result.auc > 0.85
     ('warn', True)
     """
+    return overlap_beside(logs, Workers(1), rows=rows, seed=seed)()
+
+
+def overlap_beside(logs: Logs, workers: Workers, *, rows: int = 50_000, seed: int = 0) -> Callable[[], Overlap]:
+    """Returns a function that returns `overlap(logs, rows=rows, seed=seed)`; a process fits the propensities meanwhile."""
     for name, count in zip(logs.treatments, logs.arm_rows, strict=True):
         if count < FEWEST_ROWS:
             rule, remedy = f"needs at least {FEWEST_ROWS} rows to fit propensities", "Add rows, or leave the arm out."
             raise _check.refuse(f"rows of treatment {name!r}", int(count), rule, remedy)
+    part = sample(logs, rows, seed)
+    fitted = workers.beside(_fitted_propensities, (part, seed))
+
+    def result() -> Overlap:
+        return _overlap(logs, part, fitted())
+
+    return result
+
+
+def _overlap(logs: Logs, part: Logs, p: Floats) -> Overlap:
+    """Returns the overlap of all rows, by the fitted propensities of a sample of them, (n, M)."""
     z_known = logs.propensity_excess
     p_known = float(np.minimum(1.0, logs.n_treatments * 2 * stats.norm.sf(np.abs(z_known).max())))
-    part = sample(logs, rows, seed)
-    w, arms, p = part.weights, np.eye(part.n_treatments)[part.treatment], _fitted_propensities(part, seed)
+    w, arms = part.weights, np.eye(part.n_treatments)[part.treatment]
     auc = float(np.mean([roc_auc_score(a, q, sample_weight=w) for a, q in zip(arms.T, p.T, strict=True)]))
     share = w @ arms / w.sum()
     pseudo_r2 = 1 - float(w @ -np.log((p * arms).sum(axis=1)) / w.sum() / special.entr(share).sum())
@@ -215,8 +232,9 @@ def menu_bias(rct: Logs, menu: Menu) -> MenuBias:
     return MenuBias(*columns)
 
 
-def _fitted_propensities(logs: Logs, seed: int) -> Floats:
-    """Returns the cross-fitted probability of every treatment, (N, M), each >= 1e-6."""
+def _fitted_propensities(shared: tuple[Logs, int]) -> Floats:
+    """Returns the cross-fitted probability of every treatment, (N, M), each >= 1e-6, from the rows and a seed."""
+    logs, seed = shared
     out = np.empty((logs.n, logs.n_treatments))
     for half, (learn, hold) in enumerate(_halves(logs, seed)):
         trees = HistGradientBoostingClassifier(

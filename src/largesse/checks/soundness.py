@@ -18,7 +18,16 @@ from largesse._arguments import checked
 from largesse._check import Numbers, written
 from largesse._workers import Workers
 from largesse.checks.finding import P_FAIL, Finding, Grade
-from largesse.checks.past_policy import FEWEST_ROWS, MenuBias, OutcomeBias, Overlap, menu_bias, outcome_bias, overlap
+from largesse.checks.past_policy import (
+    FEWEST_ROWS,
+    MenuBias,
+    OutcomeBias,
+    Overlap,
+    menu_bias,
+    outcome_bias,
+    overlap,
+    overlap_beside,
+)
 from largesse.checks.propensities import propensities
 from largesse.checks.randomisation import Balance, Imbalance, SampleRatio, balance, sample_ratio
 from largesse.checks.trial_power import PROOF, Power, power
@@ -113,7 +122,9 @@ def check(
     >>> check(logs).sentence
     'These rows look sound. Go on.'
     """
-    past = None if obs is None else (workers or Workers(1)).beside(_of_past, obs)
+    fitted = None
+    if obs is not None and obs.arm_rows.min() >= FEWEST_ROWS:
+        fitted = overlap_beside(obs, workers or Workers(1))  # most of the time of all checks
     features = balance(rct)
     assigned = propensities(rct) or sample_ratio(rct)
     findings = [
@@ -122,15 +133,10 @@ def check(
     ]  # fmt: skip
     if rct.propensity is not None and (assigned.ok or rct.design == "rct"):
         findings.append(power(rct, budgets, proof_share))
-    if obs is not None and past is not None:
-        findings += [outcome_bias(rct, obs), *past()]
+    if obs is not None:
+        findings += [outcome_bias(rct, obs), _no_overlap(obs) if fitted is None else fitted()]
+        findings.extend(_repeats(obs, "repeated units in the observational log"))
     return Soundness(findings=tuple(findings))
-
-
-def _of_past(obs: Logs) -> list[Finding]:
-    """Returns what concerns the past campaign data alone; most of the time of all checks."""
-    fitted = overlap(obs) if obs.arm_rows.min() >= FEWEST_ROWS else _no_overlap(obs)
-    return [fitted, *_repeats(obs, "repeated units in the observational log")]
 
 
 def _post_treatment(features: Balance) -> Finding:
