@@ -181,6 +181,13 @@ def test_a_process_that_is_killed_is_named():
         assert dict(workers.run(failing, None, [7, 8])) == {7: 7, 8: 8}, "the next call has processes again"
 
 
+def test_a_process_that_ended_before_the_tasks_is_named():
+    with begun(2) as workers:
+        workers.pool.submit(dying_beside, 0).exception()
+        with pytest.raises(LargesseError, match=r"ended from outside.*run\.threads = 1"):
+            list(workers.run(failing, None, range(4)))
+
+
 def test_errors_travel_between_processes():
     errors = [
         DataError.at("cost", "[3] == -1.0: must be >= 0."), UsedInTraining("used", used=3, rows=5), InfeasibleBudget(1.0, 2.0),

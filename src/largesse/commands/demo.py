@@ -15,6 +15,7 @@ from largesse._workers import Workers, cores
 from largesse.commands import demo_coupons as coupons
 from largesse.commands.demo_coupons import Size
 from largesse.commands.fit import Run, fit
+from largesse.commands.processes import begin
 from largesse.commands.proof import modules_for
 from largesse.config import Config
 from largesse.errors import MissingDependency
@@ -87,7 +88,7 @@ def make(folder: Path, say: Say, *, size: Size | None = None) -> Demo:
     may_write(folder, replace=True, marker=_MARKER)
     drawn = size or Size()
     # The processes of each fit import its packages while this one draws the rows, or opens the envelope.
-    Workers(cores(), modules_for(coupons.TREES, both=True))
+    begin()
     with atomic_folder(folder, replace=True, marker=_MARKER) as place:
         world = coupons.world_of(drawn)
         decided = coupons.decide(world, drawn, place / "coupons", _part(say, "coupons", 0.0, _COUPONS - 0.1))
