@@ -157,6 +157,25 @@ def test_tasks_are_taken_one_by_one():
     assert 6 <= len(results) <= 9
 
 
+def test_no_task_is_begun_after_the_results_are_closed():
+    taken: list[int] = []
+
+    def tasks():
+        for k in range(1000):
+            taken.append(k)
+            yield k
+
+    with begun(2) as workers:
+        workers.pool.submit(time.sleep, 1)
+        results = Workers(2).run(scaled, ROWS, tasks())  # its process is ready when the results are closed
+        next(results)
+        results.close()
+        begun_tasks = len(taken)
+        workers.pool.submit(int).result()
+        time.sleep(0.3)
+        assert len(taken) == begun_tasks
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_an_error_of_a_task_is_that_of_the_call(n: int):
     with pytest.raises(InfeasibleBudget, match="cheapest plan costs 2") as caught, Workers(n) as workers:

@@ -22,8 +22,11 @@ print("torch._dynamo" in sys.modules)
 """
 
 
+@pytest.mark.parametrize("fused", [None, True])
 @pytest.mark.parametrize(("ours", "theirs"), [(Adam, torch.optim.Adam), (AdamW, torch.optim.AdamW)])
-def test_steps_are_those_of_torch(ours: type[torch.optim.Optimizer], theirs: type[torch.optim.Optimizer]):
+def test_steps_are_those_of_torch(
+    ours: type[torch.optim.Optimizer], theirs: type[torch.optim.Optimizer], fused: bool | None
+):
     ends = []
     for kind in (ours, theirs):
         torch.manual_seed(0)
@@ -31,10 +34,10 @@ def test_steps_are_those_of_torch(ours: type[torch.optim.Optimizer], theirs: typ
         weights = [net[0].weight, net[2].weight]
         levels = [net[0].bias, net[2].bias]
         groups = [{"params": weights, "weight_decay": 0.1}, {"params": levels, "weight_decay": 0.0}]
-        optimiser = kind(groups, lr=0.05, fused=True)
+        optimiser = kind(groups, lr=0.05, fused=fused)
         for step in range(20):
             if step == 10:  # continued by another, from its state
-                state, optimiser = optimiser.state_dict(), kind(groups, lr=0.05, fused=True)
+                state, optimiser = optimiser.state_dict(), kind(groups, lr=0.05, fused=fused)
                 optimiser.load_state_dict(state)
             optimiser.zero_grad()
             net(torch.randn(32, 4)).pow(2).mean().backward()
