@@ -315,6 +315,18 @@ class TestCampaigns:
             ledger.start(campaign(budget=19.99, holdout=0, explore=0))
         assert ledger.start(campaign(budget=20.0, holdout=0, explore=0)).left == 0
 
+    def test_a_campaign_that_paid_more_than_its_budget_starts_again(self, ledger):
+        terms = {"holdout": 0, "explore": 0}
+        ledger.start(campaign(budget=4.0, **terms))
+        ledger.outcomes([Outcome(one(ledger, "u").id, "1", 4.5)])
+        again = ledger.start(campaign(budget=4.0, **terms))
+        assert (again.budget, again.spent, again.left) == (4.0, 4.5, 0)
+        assert ledger.start(campaign(budget=4.0, holdout=0, explore=0.1)).decided == 1
+        with pytest.raises(DataError, match=r"budget == 3.99: must be >= 4.5, which is spent or reserved"):
+            ledger.start(campaign(budget=3.99, **terms))
+        assert ledger.start(campaign(budget=4.25, **terms)).budget == 4.25
+        assert ledger.start(campaign(budget=6.0, **terms)).left == 1.5
+
     @pytest.mark.parametrize(
         "change", [{"treatments": ("none", "coupon")}, {"salt": "x"}, {"holdout": 0.1}, {"scale": 1}, {"period": 5.0}]
     )

@@ -113,7 +113,7 @@ class Ledger:
         expected units may change; each change is a line of the journal. The price given counts at the first start only.
 
         Raises:
-            DataError: The new budget is below what is spent and reserved, or another field differs.
+            DataError: A lower budget is below what is spent and reserved, or another field differs.
             StoreError: The store failed.
         """
         now = self.clock()
@@ -350,7 +350,7 @@ def _change(connection: sa.Connection, row: Any, campaign: Campaign, budget: int
         if getattr(old, name) != getattr(campaign, name):
             rule = f"is {getattr(old, name)!r} in the started campaign and cannot change"
             raise _check.refuse(name, getattr(campaign, name), rule, "Start a campaign with another name.")
-    if budget < row.spent + row.reserved:
+    if budget < min(row.budget, row.spent + row.reserved):  # outcomes may have cost more than the budget that stays
         low = _check.written(amount(row.spent + row.reserved, campaign.scale), 16)
         raise _check.refuse(
             "budget", campaign.budget, f"must be >= {low}, which is spent or reserved", "Give a larger one."
