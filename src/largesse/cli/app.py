@@ -13,6 +13,7 @@ from largesse._extras import missing
 from largesse.cli.experiment import assign, experiment, replay
 from largesse.cli.later import compare, evaluate
 from largesse.cli.ledger import decisions, erase, verify_log
+from largesse.cli.monitor import monitor
 from largesse.cli.options import ConfigFile, Csv, Json, Wide, for_program
 from largesse.cli.serve import keys, serve
 from largesse.cli.units import allocate, export, plan, predict
@@ -203,6 +204,7 @@ app.command()(replay)
 app.command()(assign)
 app.command()(serve)
 app.add_typer(keys)
+app.command()(monitor)
 app.command()(erase)
 app.command("verify-log")(verify_log)
 app.add_typer(decisions, name="decisions")

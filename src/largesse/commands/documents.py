@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from largesse import _check
 from largesse.commands.schemas.later import Check, Compare, Evaluate
 from largesse.commands.schemas.ledger import DecisionsExport, DecisionsReplay, DecisionsShadow, Erase, VerifyLog
+from largesse.commands.schemas.monitor import Monitor
 from largesse.commands.schemas.runs import Demo, Fit, Metrics, Tune
 from largesse.commands.schemas.trials import Experiment, Replay
 from largesse.commands.schemas.units import Allocate, Assign, Export, Plan, Predict
@@ -21,8 +22,8 @@ _ELSEWHERE = (Metrics.__name__,)  # objects whose fields stand in another table
 DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "allocate": Allocate, "assign": Assign, "check": Check, "compare": Compare, "decisions export": DecisionsExport,
     "decisions replay": DecisionsReplay, "decisions shadow": DecisionsShadow, "demo": Demo,
-    "erase": Erase, "evaluate": Evaluate, "experiment": Experiment, "export": Export, "fit": Fit, "plan": Plan,
-    "predict": Predict, "replay": Replay, "tune": Tune, "verify-log": VerifyLog,
+    "erase": Erase, "evaluate": Evaluate, "experiment": Experiment, "export": Export, "fit": Fit, "monitor": Monitor,
+    "plan": Plan, "predict": Predict, "replay": Replay, "tune": Tune, "verify-log": VerifyLog,
 }  # fmt: skip
 """The document of each command."""
 

@@ -38,6 +38,7 @@ from largesse.policy.deployed import Policy
 from largesse.progress import Note, Say, silent
 from largesse.result import Brief, json_text, plain
 from largesse.serving.policy_files import write_policy
+from largesse.serving.watch.features import spreads, write_spreads
 
 __all__ = ["Run", "fit"]
 
@@ -136,6 +137,8 @@ def _fit(
         policy.save(place / "policy")
         if refused := write_policy(policy, place, x=rows.rct.x, price=config.outcome.price, units=config.report.units):
             say(Note(refused), 0.97)
+        if policy.encoder is not None:
+            write_spreads(place, spreads(policy.encoder, rows.rct.x))
         trained_on.save(place / FOLDER)
         if config.rules.file is not None:
             (place / RULES).write_text(read(config.rules.file), encoding="utf-8", newline="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -25,7 +25,7 @@ from largesse.report.style import (
     treatment_colours,
 )
 
-__all__ = ["budget_chart", "cluster_chart", "cost_chart", "forest_chart", "mix_chart", "spend_chart"]
+__all__ = ["budget_chart", "cluster_chart", "cost_chart", "day_chart", "forest_chart", "mix_chart", "spend_chart"]
 
 _GRID = "rgba(128, 134, 144, 0.22)"
 _LINE = "rgba(128, 134, 144, 0.75)"
@@ -380,4 +380,12 @@ def forest_chart(effects: Sequence[EffectRow], level: float) -> go.Figure:
         title_text=f"{plain(plot.label, 80)}, {percent(level)} intervals", tickformat=".1%" if plot.relative else ""
     )
     _label_groups(figure, ticks)
+    return figure
+
+
+def day_chart(amounts: Mapping[str, float], title: str) -> go.Figure:
+    """Returns an amount of each day as bars; the days are dates."""
+    figure = _figure(260, margin={"l": 8, "r": 12, "t": 12, "b": 8})
+    figure.add_trace(go.Bar(x=list(amounts), y=list(amounts.values()), marker={"color": "#0072b2"}, name=title))
+    figure.update_yaxes(title_text=title, rangemode="tozero")
     return figure
