@@ -46,6 +46,7 @@ COMMANDS = (
     "experiment",
     "replay",
     "assign",
+    "monitor",
     "erase",
     "verify-log",
     "schema",

@@ -80,6 +80,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "demo": [("--no-open", "-o", "demo")],
     "serve": [],  # serves until it is stopped: see tests/serving/http
     "erase": [("--store", "sqlite:///ledger.db", "--unit", "u1")],
+    "monitor": [("sqlite:///ledger.db",)],
     "verify-log": [("--store", "sqlite:///ledger.db")],
     "init": [("empty.toml",)],
     "schema": [("check",)],

@@ -63,7 +63,9 @@ def test_the_page(tmp_path):
     done = run(made(tmp_path), "--value-per-unit", "2", "-o", str(tmp_path / "page"))
     page = (tmp_path / "page" / "report.html").read_text()
     shown = " ".join(done.stdout.split())
-    (sentence,) = re.findall(r"The campaign pays: \+[\d.]+ net value[^.]*per unit beyond the holdout \([^)]*\)\.", shown)
+    (sentence,) = re.findall(
+        r"The campaign pays: \+[\d.]+ net value[^.]*per unit beyond the holdout \([^)]*\)\.", shown
+    )
     assert sentence in " ".join(page.split())
     for title in ("What it brings", "Can that be believed", "Does the model hold", "Money, outcomes and the server"):
         assert title in page

@@ -94,7 +94,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(words: list[str]) -> None:
     done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, f"largesse {shlex.join(words)}: {done.output} {done.exception!r}"
+    alarm = words[0] == "monitor" and "alarm" in done.output  # nobody spends the money of the ledger here
+    assert done.exit_code == int(alarm), f"largesse {shlex.join(words)}: {done.output} {done.exception!r}"
 
 
 def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +120,7 @@ def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyP
             Path("campaign.toml").write_text(CAMPAIGN.format(model="lightgbm-rct"), encoding="utf-8")
         done.append(words[0])
     assert done == ["init", "check", "fit", "allocate", "evaluate", "tune", "compare", "predict", "plan", "export", "experiment",
-                    "replay", "assign", "decisions", "erase", "verify-log", "schema"]  # fmt: skip
+                    "replay", "assign", "monitor", "decisions", "erase", "verify-log", "schema"]  # fmt: skip
     assert Path("runs/spring/report.html").exists()
     assert Path("served/table.json").exists()
 

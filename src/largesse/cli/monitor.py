@@ -55,6 +55,8 @@ def monitor(
         for sentence in first.summary:
             show.prose(show.escape(sentence))
         show.prose(f"What to do: {show.escape(first.action)}\n")
+        for step in page.steps(done):
+            show.prose(f"[red]alarm[/] {show.escape(step)}")
         show.table(page.signal_table(done.signals, short=not wide), wide=wide)
         for sentence in done.not_watched:
             show.prose(f"not watched: {show.escape(sentence)}")

@@ -32,7 +32,9 @@ def test_lift_is_the_difference_of_means(log, numbers):
     lift = log.gained[~held].mean() - log.gained[held].mean()
     net = 20 * log.gained - log.paid
     assert numbers["value per unit, beyond the holdout", ""] == pytest.approx(lift, rel=0.05)
-    assert numbers["net value per unit, beyond the holdout", ""] == pytest.approx(net[~held].mean() - net[held].mean(), rel=0.05)
+    assert numbers["net value per unit, beyond the holdout", ""] == pytest.approx(
+        net[~held].mean() - net[held].mean(), rel=0.05
+    )
     paid = np.where(held, -log.paid / SMALL.holdout, log.paid / (1 - SMALL.holdout)).mean()
     assert numbers["money per unit, beyond the holdout", ""] == pytest.approx(paid)
 
@@ -62,7 +64,11 @@ def test_calibration_and_shares_by_treatment(log, numbers, name, code):
 
 def test_where_nothing_is_wrong_there_is_seldom_an_alarm():
     """In at most 5 % of campaigns; of 24 at that rate, more than 4 would have one in 0.6 % of such tests."""
-    several = [alarms(signals_of(World(days=30, per_day=500, spread=spread), seed)) for seed in range(12) for spread in (0.0, 1.5)]
+    several = [
+        alarms(signals_of(World(days=30, per_day=500, spread=spread), seed))
+        for seed in range(12)
+        for spread in (0.0, 1.5)
+    ]
     assert sum(map(bool, several)) <= 4
     assert ALPHA == 0.05
 

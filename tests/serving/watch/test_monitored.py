@@ -19,6 +19,7 @@ from largesse.serving.watch.features import Spread, write_spreads
 from tests.common.ledgers import NAMES, Clock
 from tests.common.served import make_run
 
+NORTH = ("south", "north")
 DAY, START = 86_400.0, 20_000 * 86_400.0
 SPREADS = (
     Spread("age", False, (30.0, 50.0), (), (0.3, 0.4, 0.3, 0.0), 5_000),
@@ -29,7 +30,14 @@ SPREADS = (
 
 def campaign(ledger: Ledger, clock: Clock, days: int = 12, n: int = 300, broken: int = 99, **changes: Any) -> None:
     """Decides, and reports outcomes a day later; from day `broken` on the age is missing."""
-    terms = {"budget": 4_000.0, "until": START + 20 * DAY, "price": 0.1, "holdout": 0.1, "explore": 0.2, "matures": 2 * DAY}
+    terms = {
+        "budget": 4_000.0,
+        "until": START + 20 * DAY,
+        "price": 0.1,
+        "holdout": 0.1,
+        "explore": 0.2,
+        "matures": 2 * DAY,
+    }
     ledger.start(Campaign(name="c", treatments=NAMES, **{**terms, **changes}))
     rng, late = np.random.default_rng(6), list[list[Outcome]]()
     for day in range(days):
@@ -39,7 +47,7 @@ def campaign(ledger: Ledger, clock: Clock, days: int = 12, n: int = 300, broken:
         cost = np.tile([0.0, 1.0, 2.0], (n, 1))
         features = [
             Written(json.dumps({
-                "age": None if day >= broken else 20 + 40 * float(u), "city": "north" if k % 2 else "south", "since": "2026-01-01",
+                "age": None if day >= broken else 20 + 40 * float(u), "city": NORTH[k % 2], "since": "2026-01-01",
             })) for k, u in enumerate(rng.random(n))
         ]  # fmt: skip
         units = [f"u{day}-{k}" for k in range(n)]
@@ -84,7 +92,7 @@ def test_it_agrees_with_the_rows_of_the_trial(ledger, clock):
     assert lift.number == pytest.approx(rows.value[~held].mean() - rows.value[held].mean(), rel=0.02)
     assert done.status.decided == sum(done.day_decisions.values()) == 3_600
     assert done.day_spend.keys() == done.day_decisions.keys()
-    assert list(done.day_decisions)[0] == "2024-10-04"
+    assert next(iter(done.day_decisions)) == "2024-10-04"
     assert sum(done.day_spend.values()) == pytest.approx(done.status.spent)
     assert not [one for one in done.alarms if one.group != "running"]
     assert "folder of the run is not here" in done.not_watched[0]

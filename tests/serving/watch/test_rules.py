@@ -11,7 +11,9 @@ from largesse.serving.watch.rules import Days, age, arrivals, spend
 
 
 def status(spent: float, reserved: float, ratio: float = 1.0) -> Status:
-    return Status("c", 100.0, spent, reserved, 100 - spent - reserved, 0.0, 0.5, 100 * DAY, 10, 0, {}, ratio, ratio, ratio, False)
+    return Status(
+        "c", 100.0, spent, reserved, 100 - spent - reserved, 0.0, 0.5, 100 * DAY, 10, 0, {}, ratio, ratio, ratio, False
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,12 +40,12 @@ def test_a_campaign_without_money():
 @pytest.mark.parametrize(
     ("counts", "today", "number", "state", "first"),
     [
-        ({d: 100 for d in range(10)}, 10, 1.0, "fine", None),
-        ({d: 100 for d in range(9)}, 10, 0.0, "alarm", "9"),
-        ({d: 100 for d in range(9)} | {9: 24}, 10, 0.24, "alarm", "9"),
-        ({d: 100 for d in range(9)} | {9: 26}, 10, 0.26, "fine", None),
+        (dict.fromkeys(range(10), 100), 10, 1.0, "fine", None),
+        (dict.fromkeys(range(9), 100), 10, 0.0, "alarm", "9"),
+        (dict.fromkeys(range(9), 100) | {9: 24}, 10, 0.24, "alarm", "9"),
+        (dict.fromkeys(range(9), 100) | {9: 26}, 10, 0.26, "fine", None),
         ({d: 100 for d in range(10) if d != 5}, 10, 1 / (6 / 7), "fine", "5"),
-        ({d: 5 for d in range(9)}, 10, None, "too early", None),
+        (dict.fromkeys(range(9), 5), 10, None, "too early", None),
         ({0: 100, 1: 100}, 2, None, "too early", None),
         ({}, 0, None, "too early", None),
     ],

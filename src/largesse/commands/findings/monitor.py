@@ -12,7 +12,7 @@ from largesse.report.numbers import UNKNOWN, between, count, number, percent, pl
 from largesse.serving.watch.monitored import Monitored
 from largesse.serving.watch.signals import Signal
 
-__all__ = ["document", "headline", "sections", "signal_table"]
+__all__ = ["document", "headline", "sections", "signal_table", "steps"]
 
 _TITLES = {
     "result": ("result", "What it brings"),
@@ -92,11 +92,17 @@ def _titled(one: Signal) -> str:
     return f"{one.name}: {one.about}" if one.about else one.name
 
 
+def steps(done: Monitored) -> tuple[str, ...]:
+    """Returns what to do about each alarm."""
+    return tuple(f"{_named(one)}: {one.next_step}" for one in done.alarms)
+
+
 def signal_table(signals: Sequence[Signal], *, short: bool = False) -> Table:
     """Returns signals as a table; a short one fits a terminal of 80 columns."""
-    columns = [Column("Signal", words=True), Column("State", words=True), Column("Number (interval)"), Column("Since", words=True)]
+    columns = [Column("Signal", words=True), Column("State", words=True), Column("Number (interval)")]
     if not short:
-        columns += [Column("An alarm", words=True, quiet=True), Column("Decisions", quiet=True)]
+        more = Column("Since", words=True), Column("An alarm", words=True, quiet=True), Column("Decisions", quiet=True)
+        columns += more
     return Table(columns=tuple(columns), rows=tuple(_row(one, short) for one in signals))
 
 
@@ -106,8 +112,8 @@ def _row(one: Signal, short: bool) -> Row:
     shown = UNKNOWN if one.number is None else number(one.number, decimals=decimals)
     if one.low is not None and one.high is not None:
         shown += f" ({between(one.low, one.high, decimals=decimals)})"
-    cells = (_titled(one), Badge(one.state, _TONES[one.state]), shown, one.first_bad_day or "")
-    more = (one.threshold, count(one.rests_on) if one.rests_on else "")
+    cells = (_titled(one), Badge(one.state, _TONES[one.state]), shown)
+    more = (one.first_bad_day or "", one.threshold, count(one.rests_on) if one.rests_on else "")
     return Row(cells if short else (*cells, *more))
 
 
@@ -115,8 +121,7 @@ def sections(done: Monitored) -> list[Section]:
     """Returns the sections of the page."""
     parts = []
     if done.alarms:
-        steps = tuple(f"{_named(one)}: {one.next_step}" for one in done.alarms)
-        parts.append(Section("alarms", "What to do", [Bullets(steps)]))
+        parts.append(Section("alarms", "What to do", [Bullets(steps(done))]))
     for group, (anchor, title) in _TITLES.items():
         several = [one for one in done.signals if one.group == group]
         if several:

@@ -52,7 +52,7 @@ class AsymptoticSequence:
 
     Args:
         expected: Number of units at which the interval should be narrowest, > 0: rows, or clusters.
-        level: Probability that the intervals of all looks contain what they estimate, in [0.5, 0.9999].
+        level: Probability that the intervals of all looks contain what they estimate, in [0.5, 1).
         side: Which ends the interval has: ``"both"``, ``"lower"`` or ``"upper"``.
         variance: Expected variance of one unit, > 0. With it, the boundary's clock is the variance so far in place of the
             number of units, for streams whose variance changes much: the interval is narrowest at `expected` times this variance.
@@ -70,7 +70,7 @@ class AsymptoticSequence:
         self, expected: float, *, level: float = 0.95, side: Side = "both", variance: float | None = None
     ) -> None:
         self.expected = _check.number("expected", expected, low=1, high=_check.LARGEST)
-        self.level = _check.number("level", level, low=0.5, high=0.9999)
+        self.level = _check.number("level", level, low=0.5, high=1 - 1e-10)
         self.side: Side = _check.choice("side", side, SIDES)  # type: ignore[assignment]
         self.variance = None
         if variance is not None:

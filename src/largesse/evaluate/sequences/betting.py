@@ -57,7 +57,7 @@ class BettingSequence:
         expected: Number of units at which the interval should be narrowest, > 0: rows, or clusters.
         bounds: Least and greatest score. A score outside is refused, except beyond the end that is not wanted: with
             ``side="lower"``, scores above the upper bound are clipped to it; with ``side="upper"``, those below the lower bound.
-        level: Probability that the intervals of all looks contain the mean, in [0.5, 0.9999].
+        level: Probability that the intervals of all looks contain the mean, in [0.5, 1).
         side: Which ends the interval has: ``"both"``, ``"lower"`` or ``"upper"``.
 
     Raises:
@@ -78,7 +78,7 @@ class BettingSequence:
         self, expected: float, bounds: tuple[float, float], *, level: float = 0.95, side: Side = "both"
     ) -> None:
         self.expected = _check.number("expected", expected, low=1, high=_check.LARGEST)
-        self.level = _check.number("level", level, low=0.5, high=0.9999)
+        self.level = _check.number("level", level, low=0.5, high=1 - 1e-10)
         self.side: Side = _check.choice("side", side, SIDES)  # type: ignore[assignment]
         low, high = (_check.number("bounds", end, low=-_check.LARGEST, high=_check.LARGEST) for end in bounds)
         if low >= high:

@@ -218,9 +218,9 @@ class Cells:
 
     def signals(self, date: Callable[[int], str]) -> list[Signal]:
         """Returns all signals; `date` returns the date of a day's number."""
-        several = [cell.signal(about, date) for about, cell in (*self.ended, *self._named())]
-        # The cost of a treatment that is predicted to cost nothing has no such ratio.
-        return [one for one in several if one.number is not None or not one.rests_on]
+        # The cost of a treatment that is predicted to cost nothing has no ratio to its prediction.
+        several = [(cell, cell.signal(about, date)) for about, cell in (*self.ended, *self._named())]
+        return [one for cell, one in several if one.number is not None or not (cell.kind.weekly and one.rests_on)]
 
 
 def common(design: Design) -> list[_Kind]:
