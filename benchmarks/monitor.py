@@ -4,7 +4,8 @@
     python -m benchmarks monitor --table
 
 Every world has its own campaigns, seeds 0 to their number; the number of events below which nothing is an alarm was chosen on
-seeds from 5000 on. One JSON file, docs/benchmarks/monitor.json, a cell for each world.
+seeds from 5000 on. Time and memory are those of a process of its own on a ledger of ten million decisions, filled by SQL. One
+JSON file, docs/benchmarks/monitor.json.
 """
 
 from __future__ import annotations
@@ -13,14 +14,23 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import subprocess
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.cells import single
+from largesse.serving import Campaign, Ledger
 from largesse.serving.increments import best_treatments
+from largesse.serving.ledger.rows import INSERT, id_of, place_of
+from largesse.serving.ledger.sql import inserting
+from largesse.serving.ledger.store import writing
+from largesse.serving.ledger.tables import campaigns, decisions, outcomes
 from largesse.serving.watch.cells import ALPHA, Cells, Design
 from largesse.serving.watch.reading import DAY, Decisions
 from largesse.serving.watch.signals import Signal
@@ -124,11 +134,76 @@ FAULTY = {
     ),
 }
 MANY, FEW = 300, 40
+DECISIONS, SPAN = 10_000_000, 60
+_TIMED = """
+import resource, sys, time
+start = time.perf_counter()
+from largesse.serving import Ledger, monitor
+with Ledger.open(sys.argv[1], clock=lambda: float(sys.argv[2])) as ledger:
+    monitor(ledger, "large", value_per_unit=20.0)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def fill(store: str, n: int) -> float:
+    """Fills a new ledger with n decisions of `SPAN` days and the outcomes of their orders; returns the time of its end."""
+    world, per_day, code = World(days=SPAN, per_day=n // SPAN), n // SPAN, 1
+    end, number, reported = (SPAN + 8.0) * DAY, 0, 0
+    add, report = INSERT, inserting(outcomes)
+    with Ledger.open(store, clock=lambda: 0.0) as ledger:
+        ledger.start(
+            Campaign(name="large", treatments=NAMES, budget=1e9, until=end, price=0.1, holdout=0.05, explore=0.1)
+        )
+        for part in days_of(world, 0):
+            menus = np.concatenate([part.value, part.cost], axis=1)
+            rows, came = [], []
+            for k in range(per_day):
+                place = place_of(code, number + k)
+                name = id_of(place, bytes(8))
+                paid, gained, came_back = round(100 * part.paid[k]), float(part.gained[k]), bool(part.reported[k])
+                values = {
+                    "place": place, "id": name, "who": place.to_bytes(16, "big"), "campaign": "large", "number": number + k,
+                    "period": 0, "unit": f"customer {number + k}", "treatment": NAMES[part.given[k]],
+                    "kind": ("policy", "explore", "holdout")[part.kind[k]], "version": "spring-0123456789", "price": 0.1,
+                    "reservation": 100, "limited": False, "time": float(part.time[k]), "due": float(part.due[k]),
+                    "propensities": part.propensities[k].tobytes(), "menu": menus[k].tobytes(), "features": None,
+                    "seal": bytes(16), "link": bytes(32), "state": "posted" if came_back else "expired", "reserved": 0,
+                    "paid": paid, "gained": gained,
+                }  # fmt: skip
+                rows.append(tuple(values[column.name] for column in decisions.c))
+                if came_back:
+                    outcome = {
+                        "place": place_of(code, reported), "campaign": "large", "number": reported, "key": name, "decision": name,
+                        "cost": paid, "value": gained, "final": True, "void": False, "time": float(part.time[k]) + DAY,
+                        "seal": bytes(16), "link": bytes(32),
+                    }  # fmt: skip
+                    came.append(tuple(outcome[column.name] for column in outcomes.c))
+                    reported += 1
+            number += per_day
+            with writing(ledger.engine) as connection:
+                add.run_all(connection, rows)
+                report.run_all(connection, came)
+                connection.execute(campaigns.update().values(decided=number, reported=reported))
+    return end
+
+
+def timed(n: int) -> dict[str, float]:
+    """Returns seconds and MiB of the monitor on a ledger of n decisions, in a process of its own."""
+    with TemporaryDirectory() as folder:
+        store = f"sqlite:///{folder}/large.db"
+        end = fill(store, n)
+        size = (Path(folder) / "large.db").stat().st_size
+        done = subprocess.run(
+            [sys.executable, "-c", _TIMED, store, str(end)], check=True, capture_output=True, text=True
+        )
+    seconds, mib = map(float, done.stdout.split())
+    return {"decisions": n // SPAN * SPAN, "bytes": size, "seconds": seconds, "mib": mib}
 
 
 def measure(given: Namespace) -> dict[str, Any]:
     """Returns the alarms of every world."""
-    out: dict[str, Any] = {"sound": {}, "faulty": {}}
+    out: dict[str, Any] = {"large": timed(given.decisions), "sound": {}, "faulty": {}}
+    print(out["large"], flush=True)
     for name, world in SOUND.items():
         alarms = [[one.name for one in signals_of(world, seed) if one.state == "alarm"] for seed in range(MANY)]
         out["sound"][name] = {
@@ -175,11 +250,22 @@ def page(kept: dict[str, Any]) -> list[str]:
         days = [day - start + 1 for day in one["first"] if day is not None and day >= start]
         shown = [f"{np.quantile(days, q):.0f}" for q in (0.5, 0.9, 1.0)] if days else ["–"] * 3
         lines.append(f"| {name} | {one['campaigns']} | {len(days)} | {' | '.join(shown)} |")
-    return lines
+    large = kept["large"]
+    return [
+        *lines, "", "## Time and memory", "",
+        f"{large['decisions']:,} decisions in SQLite ({large['bytes'] / 1e9:.1f} GB), a new process, imports included: "
+        f"{large['seconds']:.0f} s, {large['mib']:,.0f} MiB, Python {kept['python']}, {kept['cores']} cores ({kept['processor']}).",
+    ]  # fmt: skip
 
 
 def main() -> None:
-    single("monitor", __doc__, measure, page)
+    single(
+        "monitor",
+        __doc__,
+        measure,
+        page,
+        ("--decisions", {"type": int, "default": DECISIONS, "help": "of the large ledger"}),
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 DAY = 86_400
-_PART = 50_000  # decisions read at once
+_PART = 5_000  # decisions read at once: more objects than that are costly for the collector of garbage
 _d = decisions.c
 _COLUMNS = (
     _d.time, _d.due, _d.treatment, _d.kind, _d.version, _d.state, _d.limited, _d.price, _d.paid, _d.gained, _d.propensities,
