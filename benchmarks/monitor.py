@@ -254,7 +254,7 @@ def page(kept: dict[str, Any]) -> list[str]:
     return [
         *lines, "", "## Time and memory", "",
         f"{large['decisions']:,} decisions in SQLite ({large['bytes'] / 1e9:.1f} GB), a new process, imports included: "
-        f"{large['seconds']:.0f} s, {large['mib']:,.0f} MiB, Python {kept['python']}, {kept['cores']} cores ({kept['processor']}).",
+        f"{large['seconds']:.0f} s, {large['mib']:,.0f} MiB (Python {kept['python']}, {kept['cores']} cores).",
     ]  # fmt: skip
 
 

@@ -47,6 +47,7 @@ COMMANDS = (
     "replay",
     "assign",
     "monitor",
+    "update",
     "erase",
     "verify-log",
     "schema",

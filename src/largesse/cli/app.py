@@ -17,6 +17,7 @@ from largesse.cli.monitor import monitor
 from largesse.cli.options import ConfigFile, Csv, Json, Wide, for_program
 from largesse.cli.serve import keys, serve
 from largesse.cli.units import allocate, export, plan, predict
+from largesse.cli.update import update
 from largesse.errors import LargesseError
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ app.command()(assign)
 app.command()(serve)
 app.add_typer(keys)
 app.command()(monitor)
+app.command()(update)
 app.command()(erase)
 app.command("verify-log")(verify_log)
 app.add_typer(decisions, name="decisions")

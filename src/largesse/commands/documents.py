@@ -14,6 +14,7 @@ from largesse.commands.schemas.monitor import Monitor
 from largesse.commands.schemas.runs import Demo, Fit, Metrics, Tune
 from largesse.commands.schemas.trials import Experiment, Replay
 from largesse.commands.schemas.units import Allocate, Assign, Export, Plan, Predict
+from largesse.commands.schemas.update import Update
 
 __all__ = ["DOCUMENTS", "schema", "table"]
 
@@ -23,7 +24,7 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "allocate": Allocate, "assign": Assign, "check": Check, "compare": Compare, "decisions export": DecisionsExport,
     "decisions replay": DecisionsReplay, "decisions shadow": DecisionsShadow, "demo": Demo,
     "erase": Erase, "evaluate": Evaluate, "experiment": Experiment, "export": Export, "fit": Fit, "monitor": Monitor,
-    "plan": Plan, "predict": Predict, "replay": Replay, "tune": Tune, "verify-log": VerifyLog,
+    "plan": Plan, "predict": Predict, "replay": Replay, "tune": Tune, "update": Update, "verify-log": VerifyLog,
 }  # fmt: skip
 """The document of each command."""
 

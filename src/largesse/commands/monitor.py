@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from largesse.config import load
-from largesse.errors import DataError
 from largesse.serving import Ledger
-from largesse.serving.watch.lookup import campaign_names, deciding_run
+from largesse.serving.watch.lookup import deciding_run, named_campaign
 from largesse.serving.watch.monitored import Monitored, monitor
 
 __all__ = ["monitor_campaign"]
@@ -32,13 +31,7 @@ def monitor_campaign(
         StoreError: The store or the run's folder cannot be used.
     """
     with Ledger.open(store, create=False) as ledger:
-        known = campaign_names(ledger)
-        if campaign is None and len(known) != 1:
-            several = f"it has {len(known)}: {', '.join(known)}" if known else "it has none yet"
-            raise DataError.at(
-                "--campaign", f": is missing, and the ledger's campaigns are not one ({several}). Name one."
-            )
-        name = known[0] if campaign is None else campaign
+        name = named_campaign(ledger, campaign)
         place = deciding_run(ledger, name) if run is None else run
         if value_per_unit is None and place is not None and (place / "config.toml").is_file():
             value_per_unit = load(place / "config.toml").outcome.unit_value
