@@ -10,6 +10,7 @@ from .returns import PayVerdict, ReturnRow, Returns, returns, verdicts
 from .segments import Leaves, SegmentRow, leaves, segments
 from .sequences.betting import BettingSequence
 from .sequences.difference import DifferenceSequence
+from .sequences.lift import LiftSequence
 from .sequences.look import Look, Looks
 from .sequences.mean import MeanSequence
 from .sequences.scores import policy_scores, policy_weights
@@ -20,7 +21,7 @@ from .untargeted import mix_value
 
 __all__ = [
     "BettingSequence", "Bootstrap", "BreakEven", "Comparison", "CostCurve", "DifferenceSequence", "EffectShare",
-    "EqualSpendSequence", "Leaves", "Look", "Looks", "MeanSequence", "NoBudget", "OutcomeCurve", "PayVerdict",
+    "EqualSpendSequence", "Leaves", "LiftSequence", "Look", "Looks", "MeanSequence", "NoBudget", "OutcomeCurve", "PayVerdict",
     "ReturnRow", "Returns", "SegmentRow", "arm_means", "attainable_gain", "aucc", "auuc", "break_even", "compare",
     "confidence_sequence", "cost_curve", "effect_share", "leaves", "marginal_roi", "mix_value", "mt_aucc",
     "mt_cost_curve", "outcome_curve", "policy_scores", "policy_weights", "qini", "returns", "roi_score", "segments",

@@ -81,6 +81,8 @@ def test_damaged_states_are_refused():
         DifferenceSequence.from_dict(state)
     with pytest.raises(DataError, match=r"len\(sums\) == 3: must have 15 numbers"):
         MeanSequence.from_dict(state | {"sums": [1, 2, 3]})
+    with pytest.raises(DataError, match="format == 2: must be 1"):
+        MeanSequence.from_dict(state | {"format": 2})
     with pytest.raises(DataError, match="must be the state"):
         MeanSequence.from_dict({name: state[name] for name in ("kind", "sums")})
 

@@ -24,6 +24,13 @@ def test_moments_are_those_of_the_linear_combination(columns):
     assert got.events == pytest.approx(second**2 / fourth, rel=1e-9)
 
 
+def test_totals_are_power_sums_about_zero():
+    rows = np.random.default_rng(6).gamma(2, 1, (50, 3))
+    sums, weights = PowerSums(3), np.array([1.0, -0.5, 2.0])
+    sums.add(rows)
+    np.testing.assert_allclose(sums.totals(weights), [((rows @ weights) ** p).sum() for p in range(5)], rtol=1e-9)
+
+
 def test_rare_events_are_counted():
     sums = PowerSums(1)
     sums.add((np.arange(10_000) % 500 == 0)[:, None] * 3.0)

@@ -33,7 +33,15 @@ from largesse._arguments import checked
 from largesse.evaluate.intervals import halls_quantile
 from largesse.evaluate.sequences.boundary import SIDES, Side, multiplier, tuning
 from largesse.evaluate.sequences.look import Look
-from largesse.evaluate.sequences.sums import Moments, PowerSums, Rows, batch_column, batch_labels, by_cluster
+from largesse.evaluate.sequences.sums import (
+    Moments,
+    PowerSums,
+    Rows,
+    batch_column,
+    batch_labels,
+    by_cluster,
+    check_state,
+)
 from largesse.evaluate.sequences.support import WeightClasses
 
 __all__ = ["START", "AsymptoticSequence"]
@@ -106,8 +114,13 @@ class AsymptoticSequence:
         self, what: str, estimate: float, gradient: Floats, *, least: float = np.inf, level: float | None = None
     ) -> Look:
         """Returns the look at a function of the means with that gradient; `least` bounds the number of events from above."""
-        moments, n = self.sums.moments(gradient), self.sums.n
-        level = self.level if level is None else level
+        return self._show(what, estimate, self.sums.moments(gradient), least=least, level=level)
+
+    def _show(
+        self, what: str, estimate: float, moments: Moments, *, least: float = np.inf, level: float | None = None
+    ) -> Look:
+        """Returns the look at an estimate whose contributions have these moments."""
+        n, level = self.sums.n, self.level if level is None else level
         events = min(moments.events, least, self.classes.events())
         lower, upper, reason = -np.inf, np.inf, ""
         if n >= _FEWEST and not moments.variance:
@@ -128,13 +141,13 @@ class AsymptoticSequence:
         upper = estimate - se * float(halls_quantile(np.array(-t), skew))
         return (-np.inf if self.side == "upper" else lower), (np.inf if self.side == "lower" else upper)
 
-    def _none(self, what: str, reason: str) -> Look:
-        return Look(what, "asymptotic", self.sums.n, float("nan"), -np.inf, np.inf, self.level, self.side, 0.0, reason)
+    def _none(self, what: str, reason: str, estimate: float = float("nan")) -> Look:
+        return Look(what, "asymptotic", self.sums.n, estimate, -np.inf, np.inf, self.level, self.side, 0.0, reason)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns settings and sums as plain JSON values, from which `from_dict` restores the same bits."""
         return {
-            "kind": type(self).__name__, "expected": self.expected, "level": self.level, "side": self.side,
+            "kind": type(self).__name__, "format": 1, "expected": self.expected, "level": self.level, "side": self.side,
             "variance": self.variance, "shift": self.sums.shift.tolist(), "sums": self.sums.sums.tolist(),
             "classes": self.classes.sums.ravel().tolist(),
         }  # fmt: skip
@@ -148,9 +161,7 @@ class AsymptoticSequence:
             DataError: The state is of another class, or a part is missing or of another size.
         """
         parts = ("expected", "level", "side", "variance", "shift", "sums", "classes")
-        if state.get("kind") != cls.__name__ or any(part not in state for part in parts):
-            remedy = f"Give what `{cls.__name__}.to_dict` returned."
-            raise _check.refuse("state", dict(state), f"must be the state of a {cls.__name__}", remedy)
+        check_state(state, cls.__name__, parts)
         out = cls(state["expected"], level=state["level"], side=state["side"], variance=state["variance"])
         kept = {"shift": out.sums.shift, "sums": out.sums.sums, "classes": out.classes.sums.reshape(-1)}
         for name, own in kept.items():

@@ -39,7 +39,7 @@ from largesse._arguments import checked
 from largesse.evaluate.sequences import kernels
 from largesse.evaluate.sequences.boundary import SIDES, Side
 from largesse.evaluate.sequences.look import Look
-from largesse.evaluate.sequences.sums import Rows, batch_column, batch_labels, by_cluster
+from largesse.evaluate.sequences.sums import Rows, batch_column, batch_labels, by_cluster, check_state
 
 __all__ = ["BettingSequence"]
 
@@ -139,7 +139,11 @@ class BettingSequence:
     def to_dict(self) -> dict[str, Any]:
         """Returns settings and state as plain JSON values, from which `from_dict` restores the same bits."""
         settings = {"expected": self.expected, "bounds": list(self.bounds), "level": self.level, "side": self.side}
-        return {"kind": "BettingSequence"} | settings | {name: getattr(self, name).tolist() for name in _STATE}
+        return (
+            {"kind": "BettingSequence", "format": 1}
+            | settings
+            | {name: getattr(self, name).tolist() for name in _STATE}
+        )
 
     @classmethod
     @checked
@@ -150,9 +154,7 @@ class BettingSequence:
             DataError: The state is of another class, or a part is missing or of another size.
         """
         parts = ("expected", "bounds", "level", "side", *_STATE)
-        if state.get("kind") != "BettingSequence" or any(part not in state for part in parts):
-            remedy = "Give what `BettingSequence.to_dict` returned."
-            raise _check.refuse("state", dict(state), "must be the state of a BettingSequence", remedy)
+        check_state(state, "BettingSequence", parts)
         out = cls(state["expected"], tuple(state["bounds"]), level=state["level"], side=state["side"])
         for name in _STATE:
             own = getattr(out, name)

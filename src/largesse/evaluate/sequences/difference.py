@@ -1,4 +1,4 @@
-"""Confidence sequence of the difference of two means or ratios: holdout lift, or two policies on the same rows."""
+"""Confidence sequence of the difference of two means or ratios on the same rows: two policies, or two metrics."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ from typing import Self
 
 import numpy as np
 
-from largesse import _check
 from largesse._arguments import checked
 from largesse.evaluate.sequences.asymptotic import AsymptoticSequence
 from largesse.evaluate.sequences.look import Look
-from largesse.evaluate.sequences.sums import Rows, batch_column
+from largesse.evaluate.sequences.sums import Rows
 
 __all__ = ["DifferenceSequence"]
 
 
 class DifferenceSequence(AsymptoticSequence):
-    """Confidence sequence of the difference of two means or ratios: holdout lift, or two policies by self-normalised scores.
+    """Confidence sequence of the difference of two means or ratios of the same rows: two policies by self-normalised scores.
 
     Both ratios are linearised on the same units, so what they share cancels. There is an interval once each of the two, and their
-    difference, has `START` effective events: a holdout without a single order has no variance, and would look certain.
+    difference, has `START` effective events. For two arms of different units, use `LiftSequence`.
 
     >>> rng = np.random.default_rng(0)
-    >>> treated = rng.random(50_000) < 0.9
-    >>> orders = rng.random(50_000) < np.where(treated, 0.12, 0.1)
-    >>> lift = DifferenceSequence(expected=50_000, side="lower").update_lift(orders, treated, 0.9)
-    >>> lift.look().lower > 0
+    >>> visits, orders = rng.poisson(3, 5000), rng.poisson(1, (2, 5000))
+    >>> sequence = DifferenceSequence(5000).update(orders[0], orders[1], first_per=visits, second_per=visits)
+    >>> sequence.look().contains(0)
     True
     """
 
@@ -55,39 +53,6 @@ class DifferenceSequence(AsymptoticSequence):
         """
         columns = {"first": first, "first_per": first_per, "second": second, "second_per": second_per}
         self._add(columns, weight, cluster, importance, outcome)
-        return self
-
-    @checked
-    def update_lift(
-        self, value: Rows, treated: Rows, propensity: float | Rows, *, weight: Rows | None = None,
-        cluster: Rows | None = None,
-    ) -> Self:  # fmt: skip
-        """Adds a batch of treated units and holdout, and returns the sequence: treated less holdout.
-
-        Args:
-            value: Outcome, (N,).
-            treated: Whether the unit is outside the holdout, (N,).
-            propensity: Probability of that, in (0, 1): one number, or one for each row (N,).
-            weight: Weights of the rows, >= 0, (N,).
-            cluster: Cluster of each row, (N,).
-
-        Raises:
-            DataError: An array has another length, or a propensity is not within (0, 1).
-        """
-        y, t = batch_column("value", value), batch_column("treated", treated)
-        p = _check.numbers("propensity", propensity) + np.zeros(len(t))
-        _check.lengths(value=y, treated=t, propensity=p)
-        wrong = (t != 0) & (t != 1)
-        if wrong.any():
-            raise _check.refuse_cells("treated", t, wrong, "must be 0 or 1", "Give 1 outside the holdout.")
-        wrong = ~((p > 0) & (p < 1))
-        if wrong.any():
-            raise _check.refuse_cells(
-                "propensity", p, wrong, "must be in (0, 1)", "Leave out rows that were not drawn."
-            )
-        one, two = t / p, (1 - t) / (1 - p)
-        columns = {"first": one * y, "first_per": one, "second": two * y, "second_per": two}
-        self._add(columns, weight, cluster, one + two, y)
         return self
 
     def look(self) -> Look:

@@ -31,7 +31,7 @@ def confidence_sequence(
 
     An interval of a fixed time that is read every day is wrong on some day far more often than its level says; these are not. At
     the expected size they are about 1.5 times as wide. For rows that arrive batch by batch, use `MeanSequence` or
-    `BettingSequence`, which give the same intervals; `DifferenceSequence` is for lifts, `EqualSpendSequence` for two policies.
+    `BettingSequence`, which give the same intervals; `LiftSequence` is for a holdout, `EqualSpendSequence` for two policies.
 
     Args:
         scores: In the order of arrival, (N,): outcomes, or scores of a policy's value (`policy_scores`).

@@ -6,7 +6,7 @@ of the columns follow: of a mean, of a ratio by its linearisation, of a differen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import combinations_with_replacement
 from math import comb, factorial, prod
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse.evaluate.sequences import kernels
 
-__all__ = ["Moments", "PowerSums", "Rows", "batch_column", "batch_labels", "by_cluster"]
+__all__ = ["Moments", "PowerSums", "Rows", "batch_column", "batch_labels", "by_cluster", "check_state"]
 
 Floats = NDArray[np.float64]
 Rows = Sequence[Any] | NDArray[Any]
@@ -84,9 +84,7 @@ class PowerSums:
         Args:
             weights: c, one for each column, (K,).
         """
-        n, (powers, degree, ways) = self.sums[0], _expansion(len(self.shift))
-        # Σ (Σ c_k d_k)^p: the multinomial theorem
-        raw = np.bincount(degree, ways * np.prod(weights**powers, axis=1) * self.sums) / n
+        n, raw = self.sums[0], self._about_shift(weights) / self.sums[0]
         second, third, fourth = (
             sum(comb(p, j) * raw[j] * (-raw[1]) ** (p - j) for j in range(p + 1)) for p in (2, 3, 4)
         )
@@ -98,6 +96,16 @@ class PowerSums:
         return Moments(
             float(second * n / (n - 1)), float(skewness), float(np.clip(freedom, 2, 1e9)), float(n / kurtosis)
         )
+
+    def totals(self, weights: Floats) -> Floats:
+        """Returns Σ (Σ c_k column_k)^p over the units for p = 0 to 4, (5,)."""
+        raw, base = self._about_shift(weights), float(weights @ self.shift)
+        return np.array([sum(comb(p, j) * raw[j] * base ** (p - j) for j in range(p + 1)) for p in range(5)])
+
+    def _about_shift(self, weights: Floats) -> Floats:
+        """Returns Σ (Σ c_k (column_k - shift_k))^p for p = 0 to 4, by the multinomial theorem, (5,)."""
+        powers, degree, ways = _expansion(len(self.shift))
+        return np.asarray(np.bincount(degree, ways * np.prod(weights**powers, axis=1) * self.sums), np.float64)
 
 
 @cache
@@ -148,3 +156,12 @@ def batch_labels(cluster: Rows) -> NDArray[np.generic]:
     if out.ndim != 1:
         raise _check.refuse("cluster", cluster, "must be an array with one axis", "Give one label for each row.")
     return out
+
+
+def check_state(state: Mapping[str, Any], kind: str, parts: Sequence[str]) -> None:
+    """Raises DataError for a saved state of another class or a newer version, or without one of its parts."""
+    remedy = f"Give what `{kind}.to_dict` returned."
+    if state.get("kind") != kind or any(part not in state for part in parts):
+        raise _check.refuse("state", dict(state), f"must be the state of a {kind}", remedy)
+    if state.get("format") != 1:
+        raise _check.refuse("format", state.get("format"), "must be 1", "Read it with the version that wrote it.")
