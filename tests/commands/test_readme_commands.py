@@ -17,8 +17,9 @@ from largesse import datasets, frames
 from largesse.cli.app import app
 from largesse.commands import demo
 from largesse.commands.fit import fit
+from largesse.commands.run_folder import open_run
 from largesse.config import Config
-from largesse.serving import Ledger
+from largesse.serving import Ledger, Outcome
 from tests.common.ledgers import Clock, ask, campaign
 
 README = Path(__file__).parents[2] / "README.md"
@@ -87,9 +88,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames.write({"user": np.arange(500), **menu}, place / "menu.parquet")
     (place / "rules.toml").write_text(RULES, encoding="utf-8")
     with Ledger.open(f"sqlite:///{place}/spring.db", clock=Clock()) as ledger:
-        ledger.start(campaign(name="spring"))
+        ledger.start(campaign(name="spring", treatments=("0", "5", "10")))
         ledger.decide([ask(f"customer {i}", campaign="spring") for i in range(80, 90)])
     return place
+
+
+def decide(run_folder: Path) -> None:
+    """The run decides for 900 users, and their orders are reported."""
+    policy, users = open_run(run_folder)[1], frames.read("users.parquet").slice(0, 900)
+    assert policy.encoder is not None
+    menu = policy.model.predict(policy.encoder.transform(users))
+    features = users.select(list(policy.encoder.features)).to_pylist()
+    with Ledger.open("sqlite:///spring.db", clock=Clock()) as ledger:
+        got = ledger.decide_many("spring", range(900), value=menu.value, cost=menu.cost, features=features)
+        ledger.outcomes([Outcome(name, name, value=float(k % 3)) for k, name in enumerate(got.id)])
 
 
 def run(words: list[str]) -> None:
@@ -110,6 +122,8 @@ def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyP
             words += ["--draws", "50"]
         if words[0] == "compare":
             run(["fit", "campaign.toml", "-o", "runs/summer"])
+        if words[0] == "update":
+            decide(Path("runs/spring"))
         if words[0] == "export":
             Path("clusters.toml").write_text(CAMPAIGN.format(model="hrc"), encoding="utf-8")
             run(["fit", "clusters.toml", "-o", "runs/clusters"])
@@ -120,7 +134,7 @@ def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyP
             Path("campaign.toml").write_text(CAMPAIGN.format(model="lightgbm-rct"), encoding="utf-8")
         done.append(words[0])
     assert done == ["init", "check", "fit", "allocate", "evaluate", "tune", "compare", "predict", "plan", "export", "experiment",
-                    "replay", "assign", "monitor", "decisions", "erase", "verify-log", "schema"]  # fmt: skip
+                    "replay", "assign", "monitor", "update", "decisions", "erase", "verify-log", "schema"]  # fmt: skip
     assert Path("runs/spring/report.html").exists()
     assert Path("served/table.json").exists()
 

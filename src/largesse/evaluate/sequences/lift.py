@@ -45,7 +45,7 @@ class LiftSequence(AsymptoticSequence):
 
     Args:
         expected: Number of units in both arms at which the interval should be narrowest, > 0: rows, or clusters.
-        level: Probability that the intervals of all looks contain the lift, in [0.5, 0.9999].
+        level: Probability that the intervals of all looks contain the lift, in [0.5, 1).
         side: Which ends the interval has: ``"both"``, ``"lower"`` or ``"upper"``.
         variance: As of `MeanSequence`.
 

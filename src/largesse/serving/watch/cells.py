@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from largesse.evaluate.sequences.difference import DifferenceSequence
+from largesse.evaluate.sequences.lift import LiftSequence
 from largesse.evaluate.sequences.look import Look
 from largesse.evaluate.sequences.mean import MeanSequence
 from largesse.serving.draws import KINDS
@@ -235,23 +236,28 @@ def _lift(design: Design) -> Iterator[_Kind]:
     several: list[tuple[str, Callable[[Decisions], Any]]] = [("value", lambda rows: rows.gained)]
     if money is not None:
         several.append(("net value", lambda rows: money * rows.gained - rows.paid))
-    share = SHARE / (len(several) + 1)
+    several.append(("money", lambda rows: rows.paid))
+    step = "Stop the campaign or lower its budget: units with it bring less than those without."
     for name, score in several:
 
         def feed(sequence: Any, rows: Decisions, score: Callable[[Decisions], Any] = score) -> None:
-            sequence.update_lift(score(rows), rows.kind != _HOLDOUT, 1 - design.holdout)
+            sequence.update(score(rows), rows.kind != _HOLDOUT, 1 - design.holdout)
 
+        if name == "money":
+            rule: tuple[Callable[[Look], bool], str, str] = (_never, "none: it is what the lift costs", "")
+        else:
+            rule = (_negative, "interval below 0", step)
         yield _Kind(
-            "result", f"{name} per unit, beyond the holdout", "", DifferenceSequence, feed, lambda look: look.upper < 0,
-            "interval below 0", "Stop the campaign or lower its budget: units with it bring less than those without.", share,
-        )  # fmt: skip
+            "result", f"{name} per unit, beyond the holdout", "", LiftSequence, feed, *rule, SHARE / len(several)
+        )
 
-    def paid(sequence: Any, rows: Decisions) -> None:  # of a holdout that nothing is paid for there is no variance
-        held = rows.kind == _HOLDOUT
-        sequence.update(rows.paid * (~held / (1 - design.holdout) - held / design.holdout))
 
-    yield _Kind("result", "money per unit, beyond the holdout", "", MeanSequence, paid, lambda look: False,
-                "none: it is what the lift costs", "", share)  # fmt: skip
+def _negative(look: Look) -> bool:
+    return look.upper < 0
+
+
+def _never(look: Look) -> bool:
+    return False
 
 
 def _exploration(design: Design) -> Iterator[_Kind]:
@@ -274,7 +280,7 @@ def _exploration(design: Design) -> Iterator[_Kind]:
     step = "Fit again on the decisions (largesse decisions export): treatments at random do better than the policy."
     yield _Kind(
         "result", "net value, policy less exploration", "", DifferenceSequence, feed,
-        lambda look: look.upper < 0, "interval below 0", step, SHARE,
+        _negative, "interval below 0", step, SHARE,
     )  # fmt: skip
 
 
