@@ -56,6 +56,7 @@ def test_together_is_as_one_by_one(tmp_path, settings, units):
                     assert a._replace(id="") == b._replace(id="")
                 else:
                     assert str(a) == str(b)
+        assert one.verify().problems == many.verify().problems == []
         first, second = check_sums(one), check_sums(many)
         assert (first.reserved, first.decided, first.limited) == (second.reserved, second.decided, second.limited)
 

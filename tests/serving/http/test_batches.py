@@ -101,6 +101,20 @@ def test_arrow_is_decided_as_a_list(two: tuple[Served, Served]):
     assert set(again["repeated"].to_pylist()) == {True}
 
 
+def test_a_key_stands_for_the_same_features_in_each_form(two: tuple[Served, Served]):
+    """Whatever the names of columns are, and columns that the policy does not read included."""
+    names = ['a "b"', "tab\t", "é", "line\nbreak"]
+    given: list[Any] = [
+        {"unit": f"u{k}", "key": f"k{k}", "features": {"age": 40, "city": 'a\n"b"', "since": "2026-01-01"}}
+        for k in range(30)
+    ]
+    got = pa.ipc.open_stream(batch(two[0], stream(given, **{name: ["x\ny"] * 30 for name in names})).content).read_all()
+    for one in given:
+        one["features"] |= dict.fromkeys(names, "x\ny")
+    answers = batch(two[0], given).json()
+    assert [one["id"] for one in answers] == got["id"].to_pylist()
+
+
 @pytest.mark.parametrize(
     ("columns", "place", "field"),
     [

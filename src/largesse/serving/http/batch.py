@@ -21,11 +21,12 @@ from largesse.serving.http.requests import Headers, parsed
 from largesse.serving.http.service import Service
 from largesse.serving.http.together import alike_of, decide_together, documents
 
-__all__ = ["Batches"]
+__all__ = ["PART", "Batches"]
 
 _JSON, _LINES, _ARROW = "application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream"
 _FORMS = (_JSON, _LINES, _ARROW)
-_PART = 2_000  # units of one transaction
+PART = 5_000
+"""Units of one transaction, at most: other decisions wait for so many."""
 _QUEUED = 8  # batches that may wait
 _encoder = msgspec.json.Encoder()
 _items = msgspec.json.Decoder(list[msgspec.Raw])
@@ -73,8 +74,8 @@ class Batches:
         if media == _ARROW:
             return self._tables(body)
         results, items = list[Result](), list((_list if media == _JSON else _lines)(body))
-        for first in range(0, len(items), _PART):
-            results += self._part(items[first : first + _PART])
+        for first in range(0, len(items), PART):
+            results += self._part(items[first : first + PART])
         if not results:
             raise _nobody()
         documents = [one.document() if isinstance(one, Problem) else one for one in results]
@@ -83,7 +84,7 @@ class Batches:
 
     def _tables(self, body: bytes) -> tuple[int, bytes]:
         tables = [
-            self._table(part) for part in arrow.parts(body, self.service.settings.batch_body, _PART) if part.num_rows
+            self._table(part) for part in arrow.parts(body, self.service.settings.batch_body, PART) if part.num_rows
         ]
         if not tables:
             raise _nobody()

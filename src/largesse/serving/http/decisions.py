@@ -72,7 +72,7 @@ class Question:
         served: The campaign, with the policy at the time of the request.
         unit: Id of the unit.
         row: What the model reads.
-        features: The features as they are stored.
+        features: The features as they are stored: JSON with sorted names.
         body: What the key stands for.
         allowed: The allowed treatments; None: all.
         key: The caller's key.
@@ -99,7 +99,7 @@ class Question:
     )
 
     def __init__(
-        self, served: Served, unit: str | int, row: Row, features: Written, body: str,
+        self, served: Served, unit: str | int, row: Row, features: str, body: str,
         allowed: Sequence[str] | None, key: str | None, since: float, given: Mapping[str, Any],
     ) -> None:  # fmt: skip
         self.given = given
@@ -110,7 +110,7 @@ class Question:
 
     def ask(self) -> Ask:
         """Returns the ask for the ledger: with the menu, or without a model for control alone."""
-        name, kept = self.served.name, self.features if self.served.features else None
+        name, kept = self.served.name, Written(self.features) if self.served.features else None
         if self.menu is None:
             zeros, control = [0.0] * len(self.served.treatments), self.served.treatments[:1]
             return Ask(name, self.unit, zeros, zeros, control, self.key, self.body, FALLBACK, kept)

@@ -12,7 +12,6 @@ from largesse.serving.http.menus import Why, why
 from largesse.serving.http.problems import Refused, busy, of_msgspec, refused
 from largesse.serving.http.requests import Headers, parsed
 from largesse.serving.http.service import Service
-from largesse.serving.ledger.terms import Written
 
 __all__ = ["DecisionAnswer", "DecisionBody", "body_of", "decide_one", "document", "key_body", "question"]
 
@@ -127,7 +126,7 @@ def question(service: Service, got: DecisionBody, key: str | None = None) -> Que
             stored = _sorted.encode({column.name: got.features[column.name] for column in columns}).decode()
         if named is not None:
             body = key_body(got.unit, allowed or (), written)
-    return Question(decider, got.unit, row, Written(stored), body, allowed, named, service.now(), got.features)
+    return Question(decider, got.unit, row, stored, body, allowed, named, service.now(), got.features)
 
 
 def key_body(unit: int | str, allowed: Sequence[str], features: str) -> str:

@@ -14,7 +14,7 @@ from largesse.serving.http.decisions import Question, Served
 from largesse.serving.http.hot import DecisionAnswer
 from largesse.serving.http.menus import whys
 from largesse.serving.http.service import Service
-from largesse.serving.ledger.terms import Answers, Written
+from largesse.serving.ledger.terms import Answers, WrittenColumn
 
 __all__ = ["Alike", "alike_of", "decide_together", "documents"]
 
@@ -37,7 +37,7 @@ class Alike(NamedTuple):
     units: Sequence[str | int]
     keys: Sequence[str | None] | None
     bodies: Sequence[str] | None
-    features: Sequence[Written] | None
+    features: WrittenColumn | None
     feed: Mapping[str, NDArray[Any]]
 
 
@@ -64,7 +64,7 @@ def alike_of(questions: Sequence[Question]) -> Alike | None:
     return Alike(
         served, [one.unit for one in questions], [one.key for one in questions] if keyed else None,
         [one.body for one in questions] if keyed else None,
-        [one.features for one in questions] if served.features else None,
+        WrittenColumn([one.features for one in questions]) if served.features else None,
         served.loaded.feed([one.row for one in questions]),
     )  # fmt: skip
 

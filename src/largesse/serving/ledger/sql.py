@@ -57,10 +57,13 @@ class Statement:
         """Runs it with one tuple of values; returns the cursor."""
         return executed(connection, self.text(connection.dialect), values)
 
-    def run_all(self, connection: sa.Connection, rows: list[Row]) -> None:
-        """Runs it with each tuple of values."""
-        if rows:
-            executed(connection, self.text(connection.dialect), rows if len(rows) > 1 else rows[0])
+    def run_all(self, connection: sa.Connection, rows: Iterable[Row]) -> None:
+        """Runs it with each tuple of values; they may be made while it runs."""
+        if not isinstance(rows, list) and not connection.dispatch.before_cursor_execute:
+            cursor: Any = connection.connection.cursor()
+            cursor.executemany(self.text(connection.dialect), rows)
+        elif several := list(rows):
+            executed(connection, self.text(connection.dialect), several if len(several) > 1 else several[0])
 
 
 def inserting(table: sa.Table) -> Statement:
