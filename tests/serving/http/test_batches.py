@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -85,6 +86,31 @@ def test_a_list_is_decided_as_one_unit_after_the_other(two: tuple[Served, Served
     assert log(first) == log(second)
     assert any(row[7] for row in log(first)), "the budget limited some"
     assert first.app.service.ledger.verify().problems == []
+
+
+def test_many_requests_at_once_are_decided_as_one_after_the_other(two: tuple[Served, Served], monkeypatch: Any):
+    first, second = two
+    decisions, sizes = first.app.service.decisions, list[int]()
+    real = decisions.together
+    monkeypatch.setattr(decisions, "together", lambda some, *menus: sizes.append(len(some)) or real(some, *menus))
+    for seed in range(3):
+        given = rows(seed, 60)
+        headers = {"authorization": f"Bearer {first.keys['decide']}"}
+
+        async def every(given: Any = given, headers: Any = headers) -> list[Any]:
+            post = first.client._client.post
+            return await asyncio.gather(*(post("/v1/decisions", json=one, headers=headers) for one in given))
+
+        together = [got.json() for got in first.client.do(every())]
+        singly = [second.ask("POST", "/v1/decisions", "decide", json=one).json() for one in given]
+        assert without_id(together) == without_id(singly)
+    assert log(first) == log(second)
+    assert sum(sizes) > 120
+    names = ("largesse_decisions_total", "largesse_fallbacks_total")
+    counts = [
+        sorted(line for line in one.ask("GET", "/metrics").text.splitlines() if line.startswith(names)) for one in two
+    ]
+    assert counts[0] == counts[1] != []
 
 
 def test_arrow_is_decided_as_a_list(two: tuple[Served, Served]):

@@ -100,7 +100,7 @@ class Batches:
                 alike = None
             else:
                 return arrow.reunited(self._table(arrow.those(part, ~mine)), self._table(arrow.those(part, mine)), mine)
-        if alike is not None and (got := decide_together(self.service, alike)) is not None:
+        if alike is not None and (got := decide_together(self.service.ledger, self.service.metrics, alike)) is not None:
             rows = (one.features for one in arrow.rows_of(part))
             self.service.shadows.offer_together(alike.served, rows, got.answers)
             return arrow.table_of(alike, got)
@@ -124,7 +124,9 @@ class Batches:
         return out
 
     def _answered_alike(self, questions: list[Question]) -> list[Result]:
-        if (alike := alike_of(questions)) is not None and (got := decide_together(self.service, alike)) is not None:
+        if (alike := alike_of(questions)) is not None and (
+            got := decide_together(self.service.ledger, self.service.metrics, alike)
+        ) is not None:
             self.service.shadows.offer_together(alike.served, (one.given for one in questions), got.answers)
             return [of_error(one) if isinstance(one, Exception) else one for one in documents(alike, got)]
         results = self.service.decisions.decide_now(questions)

@@ -154,7 +154,7 @@ def _cell(column: Column, cell: Any, mark: str) -> Any:
         ) from None
 
 
-class Why(msgspec.Struct, frozen=True):
+class Why(msgspec.Struct, frozen=True, gc=False):
     """Why the policy chooses a treatment at a price.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Units of a batch that are alike: one call of the model, the ledger by columns, and the answers to all at once."""
+"""Units that are alike, of a batch or of many requests: one call of the model, the ledger by columns, all answers at once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from largesse.errors import DataError
+from largesse.serving.http.answers import DecisionAnswer
 from largesse.serving.http.decisions import Question, Served
-from largesse.serving.http.hot import DecisionAnswer
 from largesse.serving.http.menus import whys
-from largesse.serving.http.service import Service
+from largesse.serving.http.metrics import Metrics
+from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.terms import Answers, WrittenColumn
 
-__all__ = ["Alike", "alike_of", "decide_together", "documents"]
+__all__ = ["Alike", "alike_of", "decide_alike", "decide_together", "documents"]
 
 _log = logging.getLogger("largesse.serving")
 
@@ -55,8 +56,13 @@ class Decided(NamedTuple):
     cost: NDArray[np.float64]
 
 
-def alike_of(questions: Sequence[Question]) -> Alike | None:
-    """Returns questions of one campaign and one run as columns; None where one of them does not allow every treatment."""
+def alike_of(questions: Sequence[Question], *, feed: bool = True) -> Alike | None:
+    """Returns questions of one campaign and one run as columns; None where one of them does not allow every treatment.
+
+    Args:
+        questions: The questions.
+        feed: Whether the inputs of the model are needed.
+    """
     served = questions[0].served
     if any(one.allowed is not None for one in questions):
         return None
@@ -65,11 +71,11 @@ def alike_of(questions: Sequence[Question]) -> Alike | None:
         served, [one.unit for one in questions], [one.key for one in questions] if keyed else None,
         [one.body for one in questions] if keyed else None,
         WrittenColumn([one.features for one in questions]) if served.features else None,
-        served.loaded.feed([one.row for one in questions]),
+        served.loaded.feed([one.row for one in questions]) if feed else {},
     )  # fmt: skip
 
 
-def decide_together(service: Service, alike: Alike) -> Decided | None:
+def decide_together(ledger: Ledger, metrics: Metrics, alike: Alike) -> Decided | None:
     """Returns what units get, and counts them; None where the model fails, so that each is to be tried alone.
 
     Raises:
@@ -81,11 +87,23 @@ def decide_together(service: Service, alike: Alike) -> Decided | None:
     except Exception as error:  # one damaged row must not fail the others
         _log.error("The model of campaign %s failed for a batch: %s", alike.served.name, error)
         return None
-    answers = service.ledger.decide_many(
+    return decide_alike(ledger, metrics, alike, value, cost)
+
+
+def decide_alike(
+    ledger: Ledger, metrics: Metrics, alike: Alike, value: NDArray[np.float64], cost: NDArray[np.float64]
+) -> Decided:
+    """Returns what units with these menus get, and counts them.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    loaded = alike.served.loaded
+    answers = ledger.decide_many(
         alike.served.name, alike.units, value, cost, keys=alike.keys, version=loaded.version, features=alike.features,
         bodies=alike.bodies,
     )  # fmt: skip
-    service.metrics.decided_together(alike.served.name, answers)
+    metrics.decided_together(alike.served.name, answers)
     return Decided(answers, value, cost)
 
 
