@@ -14,6 +14,8 @@ import pytest
 
 from tests.common.served import NORTH, Served, service
 
+from largesse.serving.http import listed  # isort: skip
+
 pa = pytest.importorskip("pyarrow")
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
 DRAWS = {"budget": 600.0, "explore": 0.4, "holdout": 0.2, "features": True}
@@ -86,6 +88,53 @@ def test_a_list_is_decided_as_one_unit_after_the_other(two: tuple[Served, Served
     assert log(first) == log(second)
     assert any(row[7] for row in log(first)), "the budget limited some"
     assert first.app.service.ledger.verify().problems == []
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_json_is_read_as_columns(two: tuple[Served, Served], lines: bool, monkeypatch: Any):
+    """With missing cells, dates as text and keys; else the comparison above would be of one way with itself."""
+    first, second = two
+    sizes, real = list[int](), listed.alike_of
+    monkeypatch.setattr(
+        listed, "alike_of", lambda find, some: [got := real(find, some), sizes.append(len(got.units))][0]
+    )
+    given = rows(5, 100)
+    for k, one in enumerate(given[:80]):
+        one["features"] |= {"since": [None, "2026-02-03", 20_000][k % 3]}
+    given += [one | {"unit": f"more {k}", "key": None, "campaign": None} for k, one in enumerate(given[:30])]
+    given[:100] = [one | {"campaign": None} for one in given[:100]]
+    if lines:
+        text = "\n".join(map(json.dumps, given))
+        got = first.ask(
+            "POST", "/v1/decisions:batch", "decide", content=text, headers={"content-type": "application/x-ndjson"}
+        )
+        answers = [json.loads(line) for line in got.text.splitlines()]
+    else:
+        answers = batch(first, given).json()
+    assert sizes == [130]
+    singly = [second.ask("POST", "/v1/decisions", "decide", json=one).json() for one in given]
+    assert without_id(answers) == without_id(singly)
+    assert log(first) == log(second)
+    assert first.app.service.ledger.verify().problems == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"features": {"age": "forty", "city": "north", "since": None}}, "age"), ({"unit": ""}, "unit"),
+        ({"features": {"age": 40, "city": True, "since": None}}, "city"), ({"features": {"age": 40, "city": "north"}}, "since"),
+        ({"features": {"age": 40, "city": "north", "since": "soon"}}, "since"), ({"campaign": "summer"}, "campaign"),
+        ({"allowed": []}, "allowed"), ({"more": 1}, ""),
+    ],
+)  # fmt: skip
+def test_what_is_refused_in_a_list_fails_alone(two: tuple[Served, Served], change: dict[str, Any], field: str):
+    given: list[dict[str, Any]] = [{"unit": f"u{k}", "features": NORTH} for k in range(3)]
+    given[1] |= change
+    got = batch(two[0], given)
+    assert got.status_code == 207
+    assert [one.get("status") for one in got.json()] == [None, got.json()[1]["status"], None]
+    assert got.json()[1]["status"] >= 400
+    assert field in got.json()[1]["detail"]
 
 
 def test_many_requests_at_once_are_decided_as_one_after_the_other(two: tuple[Served, Served], monkeypatch: Any):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +14,7 @@ from largesse.serving.http.arrow_limits import bounded_batches
 from largesse.serving.http.decisions import Served
 from largesse.serving.http.hot import DecisionBody, key_body
 from largesse.serving.http.problems import Problem, of_error, refused
+from largesse.serving.http.texts import texts_of
 from largesse.serving.http.together import Alike, Decided
 from largesse.serving.ledger.terms import WrittenColumn
 
@@ -29,7 +28,6 @@ _NAMES = (
     "id", "campaign", "unit", "period", "treatment", "kind", "propensity", "value", "cost", "price", "version", "limited",
     "repeated",
 )  # fmt: skip
-_encoder = msgspec.json.Encoder()
 
 
 def parts(body: bytes, largest: int, most: int) -> Iterator[pa.RecordBatch]:
@@ -123,10 +121,7 @@ def _texts(batch: pa.RecordBatch, names: Sequence[str]) -> WrittenColumn:
     columns = [_listed(batch[name]) for name in names]
     if any(isinstance(cell, timedelta) for cells in columns for cell in cells[:1]):
         columns = [[_cell(cell) for cell in cells] for cells in columns]
-    if not names:
-        return WrittenColumn(["{}"] * batch.num_rows)
-    lines = _encoder.encode_lines(list(map(_object(tuple(names)), *columns)))  # no text in JSON has a line break
-    return WrittenColumn(lines.decode().split("\n")[:-1])
+    return texts_of(names, columns, batch.num_rows)
 
 
 def _listed(cells: pa.Array) -> list[Any]:
@@ -136,16 +131,6 @@ def _listed(cells: pa.Array) -> list[Any]:
     types, kind = pa.types, cells.type
     plain = not cells.null_count and (types.is_float64(kind) or types.is_float32(kind) or types.is_integer(kind))
     return cells.to_numpy(zero_copy_only=False).tolist() if plain else cells.to_pylist()
-
-
-@lru_cache(maxsize=64)
-def _object(names: tuple[str, ...]) -> Callable[..., Any]:
-    """Returns a function that makes an object of its fields, which have these names."""
-    fields = {f"f{k}": name for k, name in enumerate(names)}
-    try:
-        return msgspec.defstruct("Features", [(field, Any) for field in fields], rename=fields, gc=False)
-    except ValueError:  # a name has quotation marks or control characters
-        return lambda *cells: dict(zip(names, cells, strict=True))
 
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[DecisionBody]:
