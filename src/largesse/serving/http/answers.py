@@ -10,7 +10,7 @@ __all__ = ["DecisionAnswer"]
 
 
 class DecisionAnswer(msgspec.Struct, gc=False):
-    """The answer to a decision; `documents.DecisionAnswer` says what the fields mean."""
+    """The answer to a decision; `documents.DecisionAnswer` says what the fields mean. Propensities may be JSON already."""
 
     id: str
     campaign: str
@@ -19,7 +19,7 @@ class DecisionAnswer(msgspec.Struct, gc=False):
     treatment: str
     kind: str
     propensity: float
-    propensities: dict[str, float]
+    propensities: dict[str, float] | msgspec.Raw
     value: float
     cost: float
     price: float

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,10 +16,12 @@ from largesse.serving.http.decisions import Question, Served
 from largesse.serving.http.menus import whys
 from largesse.serving.http.metrics import Metrics
 from largesse.serving.ledger.book import Ledger
+from largesse.serving.ledger.rows import parts_of
 from largesse.serving.ledger.terms import Answers, WrittenColumn
 
 __all__ = ["Alike", "alike_of", "decide_alike", "decide_together", "documents"]
 
+_encoder = msgspec.json.Encoder()
 _log = logging.getLogger("largesse.serving")
 
 
@@ -115,14 +118,19 @@ def documents(alike: Alike, got: Decided) -> list[DecisionAnswer | DataError]:
     codes, rows = np.array([number.get(treatment, 0) for treatment in a.treatment]), np.arange(len(a.id))
     same = (a.value == got.value[rows, codes]) & (a.cost == got.cost[rows, codes])
     version = alike.served.loaded.version
+    contents = parts_of(a.propensities.tobytes(), 8 * len(names))
+    written = {  # few differ
+        content: msgspec.Raw(_encoder.encode(dict(zip(names, np.frombuffer(content).tolist(), strict=True))))
+        for content in set(contents)
+    }
     out: list[DecisionAnswer | DataError] = [
         DecisionAnswer(
-            identity, name, str(unit), period, treatment, kind, given, dict(zip(names, every, strict=True)), value, cost, price,
+            identity, name, str(unit), period, treatment, kind, given, written[every], value, cost, price,
             made_by, limited, repeated, why if unchanged and made_by == version else None,
         )
         for identity, unit, period, treatment, kind, given, every, value, cost, price, made_by, limited, repeated, unchanged, why
         in zip(
-            a.id, alike.units, a.period.tolist(), a.treatment, a.kind, a.propensity.tolist(), a.propensities.tolist(),
+            a.id, alike.units, a.period.tolist(), a.treatment, a.kind, a.propensity.tolist(), contents,
             a.value.tolist(), a.cost.tolist(), a.price.tolist(), a.version, a.limited.tolist(), a.repeated.tolist(),
             same.tolist(), reasons, strict=True,
         )
