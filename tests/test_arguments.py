@@ -126,7 +126,7 @@ WRONG = {
     "place": (1, None, b"a"),
     "clip": (1, None, ["fix"]),
     "either": (None, ["fit"]),
-    "names": ("a", 3, None, [1], {"a": 1}, (k for k in "ab"), np.array([1, 2])),
+    "names": ("a", 3, None, [1], ["a", "b", 1, "c"], {"a": 1}, (k for k in "ab"), np.array([1, 2])),
     "pair": ((1,), (1, 2, 3), ("a", 1), 3, None, np.zeros(3)),
     "budgets": (None, "1", {"a": 1}),
     "rows": (None, "a", 3, {1, 2}, object()),

@@ -31,10 +31,17 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 class Kind(NamedTuple):
-    """What an annotation allows, in words and as a function."""
+    """What an annotation allows, in words and as a function.
+
+    Attributes:
+        words: In words.
+        accepts: Whether it allows a value.
+        by_type: Whether that depends on nothing but the value's type.
+    """
 
     words: str
     accepts: Callable[[Any], bool]
+    by_type: bool = False
 
 
 def checked(target: T) -> T:
@@ -115,7 +122,7 @@ def _kind(hint: Any) -> Kind | None:
     if hint is Any:
         return None
     if hint is None or hint is type(None):
-        return Kind("None", lambda got: got is None)
+        return Kind("None", lambda got: got is None, by_type=True)
     if origin is typing.Annotated:
         return _kind(parts[0])
     if origin in (typing.Union, types.UnionType):
@@ -141,9 +148,9 @@ def _simple(kind: type) -> Kind | None:
     if kind is float:
         return Kind("a number", _is_number)
     if kind is int:
-        return Kind("a whole number", lambda got: isinstance(got, Integral | np.bool_))
+        return Kind("a whole number", lambda got: isinstance(got, Integral | np.bool_), by_type=True)
     if kind is str or (issubclass(kind, str) and issubclass(kind, Enum)):
-        return Kind("text", lambda got: isinstance(got, str))
+        return Kind("text", lambda got: isinstance(got, str), by_type=True)
     if kind is bool:
         return Kind("True or False", lambda got: isinstance(got, bool | np.bool_))
     if issubclass(kind, os.PathLike):
@@ -151,7 +158,7 @@ def _simple(kind: type) -> Kind | None:
     structural = getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False)
     if typing.is_typeddict(kind) or structural:  # `isinstance` cannot judge these
         return None
-    return Kind(_a(kind.__name__), lambda got: isinstance(got, kind))
+    return Kind(_a(kind.__name__), lambda got: isinstance(got, kind), by_type=True)
 
 
 def _is_number(got: Any) -> bool:
@@ -170,7 +177,7 @@ def _any_of(kinds: list[Kind | None]) -> Kind | None:
         return None
     words = list(dict.fromkeys(kind.words for kind in known))
     text = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-    return Kind(text, lambda got: any(kind.accepts(got) for kind in known))
+    return Kind(text, lambda got: any(kind.accepts(got) for kind in known), by_type=all(kind.by_type for kind in known))
 
 
 def _fixed(parts: tuple[Any, ...]) -> Kind:
@@ -199,7 +206,10 @@ def _collection(parts: tuple[Any, ...], origin: Any) -> Kind:
             return got.ndim > 0 and (
                 entry is None or all(map(entry.accepts, got[:1] if got.ndim > 1 else got[:1].tolist()))
             )
-        return entry is None or not isinstance(got, tuple | list) or all(map(entry.accepts, got))
+        if entry is None or not isinstance(got, tuple | list):
+            return True
+        several = {type(one): one for one in got}.values() if entry.by_type else got  # one of each type stands for all
+        return all(map(entry.accepts, several))
 
     return Kind("a sequence" + (f", each entry {entry.words}" if entry else ""), accepts)
 
@@ -211,7 +221,7 @@ def _mapping(parts: tuple[Any, ...]) -> Kind:
     def accepts(got: Any) -> bool:
         return isinstance(got, Mapping) and (value is None or all(map(value.accepts, got.values())))
 
-    return Kind("a dictionary" + (f", each value {value.words}" if value else ""), accepts)
+    return Kind("a dictionary" + (f", each value {value.words}" if value else ""), accepts, by_type=value is None)
 
 
 def _name(kind: type) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ def test_together_is_as_one_by_one(tmp_path, settings, units):
                     assert a._replace(id="") == b._replace(id="")
                 else:
                     assert str(a) == str(b)
+        assert one.verify().problems == many.verify().problems == []
         first, second = check_sums(one), check_sums(many)
         assert (first.reserved, first.decided, first.limited) == (second.reserved, second.decided, second.limited)
 
@@ -75,6 +77,25 @@ def test_batches_are_decided_as_columns(ledger, monkeypatch):
     ledger.decide_many("c", list(range(70, 110)), np.ones((40, 3)), np.ones((40, 3)))
     assert calls[-1] is not None
     assert len(calls) == 3
+
+
+def test_rows_that_end_midway_leave_nothing_behind(ledger, monkeypatch):
+    """They are made while the driver takes them."""
+    real = columns.record_columns
+
+    def breaking(*args: Any) -> Any:
+        ids, rows = real(*args)
+        return ids, (row if k < 30 else row[:5] for k, row in enumerate(rows))
+
+    ledger.start(campaign(budget=1e6))
+    with monkeypatch.context() as patch:
+        patch.setattr(columns, "record_columns", breaking)
+        with pytest.raises(Exception, match=r"(?i)column|binding"):
+            ledger.decide([ask(i) for i in range(40)])
+    assert check_sums(ledger).decided == 0
+    assert {a.repeated for a in ledger.decide([ask(i, key=f"k{i}") for i in range(40)])} == {False}
+    assert check_sums(ledger).decided == 40
+    assert ledger.verify().problems == []
 
 
 class TestColumns:

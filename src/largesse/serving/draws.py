@@ -14,6 +14,7 @@ from largesse import _check
 from largesse._arguments import checked
 from largesse.errors import DataError
 from largesse.experiment.design.assign import shares_of, uniform_of
+from largesse.serving.digests import digests
 from largesse.serving.increments import best_treatments
 from largesse.serving.policy import best_treatment
 
@@ -226,12 +227,10 @@ class Draws:
         Raises:
             DataError: Control is not allowed.
         """
-        prefix = self._prefix(period)
-        both = b"".join(
-            [blake2b(n.encode(), digest_size=16, person=_PERSON).digest() for n in [prefix + u for u in units]]
-        )
         numbers = np.empty((len(units), 3))
-        numbers[:, 0] = [uniform_of(self.salt, unit) for unit in units]
+        one = b"".join(digests(f"{self.salt}:", units, 8))  # as `uniform_of`
+        both = b"".join(digests(self._prefix(period), units, 16, _PERSON))
+        numbers[:, 0] = (np.frombuffer(one, ">u8") >> 11) / 2**53
         numbers[:, 1:] = (np.frombuffer(both, ">u8").reshape(-1, 2) >> 11) / 2**53
         if allowed is None:
             return self._draw_alike(numbers, self._all, value, cost, price)

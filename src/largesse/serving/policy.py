@@ -214,17 +214,21 @@ class ServedPolicy(Brief):
 
 def best_treatment(value: Sequence[float], cost: Sequence[float], price: float, codes: Sequence[int]) -> int:
     """Returns the treatment at the end of the last increment of the hull that is steeper than the price."""
-    at = min(codes, key=lambda j: (cost[j], -value[j], j))
+    at, v, c = -1, 0.0, 0.0
+    for j in codes:  # the cheapest, of these the best; without functions: this is done for every decision
+        if at < 0 or cost[j] < c or (cost[j] == c and (value[j] > v or (value[j] == v and j < at))):
+            at, v, c = j, value[j], cost[j]
     while True:
         best, steepest = -1, price
         for j in codes:
-            if cost[j] > cost[at] and value[j] > value[at]:
-                slope = (value[j] - value[at]) / (cost[j] - cost[at])
+            gain, extra = value[j] - v, cost[j] - c
+            if extra > 0 and gain > 0:
+                slope = gain / extra
                 if slope > steepest or (slope == steepest and best >= 0 and cost[j] > cost[best]):
                     best, steepest = j, slope
         if best < 0:
             return at
-        at = best
+        at, v, c = best, value[best], cost[best]
 
 
 def read_about(place: Path) -> tuple[dict[str, Any], bytes]:

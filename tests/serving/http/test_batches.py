@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from tests.common.served import NORTH, Served, service
+
+from largesse.serving.http import listed  # isort: skip
 
 pa = pytest.importorskip("pyarrow")
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
@@ -87,6 +90,78 @@ def test_a_list_is_decided_as_one_unit_after_the_other(two: tuple[Served, Served
     assert first.app.service.ledger.verify().problems == []
 
 
+@pytest.mark.parametrize("lines", [False, True])
+def test_json_is_read_as_columns(two: tuple[Served, Served], lines: bool, monkeypatch: Any):
+    """With missing cells, dates as text and keys; else the comparison above would be of one way with itself."""
+    first, second = two
+    sizes, real = list[int](), listed.alike_of
+    monkeypatch.setattr(
+        listed, "alike_of", lambda find, some: [got := real(find, some), sizes.append(len(got.units))][0]
+    )
+    given = rows(5, 100)
+    for k, one in enumerate(given[:80]):
+        one["features"] |= {"since": [None, "2026-02-03", 20_000][k % 3]}
+    given += [one | {"unit": f"more {k}", "key": None, "campaign": None} for k, one in enumerate(given[:30])]
+    given[:100] = [one | {"campaign": None} for one in given[:100]]
+    if lines:
+        text = "\n".join(map(json.dumps, given))
+        got = first.ask(
+            "POST", "/v1/decisions:batch", "decide", content=text, headers={"content-type": "application/x-ndjson"}
+        )
+        answers = [json.loads(line) for line in got.text.splitlines()]
+    else:
+        answers = batch(first, given).json()
+    assert sizes == [130]
+    singly = [second.ask("POST", "/v1/decisions", "decide", json=one).json() for one in given]
+    assert without_id(answers) == without_id(singly)
+    assert log(first) == log(second)
+    assert first.app.service.ledger.verify().problems == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"features": {"age": "forty", "city": "north", "since": None}}, "age"), ({"unit": ""}, "unit"),
+        ({"features": {"age": 40, "city": True, "since": None}}, "city"), ({"features": {"age": 40, "city": "north"}}, "since"),
+        ({"features": {"age": 40, "city": "north", "since": "soon"}}, "since"), ({"campaign": "summer"}, "campaign"),
+        ({"allowed": []}, "allowed"), ({"more": 1}, ""),
+    ],
+)  # fmt: skip
+def test_what_is_refused_in_a_list_fails_alone(two: tuple[Served, Served], change: dict[str, Any], field: str):
+    given: list[dict[str, Any]] = [{"unit": f"u{k}", "features": NORTH} for k in range(3)]
+    given[1] |= change
+    got = batch(two[0], given)
+    assert got.status_code == 207
+    assert [one.get("status") for one in got.json()] == [None, got.json()[1]["status"], None]
+    assert got.json()[1]["status"] >= 400
+    assert field in got.json()[1]["detail"]
+
+
+def test_many_requests_at_once_are_decided_as_one_after_the_other(two: tuple[Served, Served], monkeypatch: Any):
+    first, second = two
+    decisions, sizes = first.app.service.decisions, list[int]()
+    real = decisions.together
+    monkeypatch.setattr(decisions, "together", lambda some, *menus: sizes.append(len(some)) or real(some, *menus))
+    for seed in range(3):
+        given = rows(seed, 60)
+        headers = {"authorization": f"Bearer {first.keys['decide']}"}
+
+        async def every(given: Any = given, headers: Any = headers) -> list[Any]:
+            post = first.client._client.post
+            return await asyncio.gather(*(post("/v1/decisions", json=one, headers=headers) for one in given))
+
+        together = [got.json() for got in first.client.do(every())]
+        singly = [second.ask("POST", "/v1/decisions", "decide", json=one).json() for one in given]
+        assert without_id(together) == without_id(singly)
+    assert log(first) == log(second)
+    assert sum(sizes) > 120
+    names = ("largesse_decisions_total", "largesse_fallbacks_total")
+    counts = [
+        sorted(line for line in one.ask("GET", "/metrics").text.splitlines() if line.startswith(names)) for one in two
+    ]
+    assert counts[0] == counts[1] != []
+
+
 def test_arrow_is_decided_as_a_list(two: tuple[Served, Served]):
     first, second = two
     for seed in range(3):
@@ -99,6 +174,20 @@ def test_arrow_is_decided_as_a_list(two: tuple[Served, Served]):
     again = pa.ipc.open_stream(batch(first, stream(rows(2, 200))).content).read_all()
     assert set(again["problem"].to_pylist()) == {None}
     assert set(again["repeated"].to_pylist()) == {True}
+
+
+def test_a_key_stands_for_the_same_features_in_each_form(two: tuple[Served, Served]):
+    """Whatever the names of columns are, and columns that the policy does not read included."""
+    names = ['a "b"', "tab\t", "é", "line\nbreak"]
+    given: list[Any] = [
+        {"unit": f"u{k}", "key": f"k{k}", "features": {"age": 40, "city": 'a\n"b"', "since": "2026-01-01"}}
+        for k in range(30)
+    ]
+    got = pa.ipc.open_stream(batch(two[0], stream(given, **{name: ["x\ny"] * 30 for name in names})).content).read_all()
+    for one in given:
+        one["features"] |= dict.fromkeys(names, "x\ny")
+    answers = batch(two[0], given).json()
+    assert [one["id"] for one in answers] == got["id"].to_pylist()
 
 
 @pytest.mark.parametrize(

@@ -160,12 +160,15 @@ def test_what_each_run_decided_and_what_came_of_it(tmp_path: Path):
     for name, row in runs.items():
         mine = [(k, a) for k, a in enumerate(answers) if a["version"] == name]
         known = [a for k, a in mine if k != gone]
+        values = np.array([k for k, _ in mine], float)
+        half = 1.959964 * values.std(ddof=1) / len(mine) ** 0.5
         assert row == pytest.approx({
             "version": name, "decisions": len(mine), "predicted_value": sum(a["value"] for a in known),
             "predicted_cost": sum(a["cost"] for a in known), "spent": 0.5 * len(mine),
             "reserved": sum(a["cost"] - 0.5 for k, a in mine if k % 2), "value": sum(k for k, _ in mine),
             "matured": len(mine), "matured_value": sum(k for k, _ in mine), "matured_spent": 0.5 * len(mine),
-            "erased": int(name == version),
+            "erased": int(name == version), "value_mean": values.mean(), "value_low": values.mean() - half,
+            "value_high": values.mean() + half, "spent_mean": 0.5, "spent_low": 0.5, "spent_high": 0.5,
         })  # fmt: skip
     assert sum(row["spent"] for row in runs.values()) == pytest.approx(status["spent"])
     assert sum(row["reserved"] for row in runs.values()) == pytest.approx(status["reserved"])

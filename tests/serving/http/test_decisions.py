@@ -159,11 +159,11 @@ class Broken:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loaded, name)
 
-    def menus(self, rows: Any) -> Any:
+    def tables(self, feed: Any) -> Any:
         if self.fails is not None:
             raise self.fails
         self.waits.wait(5)
-        return self.loaded.menus(rows)
+        return self.loaded.tables(feed)
 
 
 def breaking(one: Served) -> Broken:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -21,7 +24,7 @@ from largesse.serving.ledger.book import Ledger  # isort: skip
 from largesse.serving.ledger.replaying import replay  # isort: skip
 from largesse.serving.ledger.shadowing import shadowed  # isort: skip
 from largesse.serving.ledger.store import reading  # isort: skip
-from largesse.serving.ledger.tables import shadows  # isort: skip
+from largesse.serving.ledger.tables import decisions, shadows  # isort: skip
 
 DEAR = (0.0, 1.0, 10.0)
 
@@ -181,3 +184,34 @@ def test_a_challenger_must_be_named_where_several_answered(tmp_path: Path):
             ledger.erase(unit)
         with pytest.raises(DataError, match="no challenger has answered"):
             shadowed(ledger, "spring")
+
+
+def test_a_killed_worker_loses_answers_in_the_shadow_alone(tmp_path: Path):
+    """Every decision that it answered is stored, once; what waited in its memory is not, and nothing waits for it."""
+    script = f"""
+import os, pathlib, signal
+from tests.serving.http import test_shadows as here
+here.module._EVERY = 60.0
+place = pathlib.Path({str(tmp_path)!r})
+with here.service(place, budget=1e6) as one:
+    here.challenge(one, place)
+    for k in range(5):
+        print(one.decide(f"u{{k}}").json()["id"], flush=True)
+    assert len(one.app.service.shadows._waiting) == 5
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[3],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        with reading(ledger.engine) as connection:
+            ids = list(connection.execute(sa.select(decisions.c.id).order_by(decisions.c.place)).scalars())
+        assert (ids, stored(ledger)) == (done.stdout.split(), [])
+        assert ledger.verify().problems == []
+        assert ledger.status("spring").decided == 5

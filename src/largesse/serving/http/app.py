@@ -18,7 +18,7 @@ from largesse.serving.http.routes import api
 from largesse.serving.http.schema import BATCH, DECISIONS, schema_of
 from largesse.serving.http.service import Service
 
-__all__ = ["App"]
+__all__ = ["App", "rare_collections"]
 
 _JSON = b"application/json"
 _ALLOCATED = 50_000  # objects that are new until the next collection of the new ones
@@ -58,10 +58,8 @@ class App:
         self._log, self._batches, self._rest = RequestLog(), Batches(service), api()
         self._rest.state.service = service
         self._schema = schema_of(self._rest)
-        if self.alone:  # a full collection would stop all requests for as long as some batches take
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(_ALLOCATED, 20, 50)
+        if self.alone:
+            rare_collections()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._batches.stop()
@@ -130,6 +128,13 @@ class App:
             if status != 500:
                 raise
         return status
+
+
+def rare_collections() -> None:
+    """Makes Python's collections of garbage rare: a full one would stop all requests for as long as some batches take."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATED, 20, 50)
 
 
 async def _send_problem(error: Exception, send: Send, headers: Headers) -> int:

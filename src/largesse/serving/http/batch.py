@@ -13,19 +13,21 @@ import msgspec
 
 from largesse._extras import installed
 from largesse.errors import LargesseError
-from largesse.serving.http import arrow
+from largesse.serving.http import arrow, listed
 from largesse.serving.http.decisions import Decided, Question
 from largesse.serving.http.hot import DecisionBody, body_of, document, question
 from largesse.serving.http.problems import Problem, Refused, busy, of_error, refused
 from largesse.serving.http.requests import Headers, parsed
 from largesse.serving.http.service import Service
-from largesse.serving.http.together import alike_of, decide_together, documents
+from largesse.serving.http.together import Alike, alike_of, decide_together, documents
+from largesse.serving.http.together import Decided as DecidedAlike
 
-__all__ = ["Batches"]
+__all__ = ["PART", "Batches"]
 
 _JSON, _LINES, _ARROW = "application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream"
 _FORMS = (_JSON, _LINES, _ARROW)
-_PART = 2_000  # units of one transaction
+PART = 5_000
+"""Units of one transaction, at most: other decisions wait for so many."""
 _QUEUED = 8  # batches that may wait
 _encoder = msgspec.json.Encoder()
 _items = msgspec.json.Decoder(list[msgspec.Raw])
@@ -72,9 +74,11 @@ class Batches:
     def _decided(self, media: str, body: bytes) -> tuple[int, bytes]:
         if media == _ARROW:
             return self._tables(body)
-        results, items = list[Result](), list((_list if media == _JSON else _lines)(body))
-        for first in range(0, len(items), _PART):
-            results += self._part(items[first : first + _PART])
+        results, bodies = list[Result](), listed.bodies_of(body, lines=media == _LINES)
+        items: Sequence[Any] = list((_list if media == _JSON else _lines)(body)) if bodies is None else bodies
+        for first in range(0, len(items), PART):
+            part = items[first : first + PART]
+            results += self._part(part) if bodies is None else self._listed(part)
         if not results:
             raise _nobody()
         documents = [one.document() if isinstance(one, Problem) else one for one in results]
@@ -83,7 +87,7 @@ class Batches:
 
     def _tables(self, body: bytes) -> tuple[int, bytes]:
         tables = [
-            self._table(part) for part in arrow.parts(body, self.service.settings.batch_body, _PART) if part.num_rows
+            self._table(part) for part in arrow.parts(body, self.service.settings.batch_body, PART) if part.num_rows
         ]
         if not tables:
             raise _nobody()
@@ -99,11 +103,26 @@ class Batches:
                 alike = None
             else:
                 return arrow.reunited(self._table(arrow.those(part, ~mine)), self._table(arrow.those(part, mine)), mine)
-        if alike is not None and (got := decide_together(self.service, alike)) is not None:
+        if alike is not None and (got := self._together(alike)) is not None:
             rows = (one.features for one in arrow.rows_of(part))
             self.service.shadows.offer_together(alike.served, rows, got.answers)
             return arrow.table_of(alike, got)
         return arrow.table_of_results(self._part(list(arrow.rows_of(part))))
+
+    def _listed(self, bodies: Sequence[DecisionBody]) -> list[Result]:
+        try:
+            alike = listed.alike_of(self.service.served, bodies)
+        except Refused:  # every unit says so
+            alike = None
+        if alike is None or alike.served.drawn(alike.units).any():
+            return self._part(bodies)
+        if (got := self._together(alike)) is None:
+            return self._part(bodies)
+        self.service.shadows.offer_together(alike.served, (one.features for one in bodies), got.answers)
+        return _documents(alike, got)
+
+    def _together(self, alike: Alike) -> DecidedAlike | None:
+        return decide_together(self.service.ledger, self.service.metrics, alike)
 
     def _part(self, items: Sequence[Any]) -> list[Result]:
         read = [self._question(item) for item in items]
@@ -123,9 +142,9 @@ class Batches:
         return out
 
     def _answered_alike(self, questions: list[Question]) -> list[Result]:
-        if (alike := alike_of(questions)) is not None and (got := decide_together(self.service, alike)) is not None:
+        if (alike := alike_of(questions)) is not None and (got := self._together(alike)) is not None:
             self.service.shadows.offer_together(alike.served, (one.given for one in questions), got.answers)
-            return [of_error(one) if isinstance(one, Exception) else one for one in documents(alike, got)]
+            return _documents(alike, got)
         results = self.service.decisions.decide_now(questions)
         self.service.metrics.decided(got.answer for got in results if isinstance(got, Decided))
         for one, result in zip(questions, results, strict=True):
@@ -154,6 +173,10 @@ def _nobody() -> Refused:
 
 def _result(one: Question, got: Any) -> Result:
     return document(one, got) if isinstance(got, Decided) else of_error(got)
+
+
+def _documents(alike: Alike, got: DecidedAlike) -> list[Result]:
+    return [of_error(one) if isinstance(one, Exception) else one for one in documents(alike, got)]
 
 
 def _list(body: bytes) -> Iterator[Any]:

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,8 @@ from largesse.serving.ledger.terms import FALLBACK, Answer, Ask, Written
 
 __all__ = ["Decided", "Decisions", "Question", "Served"]
 
+_FEW = 24  # fewer questions are decided one by one
+Together = Callable[[Sequence["Question"], NDArray[np.float64], NDArray[np.float64]], Sequence[Any] | None]
 _log = logging.getLogger("largesse.serving")
 
 
@@ -72,7 +74,7 @@ class Question:
         served: The campaign, with the policy at the time of the request.
         unit: Id of the unit.
         row: What the model reads.
-        features: The features as they are stored.
+        features: The features as they are stored: JSON with sorted names.
         body: What the key stands for.
         allowed: The allowed treatments; None: all.
         key: The caller's key.
@@ -80,41 +82,49 @@ class Question:
         given: The features as they were sent.
         late: Whether the model was too late.
         writing: Whether its menu is known and the ledger decides.
-        menu: Value and cost of every treatment; None: the model failed.
+        tables: Values and costs of every treatment for all units of one call of the model, (n, M) each; None: it failed.
+        at: The place of the unit in them.
     """
 
     __slots__ = (
         "allowed",
+        "at",
         "body",
         "features",
         "given",
         "key",
         "late",
-        "menu",
         "row",
         "served",
         "since",
+        "tables",
         "unit",
         "writing",
     )
 
     def __init__(
-        self, served: Served, unit: str | int, row: Row, features: Written, body: str,
+        self, served: Served, unit: str | int, row: Row, features: str, body: str,
         allowed: Sequence[str] | None, key: str | None, since: float, given: Mapping[str, Any],
     ) -> None:  # fmt: skip
         self.given = given
         self.served, self.unit, self.row, self.features, self.body = served, unit, row, features, body
         self.allowed, self.key, self.since = allowed, key, since
         self.late = self.writing = False
-        self.menu: tuple[list[float], list[float]] | None = None
+        self.tables: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self.at = 0
+
+    @property
+    def menu(self) -> tuple[list[float], list[float]] | None:
+        """Value and cost of every treatment; None: the model failed."""
+        return None if self.tables is None else (self.tables[0][self.at].tolist(), self.tables[1][self.at].tolist())
 
     def ask(self) -> Ask:
         """Returns the ask for the ledger: with the menu, or without a model for control alone."""
-        name, kept = self.served.name, self.features if self.served.features else None
-        if self.menu is None:
+        name, kept = self.served.name, Written(self.features) if self.served.features else None
+        if (menu := self.menu) is None:
             zeros, control = [0.0] * len(self.served.treatments), self.served.treatments[:1]
             return Ask(name, self.unit, zeros, zeros, control, self.key, self.body, FALLBACK, kept)
-        value, cost = self.menu
+        value, cost = menu
         return Ask(name, self.unit, value, cost, self.allowed, self.key, self.body, self.served.loaded.version, kept)
 
 
@@ -134,10 +144,12 @@ class Decisions:
         ledger: The ledger.
         deadline: Seconds that the model has for the questions of one call.
         most: So many questions may wait.
+        together: Decides questions of one campaign and one run by columns, given their values and costs, (n, M) each, and
+            returns what the callers get; None: these must be decided one by one.
     """
 
-    def __init__(self, ledger: Ledger, deadline: float, most: int) -> None:
-        self.ledger, self.deadline = ledger, deadline
+    def __init__(self, ledger: Ledger, deadline: float, most: int, together: Together) -> None:
+        self.ledger, self.deadline, self.together = ledger, deadline, together
         self.late = 0
         self._main = GroupCommit(self._with_model, "decide", most)
         self._spare = GroupCommit(self._without_model, "fallback", most)
@@ -170,7 +182,7 @@ class Decisions:
         self._spare.stop()
 
     def submit(self, question: Question) -> asyncio.Future[Any]:
-        """Returns the future of a decision: `Decided`, or the error that it ends with.
+        """Returns the future of a decision: `Decided`, what `together` returns, or the error that it ends with.
 
         Raises:
             Full: Too many questions wait.
@@ -216,8 +228,23 @@ class Decisions:
         with self._lock:
             for one in mine:
                 one.writing = not one.late
-        done = iter(self._decide([one for one in mine if one.writing]))
+        left = [one for one in mine if one.writing]
+        several = self._together(left)
+        done = iter(self._decide(left) if several is None else several)
         return [next(done) if one.writing else None for one in batch]
+
+    def _together(self, batch: list[Question]) -> Sequence[Any] | None:
+        """Returns what questions get that are all alike; None where some are not."""
+        if len(batch) < _FEW:
+            return None
+        served, tables = batch[0].served, batch[0].tables
+        if tables is None or any(one.served is not served or one.tables is not tables for one in batch):
+            return None
+        value, cost = tables
+        if len(batch) < len(value):
+            rows = [one.at for one in batch]
+            value, cost = value[rows], cost[rows]
+        return self.together(batch, value, cost)
 
     def _without_model(self, batch: list[Question]) -> list[Any]:
         _log.warning("The model is late: %s decisions are control, without a model.", len(batch))
@@ -257,6 +284,7 @@ def _predict(batch: Sequence[Question]) -> None:
 
 
 def _enter(batch: Sequence[Question]) -> None:
-    value, cost = batch[0].served.loaded.menus([one.row for one in batch])
-    for one, v, c in zip(batch, value, cost, strict=True):
-        one.menu = v, c
+    loaded = batch[0].served.loaded
+    tables = loaded.tables(loaded.feed([one.row for one in batch]))
+    for k, one in enumerate(batch):
+        one.tables, one.at = tables, k

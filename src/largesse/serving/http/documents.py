@@ -146,6 +146,7 @@ class RunDocument(_Document):
     model_config = _with({
         "version": "spring-1a2b3c4d5e", "decisions": 2, "predicted_value": 2.4, "predicted_cost": 3.0, "spent": 1.5,
         "reserved": 2.0, "value": 1.0, "matured": 1, "matured_value": 1.0, "matured_spent": 1.5, "erased": 0,
+        "value_mean": None, "value_low": None, "value_high": None, "spent_mean": None, "spent_low": None, "spent_high": None,
     })  # fmt: skip
     version: Annotated[str, Field(description='Version of the policy; "fallback": without a model')]
     decisions: Annotated[int, Field(description="Number of decisions")]
@@ -158,6 +159,15 @@ class RunDocument(_Document):
     matured_value: Annotated[float, Field(description="Value reported for these")]
     matured_spent: Annotated[float, Field(description="Money paid for these")]
     erased: Annotated[int, Field(description="Decisions of erased units, whose predictions are in no sum")]
+    value_mean: Annotated[
+        float | None,
+        Field(description="Mean value reported per matured decision; null where fewer than two have matured"),
+    ]
+    value_low: Annotated[float | None, Field(description="Lower end of its 95 % interval, for one look")]
+    value_high: Annotated[float | None, Field(description="Upper end")]
+    spent_mean: Annotated[float | None, Field(description="Mean money paid per matured decision; null likewise")]
+    spent_low: Annotated[float | None, Field(description="Lower end of its 95 % interval, for one look")]
+    spent_high: Annotated[float | None, Field(description="Upper end")]
 
 
 class CampaignDocument(_Document):

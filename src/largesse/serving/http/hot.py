@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import msgspec
 
+from largesse.serving.http.answers import DecisionAnswer
 from largesse.serving.http.decisions import Decided, Question
 from largesse.serving.http.groups import Full
 from largesse.serving.http.menus import Why, why
 from largesse.serving.http.problems import Refused, busy, of_msgspec, refused
 from largesse.serving.http.requests import Headers, parsed
 from largesse.serving.http.service import Service
-from largesse.serving.ledger.terms import Written
 
-__all__ = ["DecisionAnswer", "DecisionBody", "body_of", "decide_one", "document", "key_body", "question"]
+__all__ = ["DecisionBody", "body_of", "decide_one", "document", "key_body", "question"]
 
 Cell = bool | int | float | str | None
 
@@ -27,26 +27,6 @@ class DecisionBody(msgspec.Struct, forbid_unknown_fields=True):
     campaign: str | msgspec.UnsetType | None = msgspec.UNSET
     allowed: list[str] | msgspec.UnsetType | None = msgspec.UNSET
     key: str | msgspec.UnsetType | None = msgspec.UNSET
-
-
-class DecisionAnswer(msgspec.Struct):
-    """The answer to it."""
-
-    id: str
-    campaign: str
-    unit: str
-    period: int
-    treatment: str
-    kind: str
-    propensity: float
-    propensities: dict[str, float]
-    value: float
-    cost: float
-    price: float
-    version: str
-    limited: bool
-    repeated: bool
-    why: Why | None
 
 
 _decoder = msgspec.json.Decoder(DecisionBody)
@@ -69,6 +49,8 @@ async def decide_one(service: Service, headers: Headers, body: bytes) -> tuple[s
         got = await service.decisions.submit(one)
     except Full:
         raise Refused(busy("Too many decisions wait in this worker")) from None
+    if isinstance(got, DecisionAnswer):
+        return one.served.name, _encoder.encode(got)
     if isinstance(got, BaseException):
         raise got
     service.metrics.decided((got.answer,))
@@ -127,7 +109,7 @@ def question(service: Service, got: DecisionBody, key: str | None = None) -> Que
             stored = _sorted.encode({column.name: got.features[column.name] for column in columns}).decode()
         if named is not None:
             body = key_body(got.unit, allowed or (), written)
-    return Question(decider, got.unit, row, Written(stored), body, allowed, named, service.now(), got.features)
+    return Question(decider, got.unit, row, stored, body, allowed, named, service.now(), got.features)
 
 
 def key_body(unit: int | str, allowed: Sequence[str], features: str) -> str:

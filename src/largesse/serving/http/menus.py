@@ -23,7 +23,7 @@ from largesse.serving.increments import best_treatments
 from largesse.serving.policy import ABOUT, ServedPolicy, best_treatment
 from largesse.serving.session import CHUNK, LARGEST
 
-__all__ = ["Loaded", "Row", "Why", "load_run", "same_menu", "why", "whys"]
+__all__ = ["Loaded", "Row", "Why", "cell_of", "load_run", "same_menu", "why", "whys"]
 
 
 class Row(NamedTuple):
@@ -62,7 +62,7 @@ class Loaded:
         mark = self.policy.missing
         try:
             cells = self._get(features)
-            labels = tuple([_cell(column, features[column.name], mark) for column in self._labels])
+            labels = tuple([cell_of(column, features[column.name], mark) for column in self._labels])
         except KeyError:
             for column in self.policy.columns:
                 if column.name not in features:
@@ -75,7 +75,7 @@ class Loaded:
         try:
             return Row(array("d", [nan if cell is None else cell for cell in cells]), labels)
         except (TypeError, OverflowError):
-            plain = [_cell(column, cell, mark) for column, cell in zip(self._numbers, cells, strict=True)]
+            plain = [cell_of(column, cell, mark) for column, cell in zip(self._numbers, cells, strict=True)]
             return Row(array("d", plain), labels)
 
     def menus(self, rows: Sequence[Row]) -> tuple[list[list[float]], list[list[float]]]:
@@ -134,7 +134,7 @@ def load_run(folder: Path) -> Loaded:
     return Loaded(folder, f"{folder.resolve().name[:80]}-{digest}", policy)
 
 
-def _cell(column: Column, cell: Any, mark: str) -> Any:
+def cell_of(column: Column, cell: Any, mark: str) -> Any:
     """Returns one cell as the model reads it; dates may be text, as JSON has them."""
     if column.kind == "text" and type(cell) is str:
         return cell.strip()
@@ -154,7 +154,7 @@ def _cell(column: Column, cell: Any, mark: str) -> Any:
         ) from None
 
 
-class Why(msgspec.Struct, frozen=True):
+class Why(msgspec.Struct, frozen=True, gc=False):
     """Why the policy chooses a treatment at a price.
 
     Attributes:

@@ -71,8 +71,9 @@ class Metrics:
         """Counts decisions of one campaign, but for those that were refused or stored before."""
         fresh = ~answers.repeated & ~np.isnan(answers.propensity)
         several = zip(answers.kind, answers.treatment, fresh.tolist(), strict=True)
-        for (kind, treatment), n in Groups((kind, treatment) for kind, treatment, new in several if new).items():
-            self._decisions.labels(campaign, kind, treatment).inc(n)
+        for (kind, treatment, new), n in Groups(several).items():
+            if new:
+                self._decisions.labels(campaign, kind, treatment).inc(n)
 
     def status(self, status: Status) -> None:
         """Keeps the money of a campaign."""

@@ -7,7 +7,8 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+import types
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any, NamedTuple
 
 from largesse.serving.http.problems import Problem, Refused, refused
@@ -80,33 +81,62 @@ async def read_body(receive: Receive, length: int | None, most: int, patience: f
     """
     if length is not None and length > most:
         raise Refused(_too_large(most))
-    parts, size = list[bytes](), 0
+    first = receive().__await__()
+    try:
+        waiting = first.send(None)
+    except StopIteration as end:  # nearly always a body is there with its headers, and needs no timer
+        message = end.value
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            return _bounded(message.get("body", b""), most)
+    else:
+        message = None
     try:
         async with asyncio.timeout(patience):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise refused(400, "The caller closed the connection before the whole body had arrived.")
-                part = message.get("body", b"")
-                if not message.get("more_body", False):
-                    if not parts:
-                        if len(part) > most:
-                            raise Refused(_too_large(most))
-                        return part
-                    parts.append(part)
-                    return b"".join(parts) if size + len(part) <= most else _refuse(most)
-                size += len(part)
-                if size > most:
-                    raise Refused(_too_large(most))
-                parts.append(part)
+            if message is None:
+                message = await _resumed(first, waiting)
+            return await _rest(receive, message, most)
     except TimeoutError:
         raise refused(
             408, f"The body did not arrive within {patience:g} seconds. Send it faster, or a smaller one."
         ) from None
 
 
-def _refuse(most: int) -> bytes:
-    raise Refused(_too_large(most))
+@types.coroutine
+def _resumed(started: Generator[Any, Any, Any], waiting: Any) -> Generator[Any, Any, Any]:
+    """Goes on with what was started by hand and has given what it waits for."""
+    step: Any
+    while True:
+        try:
+            got = yield waiting
+        except BaseException as error:  # the timer, or the end of the server
+            step, got = started.throw, error
+        else:
+            step = started.send
+        try:
+            waiting = step(got)
+        except StopIteration as end:
+            return end.value
+
+
+async def _rest(receive: Receive, message: Any, most: int) -> bytes:
+    parts, size = list[bytes](), 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise refused(400, "The caller closed the connection before the whole body had arrived.")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > most:
+            raise Refused(_too_large(most))
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
+
+
+def _bounded(body: bytes, most: int) -> bytes:
+    if len(body) > most:
+        raise Refused(_too_large(most))
+    return body
 
 
 def _too_large(most: int) -> Problem:

@@ -8,23 +8,27 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.errors import LargesseError
 from largesse.roles import nearest
 from largesse.serving.http.access import Keyring
 from largesse.serving.http.challengers import Challenger, check_challenger, rows_of, salted
-from largesse.serving.http.decisions import Decisions, Served
+from largesse.serving.http.decisions import Decisions, Question, Served
 from largesse.serving.http.groups import GroupCommit
 from largesse.serving.http.menus import Loaded, load_run, same_menu
 from largesse.serving.http.metrics import Metrics
 from largesse.serving.http.problems import refused
 from largesse.serving.http.settings import ServerSettings
 from largesse.serving.http.shadows import Shadows
+from largesse.serving.http.together import alike_of, decide_alike, documents
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.maturing import HIGHEST, LOWEST
@@ -35,6 +39,7 @@ from largesse.serving.ledger.terms import Outcome, Status
 
 __all__ = ["Service", "put_run"]
 
+Floats = NDArray[np.float64]
 _FOLLOW = 2.0  # seconds between two looks for keys, campaigns and runs
 _log = logging.getLogger("largesse.serving")
 _SERVED = sa.select(served, campaigns.c.settings).join(campaigns, campaigns.c.name == served.c.campaign)
@@ -65,7 +70,7 @@ class Service:
         self.ledger, self.settings, self.names = ledger, settings, names
         self.keyring = Keyring(settings.keys, ledger.clock)
         self.metrics = Metrics()
-        self.decisions = Decisions(ledger, settings.deadline, settings.queue)
+        self.decisions = Decisions(ledger, settings.deadline, settings.queue, self._together)
         self.shadows = Shadows(ledger, settings.queue, self.metrics.dropped)
         self.outcomes: GroupCommit[list[Outcome]] = GroupCommit(self._outcomes, "outcomes", settings.queue)
         self._served: dict[str, Served] = {}
@@ -98,6 +103,14 @@ class Service:
         if self._thread.is_alive():
             self._thread.join(5.0)
         self.ledger.close()
+
+    def _together(self, questions: Sequence[Question], value: Floats, cost: Floats) -> Sequence[Any] | None:
+        """Returns the answer to each of some questions of one run, or the error that it ends with; they are counted."""
+        if (alike := alike_of(questions, feed=False)) is None:
+            return None
+        got = decide_alike(self.ledger, self.metrics, alike, value, cost)
+        self.shadows.offer_together(alike.served, (one.given for one in questions), got.answers)
+        return documents(alike, got)
 
     def now(self) -> float:
         """Returns the time of the event loop's clock."""

@@ -37,6 +37,7 @@ from largesse.serving.ledger.terms import (
     Status,
     Verification,
     Written,
+    WrittenColumn,
     text,
 )
 from largesse.serving.ledger.verifying import verify
@@ -153,7 +154,8 @@ class Ledger:
     def decide_many(
         self, campaign: str, units: Sequence[Any], value: ArrayLike, cost: ArrayLike, *, allowed: ArrayLike | None = None,
         keys: Sequence[str | None] | None = None, version: str = "",
-        features: Sequence[Mapping[str, Any] | Written | None] | None = None, bodies: Sequence[str] | None = None,
+        features: WrittenColumn | Sequence[Mapping[str, Any] | Written | None] | None = None,
+        bodies: Sequence[str] | None = None,
     ) -> Answers:  # fmt: skip
         """Decides many units of one campaign in one transaction, as `decide` does, from columns: the fastest way.
 

@@ -20,11 +20,11 @@ from largesse.serving.draws import KINDS, ManyDraws
 from largesse.serving.ledger.accounts import Account
 from largesse.serving.ledger.checking import body_of, codes_of, json_of, period_of
 from largesse.serving.ledger.money import MOST, NOISE
-from largesse.serving.ledger.recording import New, record
-from largesse.serving.ledger.rows import BY_WHO, INSERT, again, answer_of, who_of, who_prefix
+from largesse.serving.ledger.recording import NewColumns, record_columns
+from largesse.serving.ledger.rows import BY_WHO, INSERT, again, answer_of, parts_of, who_prefix, whos_of
 from largesse.serving.ledger.sql import Having
 from largesse.serving.ledger.tables import keys
-from largesse.serving.ledger.terms import Answer, Answers, Ask, Written, text
+from largesse.serving.ledger.terms import Answer, Answers, Ask, Written, WrittenColumn, text
 
 __all__ = ["KEYS", "Columns", "Decided", "columns_of", "decide_columns", "keys_of", "many_columns"]
 
@@ -172,7 +172,7 @@ def checked_columns(
     if not np.abs(menu).max() <= _check.LARGEST or menu[1].min() < 0:
         return None
     size, content = 16 * menu.shape[2], np.ascontiguousarray(menu.transpose(1, 0, 2), "<f8").tobytes()
-    menus = [content[i : i + size] for i in range(0, len(content), size)]
+    menus = parts_of(content, size)
     if allowed is not None:
         menus = [
             one if row.all() else one + np.flatnonzero(row).astype("<u4").tobytes()
@@ -212,12 +212,16 @@ def keys_of(
 
 def many_columns(
     account: Account, units: Sequence[Any], value: Floats, cost: Floats, allowed: NDArray[np.bool_] | None, version: str,
-    features: Sequence[Mapping[str, Any] | Written | None] | None,
+    features: WrittenColumn | Sequence[Mapping[str, Any] | Written | None] | None,
 ) -> Columns | None:  # fmt: skip
     """Returns columns of asks that were given as columns; None where one is to be refused."""
     try:
         names = _texts(units) if set(map(type, units)) == {str} else [text("unit", unit) for unit in units]
-        written = [None if one is None else json_of("features", one) for one in features or ()]
+        written: Sequence[str | None]
+        if isinstance(features, WrittenColumn):
+            written = features
+        else:
+            written = [None if one is None else json_of("features", one) for one in features or ()]
     except DataError:
         return None
     if allowed is not None and not allowed[:, 0].all():
@@ -230,7 +234,7 @@ def decide_columns(connection: sa.Connection, account: Account, columns: Columns
     """Returns what columns of asks get, and writes it; None where they must be decided one by one."""
     period = period_of(account, now)
     prefix, units = who_prefix(account.terms, period), columns.units
-    who = [who_of(prefix, unit) for unit in units]
+    who = whos_of(prefix, units)
     stored = {bytes(row.who): answer_of(row, account.terms) for row in BY_WHO.rows(connection, who)}
     first, which, repeated = list(range(len(who))), list(range(len(who))), dict[int, Answer]()
     if stored or len(set(who)) < len(who):
@@ -241,17 +245,20 @@ def decide_columns(connection: sa.Connection, account: Account, columns: Columns
     if drawn is None:
         return None
     draws, reservations = drawn
-    propensities, size = draws.propensities.astype("<f8").tobytes(), 8 * draws.propensities.shape[1]
-    new = [
-        New(who[i], units[i], code, KINDS[kind], columns.versions[i], reserved, False,
-            propensities[size * k : size * (k + 1)], columns.menus[i], columns.features[i])
-        for k, (i, code, kind, reserved) in enumerate(
-            zip(first, draws.codes.tolist(), draws.kinds.tolist(), reservations.tolist(), strict=True)
-        )
-    ]  # fmt: skip
-    rows = record(account, period, new, now)
+    if not first:
+        return Decided(period, which, repeated, first, [], draws, reservations)
+    treatments = account.terms.campaign.treatments
+    given: tuple[Sequence[Any], ...] = who, units, columns.versions, columns.menus, columns.features
+    if len(first) < len(who):
+        given = tuple([column[i] for i in first] for column in given)
+    hashes, names, versions, menus, features = given
+    new = NewColumns(
+        hashes, names, [treatments[code] for code in draws.codes.tolist()], [KINDS[kind] for kind in draws.kinds.tolist()],
+        versions, reservations, draws.propensities, menus, features,
+    )  # fmt: skip
+    ids, rows = record_columns(account, period, new, now)
     INSERT.run_all(connection, rows)
-    return Decided(period, which, repeated, first, [row[1] for row in rows], draws, reservations)
+    return Decided(period, which, repeated, first, ids, draws, reservations)
 
 
 def _first(who: Sequence[bytes], stored: dict[bytes, Answer]) -> tuple[list[int], list[int], dict[int, Answer]]:

@@ -29,7 +29,7 @@ from largesse.serving.ledger.rows import BY_PLACE, BY_WHO, INSERT, again, answer
 from largesse.serving.ledger.sql import inserting
 from largesse.serving.ledger.store import locked
 from largesse.serving.ledger.tables import keys
-from largesse.serving.ledger.terms import Answer, Answers, Ask, Written
+from largesse.serving.ledger.terms import Answer, Answers, Ask, Written, WrittenColumn
 
 __all__ = ["Many", "decide", "decide_many"]
 
@@ -117,18 +117,21 @@ class Many(NamedTuple):
     allowed: NDArray[np.bool_] | None
     keys: Sequence[str | None] | None
     version: str
-    features: Sequence[Mapping[str, Any] | Written | None] | None
+    features: WrittenColumn | Sequence[Mapping[str, Any] | Written | None] | None
     bodies: Sequence[str] | None
 
     def asks(self, campaign: str, treatments: Sequence[str]) -> list[Ask]:
         """Returns the asks one by one."""
+        features = self.features
+        if isinstance(features, WrittenColumn):
+            features = [Written(one) for one in features]
         return [
             Ask(
                 campaign, unit, self.value[i].tolist(), self.cost[i].tolist(),
                 None if self.allowed is None else [t for t, open_ in zip(treatments, self.allowed[i], strict=True) if open_],
                 None if self.keys is None else self.keys[i], "" if self.bodies is None else self.bodies[i],
                 self.version,
-                None if self.features is None else self.features[i],
+                None if features is None else features[i],
             )
             for i, unit in enumerate(self.units)
         ]  # fmt: skip

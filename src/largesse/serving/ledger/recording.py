@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
-from largesse.serving.ledger.accounts import Account
-from largesse.serving.ledger.audit import SEAL, decision_link, private_digest
-from largesse.serving.ledger.rows import id_of, place_of
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["New", "record"]
+from largesse.serving.ledger.accounts import Account
+from largesse.serving.ledger.audit import SEAL, decision_link, decision_links, private_digest, private_digests
+from largesse.serving.ledger.rows import id_of, ids_of, parts_of, place_of
+
+__all__ = ["New", "NewColumns", "record", "record_columns"]
 
 _TOKEN = 8  # random bytes of an id
 _SIZE = _TOKEN + SEAL
@@ -54,3 +58,43 @@ def record(account: Account, period: int, new: Iterable[New], now: float) -> lis
     groups = Counter((one.kind, treatments[one.code]) for one in several)
     account.decide(groups, sum(one.reservation for one in several), sum(one.limited for one in several), link)
     return rows
+
+
+class NewColumns(NamedTuple):
+    """n decisions before they are stored, by columns, each as in `New`; the budget has limited none of them."""
+
+    who: Sequence[bytes]
+    units: Sequence[str]
+    treatments: Sequence[str]
+    kinds: Sequence[str]
+    versions: Sequence[str]
+    reservations: NDArray[np.int64]
+    propensities: NDArray[np.float64]
+    menus: Sequence[bytes]
+    features: Sequence[str | None]
+
+
+def record_columns(
+    account: Account, period: int, new: NewColumns, now: float
+) -> tuple[list[str], Iterable[tuple[Any, ...]]]:
+    """Counts decisions in an account, and returns their ids and their rows; they are what `record` makes of them."""
+    campaign, price, number = account.terms.campaign, account.price, account.number
+    n, name, due, place = len(new.units), campaign.name, now + campaign.matures, place_of(account.row.code, number)
+    random = os.urandom(_SIZE * n)
+    tokens, seals = random[: _TOKEN * n], random[_TOKEN * n :]
+    ids = ids_of(place, tokens, n)
+    privates = private_digests(seals, new.units, new.menus, new.features)
+    several = list(zip(new.treatments, new.kinds, new.versions, strict=True))
+    ends = {one: "\0".join(("", name, *one)) for one in set(several)}
+    names = [identity + ends[one] for identity, one in zip(ids, several, strict=True)]
+    numbers = number, period, new.reservations, price, now, due
+    links = decision_links(account.decided_link, privates, numbers, new.propensities, names)
+    reserved = new.reservations.tolist()
+    given = parts_of(np.ascontiguousarray(new.propensities, "<f8").tobytes(), 8 * new.propensities.shape[1])
+    rows = zip(  # columns and not rows: the driver takes one row after the other
+        range(place, place + n), ids, new.who, repeat(name), range(number, number + n), repeat(period), new.units,
+        new.treatments, new.kinds, new.versions, repeat(price), reserved, repeat(False), repeat(now), repeat(due), given,
+        new.menus, new.features, parts_of(seals, SEAL), links, repeat("pending"), reserved, repeat(0), repeat(0.0),
+    )  # fmt: skip
+    account.decide(Counter(zip(new.kinds, new.treatments, strict=True)), sum(reserved), 0, links[-1])
+    return ids, rows

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from largesse.serving.digests import digests
 from largesse.serving.ledger.accounts import Terms
 from largesse.serving.ledger.audit import private_digest
 from largesse.serving.ledger.sql import Having, inserting
@@ -19,14 +20,16 @@ from largesse.serving.ledger.tables import decisions
 from largesse.serving.ledger.terms import Answer
 
 __all__ = [
-    "BY_PLACE", "BY_WHO", "INSERT", "again", "answer_of", "id_of", "menus_of", "packed", "packed_menu", "place_in", "place_of",
-    "private_of", "unpacked", "who_of", "who_prefix",
+    "BY_PLACE", "BY_WHO", "INSERT", "again", "answer_of", "id_of", "ids_of", "menus_of", "packed", "packed_menu", "parts_of",
+    "place_in", "place_of", "private_of", "unpacked", "who_of", "who_prefix", "whos_of",
 ]  # fmt: skip
 
 INSERT = inserting(decisions)
 BY_PLACE = Having(lambda values: decisions.select().where(decisions.c.place.in_(values)))
 BY_WHO = Having(lambda values: decisions.select().where(decisions.c.who.in_(values)))
 _PLACE = re.compile("[0-7][0-9a-f]{15}")
+_WHO, _PERSON = 16, b"largesse id"
+_ID = 32  # digits of an id
 _BITS = 40  # of the number of a decision within its campaign
 
 
@@ -40,10 +43,22 @@ def id_of(place: int, token: bytes) -> str:
     return f"{place:016x}{token.hex()}"
 
 
+def ids_of(place: int, tokens: bytes, n: int) -> list[str]:
+    """Returns the ids of n decisions in a row, as `id_of`; the tokens are one text."""
+    places = np.arange(place, place + n, dtype=">i8").view(np.uint8).reshape(n, -1)
+    both = np.hstack([places, np.frombuffer(tokens, np.uint8).reshape(n, -1)]).tobytes().hex()
+    return [both[at : at + _ID] for at in range(0, len(both), _ID)]
+
+
+def parts_of(content: bytes, size: int) -> list[bytes]:
+    """Returns bytes in parts of one size."""
+    return [content[at : at + size] for at in range(0, len(content), size)]
+
+
 def place_in(name: str) -> int | None:
     """Returns the place in an id; None if no decision has such an id."""
     digits = name[:16]
-    return int(digits, 16) if len(name) == 32 and _PLACE.fullmatch(digits) else None
+    return int(digits, 16) if len(name) == _ID and _PLACE.fullmatch(digits) else None
 
 
 def who_prefix(terms: Terms, period: int) -> str:
@@ -53,7 +68,12 @@ def who_prefix(terms: Terms, period: int) -> str:
 
 def who_of(prefix: str, unit: str) -> bytes:
     """Returns the hash by which the decision of a unit is sought."""
-    return blake2b((prefix + unit).encode(), digest_size=16, person=b"largesse id").digest()
+    return blake2b((prefix + unit).encode(), digest_size=_WHO, person=_PERSON).digest()
+
+
+def whos_of(prefix: str, units: Sequence[str]) -> list[bytes]:
+    """Returns the hashes by which the decisions of many units are sought."""
+    return digests(prefix, units, _WHO, _PERSON)
 
 
 @lru_cache(maxsize=64)

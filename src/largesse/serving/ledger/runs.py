@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +17,16 @@ from largesse.serving.ledger.tables import decisions
 
 __all__ = ["RunCount", "by_run"]
 
+_95 = NormalDist().inv_cdf(0.975)
+_SUMS = 12
+
 
 class RunCount(NamedTuple):
     """The decisions of one version of the policy, exploration and holdout included.
+
+    Means are per matured decision, with 95 % intervals of one look; None where fewer than two have matured. Which units a
+    challenger decides for does not depend on them, so of two runs that decided in the same time, the means compare the runs;
+    otherwise they compare the times, too.
 
     Attributes:
         version: The version that decided; "fallback": without a model.
@@ -32,6 +40,12 @@ class RunCount(NamedTuple):
         matured_value: Value reported for these.
         matured_spent: Money paid for these.
         erased: Decisions of erased units: their predictions are erased, too, and in no sum.
+        value_mean: Mean of the value reported.
+        value_low: Lower end of its interval.
+        value_high: Upper end.
+        spent_mean: Mean of the money paid.
+        spent_low: Lower end of its interval.
+        spent_high: Upper end.
     """
 
     version: str
@@ -45,6 +59,12 @@ class RunCount(NamedTuple):
     matured_value: float
     matured_spent: float
     erased: int
+    value_mean: float | None
+    value_low: float | None
+    value_high: float | None
+    spent_mean: float | None
+    spent_low: float | None
+    spent_high: float | None
 
 
 @checked
@@ -66,7 +86,7 @@ def by_run(ledger: Ledger, campaign: str) -> list[RunCount]:
     sums: dict[str, np.ndarray] = {}
     for part in parts(ledger, row, sa.select(*columns).where(d.campaign == campaign).order_by(d.place)):
         known = np.array([one.menu is not None for one in part])
-        table = np.zeros((len(part), 10))
+        table = np.zeros((len(part), _SUMS))
         codes = np.array([terms.codes[one.treatment] for one in part])
         value, cost, _ = menus_of([one.menu for one in part if one.menu is not None], m)
         at = np.arange(len(value))
@@ -76,11 +96,23 @@ def by_run(ledger: Ledger, campaign: str) -> list[RunCount]:
         old = np.array([one.due <= now for one in part])
         table[old, 6], table[old, 7], table[old, 8] = 1, table[old, 5], table[old, 3]
         table[:, 9] = ~known
+        table[:, 10:12] = table[:, 7:9] ** 2
         names, which = np.unique([one.version for one in part], return_inverse=True)
         for k, name in enumerate(names.tolist()):
-            sums[name] = sums.get(name, np.zeros(10)) + table[which == k].sum(0)
+            sums[name] = sums.get(name, np.zeros(_SUMS)) + table[which == k].sum(0)
     return [_count(name, total.tolist()) for name, total in sorted(sums.items())]
 
 
 def _count(name: str, t: list[float]) -> RunCount:
-    return RunCount(name, int(t[0]), t[1], t[2], t[3], t[4], t[5], int(t[6]), t[7], t[8], int(t[9]))
+    value, spent = (_mean(t[6], t[k], t[k + 3]) for k in (7, 8))
+    counts = int(t[0]), t[1], t[2], t[3], t[4], t[5], int(t[6]), t[7], t[8], int(t[9])
+    return RunCount(name, *counts, *value, *spent)
+
+
+def _mean(n: float, total: float, squares: float) -> tuple[float, float, float] | tuple[None, None, None]:
+    """Returns a mean and its 95 % interval."""
+    if n < 2:
+        return None, None, None
+    mean = total / n
+    half = _95 * (max(0.0, squares - total * mean) / (n - 1) / n) ** 0.5
+    return mean, mean - half, mean + half

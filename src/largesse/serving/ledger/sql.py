@@ -14,6 +14,7 @@ __all__ = ["Having", "Statement", "executed", "inserting"]
 
 Row = tuple[Any, ...]
 _MOST = 512  # values in one list of a query
+_FEW = 16  # rows that are inserted one by one
 
 
 def executed(connection: sa.Connection, text: str, values: Sequence[Any] = ()) -> Any:
@@ -57,15 +58,38 @@ class Statement:
         """Runs it with one tuple of values; returns the cursor."""
         return executed(connection, self.text(connection.dialect), values)
 
-    def run_all(self, connection: sa.Connection, rows: list[Row]) -> None:
-        """Runs it with each tuple of values."""
-        if rows:
-            executed(connection, self.text(connection.dialect), rows if len(rows) > 1 else rows[0])
+    def run_all(self, connection: sa.Connection, rows: Iterable[Row]) -> None:
+        """Runs it with each tuple of values; they may be made while it runs."""
+        if not isinstance(rows, list) and not connection.dispatch.before_cursor_execute:
+            cursor: Any = connection.connection.cursor()
+            cursor.executemany(self.text(connection.dialect), rows)
+        elif several := list(rows):
+            executed(connection, self.text(connection.dialect), several if len(several) > 1 else several[0])
 
 
-def inserting(table: sa.Table) -> Statement:
+class Inserting(Statement):
+    """The statement that inserts rows of all columns; PostgreSQL takes many of them by COPY, which costs it much less."""
+
+    def __init__(self, table: sa.Table) -> None:
+        names = [c.name for c in table.c]
+        super().__init__(table.insert().values({name: sa.bindparam(name) for name in names}), names)
+        self._copy = f"copy {table.name} ({', '.join(names)}) from stdin"
+
+    def run_all(self, connection: sa.Connection, rows: Iterable[Row]) -> None:
+        """Inserts rows; they may be made while it runs."""
+        few = isinstance(rows, list) and len(rows) < _FEW
+        if connection.dialect.driver != "psycopg" or few or connection.dispatch.before_cursor_execute:
+            super().run_all(connection, rows)
+            return
+        cursor: Any = connection.connection.cursor()
+        with cursor.copy(self._copy) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+
+def inserting(table: sa.Table) -> Inserting:
     """Returns the statement that inserts rows of all columns."""
-    return Statement(table.insert().values({c.name: sa.bindparam(c.name) for c in table.c}), [c.name for c in table.c])
+    return Inserting(table)
 
 
 class Having:

@@ -16,7 +16,8 @@ from largesse.serving.draws import Draws
 from largesse.serving.ledger.money import rounded_down, rounded_up
 
 __all__ = [
-    "FALLBACK", "Answer", "Answers", "Ask", "Campaign", "Log", "Outcome", "Receipt", "Status", "Verification", "Written", "text"
+    "FALLBACK", "Answer", "Answers", "Ask", "Campaign", "Log", "Outcome", "Receipt", "Status", "Verification", "Written",
+    "WrittenColumn", "text",
 ]  # fmt: skip
 
 FALLBACK = "fallback"
@@ -45,6 +46,12 @@ def text(field: str, got: object) -> str:
 
 class Written(str):
     """Features that are JSON already, with sorted names: the ledger stores them as they are."""
+
+    __slots__ = ()
+
+
+class WrittenColumn(list[str]):
+    """Features of many units that are JSON already, each as `Written`."""
 
     __slots__ = ()
 
