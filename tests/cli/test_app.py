@@ -48,6 +48,7 @@ COMMANDS = (
     "assign",
     "monitor",
     "update",
+    "promote",
     "erase",
     "verify-log",
     "schema",

@@ -81,6 +81,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "serve": [],  # serves until it is stopped: see tests/serving/http
     "erase": [("--store", "sqlite:///ledger.db", "--unit", "u1")],
     "monitor": [("sqlite:///ledger.db",)],
+    "promote": [("sqlite:///ledger.db", "--campaign", "c", "--history")],
     "update": [],  # needs a ledger whose decisions have features: see tests/commands/test_update.py
     "verify-log": [("--store", "sqlite:///ledger.db")],
     "init": [("empty.toml",)],

@@ -134,7 +134,7 @@ def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyP
             Path("campaign.toml").write_text(CAMPAIGN.format(model="lightgbm-rct"), encoding="utf-8")
         done.append(words[0])
     assert done == ["init", "check", "fit", "allocate", "evaluate", "tune", "compare", "predict", "plan", "export", "experiment",
-                    "replay", "assign", "monitor", "update", "decisions", "erase", "verify-log", "schema"]  # fmt: skip
+                    "replay", "assign", "monitor", "update", "promote", "decisions", "erase", "verify-log", "schema"]  # fmt: skip
     assert Path("runs/spring/report.html").exists()
     assert Path("served/table.json").exists()
 

@@ -15,6 +15,7 @@ from largesse.cli.later import compare, evaluate
 from largesse.cli.ledger import decisions, erase, verify_log
 from largesse.cli.monitor import monitor
 from largesse.cli.options import ConfigFile, Csv, Json, Wide, for_program
+from largesse.cli.promote import promote
 from largesse.cli.serve import keys, serve
 from largesse.cli.units import allocate, export, plan, predict
 from largesse.cli.update import update
@@ -207,6 +208,7 @@ app.command()(serve)
 app.add_typer(keys)
 app.command()(monitor)
 app.command()(update)
+app.command()(promote)
 app.command()(erase)
 app.command("verify-log")(verify_log)
 app.add_typer(decisions, name="decisions")

@@ -11,6 +11,7 @@ from largesse import _check
 from largesse.commands.schemas.later import Check, Compare, Evaluate
 from largesse.commands.schemas.ledger import DecisionsExport, DecisionsReplay, DecisionsShadow, Erase, VerifyLog
 from largesse.commands.schemas.monitor import Monitor
+from largesse.commands.schemas.promote import Promote
 from largesse.commands.schemas.runs import Demo, Fit, Metrics, Tune
 from largesse.commands.schemas.trials import Experiment, Replay
 from largesse.commands.schemas.units import Allocate, Assign, Export, Plan, Predict
@@ -24,7 +25,8 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "allocate": Allocate, "assign": Assign, "check": Check, "compare": Compare, "decisions export": DecisionsExport,
     "decisions replay": DecisionsReplay, "decisions shadow": DecisionsShadow, "demo": Demo,
     "erase": Erase, "evaluate": Evaluate, "experiment": Experiment, "export": Export, "fit": Fit, "monitor": Monitor,
-    "plan": Plan, "predict": Predict, "replay": Replay, "tune": Tune, "update": Update, "verify-log": VerifyLog,
+    "plan": Plan, "predict": Predict, "promote": Promote, "replay": Replay, "tune": Tune, "update": Update,
+    "verify-log": VerifyLog,
 }  # fmt: skip
 """The document of each command."""
 

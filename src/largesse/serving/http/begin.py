@@ -19,6 +19,8 @@ from largesse.serving.http.menus import Loaded, load_run
 from largesse.serving.http.service import Service, put_run
 from largesse.serving.http.settings import CampaignSettings, Settings, moment
 from largesse.serving.ledger.book import Ledger
+from largesse.serving.ledger.changes import CHALLENGER, RUN, last_change
+from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.terms import Campaign, Status
 
 __all__ = ["begin", "make_service", "maker"]
@@ -29,6 +31,7 @@ _METRICS, _LARGEST = "metrics.json", 1 << 26
 class _Begun(NamedTuple):
     status: Status
     loaded: Loaded
+    why: str  # it decides in place of the run that the file names; "" where it is that one
 
 
 def begin(settings: Settings) -> list[str]:
@@ -51,15 +54,42 @@ def begin(settings: Settings) -> list[str]:
             )
         begun = []
         for name, campaign in terms.items():
-            status = ledger.start(campaign)
-            put_run(ledger.engine, name, runs[name], features=settings.campaigns[name].features, now=ledger.clock())
-            if (challenger := tried.get(name)) is None:
-                remove_challenger(ledger.engine, name)
+            status, one = ledger.start(campaign), settings.campaigns[name]
+            loaded, why = _deciding(ledger, name, runs[name])
+            put_run(ledger.engine, name, loaded, features=one.features, now=ledger.clock(), why=why)
+            challenger, share = tried.get(name), one.share
+            if challenger is not None:
+                challenger, share = _tried(ledger, name, loaded, challenger, share)
+            if challenger is None:
+                remove_challenger(ledger.engine, name, now=ledger.clock())
             else:
-                one = settings.campaigns[name]
-                put_challenger(ledger.engine, name, challenger, share=one.share, shadow=one.shadow, now=ledger.clock())
-            begun.append(_Begun(status, runs[name]))
+                put_challenger(ledger.engine, name, challenger, share=share, shadow=one.shadow, now=ledger.clock())
+            begun.append(_Begun(status, loaded, why))
     return [_sentence(one) for one in begun]
+
+
+def _deciding(ledger: Ledger, campaign: str, named: Loaded) -> tuple[Loaded, str]:
+    """Returns the run that decides, and why it is not the named one: that was replaced by `largesse promote`."""
+    with reading(ledger.engine) as connection:
+        last = last_change(connection, campaign, RUN)
+    if last is None or not last.after.get("why") or (last.before or {}).get("version") != named.version:
+        return named, ""
+    return load_run(Path(last.after["run"])), str(last.after["why"])
+
+
+def _tried(
+    ledger: Ledger, campaign: str, deciding: Loaded, named: Loaded, share: float
+) -> tuple[Loaded | None, float]:  # fmt: skip
+    """Returns the challenger and its share: as named, unless `largesse promote` has changed or ended its trial since."""
+    if named.version == deciding.version:
+        return None, 0.0
+    with reading(ledger.engine) as connection:
+        last = last_change(connection, campaign, CHALLENGER)
+    if last is None or not last.after.get("why"):
+        return named, share
+    if last.after["version"] is None:
+        return (None, 0.0) if (last.before or {}).get("version") == named.version else (named, share)
+    return named, float(last.after["share"]) if last.after["version"] == named.version else share
 
 
 def _sentence(one: _Begun) -> str:
@@ -68,6 +98,7 @@ def _sentence(one: _Begun) -> str:
         f"Campaign {status.campaign}: run {one.loaded.version} decides among {', '.join(one.loaded.policy.treatments)}; budget "
         f"{written(status.budget)}, of which {written(status.spent)} is spent and {written(status.reserved)} reserved; until "
         f"{moment(status.until)}; price {_check.written(status.price)}."
+        + (f" It has replaced the run that the configuration names: {one.why}." if one.why else "")
     )
 
 

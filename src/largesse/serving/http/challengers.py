@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from largesse.errors import DataError
 from largesse.serving.http.menus import Loaded, same_menu
+from largesse.serving.ledger.changes import CHALLENGER, note_change
 from largesse.serving.ledger.store import writing
 from largesse.serving.ledger.tables import challengers
 
@@ -78,26 +79,44 @@ def same_features(champion: Loaded, other: Loaded, campaign: str) -> None:
             raise DataError(f"run: {rule}. {remedy}", field="run")
 
 
-def put_challenger(engine: sa.Engine, campaign: str, loaded: Loaded, *, share: float, shadow: bool, now: float) -> None:
-    """Stores which run is tried in a campaign; all workers follow within seconds.
+def put_challenger(
+    engine: sa.Engine, campaign: str, loaded: Loaded, *, share: float, shadow: bool, now: float, why: str = "",
+) -> None:  # fmt: skip
+    """Stores which run is tried in a campaign, with a line of the journal; all workers follow within seconds.
 
     Raises:
         StoreError: The store failed.
     """
-    row = {"run": str(loaded.run), "version": loaded.version, "share": share, "shadow": shadow, "changed": now}
+    about = {"run": str(loaded.run), "version": loaded.version, "share": share, "shadow": shadow}
+    row = about | {"changed": now}
     with writing(engine) as connection:
+        note_change(
+            connection, campaign, CHALLENGER, _stored(connection, campaign), about | ({"why": why} if why else {}), now
+        )
         changed = sa.update(challengers).where(challengers.c.campaign == campaign).values(**row)
         if not connection.execute(changed).rowcount:
             connection.execute(challengers.insert().values(campaign=campaign, **row))
 
 
-def remove_challenger(engine: sa.Engine, campaign: str) -> bool:
-    """Ends the trial of a challenger, and returns whether there was one; decisions and answers in the shadow stay.
+def _stored(connection: sa.Connection, campaign: str) -> dict[str, Any] | None:
+    """Returns what the store says of the challenger, as a line of the journal has it."""
+    row = connection.execute(sa.select(challengers).where(challengers.c.campaign == campaign)).first()
+    if row is None:
+        return None
+    return {"run": row.run, "version": row.version, "share": row.share, "shadow": bool(row.shadow)}
+
+
+def remove_challenger(engine: sa.Engine, campaign: str, *, now: float, why: str = "") -> bool:
+    """Ends the trial of a challenger, with a line of the journal, and returns whether there was one.
+
+    Decisions and answers in the shadow stay.
 
     Raises:
         StoreError: The store failed.
     """
     with writing(engine) as connection:
+        if before := _stored(connection, campaign):
+            note_change(connection, campaign, CHALLENGER, before, {"version": None, "why": why}, now)
         return bool(connection.execute(sa.delete(challengers).where(challengers.c.campaign == campaign)).rowcount)
 
 

@@ -160,7 +160,7 @@ async def _unchallenge(request: Request, campaign: str) -> Response:
     """The champion decides for all units without a decision. Decisions that were made, and answers in the shadow, stay."""
     service = _service(request, "admin")
     one = service.served(campaign)
-    removed = await run_in_threadpool(remove_challenger, service.ledger.engine, one.name)
+    removed = await run_in_threadpool(_ended, service, one.name)
     await run_in_threadpool(service.follow)
     return _answer({"campaign": one.name, "removed": removed})
 
@@ -279,12 +279,16 @@ def _challenged(service: Service, one: Served, change: d.ChallengerChange) -> di
     return _tried(service.served(one.name).challenger)
 
 
+def _ended(service: Service, name: str, why: str = "") -> bool:
+    return remove_challenger(service.ledger.engine, name, now=service.ledger.clock(), why=why)
+
+
 def _switched(service: Service, one: Served, run: str) -> dict[str, Any]:
     loaded = _loaded(run)
     same_menu(one.treatments, loaded.policy, one.name)
     same_features(one.loaded, loaded, one.name)
     if one.challenger is not None and one.challenger.loaded.version == loaded.version:
-        remove_challenger(service.ledger.engine, one.name)  # it is promoted
+        _ended(service, one.name, "promoted")
     put_run(service.ledger.engine, one.name, loaded, features=one.features, now=service.ledger.clock())
     service.follow()
     return {"campaign": one.name, "run": str(loaded.run), "version": loaded.version}

@@ -31,6 +31,7 @@ from largesse.serving.http.shadows import Shadows
 from largesse.serving.http.together import alike_of, decide_alike, documents
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.book import Ledger
+from largesse.serving.ledger.changes import RUN, note_change
 from largesse.serving.ledger.maturing import HIGHEST, LOWEST
 from largesse.serving.ledger.pricing import elected
 from largesse.serving.ledger.store import reading, writing
@@ -45,14 +46,22 @@ _log = logging.getLogger("largesse.serving")
 _SERVED = sa.select(served, campaigns.c.settings).join(campaigns, campaigns.c.name == served.c.campaign)
 
 
-def put_run(engine: sa.Engine, campaign: str, loaded: Loaded, *, features: bool, now: float) -> None:
-    """Stores which run decides in a campaign; all workers follow within seconds.
+def put_run(
+    engine: sa.Engine, campaign: str, loaded: Loaded, *, features: bool, now: float, why: str = ""
+) -> None:  # fmt: skip
+    """Stores which run decides in a campaign, with a line of the journal; all workers follow within seconds.
 
     Raises:
         StoreError: The store failed.
     """
     row = {"run": str(loaded.run), "version": loaded.version, "features": features, "changed": now}
     with writing(engine) as connection:
+        stored = connection.execute(
+            sa.select(served.c.run, served.c.version).where(served.c.campaign == campaign)
+        ).first()
+        before = None if stored is None else {"run": stored.run, "version": stored.version}
+        after = {"run": row["run"], "version": row["version"]} | ({"why": why} if why else {})
+        note_change(connection, campaign, RUN, before, after, now)
         if not connection.execute(sa.update(served).where(served.c.campaign == campaign).values(**row)).rowcount:
             connection.execute(served.insert().values(campaign=campaign, **row))
 

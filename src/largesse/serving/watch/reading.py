@@ -18,7 +18,7 @@ from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.tables import decisions
 from largesse.serving.ledger.terms import FALLBACK
 
-__all__ = ["DAY", "Decisions", "read_log", "read_texts"]
+__all__ = ["DAY", "Decisions", "read_log", "read_log_with_features", "read_texts"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -32,6 +32,12 @@ _COLUMNS = (
 )  # fmt: skip
 _LOG = Statement(
     sa.select(*_COLUMNS).where(_d.place >= sa.bindparam("first"), _d.place < sa.bindparam("end")).order_by(_d.place),
+    ["first", "end"],
+)
+_LOG_WITH_FEATURES = Statement(
+    sa.select(*_COLUMNS, _d.features)
+    .where(_d.place >= sa.bindparam("first"), _d.place < sa.bindparam("end"))
+    .order_by(_d.place),
     ["first", "end"],
 )
 _TEXTS = Statement(
@@ -104,6 +110,24 @@ def read_log(ledger: Ledger, row: Any, terms: Terms, versions: list[str]) -> Ite
         part = _columns(rows, terms, numbers)
         versions[:] = numbers
         yield part
+
+
+def read_log_with_features(
+    ledger: Ledger, row: Any, terms: Terms
+) -> Iterator[tuple[Decisions, tuple[str | None, ...]]]:
+    """Yields the decisions of a campaign, and what is stored of the features of each, as JSON; None: nothing is.
+
+    Args:
+        ledger: An open ledger.
+        row: The campaign's row.
+        terms: Its terms.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    numbers: dict[str, int] = {}
+    for rows in _parts(ledger, row, _LOG_WITH_FEATURES):
+        yield _columns([one[:-1] for one in rows], terms, numbers), tuple(one[-1] for one in rows)
 
 
 def read_texts(ledger: Ledger, row: Any, first: int, end: int) -> list[str]:

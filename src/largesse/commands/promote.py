@@ -1,0 +1,211 @@
+"""`promote`: raises, promotes or ends the challenger of a campaign, on evidence that is valid however often one looks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+
+from largesse import _check
+from largesse.errors import DataError
+from largesse.report.numbers import count, interval, percent
+from largesse.serving import Ledger, monitor
+from largesse.serving.http.challengers import put_challenger, remove_challenger, same_features
+from largesse.serving.http.menus import Loaded, load_run, same_menu
+from largesse.serving.http.service import put_run
+from largesse.serving.increments import best_treatments
+from largesse.serving.ledger.accounts import terms_of
+from largesse.serving.ledger.changes import CHALLENGER, Change, changes
+from largesse.serving.ledger.log import row_of
+from largesse.serving.ledger.store import reading
+from largesse.serving.ledger.tables import challengers, served
+from largesse.serving.watch.gate import Gate, Gated
+from largesse.serving.watch.lookup import named_campaign
+from largesse.serving.watch.reading import Decisions, read_log_with_features
+
+__all__ = ["Promoted", "history", "promote"]
+
+Action = Literal["promoted", "ended", "raised", "waiting"]
+_STEPS = (0.02, 0.05, 0.1, 0.2, 0.5)
+_LEAST_STEP = 1.2  # a share that is raised by less stays
+
+
+class Promoted(NamedTuple):
+    """What was done with a challenger, and why.
+
+    Attributes:
+        campaign: Name of the campaign.
+        champion: Version of the run that decided.
+        challenger: Version of the run that is tried.
+        action: "promoted": it decides now; "ended": it is tried no longer; "raised": it decides for more units; "waiting".
+        sentence: Why.
+        share_before: Share of the units that it decided.
+        share_after: Share that it decides from now on; 1 if it is promoted.
+        evidence: What is known of the two.
+        done: False with a dry run: nothing was changed.
+    """
+
+    campaign: str
+    champion: str
+    challenger: str
+    action: Action
+    sentence: str
+    share_before: float
+    share_after: float
+    evidence: Gated
+    done: bool
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The content of the JSON document."""
+        return self._asdict() | {"evidence": self.evidence._asdict()}
+
+
+def history(store: str, campaign: str | None = None) -> list[Change]:
+    """Returns the journal of a campaign, oldest first.
+
+    Raises:
+        LargesseError: The store cannot be used, or there is no such campaign.
+    """
+    with Ledger.open(store, create=False) as ledger:
+        return changes(ledger, named_campaign(ledger, campaign))
+
+
+def promote(
+    store: str, *, campaign: str | None = None, margin: float = 0.0, loss: float = 0.01, dry_run: bool = False
+) -> Promoted:
+    """Looks at the evidence about the challenger of a campaign, and does what it supports. Run it as often as you like.
+
+    It is promoted where the interval of its difference from the champion, at equal spend, excludes every loss beyond the
+    margin; ended where it excludes every gain, or where what it brings is not what it predicts; meanwhile its share is raised as
+    far as the worst that the evidence allows costs at most `loss`. Nothing is done while assignments do not agree with their
+    propensities.
+
+    Args:
+        store: Address of the ledger.
+        campaign: Name of the campaign; None: the only one.
+        margin: Part of the champion's value by which the challenger may be worse and is promoted all the same, in [0, 0.5].
+        loss: Part of the champion's value that challenger and exploration together may cost, in [0, 0.5].
+        dry_run: Whether nothing is changed.
+
+    Raises:
+        DataError: There is no challenger, or its decisions have no features.
+        StoreError: The store or a run cannot be used.
+    """
+    _check.number("--margin", margin, low=0, high=0.5)
+    _check.number("--loss", loss, low=0, high=0.5)
+    with Ledger.open(store, create=False) as ledger:
+        name = named_campaign(ledger, campaign)
+        ledger.status(name)  # or it is not in the ledger
+        with reading(ledger.engine) as connection:
+            deciding = connection.execute(sa.select(served).where(served.c.campaign == name)).first()
+            tried = connection.execute(sa.select(challengers).where(challengers.c.campaign == name)).first()
+        if deciding is None or tried is None:
+            raise DataError.at(
+                "--campaign", f" == {name!r}: no challenger is tried. Name one in the server's file, or by "
+                "PUT /v1/campaigns/{name}/challenger.",
+            )  # fmt: skip
+        champion, challenger = load_run(Path(deciding.run)), load_run(Path(tried.run))
+        same_menu(champion.policy.treatments, challenger.policy, name)
+        same_features(champion, challenger, name)
+        gate = _evidence(ledger, name, champion, challenger, _since(ledger, name, tried))
+        evidence = gate.look(margin=margin, loss=loss)
+        doubts = [
+            one for one in monitor(ledger, name).alarms if one.group == "trust" or challenger.version in one.about
+        ]
+        trust = next((one for one in doubts if one.group == "trust"), None)
+        action, why, share = _decided(evidence, tried.share, margin, loss)
+        if trust is not None:
+            action, share = "waiting", tried.share
+            why = (
+                f"{trust.name} is an alarm since {trust.first_bad_day}: until it is explained, nothing can be concluded"
+            )
+        elif doubts:
+            wrong = doubts[0]
+            action, share = "ended", 0.0
+            why = f"{wrong.name}: {wrong.about} is an alarm since {wrong.first_bad_day}, so its plan is wrong"
+        if not dry_run:
+            _do(ledger, name, action, challenger, share, why, deciding, tried)
+        return Promoted(
+            name, champion.version, challenger.version, action, why, tried.share, share, evidence, not dry_run
+        )
+
+
+def _since(ledger: Ledger, campaign: str, tried: Any) -> float:
+    """Returns when the trial of the challenger began: a larger share later is the same trial."""
+    since, version = None, None
+    for one in changes(ledger, campaign):
+        if one.field == CHALLENGER and (now := (one.after or {}).get("version")) != version:
+            since, version = one.time, now
+    return float(tried.changed) if since is None or version != tried.version else since
+
+
+def _evidence(ledger: Ledger, campaign: str, champion: Loaded, challenger: Loaded, since: float) -> Gate:
+    """Returns the evidence of the matured decisions since a time."""
+    now, row = ledger.clock(), row_of(ledger, campaign)
+    terms = terms_of(row.settings)
+    own = terms.campaign
+    over = max(now - row.started, 1.0)
+    expected = own.units or row.decided * max(1.0, (own.until - row.started) / over)
+    gate = Gate(own.drawn().mix, (1 - own.holdout) * own.explore, max(1.0, expected))
+    stored = False
+    for part, texts in read_log_with_features(ledger, row, terms):
+        known = np.array([text is not None for text in texts])
+        stored = stored or bool(known.any())
+        used = known & (part.time >= since) & (part.due <= now) & part.modelled & ~part.limited
+        if used.any():
+            rows = part.where(used)
+            cells = [
+                json.loads(text) for text, use in zip(texts, used.tolist(), strict=True) if use and text is not None
+            ]
+            gate.add(rows, _given(champion, cells, rows), _given(challenger, cells, rows))
+    if row.decided and not stored:
+        raise DataError.at(
+            "--campaign", f" == {campaign!r}: no features are stored with its decisions, so it is not known what the challenger "
+            "would have decided. Serve with features = true.",
+        )  # fmt: skip
+    return gate
+
+
+def _given(run: Loaded, cells: list[dict[str, Any]], rows: Decisions) -> Any:
+    """Returns the treatment that a run gives each unit at the price of its decision, among those that it could get."""
+    value, cost = run.tables(run.feed([run.row(one) for one in cells]))
+    return best_treatments(value, np.where(rows.propensities > 0, cost, np.inf), rows.price)
+
+
+def _decided(evidence: Gated, share: float, margin: float, loss: float) -> tuple[Action, str, float]:
+    """Returns what the evidence supports, why, and the share from now on."""
+    if evidence.difference is None or evidence.low is None or evidence.high is None:
+        return "waiting", f"it is too early: {count(evidence.decisions)} decisions of its time have matured", share
+    shown = interval(evidence.difference, evidence.low, evidence.high, sign=True)
+    seen = f"challenger less champion at equal spend {shown} per unit, {count(evidence.decisions)} decisions"
+    if evidence.verdict == "better":
+        beyond = f" (a loss of {percent(margin)} is allowed)" if margin else ""
+        return "promoted", f"it is better{beyond}: {seen}", 1.0
+    if evidence.verdict == "worse":
+        return "ended", f"it is worse: {seen}", 0.0
+    step = next((one for one in _STEPS if one > share), _STEPS[-1])
+    most = min(step, evidence.most)
+    if most >= share * _LEAST_STEP and share > 0:
+        return (
+            "raised",
+            f"at the worst that is possible it costs {percent(loss)} of the value with this share: {seen}",
+            most,
+        )
+    return "waiting", f"no difference is shown yet: {seen}", share
+
+
+def _do(
+    ledger: Ledger, campaign: str, action: Action, challenger: Loaded, share: float, why: str, deciding: Any, tried: Any
+) -> None:
+    now = ledger.clock()
+    if action == "promoted":
+        put_run(ledger.engine, campaign, challenger, features=bool(deciding.features), now=now, why=why)
+        remove_challenger(ledger.engine, campaign, now=now, why="promoted")
+    elif action == "ended":
+        remove_challenger(ledger.engine, campaign, now=now, why=why)
+    elif action == "raised":
+        put_challenger(ledger.engine, campaign, challenger, share=share, shadow=bool(tried.shadow), now=now, why=why)

@@ -1,0 +1,179 @@
+"""`largesse promote`: what the evidence about a challenger supports is done, written down, and survives a restart."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.common.served import TREATMENTS, make_run
+
+import sqlalchemy as sa  # isort: skip
+
+from largesse.cli.app import app  # isort: skip
+from largesse.commands.documents import DOCUMENTS  # isort: skip
+from largesse.commands.promote import history, promote  # isort: skip
+from largesse.errors import DataError  # isort: skip
+from largesse.serving import Campaign, Ledger, Outcome  # isort: skip
+from largesse.serving.http.begin import begin  # isort: skip
+from largesse.serving.http.challengers import Challenger, put_challenger, salted  # isort: skip
+from largesse.serving.http.menus import load_run  # isort: skip
+from largesse.serving.http.service import put_run  # isort: skip
+from largesse.serving.http.settings import load_settings  # isort: skip
+from largesse.serving.ledger.store import reading  # isort: skip
+from largesse.serving.ledger.tables import challengers, served  # isort: skip
+from tests.common.ledgers import Clock  # isort: skip
+
+DAY, START = 86_400.0, 20_000 * 86_400.0
+DEAR = (0.0, 1.0, 10.0)  # where the gift costs 10, it does not pay at a price of 0.5, and the coupon does
+RUN_FIELDS = ("campaign", "champion", "challenger", "action", "share_before", "share_after")
+
+
+class World:
+    """A ledger in which a run has decided, and another for a share of the units; the gift costs what it costs in truth."""
+
+    def __init__(
+        self, folder: Path, gift: float, days: int = 14, n: int = 400, share: float = 0.3, spread: float = 0.3
+    ) -> None:
+        self.store = f"sqlite:///{folder}/spring.db"
+        self.spring, self.summer = make_run(folder / "spring"), make_run(folder / "summer", cost=DEAR)
+        champion, tried, clock = load_run(self.spring), load_run(self.summer), Clock(START)
+        self.versions = champion.version, tried.version
+        rng, paid = np.random.default_rng(5), (0.0, 1.0, gift)
+        with Ledger.open(self.store, clock=clock) as ledger:
+            terms: dict[str, Any] = {"holdout": 0.05, "explore": 0.2, "matures": DAY, "price": 0.5}
+            ledger.start(Campaign(name="spring", treatments=TREATMENTS, budget=1e6, until=START + 30 * DAY, **terms))
+            put_run(ledger.engine, "spring", champion, features=True, now=START)
+            put_challenger(ledger.engine, "spring", tried, share=share, shadow=False, now=START)
+            draws = Challenger(tried, share, False, salted("spring", "spring", tried.version)).draws
+            for day in range(days):
+                clock.now = START + (day + 0.3) * DAY
+                units = [f"{day}-{k}" for k in range(n)]
+                for run, some in (
+                    (champion, [u for u in units if not draws(u)]),
+                    (tried, [u for u in units if draws(u)]),
+                ):
+                    features = [
+                        {"age": float(a), "city": "north", "since": None} for a in rng.uniform(30, 50, len(some))
+                    ]
+                    value, cost = run.tables(run.feed([run.row(one) for one in features]))
+                    got = ledger.decide_many(
+                        "spring", some, value=value, cost=cost, version=run.version, features=features
+                    )
+                    codes = [TREATMENTS.index(one) for one in got.treatment]
+                    gains = value[np.arange(len(some)), codes] + spread * rng.standard_normal(len(some))
+                    clock.now += 60
+                    ledger.outcomes([
+                        Outcome(name, f"o{name}", cost=paid[code], value=float(gain))
+                        for name, code, gain in zip(got.id, codes, gains.tolist(), strict=True)
+                    ])  # fmt: skip
+
+    def rows(self) -> tuple[Any, Any]:
+        """What the store says of the run that decides, and of the one that is tried."""
+        with Ledger.open(self.store) as ledger, reading(ledger.engine) as connection:
+            return tuple(connection.execute(sa.select(table)).first() for table in (served, challengers))  # type: ignore[return-value]
+
+
+def test_a_better_challenger_is_promoted_and_stays_after_a_restart(tmp_path):
+    world = World(tmp_path, gift=10.0)
+    before = world.rows()
+    planned = promote(world.store, dry_run=True)
+    assert world.rows() == before
+    assert (planned.action, planned.done) == ("promoted", False)
+    done = promote(world.store)
+    assert (done.champion, done.challenger) == world.versions
+    assert (done.action, done.share_after, done.evidence.verdict) == ("promoted", 1.0, "better")
+    assert done.evidence.low > 0
+    decides, tried = world.rows()
+    assert (decides.version, bool(decides.features), tried) == (world.versions[1], True, None)
+    fields = [(one.field, (one.after or {}).get("version")) for one in history(world.store)]
+    spring, summer = world.versions
+    assert fields == [("run", spring), ("challenger", summer), ("run", summer), ("challenger", None)]
+    assert "it is better: challenger less champion at equal spend +" in history(world.store)[2].after["why"]
+
+    campaign = {"run": str(world.spring), "challenger": str(world.summer), "share": 0.3, "budget": 1e6, "until": START + 30 * DAY,
+                "holdout": 0.05, "explore": 0.2, "price": 0.5, "matures": DAY}  # fmt: skip
+    settings = load_settings(None, server={"store": world.store, "keys": False}, campaigns={"spring": campaign})
+    (sentence,) = begin(settings)
+    assert "It has replaced the run that the configuration names: it is better" in sentence
+    assert world.rows()[0].version == world.versions[1]
+    assert world.rows()[1] is None
+    with pytest.raises(DataError, match="no challenger is tried"):
+        promote(world.store)
+
+
+def test_a_worse_challenger_is_ended_and_stays_ended(tmp_path):
+    world = World(tmp_path, gift=4.0)
+    done = promote(world.store)
+    assert (done.action, done.share_after) == ("ended", 0.0)
+    assert done.evidence.high < 0
+    decides, tried = world.rows()
+    assert (decides.version, tried) == (world.versions[0], None)
+    campaign = {"run": str(world.spring), "challenger": str(world.summer), "share": 0.3, "budget": 1e6, "until": START + 30 * DAY,
+                "holdout": 0.05, "explore": 0.2, "price": 0.5, "matures": DAY}  # fmt: skip
+    begin(load_settings(None, server={"store": world.store, "keys": False}, campaigns={"spring": campaign}))
+    assert world.rows()[1] is None
+
+
+def test_while_nothing_is_shown_the_share_rises_as_far_as_the_worst_case_allows(tmp_path):
+    """At a cost of 7, gift and coupon bring about the same: 3 - 0.5 · 7 and 1 - 0.5."""
+    world = World(tmp_path, gift=5.0, share=0.02, spread=3.0, days=10)
+    done = promote(world.store, loss=0.0)
+    assert (done.action, done.share_after) == ("waiting", 0.02)
+    assert "no difference is shown yet" in done.sentence
+    raised = promote(world.store, loss=0.5)
+    assert (raised.action, raised.share_after) == ("raised", 0.05)
+    assert raised.evidence.most >= 0.05
+    assert world.rows()[1].share == 0.05
+    assert promote(world.store, loss=0.0).evidence == raised.evidence._replace(
+        most=0.0
+    )  # the same trial, from its beginning
+
+
+def test_too_early(tmp_path):
+    world = World(tmp_path, gift=4.0, days=1, n=8)
+    done = promote(world.store)
+    assert done.action == "waiting"
+    assert re.search("it is too early: \\d+ decisions", done.sentence)
+
+
+def test_nothing_is_concluded_from_a_log_that_is_not_by_its_propensities(tmp_path):
+    world = World(tmp_path, gift=10.0, days=6)
+    with Ledger.open(world.store) as ledger, ledger.engine.begin() as connection:
+        connection.execute(
+            sa.text("update largesse_decision set treatment = 'gift' where number % 7 = 0 and treatment = 'coupon'")
+        )
+    done = promote(world.store)
+    assert done.action == "waiting"
+    assert "share given less probability is an alarm" in done.sentence
+    assert world.rows()[1] is not None
+
+
+def test_the_command(tmp_path):
+    world = World(tmp_path, gift=10.0)
+    printed = CliRunner().invoke(app, ["promote", world.store, "--dry-run", "--json"])
+    DOCUMENTS["promote"].model_validate_json(printed.stdout)
+    assert {name: json.loads(printed.stdout)[name] for name in RUN_FIELDS} == {
+        "campaign": "spring", "champion": world.versions[0], "challenger": world.versions[1], "action": "promoted",
+        "share_before": 0.3, "share_after": 1.0,
+    }  # fmt: skip
+    said = " ".join(CliRunner().invoke(app, ["promote", world.store, "--dry-run"]).stdout.split())
+    assert f"{world.versions[1]} would be promoted: it is better" in said
+    shown = CliRunner().invoke(app, ["promote", world.store])
+    assert shown.exit_code == 0, shown.exception
+    lines = " ".join(CliRunner().invoke(app, ["promote", world.store, "--history"]).stdout.split())
+    assert f"run: {world.versions[0]} → {world.versions[1]} (it is better" in lines
+    document = CliRunner().invoke(app, ["promote", world.store, "--history", "--json"]).stdout
+    DOCUMENTS["promote"].model_validate_json(document)
+    assert len(json.loads(document)["changes"]) == 4
+
+
+@pytest.mark.parametrize("option", [{"margin": -0.1}, {"margin": 0.6}, {"loss": 2.0}])
+def test_refusals(tmp_path, option):
+    with pytest.raises(DataError, match=rf"--{next(iter(option))} == {next(iter(option.values()))}: must be"):
+        promote(f"sqlite:///{tmp_path}/none.db", **option)
