@@ -89,7 +89,7 @@ def growth(rng: np.random.Generator) -> Stream:
     return Stream({"scores": level * rng.lognormal(0, 1, ROWS)}, np.cumsum(mean) / np.arange(1, ROWS + 1))
 
 
-def campaign(rng: np.random.Generator, effects: bool = True) -> dict[str, Any]:
+def campaign(rng: np.random.Generator, effects: bool = True, s: float = 0.0) -> dict[str, Any]:
     """A campaign of three treatments: 10 % explore, the rest get the champion's; 65 % of the units are decided alike."""
     x = rng.random(ROWS)
     champion, challenger = (x < 0.5) * 1 + (x < 0.2), (x < 0.6) * 1 + (x < 0.45)
@@ -100,6 +100,8 @@ def campaign(rng: np.random.Generator, effects: bool = True) -> dict[str, Any]:
     if not effects:
         chance = np.full((ROWS, 3), 0.06)
     value = (rng.random(ROWS) < chance[np.arange(ROWS), given]) * 1.0
+    if s:
+        value = value * rng.lognormal(-s * s / 2, s, ROWS)  # amounts with mean 1
     fee = np.array([0.0, 1.0, 2.0]) * effects
     return {"champion": champion, "challenger": challenger, "given": given, "p": p, "chance": chance, "value": value,
             "cost": fee[given] * value}  # fmt: skip
@@ -122,13 +124,13 @@ def _challenger(x: Any) -> Any:
     return (x < 0.6) * 1 + (x < 0.45)
 
 
-def weighted(form: str) -> Callable[[np.random.Generator], Stream]:
+def weighted(form: str, s: float = 0.0) -> Callable[[np.random.Generator], Stream]:
     """The challenger's value from the champion's log: weighted, self-normalised, doubly robust."""
 
     def draw(rng: np.random.Generator) -> Stream:
         from largesse.evaluate import policy_scores, policy_weights
 
-        c = campaign(rng)
+        c = campaign(rng, s=s)
         args = (c["challenger"], c["given"], c["p"])
         truth = _mean_of(_challenger, _chance)
         w = policy_weights(*args)
@@ -141,13 +143,15 @@ def weighted(form: str) -> Callable[[np.random.Generator], Stream]:
     return draw
 
 
-def lift(s: float) -> Callable[[np.random.Generator], Stream]:
-    """A holdout of 5 % whose orders the treated exceed by a fifth, and whose sizes are log-normal."""
+def lift(s: float, share: float = 0.05, amount: float = 1.0) -> Callable[[np.random.Generator], Stream]:
+    """A holdout whose orders the treated exceed by a fifth; sizes are log-normal, those of the treated times `amount`."""
 
     def draw(rng: np.random.Generator) -> Stream:
-        treated = rng.random(ROWS) < 0.95
+        treated = rng.random(ROWS) < 1 - share
         value = (rng.random(ROWS) < np.where(treated, 0.06, 0.05)) * rng.lognormal(0, s, ROWS)
-        return Stream({"value": value, "treated": treated, "propensity": 0.95}, 0.01 * np.exp(s * s / 2))
+        value[treated] *= amount
+        truth = (0.06 * amount - 0.05) * np.exp(s * s / 2)
+        return Stream({"value": value, "treated": treated, "propensity": 1 - share}, truth)
 
     return draw
 
@@ -195,7 +199,12 @@ def designs() -> list[Design]:
     out += [Design("policy, weighted", weighted("weighted"), ("paper", "asymptotic", "lower by betting"), (0, 30.0))]
     out += [Design(f"policy, {form}", weighted(form)) for form in ("self-normalised", "doubly robust")]
     out += [
+        Design(f"policy, self-normalised, amounts log-normal σ = {s:g}", weighted("self-normalised", s))
+        for s in (1, 1.5)
+    ]
+    out += [
         *(Design(f"holdout of 5 %, log-normal σ = {s:g}", lift(s), ("paper", "lift")) for s in (1, 1.5)),
+        Design("holdout of 2 %, amounts of the treated 30 % lower", lift(1, 0.02, 0.7), ("paper", "lift")),
         Design("equal spend", equal_spend),
         Design("equal spend, no difference", no_difference),
     ]
@@ -286,12 +295,12 @@ def cells(design: Design, streams: int) -> Iterator[dict[str, Any]]:
             (estimate[:, :, 0] if "lower" in method else ends[:, :, 1]) - ends[:, :, 0] for ends in (own, fixed)
         )
         widths = [float(np.median(mine[:, k]) / np.median(other[:, k])) for k in days]
-        first = np.where(known.any(axis=1), known.argmax(axis=1) + 1, np.inf)
+        first = float(np.median(np.where(known.any(axis=1), known.argmax(axis=1) + 1, np.inf))) * LOOKS / design.looks
         late = (fixed[:, :, 0] > 0) | (fixed[:, :, 1] < 0)
         yield {
             "design": design.name, "method": method, "streams": streams, "low": float(low.any(axis=1).mean()),
             "high": float(high.any(axis=1).mean()), "missed": float((low | high).any(axis=1).mean()),
-            "first": float(np.median(first)) * LOOKS / design.looks, "at_end": float(known[:, -1].mean()),
+            "first": first if np.isfinite(first) else None, "at_end": float(known[:, -1].mean()),
             "widths": [w if np.isfinite(w) else None for w in widths], "fixed_end": float(late[:, -1].mean()),
             "fixed_ever": float(late.any(axis=1).mean()),
         }  # fmt: skip
@@ -338,9 +347,10 @@ def page(kept: dict[str, Any]) -> list[str]:
     for one in kept["cells"]:
         widths = ", ".join("–" if w is None else f"{w:.2f}" for w in one["widths"])
         mark = "**" if one["missed"] > 0.05 and one["method"] != "paper" else ""
+        first = "–" if one["first"] is None else format(one["first"], ".0f")
         lines.append(
             f"| {one['design']} | {one['method']} | {mark}{100 * one['missed']:.1f} %{mark} | {100 * one['low']:.1f}, "
-            f"{100 * one['high']:.1f} | {one['first']:.0f} ({100 * one['at_end']:.0f} %) | {widths} | "
+            f"{100 * one['high']:.1f} | {first} ({100 * one['at_end']:.0f} %) | {widths} | "
             f"{100 * one['fixed_end']:.1f} %, {100 * one['fixed_ever']:.0f} % |"
         )
     over = [

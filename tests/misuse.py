@@ -38,7 +38,18 @@ from largesse.allocate import (
 )  # fmt: skip
 from largesse.checks import balance, power
 from largesse.config import Config, load, parse
-from largesse.evaluate import Bootstrap, aucc, auuc, cost_curve, effect_share, true_value
+from largesse.evaluate import (
+    BettingSequence,
+    Bootstrap,
+    EqualSpendSequence,
+    MeanSequence,
+    aucc,
+    auuc,
+    confidence_sequence,
+    cost_curve,
+    effect_share,
+    true_value,
+)
 from largesse.experiment import (
     Columns,
     CrossFit,
@@ -163,6 +174,10 @@ def simulation_and_experiments(rows: Logs, menu: Menu) -> None:
     always_valid(0.1)  # type: ignore[call-arg]
     boundaries([0.5, 1.0], spending="haybittle")  # type: ignore[arg-type]
     replay(rows)  # type: ignore[arg-type]
+    MeanSequence()  # type: ignore[call-arg]
+    BettingSequence(100, 1.0)  # type: ignore[arg-type]
+    EqualSpendSequence(100).look()  # type: ignore[call-arg]
+    confidence_sequence([0.0, 1.0], side="left")  # type: ignore[arg-type]
     plan_test(rows, effect=0.1, shares={"a": 1.0})  # type: ignore[arg-type]
 
 
@@ -178,6 +193,7 @@ def accepted(student: Student) -> tuple[Menu, Logs, Roles]:
     menu = Menu(value=[[0.0, 3.0]], cost=[[0.0, 1.0]], treatments=["no", "yes"])
     aucc(logs, [0.2, 0.1], points=2)
     frontier(menu).value_at([1.0, 2.0])
+    MeanSequence(100).update([0.0, 1.0], weight=np.ones(2), cluster=["a", "b"]).look().contains(0.5)
     compare(logs, {"a": student.predict([[0.0], [1.0]])}, 3.0)
     plan_clusters(ClusterCells(size=[1], value=[[0, 1.0]], cost=[[0, 1.0]]), [1.0])
     return (

@@ -1,5 +1,7 @@
 """Holdout lift: against plain means, the variance that both arms lend each other, coverage of small holdouts, errors."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,16 @@ def test_clusters_and_weights_count_as_for_a_mean():
     assert (often.lower, often.t) == (pytest.approx(once.lower, rel=1e-9), 800)
     double = LiftSequence(800).update(y, t, 0.7, weight=np.full(800, 2.0)).look()
     assert double.lower == pytest.approx(once.lower, rel=1e-9)
+
+
+def test_batches_and_json_give_the_same_bits_as_one_pass():
+    rng = np.random.default_rng(5)
+    y, t = rng.lognormal(0, 2, 500), rng.random(500) < 0.9
+    whole, parts = LiftSequence(500).update(y, t, 0.9), LiftSequence(500)
+    for part in np.split(np.arange(500), [1, 1, 30]):
+        parts = LiftSequence.from_dict(json.loads(json.dumps(parts.update(y[part], t[part], 0.9).to_dict())))
+    assert parts.to_dict() == whole.to_dict()
+    assert parts.look() == whole.look()
 
 
 def test_a_holdout_without_an_event_has_an_interval_and_one_without_units_none():

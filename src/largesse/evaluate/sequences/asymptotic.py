@@ -8,7 +8,7 @@ the tail probability p that the multiplier has at this look:
 - the quantile is that of a t-distribution, with the degrees of freedom of the variance from the fourth moment;
 - Hall's transformation takes out the correlation of the estimate with its standard error, from the third moment;
 - there is no interval while fewer than `START` units carry the variance, (Σψ²)² / Σψ⁴, or while large importance weights have had
-  fewer outcomes than that (`support`).
+  fewer outcomes than that (`support`); an interval goes away again if a single score comes to carry the variance.
 
 They vanish as units accumulate, so the sequence stays that of the paper. It remains asymptotic: docs/benchmarks/sequences.md has
 the coverage. Scores may be dependent on the past (policies and propensities may change with time), as long as each has, given the
