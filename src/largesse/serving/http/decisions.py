@@ -22,7 +22,7 @@ from largesse.serving.ledger.terms import FALLBACK, Answer, Ask, Written
 
 __all__ = ["Decided", "Decisions", "Question", "Served"]
 
-_FEW = 24  # fewer questions are decided one by one
+_FEW = 16  # fewer questions are decided one by one
 Together = Callable[[Sequence["Question"], NDArray[np.float64], NDArray[np.float64]], Sequence[Any] | None]
 _log = logging.getLogger("largesse.serving")
 

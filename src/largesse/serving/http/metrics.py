@@ -31,6 +31,7 @@ class Metrics:
             "largesse_request_seconds", "Seconds until the answer", ["route"], buckets=_SECONDS, registry=own
         )
         self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._counters: dict[tuple[str, ...], Counter] = {}
         self._decisions = Counter(
             "largesse_decisions",
             "New decisions by campaign, kind and treatment",
@@ -49,7 +50,7 @@ class Metrics:
     def request(self, route: str, status: int, seconds: float) -> None:
         """Counts a request."""
         known = self._known.get((route, status))
-        if known is None:  # looking for a label takes longer than counting
+        if known is None:
             known = self._requests.labels(route, status), self._seconds.labels(route)
             self._known[route, status] = known
         known[0].inc()
@@ -57,11 +58,18 @@ class Metrics:
 
     def decided(self, answers: Iterable[Answer]) -> None:
         """Counts decisions, but for those that were stored before."""
-        fresh = [one for one in answers if not one.repeated]
-        for (campaign, kind, treatment), n in Groups((a.campaign, a.kind, a.treatment) for a in fresh).items():
-            self._decisions.labels(campaign, kind, treatment).inc(n)
-        for campaign, n in Groups(a.campaign for a in fresh if a.version == FALLBACK).items():
-            self._fallbacks.labels(campaign).inc(n)
+        for one in answers:
+            if not one.repeated:
+                self._given(one.campaign, one.kind, one.treatment).inc()
+                if one.version == FALLBACK:
+                    self._fallbacks.labels(one.campaign).inc()
+
+    def _given(self, *labels: str) -> Counter:
+        """Returns the counter of a campaign, a kind and a treatment."""
+        known = self._counters.get(labels)
+        if known is None:  # looking for a label takes longer than counting
+            known = self._counters[labels] = self._decisions.labels(*labels)
+        return known
 
     def dropped(self, campaign: str, n: int) -> None:
         """Counts answers in the shadow that were left out."""
@@ -73,7 +81,7 @@ class Metrics:
         several = zip(answers.kind, answers.treatment, fresh.tolist(), strict=True)
         for (kind, treatment, new), n in Groups(several).items():
             if new:
-                self._decisions.labels(campaign, kind, treatment).inc(n)
+                self._given(campaign, kind, treatment).inc(n)
 
     def status(self, status: Status) -> None:
         """Keeps the money of a campaign."""

@@ -35,7 +35,7 @@ __all__ = ["Many", "decide", "decide_many"]
 
 T = TypeVar("T")
 _INSERT_KEYS = inserting(keys)
-_FEW = 24  # fewer asks of a campaign are decided one by one
+_FEW = 16  # fewer asks of a campaign are decided one by one
 
 
 class _Key(NamedTuple):
