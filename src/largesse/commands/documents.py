@@ -65,6 +65,8 @@ def _type(field: dict[str, Any]) -> tuple[str, str]:
     if "anyOf" in field:
         words, names = zip(*map(_type, field["anyOf"]), strict=True)
         return " or ".join(words), "".join(names)
+    if "type" not in field:
+        return "any value", ""
     if field["type"] == "array":
         word, name = _type(field["items"])
         return f"array of {_many(word)}", name
