@@ -190,11 +190,13 @@ def test_a_killed_worker_loses_answers_in_the_shadow_alone(tmp_path: Path):
     """Every decision that it answered is stored, once; what waited in its memory is not, and nothing waits for it."""
     script = f"""
 import os, pathlib, signal
-from tests.serving.http import test_shadows as here
-here.module._EVERY = 60.0
+from largesse.serving.http import shadows
+from tests.common.served import make_run, service
+shadows._EVERY = 60.0
 place = pathlib.Path({str(tmp_path)!r})
-with here.service(place, budget=1e6) as one:
-    here.challenge(one, place)
+summer = str(make_run(place / "summer"))
+with service(place, budget=1e6) as one:
+    assert one.ask("PUT", "/v1/campaigns/spring/challenger", json={{"run": summer, "shadow": True}}).status_code == 200
     for k in range(5):
         print(one.decide(f"u{{k}}").json()["id"], flush=True)
     assert len(one.app.service.shadows._waiting) == 5
