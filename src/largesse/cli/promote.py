@@ -1,4 +1,4 @@
-"""The command `promote`: what the evidence about a challenger supports, done or said."""
+"""The command `promote`: what the evidence about a challenger supports, done or named."""
 
 from __future__ import annotations
 

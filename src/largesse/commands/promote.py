@@ -181,21 +181,21 @@ def _decided(evidence: Gated, share: float, margin: float, loss: float) -> tuple
     if evidence.difference is None or evidence.low is None or evidence.high is None:
         return "waiting", f"it is too early: {count(evidence.decisions)} decisions of its time have matured", share
     shown = interval(evidence.difference, evidence.low, evidence.high, sign=True)
-    seen = f"challenger less champion at equal spend {shown} per unit, {count(evidence.decisions)} decisions"
+    evidence_words = f"challenger less champion at equal spend {shown} per unit, {count(evidence.decisions)} decisions"
     if evidence.verdict == "better":
         beyond = f" (a loss of {percent(margin)} is allowed)" if margin else ""
-        return "promoted", f"it is better{beyond}: {seen}", 1.0
+        return "promoted", f"it is better{beyond}: {evidence_words}", 1.0
     if evidence.verdict == "worse":
-        return "ended", f"it is worse: {seen}", 0.0
+        return "ended", f"it is worse: {evidence_words}", 0.0
     step = next((one for one in _STEPS if one > share), _STEPS[-1])
     most = min(step, evidence.most)
     if most >= share * _LEAST_STEP and share > 0:
         return (
             "raised",
-            f"at the worst that is possible it costs {percent(loss)} of the value with this share: {seen}",
+            f"at the worst that is possible it costs {percent(loss)} of the value with this share: {evidence_words}",
             most,
         )
-    return "waiting", f"no difference is shown yet: {seen}", share
+    return "waiting", f"no difference is shown yet: {evidence_words}", share
 
 
 def _do(

@@ -302,11 +302,11 @@ def _assignment(design: Design) -> Iterator[_Kind]:
     if not design.holdout:
         return
 
-    def held(sequence: Any, rows: Decisions) -> None:
+    def in_holdout(sequence: Any, rows: Decisions) -> None:
         sequence.update((rows.kind == _HOLDOUT) - design.holdout)
 
     yield _Kind(
-        "trust", "holdout share less probability", "", MeanSequence, held, _not_zero, "interval without 0", step,
+        "trust", "holdout share less probability", "", MeanSequence, in_holdout, _not_zero, "interval without 0", step,
         share, judged=False,
     )  # fmt: skip
 
