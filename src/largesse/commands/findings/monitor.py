@@ -21,6 +21,7 @@ _TITLES = {
     "running": ("running", "Money, outcomes and the server"),
 }
 _TONES = {"alarm": Tone.BAD, "fine": Tone.GOOD, "too early": Tone.NONE}
+_NO_BREAK = "\N{NON-BREAKING HYPHEN}"
 _NET, _VALUE = "net value per unit, beyond the holdout", "value per unit, beyond the holdout"
 
 
@@ -113,7 +114,11 @@ def _row(one: Signal, short: bool) -> Row:
     if one.low is not None and one.high is not None:
         shown += f" ({between(one.low, one.high, decimals=decimals)})"
     cells = (_titled(one), Badge(one.state, _TONES[one.state]), shown)
-    more = (one.first_bad_day or "", one.threshold, count(one.rests_on) if one.rests_on else "")
+    more = (
+        (one.first_bad_day or "").replace("-", _NO_BREAK),
+        one.threshold,
+        count(one.rests_on) if one.rests_on else "",
+    )
     return Row(cells if short else (*cells, *more))
 
 
@@ -141,7 +146,7 @@ def _chart(done: Monitored) -> Chart:
     def figure() -> Any:
         from largesse.report.charts import day_chart
 
-        return day_chart(done.day_spend, "Money paid for the decisions of the day")
+        return day_chart(done.day_spend, "Money paid")
 
     return Chart(
         name="spend-by-day", label="Money paid for the decisions of each day", figure=figure, title="Spend by day",

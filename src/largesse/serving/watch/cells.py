@@ -277,7 +277,7 @@ def _exploration(design: Design) -> Iterator[_Kind]:
         net = used.gained - used.price * used.paid
         sequence.update(own * net, q * net, first_per=own, second_per=q, importance=np.abs(own - q), outcome=net)
 
-    step = "Fit again on the decisions (largesse decisions export): treatments at random do better than the policy."
+    step = "Fit again on the decisions (largesse update): treatments at random do better than the policy."
     yield _Kind(
         "result", "net value, policy less exploration", "", DifferenceSequence, feed,
         _negative, "interval below 0", step, SHARE,
@@ -341,7 +341,7 @@ def calibration(design: Design) -> list[_Kind]:
             out.append(_Kind(
                 "model", f"{what} against prediction", name, MeanSequence, feed,
                 lambda look: look.lower > 1 + t or look.upper < 1 - t, f"interval outside {1 - t:g} to {1 + t:g}",
-                f"Fit again on the decisions (largesse decisions export): the predicted {what} is wrong, so the plan is.",
+                f"Fit again on the decisions (largesse update): the predicted {what} is wrong, so the plan is.",
                 SHARE / (2 * m), 1 / m, weekly=True,
             ))  # fmt: skip
     return out

@@ -21,7 +21,7 @@ __all__ = ["Drift", "drifted"]
 _SAMPLE, _STRIPES = 5_000, 50  # decisions of a day, in so many runs of consecutive ones
 _NEXT = (
     "Find out what changed in this column (a broken feed, a new meaning, other units). If it is here to stay, fit again on the "
-    "decisions (largesse decisions export)."
+    "decisions (largesse update)."
 )
 
 

@@ -102,7 +102,7 @@ def age(since: Mapping[str, float], now: float, oldest: float) -> Signal | None:
     if not made:
         return None
     days = (now - max(made)) / DAY
-    step = "Fit again on the decisions (largesse decisions export), and compare the two (largesse decisions replay)."
+    step = "Fit again on the decisions (largesse update), and compare the two (largesse decisions replay)."
     return ruled(
         "model", "age of the policy, days", days, alarm=days > oldest, threshold=f"above {oldest:g}",
         next_step=step, rests_on=0,
