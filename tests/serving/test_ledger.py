@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from largesse.errors import Conflict, DataError, MissingDependency, SchemaError, StoreError
 from largesse.serving import Answer, Ledger, Outcome, trial_rows
 from largesse.serving.ledger import tables
-from largesse.serving.ledger.store import reading, writing
+from largesse.serving.ledger.store import checkpoint, reading, writing
 from largesse.serving.ledger.terms import FALLBACK
 from tests.common.ledgers import Clock, ask, campaign, check_sums
 
@@ -283,6 +283,16 @@ class TestMoney:
         ledger.outcomes([Outcome(b.id, "2", 0.0)])
         assert one(ledger, "x").treatment == "coupon"
         check_sums(ledger)
+
+
+def test_a_checkpoint_brings_the_log_into_the_file(tmp_path):
+    with Ledger.open(f"sqlite:///{tmp_path}/a.db") as ledger:
+        ledger.start(campaign(until=4e9))
+        ledger.decide([ask(k) for k in range(400)])
+        before = (tmp_path / "a.db").stat().st_size
+        checkpoint(ledger.engine)
+        assert (tmp_path / "a.db").stat().st_size > 2 * before
+        assert ledger.status("c").decided == 400
 
 
 class TestCampaigns:

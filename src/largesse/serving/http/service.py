@@ -34,7 +34,7 @@ from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.changes import RUN, note_change
 from largesse.serving.ledger.maturing import HIGHEST, LOWEST
 from largesse.serving.ledger.pricing import elected
-from largesse.serving.ledger.store import reading, writing
+from largesse.serving.ledger.store import checkpoint, reading, writing
 from largesse.serving.ledger.tables import campaigns, served
 from largesse.serving.ledger.terms import Outcome, Status
 
@@ -42,6 +42,7 @@ __all__ = ["Service", "put_run"]
 
 Floats = NDArray[np.float64]
 _FOLLOW = 2.0  # seconds between two looks for keys, campaigns and runs
+_CHECKPOINT = 0.1  # seconds between two checkpoints
 _log = logging.getLogger("largesse.serving")
 _SERVED = sa.select(served, campaigns.c.settings).join(campaigns, campaigns.c.name == served.c.campaign)
 
@@ -88,6 +89,7 @@ class Service:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending, self._following = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._maintain, name="maintain", daemon=True)
+        self._checkpoints = threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True)
         self._holder = f"{socket.gethostname()}-{os.getpid()}"
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -102,6 +104,7 @@ class Service:
         self.outcomes.start(loop)
         self.shadows.start()
         self._thread.start()
+        self._checkpoints.start()
 
     def stop(self) -> None:
         """Ends the threads and closes the store."""
@@ -109,8 +112,9 @@ class Service:
         self.decisions.stop()
         self.outcomes.stop()
         self.shadows.stop()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
+        for thread in (self._thread, self._checkpoints):
+            if thread.is_alive():
+                thread.join(5.0)
         self.ledger.close()
 
     def _together(self, questions: Sequence[Question], value: Floats, cost: Floats) -> Sequence[Any] | None:
@@ -238,6 +242,14 @@ class Service:
                 _log.error("Upkeep failed and will be tried again: %s", error)
             except Exception:
                 _log.exception("Upkeep failed and will be tried again")
+
+    def _checkpoint(self) -> None:
+        """Keeps the store's write-ahead log short, beside the transactions, so that none of them has to."""
+        while not self._ending.wait(_CHECKPOINT):
+            try:
+                checkpoint(self.ledger.engine)
+            except LargesseError as error:  # a transaction does it instead
+                _log.warning("A checkpoint of the store failed and will be tried again: %s", error)
 
     def _price(self) -> None:
         hold = 3 * self.settings.reprice

@@ -17,7 +17,7 @@ from largesse.errors import StoreError
 from largesse.serving.ledger.sql import Having, executed
 from largesse.serving.ledger.tables import campaigns, migrate
 
-__all__ = ["forget", "locked", "open_store", "reading", "writing"]
+__all__ = ["checkpoint", "forget", "locked", "open_store", "reading", "writing"]
 
 T = TypeVar("T")
 _PATIENCE = 30_000  # milliseconds to wait for another writer
@@ -135,18 +135,33 @@ def reading(engine: sa.Engine, *, one_moment: bool = False) -> Iterator[sa.Conne
         yield connection
 
 
+def checkpoint(engine: sa.Engine) -> None:
+    """Brings what a store of SQLite has in its write-ahead log into the file, as far as nobody has to wait for it.
+
+    Otherwise the transaction that makes the log too long does all of it, and those behind it wait. PostgreSQL does this itself.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    _checkpoint(engine, "passive")
+
+
 def forget(engine: sa.Engine) -> None:
     """Removes what was erased from the write-ahead log of SQLite; the file itself has zeros in its place.
 
     Raises:
         StoreError: The store failed.
     """
+    _checkpoint(engine, "truncate")
+
+
+def _checkpoint(engine: sa.Engine, how: str) -> None:
     if engine.dialect.name != "sqlite":
         return
     with _failures(engine):
         raw = engine.raw_connection()
         try:
-            raw.cursor().execute("pragma wal_checkpoint(truncate)")
+            raw.cursor().execute(f"pragma wal_checkpoint({how})")
         finally:
             raw.close()
 
