@@ -21,7 +21,7 @@ from largesse.commands.promote import history, promote  # isort: skip
 from largesse.errors import DataError  # isort: skip
 from largesse.serving import Campaign, Ledger, Outcome  # isort: skip
 from largesse.serving.http.begin import begin  # isort: skip
-from largesse.serving.http.challengers import Challenger, put_challenger, salted  # isort: skip
+from largesse.serving.http.challengers import Challenger, put_challenger, remove_challenger, salted  # isort: skip
 from largesse.serving.http.menus import load_run  # isort: skip
 from largesse.serving.http.service import put_run  # isort: skip
 from largesse.serving.http.settings import load_settings  # isort: skip
@@ -73,6 +73,19 @@ class World:
                         for name, code, gain in zip(got.id, codes, gains.tolist(), strict=True)
                     ])  # fmt: skip
 
+    def settings(self, share: float) -> Any:
+        """The settings of a server whose file still names both runs as in the beginning."""
+        terms = {
+            "holdout": 0.05,
+            "explore": 0.2,
+            "price": 0.5,
+            "matures": DAY,
+            "budget": 1e6,
+            "until": START + 30 * DAY,
+        }
+        runs = {"run": str(self.spring), "challenger": str(self.summer), "share": share}
+        return load_settings(None, server={"store": self.store, "keys": False}, campaigns={"spring": runs | terms})
+
     def rows(self) -> tuple[Any, Any]:
         """What the store says of the run that decides, and of the one that is tried."""
         with Ledger.open(self.store) as ledger, reading(ledger.engine) as connection:
@@ -96,13 +109,11 @@ def test_a_better_challenger_is_promoted_and_stays_after_a_restart(tmp_path):
     assert fields == [("run", spring), ("challenger", summer), ("run", summer), ("challenger", None)]
     assert "it is better: challenger less champion at equal spend +" in history(world.store)[2].after["why"]
 
-    campaign = {"run": str(world.spring), "challenger": str(world.summer), "share": 0.3, "budget": 1e6, "until": START + 30 * DAY,
-                "holdout": 0.05, "explore": 0.2, "price": 0.5, "matures": DAY}  # fmt: skip
-    settings = load_settings(None, server={"store": world.store, "keys": False}, campaigns={"spring": campaign})
-    (sentence,) = begin(settings)
+    (sentence,) = begin(world.settings(0.3))
     assert "It has replaced the run that the configuration names: it is better" in sentence
     assert world.rows()[0].version == world.versions[1]
     assert world.rows()[1] is None
+    assert len(history(world.store)) == 4  # what stays as it is has no line
     with pytest.raises(DataError, match="no challenger is tried"):
         promote(world.store)
 
@@ -114,9 +125,7 @@ def test_a_worse_challenger_is_ended_and_stays_ended(tmp_path):
     assert done.evidence.high < 0
     decides, tried = world.rows()
     assert (decides.version, tried) == (world.versions[0], None)
-    campaign = {"run": str(world.spring), "challenger": str(world.summer), "share": 0.3, "budget": 1e6, "until": START + 30 * DAY,
-                "holdout": 0.05, "explore": 0.2, "price": 0.5, "matures": DAY}  # fmt: skip
-    begin(load_settings(None, server={"store": world.store, "keys": False}, campaigns={"spring": campaign}))
+    begin(world.settings(0.3))
     assert world.rows()[1] is None
 
 
@@ -130,9 +139,26 @@ def test_while_nothing_is_shown_the_share_rises_as_far_as_the_worst_case_allows(
     assert (raised.action, raised.share_after) == ("raised", 0.05)
     assert raised.evidence.most >= 0.05
     assert world.rows()[1].share == 0.05
+    begin(world.settings(0.02))
+    assert world.rows()[1].share == 0.05  # a restart does not lower it
     assert promote(world.store, loss=0.0).evidence == raised.evidence._replace(
         most=0.0
     )  # the same trial, from its beginning
+
+
+def test_what_is_counted(tmp_path):
+    """Matured decisions since the present trial began, except those that the budget limited."""
+    world = World(tmp_path, gift=10.0, days=6, n=100)
+    assert promote(world.store, dry_run=True).evidence.decisions == 600
+    with Ledger.open(world.store) as ledger:
+        with ledger.engine.begin() as connection:
+            connection.execute(sa.text("update largesse_decision set limited = 1 where number % 10 = 0"))
+        assert promote(world.store, dry_run=True).evidence.decisions == 540
+        tried = load_run(world.summer)
+        remove_challenger(ledger.engine, "spring", now=START + 3 * DAY)
+        put_challenger(ledger.engine, "spring", tried, share=0.3, shadow=False, now=START + 4 * DAY)
+        put_challenger(ledger.engine, "spring", tried, share=0.5, shadow=False, now=START + 5 * DAY)
+    assert promote(world.store, dry_run=True).evidence.decisions == 180
 
 
 def test_too_early(tmp_path):

@@ -19,7 +19,7 @@ from largesse.cli.app import app
 from largesse.commands.documents import DOCUMENTS
 from largesse.commands.fit import fit
 from largesse.commands.run_folder import open_run
-from largesse.commands.update import CHALLENGER, CHAMPION, update
+from largesse.commands.update import CHALLENGER, CHAMPION, _like, update
 from largesse.config import parse
 from largesse.errors import DataError, SchemaError, StoreError
 from largesse.serving import Campaign, Ledger, Outcome, trial_rows
@@ -182,3 +182,26 @@ def test_refusals(place, tmp_path):
     with pytest.raises(DataError, match="none of its decisions has matured"):
         update(champion, f"sqlite:///{tmp_path}/empty.db", tmp_path / "c")
     assert not list(tmp_path.glob("*-rows"))
+
+
+def test_features_of_another_kind_are_refused_by_name(place):
+    old = {
+        "arm": ["0"],
+        "orders": [1.0],
+        "spent": [0.0],
+        "propensity of the treatment": [0.5],
+        "user": ["1"],
+        "age": [40.0],
+    }
+    served = {
+        "treatment": ["5"],
+        "value": [1.0],
+        "cost": [5.0],
+        "propensity": [0.5],
+        "unit": ["2"],
+        "feature age": ["forty"],
+    }
+    with pytest.raises(
+        SchemaError, match=r"column 'age': the decisions hold string, the trial double .*as in the trial"
+    ):
+        _like(pa.table(served), pa.table(old), open_run(place / "champion")[0])

@@ -23,7 +23,7 @@ from largesse.serving.ledger.log import row_of
 from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.tables import challengers, served
 from largesse.serving.watch.gate import Gate, Gated
-from largesse.serving.watch.lookup import named_campaign
+from largesse.serving.watch.lookup import expected_decisions, named_campaign
 from largesse.serving.watch.reading import Decisions, read_log_with_features
 
 __all__ = ["Promoted", "history", "promote"]
@@ -148,9 +148,8 @@ def _evidence(ledger: Ledger, campaign: str, champion: Loaded, challenger: Loade
     now, row = ledger.clock(), row_of(ledger, campaign)
     terms = terms_of(row.settings)
     own = terms.campaign
-    over = max(now - row.started, 1.0)
-    expected = own.units or row.decided * max(1.0, (own.until - row.started) / over)
-    gate = Gate(own.drawn().mix, (1 - own.holdout) * own.explore, max(1.0, expected))
+    explored = (1 - own.holdout) * own.explore
+    gate = Gate(own.drawn().mix, explored, expected_decisions(ledger, row, own))
     stored = False
     for part, texts in read_log_with_features(ledger, row, terms):
         known = np.array([text is not None for text in texts])

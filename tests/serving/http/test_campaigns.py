@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -155,3 +156,16 @@ def test_there_is_no_page_that_loads_from_the_network(served: Served):
     for path in ("/docs", "/redoc"):
         got = served.client.request("GET", path)
         assert (got.status_code, "See /openapi.json" in got.json()["detail"]) == (404, True)
+
+
+def test_checkpoints_run_beside_the_decisions(tmp_path):
+    """What is decided reaches the file itself soon, although the log is far from the length at which a transaction does it."""
+    with service(tmp_path) as one:
+        (place,) = tmp_path.glob("*.db")
+        size = place.stat().st_size
+        for k in range(60):
+            one.decide(f"c{k}")
+        deadline = time.monotonic() + 10
+        while place.stat().st_size == size and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert place.stat().st_size > size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ pytest.importorskip("sqlalchemy", reason="the extra 'serve' is not installed")
 
 from largesse.errors import DataError
 from largesse.serving import Campaign, Ledger, Outcome, monitor, trial_rows
+from largesse.serving.ledger.accounts import terms_of
+from largesse.serving.ledger.log import row_of
 from largesse.serving.ledger.terms import Written
 from largesse.serving.watch.features import Spread, write_spreads
+from largesse.serving.watch.lookup import expected_decisions
 from tests.common.ledgers import NAMES, Clock
 from tests.common.served import make_run
 
@@ -115,6 +119,18 @@ def test_without_holdout_and_exploration(ledger, clock, run):
     assert "nothing explores" in words
     assert "net value" in words
     assert {one.group for one in done.signals} == {"trust", "model", "running"}
+
+
+def test_intervals_of_all_days_are_tuned_alike(ledger, clock):
+    """To the decisions of the first day times the days, whatever comes later; or to what is declared."""
+    campaign(ledger, clock, days=3)
+    row = row_of(ledger, "c")
+    own = terms_of(row.settings).campaign
+    assert expected_decisions(ledger, row, own) == pytest.approx(300 * 20)
+    clock.now = START + 5.5 * DAY
+    ledger.decide_many("c", range(900), value=np.tile([0.0, 1, 2], (900, 1)), cost=np.tile([0.0, 1, 2], (900, 1)))
+    assert expected_decisions(ledger, row_of(ledger, "c"), own) == pytest.approx(300 * 20)
+    assert expected_decisions(ledger, row, replace(own, units=77.0)) == 77
 
 
 def test_an_empty_campaign(ledger, clock):

@@ -271,8 +271,7 @@ def _exploration(design: Design) -> Iterator[_Kind]:
             return
         at, p = np.arange(len(used.time)), used.propensities
         policy = best_treatments(used.value, np.where(p > 0, used.cost, np.inf), used.price)
-        weights = np.where(p > 0, mix, 0.0)
-        q = (weights / weights.sum(axis=1, keepdims=True))[at, used.given] / p[at, used.given]
+        q = used.explored(mix) / p[at, used.given]
         own = (policy == used.given) / p[at, used.given]
         net = used.gained - used.price * used.paid
         sequence.update(own * net, q * net, first_per=own, second_per=q, importance=np.abs(own - q), outcome=net)

@@ -83,11 +83,9 @@ class Gate:
         n, at = len(part.time), np.arange(len(part.time))
         if not n:
             return
-        p = part.propensities
-        own = p[at, part.given]
+        own = part.propensities[at, part.given]
         first, second = ((code == part.given) / own for code in (champion, challenger))
-        weights = np.where(p > 0, self.mix, 0.0)
-        drawn = (weights / weights.sum(axis=1, keepdims=True))[at, part.given] / own
+        drawn = part.explored(self.mix) / own
         spent = part.price * part.paid  # in units of value
         for sequence, weight, other in ((self.difference, second, first), (self.exploring, first, drawn)):
             sequence.update(

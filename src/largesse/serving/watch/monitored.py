@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,11 +14,11 @@ from largesse._arguments import checked
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.log import row_of
-from largesse.serving.ledger.terms import Campaign, Status
+from largesse.serving.ledger.terms import Status
 from largesse.serving.watch import rules
 from largesse.serving.watch.cells import ALPHA, Cells, Design
 from largesse.serving.watch.drift import drifted
-from largesse.serving.watch.lookup import deciding_run
+from largesse.serving.watch.lookup import deciding_run, expected_decisions
 from largesse.serving.watch.reading import DAY, read_log
 from largesse.serving.watch.signals import Signal
 
@@ -89,7 +89,11 @@ def monitor(
     first = int(row.started // DAY)
     days = max(1, int(status.until // DAY) - first + 1)
     versions: list[str] = []
-    design = _design(terms.campaign, row, now, days, tolerance, value_per_unit)
+    own = terms.campaign
+    design = Design(
+        own.treatments, own.drawn().mix, own.holdout, own.explore, days, expected_decisions(ledger, row, own), tolerance,
+        value_per_unit,
+    )  # fmt: skip
     cells, counts = Cells(design, versions), rules.Days(versions)
     numbers, spent, number, day = dict[int, tuple[int, int]](), dict[int, float](), 0, 0
     for part in read_log(ledger, row, terms, versions):
@@ -119,24 +123,13 @@ def monitor(
     ]  # fmt: skip
     old = rules.age({versions[k]: time for k, time in counts.since.items()}, over, oldest)
     left = [f"drift of features: {drift.why_none}"] if drift.why_none else []
-    if not terms.campaign.holdout:
+    if not own.holdout:
         left.append("lift: the campaign has no holdout")
-    if not terms.campaign.explore:
+    if not own.explore:
         left.append("policy against exploration: nothing explores")
     if value_per_unit is None:
         left.append("net value: what one unit of value brings in money is not known (--value-per-unit)")
     return Monitored(
         campaign, now, status, tuple(several if old is None else [*several, old]), ALPHA, tuple(left),
         {date(k): money for k, money in spent.items()}, {date(k): end - start for k, (start, end) in numbers.items()},
-    )  # fmt: skip
-
-
-def _design(
-    campaign: Campaign, row: Any, now: float, days: int, tolerance: float, value_per_unit: float | None
-) -> Design:
-    over = max(now - row.started, 1.0)
-    expected = campaign.units or row.decided * max(1.0, (campaign.until - row.started) / over)
-    return Design(
-        campaign.treatments, campaign.drawn().mix, campaign.holdout, campaign.explore, days, max(1.0, expected), tolerance,
-        value_per_unit,
     )  # fmt: skip

@@ -85,6 +85,11 @@ class Decisions(NamedTuple):
     cost: Floats
     period: NDArray[np.int64]
 
+    def explored(self, mix: Floats) -> Floats:
+        """Returns how probable exploration alone makes each treatment given, (n,), with the weights of the mix (M,)."""
+        weights = np.where(self.propensities > 0, mix, 0.0)
+        return np.asarray((weights / weights.sum(axis=1, keepdims=True))[np.arange(len(self.given)), self.given])
+
     def where(self, rows: slice | Flags) -> Decisions:
         """Returns some of the decisions."""
         if not isinstance(rows, slice) and rows.all():
