@@ -47,14 +47,21 @@ def make_run(
     treatments: tuple[str, ...] = TREATMENTS,
     price: float | None = 0.5,
     extra: str = "",
+    members: tuple[float, ...] = (),
 ) -> Path:
-    """Writes a run folder: its ONNX form alone; `extra` names a column of numbers that it reads and does not use."""
+    """Writes a run folder: its ONNX form alone; `extra` names a column of numbers that it reads and does not use.
+
+    With weights of two members it is an ensemble: the first predicts its menu, the second that no treatment brings anything.
+    """
     folder.mkdir(parents=True)
     names = ("age", "city", "since", *([extra] if extra else []))
     tensor = helper.make_tensor_value_info
     inputs = [tensor(name, TensorProto.STRING if name == "city" else TensorProto.DOUBLE, [None, 1]) for name in names]
     inputs.append(tensor("price", TensorProto.DOUBLE, [1]))
     outputs = [tensor(name, TensorProto.DOUBLE, [None, len(cost)]) for name in ("value", "cost")]
+    outputs += [
+        tensor(f"member_{name}", TensorProto.DOUBLE, [None, 2 * len(cost)]) for name in ("value", "cost") if members
+    ]
     stored = {
         "slope": [[v / 40 for v in VALUE]], "gift": [[0.0, 0.0, 1.0]], "free": [[0.0] * len(cost)], "costs": [list(cost)],
         "none": [[0.0]],
@@ -71,6 +78,11 @@ def make_run(
         helper.make_node("MatMul", ["years", "free"], ["zeros"]),
         helper.make_node("Add", ["zeros", "costs"], ["cost"]),
     ]  # fmt: skip
+    if members:
+        nodes += [
+            helper.make_node("Concat", ["value", "zeros"], ["member_value"], axis=1),
+            helper.make_node("Concat", ["cost", "cost"], ["member_cost"], axis=1),
+        ]
     tensors = [
         helper.make_tensor(name, TensorProto.DOUBLE, np.shape(rows), np.ravel(rows)) for name, rows in stored.items()
     ]
@@ -83,7 +95,7 @@ def make_run(
         "format": 1, "package": "0.1.0", "model_sha256": hashlib.sha256(model).hexdigest(), "missing": "<missing>",
         "columns": [{"name": n, "input": n, "kind": kinds[n], "levels": ["north"] if n == "city" else [], "numbered": False}
                     for n in names],
-        "treatments": list(treatments), "price": price, "units": {"money": "EUR"},
+        "treatments": list(treatments), "price": price, "units": {"money": "EUR"}, "members": list(members),
         "rows": {"age": [40.0, 20.0], "city": ["north", "south"], "since": [0.0, None], **({extra: [0.0, 0.0]} if extra else {})},
         "menu": {"value": [list(VALUE), [VALUE[0] / 2, VALUE[1] / 2, VALUE[2] / 2 + 1]], "cost": [list(cost)] * 2},
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from largesse.errors import DataError
 from largesse.menu import Menu
 from largesse.models import Boosting
 from largesse.models.registry import NAMES
+from largesse.models.two_stage.calibrated import Calibrated
 from largesse.policy import Policy
 from largesse.serving.graph.builder import Graph
-from largesse.serving.graph.models import response_of
+from largesse.serving.graph.models import members_of, response_of
+from largesse.serving.graph.policy import graph_of
 from largesse.serving.policy import ServedPolicy
 from largesse.serving.policy_files import write_policy
 from tests.common.policies import learned, raw, saved, table
@@ -136,3 +139,65 @@ def test_a_tree_that_has_no_form_is_refused_and_nothing_is_written(tmp_path: Pat
 def test_a_model_that_is_not_known_is_refused():
     with pytest.raises(DataError, match="model: object has no ONNX form"):
         response_of(Graph(), object(), "features")  # type: ignore[arg-type]
+
+
+def within(model: Any) -> Any:
+    """The ensemble in a calibration or a correction."""
+    return within(model.base_) if hasattr(model, "base_") else model
+
+
+@pytest.mark.parametrize(("name", "wrapped"), [("stack", False), ("mlp", False), ("stack", True)])
+def test_an_ensemble_has_the_menus_of_its_members(name: str, wrapped: bool, tmp_path: Path):
+    model, rows = learned(name, "orders")
+    if wrapped:
+        model = Calibrated(model).fit(rows)
+    saved(model, rows, tmp_path)
+    users = table("orders", 500, 5, odd=True)
+    served = ServedPolicy.load(tmp_path)
+    inner = within(model)
+    assert sum(served.members) == pytest.approx(1.0)
+    assert len(served.members) == len(inner.models_ if name == "stack" else inner.nets_) > 1
+    value, cost = (
+        out.reshape(500, len(served.members), -1)
+        for out in served._run(["member_value", "member_cost"], raw(users), 0.0)
+    )
+    for b in range(len(served.members)):
+        alone = copy.deepcopy(model)
+        part = within(alone)
+        if name == "stack":
+            part.weights_ = tuple(float(k == b) for k in range(len(served.members)))
+        else:
+            part.nets_ = [part.nets_[b]]
+        own = alone.predict(users)
+        assert off(Menu(value=value[:, b], cost=cost[:, b], treatments=own.treatments), own).sum() == 0
+    price = 0.3
+    right = np.zeros(value[:, 0].shape)
+    for b, weight in enumerate(served.members):
+        right[np.arange(500), np.argmax(value[:, b] - price * cost[:, b], axis=1)] += weight
+    np.testing.assert_allclose(served.votes(raw(users), price), right, atol=1e-12)
+    control = np.zeros(right.shape, np.bool_)
+    control[:, 0] = True
+    assert (served.votes(raw(users), price, allowed=control) == control).all()
+
+
+def test_the_members_of_a_stack_are_in_its_file_once(tmp_path: Path):
+    """Trees are most of it: menus of members add less than a tenth."""
+    model, rows = learned("stack", "orders", 4000)
+    saved(model, rows, tmp_path)
+    whole = (tmp_path / "policy.onnx").stat().st_size
+    encoder = Policy.load(tmp_path / "policy").encoder
+    assert encoder is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("largesse.serving.graph.policy.members_of", lambda model: ())
+        alone = len(graph_of(model, encoder))
+    assert members_of(model)
+    assert whole < 1.1 * alone
+
+
+def test_one_model_is_no_ensemble(tmp_path: Path):
+    model, rows = learned("lightgbm", "orders")
+    saved(model, rows, tmp_path)
+    served = ServedPolicy.load(tmp_path)
+    assert served.members == ()
+    with pytest.raises(DataError, match="members == \\(\\): the model of this run is no ensemble"):
+        served.votes(raw(table("orders", 5, 5)), 0.3)

@@ -389,13 +389,14 @@ class TestStore:
         with pytest.raises(StoreError, match="is a ledger of a development version, which cannot be read. Choose"):
             Ledger.open(store)
 
-    def test_version_2_is_migrated(self, store):
+    @pytest.mark.parametrize(("version", "lacks"), [(2, ("ratio", "ratio_low", "ratio_high", "tilt")), (4, ("tilt",))])
+    def test_an_old_version_is_migrated(self, store, version, lacks):
         with Ledger.open(store) as ledger:
             ledger.start(campaign())
             with writing(ledger.engine) as connection:
-                for name in ("ratio", "ratio_low", "ratio_high"):
+                for name in lacks:
                     connection.execute(sa.text(f"alter table largesse_campaign drop column {name}"))
-                connection.execute(sa.text("update largesse_version set version = 2"))
+                connection.execute(sa.text(f"update largesse_version set version = {version}"))
         with Ledger.open(store) as ledger:
             status = ledger.status("c")
             assert (status.budget, status.ratio, status.clamped) == (100, 1.0, False)

@@ -14,6 +14,8 @@ from largesse.errors import Conflict, DataError
 from largesse.serving import Answer, Answers, Ask, Ledger
 from largesse.serving.draws import KINDS, Draws
 from largesse.serving.ledger import columns
+from largesse.serving.ledger.store import writing
+from largesse.serving.ledger.tables import campaigns
 from tests.common.ledgers import NAMES, Clock, ask, campaign, check_sums
 
 
@@ -37,6 +39,9 @@ def random_asks(rng: np.random.Generator, n: int, units: int) -> list[Ask]:
 @pytest.mark.parametrize("settings", [
     {"budget": 1e6}, {"budget": 150.0}, {"budget": 1e6, "guarantee": "hard", "worst": {"coupon": 3.0, "gift": 5.0}},
     {"budget": 1e6, "holdout": 0.3, "explore": 0.5, "mix": {"none": 1.0, "coupon": 2.0, "gift": 0.5}},
+    {"budget": 1e6, "explore": 0.5, "exploration": "cost-neutral"},
+    {"budget": 150.0, "explore": 0.5, "exploration": "cost-neutral"},
+    {"budget": 1e6, "explore": 0.5, "exploration": "thompson"}, {"budget": 150.0, "explore": 0.5, "exploration": "thompson"},
 ])  # fmt: skip
 @pytest.mark.parametrize("units", [10**6, 80])
 def test_together_is_as_one_by_one(tmp_path, settings, units):
@@ -47,8 +52,13 @@ def test_together_is_as_one_by_one(tmp_path, settings, units):
     ):
         for ledger in (one, many):
             ledger.start(campaign(**settings))
+            with writing(ledger.engine) as connection:
+                connection.execute(campaigns.update().values(tilt=0.37))
         for size in (40, 24, 100, 30):
             asks = random_asks(rng, size, units)
+            if settings.get("exploration") == "thompson":
+                weights = [None, *rng.random((3, 3)).tolist(), [0.0, 0.0, 0.0]]
+                asks = [one._replace(weights=weights[k % len(weights)]) for k, one in enumerate(asks)]
             together = many.decide(asks)
             singly = [one.decide([a])[0] for a in asks]
             for a, b in zip(together, singly, strict=True):

@@ -148,8 +148,9 @@ def _evidence(ledger: Ledger, campaign: str, champion: Loaded, challenger: Loade
     now, row = ledger.clock(), row_of(ledger, campaign)
     terms = terms_of(row.settings)
     own = terms.campaign
-    explored = (1 - own.holdout) * own.explore
-    gate = Gate(own.drawn().mix, explored, expected_decisions(ledger, row, own))
+    explored, draws = (1 - own.holdout) * own.explore, own.drawn()
+    weighted = draws if own.exploration != "mix" else None
+    gate = Gate(draws.mix, explored, expected_decisions(ledger, row, own), draws=weighted)
     stored = False
     for part, texts in read_log_with_features(ledger, row, terms):
         known = np.array([text is not None for text in texts])

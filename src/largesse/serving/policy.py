@@ -26,6 +26,7 @@ from largesse.menu import Menu
 from largesse.result import Brief
 from largesse.roles import nearest
 from largesse.serving.cells import Column
+from largesse.serving.exploring import votes
 from largesse.serving.session import CHUNK, LARGEST, Session, open_session
 
 __all__ = ["ABOUT", "FORMAT", "MODEL", "Decision", "ServedPolicy", "about_digest", "best_treatment", "read_about"]
@@ -64,6 +65,7 @@ class ServedPolicy(Brief):
         units: Units of value and of money, as the run declares them.
         missing: Text that stands for a missing cell of text in the graph.
         session: The inference session.
+        members: Weights of the B members of an ensemble, of sum 1; (): the policy is none.
     """
 
     columns: tuple[Column, ...]
@@ -72,6 +74,7 @@ class ServedPolicy(Brief):
     units: Mapping[str, str]
     missing: str
     session: Session
+    members: tuple[float, ...] = ()
 
     @classmethod
     @checked
@@ -92,7 +95,7 @@ class ServedPolicy(Brief):
         policy = cls(
             columns=tuple(Column(**(c | {"levels": tuple(c["levels"])})) for c in about["columns"]),
             treatments=tuple(about["treatments"]), price=about["price"], units=about["units"],
-            missing=about["missing"], session=session,
+            missing=about["missing"], session=session, members=tuple(map(float, about.get("members", ()))),
         )  # fmt: skip
         policy._check(place, about)
         return policy
@@ -141,6 +144,35 @@ class ServedPolicy(Brief):
     def assign(self, columns: Mapping[str, Any], price: float | None = None) -> NDArray[np.int64]:
         """Returns the code of the treatment of each of many units, (N,); arguments as in `menu` and `decide`."""
         return self._run(["treatment"], columns, self._price(price))[0]
+
+    @checked
+    def votes(
+        self, columns: Mapping[str, Any], price: float | None = None, *, allowed: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
+        """Returns the share of the ensemble by which each treatment is best for each unit, (N, M): weights for exploration.
+
+        Args:
+            columns: As in `menu`.
+            price: As in `decide`.
+            allowed: Which treatments each unit may get, (N, M); None: all.
+
+        Raises:
+            SchemaError: As in `menu`.
+            DataError: The policy is no ensemble.
+        """
+        if not self.members:
+            raise _check.refuse("members", (), "the model of this run is no ensemble", "Fit a stack, the default.")
+        at = self._price(price)
+        value, cost = self._run(["member_value", "member_cost"], columns, at)
+        return self.voted(value, cost, at, allowed)
+
+    def voted(
+        self, value: NDArray[np.float64], cost: NDArray[np.float64], price: float, allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.float64]:
+        """Returns the votes of members with these menus, (N, B · M); see `votes`."""
+        shape = len(value), len(self.members), len(self.treatments)
+        value, cost = (table.reshape(shape).transpose(1, 0, 2) for table in (value, cost))
+        return votes(value, cost if allowed is None else np.where(allowed, cost, np.inf), np.array(self.members), price)
 
     def _price(self, price: float | None) -> float:
         if price is None:

@@ -21,6 +21,7 @@ from largesse.menu import Menu
 from largesse.policy.deployed import Policy
 from largesse.serving.graph.builder import IR, OPSET, TREES
 from largesse.serving.graph.features import described, example_cells, missing_mark
+from largesse.serving.graph.models import members_of
 from largesse.serving.graph.policy import graph_of
 from largesse.serving.policy import ABOUT, FORMAT, MODEL, ServedPolicy, about_digest
 from largesse.serving.stand_in import policy_digest, stand_in
@@ -74,7 +75,7 @@ def _about(
         "policy_sha256": policy_digest(folder / "policy"), "opset": OPSET, "opset_of_trees": TREES, "ir": IR,
         "columns": [c._asdict() | {"levels": list(c.levels)} for c in described(encoder)], "missing": missing_mark(encoder),
         "features": list(encoder.names), "treatments": list(menu.treatments), "control": menu.treatments[0],
-        "price": price, "units": dict(units), "rows": rows,
+        "members": list(members_of(policy.model)), "price": price, "units": dict(units), "rows": rows,
         "menu": {"value": menu.value.astype(float).tolist(), "cost": menu.cost.astype(float).tolist()},
     }  # fmt: skip
     about["sha256"] = about_digest(about)

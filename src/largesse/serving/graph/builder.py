@@ -54,6 +54,10 @@ class Graph:
         self._tensors: dict[tuple[Any, ...], Any] = {}
         self._known: dict[tuple[Any, ...], str] = {}
         self.prefix = _MODEL
+        self.member: int | None = None
+        """Which member of an ensemble stands for it; None: all."""
+        self.responses: dict[tuple[int, str], Any] = {}
+        """What members of ensembles respond: trees are in the graph once."""
 
     def __call__(self, operation: str, *inputs: str | NDArray[Any] | np.generic, **attributes: Any) -> str:
         """Adds a node of the standard operators and returns the name of its output."""

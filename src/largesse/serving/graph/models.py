@@ -16,7 +16,7 @@ from largesse.serving.graph.networks import averaged, layers, linear, standardis
 from largesse.serving.graph.outcome import Tables, clipped, link_of, mean_of, mean_of_trees, menu_of, mixed
 from largesse.serving.graph.trees import scores_of
 
-__all__ = ["response_of"]
+__all__ = ["members_of", "response_of"]
 
 _EDGE = 1e-6  # as in `largesse.models.two_stage.calibrated`
 Form = Callable[[Graph, Any, str], Tables]
@@ -69,15 +69,42 @@ def _trees(g: Graph, trees: Any, x: str, m: int) -> str:
     return g.beside(*before, *blocks)
 
 
+def members_of(model: Any) -> tuple[float, ...]:
+    """Returns the weights of the members of an ensemble, of sum 1, the order in which a graph knows them; (): it is none.
+
+    A stack is an ensemble of its models, a network one of its parts; calibration and correction apply to each member.
+    """
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    if kinds & {"Calibrated", "Corrected"}:
+        return members_of(model.base_)
+    weights = (1 / len(model.nets_),) * len(model.nets_) if "MLP" in kinds and hasattr(model, "nets_") else ()
+    weights = tuple(map(float, model.weights_)) if "Stack" in kinds else weights
+    return weights if sum(weight > 0 for weight in weights) > 1 else ()
+
+
 def _network(g: Graph, model: Any, x: str) -> Tables:
-    return averaged(g, model.nets_ if hasattr(model, "nets_") else [model.net_], x)
+    nets = model.nets_ if hasattr(model, "nets_") else [model.net_]
+    return averaged(g, nets if g.member is None else [nets[g.member]], x)
 
 
 def _stack(g: Graph, model: Any, x: str) -> Tables:
+    member, g.member = g.member, None
+    if member is not None:
+        return _once(g, model.models_[member], x)
+
     def mean(tables: list[str]) -> str:
         return g("Sum", *(g("Mul", table, np.float64(w)) for w, table in zip(model.weights_, tables, strict=True)))
 
-    return mixed(g, [response_of(g, part, x) for part in model.models_], mean)
+    return mixed(g, [_once(g, part, x) for part in model.models_], mean)
+
+
+def _once(g: Graph, part: Any, x: str) -> Tables:
+    """Returns the response of a model that several outputs rest on."""
+    key = id(part), x
+    if key not in g.responses:
+        g.responses[key] = response_of(g, part, x)
+    out: Tables = g.responses[key]
+    return out
 
 
 def _between(g: Graph, base: Tables, other: Tables, weight: float) -> Tables:

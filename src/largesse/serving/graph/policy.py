@@ -6,7 +6,7 @@ from largesse.frames import Encoder
 from largesse.models.base import Model
 from largesse.serving.graph.builder import Graph, Port
 from largesse.serving.graph.features import features_of
-from largesse.serving.graph.models import response_of
+from largesse.serving.graph.models import members_of, response_of
 from largesse.serving.graph.outcome import decision_of, menu_of
 
 __all__ = ["graph_of"]
@@ -17,7 +17,8 @@ def graph_of(model: Model, encoder: Encoder) -> bytes:
 
     Inputs are one column for each feature of the encoder, (N, 1), numbers in double precision or text, and ``price`` (1,).
     Outputs are ``value`` and ``cost``, (N, M), in double precision, and ``treatment`` (N,), the code of the argmax of
-    value - price · cost.
+    value - price · cost. An ensemble also has ``member_value`` and ``member_cost``, (N, B · M), the menus of its B members one
+    beside the other; they are computed only when they are fetched.
 
     Args:
         model: A fitted model.
@@ -40,4 +41,12 @@ def graph_of(model: Model, encoder: Encoder) -> bytes:
         Port("cost", "DOUBLE", (None, m)),
         Port("treatment", "INT64", (None,)),
     ]
+    members = []
+    for member in range(len(members_of(model))):
+        g.member = member
+        members.append(menu_of(g, model.outcome_, response_of(g, model, "features"), m))
+    if members:
+        g.named(g.beside(*(one.value for one in members)), "member_value")
+        g.named(g.beside(*(one.cost for one in members if one.cost is not None)), "member_cost")
+        outputs += [Port(name, "DOUBLE", (None, m * len(members))) for name in ("member_value", "member_cost")]
     return g.model(inputs, outputs)

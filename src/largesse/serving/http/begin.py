@@ -105,6 +105,11 @@ def _sentence(one: _Begun) -> str:
 def _campaign(name: str, given: CampaignSettings, loaded: Loaded) -> Campaign:
     fields = given.model_dump(exclude={"run", "price", "features", "challenger", "share", "shadow"})
     price = given.price if given.price is not None else _first_price(name, given, loaded)
+    if given.exploration == "thompson" and not loaded.policy.members:
+        raise ConfigError(
+            f'campaigns.{name}.exploration == "thompson": the model of {loaded.run} is no ensemble whose members could vote. '
+            'Fit a stack of models (the default), or choose "cost-neutral".'
+        )
     return Campaign(name=name, treatments=tuple(loaded.policy.treatments), price=price, **fields)
 
 

@@ -23,7 +23,8 @@ from largesse.serving.ledger.terms import FALLBACK, Answer, Ask, Written
 __all__ = ["Decided", "Decisions", "Question", "Served"]
 
 _FEW = 16  # fewer questions are decided one by one
-Together = Callable[[Sequence["Question"], NDArray[np.float64], NDArray[np.float64]], Sequence[Any] | None]
+Floats = NDArray[np.float64]
+Together = Callable[[Sequence["Question"], Floats, Floats, Floats | None], Sequence[Any] | None]
 _log = logging.getLogger("largesse.serving")
 
 
@@ -37,6 +38,7 @@ class Served(NamedTuple):
         features: Whether features are stored with decisions.
         challenger: The run that is tried beside; None: none.
         by_challenger: The same campaign where it decides; None likewise.
+        voting: The price at which the members of an ensemble vote on what is explored; None: they do not.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Served(NamedTuple):
     features: bool
     challenger: Challenger | None = None
     by_challenger: Served | None = None
+    voting: float | None = None
 
     def tried(self, challenger: Challenger | None) -> Served:
         """Returns the campaign with a challenger, or without one."""
@@ -52,6 +55,18 @@ class Served(NamedTuple):
         if challenger is None:
             return alone
         return alone._replace(challenger=challenger, by_challenger=alone._replace(loaded=challenger.loaded))
+
+    def predicted(
+        self, feed: Mapping[str, NDArray[Any]], allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Floats, Floats, Floats | None]:
+        """Returns value and cost of every treatment for the inputs of the model, and the votes of the members, (n, M) each.
+
+        Raises:
+            StoreError: The model fails.
+        """
+        if self.voting is None:
+            return *self.loaded.tables(feed), None
+        return self.loaded.tables_and_votes(feed, self.voting, allowed)
 
     def deciding(self, unit: object) -> Served:
         """Returns the campaign with the policy that decides for a unit: the champion, or the challenger for its share."""
@@ -84,6 +99,7 @@ class Question:
         writing: Whether its menu is known and the ledger decides.
         tables: Values and costs of every treatment for all units of one call of the model, (n, M) each; None: it failed.
         at: The place of the unit in them.
+        votes: Weights of exploration for the same units, (n, M); None: the campaign's way.
     """
 
     __slots__ = (
@@ -99,6 +115,7 @@ class Question:
         "since",
         "tables",
         "unit",
+        "votes",
         "writing",
     )
 
@@ -111,6 +128,7 @@ class Question:
         self.allowed, self.key, self.since = allowed, key, since
         self.late = self.writing = False
         self.tables: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self.votes: NDArray[np.float64] | None = None
         self.at = 0
 
     @property
@@ -125,7 +143,8 @@ class Question:
             zeros, control = [0.0] * len(self.served.treatments), self.served.treatments[:1]
             return Ask(name, self.unit, zeros, zeros, control, self.key, self.body, FALLBACK, kept)
         value, cost = menu
-        return Ask(name, self.unit, value, cost, self.allowed, self.key, self.body, self.served.loaded.version, kept)
+        version, own = self.served.loaded.version, None if self.votes is None else self.votes[self.at].tolist()
+        return Ask(name, self.unit, value, cost, self.allowed, self.key, self.body, version, kept, own)
 
 
 class Decided(NamedTuple):
@@ -144,7 +163,7 @@ class Decisions:
         ledger: The ledger.
         deadline: Seconds that the model has for the questions of one call.
         most: So many questions may wait.
-        together: Decides questions of one campaign and one run by columns, given their values and costs, (n, M) each, and
+        together: Decides questions of one campaign and one run by columns, given their values, costs and votes, (n, M) each, and
             returns what the callers get; None: these must be decided one by one.
     """
 
@@ -240,11 +259,11 @@ class Decisions:
         served, tables = batch[0].served, batch[0].tables
         if tables is None or any(one.served is not served or one.tables is not tables for one in batch):
             return None
-        value, cost = tables
+        (value, cost), votes = tables, batch[0].votes
         if len(batch) < len(value):
             rows = [one.at for one in batch]
-            value, cost = value[rows], cost[rows]
-        return self.together(batch, value, cost)
+            value, cost, votes = value[rows], cost[rows], None if votes is None else votes[rows]
+        return self.together(batch, value, cost, votes)
 
     def _without_model(self, batch: list[Question]) -> list[Any]:
         _log.warning("The model is late: %s decisions are control, without a model.", len(batch))
@@ -285,6 +304,11 @@ def _predict(batch: Sequence[Question]) -> None:
 
 def _enter(batch: Sequence[Question]) -> None:
     loaded = batch[0].served.loaded
-    tables = loaded.tables(loaded.feed([one.row for one in batch]))
+    feed = loaded.feed([one.row for one in batch])
+    served, allowed, names = batch[0].served, None, batch[0].served.treatments
+    if served.voting is not None and any(one.allowed is not None for one in batch):
+        allowed = np.array([[one.allowed is None or name in one.allowed for name in names] for one in batch])
+    value, cost, votes = served.predicted(feed, allowed)
+    tables = value, cost
     for k, one in enumerate(batch):
-        one.tables, one.at = tables, k
+        one.tables, one.votes, one.at = tables, votes, k

@@ -93,17 +93,39 @@ class Loaded:
         Raises:
             StoreError: The model fails, or predicts what no menu may have.
         """
+        return self.tables_and_votes(feed, None)[:2]
+
+    def tables_and_votes(
+        self, feed: Mapping[str, NDArray[Any]], price: float | None, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
+        """Returns `tables`, and the share of the ensemble by which each treatment is best at a price, (N, M).
+
+        Args:
+            feed: The inputs of the model.
+            price: Shadow price of the votes; None: there are none, as where the policy is no ensemble.
+            allowed: Which treatments each unit may get, (N, M); None: all.
+
+        Raises:
+            StoreError: The model fails, or predicts what no menu may have.
+        """
+        voting = price is not None and bool(self.policy.members)
+        names = ["value", "cost", *(("member_value", "member_cost") if voting else ())]
+        value, cost, *members = self._outputs(names, feed)
+        if not (np.isfinite(value).all() and np.isfinite(cost).all() and cost.min() >= 0):
+            raise StoreError(f"{self.run}: the model predicts a value that is not finite, or a negative cost.")
+        if price is None or not voting:
+            return value, cost, None
+        return value, cost, self.policy.voted(members[0], members[1], price, allowed)
+
+    def _outputs(self, names: list[str], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float64]]:
         n = len(next(iter(feed.values())))
         parts = [
             self.policy.session.run(
-                ["value", "cost"], {"price": np.zeros(1)} | {k: cells[i : i + CHUNK] for k, cells in feed.items()}
+                names, {"price": np.zeros(1)} | {k: cells[i : i + CHUNK] for k, cells in feed.items()}
             )
             for i in range(0, n, CHUNK)
         ]
-        value, cost = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
-        if not (np.isfinite(value).all() and np.isfinite(cost).all() and cost.min() >= 0):
-            raise StoreError(f"{self.run}: the model predicts a value that is not finite, or a negative cost.")
-        return value, cost
+        return [np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)]
 
     def feed(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
         """Returns rows as the inputs of the model, (N, 1) each."""

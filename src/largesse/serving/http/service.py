@@ -44,7 +44,9 @@ Floats = NDArray[np.float64]
 _FOLLOW = 2.0  # seconds between two looks for keys, campaigns and runs
 _CHECKPOINT = 0.1  # seconds between two checkpoints
 _log = logging.getLogger("largesse.serving")
-_SERVED = sa.select(served, campaigns.c.settings).join(campaigns, campaigns.c.name == served.c.campaign)
+_SERVED = sa.select(served, campaigns.c.settings, campaigns.c.price).join(
+    campaigns, campaigns.c.name == served.c.campaign
+)
 
 
 def put_run(
@@ -117,11 +119,13 @@ class Service:
                 thread.join(5.0)
         self.ledger.close()
 
-    def _together(self, questions: Sequence[Question], value: Floats, cost: Floats) -> Sequence[Any] | None:
+    def _together(
+        self, questions: Sequence[Question], value: Floats, cost: Floats, votes: Floats | None
+    ) -> Sequence[Any] | None:
         """Returns the answer to each of some questions of one run, or the error that it ends with; they are counted."""
         if (alike := alike_of(questions, feed=False)) is None:
             return None
-        got = decide_alike(self.ledger, self.metrics, alike, value, cost)
+        got = decide_alike(self.ledger, self.metrics, alike, value, cost, votes)
         self.shadows.offer_together(alike.served, (one.given for one in questions), got.answers)
         return documents(alike, got)
 
@@ -205,8 +209,10 @@ class Service:
                 _log.warning("Campaign %s is decided by %s from now on.", row.campaign, loaded.version)
         for row in rows:
             if (one := every.get(row.campaign)) is not None:
-                salt = terms_of(row.settings).draws.salt
-                every[row.campaign] = one.tried(self._challenger(one, tried.get(row.campaign), salt))
+                terms = terms_of(row.settings)
+                voting = row.price if terms.campaign.exploration == "thompson" else None
+                challenger = self._challenger(one, tried.get(row.campaign), terms.draws.salt)
+                every[row.campaign] = one._replace(voting=voting).tried(challenger)
         self._served = every
 
     def _challenger(self, one: Served, row: Any, salt: str) -> Challenger | None:

@@ -92,6 +92,8 @@ class CampaignSettings(_Section):
     holdout: Annotated[float, Field(ge=0, lt=1, description="Share of units that get control")] = 0.02
     explore: Annotated[float, Field(ge=0, le=1, description="Share of the other units whose treatment is drawn")] = 0.05
     mix: Annotated[Amounts | None, Field(description="Weight of each treatment in exploration")] = None
+    exploration: Annotated[Literal["mix", "cost-neutral", "thompson"], Field(description="How units explore")] = "mix"
+    mix_share: Annotated[float, Field(gt=0, le=1, description="Part of exploration that is the mix in any case")] = 0.2
     guarantee: Annotated[Literal["expected", "hard"], Field(description="What a decision reserves")] = "expected"
     worst: Annotated[Amounts | None, Field(description="The most that each treatment can cost")] = None
     period: Annotated[float | None, Field(gt=0, description="Seconds after which a unit may be decided anew")] = None

@@ -84,19 +84,19 @@ def decide_together(ledger: Ledger, metrics: Metrics, alike: Alike) -> Decided |
     Raises:
         StoreError: The store failed.
     """
-    loaded = alike.served.loaded
     try:
-        value, cost = loaded.tables(alike.feed)
+        value, cost, votes = alike.served.predicted(alike.feed)
     except Exception as error:  # one damaged row must not fail the others
         _log.error("The model of campaign %s failed for a batch: %s", alike.served.name, error)
         return None
-    return decide_alike(ledger, metrics, alike, value, cost)
+    return decide_alike(ledger, metrics, alike, value, cost, votes)
 
 
 def decide_alike(
-    ledger: Ledger, metrics: Metrics, alike: Alike, value: NDArray[np.float64], cost: NDArray[np.float64]
-) -> Decided:
-    """Returns what units with these menus get, and counts them.
+    ledger: Ledger, metrics: Metrics, alike: Alike, value: NDArray[np.float64], cost: NDArray[np.float64],
+    votes: NDArray[np.float64] | None,
+) -> Decided:  # fmt: skip
+    """Returns what units with these menus and weights of exploration get, and counts them.
 
     Raises:
         StoreError: The store failed.
@@ -104,7 +104,7 @@ def decide_alike(
     loaded = alike.served.loaded
     answers = ledger.decide_many(
         alike.served.name, alike.units, value, cost, keys=alike.keys, version=loaded.version, features=alike.features,
-        bodies=alike.bodies,
+        bodies=alike.bodies, weights=votes,
     )  # fmt: skip
     metrics.decided_together(alike.served.name, answers)
     return Decided(answers, value, cost)

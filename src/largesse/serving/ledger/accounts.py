@@ -82,19 +82,32 @@ class Account:
         left: Money neither paid nor reserved, in smallest units.
         number: Number of the next decision.
         price: Shadow price λ.
+        tilt: How exploration is tilted, see `largesse.serving.exploring.tilted`; 0: it is the mix.
         changes: Changes of the counters, in the order of `COUNTERS`.
         tallies: Changes of the number of decisions and of payments by (kind, treatment).
         decided_link: Link of the last decision.
         reported_link: Link of the last outcome.
     """
 
-    __slots__ = ("changes", "decided_link", "left", "number", "price", "reported_link", "row", "tallies", "terms")
+    __slots__ = (
+        "changes",
+        "decided_link",
+        "left",
+        "number",
+        "price",
+        "reported_link",
+        "row",
+        "tallies",
+        "terms",
+        "tilt",
+    )
 
     def __init__(self, row: Any) -> None:
         self.row, self.terms = row, terms_of(row.settings)
         self.left: int = row.budget - row.spent - row.reserved
         self.number: int = row.decided
         self.price: float = row.price
+        self.tilt: float = (row.tilt or 0.0) if self.terms.campaign.exploration == "cost-neutral" else 0.0
         self.changes = dict.fromkeys(COUNTERS, 0)
         self.tallies: dict[tuple[str, str], list[int]] = {}
         self.decided_link: bytes = row.decided_link

@@ -155,7 +155,7 @@ class Ledger:
         self, campaign: str, units: Sequence[Any], value: ArrayLike, cost: ArrayLike, *, allowed: ArrayLike | None = None,
         keys: Sequence[str | None] | None = None, version: str = "",
         features: WrittenColumn | Sequence[Mapping[str, Any] | Written | None] | None = None,
-        bodies: Sequence[str] | None = None,
+        bodies: Sequence[str] | None = None, weights: ArrayLike | None = None,
     ) -> Answers:  # fmt: skip
         """Decides many units of one campaign in one transaction, as `decide` does, from columns: the fastest way.
 
@@ -169,6 +169,7 @@ class Ledger:
             version: Version of the policy that predicted the menus.
             features: What the policy read of each unit, stored with the decision; None: nothing is stored.
             bodies: What each key stands for, as `Ask.body`; None: unit, allowed treatments and features.
+            weights: Weights of the treatments when each unit explores, (n, M), as `Ask.weights`; None: the mix.
 
         Returns:
             The answers by columns; an ask that is refused is in `errors`, and does not affect the others.
@@ -188,11 +189,13 @@ class Ledger:
         """
         menus = [_check.array(name, got, ndim=2, dtype=np.float64) for name, got in (("value", value), ("cost", cost))]
         mask = None if allowed is None else _check.array("allowed", allowed, ndim=2, dtype=np.bool_)
+        own = None if weights is None else _check.array("weights", weights, ndim=2, dtype=np.float64)
         n = len(units)
         for name, got in (
             ("value", menus[0]),
             ("cost", menus[1]),
             ("allowed", mask),
+            ("weights", own),
             ("keys", keys),
             ("features", features),
             ("bodies", bodies),
@@ -200,11 +203,11 @@ class Ledger:
             if got is not None and len(got) != n:
                 rule = f"must be {n}, the number of units"
                 raise _check.refuse(f"len({name})", len(got), rule, "Give one entry for each unit.")
-        for name, rows in (("value", menus[0]), ("cost", menus[1]), ("allowed", mask)):
+        for name, rows in (("value", menus[0]), ("cost", menus[1]), ("allowed", mask), ("weights", own)):
             if rows is not None and rows.shape[1] != menus[0].shape[1]:
                 rule = f"must be {menus[0].shape[1]}, as of value"
                 raise _check.refuse(f"{name}.shape[1]", rows.shape[1], rule, "Give a column for each treatment.")
-        many = Many(units, menus[0], menus[1], mask, keys, version, features, bodies)
+        many = Many(units, menus[0], menus[1], mask, keys, version, features, bodies, own)
         with writing(self.engine) as connection:
             return decide_many(connection, campaign, many, self.clock())
 
@@ -299,8 +302,10 @@ class Ledger:
                 if (priced := pricing.price_of(connection, row, now)) is not None:
                     prices[row.name] = priced
         with writing(self.engine) as connection:
-            for name, (price, share) in sorted(prices.items()):
-                values = {"price": price, "ratio": share.ratio, "ratio_low": share.low, "ratio_high": share.high}
+            for name, (price, share, tilt) in sorted(prices.items()):
+                values = {
+                    "price": price, "ratio": share.ratio, "ratio_low": share.low, "ratio_high": share.high, "tilt": tilt,
+                }  # fmt: skip
                 connection.execute(sa.update(campaigns).where(campaigns.c.name == name).values(**values))
         return {name: one.price for name, one in prices.items()}
 

@@ -32,6 +32,7 @@ class Checked(NamedTuple):
     key: str | None
     body: str
     features: str | None
+    weights: list[float] | None
 
 
 def unknown(campaign: object, names: Collection[str]) -> DataError:
@@ -69,6 +70,7 @@ class Checks:
             text("version", ask.version)
         features = None if ask.features is None else json_of("features", ask.features)
         codes = codes_of(ask.allowed, terms)
+        weights = None if ask.weights is None else weights_of(ask.weights, terms)
         if not isinstance(ask.body, str):
             remedy = "Give the body of the request, or its hash."
             raise _check.refuse("body", ask.body, "must be text", remedy, SchemaError)
@@ -76,7 +78,7 @@ class Checks:
         if key is not None:
             body = body_of(ask.body, unit, packed_menu(value, cost, codes), features, codes)
         who = who_of(self.prefixes[name], unit)
-        return Checked(ask, account, unit, value, cost, codes, self.periods[name], who, key, body, features)
+        return Checked(ask, account, unit, value, cost, codes, self.periods[name], who, key, body, features, weights)
 
 
 def _menu(field: str, row: Sequence[float], treatments: Sequence[str]) -> list[float]:
@@ -114,6 +116,18 @@ def codes_of(allowed: object, terms: Terms) -> list[int] | None:
         raise _check.refuse("allowed", names, rule, "Add it to the allowed treatments.")
     codes = sorted({terms.codes[name] for name in names})
     return codes if len(codes) < len(terms.codes) else None
+
+
+def weights_of(given: Sequence[float], terms: Terms) -> list[float]:
+    """Returns the weights of a unit in exploration, or raises DataError."""
+    treatments, way = terms.campaign.treatments, terms.campaign.exploration
+    if way != "thompson":
+        rule = f'is given, but campaign {terms.campaign.name!r} explores by "{way}"'
+        raise _check.refuse("weights", given, rule, 'Leave them out, or start the campaign with "thompson".')
+    out = _menu("weights", given, treatments)
+    if min(out) < 0:
+        raise _check.refuse("weights", out, "must be >= 0", "Give e.g. the votes of an ensemble.")
+    return out
 
 
 def json_of(field: str, got: Mapping[str, Any] | Written) -> str:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from largesse import _check
 from largesse.errors import DataError
 from largesse.serving.draws import KINDS, ManyDraws
+from largesse.serving.exploring import tilted
 from largesse.serving.ledger.accounts import Account
-from largesse.serving.ledger.checking import body_of, codes_of, json_of, period_of
+from largesse.serving.ledger.checking import body_of, codes_of, json_of, period_of, weights_of
 from largesse.serving.ledger.money import MOST, NOISE
 from largesse.serving.ledger.recording import NewColumns, record_columns
 from largesse.serving.ledger.rows import BY_WHO, INSERT, again, answer_of, parts_of, who_prefix, whos_of
@@ -44,6 +45,7 @@ class Columns(NamedTuple):
         allowed: Which treatments each unit may get, (n, M); None: all.
         versions: Versions of the policy.
         features: Features as JSON; None where an ask has none.
+        weights: Weights of the treatments in exploration, (n, M); 0 for all of them, or None: the mix.
     """
 
     units: Sequence[str]
@@ -53,6 +55,7 @@ class Columns(NamedTuple):
     allowed: NDArray[np.bool_] | None
     versions: Sequence[str]
     features: Sequence[str | None]
+    weights: Floats | None
 
 
 class Decided(NamedTuple):
@@ -144,14 +147,17 @@ def columns_from(account: Account, answers: Sequence[Answer | DataError]) -> Ans
 
 def columns_of(account: Account, asks: Sequence[Ask]) -> Columns | None:
     """Returns asks as columns; None where one is to be refused or has parts of unusual kinds."""
-    _, units, value, cost, allowed, _, bodies, versions, features = zip(*asks, strict=True)
+    _, units, value, cost, allowed, _, bodies, versions, features, weights = zip(*asks, strict=True)
     try:
         names = [text("unit", unit) for unit in units] if set(map(type, units)) != {str} else _texts(units)
         for version in set(versions) - {""}:
             text("version", version)
         written = [None if one is None else json_of("features", one) for one in features]
         several = [codes_of(one, account.terms) for one in allowed]
-        menu = np.array((value, cost), np.float64)
+        menu, own = np.array((value, cost), np.float64), None
+        if any(one is not None for one in weights):
+            nothing = [0.0] * len(account.terms.codes)
+            own = np.array([nothing if one is None else weights_of(one, account.terms) for one in weights])
     except (DataError, TypeError, ValueError, OverflowError):
         return None
     mask = None
@@ -159,12 +165,12 @@ def columns_of(account: Account, asks: Sequence[Ask]) -> Columns | None:
         mask = np.array([[codes is None or j in codes for j in account.terms.codes.values()] for codes in several])
     if set(map(type, bodies)) != {str}:
         return None
-    return checked_columns(account, names, menu, mask, versions, written)
+    return checked_columns(account, names, menu, mask, versions, written, own)
 
 
 def checked_columns(
     account: Account, units: Sequence[str], menu: Floats, allowed: NDArray[np.bool_] | None, versions: Sequence[str],
-    features: Sequence[str | None],
+    features: Sequence[str | None], weights: Floats | None,
 ) -> Columns | None:  # fmt: skip
     """Returns columns if their menus (2, n, M) are sound, else None."""
     if menu.shape != (2, len(units), len(account.terms.codes)):
@@ -178,7 +184,7 @@ def checked_columns(
             one if row.all() else one + np.flatnonzero(row).astype("<u4").tobytes()
             for one, row in zip(menus, allowed, strict=True)
         ]
-    return Columns(units, menu[0], menu[1], menus, allowed, versions, features)
+    return Columns(units, menu[0], menu[1], menus, allowed, versions, features, weights)
 
 
 def _texts(units: Sequence[str]) -> Sequence[str]:
@@ -212,7 +218,7 @@ def keys_of(
 
 def many_columns(
     account: Account, units: Sequence[Any], value: Floats, cost: Floats, allowed: NDArray[np.bool_] | None, version: str,
-    features: WrittenColumn | Sequence[Mapping[str, Any] | Written | None] | None,
+    features: WrittenColumn | Sequence[Mapping[str, Any] | Written | None] | None, weights: Floats | None,
 ) -> Columns | None:  # fmt: skip
     """Returns columns of asks that were given as columns; None where one is to be refused."""
     try:
@@ -226,8 +232,13 @@ def many_columns(
         return None
     if allowed is not None and not allowed[:, 0].all():
         return None
+    way = account.terms.campaign.exploration
+    if weights is not None and not (way == "thompson" and weights.min() >= 0 and weights.max() <= _check.LARGEST):
+        return None
     menu = np.array((value, cost))
-    return checked_columns(account, names, menu, allowed, (version,) * len(names), written or (None,) * len(names))
+    return checked_columns(
+        account, names, menu, allowed, (version,) * len(names), written or (None,) * len(names), weights
+    )
 
 
 def decide_columns(connection: sa.Connection, account: Account, columns: Columns, now: float) -> Decided | None:
@@ -293,7 +304,11 @@ def _drawn(
         return None
     amounts = np.maximum(np.ceil(exact - exact * NOISE).astype(np.int64), np.array(terms.worst, np.int64))
     units = columns.units if whole else [columns.units[i] for i in first]
-    draws = terms.draws.draw_many(period, units, value, cost, account.price, None if allowed is None else allowed[rows])
+    open_ = None if allowed is None else allowed[rows]
+    own = None if columns.weights is None else columns.weights[rows]
+    if account.tilt:
+        own = tilted(np.array(terms.draws.mix), cost if open_ is None else np.where(open_, cost, np.inf), account.tilt)
+    draws = terms.draws.draw_many(period, units, value, cost, account.price, open_, own)
     reservations = amounts[np.arange(len(first)), draws.codes]
     # A decision is not limited if all that its unit could draw is paid for by what the ones before it leave.
     dearest = np.where(draws.propensities > 0, amounts, 0).max(axis=1)

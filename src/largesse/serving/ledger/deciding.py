@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.errors import Conflict, DataError
+from largesse.serving.exploring import tilted
 from largesse.serving.ledger.accounts import Account
 from largesse.serving.ledger.checking import Checked, Checks, unknown
 from largesse.serving.ledger.columns import (
@@ -74,7 +75,9 @@ def decide_many(connection: sa.Connection, campaign: str, many: Many, now: float
     keys_, bodies = many.keys or (None,) * len(many.units), many.bodies or ("",) * len(many.units)
     columns = None
     if len(many.units) >= _FEW:
-        columns = many_columns(account, many.units, many.value, many.cost, many.allowed, many.version, many.features)
+        columns = many_columns(
+            account, many.units, many.value, many.cost, many.allowed, many.version, many.features, many.weights
+        )
     decided = None if columns is None else _columns(connection, account, columns, keys_, bodies, now)
     if columns is not None and decided is not None:
         answers = decided.columns(account, columns, now)
@@ -119,6 +122,7 @@ class Many(NamedTuple):
     version: str
     features: WrittenColumn | Sequence[Mapping[str, Any] | Written | None] | None
     bodies: Sequence[str] | None
+    weights: NDArray[np.float64] | None
 
     def asks(self, campaign: str, treatments: Sequence[str]) -> list[Ask]:
         """Returns the asks one by one."""
@@ -132,6 +136,7 @@ class Many(NamedTuple):
                 None if self.keys is None else self.keys[i], "" if self.bodies is None else self.bodies[i],
                 self.version,
                 None if features is None else features[i],
+                None if self.weights is None else self.weights[i].tolist(),
             )
             for i, unit in enumerate(self.units)
         ]  # fmt: skip
@@ -153,6 +158,18 @@ def _tried(function: Callable[[Any], T], one: Any) -> T | DataError:
         return function(one)
     except DataError as error:
         return error
+
+
+def _weights(one: Checked) -> list[float] | None:
+    """Returns the weights of a unit in exploration; None: the mix."""
+    account = one.account
+    if not account.tilt:
+        return one.weights
+    cost = np.array([one.cost])
+    if one.codes is not None:
+        cost[:, [j for j in range(cost.shape[1]) if j not in one.codes]] = np.inf
+    own: list[float] = tilted(np.array(account.terms.draws.mix), cost, account.tilt)[0].tolist()
+    return own
 
 
 class _Book:
@@ -215,7 +232,9 @@ class _Book:
             amounts = {j: max(rounded_up("cost", cost[j], campaign.scale), terms.worst[j]) for j in codes}
             pays = {j for j, reservation in amounts.items() if reservation <= left or reservation == 0}
         price = account.price
-        draw = terms.draws.draw(one.period, one.unit, one.value, cost, price, allowed=one.codes, affordable=pays)
+        draw = terms.draws.draw(
+            one.period, one.unit, one.value, cost, price, allowed=one.codes, affordable=pays, weights=_weights(one)
+        )
         reservation = max(rounded_up("cost", cost[draw.code], campaign.scale), terms.worst[draw.code])
         menu, given = packed_menu(one.value, cost, one.codes), packed(draw.propensities)
         new = New(

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.exc import IntegrityError
 
-from largesse.serving.increments import cheapest, steepest
+from largesse.serving.exploring import tilt_at_cost, tilted
+from largesse.serving.increments import best_treatments, cheapest, steepest
 from largesse.serving.ledger.accounts import Terms, terms_of
 from largesse.serving.ledger.maturing import Kept, kept, per_unit, sampled
 from largesse.serving.ledger.rows import menus_of, place_of
@@ -29,10 +30,12 @@ class Priced(NamedTuple):
     Attributes:
         price: Shadow price λ.
         kept: What becomes of reservations.
+        tilt: Tilt of the exploration at which it costs what the policy costs; None where it is not tilted.
     """
 
     price: float
     kept: Kept
+    tilt: float | None
 
 
 class _Menus(NamedTuple):
@@ -41,6 +44,8 @@ class _Menus(NamedTuple):
     value: Floats  # (n, M)
     cost: Floats  # (n, M)
     reservation: Floats  # (n, M), in smallest units; 0 where not allowed
+    propensities: Floats  # (n, M)
+    price: Floats  # (n,), that of the decision
 
 
 def elected(connection: sa.Connection, task: str, holder: str, now: float, hold: float) -> bool:
@@ -78,12 +83,14 @@ def price_of(connection: sa.Connection, row: Any, now: float) -> Priced | None:
     units = _to_come(row, campaign.units, campaign.until, now)
     time = min(campaign.until - now, units * max(now - row.started, 1e-3) / row.decided)  # by the rate so far
     each = per_unit(row, given, share, campaign.matures, time, units)
-    # What holdout and exploration reserve does not depend on the price: the policy gets the rest.
-    fixed = campaign.holdout * menus.reservation[:, 0] + (1 - campaign.holdout) * campaign.explore * _explored(
-        menus, terms
-    )
-    each = max(0.0, each - float(fixed.mean())) / policy
-    return Priced(price_at(menus.value, menus.cost, menus.reservation, each), share)
+    # What the holdout reserves does not depend on the price, nor does exploration, unless it follows the policy's cost.
+    each -= campaign.holdout * float(menus.reservation[:, 0].mean())
+    tilt = None
+    if campaign.exploration == "cost-neutral":
+        price = price_at(menus.value, menus.cost, menus.reservation, max(0.0, each) / (1 - campaign.holdout))
+        tilt = _tilt(menus, terms, price)
+    each -= (1 - campaign.holdout) * campaign.explore * float(_explored(menus, terms, tilt or 0.0))
+    return Priced(price_at(menus.value, menus.cost, menus.reservation, max(0.0, each) / policy), share, tilt)
 
 
 def _to_come(row: Any, units: float | None, until: float, now: float) -> float:
@@ -95,17 +102,35 @@ def _to_come(row: Any, units: float | None, until: float, now: float) -> float:
 
 def _recent(connection: sa.Connection, row: Any, terms: Terms) -> _Menus:
     d, last = decisions.c, place_of(row.code, row.decided)
-    query = sa.select(d.menu).where(d.place >= last - min(_WINDOW, row.decided), d.place < last, d.menu.is_not(None))
-    menus = connection.execute(query.order_by(d.place)).scalars().all()
-    value, cost, allowed = menus_of(menus, len(terms.codes))
+    query = sa.select(d.menu, d.propensities, d.price).where(
+        d.place >= last - min(_WINDOW, row.decided), d.place < last, d.menu.is_not(None), sa.not_(d.limited)
+    )
+    rows, m = connection.execute(query.order_by(d.place)).all(), len(terms.codes)
+    value, cost, allowed = menus_of([one.menu for one in rows], m)
     reservation = np.maximum(np.ceil(cost * terms.campaign.scale * (1 - 1e-15)), np.array(terms.worst, np.float64))
-    return _Menus(value, np.where(allowed, cost, np.inf), np.where(allowed, reservation, 0.0))
+    given = np.frombuffer(b"".join([one.propensities for one in rows]), "<f8").reshape(len(rows), m)
+    return _Menus(
+        value, np.where(allowed, cost, np.inf), np.where(allowed, reservation, 0.0), given, np.array([one.price for one in rows])
+    )  # fmt: skip
 
 
-def _explored(menus: _Menus, terms: Terms) -> Floats:
-    """Returns the expected reservation of each unit when it explores, (n,)."""
-    weights = np.where(np.isfinite(menus.cost), np.array(terms.draws.mix), 0.0)
-    return np.asarray((weights * menus.reservation).sum(axis=1) / weights.sum(axis=1))
+def _tilt(menus: _Menus, terms: Terms, price: float) -> float:
+    """Returns the tilt at which exploration reserves what the policy reserves at a price."""
+    at = best_treatments(menus.value, menus.cost, price)
+    spent = float(menus.reservation[np.arange(len(at)), at].mean()) / terms.campaign.scale
+    return tilt_at_cost(np.array(terms.draws.mix), menus.cost, spent, terms.campaign.mix_share)
+
+
+def _explored(menus: _Menus, terms: Terms, tilt: float) -> float:
+    """Returns the expected reservation of a unit when it explores."""
+    draws, way, mix = terms.draws, terms.campaign.exploration, np.array(terms.draws.mix)
+    if way == "thompson":
+        weights = draws.explored(menus.propensities, best_treatments(menus.value, menus.cost, menus.price))
+        return float((weights * menus.reservation).sum(axis=1).mean())
+    weights = tilted(mix, menus.cost, 0.0)
+    if way == "cost-neutral":
+        weights = draws.mix_share * weights + (1 - draws.mix_share) * tilted(mix, menus.cost, tilt)
+    return float((weights * menus.reservation).sum(axis=1).mean())
 
 
 def price_at(value: Floats, cost: Floats, reservation: Floats, per_unit: float) -> float:

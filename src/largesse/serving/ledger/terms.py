@@ -13,6 +13,7 @@ from largesse import _check
 from largesse._arguments import checked
 from largesse.errors import DataError
 from largesse.serving.draws import Draws
+from largesse.serving.exploring import WAYS
 from largesse.serving.ledger.money import rounded_down, rounded_up
 
 __all__ = [
@@ -70,8 +71,10 @@ class Campaign:
         salt: Name of the experiment for the holdout; "": the name of the campaign.
         holdout: Share of the units that get control, 0 to leave it out.
         explore: Share of the other units whose treatment is drawn from the mix.
-        mix: Weight of each treatment in exploration, > 0; None: all equal. With the policy's proportions it costs what the
-            policy costs.
+        mix: Weight of each treatment in exploration, > 0; None: all equal.
+        exploration: How units that explore are drawn (`largesse.serving.exploring`): "mix"; "cost-neutral", so that they cost
+            what the policy costs; "thompson", by the weights that each ask has, e.g. the votes of an ensemble.
+        mix_share: Part of the exploration that is drawn from the mix in any case, > 0.
         guarantee: "expected": a decision reserves its predicted cost. "hard": the most that its treatment can cost.
         worst: The most that each treatment can cost, with "hard"; control may be left out if it costs nothing.
         period: Seconds after which a unit may be decided anew; None: one decision for the whole campaign.
@@ -95,6 +98,8 @@ class Campaign:
     holdout: float = 0.02
     explore: float = 0.05
     mix: Mapping[str, float] | None = None
+    exploration: Literal["mix", "cost-neutral", "thompson"] = "mix"
+    mix_share: float = 0.2
     guarantee: Literal["expected", "hard"] = "expected"
     worst: Mapping[str, float] | None = None
     period: float | None = None
@@ -120,6 +125,7 @@ class Campaign:
             if (got := getattr(self, name)) is not None:
                 _check.number(name, got, low=1e-3 if name in ("period", "units") else 0, high=1e15)
         _check.choice("guarantee", self.guarantee, ("expected", "hard"))
+        _check.choice("exploration", self.exploration, WAYS)
         for name in ("mix", "worst"):
             self._check_names(name)
         self.drawn()
@@ -139,7 +145,9 @@ class Campaign:
     def drawn(self) -> Draws:
         """Returns how units are drawn."""
         mix = tuple(1.0 if self.mix is None else self.mix[t] for t in self.treatments)
-        return Draws(self.salt or self.name, self.name, mix=mix, holdout=self.holdout, explore=self.explore)
+        return Draws(
+            self.salt or self.name, self.name, mix=mix, holdout=self.holdout, explore=self.explore, mix_share=self.mix_share
+        )  # fmt: skip
 
     def worst_amounts(self) -> tuple[int, ...]:
         """Returns the most that each treatment can cost, in smallest units, (M,); zeros without a hard guarantee.
@@ -170,6 +178,8 @@ class Ask(NamedTuple):
             allowed treatments and features, or the menu where no features are given.
         version: Version of the policy that predicted the menu.
         features: What the policy read, stored with the decision; None: nothing is stored.
+        weights: Weights of the treatments when the unit explores, (M,), >= 0, in a campaign that explores by "thompson"; None:
+            the mix.
     """
 
     campaign: str
@@ -181,6 +191,7 @@ class Ask(NamedTuple):
     body: str = ""
     version: str = ""
     features: Mapping[str, Any] | Written | None = None
+    weights: Sequence[float] | None = None
 
 
 class Answer(NamedTuple):

@@ -21,7 +21,7 @@ from largesse.evaluate.sequences.difference import DifferenceSequence
 from largesse.evaluate.sequences.lift import LiftSequence
 from largesse.evaluate.sequences.look import Look
 from largesse.evaluate.sequences.mean import MeanSequence
-from largesse.serving.draws import KINDS
+from largesse.serving.draws import KINDS, Draws
 from largesse.serving.increments import best_treatments
 from largesse.serving.watch.reading import Decisions
 from largesse.serving.watch.signals import Group, Signal
@@ -54,6 +54,7 @@ class Design:
         expected: Decisions expected until the end.
         tolerance: How far value and cost may be from their prediction, as a share of it.
         value_per_unit: What one unit of value brings in money; None: not known.
+        draws: How units are drawn, where those that explore have weights of their own; None: by the mix.
     """
 
     treatments: tuple[str, ...]
@@ -64,6 +65,7 @@ class Design:
     expected: float
     tolerance: float
     value_per_unit: float | None
+    draws: Draws | None = None
 
 
 class _Kind(NamedTuple):
@@ -271,7 +273,7 @@ def _exploration(design: Design) -> Iterator[_Kind]:
             return
         at, p = np.arange(len(used.time)), used.propensities
         policy = best_treatments(used.value, np.where(p > 0, used.cost, np.inf), used.price)
-        q = used.explored(mix) / p[at, used.given]
+        q = used.explored(mix, design.draws) / p[at, used.given]
         own = (policy == used.given) / p[at, used.given]
         net = used.gained - used.price * used.paid
         sequence.update(own * net, q * net, first_per=own, second_per=q, importance=np.abs(own - q), outcome=net)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from largesse.evaluate.sequences.look import Look
 from largesse.evaluate.sequences.spend import EqualSpendSequence
+from largesse.serving.draws import Draws
 from largesse.serving.watch.reading import Decisions
 
 __all__ = ["EVENTS", "Gate", "Gated", "Verdict"]
@@ -62,12 +63,21 @@ class Gate:
         mix: Weight of each treatment in exploration, (M,).
         explored: Share of all units that explore.
         expected: Number of decisions at which the interval should be narrowest.
+        draws: How units are drawn, where those that explore have weights of their own; None: by the mix.
         level: Probability that no interval is ever wrong.
     """
 
-    def __init__(self, mix: tuple[float, ...], explored: float, expected: float, *, level: float = 0.95) -> None:
+    def __init__(
+        self,
+        mix: tuple[float, ...],
+        explored: float,
+        expected: float,
+        *,
+        draws: Draws | None = None,
+        level: float = 0.95,
+    ) -> None:
         part = 1 - (1 - level) / _THIRD
-        self.mix, self.explored = np.array(mix), explored
+        self.mix, self.explored, self.draws = np.array(mix), explored, draws
         self.difference = EqualSpendSequence(expected, level=part)
         self.exploring = EqualSpendSequence(expected, level=part, side="upper")
         self.informative = self.decisions = 0
@@ -85,7 +95,7 @@ class Gate:
             return
         own = part.propensities[at, part.given]
         first, second = ((code == part.given) / own for code in (champion, challenger))
-        drawn = part.explored(self.mix) / own
+        drawn = part.explored(self.mix, self.draws) / own
         spent = part.price * part.paid  # in units of value
         for sequence, weight, other in ((self.difference, second, first), (self.exploring, first, drawn)):
             sequence.update(

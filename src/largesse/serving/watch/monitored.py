@@ -92,7 +92,7 @@ def monitor(
     own = terms.campaign
     design = Design(
         own.treatments, own.drawn().mix, own.holdout, own.explore, days, expected_decisions(ledger, row, own), tolerance,
-        value_per_unit,
+        value_per_unit, own.drawn() if own.exploration != "mix" else None,
     )  # fmt: skip
     cells, counts = Cells(design, versions), rules.Days(versions)
     numbers, spent, number, day = dict[int, tuple[int, int]](), dict[int, float](), 0, 0

@@ -9,7 +9,8 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from largesse.serving.draws import KINDS
+from largesse.serving.draws import KINDS, Draws
+from largesse.serving.increments import best_treatments
 from largesse.serving.ledger.accounts import Terms
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.rows import place_of
@@ -85,10 +86,20 @@ class Decisions(NamedTuple):
     cost: Floats
     period: NDArray[np.int64]
 
-    def explored(self, mix: Floats) -> Floats:
-        """Returns how probable exploration alone makes each treatment given, (n,), with the weights of the mix (M,)."""
-        weights = np.where(self.propensities > 0, mix, 0.0)
-        return np.asarray((weights / weights.sum(axis=1, keepdims=True))[np.arange(len(self.given)), self.given])
+    def explored(self, mix: Floats, draws: Draws | None = None) -> Floats:
+        """Returns how probable exploration alone makes each treatment given, (n,).
+
+        Args:
+            mix: Weight of each treatment, (M,).
+            draws: How units are drawn, where they have weights of their own; then the budget must have limited none.
+        """
+        open_ = self.propensities > 0
+        weights = np.where(open_, mix, 0.0)
+        shares = weights / weights.sum(axis=1, keepdims=True)
+        if draws is not None:
+            policy = best_treatments(self.value, np.where(open_, self.cost, np.inf), self.price)
+            shares = draws.explored(self.propensities, policy)
+        return np.asarray(shares[np.arange(len(self.given)), self.given])
 
     def where(self, rows: slice | Flags) -> Decisions:
         """Returns some of the decisions."""
