@@ -62,7 +62,7 @@ def looks(pair: Pair, seed: int, days: int = DAYS) -> list[Gated]:
     """Returns what is known at the end of each day, until there is a verdict."""
     world = World(days=days, per_day=pair.per_day, spread=pair.spread)
     h, e = world.holdout, world.explore
-    gate = Gate((1.0, 1.0, 1.0), (1 - h) * e, float(days * pair.per_day))
+    gate = Gate((1.0, 1.0, 1.0), (1 - h) * e, float(days * pair.per_day), decided=(1 - h) * (1 - e))
     rng, out = np.random.default_rng([seed, 1]), list[Gated]()
     for part in days_of(world, seed):
         n, at = len(part.time), np.arange(len(part.time))
@@ -78,7 +78,11 @@ def looks(pair: Pair, seed: int, days: int = DAYS) -> list[Gated]:
         order = rng.random(n) < part.value[at, given]
         size = np.exp(pair.spread * rng.standard_normal(n) - pair.spread**2 / 2)
         came = {"gained": order * size, "paid": order * np.array([0.0, 2.0, 5.0])[given]}
-        gate.add(part._replace(propensities=p, given=given, **came), first, second)
+        menu = {
+            "value": 1.0 * (policy[:, None] == np.arange(3)),
+            "cost": np.zeros((n, 3)),
+        }  # only the choice of the run counts
+        gate.add(part._replace(propensities=p, given=given, **came, **menu), first, second, pair.share)
         out.append(gate.look())
         if out[-1].verdict != "unclear":
             break

@@ -17,7 +17,7 @@ import sqlalchemy as sa  # isort: skip
 
 from largesse.cli.app import app  # isort: skip
 from largesse.commands.documents import DOCUMENTS  # isort: skip
-from largesse.commands.promote import history, promote  # isort: skip
+from largesse.commands.promote import _trial, history, promote  # isort: skip
 from largesse.errors import DataError  # isort: skip
 from largesse.serving import Campaign, Ledger, Outcome  # isort: skip
 from largesse.serving.http.begin import begin  # isort: skip
@@ -159,6 +159,41 @@ def test_what_is_counted(tmp_path):
         put_challenger(ledger.engine, "spring", tried, share=0.3, shadow=False, now=START + 4 * DAY)
         put_challenger(ledger.engine, "spring", tried, share=0.5, shadow=False, now=START + 5 * DAY)
     assert promote(world.store, dry_run=True).evidence.decisions == 180
+
+
+def test_a_challenger_that_does_not_decide_its_share(tmp_path):
+    """The journal says 90 %, and 30 % are its: the probabilities over both draws would be wrong, so nothing is concluded."""
+    world = World(tmp_path, gift=10.0, days=6, n=100)
+    with Ledger.open(world.store) as ledger:
+        remove_challenger(ledger.engine, "spring", now=START)
+        put_challenger(ledger.engine, "spring", load_run(world.summer), share=0.9, shadow=False, now=START)
+    done = promote(world.store)
+    assert (done.action, done.share_after) == ("waiting", 0.9)
+    assert re.search(
+        r"the challenger decided (2|3)\d\.\d % of 600 decisions, and 90\.0 % were its share", done.sentence
+    )
+
+
+def test_shares_and_changes_by_time(tmp_path):
+    """Decisions of the minute after a change do not count, nor those before the champion or the exploration changed."""
+    world = World(tmp_path, gift=10.0, days=1, n=8)
+    with Ledger.open(world.store) as ledger:
+        tried, engine = load_run(world.summer), ledger.engine
+        put_challenger(engine, "spring", tried, share=0.5, shadow=False, now=START + 2 * DAY)
+        row = world.rows()[1]
+        times = START + np.array([0.0, 59.0, 60.0, DAY, 2 * DAY, 2 * DAY + 59, 2 * DAY + 61])
+        share, sure = _trial(ledger, "spring", row).at(times)
+        assert share.tolist() == [0.3] * 4 + [0.5] * 3
+        assert sure.tolist() == [False, False, True, True, False, False, True]
+        ledger.clock = Clock(START + 3 * DAY)
+        terms: dict[str, Any] = {"holdout": 0.05, "explore": 0.3, "matures": DAY, "price": 0.5}
+        ledger.start(Campaign(name="spring", treatments=TREATMENTS, budget=1e6, until=START + 30 * DAY, **terms))
+        share, sure = _trial(ledger, "spring", row).at(START + DAY * np.array([2.5, 3.0, 3.1]))
+        assert (share.tolist(), sure.tolist()) == ([0.3, 0.5, 0.5], [False, False, True])
+        put_run(engine, "spring", tried, features=True, now=START + 4 * DAY)
+        put_challenger(engine, "spring", load_run(world.spring), share=0.1, shadow=False, now=START + 5 * DAY)
+        share, sure = _trial(ledger, "spring", world.rows()[1]).at(START + DAY * np.array([4.5, 5.1]))
+        assert (share[1], sure.tolist()) == (0.1, [False, True])
 
 
 def test_too_early(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.errors import DataError
@@ -18,7 +19,7 @@ from largesse.serving.http.menus import Loaded, load_run, same_menu
 from largesse.serving.http.service import put_run
 from largesse.serving.increments import best_treatments
 from largesse.serving.ledger.accounts import terms_of
-from largesse.serving.ledger.changes import CHALLENGER, Change, changes
+from largesse.serving.ledger.changes import CHALLENGER, RUN, Change, changes
 from largesse.serving.ledger.log import row_of
 from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.tables import challengers, served
@@ -31,6 +32,10 @@ __all__ = ["Promoted", "history", "promote"]
 Action = Literal["promoted", "ended", "raised", "waiting"]
 _STEPS = (0.02, 0.05, 0.1, 0.2, 0.5)
 _LEAST_STEP = 1.2  # a share that is raised by less stays
+_SETTLED = 60.0  # seconds after which every worker knows of a change
+_DRAWN = (RUN, "explore", "mix", "exploration", "mix_share")  # what changes the probabilities beside the challenger
+_SURPRISE = 5.0  # standard errors by which its realised share may differ from the one that it was given
+Floats = NDArray[np.float64]
 
 
 class Promoted(NamedTuple):
@@ -111,14 +116,16 @@ def promote(
         champion, challenger = load_run(Path(deciding.run)), load_run(Path(tried.run))
         same_menu(champion.policy.treatments, challenger.policy, name)
         same_features(champion, challenger, name)
-        gate = _evidence(ledger, name, champion, challenger, _since(ledger, name, tried))
+        gate, realised = _evidence(ledger, name, champion, challenger, _trial(ledger, name, tried))
         evidence = gate.look(margin=margin, loss=loss)
         doubts = [
             one for one in monitor(ledger, name).alarms if one.group == "trust" or challenger.version in one.about
         ]
         trust = next((one for one in doubts if one.group == "trust"), None)
         action, why, share = _decided(evidence, tried.share, margin, loss)
-        if trust is not None:
+        if doubt := realised.doubt():
+            action, share, why = "waiting", tried.share, doubt
+        elif trust is not None:
             action, share = "waiting", tried.share
             why = (
                 f"{trust.name} is an alarm since {trust.first_bad_day}: until it is explained, nothing can be concluded"
@@ -134,40 +141,100 @@ def promote(
         )
 
 
-def _since(ledger: Ledger, campaign: str, tried: Any) -> float:
-    """Returns when the trial of the challenger began: a larger share later is the same trial."""
-    since, version = None, None
+class _Trial(NamedTuple):
+    """When a challenger was tried on which share of the units, as it is tried now.
+
+    Attributes:
+        times: When each share began, increasing, (K,), in seconds since 1970 (UTC).
+        shares: The shares, (K,).
+    """
+
+    times: Floats
+    shares: Floats
+
+    def at(self, time: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Returns the share at some times, and where it is sure: not before the trial, nor while workers learn of a change."""
+        last = np.searchsorted(self.times, time, "right") - 1
+        begun = np.maximum(last, 0)
+        return self.shares[begun], (last >= 0) & (time >= self.times[begun] + _SETTLED)
+
+
+def _trial(ledger: Ledger, campaign: str, tried: Any) -> _Trial:
+    """Returns the trial of the challenger since the last change of what decides beside it, or how units are drawn."""
+    times, shares, version, begun = list[float](), list[float](), None, 0.0
     for one in changes(ledger, campaign):
-        if one.field == CHALLENGER and (now := (one.after or {}).get("version")) != version:
-            since, version = one.time, now
-    return float(tried.changed) if since is None or version != tried.version else since
+        if one.field == CHALLENGER:
+            after = one.after or {}
+            if after.get("version") != version:
+                times, shares, version = [], [], after.get("version")
+            times.append(one.time)
+            shares.append(float(after.get("share") or 0.0))
+        elif one.field in _DRAWN:
+            begun = one.time
+    if version != tried.version or not times:
+        times, shares = [float(tried.changed)], [float(tried.share)]
+    order = np.argsort(times, kind="stable")  # a clock may be set back
+    return _Trial(np.maximum(np.array(times)[order], begun), np.array(shares)[order])
 
 
-def _evidence(ledger: Ledger, campaign: str, champion: Loaded, challenger: Loaded, since: float) -> Gate:
-    """Returns the evidence of the matured decisions since a time."""
+class _Realised:
+    """How many units the challenger decided, beside its share."""
+
+    def __init__(self) -> None:
+        self.decided = self.expected = self.variance = self.n = 0.0
+        self.periods: set[int] = set()
+
+    def add(self, mine: NDArray[np.bool_], share: Floats, period: NDArray[np.int64]) -> None:
+        self.decided, self.expected, self.n = self.decided + mine.sum(), self.expected + share.sum(), self.n + len(mine)
+        self.variance += (share * (1 - share)).sum()
+        self.periods |= set(np.unique(period).tolist())
+
+    def doubt(self) -> str:
+        """Returns why nothing can be concluded; "" where the share is what it should be."""
+        often = max(1, len(self.periods))  # a unit is drawn alike in every period
+        off = abs(self.decided - self.expected)
+        if off <= _SURPRISE * np.sqrt(often * self.variance) + 0.5:
+            return ""
+        return (
+            f"the challenger decided {percent(self.decided / self.n, decimals=1)} of {count(int(self.n))} decisions, and "
+            f"{percent(self.expected / self.n, decimals=1)} were its share: some workers may not have it; see the server's log"
+        )
+
+
+def _evidence(
+    ledger: Ledger, campaign: str, champion: Loaded, challenger: Loaded, trial: _Trial
+) -> tuple[Gate, _Realised]:
+    """Returns the evidence of the matured decisions of a trial, and how many the challenger decided."""
     now, row = ledger.clock(), row_of(ledger, campaign)
     terms = terms_of(row.settings)
     own = terms.campaign
     explored, draws = (1 - own.holdout) * own.explore, own.drawn()
-    weighted = draws if own.exploration != "mix" else None
-    gate = Gate(draws.mix, explored, expected_decisions(ledger, row, own), draws=weighted)
-    stored = False
-    for part, texts in read_log_with_features(ledger, row, terms):
+    gate = Gate(
+        draws.mix, explored, expected_decisions(ledger, row, own), draws=draws if own.exploration != "mix" else None,
+        decided=(1 - own.holdout) * (1 - own.explore),
+    )  # fmt: skip
+    stored, versions, realised = False, list[str](), _Realised()
+    for part, texts in read_log_with_features(ledger, row, terms, versions):
         known = np.array([text is not None for text in texts])
         stored = stored or bool(known.any())
-        used = known & (part.time >= since) & (part.due <= now) & part.modelled & ~part.limited
+        share, sure = trial.at(part.time)
+        used = known & sure & (part.due <= now) & part.modelled & ~part.limited
         if used.any():
-            rows = part.where(used)
+            rows, own_version = (
+                part.where(used),
+                versions.index(challenger.version) if challenger.version in versions else -1,
+            )
+            realised.add(rows.version == own_version, share[used], rows.period)
             cells = [
                 json.loads(text) for text, use in zip(texts, used.tolist(), strict=True) if use and text is not None
             ]
-            gate.add(rows, _given(champion, cells, rows), _given(challenger, cells, rows))
+            gate.add(rows, _given(champion, cells, rows), _given(challenger, cells, rows), share[used])
     if row.decided and not stored:
         raise DataError.at(
             "--campaign", f" == {campaign!r}: no features are stored with its decisions, so it is not known what the challenger "
             "would have decided. Serve with features = true.",
         )  # fmt: skip
-    return gate
+    return gate, realised
 
 
 def _given(run: Loaded, cells: list[dict[str, Any]], rows: Decisions) -> Any:

@@ -85,3 +85,60 @@ def test_the_share_is_what_the_worst_case_allows():
         expected = min(1.0, max(0.0, loss * least - 0.05 * explored) / -low)
         assert gate.look(loss=loss).most == pytest.approx(expected)
     assert 0 < gate.look(loss=0.1).most < 1
+
+
+def drawn_between(seed: int, share: float) -> tuple[Gate, Gate, float]:
+    """A gate that knows the share and one that does not, after the same decisions, and the true difference of the runs."""
+    rng, n, h, e = np.random.default_rng(seed), 4_000, 0.05, 0.1
+    value = np.column_stack([np.full(n, 0.05), 0.05 + 0.1 * rng.random(n), 0.05 + 0.15 * rng.random(n)])
+    first, second = rng.integers(0, 3, n), rng.integers(0, 3, n)
+    mine = rng.random(n) < share
+    policy = np.where(mine, second, first)
+    p = np.full((n, 3), e * (1 - h) / 3)
+    p[np.arange(n), policy] += (1 - e) * (1 - h)
+    p[:, 0] += h
+    given = (p.cumsum(axis=1) < rng.random(n)[:, None]).sum(axis=1)
+    order = (rng.random(n) < value[np.arange(n), given]) * 1.0
+    part = next(days_of(World(days=1, per_day=n), 0))._replace(
+        given=given, propensities=p, gained=order, paid=np.zeros(n), value=1.0 * (policy[:, None] == np.arange(3)),
+        cost=np.zeros((n, 3)),
+    )  # fmt: skip
+    knows = Gate((1.0, 1.0, 1.0), e * (1 - h), float(n), decided=(1 - e) * (1 - h))
+    plain = Gate((1.0, 1.0, 1.0), e * (1 - h), float(n))
+    for gate in (knows, plain):
+        gate.add(part, first, second, share)
+    at = np.arange(n)
+    return knows, plain, float((value[at, second] - value[at, first]).mean())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_the_draw_of_the_run_counts(share):
+    """The difference is right on average, and it is known from several times fewer decisions."""
+    errors = []
+    for seed in range(150):
+        knows, plain, right = drawn_between(seed, share)
+        errors.append([gate.look().difference - right for gate in (knows, plain)])
+    off = np.array(errors)
+    standard = off.std(axis=0) / len(off) ** 0.5
+    assert (np.abs(off.mean(axis=0)) < 4 * standard).all()
+    assert off[:, 0].var() < 0.5 * off[:, 1].var()
+
+
+def test_a_share_of_nothing_is_no_other_estimate():
+    knows, plain, _ = drawn_between(3, 0.0)
+    assert knows.look() == plain.look()
+
+
+def test_the_probability_over_both_draws_by_hand():
+    n, e, h = 4, 0.1, 0.05
+    c, q = (1 - e) * (1 - h), e * (1 - h) / 3
+    first, second, policy = np.array([1, 1, 2, 0]), np.array([2, 1, 0, 2]), np.array([1, 1, 0, 2])
+    given = np.array([2, 1, 0, 1])
+    p = np.full((n, 3), q)
+    p[np.arange(n), policy] += c
+    p[:, 0] += h
+    part = next(days_of(World(days=1, per_day=n), 0))._replace(
+        given=given, propensities=p, value=1.0 * (policy[:, None] == np.arange(3)), cost=np.zeros((n, 3))
+    )
+    gate = Gate((1.0, 1.0, 1.0), e * (1 - h), 10.0, decided=c)
+    np.testing.assert_allclose(gate._own(part, first, second, 0.3), [q + 0.3 * c, q + c, q + h + 0.3 * c, q])

@@ -4,6 +4,10 @@ Every decision has known propensities, so it says what either run would have bro
 challenger and champion, the mean of (w₁ - w₀) (y - λ c) is their difference in value at equal spend, each decision's money at the
 price λ of its time (`largesse.evaluate.EqualSpendSequence`). The interval holds on all days together.
 
+Which run decides is drawn, too. So the weights have the probability of the treatment over both draws, (1-s) p by the champion
+plus s p by the challenger, with the share s of its time: where both runs decide for many units, no weight is large, and a
+difference is known from several times fewer decisions than with the probability given the run that decided.
+
 While that is not known, the share of the units that the challenger decides is bounded: were the difference at the lower end of
 its interval, challenger and exploration together would cost at most a stated part of what the champion brings.
 
@@ -21,11 +25,13 @@ from numpy.typing import NDArray
 from largesse.evaluate.sequences.look import Look
 from largesse.evaluate.sequences.spend import EqualSpendSequence
 from largesse.serving.draws import Draws
+from largesse.serving.increments import best_treatments
 from largesse.serving.watch.reading import Decisions
 
 __all__ = ["EVENTS", "Gate", "Gated", "Verdict"]
 
 Codes = NDArray[np.intp]
+Floats = NDArray[np.float64]
 Verdict = Literal["better", "worse", "unclear"]
 EVENTS = 20
 """Effective number of events of the difference below which nothing is decided."""
@@ -64,6 +70,8 @@ class Gate:
         explored: Share of all units that explore.
         expected: Number of decisions at which the interval should be narrowest.
         draws: How units are drawn, where those that explore have weights of their own; None: by the mix.
+        decided: Share of all units that get a run's own treatment, neither held out nor exploring; used where exploration is by
+            the mix.
         level: Probability that no interval is ever wrong.
     """
 
@@ -74,26 +82,28 @@ class Gate:
         expected: float,
         *,
         draws: Draws | None = None,
+        decided: float = 0.0,
         level: float = 0.95,
     ) -> None:
         part = 1 - (1 - level) / _THIRD
-        self.mix, self.explored, self.draws = np.array(mix), explored, draws
+        self.mix, self.explored, self.draws, self.decided = np.array(mix), explored, draws, decided
         self.difference = EqualSpendSequence(expected, level=part)
         self.exploring = EqualSpendSequence(expected, level=part, side="upper")
         self.informative = self.decisions = 0
 
-    def add(self, part: Decisions, champion: Codes, challenger: Codes) -> None:
+    def add(self, part: Decisions, champion: Codes, challenger: Codes, share: float | Floats = 0.0) -> None:
         """Adds decisions.
 
         Args:
             part: Matured decisions with a model's menu that the budget did not limit, (n,).
             champion: The treatment that the champion gives each of them, (n,).
             challenger: The one that the challenger gives, (n,).
+            share: Share of the units that the challenger decided when each decision was made, (n,).
         """
-        n, at = len(part.time), np.arange(len(part.time))
+        n = len(part.time)
         if not n:
             return
-        own = part.propensities[at, part.given]
+        own = self._own(part, champion, challenger, share)
         first, second = ((code == part.given) / own for code in (champion, challenger))
         drawn = part.explored(self.mix, self.draws) / own
         spent = part.price * part.paid  # in units of value
@@ -104,6 +114,16 @@ class Gate:
             )  # fmt: skip
         self.informative += int((champion != challenger)[(first > 0) | (second > 0)].sum())
         self.decisions += n
+
+    def _own(self, part: Decisions, champion: Codes, challenger: Codes, share: float | Floats) -> Floats:
+        """Returns the probability of each treatment given, over the draws of the run and of the treatment, (n,)."""
+        own = part.propensities[np.arange(len(part.time)), part.given]
+        if self.draws is not None or not self.decided:  # exploration differs between the runs
+            return own
+        policy = best_treatments(part.value, np.where(part.propensities > 0, part.cost, np.inf), part.price)
+        random = own - self.decided * (policy == part.given)  # by holdout and exploration
+        chosen = (1 - share) * (champion == part.given) + share * (challenger == part.given)
+        return np.asarray(np.maximum(random, 0.0) + self.decided * chosen)
 
     def look(self, *, margin: float = 0.0, loss: float = 0.01) -> Gated:
         """Returns what is known now.

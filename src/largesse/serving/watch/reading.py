@@ -129,7 +129,7 @@ def read_log(ledger: Ledger, row: Any, terms: Terms, versions: list[str]) -> Ite
 
 
 def read_log_with_features(
-    ledger: Ledger, row: Any, terms: Terms
+    ledger: Ledger, row: Any, terms: Terms, versions: list[str]
 ) -> Iterator[tuple[Decisions, tuple[str | None, ...]]]:
     """Yields the decisions of a campaign, and what is stored of the features of each, as JSON; None: nothing is.
 
@@ -137,13 +137,16 @@ def read_log_with_features(
         ledger: An open ledger.
         row: The campaign's row.
         terms: Its terms.
+        versions: Names of the versions that are known already; versions that appear are added.
 
     Raises:
         StoreError: The store failed.
     """
-    numbers: dict[str, int] = {}
+    numbers = {name: k for k, name in enumerate(versions)}
     for rows in _parts(ledger, row, _LOG_WITH_FEATURES):
-        yield _columns([one[:-1] for one in rows], terms, numbers), tuple(one[-1] for one in rows)
+        part = _columns([one[:-1] for one in rows], terms, numbers)
+        versions[:] = numbers
+        yield part, tuple(one[-1] for one in rows)
 
 
 def read_texts(ledger: Ledger, row: Any, first: int, end: int) -> list[str]:
