@@ -22,7 +22,7 @@ __all__ = ["Bandit", "Came", "Decider", "Oracle", "Static", "Untargeted", "Weekl
 Floats = NDArray[np.float64]
 WEEK = 7
 LEARNER = "lightgbm-rct"
-_MOST = 300_000  # rows that one fit reads; of more, the latest
+_MOST = 150_000  # rows that one fit reads, drawn at random of more
 
 
 class Came(NamedTuple):
@@ -54,9 +54,12 @@ class Decider(Protocol):
         """Returns what the units of a day get."""
 
 
-def fitted(x: Any, code: Any, order: Any, outcome: Outcome, seed: int) -> Model:
-    """Returns the learner, fitted on the latest of some rows."""
-    x, code, order = x[-_MOST:], code[-_MOST:], order[-_MOST:]
+def fitted(x: Any, code: Any, order: Any, outcome: Outcome, seed: int, random: Any = None) -> Model:
+    """Returns the learner, fitted on some rows; of too many, those that were drawn at random (n,) come first."""
+    if len(x) > _MOST:
+        place = np.random.default_rng(seed).random(len(x)) - (0.0 if random is None else random)
+        use = np.sort(np.argpartition(place, _MOST)[:_MOST])
+        x, code, order = x[use], code[use], order[use]
     rows = Logs(
         x=x, treatment=code, value=order, cost=order * np.array(AMOUNTS)[code],
         treatments=tuple(f"{a:g}" for a in AMOUNTS), propensity="uniform",
@@ -118,7 +121,11 @@ class Bandit:
         with needed_for("The bandits"):
             from mabwiser.mab import MAB, LearningPolicy
         policy = {"LinUCB": LearningPolicy.LinUCB, "LinTS": LearningPolicy.LinTS}[kind](alpha=0.1)
-        self.bandit, self.centre, self.spread = MAB([0, 1, 2], policy, seed=seed), trial.x.mean(0), trial.x.std(0) + 1e-6
+        self.bandit, self.centre, self.spread = (
+            MAB([0, 1, 2], policy, seed=seed),
+            trial.x.mean(0),
+            trial.x.std(0) + 1e-6,
+        )
         self.bandit.fit(trial.treatment, trial.value, self._context(trial.x))
 
     def _context(self, x: Any) -> Floats:

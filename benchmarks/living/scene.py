@@ -18,6 +18,7 @@ AMOUNTS = (0.0, 2.0, 5.0)
 """What is paid on an order, by treatment; control first."""
 _FEATURES = 40
 _OTHER = 500  # a world drifts towards that of a seed so much higher
+_NOISE = 0.5  # as in the demonstration of the package
 _PROBE = 4_000
 
 
@@ -64,7 +65,7 @@ class Day(NamedTuple):
 
 
 def _worlds(seed: int) -> tuple[World, World]:
-    here, there = (money_off(seed=seed + k, n_features=_FEATURES, amounts=AMOUNTS) for k in (0, _OTHER))
+    here, there = (money_off(seed=seed + k, n_features=_FEATURES, amounts=AMOUNTS, noise=_NOISE) for k in (0, _OTHER))
     return here, there
 
 

@@ -1,9 +1,9 @@
 """The loop: holdout and exploration, a monitor, challengers from what came back, and a gate, by the parts of the package.
 
-Every day it looks at what has become known. Once a week, or after an alarm, it learns two challengers, one from all rows and one
-from the latest, and tries the one with the better likelihood on two later days; the gate of `largesse promote` promotes or ends
-it. A treatment whose value is below its prediction in an alarm is given no longer until another run decides, and a column that
-drifts is left out of what is learned next.
+Every day it looks at what has become known. Every few days, or after an alarm, it learns two challengers, one from all rows and
+one from the latest, and tries the one with the better likelihood on two later days; the gate of `largesse promote` promotes or
+ends it. A treatment whose value is below its prediction in an alarm is given no longer until another run decides, and a column
+that drifts is left out of what is learned next.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.living.deciders import WEEK, Came, Codes, Floats, fitted, menu_of
+from benchmarks.living.deciders import Came, Codes, Floats, fitted, menu_of
 from benchmarks.living.money import Given, Till
 from benchmarks.living.scene import AMOUNTS, Day, Scene
 from largesse.logs import Logs
@@ -25,14 +25,15 @@ from largesse.serving.watch.features import Spread, stability
 from largesse.serving.watch.gate import Gate
 from largesse.serving.watch.reading import DAY, Decisions
 
-__all__ = ["Event", "Loop"]
+__all__ = ["EVERY", "EXPLORE", "HOLDOUT", "MARGIN", "Event", "Loop"]
 
-HOLDOUT, EXPLORE = 0.02, 0.05
-SHARE, MARGIN, LOSS = 0.2, 0.0, 0.03
+HOLDOUT, EXPLORE = 0.02, 0.1
+SHARE, MARGIN, LOSS = 0.5, 0.02, 0.03
 _RECENT = 14  # days
 _JUDGED = 2  # days on which two candidates are compared
 _NAMES = tuple(f"{a:g}" for a in AMOUNTS)
 _M = len(AMOUNTS)
+EVERY = 5  # days between two challengers
 _FEWEST = 4  # days of rows of which something is learned
 
 
@@ -110,7 +111,7 @@ class Loop:
         return Design(_NAMES, (1.0,) * _M, HOLDOUT, EXPLORE, s.days, float(s.days * s.per_day), 0.25, None)
 
     def _gate(self) -> Gate:
-        expected = float(WEEK * self.scene.per_day)
+        expected = float(EVERY * self.scene.per_day)
         return Gate((1.0,) * _M, (1 - HOLDOUT) * EXPLORE, expected, decided=(1 - HOLDOUT) * (1 - EXPLORE))
 
     # ---- what has become known
@@ -124,7 +125,7 @@ class Loop:
             self.rows[known.day.number] = row._replace(part=part)
             self._watch(day, known.day.number, part)
             self._judge(day, row._replace(part=part))
-        if len(self.known) > _FEWEST and (day % WEEK == 0 or self.hurry):
+        if len(self.known) > _FEWEST and (day % EVERY == 0 or self.hurry):
             self.hurry = False
             self._try(day)
 
@@ -169,7 +170,7 @@ class Loop:
         """Learns two challengers, and tries the one that explains two later days better."""
         train, judge = self.known[:-_JUDGED], self.known[-_JUDGED:]
         recent = train[-_RECENT:]
-        trial = (self.trial.x, self.trial.treatment.astype(np.intp), self.trial.value)
+        trial = (self.trial.x, self.trial.treatment.astype(np.intp), self.trial.value, np.ones(self.trial.n, np.bool_))
         candidates = [self._fitted([trial], train)]
         if len(recent) < len(train) or self.without:
             candidates.append(self._fitted([], recent))
@@ -183,9 +184,9 @@ class Loop:
             self._promote(day)  # the champion reads a column that is broken: no test is needed
 
     def _fitted(self, trial: list[Any], days: list[Came]) -> Model:
-        rows = trial + [(one.day.x, one.given.code, one.order) for one in days]
-        x, code, order = (np.concatenate(part) for part in zip(*rows, strict=True))
-        return fitted(blanked(x, self.without), code, order, self.outcome, self.seed)
+        rows = trial + [(one.day.x, one.given.code, one.order, self.rows[one.day.number].part.kind > 0) for one in days]
+        x, code, order, random = (np.concatenate(part) for part in zip(*rows, strict=True))
+        return fitted(blanked(x, self.without), code, order, self.outcome, self.seed, random)
 
     def _loss(self, model: Model, days: list[Came]) -> float:
         total = 0.0
@@ -222,8 +223,8 @@ class Loop:
         zeros, time = np.zeros(n), day.number * DAY + np.linspace(0, DAY - 1, n)
         version = np.where(mine, runs[-1].number - 1, runs[0].number - 1)
         part = Decisions(
-            time, time, given.code, kinds, version, np.zeros(n, np.bool_), given.limited, np.ones(n, np.bool_), given.price, zeros,
-            zeros, p, value, cost, np.zeros(n, np.int64),
+            time, time, given.code, kinds, version, np.zeros(n, np.bool_), given.limited, np.ones(n, np.bool_), given.price,
+            zeros, zeros, p, value, cost, np.zeros(n, np.int64),
         )  # fmt: skip
         tried = 0 if self.challenger is None else self.challenger.number
         self.rows.append(_Row(part, at[0], at[-1], tried, self.share))

@@ -13,7 +13,7 @@ pytest.importorskip("sqlalchemy", reason="the extra 'serve' is not installed")
 import sqlalchemy as sa
 
 from largesse.serving import Ledger, Outcome
-from largesse.serving.ledger import tables
+from largesse.serving.ledger import tables, verifying
 from largesse.serving.ledger.store import reading, writing
 from tests.common.ledgers import Clock, ask, campaign
 
@@ -197,3 +197,20 @@ def test_many_problems_are_counted(ledger):
     problems = tampered(ledger, sa.update(tables.decisions).values(version="x", reserved=-1))
     assert len(problems) == 101
     assert problems[-1].startswith("and ")
+
+
+def test_every_row_is_hashed_once(ledger, monkeypatch):
+    """Also where a row was changed: else a log of a million decisions would take days."""
+    calls = []
+    real = verifying.decision_link
+    monkeypatch.setattr(verifying, "decision_link", lambda *args: calls.append(1) or real(*args))
+    ledger.decide([ask(f"more {i}") for i in range(400)])
+    assert ledger.verify().problems == []
+    assert len(calls) == 463 + 3
+    calls.clear()
+    assert tampered(ledger, sa.update(tables.decisions).where(mine(tables.decisions), d.number == 10).values(price=9.0))
+    assert len(calls) <= 463 + 3 + 3
+    calls.clear()
+    every = sa.update(tables.decisions).where(mine(tables.decisions)).values(price=9.0)
+    assert len(tampered(ledger, every)) == 101
+    assert len(calls) <= 4 * 463 + 3

@@ -42,23 +42,35 @@ Folder = Annotated[
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--folder", "-o", help="The folder to make.")] = Path("runs/demo"),
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", "-o", help="The folder to make; runs/demo if left out, with --live runs/live."),
+    ] = None,
     open_report: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the report in a browser at the end.")
     ] = True,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Three weeks of a campaign in a minute: served, watched, learned from, promoted."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Two campaigns on one page: simulated coupons, decided and compared with the truth, and a real trial of cash offers."""
     from largesse.cli import show
     from largesse.commands.processes import begin
 
+    if live:
+        from largesse.cli.live import run_live
+
+        run_live(folder or Path("runs/live"), as_json, open_report)
+        return
     begin()
     from largesse.commands import demo as both
 
     with show.progress(as_json) as say:
         if not as_json:
             show.err.print(both.STORY, highlight=False)
-        done = both.make(folder, say)
+        done = both.make(folder or Path("runs/demo"), say)
     if as_json:
         show.print_json({"folder": done.folder, **done.to_dict()})
     else:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from largesse import _check
 from largesse.commands.schemas.later import Check, Compare, Evaluate
 from largesse.commands.schemas.ledger import DecisionsExport, DecisionsReplay, DecisionsShadow, Erase, VerifyLog
+from largesse.commands.schemas.live import Live
 from largesse.commands.schemas.monitor import Monitor
 from largesse.commands.schemas.promote import Promote
 from largesse.commands.schemas.runs import Demo, Fit, Metrics, Tune
@@ -23,7 +24,7 @@ _ELSEWHERE = (Metrics.__name__,)  # objects whose fields stand in another table
 
 DOCUMENTS: Mapping[str, type[BaseModel]] = {
     "allocate": Allocate, "assign": Assign, "check": Check, "compare": Compare, "decisions export": DecisionsExport,
-    "decisions replay": DecisionsReplay, "decisions shadow": DecisionsShadow, "demo": Demo,
+    "decisions replay": DecisionsReplay, "decisions shadow": DecisionsShadow, "demo": Demo, "demo --live": Live,
     "erase": Erase, "evaluate": Evaluate, "experiment": Experiment, "export": Export, "fit": Fit, "monitor": Monitor,
     "plan": Plan, "predict": Predict, "promote": Promote, "replay": Replay, "tune": Tune, "update": Update,
     "verify-log": VerifyLog,

@@ -25,11 +25,21 @@ from largesse.report.style import (
     treatment_colours,
 )
 
-__all__ = ["budget_chart", "cluster_chart", "cost_chart", "day_chart", "forest_chart", "mix_chart", "spend_chart"]
+__all__ = [
+    "budget_chart",
+    "cluster_chart",
+    "cost_chart",
+    "day_chart",
+    "forest_chart",
+    "lines_chart",
+    "mix_chart",
+    "spend_chart",
+]
 
 _GRID = "rgba(128, 134, 144, 0.22)"
 _LINE = "rgba(128, 134, 144, 0.75)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_LINES = ("#0072b2", "#d55e00", "#5b6470")  # of several lines, which also differ in their dashes
 _SYMBOLS = {"policy": "circle", "baseline": "diamond", "candidate": "square"}
 
 
@@ -388,4 +398,21 @@ def day_chart(amounts: Mapping[str, float], title: str) -> go.Figure:
     figure = _figure(260, margin={"l": 8, "r": 12, "t": 12, "b": 8})
     figure.add_trace(go.Bar(x=list(amounts), y=list(amounts.values()), marker={"color": "#0072b2"}, name=title))
     figure.update_yaxes(title_text=title, rangemode="tozero")
+    return figure
+
+
+def lines_chart(
+    x: Sequence[float], lines: Mapping[str, Sequence[float]], x_title: str, y_title: str, *, bold: str = ""
+) -> go.Figure:
+    """Returns several lines over the same numbers, the bold one thicker; the colours also differ in lightness."""
+    figure = _figure(320)
+    dashes = ("dash", "solid", "dot")
+    for k, (name, y) in enumerate(lines.items()):
+        line = {"color": _LINES[k % len(_LINES)], "width": 3 if name == bold else 2, "dash": dashes[k % len(dashes)]}
+        if name == bold:
+            line["dash"] = "solid"
+        figure.add_trace(go.Scatter(x=list(x), y=list(y), name=name, mode="lines", line=line))
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title)
+    figure.update_layout(showlegend=True)
     return figure

@@ -137,3 +137,19 @@ def test_each_period_begins_anew():
     lift = next(one for one in cells.signals(str) if one.name == "value per unit, beyond the holdout")
     assert lift.rests_on == 7 * 2_000
     assert not alarms(cells.signals(str))
+
+
+def test_an_alarm_of_a_run_that_decides_no_longer_is_over():
+    """The first version predicts too much and is replaced; the second one is right."""
+    cells = Cells(World(days=30).design(), ["first", "second"])
+    days = [*days_of(World(days=8, per_day=5_000, optimism=1.6), 1), *days_of(World(days=14, per_day=5_000), 2)]
+    for day, part in enumerate(days):
+        cells.add(day, part._replace(version=np.full(len(part.time), int(day >= 8))), np.inf)
+        if day == 7:
+            before = [one for one in cells.signals(str) if one.state == "alarm"]
+    assert {one.name for one in before} == {"value against prediction"}
+    after = {(one.name, one.about): one for one in cells.signals(str)}
+    for one in before:
+        same = after[one.name, f"{one.about} (first)"]
+        assert (same.state, same.next_step, same.first_bad_day) == ("over", "", one.first_bad_day)
+        assert after[one.name, f"{one.about} (second)"].state == "fine"

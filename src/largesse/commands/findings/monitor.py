@@ -20,7 +20,7 @@ _TITLES = {
     "model": ("model", "Does the model hold"),
     "running": ("running", "Money, outcomes and the server"),
 }
-_TONES = {"alarm": Tone.BAD, "fine": Tone.GOOD, "too early": Tone.NONE}
+_TONES = {"alarm": Tone.BAD, "over": Tone.NONE, "fine": Tone.GOOD, "too early": Tone.NONE}
 _NO_BREAK = "\N{NON-BREAKING HYPHEN}"
 _NET, _VALUE = "net value per unit, beyond the holdout", "value per unit, beyond the holdout"
 

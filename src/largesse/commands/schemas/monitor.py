@@ -18,7 +18,9 @@ class Signal(Object):
     )
     name: str = Field(description="what is watched")
     about: str = Field(description="the treatment or the feature; empty for the whole campaign")
-    state: Literal["alarm", "fine", "too early"] = Field(description="alarm, fine, or too early to tell")
+    state: Literal["alarm", "over", "fine", "too early"] = Field(
+        description="alarm, over (of a run that decides no longer), fine, too early"
+    )
     number: float | None = Field(description="the number; null where there is none yet")
     low: float | None = Field(description="lower end of its interval on all days together; null where there is none")
     high: float | None = Field(description="upper end")

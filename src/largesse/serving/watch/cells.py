@@ -223,6 +223,10 @@ class Cells:
         """Returns all signals; `date` returns the date of a day's number."""
         # The cost of a treatment that is predicted to cost nothing has no ratio to its prediction.
         several = [(cell, cell.signal(about, date)) for about, cell in (*self.ended, *self._named())]
+        gone = {id(cell) for version, cells in self.by_version.items() if version not in self.current for cell in cells}
+        several = [
+            (cell, one._replace(state="over", next_step="") if id(cell) in gone else one) for cell, one in several
+        ]
         return [one for cell, one in several if one.number is not None or not (cell.kind.weekly and one.rests_on)]
 
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 __all__ = ["Group", "Signal", "State", "ruled"]
 
 Group = Literal["result", "trust", "model", "running"]
-State = Literal["alarm", "fine", "too early"]
+State = Literal["alarm", "over", "fine", "too early"]
 
 
 class Signal(NamedTuple):
@@ -18,7 +18,8 @@ class Signal(NamedTuple):
             "running": money, outcomes and the server.
         name: What is watched, e.g. "value against prediction".
         about: The treatment, or the feature; "" for the whole campaign.
-        state: "alarm", "fine", or "too early" where there is not enough yet to tell.
+        state: "alarm"; "over": an alarm about a run that decides no longer; "fine"; or "too early" where there is not
+            enough yet to tell.
         number: The number; None where there is none yet.
         low: Lower end of its interval, which holds on all days together; None where there is none.
         high: Upper end.
