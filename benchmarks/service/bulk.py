@@ -65,7 +65,9 @@ def bulk(server: Server, media: str, bodies: Sequence[bytes], units: int, flying
     beside.join()
     if failures:
         raise SystemExit(f"A batch was refused: {failures[0]}")
-    return Bulk(units * len(bodies) / seconds, 1e3 * statistics.median(times), 1e3 * max(times), max(0.0, others / seconds))
+    return Bulk(
+        units * len(bodies) / seconds, 1e3 * statistics.median(times), 1e3 * max(times), max(0.0, others / seconds)
+    )
 
 
 def _others(pids: Sequence[int]) -> float:

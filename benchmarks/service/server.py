@@ -169,6 +169,11 @@ class Server:
         change = {"run": str(run.resolve()), "share": 0.0, "shadow": True}
         httpx.put(f"{self.url}/v1/campaigns/{CAMPAIGN}/challenger", json=change, timeout=20.0).raise_for_status()
 
+    def processor(self) -> float:
+        """Returns the processor time of the workers that live, in seconds (Linux)."""
+        several = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in self.workers()]
+        return sum(int(ticks) for one in several for ticks in one) / os.sysconf("SC_CLK_TCK")
+
     def counts(self, *names: str) -> dict[str, float]:
         """Returns sums of counters over their labels."""
         lines = [line.rpartition(" ") for line in httpx.get(f"{self.url}/metrics").text.splitlines()]
