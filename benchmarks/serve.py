@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,26 +79,60 @@ def measure_rate() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run = make_run(folder / "run", 1)
-        terms = Terms(f"sqlite:///{folder}/ledger.db", run, 1, 1e9, 10_000_000, 1e9, 1e6)
-        servers = {"service": Server(terms, folder), "bare": Bare(folder)}
-        columns = load(run / "policy.json")["columns"]
-        cells: dict[str, list[Any]] = {"service": [], "bare": []}
-        try:
-            for server in servers.values():
-                server.start()
-                closed(server.url, features(columns, 0), WARM)
-            for k in range(ROUNDS):
-                for name in list(servers)[:: 1 if k % 2 else -1]:
-                    cells[name].append({"closed": closed(servers[name].url, features(columns, k), CLOSED)._asdict()})
-            half = {name: np.median([one["closed"]["rate"] for one in got]) / 2 for name, got in cells.items()}
-            for k in range(ROUNDS):
-                for name in list(servers)[:: 1 if k % 2 else -1]:
-                    row = features(columns, k)
-                    cells[name][k]["open"] = opened(servers[name].url, row, OPEN, half["service"])._asdict()
-        finally:
-            for server in servers.values():
-                server.stop()
-    return machine() | {"cells": cells, "open_rate": float(half["service"])}
+        return _in_turn({"service": Server(_terms(folder, run), folder), "bare": Bare(folder)}, run)
+
+
+def measure_shadow() -> dict[str, Any]:
+    """Measures the service without a challenger, and with one that answers in the shadow of all decisions, in turn."""
+    with tempfile.TemporaryDirectory() as place:
+        runs = [make_run(Path(place) / f"run {k}", k) for k in (1, 2)]
+        servers = {}
+        for name in ("service", "shadow"):
+            (folder := Path(place) / name).mkdir()
+            servers[name] = Server(_terms(folder, runs[0]), folder)
+        counts = dict[str, dict[str, float]]()
+
+        def begin() -> None:
+            servers["shadow"].challenge(runs[1])
+
+        def end() -> None:
+            for name, one in servers.items():
+                counted = one.counts("largesse_decisions_total", "largesse_shadows_dropped_total")
+                counts[name] = {"decided": counted["largesse_decisions_total"], "processor": one.processor()}
+                counts[name]["dropped"] = counted["largesse_shadows_dropped_total"]
+
+        return _in_turn(servers, runs[0], begin, end) | {"counts": counts}
+
+
+def _terms(folder: Path, run: Path) -> Terms:
+    return Terms(f"sqlite:///{folder}/ledger.db", run, 1, 1e9, 10_000_000, 1e9, 1e6)
+
+
+def _in_turn(
+    servers: Mapping[str, Server | Bare], run: Path, begin: Callable[[], None] = bool, end: Callable[[], None] = bool
+) -> dict[str, Any]:
+    """Measures two servers in turn, closed and then open at half the rate of the one named "service"."""
+    columns = load(run / "policy.json")["columns"]
+    cells: dict[str, list[Any]] = {name: [] for name in servers}
+    try:
+        for server in servers.values():
+            server.start()
+        begin()
+        for server in servers.values():
+            closed(server.url, features(columns, 0), WARM)
+        for k in range(ROUNDS):
+            for name in list(servers)[:: 1 if k % 2 else -1]:
+                cells[name].append({"closed": closed(servers[name].url, features(columns, k), CLOSED)._asdict()})
+        half = np.median([one["closed"]["rate"] for one in cells["service"]]) / 2
+        for k in range(ROUNDS):
+            for name in list(servers)[:: 1 if k % 2 else -1]:
+                row = features(columns, k)
+                cells[name][k]["open"] = opened(servers[name].url, row, OPEN, half)._asdict()
+        end()
+    finally:
+        for server in servers.values():
+            server.stop()
+    return machine() | {"cells": cells, "open_rate": float(half)}
 
 
 def measure_soak(given: argparse.Namespace) -> dict[str, Any]:
@@ -121,7 +156,8 @@ def page(cells: dict[str, dict[str, Any]]) -> list[str]:
         "restarted (PostgreSQL), and the run is exchanged. A watcher reads the money of the campaign twice a second.", "",
     ]  # fmt: skip
     soaks = [cell for name, cell in sorted(cells.items()) if name.startswith("soak")]
-    return [*lines, *_soaks(soaks), *(_rates(cells["rate"]) if "rate" in cells else [])]
+    rates = _rates(cells["rate"]) if "rate" in cells else []
+    return [*lines, *_soaks(soaks), *rates, *(["", *_shadows(cells["shadow"])] if "shadow" in cells else [])]
 
 
 def _soaks(cells: list[dict[str, Any]]) -> list[str]:
@@ -164,24 +200,52 @@ def _soaks(cells: list[dict[str, Any]]) -> list[str]:
 
 
 def _rates(cell: dict[str, Any]) -> list[str]:
-    got = {
-        name: {how: [one[how] for one in rounds] for how in ("closed", "open")}
-        for name, rounds in cell["cells"].items()
-    }
-    ratios = [a["rate"] / b["rate"] for a, b in zip(got["service"]["closed"], got["bare"]["closed"], strict=True)]
-    lines = [
+    least, middle, most = _ratios(cell, "service", "bare")
+    return [
         "## Rate beside a bare application", "",
         "One worker of the service (model, budget, keys, exploration, log) against one of Starlette and msgspec that only writes",
         "the request into SQLite, committed as durably and for as many at once. In turn; medians of",
         f"{ROUNDS} rounds of {CLOSED:.0f} s. *Closed*: 64 callers that ask again when they have their answer. *Open*:",
         f"{cell['open_rate']:,.0f} requests a second at fixed times, half of what the service reaches closed; times count from",
         "when a request was due.", "",
-        f"The service reaches {np.median(ratios):.2f} times the rate of the bare application (rounds: {min(ratios):.2f} to",
-        f"{max(ratios):.2f}), on {cell['cores']} cores that load and server share.", "",
+        f"The service reaches {middle:.2f} times the rate of the bare application (rounds: {least:.2f} to",
+        f"{most:.2f}), on {cell['cores']} cores that load and server share.", "",
+        *_times(cell),
+    ]  # fmt: skip
+
+
+def _shadows(cell: dict[str, Any]) -> list[str]:
+    least, middle, most = _ratios(cell, "shadow", "service")
+    counts = cell["counts"]
+    cost = {name: 1e6 * one["processor"] / one["decided"] for name, one in counts.items()}
+    return [
+        "## Rate with a challenger in the shadow", "",
+        "The service as above, and the same with a challenger that answers in the shadow of every decision, in turn; open at",
+        f"{cell['open_rate']:,.0f} requests a second.", "",
+        f"With the challenger the service reaches {middle:.2f} times the rate (rounds: {least:.2f} to {most:.2f}). A decision",
+        f"takes {cost['shadow']:.0f} µs of its worker's processor time, start and upkeep included; without it takes",
+        f"{cost['service']:.0f} µs.",
+        f"Of {counts['shadow']['decided']:,.0f} decisions {counts['shadow']['dropped']:,.0f} had no answer in the shadow: what",
+        "it stores in a second is bounded, so that decisions have the store. Compare the two with each other and not with those",
+        "above: other programs may have run on the machine.", "",
+        *_times(cell),
+    ]  # fmt: skip
+
+
+def _ratios(cell: dict[str, Any], one: str, other: str) -> tuple[float, float, float]:
+    """Returns the least, the median and the largest ratio of the closed rates of two servers, round by round."""
+    pairs = zip(cell["cells"][one], cell["cells"][other], strict=True)
+    ratios = [a["closed"]["rate"] / b["closed"]["rate"] for a, b in pairs]
+    return min(ratios), float(np.median(ratios)), max(ratios)
+
+
+def _times(cell: dict[str, Any]) -> list[str]:
+    lines = [
         "| | closed, requests/s | closed, p50 ms | closed, p99 ms | open, p50 ms | open, p99 ms | answers other than 200 |",
         "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for name, by in got.items():
+    ]
+    for name, rounds in cell["cells"].items():
+        by = {how: [one[how] for one in rounds] for how in ("closed", "open")}
         middle = {(how, key): np.median([one[key] for one in by[how]]) for how in by for key in ("rate", "p50", "p99")}
         failed = sum(one["failed"] for how in by.values() for one in how)
         cells = [f"{middle['closed', 'rate']:,.0f}"]
@@ -193,7 +257,7 @@ def _rates(cell: dict[str, Any]) -> list[str]:
 def main() -> None:
     """Measures what is asked for and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("soak", "rate", "operations"), help="only this")
+    parser.add_argument("--part", choices=("soak", "rate", "shadow", "operations"), help="only this")
     parser.add_argument("--table", action="store_true", help="write the page of what is there")
     short = Soak(decisions=60_000, seconds=300.0, kills=40, restarts=2, switches=4)
     for name in ("decisions", "kills", "restarts", "switches", "workers", "loads", "single", "batches", "batch"):
@@ -209,6 +273,8 @@ def main() -> None:
             store(PLACE / f"soak-{kind}.json", measure_soak(given))
         if given.part in (None, "rate"):
             store(PLACE / "rate.json", measure_rate())
+        if given.part in (None, "shadow"):
+            store(PLACE / "shadow.json", measure_shadow())
         if given.part in (None, "operations"):
             store(PLACE / "operations.json", machine() | operations())
     if cells := {path.stem: load(path) for path in sorted(PLACE.glob("*.json"))}:

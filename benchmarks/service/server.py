@@ -164,6 +164,21 @@ class Server:
             return put.status_code == httpx.codes.OK
         return False
 
+    def challenge(self, run: Path) -> None:
+        """Lets another run answer in the shadow of all decisions."""
+        change = {"run": str(run.resolve()), "share": 0.0, "shadow": True}
+        httpx.put(f"{self.url}/v1/campaigns/{CAMPAIGN}/challenger", json=change, timeout=20.0).raise_for_status()
+
+    def processor(self) -> float:
+        """Returns the processor time of the workers that live, in seconds (Linux)."""
+        several = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in self.workers()]
+        return sum(int(ticks) for one in several for ticks in one) / os.sysconf("SC_CLK_TCK")
+
+    def counts(self, *names: str) -> dict[str, float]:
+        """Returns sums of counters over their labels."""
+        lines = [line.rpartition(" ") for line in httpx.get(f"{self.url}/metrics").text.splitlines()]
+        return {name: sum(float(n) for label, _, n in lines if label.partition("{")[0] == name) for name in names}
+
     def _parent(self) -> subprocess.Popen[bytes]:
         assert self.process is not None, "not started"
         return self.process

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +268,33 @@ def test_the_metrics_count_new_decisions(two: tuple[Served, Served]):
             got.setdefault(labels["kind"], {})[labels["treatment"]] = float(line.split()[-1])
     assert got == counts
     assert sum(n for by in counts.values() for n in by.values()) == 30
+
+
+@pytest.mark.parametrize("form", ["list", "arrow"])
+def test_batches_at_once_decide_each_unit_once(tmp_path: Path, form: str):
+    """Large ones, of which every two have units in common, and single decisions of these units beside them."""
+    many = [one | {"unit": str(k)} for k, one in enumerate(rows(7, 900))]
+    for one in many:
+        one.pop("key", None)
+    parts = [many[:600], many[300:], many[:300] + many[600:]]
+    with service(tmp_path, **(DRAWS | {"budget": 1500.0})) as one, ThreadPoolExecutor(6) as threads:
+        content = [stream(part) if form == "arrow" else part for part in parts]
+        several = [threads.submit(batch, one, body) for body in content]
+        single = [threads.submit(one.ask, "POST", "/v1/decisions", "decide", json=many[k]) for k in range(0, 900, 90)]
+        assert {got.result().status_code for got in (*several, *single)} == {200}
+        answers = list[dict[str, Any]]()
+        for got in several:
+            content = (
+                pa.ipc.open_stream(got.result().content).read_all().to_pylist()
+                if form == "arrow"
+                else got.result().json()
+            )
+            answers += content
+        answers += [got.result().json() for got in single]
+        assert len(answers) == 1810
+        assert len({(a["unit"], a["id"], a["treatment"], a["propensity"]) for a in answers}) == 900
+        assert sum(not a["repeated"] for a in answers) == 900
+        ledger = one.app.service.ledger
+        assert ledger.verify().problems == []
+        (name,) = one.app.service.names
+        assert ledger.status(name).reserved <= 1500.0

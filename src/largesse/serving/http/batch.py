@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -35,7 +36,7 @@ Result = Any  # DecisionAnswer or Problem
 
 
 class Batches:
-    """Batches of one worker, one after the other in a thread of its own.
+    """Batches of one worker, in threads of their own: one or two at a time, as many as cores are free.
 
     Args:
         service: The service.
@@ -44,7 +45,7 @@ class Batches:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.waiting = 0
-        self._thread = ThreadPoolExecutor(1, "batch")
+        self._thread = ThreadPoolExecutor(_threads(service.settings.workers), "batch")
 
     async def decide(self, headers: Headers, body: bytes) -> tuple[int, str, bytes]:
         """Returns status, media type and body of the answer to a batch.
@@ -161,6 +162,11 @@ class Batches:
             return question(self.service, item)
         except (Refused, LargesseError) as error:
             return of_error(error)
+
+
+def _threads(workers: int) -> int:
+    """Returns how many batches a worker decides at a time: two if cores are free, so that one is read while one is stored."""
+    return max(1, min(2, (os.cpu_count() or 1) // workers))
 
 
 def _status(problems: Iterable[bool]) -> int:

@@ -208,8 +208,7 @@ class Ledger:
                 rule = f"must be {menus[0].shape[1]}, as of value"
                 raise _check.refuse(f"{name}.shape[1]", rows.shape[1], rule, "Give a column for each treatment.")
         many = Many(units, menus[0], menus[1], mask, keys, version, features, bodies, own)
-        with writing(self.engine) as connection:
-            return decide_many(connection, campaign, many, self.clock())
+        return decide_many(self.engine, campaign, many, self.clock)
 
     @checked
     def outcomes(self, given: Sequence[Outcome]) -> list[Receipt | DataError]:

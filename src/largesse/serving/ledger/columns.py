@@ -7,55 +7,33 @@ may limit one, or a key was given before, nothing is decided here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy import exc
 
 from largesse import _check
 from largesse.errors import DataError
 from largesse.serving.draws import KINDS, ManyDraws
-from largesse.serving.exploring import tilted
 from largesse.serving.ledger.accounts import Account
 from largesse.serving.ledger.checking import body_of, codes_of, json_of, period_of, weights_of
-from largesse.serving.ledger.money import MOST, NOISE
-from largesse.serving.ledger.recording import NewColumns, record_columns
-from largesse.serving.ledger.rows import BY_WHO, INSERT, again, answer_of, parts_of, who_prefix, whos_of
+from largesse.serving.ledger.packing import insert
+from largesse.serving.ledger.preparing import Columns, Prepared, Raced, prepared
+from largesse.serving.ledger.recording import record_columns
+from largesse.serving.ledger.rows import BY_WHO, again, answer_of, parts_of, who_prefix, whos_of
 from largesse.serving.ledger.sql import Having
 from largesse.serving.ledger.tables import keys
 from largesse.serving.ledger.terms import Answer, Answers, Ask, Written, WrittenColumn, text
 
-__all__ = ["KEYS", "Columns", "Decided", "columns_of", "decide_columns", "keys_of", "many_columns"]
+__all__ = ["KEYS", "Decided", "columns_of", "decide_columns", "keys_of", "many_columns"]
 
 Floats = NDArray[np.float64]
 _NUMBERS = ("value", "cost", "price", "reservation", "time")
 KEYS = Having(lambda values: keys.select().where(keys.c.key.in_(values)))
-
-
-class Columns(NamedTuple):
-    """Asks of one campaign that are sound, n of them.
-
-    Attributes:
-        units: Ids of the units.
-        value: Predicted values, (n, M).
-        cost: Predicted costs, (n, M).
-        menus: Menus as stored.
-        allowed: Which treatments each unit may get, (n, M); None: all.
-        versions: Versions of the policy.
-        features: Features as JSON; None where an ask has none.
-        weights: Weights of the treatments in exploration, (n, M); 0 for all of them, or None: the mix.
-    """
-
-    units: Sequence[str]
-    value: Floats
-    cost: Floats
-    menus: list[bytes]
-    allowed: NDArray[np.bool_] | None
-    versions: Sequence[str]
-    features: Sequence[str | None]
-    weights: Floats | None
 
 
 class Decided(NamedTuple):
@@ -241,35 +219,53 @@ def many_columns(
     )
 
 
-def decide_columns(connection: sa.Connection, account: Account, columns: Columns, now: float) -> Decided | None:
-    """Returns what columns of asks get, and writes it; None where they must be decided one by one."""
-    period = period_of(account, now)
-    prefix, units = who_prefix(account.terms, period), columns.units
-    who = whos_of(prefix, units)
-    stored = {bytes(row.who): answer_of(row, account.terms) for row in BY_WHO.rows(connection, who)}
-    first, which, repeated = list(range(len(who))), list(range(len(who))), dict[int, Answer]()
-    if stored or len(set(who)) < len(who):
-        if columns.allowed is not None:  # the earlier treatment may not be allowed
-            return None
-        first, which, repeated = _first(who, stored)
-    drawn = _drawn(account, period, columns, first, now)
-    if drawn is None:
+def decide_columns(
+    connection: sa.Connection, account: Account, columns: Columns, now: float, ready: Prepared | None = None
+) -> Decided | None:
+    """Returns what columns of asks get, and writes it; None where they must be decided one by one.
+
+    Args:
+        connection: The transaction that locked the campaign.
+        account: The campaign.
+        columns: The asks.
+        now: Time of the decisions.
+        ready: What was prepared for all of them: none had a decision. It counts if the campaign is still the same.
+
+    Raises:
+        Raced: One of them has a decision by now.
+    """
+    period, n = period_of(account, now), len(columns.units)
+    apart = ready is not None and ready.fits(account, period)
+    first, which, repeated = list(range(n)), list(range(n)), dict[int, Answer]()
+    if not apart:
+        who = whos_of(who_prefix(account.terms, period), columns.units)
+        stored = {bytes(row.who): answer_of(row, account.terms) for row in BY_WHO.rows(connection, who)}
+        if stored or len(set(who)) < n:
+            if columns.allowed is not None:  # the earlier treatment may not be allowed
+                return None
+            first, which, repeated = _first(who, stored)
+            if not first:
+                none = np.zeros(0, np.intp)
+                draws = ManyDraws(none, none, np.zeros((0, columns.value.shape[1])))
+                return Decided(period, which, repeated, [], [], draws, none.astype(np.int64))
+        ready = prepared(account, period, columns, first, who)
+    if ready is None or now >= account.terms.campaign.until:
         return None
-    draws, reservations = drawn
-    if not first:
-        return Decided(period, which, repeated, first, [], draws, reservations)
-    treatments = account.terms.campaign.treatments
-    given: tuple[Sequence[Any], ...] = who, units, columns.versions, columns.menus, columns.features
-    if len(first) < len(who):
-        given = tuple([column[i] for i in first] for column in given)
-    hashes, names, versions, menus, features = given
-    new = NewColumns(
-        hashes, names, [treatments[code] for code in draws.codes.tolist()], [KINDS[kind] for kind in draws.kinds.tolist()],
-        versions, reservations, draws.propensities, menus, features,
-    )  # fmt: skip
-    ids, rows = record_columns(account, period, new, now)
-    INSERT.run_all(connection, rows)
-    return Decided(period, which, repeated, first, ids, draws, reservations)
+    if ready.needs is not None and ready.needs > account.left:  # the budget may limit one
+        return None
+    ids, rows = record_columns(account, period, ready.new, now)
+    with _races(connection) if apart else nullcontext():
+        insert(connection, account.terms.campaign.treatments, rows, ready.new.packed)
+    return Decided(period, which, repeated, first, ids, ready.draws, ready.new.reservations)
+
+
+@contextmanager
+def _races(connection: sa.Connection) -> Iterator[None]:
+    driver: Any = connection.dialect.dbapi
+    try:
+        yield
+    except (exc.IntegrityError, driver.IntegrityError) as error:
+        raise Raced from error
 
 
 def _first(who: Sequence[bytes], stored: dict[bytes, Answer]) -> tuple[list[int], list[int], dict[int, Answer]]:
@@ -285,34 +281,3 @@ def _first(who: Sequence[bytes], stored: dict[bytes, Answer]) -> tuple[list[int]
             first.append(i)
         which.append(k)
     return first, which, repeated
-
-
-def _drawn(
-    account: Account, period: int, columns: Columns, first: list[int], now: float
-) -> tuple[ManyDraws, NDArray[np.int64]] | None:
-    """Returns the draws of new decisions and what they reserve; None where the campaign is over or the budget may limit one."""
-    terms, whole = account.terms, len(first) == len(columns.units)
-    if first and now >= terms.campaign.until:
-        return None
-    rows: Any = slice(None) if whole else np.array(first, np.intp)
-    value, cost, allowed = columns.value[rows], columns.cost[rows], columns.allowed
-    exact = cost * terms.campaign.scale
-    if not first:
-        none = np.zeros(0, np.intp)
-        return ManyDraws(none, none, np.zeros(value.shape)), none.astype(np.int64)
-    if exact.max() > MOST:
-        return None
-    amounts = np.maximum(np.ceil(exact - exact * NOISE).astype(np.int64), np.array(terms.worst, np.int64))
-    units = columns.units if whole else [columns.units[i] for i in first]
-    open_ = None if allowed is None else allowed[rows]
-    own = None if columns.weights is None else columns.weights[rows]
-    if account.tilt:
-        own = tilted(np.array(terms.draws.mix), cost if open_ is None else np.where(open_, cost, np.inf), account.tilt)
-    draws = terms.draws.draw_many(period, units, value, cost, account.price, open_, own)
-    reservations = amounts[np.arange(len(first)), draws.codes]
-    # A decision is not limited if all that its unit could draw is paid for by what the ones before it leave.
-    dearest = np.where(draws.propensities > 0, amounts, 0).max(axis=1)
-    left = account.left - np.concatenate([[0], np.cumsum(reservations[:-1])])
-    if ((dearest > left) & (dearest > 0)).any():
-        return None
-    return draws, reservations

@@ -13,10 +13,9 @@ from largesse import _check
 from largesse.errors import Conflict, DataError
 from largesse.serving.exploring import tilted
 from largesse.serving.ledger.accounts import Account
-from largesse.serving.ledger.checking import Checked, Checks, unknown
+from largesse.serving.ledger.checking import Checked, Checks, period_of, unknown
 from largesse.serving.ledger.columns import (
     KEYS,
-    Columns,
     Decided,
     columns_from,
     columns_of,
@@ -25,18 +24,33 @@ from largesse.serving.ledger.columns import (
     many_columns,
 )  # fmt: skip
 from largesse.serving.ledger.money import MOST, rounded_up
+from largesse.serving.ledger.preparing import Columns, Prepared, Raced, prepared
 from largesse.serving.ledger.recording import New, record
-from largesse.serving.ledger.rows import BY_PLACE, BY_WHO, INSERT, again, answer_of, packed, packed_menu, place_in
-from largesse.serving.ledger.sql import inserting
-from largesse.serving.ledger.store import locked
-from largesse.serving.ledger.tables import keys
+from largesse.serving.ledger.rows import (
+    BY_PLACE,
+    BY_WHO,
+    INSERT,
+    again,
+    answer_of,
+    packed,
+    packed_menu,
+    place_in,
+    who_prefix,
+    whos_of,
+)  # fmt: skip
+from largesse.serving.ledger.sql import Having, inserting
+from largesse.serving.ledger.store import locked, reading, writing
+from largesse.serving.ledger.tables import campaigns, keys
 from largesse.serving.ledger.terms import Answer, Answers, Ask, Written, WrittenColumn
 
-__all__ = ["Many", "decide", "decide_many"]
+__all__ = ["Many", "decide", "decide_many", "ready_for"]
 
 T = TypeVar("T")
 _INSERT_KEYS = inserting(keys)
 _FEW = 16  # fewer asks of a campaign are decided one by one
+_MANY = 256  # so many are prepared before the transaction
+_PROBES = 32  # so many of them are looked for; if one of the others has a decision, the transaction is done again
+_CAMPAIGN = Having(lambda names: campaigns.select().where(campaigns.c.name.in_(names)))
 
 
 class _Key(NamedTuple):
@@ -63,22 +77,54 @@ def decide(connection: sa.Connection, asks: Sequence[Ask], now: float) -> list[A
     return answers
 
 
-def decide_many(connection: sa.Connection, campaign: str, many: Many, now: float) -> Answers:
-    """Returns the answers to asks of one campaign that are given as columns.
+def decide_many(engine: sa.Engine, campaign: str, many: Many, clock: Callable[[], float]) -> Answers:
+    """Returns the answers to asks of one campaign that are given as columns, decided in one transaction.
+
+    What needs no lock is done before it, so that others wait for less.
 
     Raises:
         DataError: The campaign is not in the ledger.
+        StoreError: The store failed.
     """
+    several = len(many.units) >= _MANY
+    ready = ready_for(engine, campaign, many, clock()) if several else None
+    try:
+        with writing(engine, patient=several) as connection:
+            return _decided(connection, campaign, many, clock(), ready)
+    except Raced:
+        with writing(engine, patient=several) as connection:
+            return _decided(connection, campaign, many, clock(), None)
+
+
+def ready_for(engine: sa.Engine, campaign: str, many: Many, now: float) -> tuple[Columns, Prepared] | None:
+    """Returns columns and what they get if no unit has a decision; None where one has, or where they are not to be prepared."""
+    with reading(engine) as connection:
+        rows = _CAMPAIGN.rows(connection, [campaign])
+        if not rows:
+            return None
+        account = Account(rows[0])
+        columns = many.columns(account)
+        if columns is None:
+            return None
+        period = period_of(account, now)
+        who = whos_of(who_prefix(account.terms, period), columns.units)
+        if len(set(who)) < len(who) or BY_WHO.rows(connection, who[:: len(who) // _PROBES]):
+            return None
+    made = prepared(account, period, columns, range(len(who)), who)
+    return None if made is None else (columns, made)
+
+
+def _decided(
+    connection: sa.Connection, campaign: str, many: Many, now: float, ready: tuple[Columns, Prepared] | None
+) -> Answers:
     accounts = {name: Account(row) for name, row in locked(connection, [campaign]).items()}
     if (account := accounts.get(campaign)) is None:
         raise unknown(campaign, ())
     keys_, bodies = many.keys or (None,) * len(many.units), many.bodies or ("",) * len(many.units)
-    columns = None
-    if len(many.units) >= _FEW:
-        columns = many_columns(
-            account, many.units, many.value, many.cost, many.allowed, many.version, many.features, many.weights
-        )
-    decided = None if columns is None else _columns(connection, account, columns, keys_, bodies, now)
+    columns, made = ready or (None, None)
+    if columns is None and len(many.units) >= _FEW:
+        columns = many.columns(account)
+    decided = None if columns is None else _columns(connection, account, columns, keys_, bodies, now, made)
     if columns is not None and decided is not None:
         answers = decided.columns(account, columns, now)
     else:
@@ -99,13 +145,13 @@ def _together(connection: sa.Connection, account: Account, asks: Sequence[Ask], 
 
 def _columns(
     connection: sa.Connection, account: Account, columns: Columns, given: Sequence[str | None], bodies: Sequence[str],
-    now: float,
+    now: float, ready: Prepared | None = None,
 ) -> Decided | None:  # fmt: skip
     """Decides columns of asks with their keys; None where they must be decided one by one."""
     name = account.row.name
     if (named := keys_of(connection, name, columns, given, bodies)) is None:
         return None
-    if (decided := decide_columns(connection, account, columns, now)) is None:
+    if (decided := decide_columns(connection, account, columns, now, ready)) is None:
         return None
     _INSERT_KEYS.run_all(connection, [(key, name, body, decided.id_of(i)) for i, key, body in named])
     return decided
@@ -123,6 +169,12 @@ class Many(NamedTuple):
     features: WrittenColumn | Sequence[Mapping[str, Any] | Written | None] | None
     bodies: Sequence[str] | None
     weights: NDArray[np.float64] | None
+
+    def columns(self, account: Account) -> Columns | None:
+        """Returns the asks as columns; None where one is to be refused."""
+        return many_columns(
+            account, self.units, self.value, self.cost, self.allowed, self.version, self.features, self.weights
+        )
 
     def asks(self, campaign: str, treatments: Sequence[str]) -> list[Ask]:
         """Returns the asks one by one."""

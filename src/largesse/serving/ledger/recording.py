@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import repeat
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from largesse.serving.ledger.accounts import Account
-from largesse.serving.ledger.audit import SEAL, decision_link, decision_links, private_digest, private_digests
-from largesse.serving.ledger.rows import id_of, ids_of, parts_of, place_of
+from largesse.serving.ledger.audit import SEAL, decision_link, decision_links, private_digest
+from largesse.serving.ledger.packing import Stored
+from largesse.serving.ledger.preparing import TOKEN, NewColumns
+from largesse.serving.ledger.rows import id_of, ids_of, place_of
 
-__all__ = ["New", "NewColumns", "record", "record_columns"]
+__all__ = ["New", "record", "record_columns"]
 
-_TOKEN = 8  # random bytes of an id
-_SIZE = _TOKEN + SEAL
+_SIZE = TOKEN + SEAL
 
 
 class New(NamedTuple):
@@ -46,7 +43,7 @@ def record(account: Account, period: int, new: Iterable[New], now: float) -> lis
     place, end = place_of(account.row.code, number), f"\0{name}\0"
     for i, (who, unit, code, kind, version, reservation, limited, propensities, menu, features) in enumerate(several):
         first, treatment = _SIZE * i, treatments[code]
-        identity, seal = id_of(place + i, random[first : first + _TOKEN]), random[first + _TOKEN : first + _SIZE]
+        identity, seal = id_of(place + i, random[first : first + TOKEN]), random[first + TOKEN : first + _SIZE]
         private = private_digest(seal, unit, menu, features)
         numbers = number + i, period, reservation, price, now, due, limited
         names = f"{identity}{end}{treatment}\0{kind}\0{version}"
@@ -60,41 +57,20 @@ def record(account: Account, period: int, new: Iterable[New], now: float) -> lis
     return rows
 
 
-class NewColumns(NamedTuple):
-    """n decisions before they are stored, by columns, each as in `New`; the budget has limited none of them."""
-
-    who: Sequence[bytes]
-    units: Sequence[str]
-    treatments: Sequence[str]
-    kinds: Sequence[str]
-    versions: Sequence[str]
-    reservations: NDArray[np.int64]
-    propensities: NDArray[np.float64]
-    menus: Sequence[bytes]
-    features: Sequence[str | None]
-
-
-def record_columns(
-    account: Account, period: int, new: NewColumns, now: float
-) -> tuple[list[str], Iterable[tuple[Any, ...]]]:
+def record_columns(account: Account, period: int, new: NewColumns, now: float) -> tuple[list[str], Stored]:
     """Counts decisions in an account, and returns their ids and their rows; they are what `record` makes of them."""
     campaign, price, number = account.terms.campaign, account.price, account.number
     n, name, due, place = len(new.units), campaign.name, now + campaign.matures, place_of(account.row.code, number)
-    random = os.urandom(_SIZE * n)
-    tokens, seals = random[: _TOKEN * n], random[_TOKEN * n :]
-    ids = ids_of(place, tokens, n)
-    privates = private_digests(seals, new.units, new.menus, new.features)
+    ids = ids_of(place, new.tokens, n)
     several = list(zip(new.treatments, new.kinds, new.versions, strict=True))
     ends = {one: "\0".join(("", name, *one)) for one in set(several)}
     names = [identity + ends[one] for identity, one in zip(ids, several, strict=True)]
     numbers = number, period, new.reservations, price, now, due
-    links = decision_links(account.decided_link, privates, numbers, new.propensities, names)
+    links = decision_links(account.decided_link, new.privates, numbers, new.propensities, names)
     reserved = new.reservations.tolist()
-    given = parts_of(np.ascontiguousarray(new.propensities, "<f8").tobytes(), 8 * new.propensities.shape[1])
-    rows = zip(  # columns and not rows: the driver takes one row after the other
-        range(place, place + n), ids, new.who, repeat(name), range(number, number + n), repeat(period), new.units,
-        new.treatments, new.kinds, new.versions, repeat(price), reserved, repeat(False), repeat(now), repeat(due), given,
-        new.menus, new.features, parts_of(seals, SEAL), links, repeat("pending"), reserved, repeat(0), repeat(0.0),
+    stored = Stored(
+        place, ids, new.who, name, number, period, new.units, new.treatments, new.kinds, new.versions, price, reserved, now, due,
+        new.propensities, new.menus, new.features, new.seals, links,
     )  # fmt: skip
     account.decide(Counter(zip(new.kinds, new.treatments, strict=True)), sum(reserved), 0, links[-1])
-    return ids, rows
+    return ids, stored

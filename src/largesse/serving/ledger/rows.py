@@ -20,15 +20,17 @@ from largesse.serving.ledger.tables import decisions
 from largesse.serving.ledger.terms import Answer
 
 __all__ = [
-    "BY_PLACE", "BY_WHO", "INSERT", "again", "answer_of", "id_of", "ids_of", "menus_of", "packed", "packed_menu", "parts_of",
-    "place_in", "place_of", "private_of", "unpacked", "who_of", "who_prefix", "whos_of",
+    "BY_PLACE", "BY_WHO", "INSERT", "WHO", "again", "answer_of", "id_of", "ids_of", "menus_of", "packed", "packed_menu",
+    "parts_of", "place_in", "place_of", "private_of", "unpacked", "who_of", "who_prefix", "whos_of",
 ]  # fmt: skip
 
 INSERT = inserting(decisions)
 BY_PLACE = Having(lambda values: decisions.select().where(decisions.c.place.in_(values)))
 BY_WHO = Having(lambda values: decisions.select().where(decisions.c.who.in_(values)))
 _PLACE = re.compile("[0-7][0-9a-f]{15}")
-_WHO, _PERSON = 16, b"largesse id"
+WHO = 16
+"""Bytes of the hash of a unit."""
+_PERSON = b"largesse id"
 _ID = 32  # digits of an id
 _BITS = 40  # of the number of a decision within its campaign
 
@@ -68,12 +70,12 @@ def who_prefix(terms: Terms, period: int) -> str:
 
 def who_of(prefix: str, unit: str) -> bytes:
     """Returns the hash by which the decision of a unit is sought."""
-    return blake2b((prefix + unit).encode(), digest_size=_WHO, person=_PERSON).digest()
+    return blake2b((prefix + unit).encode(), digest_size=WHO, person=_PERSON).digest()
 
 
 def whos_of(prefix: str, units: Sequence[str]) -> list[bytes]:
     """Returns the hashes by which the decisions of many units are sought."""
-    return digests(prefix, units, _WHO, _PERSON)
+    return digests(prefix, units, WHO, _PERSON)
 
 
 @lru_cache(maxsize=64)

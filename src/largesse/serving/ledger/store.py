@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -16,6 +17,7 @@ from largesse._extras import needed_for
 from largesse.errors import StoreError
 from largesse.serving.ledger.sql import Having, executed
 from largesse.serving.ledger.tables import campaigns, migrate
+from largesse.serving.ledger.turns import Late, Turns
 
 __all__ = ["checkpoint", "forget", "locked", "open_store", "reading", "writing"]
 
@@ -24,6 +26,7 @@ _PATIENCE = 30_000  # milliseconds to wait for another writer
 _CACHE = 65_536  # KiB of pages in memory: the index of units is read at random places
 _CHECKPOINT = 8_000  # pages after which the write-ahead log is brought into the file; many change again before
 _READ = "largesse_read"
+_TURNS: WeakKeyDictionary[sa.Engine, Turns] = WeakKeyDictionary()  # those of SQLite, which has one writer at a time
 _LOCK = Having(
     lambda names: campaigns.select().where(campaigns.c.name.in_(names)).order_by(campaigns.c.name).with_for_update()
 )
@@ -44,6 +47,7 @@ def open_store(url: str, *, create: bool = True) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _sqlite_connected)
         sa.event.listen(engine, "begin", _sqlite_begun)
+        _TURNS[engine] = Turns(_PATIENCE / 1000)
         _patiently(lambda: _write_ahead(engine))
     try:
         with writing(engine) as connection:
@@ -56,7 +60,7 @@ def open_store(url: str, *, create: bool = True) -> sa.Engine:
 
 def _engine(place: sa.URL) -> sa.Engine:
     if place.get_backend_name() == "sqlite":
-        return sa.create_engine(place)
+        return sa.create_engine(place, pool_use_lifo=True)  # the connection used last has the pages in memory
     return sa.create_engine(place, pool_pre_ping=True, paramstyle="format")  # values as tuples: see `Statement`
 
 
@@ -83,7 +87,23 @@ def _sqlite_connected(connection: sqlite3.Connection, _: object) -> None:
 
 def _sqlite_begun(connection: sa.Connection) -> None:
     # A transaction that reads first and then writes could fail because another one wrote in between: writers begin as writers.
-    executed(connection, "begin" if connection.get_execution_options().get(_READ) else "begin immediate")
+    if connection.get_execution_options().get(_READ):
+        executed(connection, "begin")
+        return
+    # SQLite would look for another process's end at intervals of up to 0.1 s; a look costs little.
+    end, turns = time.monotonic() + _PATIENCE / 1000, _TURNS[connection.engine]
+    executed(connection, "pragma busy_timeout = 0")
+    try:
+        while True:
+            try:
+                executed(connection, "begin immediate")
+                return
+            except (sqlite3.OperationalError, exc.OperationalError) as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+            turns.pause()
+    finally:
+        executed(connection, f"pragma busy_timeout = {_PATIENCE}")
 
 
 def _write_ahead(engine: sa.Engine) -> None:
@@ -107,13 +127,18 @@ def _patiently(task: Callable[[], T]) -> T:
 
 
 @contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+def writing(engine: sa.Engine, *, patient: bool = False) -> Iterator[sa.Connection]:
     """A transaction that is committed at its end, durably, or leaves nothing behind.
+
+    Args:
+        engine: The store.
+        patient: Whether the others of this process that wait go first: for long transactions.
 
     Raises:
         StoreError: The store failed.
     """
-    with _failures(engine), engine.begin() as connection:
+    turn = _TURNS.get(engine)
+    with _failures(engine), turn.mine(patient=patient) if turn else nullcontext(), engine.begin() as connection:
         yield connection
 
 
@@ -171,7 +196,7 @@ def _failures(engine: sa.Engine) -> Iterator[None]:
     driver: Any = engine.dialect.dbapi
     try:
         yield
-    except (exc.DBAPIError, driver.Error) as error:
+    except (exc.DBAPIError, driver.Error, Late) as error:
         raise StoreError(
             "store: the transaction failed and left nothing behind, unless the failure came at its very end "
             f"({getattr(error, 'orig', error)}). Send it again with the same keys: what was stored counts once."
