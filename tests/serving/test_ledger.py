@@ -389,16 +389,21 @@ class TestStore:
         with pytest.raises(StoreError, match="is a ledger of a development version, which cannot be read. Choose"):
             Ledger.open(store)
 
-    def test_version_2_is_migrated(self, store):
+    @pytest.mark.parametrize(
+        ("version", "columns"), [(2, ("ratio", "ratio_low", "ratio_high", "expected")), (4, ("expected",))]
+    )
+    def test_an_old_store_is_migrated(self, store, version, columns):
         with Ledger.open(store) as ledger:
             ledger.start(campaign())
+            ledger.decide([ask("u")])
             with writing(ledger.engine) as connection:
-                for name in ("ratio", "ratio_low", "ratio_high"):
+                for name in columns:
                     connection.execute(sa.text(f"alter table largesse_campaign drop column {name}"))
-                connection.execute(sa.text("update largesse_version set version = 2"))
+                connection.execute(sa.text(f"update largesse_version set version = {version}"))
         with Ledger.open(store) as ledger:
             status = ledger.status("c")
             assert (status.budget, status.ratio, status.clamped) == (100, 1.0, False)
+            assert status.expected == status.reserved
 
     def test_an_older_version_is_migrated_once(self, store, monkeypatch):
         with Ledger.open(store) as ledger:

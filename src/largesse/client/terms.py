@@ -175,6 +175,7 @@ class CampaignStatus:
         ratio_low: Lower end of its 95 % interval.
         ratio_high: Upper end.
         clamped: True if it is outside 0.2 to 3: the price counts on the nearer of these.
+        expected: What is still expected to be paid for the decisions so far, of `reserved`; None: an older service.
         holdout: Share of the units that get control.
         explore: Share of the other units whose treatment is drawn.
         challenger: The run that is tried; None: there is none.
@@ -200,6 +201,7 @@ class CampaignStatus:
     holdout: float
     explore: float
     challenger: Challenger | None = None
+    expected: float | None = None
 
 
 def taken(kind: type[T], content: Any, **more: Any) -> T:

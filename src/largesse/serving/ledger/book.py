@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,17 +14,15 @@ from numpy.typing import ArrayLike
 from largesse import _check
 from largesse._arguments import checked
 from largesse.errors import DataError
-from largesse.roles import nearest
 from largesse.serving.ledger import pricing
-from largesse.serving.ledger.accounts import COUNTERS, settings_of, terms_of
-from largesse.serving.ledger.audit import FIRST
+from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.deciding import Many, decide, decide_many
 from largesse.serving.ledger.erasing import erase
-from largesse.serving.ledger.maturing import HIGHEST, LOWEST
-from largesse.serving.ledger.money import amount, rounded_down
+from largesse.serving.ledger.money import rounded_down
 from largesse.serving.ledger.reporting import expire, record_outcomes
-from largesse.serving.ledger.store import forget, locked, open_store, reading, writing
-from largesse.serving.ledger.tables import campaigns, journal, tallies
+from largesse.serving.ledger.starting import start, status_of
+from largesse.serving.ledger.store import forget, open_store, reading, writing
+from largesse.serving.ledger.tables import campaigns
 from largesse.serving.ledger.terms import (
     Answer,
     Answers,
@@ -43,8 +39,6 @@ from largesse.serving.ledger.terms import (
 from largesse.serving.ledger.verifying import verify
 
 __all__ = ["Ledger"]
-
-_FIXED = ("treatments", "salt", "holdout", "guarantee", "period", "scale")
 
 
 class Ledger:
@@ -120,17 +114,8 @@ class Ledger:
         now = self.clock()
         budget = rounded_down("budget", campaign.budget, campaign.scale)
         with writing(self.engine) as connection:
-            row = locked(connection, [campaign.name]).get(campaign.name)
-            if row is None:
-                values = {"settings": settings_of(campaign), "budget": budget, "price": campaign.price, "started": now}
-                code = connection.execute(
-                    sa.select(sa.func.coalesce(sa.func.max(campaigns.c.code), 0) + 1)
-                ).scalar_one()
-                empty = dict.fromkeys(COUNTERS, 0) | {"decided_link": FIRST, "reported_link": FIRST}
-                connection.execute(campaigns.insert().values(name=campaign.name, code=code, **values, **empty))
-            else:
-                _change(connection, row, campaign, budget, now)
-            return _status(connection, campaign.name)
+            start(connection, campaign, budget, now)
+            return status_of(connection, campaign.name)
 
     @checked
     def decide(self, asks: Sequence[Ask]) -> list[Answer | DataError]:
@@ -253,7 +238,7 @@ class Ledger:
             StoreError: The store failed.
         """
         with reading(self.engine) as connection:
-            return _status(connection, campaign)
+            return status_of(connection, campaign)
 
     @checked
     def treatments(self, campaign: str) -> tuple[str, ...]:
@@ -264,7 +249,7 @@ class Ledger:
             StoreError: The store failed.
         """
         with reading(self.engine) as connection:
-            _status(connection, campaign)
+            status_of(connection, campaign)
             query = sa.select(campaigns.c.settings).where(campaigns.c.name == campaign)
             return terms_of(connection.execute(query).scalar_one()).campaign.treatments
 
@@ -274,9 +259,10 @@ class Ledger:
 
         The price is the smallest at which the last 2,000 units would reserve, on average, what each unit still to come may,
         exploration and holdout included: so much that the budget is paid or reserved at the end. That counts on what reservations
-        will release: the share of them that is paid is estimated from up to 4,000 decisions by their age (`Status.ratio`). Units
-        to come: `Campaign.units` less those decided, else the time left by the rate since the start. Where few menus occur,
-        units tie at the price and get the cheaper treatment; the money left by that lowers the next price.
+        will release: what is paid of them, and when, is estimated from up to 4,000 decisions (`Status.ratio`, `Status.expected`;
+        `survival.kept`), for the money alone and never for what proves something. Units to come: `Campaign.units` less those
+        decided, else the time left by the rate since the start. Where few menus occur, units tie at the price and get the cheaper
+        treatment; the money left by that lowers the next price.
 
         Args:
             holder: Name of this process, e.g. host and process id.
@@ -299,9 +285,8 @@ class Ledger:
                 if (priced := pricing.price_of(connection, row, now)) is not None:
                     prices[row.name] = priced
         with writing(self.engine) as connection:
-            for name, (price, share) in sorted(prices.items()):
-                values = {"price": price, "ratio": share.ratio, "ratio_low": share.low, "ratio_high": share.high}
-                connection.execute(sa.update(campaigns).where(campaigns.c.name == name).values(**values))
+            for name, priced in sorted(prices.items()):
+                connection.execute(sa.update(campaigns).where(campaigns.c.name == name).values(priced.columns()))
         return {name: one.price for name, one in prices.items()}
 
     @checked
@@ -343,58 +328,3 @@ class Ledger:
         """
         with reading(self.engine, one_moment=True) as connection:
             return verify(connection, earlier or {})
-
-
-def _change(connection: sa.Connection, row: Any, campaign: Campaign, budget: int, now: float) -> None:
-    """Changes a started campaign, and writes a line of the journal for each field."""
-    old = terms_of(row.settings).campaign
-    for name in _FIXED:
-        if getattr(old, name) != getattr(campaign, name):
-            rule = f"is {getattr(old, name)!r} in the started campaign and cannot change"
-            raise _check.refuse(name, getattr(campaign, name), rule, "Start a campaign with another name.")
-    if budget < min(row.budget, row.spent + row.reserved):  # outcomes may have cost more than the budget that stays
-        low = _check.written(amount(row.spent + row.reserved, campaign.scale), 16)
-        raise _check.refuse(
-            "budget", campaign.budget, f"must be >= {low}, which is spent or reserved", "Give a larger one."
-        )
-    names = [f.name for f in fields(Campaign) if f.name not in (*_FIXED, "name", "price", "budget")]
-    changes = [(n, getattr(old, n), getattr(campaign, n)) for n in names if getattr(old, n) != getattr(campaign, n)]
-    if budget != row.budget:
-        changes.append(("budget", amount(row.budget, campaign.scale), amount(budget, campaign.scale)))
-    for name, before, after in changes:
-        line = {
-            "campaign": row.name,
-            "time": now,
-            "field": name,
-            "before": json.dumps(before),
-            "after": json.dumps(after),
-        }
-        connection.execute(journal.insert().values(**line))
-    if changes:
-        change = sa.update(campaigns).where(campaigns.c.name == row.name)
-        connection.execute(change.values(settings=settings_of(campaign), budget=budget))
-
-
-def _status(connection: sa.Connection, name: str) -> Status:
-    # One statement for money and counts: PostgreSQL's statements each see a moment of their own.
-    query = sa.select(campaigns, tallies.c.kind, tallies.c.treatment, tallies.c.decisions).select_from(
-        campaigns.outerjoin(tallies, tallies.c.campaign == campaigns.c.name)
-    )
-    rows = connection.execute(query.where(campaigns.c.name == name).order_by(tallies.c.kind, tallies.c.treatment)).all()
-    if not rows:
-        hint = nearest(name, list(pricing.names(connection)))
-        raise _check.refuse("campaign", name, "is not in this ledger", f"{hint}Start it first.")
-    row, counts = rows[0], dict[str, dict[str, int]]()
-    for one in rows:
-        if one.kind is not None:
-            counts.setdefault(one.kind, {})[one.treatment] = one.decisions
-    campaign = terms_of(row.settings).campaign
-    budget, spent, reserved, left, beyond = (
-        amount(n, campaign.scale)
-        for n in (row.budget, row.spent, row.reserved, max(0, row.budget - row.spent - row.reserved), row.beyond)
-    )
-    ratio, low, high = (1.0, 1.0, 1.0) if row.ratio is None else (row.ratio, row.ratio_low, row.ratio_high)
-    return Status(
-        name, budget, spent, reserved, left, beyond, row.price, campaign.until, row.decided, row.limited, counts, ratio, low,
-        high, not LOWEST <= ratio <= HIGHEST,
-    )  # fmt: skip

@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from largesse.serving.increments import cheapest, steepest
 from largesse.serving.ledger.accounts import Terms, terms_of
-from largesse.serving.ledger.maturing import Kept, kept, per_unit, sampled
+from largesse.serving.ledger.maturing import open_share, per_unit, sampled
 from largesse.serving.ledger.rows import menus_of, place_of
+from largesse.serving.ledger.survival import Kept, kept
 from largesse.serving.ledger.tables import campaigns, decisions, leases
 
 __all__ = ["Priced", "elected", "names", "price_at", "price_of"]
@@ -29,10 +30,18 @@ class Priced(NamedTuple):
     Attributes:
         price: Shadow price λ.
         kept: What becomes of reservations.
+        expected: What is still expected to be paid, over what is reserved.
     """
 
     price: float
     kept: Kept
+    expected: float
+
+    def columns(self) -> dict[str, float]:
+        """Returns the columns of the campaign that change."""
+        share = self.kept
+        ratios = {"ratio": share.ratio, "ratio_low": share.low, "ratio_high": share.high}
+        return {"price": self.price, "expected": self.expected, **ratios}
 
 
 class _Menus(NamedTuple):
@@ -74,7 +83,7 @@ def price_of(connection: sa.Connection, row: Any, now: float) -> Priced | None:
     if not len(menus.value):  # all are erased
         return None
     given = sampled(connection, row, now)
-    share = kept(given, campaign.matures)
+    share = kept(given)
     units = _to_come(row, campaign.units, campaign.until, now)
     time = min(campaign.until - now, units * max(now - row.started, 1e-3) / row.decided)  # by the rate so far
     each = per_unit(row, given, share, campaign.matures, time, units)
@@ -83,7 +92,7 @@ def price_of(connection: sa.Connection, row: Any, now: float) -> Priced | None:
         menus, terms
     )
     each = max(0.0, each - float(fixed.mean())) / policy
-    return Priced(price_at(menus.value, menus.cost, menus.reservation, each), share)
+    return Priced(price_at(menus.value, menus.cost, menus.reservation, each), share, open_share(given, share))
 
 
 def _to_come(row: Any, units: float | None, until: float, now: float) -> float:

@@ -42,9 +42,10 @@ campaigns = _table(
     *(_column(name, _Whole) for name in ("budget", "spent", "reserved", "beyond", "decided", "limited", "reported")),
     *(_column(name, _Number) for name in ("started", "price")),
     *(_column(name, _Bytes) for name in ("decided_link", "reported_link")),
-    *(_column(name, _Number, empty=True) for name in ("ratio", "ratio_low", "ratio_high")),
+    *(_column(name, _Number, empty=True) for name in ("ratio", "ratio_low", "ratio_high", "expected")),
 )  # fmt: skip
-"""`reported` counts outcomes; the ratios are of what is paid to what was reserved (`maturing`).
+"""`reported` counts outcomes; the ratios are of what is paid to what was reserved, `expected` is of what is still expected to be
+paid to what is still reserved (`survival`).
 The links are those of the last decision and the last outcome (`audit`)."""
 
 decisions = _table(
@@ -129,8 +130,14 @@ def _ratios(connection: sa.Connection) -> None:
         connection.execute(sa.text(f"alter table {campaigns.name} add column {name} {kind}"))
 
 
+def _expected(connection: sa.Connection) -> None:
+    """Version 5: campaigns have the share of what is reserved that is still expected to be paid."""
+    kind = _Number().compile(connection.dialect)
+    connection.execute(sa.text(f"alter table {campaigns.name} add column expected {kind}"))
+
+
 OLDEST = 2  # version 1 was that of a development version with other columns
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_ratios, _META.create_all)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_ratios, _META.create_all, _expected)
 """Step k brings a store from version OLDEST + k to the next one; a new store gets the tables of the last one at once."""
 
 

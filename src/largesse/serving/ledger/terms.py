@@ -322,6 +322,8 @@ class Status(NamedTuple):
         ratio_low: Lower end of its 95 % interval; `ratio` where nothing is known.
         ratio_high: Upper end.
         clamped: True if the ratio lies outside 0.2 to 3: the price counts on the nearer of these two instead.
+        expected: What is still expected to be paid for the decisions so far: of `reserved`, by the age of what is open, as
+            estimated at the last `reprice`; `reserved` before the first.
     """
 
     campaign: str
@@ -339,6 +341,7 @@ class Status(NamedTuple):
     ratio_low: float
     ratio_high: float
     clamped: bool
+    expected: float
 
 
 class Log(NamedTuple):
