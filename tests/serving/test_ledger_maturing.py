@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("sqlalchemy", reason="the extra 'serve' is not installed")
 
 from largesse.serving import Answer, Ledger, Outcome, Status
-from largesse.serving.ledger.maturing import per_unit
+from largesse.serving.ledger.arrivals import Course, Profile
+from largesse.serving.ledger.maturing import Prospect
 from largesse.serving.ledger.survival import LOWEST, Kept, Reservations
 from tests.common.ledgers import Clock, ask, campaign, check_sums
 
@@ -103,18 +104,18 @@ def test_no_money_is_left_that_could_be_used(tmp_path, world):
 def test_what_a_unit_may_reserve_by_hand():
     """A half is released after 10 seconds of 1,000; money of 1,000 decisions of 4 is still wholly reserved."""
     row: Any = SimpleNamespace(budget=10_000, spent=0, reserved=4_000)
-    none = np.zeros(0)
-    full = np.full(1_000, 4.0)
+    none, full = np.zeros(0), np.full(1_000, 4.0)
     given = Reservations(np.zeros(1_000), full, full, none.astype(int), none, none, none, none.astype(bool), 1.0)
     share = Kept(np.array([0.0, 10.0]), np.array([1.0, 0.0]), np.array([1.0, 0.5]), np.zeros(2), 0.5, 0.5, 0.5)
+    money = Prospect(row, given, share, Course(Profile(np.ones(168)), 0.0, 500.0, 1000.0), 10.0)
     # At the end 2,000 are kept of the 4,000, and 0.505 of what comes: 10,000 = 2,000 + 0.505 · 500 r.
-    assert per_unit(row, given, share, 10.0, 1000.0, 500.0) == pytest.approx(8_000 / (0.505 * 500), rel=0.02)
+    assert money.per_unit() == pytest.approx(8_000 / (0.505 * 500), rel=0.02)
     paid = share._replace(kept=np.ones(2))
-    assert per_unit(row, given, paid, 10.0, 1000.0, 500.0) == pytest.approx(6_000 / 500)
+    assert money._replace(share=paid).per_unit() == pytest.approx(6_000 / 500)
     late = paid._replace(after=np.array([0.0, 0.1]))  # beside that a tenth is paid later
-    assert per_unit(row, given, late, 10.0, 1000.0, 500.0) == pytest.approx(5_600 / (1.1 * 500), rel=0.01)
+    assert money._replace(share=late).per_unit() == pytest.approx(5_600 / (1.1 * 500), rel=0.01)
     over: Any = SimpleNamespace(budget=1_000, spent=2_000, reserved=0)
-    assert per_unit(over, given, share, 10.0, 1000.0, 500.0) == 0.0
+    assert money._replace(row=over).per_unit() == 0.0
 
 
 def test_the_status_says_that_the_ratio_is_clamped(store):

@@ -13,7 +13,7 @@ pytest.importorskip("pyarrow")
 
 from largesse.serving import Answer, Ledger, Outcome
 from largesse.serving.ledger.log import trial_rows
-from largesse.serving.ledger.maturing import open_share, sampled
+from largesse.serving.ledger.maturing import Prospect, sampled
 from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.survival import HIGHEST, LOWEST, Reservations, kept
 from largesse.serving.ledger.tables import campaigns
@@ -53,6 +53,12 @@ def known(of: Truth, now: float) -> Reservations:
     )  # fmt: skip
 
 
+def expected(given: Reservations) -> float:
+    """Returns what the open reservations are expected to come to, over what is reserved."""
+    nothing: Any = None
+    return Prospect(nothing, given, kept(given), nothing, WINDOW).expected()
+
+
 def earlier(given: Reservations) -> float:
     """Returns what the earlier rule expects the open reservations to come to."""
     so_far = given.reserved + np.bincount(given.of, given.paid, len(given.age))
@@ -79,7 +85,7 @@ def test_what_open_decisions_come_to_is_unbiased(name, now):
         given, made = known(of, now), of.time <= now
         still = given.reserved > 0
         truth.append(float(of.paid[made][still].sum()))
-        new.append(open_share(given, kept(given)) * given.reserved.sum())
+        new.append(expected(given) * given.reserved.sum())
         old.append(earlier(given))
     wrong, before = (np.array(of) - truth for of in (new, old))
     assert abs(wrong.mean()) < 3.5 * wrong.std() / 10
@@ -97,7 +103,7 @@ def test_before_the_window_has_passed_it_is_careful(name):
     for seed in range(20):
         of = decided(np.random.default_rng(seed), 4_000, share, delay)
         given = known(of, 4.0)
-        got, made = open_share(given, kept(given)), of.time <= 4.0
+        got, made = expected(given), of.time <= 4.0
         assert of.paid[made][given.reserved > 0].sum() < got * given.reserved.sum() < given.reserved.sum()
 
 
@@ -161,7 +167,7 @@ def test_few_decisions_say_little():
     assert got.ratio == pytest.approx(0.5)
     for nobody in (rows([], [], [], []), rows([5.0], [10.0], [10.0], [])):
         got = kept(nobody)
-        assert (got.ratio, got.at(np.array([0.0, 1e6])).tolist(), open_share(nobody, got)) == (1.0, [1.0, 1.0], 1.0)
+        assert (got.ratio, got.at(np.array([0.0, 1e6])).tolist(), expected(nobody)) == (1.0, [1.0, 1.0], 1.0)
 
 
 @pytest.mark.parametrize(("paid", "edge"), [(0.5, LOWEST), (90.0, HIGHEST)])

@@ -261,8 +261,8 @@ class Ledger:
         exploration and holdout included: so much that the budget is paid or reserved at the end. That counts on what reservations
         will release: what is paid of them, and when, is estimated from up to 4,000 decisions (`Status.ratio`, `Status.expected`;
         `survival.kept`), for the money alone and never for what proves something. Units to come: `Campaign.units` less those
-        decided, else the time left by the rate since the start. Where few menus occur, units tie at the price and get the cheaper
-        treatment; the money left by that lowers the next price.
+        decided, else the time left by the last week's rate and the hours in which units arrive (`arrivals.profile_of`). Where
+        few menus occur, units tie at the price and get the cheaper treatment; the money left by that lowers the next price.
 
         Args:
             holder: Name of this process, e.g. host and process id.

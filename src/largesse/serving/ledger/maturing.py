@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from largesse.serving.ledger.arrivals import Course, course_of
 from largesse.serving.ledger.rows import place_of
 from largesse.serving.ledger.sql import Having
-from largesse.serving.ledger.survival import Kept, Reservations
+from largesse.serving.ledger.survival import Kept, Reservations, kept
 from largesse.serving.ledger.tables import decisions, outcomes
+from largesse.serving.ledger.terms import Campaign
 
-__all__ = ["open_share", "per_unit", "released", "sampled"]
+__all__ = ["Prospect", "prospect", "sampled"]
 
 Floats = NDArray[np.float64]
 _MOST = 4_000  # decisions that are read
@@ -71,50 +73,76 @@ def _events(row: Any, reports: Iterable[Any], now: float) -> Iterator[tuple[floa
         yield min(max(end, age), oldest), left - row.reserved, 0.0, True
 
 
-def open_share(given: Reservations, share: Kept) -> float:
-    """Returns what is still to be paid for the decisions so far, over what is reserved for them; 1 where nothing is.
+class Prospect(NamedTuple):
+    """What is to be expected of a campaign's money.
 
-    Decisions that are open at an age come to what decisions came to that were open at this age; beside that, refunds and payments
-    after the expiry are expected of all of them.
-    """
-    if not (total := float(given.reserved.sum())):
-        return 1.0
-    later = float((given.reservation * share.paid_after(given.age)).sum())
-    return max(0.0, (float((given.reserved * share.paid(given.age)).sum()) + later) / total)
-
-
-def released(row: Any, given: Reservations, share: Kept, horizons: Floats) -> Floats:
-    """Returns what the reservations of today release until some seconds from now, less what is paid for them beyond it."""
-    total = float(given.reserved.sum())
-    each = row.reserved / total if total else 0.0
-    freed = [each * float((given.reserved * share.released(given.age, t)).sum()) for t in horizons.tolist()]
-    late = [given.each * float((given.reservation * share.paid_after(given.age, t)).sum()) for t in horizons.tolist()]
-    return np.minimum(np.array(freed) - np.array(late), row.reserved)
-
-
-def per_unit(row: Any, given: Reservations, share: Kept, matures: float, time: float, units: float) -> float:
-    """Returns what each unit to come may reserve, on average, so that the budget is paid or reserved at the end, not before.
-
-    With constant arrivals, and r reserved by each, paid and reserved money after t more seconds is
-
-        spent + reserved - G(t) + r U(t) C(t),
-
-    G(t): what today's reservations release until then; U(t): the units that come; C(t): the mean share that is kept
-    of theirs. The result is the largest r for which this is at most the budget, at 20 times until the end and when the last
-    decisions have matured: more than was reserved may be paid for them.
-
-    Args:
+    Attributes:
         row: The campaign's row.
         given: Its decisions.
         share: What is kept of reservations, by age.
+        course: The units to come, and when.
         matures: Seconds until a reservation expires.
-        time: Seconds until the end.
-        units: Units to come.
     """
-    left = row.budget - row.spent - row.reserved
-    horizons = np.append(np.linspace(0, time, _HORIZONS + 1)[1:], time + matures)
-    free = left + released(row, given, share, horizons)
-    come = units * np.minimum(horizons / time, 1.0)
-    points = (np.arange(_POINTS) + 0.5) / _POINTS
-    mean = np.array([share.at(np.maximum(t - time, 0) + min(t, time) * points).mean() for t in horizons])
-    return max(0.0, float((free / (come * mean)).min()))
+
+    row: Any
+    given: Reservations
+    share: Kept
+    course: Course
+    matures: float
+
+    def horizons(self) -> Floats:
+        """Returns the times at which the money is looked at, in seconds from now."""
+        time = self.course.time
+        return np.append(np.linspace(0, time, _HORIZONS + 1)[1:], time + self.matures)
+
+    def expected(self) -> float:
+        """Returns what is still to be paid for the decisions so far, over what is reserved for them; 1 where nothing is.
+
+        Decisions that are open at an age come to what decisions came to that were open at this age; beside that, refunds and
+        payments after the expiry are expected of all of them.
+        """
+        given, share = self.given, self.share
+        if not (total := float(given.reserved.sum())):
+            return 1.0
+        later = float((given.reservation * share.paid_after(given.age)).sum())
+        return max(0.0, (float((given.reserved * share.paid(given.age)).sum()) + later) / total)
+
+    def released(self, horizons: Floats) -> Floats:
+        """Returns what today's reservations release until some seconds from now, less what is paid for them beyond that."""
+        given, share = self.given, self.share
+        total = float(given.reserved.sum())
+        each = self.row.reserved / total if total else 0.0
+        freed = [each * float((given.reserved * share.released(given.age, t)).sum()) for t in horizons.tolist()]
+        late = [
+            given.each * float((given.reservation * share.paid_after(given.age, t)).sum()) for t in horizons.tolist()
+        ]
+        return np.minimum(np.array(freed) - np.array(late), self.row.reserved)
+
+    def keep(self, horizons: Floats) -> Floats:
+        """Returns the units that come until some seconds from now, each weighted by what is then kept of its reservation."""
+        points = (np.arange(_POINTS) + 0.5) / _POINTS
+        ages = [t - self.course.quantiles(t, points) for t in horizons.tolist()]
+        return self.course.come(horizons) * np.array([self.share.at(age).mean() for age in ages])
+
+    def per_unit(self) -> float:
+        """Returns what each unit to come may reserve, on average, so that the budget is paid or reserved at the end, not before.
+
+        With r reserved by each, paid and reserved money after t more seconds is
+
+            spent + reserved - G(t) + r U(t) C(t),
+
+        G(t): what today's reservations release until then; U(t): the units that come; C(t): the mean share that is kept
+        of theirs. The result is the largest r for which this is at most the budget, at 20 times until the end and when the last
+        decisions have matured: more than was reserved may be paid for them.
+        """
+        horizons, row = self.horizons(), self.row
+        free = row.budget - row.spent - row.reserved + self.released(horizons)
+        return max(0.0, float((free / np.maximum(self.keep(horizons), 1e-12)).min()))
+
+
+def prospect(connection: sa.Connection, row: Any, campaign: Campaign, now: float) -> Prospect:
+    """Returns what is to be expected of a campaign's money, from its log."""
+    given = sampled(connection, row, now)
+    time = np.maximum.accumulate(now - given.age)  # a clock may be set back
+    course = course_of(time, given.each, row, campaign.units, campaign.until, now)
+    return Prospect(row, given, kept(given), course, campaign.matures)

@@ -12,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from largesse.serving.increments import cheapest, steepest
 from largesse.serving.ledger.accounts import Terms, terms_of
-from largesse.serving.ledger.maturing import open_share, per_unit, sampled
+from largesse.serving.ledger.maturing import prospect
 from largesse.serving.ledger.rows import menus_of, place_of
-from largesse.serving.ledger.survival import Kept, kept
+from largesse.serving.ledger.survival import Kept
 from largesse.serving.ledger.tables import campaigns, decisions, leases
 
 __all__ = ["Priced", "elected", "names", "price_at", "price_of"]
@@ -82,24 +82,13 @@ def price_of(connection: sa.Connection, row: Any, now: float) -> Priced | None:
     menus = _recent(connection, row, terms)
     if not len(menus.value):  # all are erased
         return None
-    given = sampled(connection, row, now)
-    share = kept(given)
-    units = _to_come(row, campaign.units, campaign.until, now)
-    time = min(campaign.until - now, units * max(now - row.started, 1e-3) / row.decided)  # by the rate so far
-    each = per_unit(row, given, share, campaign.matures, time, units)
+    money = prospect(connection, row, campaign, now)
     # What holdout and exploration reserve does not depend on the price: the policy gets the rest.
     fixed = campaign.holdout * menus.reservation[:, 0] + (1 - campaign.holdout) * campaign.explore * _explored(
         menus, terms
     )
-    each = max(0.0, each - float(fixed.mean())) / policy
-    return Priced(price_at(menus.value, menus.cost, menus.reservation, each), share, open_share(given, share))
-
-
-def _to_come(row: Any, units: float | None, until: float, now: float) -> float:
-    """Returns the number of units that are still expected, at least 1."""
-    if units is not None:
-        return max(1.0, units - row.decided)
-    return max(1.0, row.decided * (until - now) / max(now - row.started, 1e-3))
+    each = max(0.0, money.per_unit() - float(fixed.mean())) / policy
+    return Priced(price_at(menus.value, menus.cost, menus.reservation, each), money.share, money.expected())
 
 
 def _recent(connection: sa.Connection, row: Any, terms: Terms) -> _Menus:

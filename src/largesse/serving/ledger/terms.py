@@ -77,7 +77,7 @@ class Campaign:
         period: Seconds after which a unit may be decided anew; None: one decision for the whole campaign.
         matures: Seconds until a reservation without an outcome expires.
         scale: Smallest units of money in one unit of money, e.g. 100.
-        units: Expected number of decisions of the whole campaign; None: from the time left and the rate of arrivals.
+        units: Expected number of decisions of the whole campaign; None: from the time left and the hours in which units arrive.
 
     Raises:
         DataError: A field violates a rule above; it is named.
