@@ -390,7 +390,7 @@ class TestStore:
             Ledger.open(store)
 
     @pytest.mark.parametrize(
-        ("version", "columns"), [(2, ("ratio", "ratio_low", "ratio_high", "expected")), (4, ("expected",))]
+        ("version", "columns"), [(2, ("ratio", "ratio_low", "ratio_high", "expected")), (4, ("expected",)), (5, ())]
     )
     def test_an_old_store_is_migrated(self, store, version, columns):
         with Ledger.open(store) as ledger:
@@ -399,11 +399,14 @@ class TestStore:
             with writing(ledger.engine) as connection:
                 for name in columns:
                     connection.execute(sa.text(f"alter table largesse_campaign drop column {name}"))
+                for name in ("budget", "share"):
+                    connection.execute(sa.text(f"drop table largesse_{name}"))
                 connection.execute(sa.text(f"update largesse_version set version = {version}"))
         with Ledger.open(store) as ledger:
             status = ledger.status("c")
             assert (status.budget, status.ratio, status.clamped) == (100, 1.0, False)
             assert status.expected == status.reserved
+            assert ledger.share("growth", 50.0, [campaign(name="new")])[0].joint_budget == 50
 
     def test_an_older_version_is_migrated_once(self, store, monkeypatch):
         with Ledger.open(store) as ledger:

@@ -20,6 +20,8 @@ from largesse.serving.ledger.deciding import Many, decide, decide_many
 from largesse.serving.ledger.erasing import erase
 from largesse.serving.ledger.money import rounded_down
 from largesse.serving.ledger.reporting import expire, record_outcomes
+from largesse.serving.ledger.repricing import planned
+from largesse.serving.ledger.sharing import divide, share
 from largesse.serving.ledger.starting import start, status_of
 from largesse.serving.ledger.store import forget, open_store, reading, writing
 from largesse.serving.ledger.tables import campaigns
@@ -101,21 +103,64 @@ class Ledger:
         self.close()
 
     @checked
-    def start(self, campaign: Campaign) -> Status:
+    def start(self, campaign: Campaign, *, keep_budget: bool = False) -> Status:
         """Starts a campaign, or changes one that was started; repeating it changes nothing.
 
         Budget, end, exploration and its mix, the most that treatments can cost, the time until reservations expire, and the
         expected units may change; each change is a line of the journal. The price given counts at the first start only.
 
+        Args:
+            campaign: The campaign.
+            keep_budget: Whether a started campaign keeps the budget that it has, whatever the one given.
+
         Raises:
-            DataError: A lower budget is below what is spent and reserved, or another field differs.
+            DataError: A lower budget is below what is spent and reserved, the budget is shared, or another field differs.
             StoreError: The store failed.
         """
         now = self.clock()
-        budget = rounded_down("budget", campaign.budget, campaign.scale)
+        budget = None if keep_budget else rounded_down("budget", campaign.budget, campaign.scale)
         with writing(self.engine) as connection:
             start(connection, campaign, budget, now)
             return status_of(connection, campaign.name)
+
+    @checked
+    def share(self, name: str, budget: float, campaigns: Sequence[Campaign]) -> list[Status]:
+        """Starts several campaigns on one budget, or changes them and the budget; repeating it changes nothing.
+
+        The budgets of the campaigns always add up to the joint one: no decision of any of them raises what all have spent and
+        reserved above it. `reprice` gives them one price, so their values must be in one unit, and moves what is left to where it
+        is needed. `Campaign.budget` says in which proportion the money is divided at first, and what a campaign gets that joins.
+        A campaign joins when it starts, and shares the budget until its end; what it leaves then goes to the others.
+
+        Args:
+            name: Name of the joint budget.
+            budget: Money that all may spend and reserve together; a changed one is a line of the journal of each campaign.
+            campaigns: All campaigns that share it; those that are over may be left out.
+
+        Returns:
+            The status of each.
+
+        Raises:
+            DataError: A lower budget is below what is spent and reserved, a running campaign is left out, one was started with
+                another budget, they have different scales, or a field differs that cannot change.
+            StoreError: The store failed.
+
+        >>> import tempfile
+        >>> place = tempfile.TemporaryDirectory()
+        >>> ledger = Ledger.open(f"sqlite:///{place.name}/a.db", clock=lambda: 1000.0)
+        >>> one, other = (Campaign(name=name, treatments=("none", "coupon"), budget=part, until=2000.0, price=0.5)
+        ...     for name, part in (("app", 2.0), ("mail", 1.0)))
+        >>> [(status.campaign, status.budget, status.joint_budget) for status in ledger.share("growth", 300.0, [one, other])]
+        [('app', 200.0, 300.0), ('mail', 100.0, 300.0)]
+        >>> ledger.close(); place.cleanup()
+        """
+        _check.number("budget", budget, low=0)
+        if not campaigns:
+            raise _check.refuse("campaigns", [], "must be one or more", "Name the campaigns that share the budget.")
+        now, total = self.clock(), rounded_down("budget", budget, campaigns[0].scale)
+        with writing(self.engine) as connection:
+            share(connection, text("name", name), total, campaigns, now)
+            return [status_of(connection, one.name) for one in campaigns]
 
     @checked
     def decide(self, asks: Sequence[Ask]) -> list[Answer | DataError]:
@@ -264,6 +309,9 @@ class Ledger:
         decided, else the time left by the last week's rate and the hours in which units arrive (`arrivals.profile_of`). Where
         few menus occur, units tie at the price and get the cheaper treatment; the money left by that lowers the next price.
 
+        Campaigns that share a budget get one price, at which all of them together reserve what is left of it; and the money that
+        is left moves to where their units to come need it at that price.
+
         Args:
             holder: Name of this process, e.g. host and process id.
             hold: Seconds for which this process stays elected unless it renews.
@@ -279,15 +327,17 @@ class Ledger:
         with writing(self.engine) as connection:
             if not pricing.elected(connection, "price", holder, now, hold):
                 return {}
-        prices: dict[str, pricing.Priced] = {}
         with reading(self.engine) as connection:
-            for row in connection.execute(sa.select(campaigns)).all():
-                if (priced := pricing.price_of(connection, row, now)) is not None:
-                    prices[row.name] = priced
+            plan = planned(connection, now)
         with writing(self.engine) as connection:
-            for name, priced in sorted(prices.items()):
+            for name, priced in sorted(plan.own.items()):
                 connection.execute(sa.update(campaigns).where(campaigns.c.name == name).values(priced.columns()))
-        return {name: one.price for name, one in prices.items()}
+        prices = {name: priced.price for name, priced in plan.own.items()}
+        for name, joint in plan.joint.items():
+            with writing(self.engine) as connection:
+                if divide(connection, name, joint.outlooks, joint.price, now):
+                    prices |= dict.fromkeys(joint.outlooks, joint.price)
+        return prices
 
     @checked
     def erase(self, unit: str | int) -> int:

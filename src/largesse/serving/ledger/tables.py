@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from largesse.errors import StoreError
 
 __all__ = [
-    "MIGRATIONS", "OLDEST", "access", "campaigns", "challengers", "decisions", "journal", "keys", "leases", "migrate", "outcomes",
-    "served", "shadows", "tallies",
+    "MIGRATIONS", "OLDEST", "access", "budgets", "campaigns", "challengers", "decisions", "journal", "keys", "leases", "migrate",
+    "outcomes", "served", "shadows", "shares", "tallies",
 ]  # fmt: skip
 
 _META = sa.MetaData()
@@ -95,6 +95,12 @@ journal = _table(
 )  # fmt: skip
 """Changes of campaigns, as JSON values."""
 
+budgets = _table("budget", _column("name", _Text, key=True), _column("budget", _Whole))
+"""Budgets that several campaigns share, in smallest units. The budgets of these campaigns always add up to it."""
+
+shares = _table("share", _column("campaign", _Text, key=True), sa.Column("budget", sa.Text, nullable=False, index=True))
+"""Which campaign shares which budget."""
+
 leases = _table("lease", _column("name", _Text, key=True), _column("holder", _Text), _column("until", _Number))
 """Which process does a task that only one must do."""
 
@@ -137,7 +143,7 @@ def _expected(connection: sa.Connection) -> None:
 
 
 OLDEST = 2  # version 1 was that of a development version with other columns
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_ratios, _META.create_all, _expected)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_ratios, _META.create_all, _expected, _META.create_all)
 """Step k brings a store from version OLDEST + k to the next one; a new store gets the tables of the last one at once."""
 
 

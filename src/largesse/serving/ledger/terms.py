@@ -324,6 +324,9 @@ class Status(NamedTuple):
         clamped: True if the ratio lies outside 0.2 to 3: the price counts on the nearer of these two instead.
         expected: What is still expected to be paid for the decisions so far: of `reserved`, by the age of what is open, as
             estimated at the last `reprice`; `reserved` before the first.
+        budget_of: Name of the budget that the campaign shares with others, of which `budget` is its part now; None: it has its
+            own.
+        joint_budget: That budget.
     """
 
     campaign: str
@@ -342,6 +345,8 @@ class Status(NamedTuple):
     ratio_high: float
     clamped: bool
     expected: float
+    budget_of: str | None = None
+    joint_budget: float | None = None
 
 
 class Log(NamedTuple):
