@@ -15,6 +15,7 @@ pytest.importorskip("sqlalchemy", reason="the extra 'serve' is not installed")
 from largesse.serving import Answer, Ledger, Outcome, Status
 from largesse.serving.ledger.arrivals import Course, Profile
 from largesse.serving.ledger.maturing import Prospect
+from largesse.serving.ledger.pricing import Outlook, money_price
 from largesse.serving.ledger.survival import LOWEST, Kept, Reservations
 from tests.common.ledgers import Clock, ask, campaign, check_sums
 
@@ -98,24 +99,35 @@ def test_no_money_is_left_that_could_be_used(tmp_path, world):
         assert later.ratio == pytest.approx(world.ratio, rel=0.1)
         assert later.ratio_low <= later.ratio <= later.ratio_high
     assert not later.clamped
-    assert end.limited < 0.03 * world.n
+    assert end.limited < 0.04 * world.n
 
 
-def test_what_a_unit_may_reserve_by_hand():
-    """A half is released after 10 seconds of 1,000; money of 1,000 decisions of 4 is still wholly reserved."""
+def test_the_price_by_hand():
+    """A half is released after 10 seconds of 1,000; money of 1,000 decisions of 4 is still wholly reserved.
+
+    Each of 500 units takes 20 below the price 2, and 20 more below 1. At the end 2,000 are kept of the 4,000, so 8,000 of
+    10,000 are for the units to come. They would keep 10,000 of 40 each, 5,000 of 20: so μ = 2, at which a unit that keeps a
+    half has the price 1.
+    """
     row: Any = SimpleNamespace(budget=10_000, spent=0, reserved=4_000)
     none, full = np.zeros(0), np.full(1_000, 4.0)
     given = Reservations(np.zeros(1_000), full, full, none.astype(int), none, none, none, none.astype(bool), 1.0)
     share = Kept(np.array([0.0, 10.0]), np.array([1.0, 0.0]), np.array([1.0, 0.5]), np.zeros(2), 0.5, 0.5, 0.5)
     money = Prospect(row, given, share, Course(Profile(np.ones(168)), 0.0, 500.0, 1000.0), 10.0)
-    # At the end 2,000 are kept of the 4,000, and 0.505 of what comes: 10,000 = 2,000 + 0.505 · 500 r.
-    assert money.per_unit() == pytest.approx(8_000 / (0.505 * 500), rel=0.02)
-    paid = share._replace(kept=np.ones(2))
-    assert money._replace(share=paid).per_unit() == pytest.approx(6_000 / 500)
-    late = paid._replace(after=np.array([0.0, 0.1]))  # beside that a tenth is paid later
-    assert money._replace(share=late).per_unit() == pytest.approx(5_600 / (1.1 * 500), rel=0.01)
-    over: Any = SimpleNamespace(budget=1_000, spent=2_000, reserved=0)
-    assert money._replace(row=over).per_unit() == 0.0
+    of = Outlook(row, money, 1.0, 0.0, 0.0, np.array([2.0, 1.0]), np.array([20.0, 20.0]), 40.0)
+    price, end = money_price([of], [], 6_000)
+    assert (price, end) == (pytest.approx(2.0), 1000.0)
+    assert of.now(price, end) == pytest.approx(1.0)
+    assert of.now(price, 5.0) == pytest.approx(2.0)  # just before the end all of it is kept
+    kept = of.kept(np.array([500.0, 1000.0]), end)
+    assert kept(2.0) == pytest.approx([250 * 20 * 0.51, 500 * 20 * 0.505], rel=0.02)
+    assert kept(1.99) == pytest.approx([250 * 40 * 0.51, 500 * 40 * 0.505], rel=0.02)
+    assert money_price([of], [], 9_000)[0] == 0.0
+    late = money._replace(share=share._replace(kept=np.ones(2)))  # nothing comes free: not even 20 each can be paid
+    assert money_price([of._replace(money=late)], [], 6_000)[0] == pytest.approx(2.0)
+    assert late.released(np.array([1e3])).tolist() == [0.0]
+    more = late._replace(share=late.share._replace(after=np.array([0.0, 0.1])))  # beside that a tenth is paid later
+    assert more.released(np.array([1e3])) == pytest.approx([-400.0])
 
 
 def test_the_status_says_that_the_ratio_is_clamped(store):

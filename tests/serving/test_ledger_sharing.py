@@ -15,7 +15,6 @@ pytest.importorskip("sqlalchemy", reason="the extra 'serve' is not installed")
 from largesse.errors import DataError
 from largesse.serving import Answer, Answers, Campaign, Ledger, Outcome
 from largesse.serving.ledger.changes import changes
-from largesse.serving.ledger.pricing import joint_price, outlook
 from largesse.serving.ledger.store import reading, writing
 from largesse.serving.ledger.tables import campaigns
 from tests.common.ledgers import Clock, ask, campaign
@@ -123,27 +122,26 @@ def test_what_is_refused(store):
         assert ledger.share("growth", 90.0, several()[:1])[0].joint_budget == 90.0
 
 
-def test_the_joint_price_of_one_campaign_is_its_own(tmp_path):
-    clock, rng = Clock(0.0), np.random.default_rng(1)
-    with Ledger.open(f"sqlite:///{tmp_path}/a.db", clock=clock) as ledger:
-        ledger.start(
-            campaign(name="a", treatments=("none", "coupon"), budget=150.0, until=1e4, matures=700.0, price=0.4)
-        )
-        for k in range(20):
-            clock.now = 100.0 * k
-            got = decide(ledger, "a", 40 * k, 40, rng)
-            ledger.outcomes(
-                [Outcome(i, i, cost=c / 2) for i, c in zip(got.id[::3], got.cost[::3].tolist(), strict=True)]
-            )
-            ledger.expire()
-        with reading(ledger.engine) as connection:
-            row = connection.execute(sa.select(campaigns)).one()
-            of = outlook(connection, row, clock.now)
-        assert of is not None
-        price = of.price()
-        assert price > 0
-        assert joint_price([of], [], row.budget - row.spent - row.reserved) == price
-        assert of.each(price) <= of.money.per_unit() < of.each(price * 0.99)
+def test_one_campaign_on_a_shared_budget_is_as_with_its_own(tmp_path):
+    prices = []
+    for shared in (False, True):
+        clock, rng = Clock(0.0), np.random.default_rng(1)
+        with Ledger.open(f"sqlite:///{tmp_path}/{shared}.db", clock=clock) as ledger:
+            one = campaign(name="a", treatments=("none", "coupon"), budget=150.0, until=1e4, matures=700.0, explore=0.1)
+            if shared:
+                ledger.share("growth", 150.0, [one])
+            else:
+                ledger.start(one)
+            for k in range(20):
+                clock.now = 100.0 * k
+                got = decide(ledger, "a", 40 * k, 40, rng)
+                ledger.outcomes(
+                    [Outcome(i, i, cost=c / 2) for i, c in zip(got.id, got.cost.tolist(), strict=True) if c]
+                )
+                ledger.expire()
+            prices.append(ledger.reprice("me")["a"])
+            assert ledger.status("a").budget == 150.0
+    assert prices[0] == prices[1] > 0
 
 
 def test_money_goes_where_it_brings_more(tmp_path):
@@ -174,6 +172,31 @@ def test_money_goes_where_it_brings_more(tmp_path):
         price = next(p for p in np.arange(0, 3, 0.001) if 8_000 * (bought[1](p) + bought[3](p)) <= 6_000)
         assert two.reserved / 6_000 == pytest.approx(bought[3](price) / (bought[1](price) + bought[3](price)), abs=0.02)
         assert np.median(prices) == pytest.approx(price, rel=0.03)
+
+
+def test_where_few_redeem_a_reservation_costs_less(tmp_path):
+    """A quarter of the coupons of a are used, all of b: at one price of money, that of a is a quarter of that of b."""
+    clock, rng, of = Clock(0.0), np.random.default_rng(5), list[float]()
+    with Ledger.open(f"sqlite:///{tmp_path}/a.db", clock=clock) as ledger:
+        terms = {"treatments": ("none", "coupon"), "until": 1e4, "holdout": 0, "explore": 0, "matures": 300.0}
+        ledger.share("growth", 900.0, [campaign(name=name, budget=1.0, **terms) for name in ("a", "b")])
+        for k in range(199):
+            clock.now = 50.0 * k
+            back = []
+            for name, share in (("a", 0.25), ("b", 1.0)):
+                got = decide(ledger, name, 40 * k, 40, rng)
+                back += [(i, c) for i, c in zip(got.id, got.cost.tolist(), strict=True) if c and rng.random() < share]
+            clock.now += 25.0
+            ledger.outcomes([Outcome(i, i, cost=c) for i, c in back])
+            ledger.expire()
+            ledger.reprice("me")
+            check(ledger, 900_00)
+            if 20 < k < 180:
+                of.append(ledger.status("a").price / ledger.status("b").price)
+        assert np.median(of) == pytest.approx(0.25, abs=0.02)
+        one, two = ledger.status("a"), ledger.status("b")
+        assert one.spent + two.spent + one.reserved + two.reserved > 0.95 * 900
+        assert one.limited + two.limited < 0.03 * (one.decided + two.decided)
 
 
 def test_what_an_ended_campaign_leaves_goes_to_the_others(tmp_path):

@@ -128,8 +128,8 @@ class Ledger:
         """Starts several campaigns on one budget, or changes them and the budget; repeating it changes nothing.
 
         The budgets of the campaigns always add up to the joint one: no decision of any of them raises what all have spent and
-        reserved above it. `reprice` gives them one price, so their values must be in one unit, and moves what is left to where it
-        is needed. `Campaign.budget` says in which proportion the money is divided at first, and what a campaign gets that joins.
+        reserved above it. `reprice` gives money one price, so their values must be in one unit, and moves what is left to where
+        it is needed. `Campaign.budget` says in which proportion the money is divided at first, and what one gets that joins.
         A campaign joins when it starts, and shares the budget until its end; what it leaves then goes to the others.
 
         Args:
@@ -302,15 +302,16 @@ class Ledger:
     def reprice(self, holder: str, *, hold: float = 60.0) -> dict[str, float]:
         """Renews the price of every campaign, in the one process that is elected for it; all processes read it.
 
-        The price is the smallest at which the last 2,000 units would reserve, on average, what each unit still to come may,
+        The price is the smallest at which the units to come, with menus like the last 2,000, reserve no more than there is,
         exploration and holdout included: so much that the budget is paid or reserved at the end. That counts on what reservations
         will release: what is paid of them, and when, is estimated from up to 4,000 decisions (`Status.ratio`, `Status.expected`;
         `survival.kept`), for the money alone and never for what proves something. Units to come: `Campaign.units` less those
         decided, else the time left by the last week's rate and the hours in which units arrive (`arrivals.profile_of`). Where
         few menus occur, units tie at the price and get the cheaper treatment; the money left by that lowers the next price.
 
-        Campaigns that share a budget get one price, at which all of them together reserve what is left of it; and the money that
-        is left moves to where their units to come need it at that price.
+        A reservation now is in part free again at the end, one at the end is not: the price rises towards the end by what is kept
+        until then (`pricing.money_price`). Campaigns that share a budget have one price of money, at which all of them together
+        reserve what is left of it; and what is left moves to where their units to come need it.
 
         Args:
             holder: Name of this process, e.g. host and process id.
@@ -335,8 +336,7 @@ class Ledger:
         prices = {name: priced.price for name, priced in plan.own.items()}
         for name, joint in plan.joint.items():
             with writing(self.engine) as connection:
-                if divide(connection, name, joint.outlooks, joint.price, now):
-                    prices |= dict.fromkeys(joint.outlooks, joint.price)
+                prices |= divide(connection, name, joint.outlooks, joint.money, joint.end, now)
         return prices
 
     @checked

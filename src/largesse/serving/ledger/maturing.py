@@ -20,7 +20,7 @@ __all__ = ["Prospect", "prospect", "sampled"]
 
 Floats = NDArray[np.float64]
 _MOST = 4_000  # decisions that are read
-_HORIZONS = 20
+_HORIZONS, _SHORT = 20, 6
 _POINTS = 33
 _d, _o = decisions.c, outcomes.c
 _SAMPLE = Having(
@@ -92,8 +92,12 @@ class Prospect(NamedTuple):
 
     def horizons(self) -> Floats:
         """Returns the times at which the money is looked at, in seconds from now."""
-        time = self.course.time
-        return np.append(np.linspace(0, time, _HORIZONS + 1)[1:], time + self.matures)
+        time, even = self.course.time, np.arange(1, _HORIZONS + 1) / _HORIZONS
+        return np.concatenate([time * even[0] / 2 ** np.arange(_SHORT, 0, -1), time * even, [time + self.matures]])
+
+    def share_at_end(self, age: Floats) -> Floats:
+        """Returns what is kept of reservations that have some ages at the end; where more is paid later, that."""
+        return np.maximum(self.share.at(age), self.share.at(np.array([np.inf])))
 
     def expected(self) -> float:
         """Returns what is still to be paid for the decisions so far, over what is reserved for them; 1 where nothing is.
@@ -118,26 +122,21 @@ class Prospect(NamedTuple):
         ]
         return np.minimum(np.array(freed) - np.array(late), self.row.reserved)
 
-    def keep(self, horizons: Floats) -> Floats:
-        """Returns the units that come until some seconds from now, each weighted by what is then kept of its reservation."""
-        points = (np.arange(_POINTS) + 0.5) / _POINTS
-        ages = [t - self.course.quantiles(t, points) for t in horizons.tolist()]
-        return self.course.come(horizons) * np.array([self.share.at(age).mean() for age in ages])
+    def arrivals(self, horizons: Floats, end: float) -> tuple[Floats, Floats, Floats]:
+        """Returns the units that come until each of H times, as groups of P.
 
-    def per_unit(self) -> float:
-        """Returns what each unit to come may reserve, on average, so that the budget is paid or reserved at the end, not before.
+        Args:
+            horizons: Times, in seconds from now, (H,).
+            end: When the budget must have been used, in seconds from now.
 
-        With r reserved by each, paid and reserved money after t more seconds is
-
-            spent + reserved - G(t) + r U(t) C(t),
-
-        G(t): what today's reservations release until then; U(t): the units that come; C(t): the mean share that is kept
-        of theirs. The result is the largest r for which this is at most the budget, at 20 times until the end and when the last
-        decisions have matured: more than was reserved may be paid for them.
+        Returns:
+            How many units a group has; what is kept of its reservations at the horizon; what is kept at the end: each (H, P).
         """
-        horizons, row = self.horizons(), self.row
-        free = row.budget - row.spent - row.reserved + self.released(horizons)
-        return max(0.0, float((free / np.maximum(self.keep(horizons), 1e-12)).min()))
+        points = (np.arange(_POINTS) + 0.5) / _POINTS
+        when = np.array([self.course.quantiles(t, points) for t in horizons.tolist()])
+        units = np.broadcast_to(self.course.come(horizons)[:, None] / _POINTS, when.shape)
+        age = np.maximum(horizons[:, None] - when, 0.0)
+        return units, self.share.at(age), self.share_at_end(np.maximum(end - when, 0.0))
 
 
 def prospect(connection: sa.Connection, row: Any, campaign: Campaign, now: float) -> Prospect:

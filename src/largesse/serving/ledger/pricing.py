@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +14,15 @@ from largesse.serving.increments import cheapest, steepest
 from largesse.serving.ledger.accounts import Terms, terms_of
 from largesse.serving.ledger.maturing import Prospect, prospect
 from largesse.serving.ledger.rows import menus_of, place_of
-from largesse.serving.ledger.survival import Kept
+from largesse.serving.ledger.survival import LOWEST, Kept
 from largesse.serving.ledger.tables import campaigns, decisions, leases
 
-__all__ = ["Outlook", "Priced", "elected", "joint_price", "names", "outlook", "price_at"]
+__all__ = ["Outlook", "Priced", "elected", "money_price", "names", "outlook", "price_at"]
 
 Floats = NDArray[np.float64]
 _WINDOW = 2_000  # recent units
+_HALVINGS = 50  # of the interval that the price is in
+_SPARE, _SPARED = 5, 0.05  # of the largest reservation, and at most this share of what is free
 _FEWEST = 50  # below that many decisions the campaign keeps its first price
 
 
@@ -92,14 +94,26 @@ class Outlook(NamedTuple):
     extra: Floats
     largest: float
 
-    def each(self, price: float) -> float:
-        """Returns what a unit to come reserves at a price."""
-        return self.fixed + self.policy * (self.base + float(self.extra[self.slopes > price].sum()))
+    def each(self, price: Floats) -> Floats:
+        """Returns what a unit to come reserves at some prices."""
+        more = np.concatenate([[0.0], np.cumsum(self.extra)])
+        below = np.searchsorted(-self.slopes, -price, side="left")
+        return np.asarray(self.fixed + self.policy * (self.base + more[below]))
 
-    def price(self) -> float:
-        """Returns the smallest price that the campaign's own money allows."""
-        each = max(0.0, self.money.per_unit() - self.fixed) / self.policy
-        return _smallest(self.slopes, self.base + np.cumsum(self.extra), each)
+    def kept(self, horizons: Floats, end: float) -> Callable[[float], Floats]:
+        """Returns the function from the price of money to what the units to come keep paid or reserved at some times, (H,).
+
+        Args:
+            horizons: Times, in seconds from now, (H,).
+            end: When the budget must have been used, in seconds from now.
+        """
+        units, at, last = self.money.arrivals(horizons, end)
+        weights = units * at
+        return lambda money: np.asarray((weights * self.each(money * last)).sum(axis=1))
+
+    def now(self, money: float, end: float) -> float:
+        """Returns the campaign's price at a price of money: times what is kept until the end of what is reserved now."""
+        return money * float(self.money.share_at_end(np.array([end]))[0])
 
     def priced(self, price: float) -> Priced:
         """Returns what is written down with a price."""
@@ -128,32 +142,44 @@ def outlook(connection: sa.Connection, row: Any, now: float) -> Outlook | None:
     return Outlook(row, money, policy, float(fixed.mean()), base, slopes, extra, float(menus.reservation.max()))
 
 
-def joint_price(outlooks: Sequence[Outlook], others: Sequence[Prospect], left: float) -> float:
-    """Returns the smallest price at which several campaigns together reserve no more than the money that they share.
+def money_price(outlooks: Sequence[Outlook], others: Sequence[Prospect], left: float) -> tuple[float, float]:
+    """Returns the price of money that is paid or reserved at the end, and when that is, in seconds from now.
 
-    As for one campaign (`Prospect.per_unit`): at every horizon of each, what their units to come keep until then is at most what
-    is left and what comes free.
+    What a unit reserves now is in part free again at the end, and what a unit reserves at the end is not. So a reservation costs
+    μ times what is kept of it until the end, with one μ for all units to come, of one campaign or of several that share their
+    money: λ = μ K, K from what has become of reservations. μ is the smallest at which at no time more is paid or reserved than
+    the budget: with c units that come until t, each of which reserves r(μ K) and has kept C of it then,
+
+        sum of c r(μ K) C  <=  left + G(t),
+
+    G(t): what today's reservations release until then; at 20 times until the end of each campaign, at some soon, and when its
+    last decisions have matured: more than was reserved may be paid for them.
 
     Args:
         outlooks: The campaigns.
         others: Campaigns that are over, whose reservations come free.
         left: Money that is neither paid nor reserved, in smallest units.
     """
+    end = max(one.money.course.time for one in outlooks)
     horizons = np.unique(np.concatenate([one.money.horizons() for one in outlooks]))
     every = (*(one.money for one in outlooks), *others)
     free = left + np.sum([one.released(horizons) for one in every], axis=0)
-    keep = [one.money.keep(horizons) for one in outlooks]
-    base = np.sum([k * (one.fixed + one.policy * one.base) for k, one in zip(keep, outlooks, strict=True)], axis=0)
-    slopes = np.concatenate([one.slopes for one in outlooks])
-    order = np.argsort(-slopes, kind="stable")
-    extra = np.concatenate([one.policy * one.extra for one in outlooks])[order]
-    of = np.repeat(np.arange(len(outlooks)), [len(one.slopes) for one in outlooks])[order]
-    several = np.array(keep)
-    prices = [
-        _smallest(slopes[order], start + np.cumsum(extra * several[of, j]), most)
-        for j, (start, most) in enumerate(zip(base.tolist(), free.tolist(), strict=True))
-    ]
-    return max(prices)
+    # Before the end something is spared: between two prices some units would find nothing left.
+    spare = min(_SPARE * sum(one.largest for one in outlooks), _SPARED * max(0.0, float(free.max())))
+    free -= np.where(horizons < end, spare, 0.0)
+    kept = [one.kept(horizons, end) for one in outlooks]
+
+    def fits(money: float) -> bool:
+        return bool((np.sum([of(money) for of in kept], axis=0) <= free + 1e-9 * np.maximum(1.0, np.abs(free))).all())
+
+    highest = max(float(one.slopes[0]) if len(one.slopes) else 0.0 for one in outlooks)
+    if not highest or fits(0.0):
+        return 0.0, end
+    low, high = 0.0, highest / LOWEST * (1 + 1e-9)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high, end
 
 
 def _recent(connection: sa.Connection, row: Any, terms: Terms) -> _Menus:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.maturing import Prospect, prospect
-from largesse.serving.ledger.pricing import Outlook, Priced, joint_price, outlook
+from largesse.serving.ledger.pricing import Outlook, Priced, money_price, outlook
 from largesse.serving.ledger.sharing import Shared, shared_budgets
 from largesse.serving.ledger.tables import campaigns
 
@@ -19,11 +19,13 @@ class Joint(NamedTuple):
     """The price of campaigns that share a budget.
 
     Attributes:
-        price: Shadow price λ.
+        money: Price of money that is paid or reserved at the end.
+        end: When that is, in seconds from now.
         outlooks: What the units to come of each reserve, without campaigns that are over or of which too little is known.
     """
 
-    price: float
+    money: float
+    end: float
     outlooks: dict[str, Outlook]
 
 
@@ -45,9 +47,14 @@ def planned(connection: sa.Connection, now: float) -> Plan:
     outlooks = {name: one for name, row in rows.items() if (one := outlook(connection, row, now)) is not None}
     shared = shared_budgets(connection)
     members = {name for of in shared for name in of.campaigns}
-    own = {name: one.priced(one.price()) for name, one in outlooks.items() if name not in members}
+    own = {name: _own(one) for name, one in outlooks.items() if name not in members}
     joint = {of.name: got for of in shared if (got := _joint(connection, of, rows, outlooks, now)) is not None}
     return Plan(own, joint)
+
+
+def _own(one: Outlook) -> Priced:
+    row = one.row
+    return one.priced(one.now(*money_price([one], [], row.budget - row.spent - row.reserved)))
 
 
 def _joint(
@@ -64,4 +71,4 @@ def _joint(
             over += [prospect(connection, row, campaign, now)] if row.reserved else []
         elif name not in known:  # what it has stays with it
             left -= max(0, row.budget - row.spent - row.reserved)
-    return Joint(joint_price(list(known.values()), over, left), known)
+    return Joint(*money_price(list(known.values()), over, left), known)

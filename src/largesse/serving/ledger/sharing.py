@@ -141,8 +141,10 @@ def _weights(
     return {name: left[name] * rest if name in left else given[name] / total for name in given}
 
 
-def divide(connection: sa.Connection, name: str, outlooks: Mapping[str, Outlook], price: float, now: float) -> bool:
-    """Moves the money of a shared budget to where the units to come need it at a price; returns whether it could.
+def divide(
+    connection: sa.Connection, name: str, outlooks: Mapping[str, Outlook], money: float, end: float, now: float
+) -> dict[str, float]:  # fmt: skip
+    """Moves the money of a shared budget to where the units to come need it at a price of money; returns the campaigns' prices.
 
     Every campaign keeps what it has spent and reserved. Of the rest each gets first what it soon needs, then in proportion to
     what its units to come need until its end beyond what its own reservations release. Campaigns that are over get no more, and
@@ -152,18 +154,22 @@ def divide(connection: sa.Connection, name: str, outlooks: Mapping[str, Outlook]
         connection: The transaction.
         name: Name of the budget.
         outlooks: What the units to come of the campaigns reserve.
-        price: The price of all.
+        money: Price of money that is paid or reserved at the end.
+        end: When that is, in seconds from now.
         now: The time.
+
+    Returns:
+        The new price of each campaign that has one; none if too little is known of all, or one has joined meanwhile.
     """
     of = next(iter(shared_budgets(connection, name)), None)
     rows = {} if of is None else locked(connection, of.campaigns)
     of = next(iter(shared_budgets(connection, name)), None)
     if of is None or set(rows) != set(of.campaigns):  # one has joined meanwhile
-        return False
+        return {}
     running = [one for one in rows if now < terms_of(rows[one].settings).campaign.until]
     known = [one for one in running if one in outlooks]
     if not known:
-        return False
+        return {}
     left = of.budget - sum(row.spent + row.reserved for row in rows.values())
     weights = {
         one: float(max(0, rows[one].budget - rows[one].spent - rows[one].reserved))
@@ -171,29 +177,31 @@ def divide(connection: sa.Connection, name: str, outlooks: Mapping[str, Outlook]
         if one not in known
     }
     rest = max(0.0, left - sum(weights.values()))
-    soon = {one: _soon(outlooks[one], price) for one in known}
+    prices = {one: outlooks[one].now(money, end) for one in known}
+    soon = {one: _soon(outlooks[one], prices[one]) for one in known}
     first = min(1.0, rest / (2 * max(sum(soon.values()), 1e-9)))
-    needs = {one: _need(outlooks[one], price) for one in known}
+    needs = {one: _need(outlooks[one], money, end) for one in known}
     if not (total := sum(needs.values())):
         needs, total = dict.fromkeys(known, 1.0), float(len(known))
     more = rest - first * sum(soon.values())
     weights |= {one: first * soon[one] + more * needs[one] / total for one in known}
     _write(connection, rows, _parts(rows, of.budget, weights))
     for one in running:
-        values = outlooks[one].priced(price).columns() if one in outlooks else {"price": price}
+        values = outlooks[one].priced(prices[one]).columns() if one in outlooks else {"price": money}
         connection.execute(sa.update(campaigns).where(campaigns.c.name == one).values(values))
-    return True
+    return prices
 
 
 def _soon(of: Outlook, price: float) -> float:
     """Returns what the units of the next minutes reserve, twice, and several of the largest reservation."""
-    return 2 * of.each(price) * float(of.money.course.come(np.array([_SOON]))[0]) + _SEVERAL * of.largest
+    units = float(of.money.course.come(np.array([_SOON]))[0])
+    return 2 * units * float(of.each(np.array([price]))[0]) + _SEVERAL * of.largest
 
 
-def _need(of: Outlook, price: float) -> float:
+def _need(of: Outlook, money: float, end: float) -> float:
     """Returns what the units to come of a campaign need until its end, beyond what its own reservations release."""
     horizons = of.money.horizons()
-    return max(0.0, float((of.each(price) * of.money.keep(horizons) - of.money.released(horizons)).max()))
+    return max(0.0, float((of.kept(horizons, end)(money) - of.money.released(horizons)).max()))
 
 
 def _parts(rows: Mapping[str, Any], budget: int, weights: Mapping[str, float]) -> dict[str, int]:
