@@ -215,7 +215,8 @@ class CampaignChange(_Document):
 
     model_config = _with({"budget": 120_000.0, "until": "2027-01-31"})
     budget: Annotated[
-        float | None, Field(ge=0, description="Budget; a lower one is at least what is spent and reserved")
+        float | None,
+        Field(ge=0, description="Budget; at least what is spent and reserved. A shared one is changed in the file"),
     ] = None
     until: Annotated[End | None, Field(description="End: a date (its end, UTC) or a time")] = None
     explore: Annotated[float | None, Field(ge=0, le=1, description="Share of the units whose treatment is drawn")] = (
