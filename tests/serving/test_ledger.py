@@ -389,17 +389,25 @@ class TestStore:
         with pytest.raises(StoreError, match="is a ledger of a development version, which cannot be read. Choose"):
             Ledger.open(store)
 
-    @pytest.mark.parametrize(("version", "lacks"), [(2, ("ratio", "ratio_low", "ratio_high", "tilt")), (4, ("tilt",))])
-    def test_an_old_version_is_migrated(self, store, version, lacks):
+    @pytest.mark.parametrize(
+        ("version", "columns"),
+        [(2, ("ratio", "ratio_low", "ratio_high", "expected", "tilt")), (4, ("expected", "tilt")), (5, ())],
+    )
+    def test_an_old_store_is_migrated(self, store, version, columns):
         with Ledger.open(store) as ledger:
             ledger.start(campaign())
+            ledger.decide([ask("u")])
             with writing(ledger.engine) as connection:
-                for name in lacks:
+                for name in columns:
                     connection.execute(sa.text(f"alter table largesse_campaign drop column {name}"))
+                for name in ("budget", "share"):
+                    connection.execute(sa.text(f"drop table largesse_{name}"))
                 connection.execute(sa.text(f"update largesse_version set version = {version}"))
         with Ledger.open(store) as ledger:
             status = ledger.status("c")
             assert (status.budget, status.ratio, status.clamped) == (100, 1.0, False)
+            assert status.expected == status.reserved
+            assert ledger.share("growth", 50.0, [campaign(name="new")])[0].joint_budget == 50
 
     def test_an_older_version_is_migrated_once(self, store, monkeypatch):
         with Ledger.open(store) as ledger:

@@ -9,7 +9,9 @@ import pytest
 
 pytest.importorskip("sqlalchemy", reason="the extra 'serve' is not installed")
 
-from largesse.serving import Ledger
+from largesse.errors import DataError
+from largesse.serving import Ledger, Outcome
+from largesse.serving.ledger.changes import changes
 from largesse.serving.ledger.pricing import price_at
 from largesse.serving.policy import best_treatment
 from tests.common.ledgers import Clock, ask, campaign, check_sums
@@ -77,6 +79,43 @@ def test_the_budget_lasts_until_the_end(tmp_path, units, guarantee):
             hindsight = price_at(value, cost, cost, (budget / n - 0.98 * 0.1 * cost.mean()) / (0.98 * 0.9))
             assert row.price == pytest.approx(hindsight, rel=0.25)
             assert ledger.status("c").price == row.price
+
+
+@pytest.mark.parametrize("factor", [1.5, 0.75])
+def test_a_budget_that_changes_at_half_time_is_used(store, factor):
+    """The next price follows, the journal says so, and the new budget is used at the end, not more."""
+    rng, clock = np.random.default_rng(6), Clock(0.0)
+    n, budget = 6_000, 900.0
+    value = np.column_stack([np.zeros(n), rng.random(n), 1.6 * rng.random(n)])
+    cost = np.column_stack([np.zeros(n), np.full(n, 0.5), 0.8 + 0.4 * rng.random(n)])
+    terms = {"until": float(n), "price": 1.2, "matures": 100.0, "holdout": 0.0, "explore": 0.0}
+    with Ledger.open(store, clock=clock) as ledger:
+        ledger.start(campaign(budget=budget, **terms))
+        for i in range(0, n, 100):
+            clock.now = float(i)
+            units = [f"u{k}" for k in range(i, i + 100)]
+            got = ledger.decide_many("c", units, value[i : i + 100], cost[i : i + 100])
+            clock.now = i + 50.0
+            paid = rng.random(100) < 0.5  # the others' reservations expire
+            ledger.outcomes([Outcome(a, a, cost=c) for a, c, p in zip(got.id, got.cost, paid, strict=True) if c and p])
+            clock.now = i + 100.0
+            ledger.expire()
+            if clock.now == n / 2:
+                ledger.reprice("me")
+                before = ledger.status("c")
+                with pytest.raises(DataError, match=r"budget == 1\.0: must be >= .*, which is spent or reserved"):
+                    ledger.start(campaign(budget=1.0, **terms))
+                assert ledger.start(campaign(budget=factor * budget, **terms)).budget == factor * budget
+                (line,) = changes(ledger, "c")
+                assert (line.time, line.field, line.before, line.after) == (n / 2, "budget", 900.0, factor * budget)
+                assert ledger.status("c").price == before.price
+                price = ledger.reprice("me")["c"]
+                assert price < 0.9 * before.price if factor > 1 else price > 1.1 * before.price
+            ledger.reprice("me")
+            status = ledger.status("c")
+            assert status.spent + status.reserved <= status.budget
+        assert 0.97 * factor * budget < status.spent + status.reserved
+        assert status.limited < 0.03 * n
 
 
 def test_few_decisions_and_the_end_leave_the_price(store):

@@ -175,6 +175,9 @@ class CampaignStatus:
         ratio_low: Lower end of its 95 % interval.
         ratio_high: Upper end.
         clamped: True if it is outside 0.2 to 3: the price counts on the nearer of these.
+        expected: What is still expected to be paid for the decisions so far, of `reserved`; None: an older service.
+        budget_of: Name of the budget that it shares with others, of which `budget` is its part now; None: it has its own.
+        joint_budget: That budget.
         holdout: Share of the units that get control.
         explore: Share of the other units whose treatment is drawn.
         challenger: The run that is tried; None: there is none.
@@ -200,6 +203,9 @@ class CampaignStatus:
     holdout: float
     explore: float
     challenger: Challenger | None = None
+    expected: float | None = None
+    budget_of: str | None = None
+    joint_budget: float | None = None
 
 
 def taken(kind: type[T], content: Any, **more: Any) -> T:

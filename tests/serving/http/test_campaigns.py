@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
+from largesse.serving.ledger.store import writing
+from largesse.serving.ledger.tables import budgets, shares
 from tests.common.served import NORTH, Served, make_run, service
 
 
@@ -82,6 +84,20 @@ def test_a_campaign_changes_and_says_so(served: Served):
     assert "must be >= 4, which is spent or reserved" in low.json()["detail"]
     kinds = {served.decide(f"v{k}").json()["kind"] for k in range(10)}
     assert kinds == {"explore"}
+
+
+def test_the_part_of_a_shared_budget_is_not_changed_by_hand(served: Served):
+    """All else is; the money that it has at the moment stays."""
+    with writing(served.app.service.ledger.engine) as connection:
+        connection.execute(budgets.insert().values(name="growth", budget=30_000))
+        connection.execute(shares.insert().values(campaign="spring", budget="growth"))
+    got = served.ask("GET", "/v1/campaigns/spring", "report").json()
+    assert (got["budget"], got["budget_of"], got["joint_budget"]) == (100.0, "growth", 300.0)
+    refused = served.ask("PATCH", "/v1/campaigns/spring", json={"budget": 250})
+    assert (refused.status_code, refused.json()["field"]) == (422, "budget")
+    assert "the campaign 'spring' shares the budget 'growth'. Change that one" in refused.json()["detail"]
+    changed = served.ask("PATCH", "/v1/campaigns/spring", json={"explore": 0.5})
+    assert (changed.status_code, changed.json()["explore"], changed.json()["budget"]) == (200, 0.5, 100.0)
 
 
 def test_health(served: Served):

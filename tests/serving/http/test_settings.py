@@ -79,7 +79,7 @@ def test_an_end_is_a_date_or_a_time(given: Any, when: datetime):
         ("", 'guarantee = "soft"', {}, r"campaigns\.spring\.guarantee == 'soft': must be 'expected' or 'hard'"),
         ("", 'until = "soon"', {}, "same key|Cannot overwrite"),
         ("", "fallback = 'coupon'", {}, r"campaigns\.spring\.fallback == 'coupon': unknown key"),
-        ("", "[other]", {}, r"other is no section\. The sections are \[server\] and \[campaigns\.NAME\]"),
+        ("", "[other]", {}, r"other is no section\. The sections are \[server\], \[campaigns\.NAME\] and \[budgets\.NAME\]"),
         ("", "[campaigns]\nx = 1", {}, "campaigns|declared"),
         ("", "", {"LARGESSE_SERVER_PROT": "1"}, r"LARGESSE_SERVER_PROT: no such setting\. Did you mean 'port'\?"),
         ("", "", {"LARGESSE_SERVER_PORT": "high"}, r"server\.port == 'high': must be a whole number"),
@@ -95,11 +95,64 @@ def test_what_is_missing_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match="has no campaign"):
         load_settings(None, server={"store": "x"}, environment={})
     with pytest.raises(ConfigError, match=r"campaigns\.s: 2 fields|2 fields break a rule"):
-        load_settings(None, server={"store": "x"}, campaigns={"s": {"run": "r"}}, environment={})
+        load_settings(None, server={"store": "x"}, campaigns={"s": {"budget": 1.0}}, environment={})
+    with pytest.raises(ConfigError, match=r"campaigns\.s\.budget is missing\. Add it, or budget_of with the name of a"):
+        load_settings(None, server={"store": "x"}, campaigns={"s": {"run": "r", "until": 1.0}}, environment={})
     with pytest.raises(ConfigError, match=r"server\.store is missing"):
         load_settings(None, campaigns={"s": {"run": "r", "budget": 1.0, "until": 1.0}}, environment={})
     with pytest.raises(ConfigError, match="no such file"):
         load_settings(tmp_path / "no.toml")
+
+
+SHARED = """
+[server]
+store = "sqlite:///{place}/l.db"
+keys = false
+[budgets.growth]
+budget = {budget}
+[campaigns.app]
+run = "run"
+until = 2100-01-01
+budget_of = "growth"
+{app}
+[campaigns.mail]
+run = "run"
+until = 2100-01-01
+{mail}
+"""
+
+
+def sharing(place: Path, *, budget: float = 900.0, app: str = "", mail: str = 'budget_of = "growth"') -> list[str]:
+    (place / "server.toml").write_text(SHARED.format(place=place, budget=budget, app=app, mail=mail))
+    return begin(load_settings(place / "server.toml", environment={}))
+
+
+def test_campaigns_share_a_budget(tmp_path: Path):
+    """Divided by the expected units at first; a changed budget is divided as what was left."""
+    make_run(tmp_path / "run")
+    mail = 'budget_of = "growth"\nunits = 200'
+    first, second = sharing(tmp_path, app="units = 100", mail=mail)
+    assert "Campaign app: run run-" in first
+    assert "budget 300 of 900 that it shares (growth), of which 0 is spent" in first
+    assert "budget 600 of 900 that it shares (growth)" in second
+    assert "budget 400 of 1,200" in sharing(tmp_path, budget=1200.0, app="units = 100", mail=mail)[0]
+    assert "budget 400 of 1,200" in sharing(tmp_path, budget=1200.0, mail=mail)[0]
+    with pytest.raises(DataError, match="must have 'mail', which shares the budget 'growth' until its end"):
+        sharing(tmp_path, mail="budget = 100")
+
+
+@pytest.mark.parametrize(
+    ("app", "mail", "words"),
+    [
+        ("budget = 1", 'budget_of = "growth"', r"campaigns\.app has both budget and budget_of\. Leave out one"),
+        ("", 'budget_of = "grwth"', r"campaigns\.mail\.budget_of == 'grwth': there is no such budget\. Did you mean 'growth'"),
+        ("", "budget = 1\n[budgets.more]\nbudget = 5", r"budgets\.more has no campaign\. Write budget_of = \"more\" in those"),
+        ("", "budget = 1\n[budgets.more]\nbudget = -5", r"budgets\.more\.budget == -5: must be >= 0"),
+    ],
+)  # fmt: skip
+def test_a_wrong_shared_budget_is_refused(tmp_path: Path, app: str, mail: str, words: str):
+    with pytest.raises(ConfigError, match=words):
+        sharing(tmp_path, app=app, mail=mail)
 
 
 def beginning(place: Path, *, keys: bool = False, **campaign: Any) -> list[str]:

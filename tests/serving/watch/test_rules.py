@@ -11,8 +11,9 @@ from largesse.serving.watch.rules import Days, age, arrivals, spend
 
 
 def status(spent: float, reserved: float, ratio: float = 1.0) -> Status:
+    left, end = 100 - spent - reserved, 100 * DAY
     return Status(
-        "c", 100.0, spent, reserved, 100 - spent - reserved, 0.0, 0.5, 100 * DAY, 10, 0, {}, ratio, ratio, ratio, False
+        "c", 100.0, spent, reserved, left, 0.0, 0.5, end, 10, 0, {}, ratio, ratio, ratio, False, ratio * reserved
     )
 
 

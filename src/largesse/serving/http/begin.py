@@ -42,7 +42,7 @@ def begin(settings: Settings) -> list[str]:
         LargesseError: A run cannot be loaded, a campaign cannot change in this way, or the store failed.
     """
     runs = {name: load_run(one.run) for name, one in settings.campaigns.items()}  # all, before anything is changed
-    terms = {name: _campaign(name, one, runs[name]) for name, one in settings.campaigns.items()}
+    terms = {name: _campaign(name, one, runs[name], settings) for name, one in settings.campaigns.items()}
     tried = {name: load_run(one.challenger) for name, one in settings.campaigns.items() if one.challenger is not None}
     for name, loaded in tried.items():
         check_challenger(runs[name], loaded, name)
@@ -52,9 +52,13 @@ def begin(settings: Settings) -> list[str]:
                 "server.keys == True: the store has no key, so nobody could ask. Create one: largesse keys create --store "
                 "STORE --role decide; or serve without keys on this machine alone: --no-keys."
             )
-        begun = []
+        begun, shared = list[_Begun](), dict[str, Status]()
+        for key, budget in settings.budgets.items():
+            mine = [terms[name] for name, one in settings.campaigns.items() if one.budget_of == key]
+            shared |= {status.campaign: status for status in ledger.share(key, budget.budget, mine)}
         for name, campaign in terms.items():
-            status, one = ledger.start(campaign), settings.campaigns[name]
+            one = settings.campaigns[name]
+            status = shared[name] if one.budget_of else ledger.start(campaign)
             loaded, why = _deciding(ledger, name, runs[name])
             put_run(ledger.engine, name, loaded, features=one.features, now=ledger.clock(), why=why)
             challenger, share = tried.get(name), one.share
@@ -94,32 +98,48 @@ def _tried(
 
 def _sentence(one: _Begun) -> str:
     status, written = one.status, partial(_check.written, digits=12)
+    joint = (
+        "" if status.joint_budget is None else f" of {written(status.joint_budget)} that it shares ({status.budget_of})"
+    )
     return (
         f"Campaign {status.campaign}: run {one.loaded.version} decides among {', '.join(one.loaded.policy.treatments)}; budget "
-        f"{written(status.budget)}, of which {written(status.spent)} is spent and {written(status.reserved)} reserved; until "
-        f"{moment(status.until)}; price {_check.written(status.price)}."
+        f"{written(status.budget)}{joint}, of which {written(status.spent)} is spent and {written(status.reserved)} reserved; "
+        f"until {moment(status.until)}; price {_check.written(status.price)}."
         + (f" It has replaced the run that the configuration names: {one.why}." if one.why else "")
     )
 
 
-def _campaign(name: str, given: CampaignSettings, loaded: Loaded) -> Campaign:
-    fields = given.model_dump(exclude={"run", "price", "features", "challenger", "share", "shadow"})
-    price = given.price if given.price is not None else _first_price(name, given, loaded)
+def _campaign(name: str, given: CampaignSettings, loaded: Loaded, settings: Settings) -> Campaign:
+    fields = given.model_dump(
+        exclude={"run", "budget", "budget_of", "price", "features", "challenger", "share", "shadow"}
+    )
     if given.exploration == "thompson" and not loaded.policy.members:
         raise ConfigError(
             f'campaigns.{name}.exploration == "thompson": the model of {loaded.run} is no ensemble whose members could vote. '
             'Fit a stack of models (the default), or choose "cost-neutral".'
         )
-    return Campaign(name=name, treatments=tuple(loaded.policy.treatments), price=price, **fields)
+    budget = _first_part(given, settings)
+    price = given.price if given.price is not None else _first_price(name, given, budget, loaded)
+    return Campaign(name=name, treatments=tuple(loaded.policy.treatments), budget=budget, price=price, **fields)
 
 
-def _first_price(name: str, given: CampaignSettings, loaded: Loaded) -> float:
+def _first_part(given: CampaignSettings, settings: Settings) -> float:
+    """Returns the budget of a campaign; of one that shares it the part to begin with: by the expected units, else an even one."""
+    if given.budget is not None:
+        return given.budget
+    all_units = [one.units for one in settings.campaigns.values() if one.budget_of == given.budget_of]
+    units = [1.0 if None in all_units else float(one or 1.0) for one in all_units]
+    own = 1.0 if None in all_units else float(given.units or 1.0)
+    return settings.budgets[given.budget_of].budget * own / sum(units)
+
+
+def _first_price(name: str, given: CampaignSettings, budget: float, loaded: Loaded) -> float:
     """Returns the price of the budget per unit on the run's held-out rows, else the price at which everybody gets what pays."""
     if given.units is not None:
         by_budget = _prices(given.run)
         if by_budget:
             budgets, prices = zip(*sorted(by_budget.items()), strict=True)
-            return float(np.interp(given.budget / given.units, budgets, prices))
+            return float(np.interp(budget / given.units, budgets, prices))
     if loaded.policy.price is not None:
         return loaded.policy.price
     more = "" if given.units else f", or campaigns.{name}.units (--units), how many decisions the budget is for,"

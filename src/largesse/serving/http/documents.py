@@ -177,7 +177,8 @@ class CampaignDocument(_Document):
         "campaign": "spring", "treatments": ["none", "coupon"], "version": "spring-1a2b3c4d5e", "budget": 100_000.0,
         "spent": 1.5, "reserved": 2.0, "left": 99_996.5, "beyond": 0.0, "price": 0.4, "until": "2027-01-01T00:00:00Z",
         "decided": 2, "limited": 0, "counts": {"policy": {"coupon": 2}}, "ratio": 0.8, "ratio_low": 0.7, "ratio_high": 0.9,
-        "clamped": False, "holdout": 0.02, "explore": 0.05,
+        "clamped": False, "expected": 1.6,
+        "budget_of": None, "joint_budget": None, "holdout": 0.02, "explore": 0.05,
         "challenger": {"run": "/srv/runs/summer", "version": "summer-5e4d3c2b1a", "share": 0.05, "shadow": True},
     })  # fmt: skip
     campaign: Annotated[str, Field(description="Name of the campaign")]
@@ -199,6 +200,11 @@ class CampaignDocument(_Document):
     clamped: Annotated[
         bool, Field(description="True if it is outside 0.2 to 3: the price counts on the nearer of these")
     ]
+    expected: Annotated[float, Field(description="What is still expected to be paid for the decisions so far")]
+    budget_of: Annotated[
+        str | None, Field(description="Budget that it shares; `budget` is its part now. Null: its own")
+    ]
+    joint_budget: Annotated[float | None, Field(description="That budget")]
     holdout: Annotated[float, Field(description="Share of the units that get control")]
     explore: Annotated[float, Field(description="Share of the other units whose treatment is drawn")]
     challenger: Annotated[ChallengerDocument | None, Field(description="The run that is tried; null: none")]
@@ -209,7 +215,8 @@ class CampaignChange(_Document):
 
     model_config = _with({"budget": 120_000.0, "until": "2027-01-31"})
     budget: Annotated[
-        float | None, Field(ge=0, description="Budget; a lower one is at least what is spent and reserved")
+        float | None,
+        Field(ge=0, description="Budget; at least what is spent and reserved. A shared one is changed in the file"),
     ] = None
     until: Annotated[End | None, Field(description="End: a date (its end, UTC) or a time")] = None
     explore: Annotated[float | None, Field(ge=0, le=1, description="Share of the units whose treatment is drawn")] = (

@@ -85,7 +85,7 @@ class Metrics:
 
     def status(self, status: Status) -> None:
         """Keeps the money of a campaign."""
-        for name in ("budget", "spent", "reserved", "price"):
+        for name in ("budget", "spent", "reserved", "expected", "price"):
             self._money.labels(status.campaign, name).set(getattr(status, name))
 
     def text(self) -> bytes:

@@ -251,7 +251,7 @@ def _document(service: Service, one: Served) -> dict[str, Any]:
 def _changed(service: Service, one: Served, change: dict[str, Any]) -> dict[str, Any]:
     kept = ("mix", "worst", "units")  # null has a meaning of its own for these
     fields = {name: got for name, got in change.items() if got is not None or name in kept}
-    service.ledger.start(replace(_terms(service, one.name), **fields))
+    service.ledger.start(replace(_terms(service, one.name), **fields), keep_budget="budget" not in fields)
     return _document(service, one)
 
 

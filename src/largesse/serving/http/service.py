@@ -32,9 +32,9 @@ from largesse.serving.http.together import alike_of, decide_alike, documents
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.changes import RUN, note_change
-from largesse.serving.ledger.maturing import HIGHEST, LOWEST
 from largesse.serving.ledger.pricing import elected
 from largesse.serving.ledger.store import checkpoint, reading, writing
+from largesse.serving.ledger.survival import HIGHEST, LOWEST
 from largesse.serving.ledger.tables import campaigns, served
 from largesse.serving.ledger.terms import Outcome, Status
 

@@ -17,7 +17,16 @@ from largesse.config.text import fields, read
 from largesse.errors import ConfigError
 from largesse.roles import nearest
 
-__all__ = ["PREFIX", "CampaignSettings", "ServerSettings", "Settings", "end_of", "load_settings", "moment"]
+__all__ = [
+    "PREFIX",
+    "BudgetSettings",
+    "CampaignSettings",
+    "ServerSettings",
+    "Settings",
+    "end_of",
+    "load_settings",
+    "moment",
+]
 
 PREFIX = "LARGESSE_SERVER_"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -83,7 +92,8 @@ class CampaignSettings(_Section):
     """A section [campaigns.NAME]: the run that decides, and the terms of the campaign (see `largesse.serving.Campaign`)."""
 
     run: Annotated[Place, Field(description="Run folder with its ONNX form")]
-    budget: Annotated[float, Field(ge=0, description="Money that may be spent")]
+    budget: Annotated[float | None, Field(ge=0, description="Money that may be spent")] = None
+    budget_of: Annotated[str, Field(description="Budget that it shares with others, of a section [budgets.NAME]")] = ""
     until: Annotated[End, Field(description="End: a date (its end, UTC) or a time")]
     price: Annotated[float | None, Field(ge=0, description="First shadow price, as `largesse allocate` prints it")] = (
         None
@@ -108,18 +118,26 @@ class CampaignSettings(_Section):
     shadow: Annotated[bool, Field(description="Whether its answer to the other units is stored, not given")] = False
 
 
+class BudgetSettings(_Section):
+    """A section [budgets.NAME]: money that several campaigns share."""
+
+    budget: Annotated[float, Field(ge=0, description="Money that all may spend together")]
+
+
 class Settings(BaseModel):
     """A whole configuration.
 
     Attributes:
         server: The section [server].
         campaigns: The campaigns by name.
+        budgets: The budgets that campaigns share, by name.
         source: The file it came from; None: the command line.
     """
 
     model_config = ConfigDict(frozen=True)
     server: ServerSettings
     campaigns: dict[str, CampaignSettings]
+    budgets: dict[str, BudgetSettings] = {}
     source: Path | None = None
 
 
@@ -143,8 +161,9 @@ def load_settings(
     """
     name = "server" if path is None else str(path)
     raw = {} if path is None else fields(read(path), name)
-    if unknown := [key for key in raw if key not in ("server", "campaigns")]:
-        raise ConfigError(f"{name}: {unknown[0]} is no section. The sections are [server] and [campaigns.NAME].")
+    if unknown := [key for key in raw if key not in ("server", "campaigns", "budgets")]:
+        sections = "[server], [campaigns.NAME] and [budgets.NAME]"
+        raise ConfigError(f"{name}: {unknown[0]} is no section. The sections are {sections}.")
     tables = {**_table(raw, "campaigns", name), **(campaigns or {})}
     if not tables:
         raise ConfigError(f"{name}: has no campaign. Add [campaigns.NAME] with run, budget and until.")
@@ -157,13 +176,40 @@ def load_settings(
             f"create`, or listen at 127.0.0.1."
         )
     parts = {k: _campaign(part, f"campaigns.{k}", name, folder) for k, part in tables.items()}
-    return Settings(server=settings, campaigns=parts, source=path)
+    money = {
+        k: _section(BudgetSettings, part, f"budgets.{k}", name, folder)
+        for k, part in _table(raw, "budgets", name).items()
+    }
+    _check_budgets(parts, money, name)
+    return Settings(server=settings, campaigns=parts, budgets=money, source=path)
+
+
+def _check_budgets(campaigns: Mapping[str, CampaignSettings], budgets: Mapping[str, BudgetSettings], name: str) -> None:
+    """Raises ConfigError unless every campaign has one budget, and every shared one has campaigns."""
+    for key, one in campaigns.items():
+        within = f"{name}: campaigns.{key}"
+        if not one.budget_of and one.budget is None:
+            raise ConfigError(
+                f"{within}.budget is missing. Add it, or budget_of with the name of a section [budgets.NAME]."
+            )
+        if one.budget_of and one.budget is not None:
+            raise ConfigError(f"{within} has both budget and budget_of. Leave out one of the two.")
+        if one.budget_of and one.budget_of not in budgets:
+            hint = nearest(one.budget_of, list(budgets))
+            raise ConfigError(
+                f"{within}.budget_of == {one.budget_of!r}: there is no such budget. {hint}Add [budgets.{one.budget_of}]."
+            )
+    for key in budgets:
+        if not any(one.budget_of == key for one in campaigns.values()):
+            raise ConfigError(
+                f'{name}: budgets.{key} has no campaign. Write budget_of = "{key}" in those that share it.'
+            )
 
 
 def _table(raw: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
     got = raw.get(key, {})
     if not isinstance(got, dict):
-        raise ConfigError(f"{name}: {key} must be a table. Write [{key}{'.NAME' if key == 'campaigns' else ''}].")
+        raise ConfigError(f"{name}: {key} must be a table. Write [{key}{'' if key == 'server' else '.NAME'}].")
     return got
 
 

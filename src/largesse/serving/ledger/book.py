@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,17 +14,17 @@ from numpy.typing import ArrayLike
 from largesse import _check
 from largesse._arguments import checked
 from largesse.errors import DataError
-from largesse.roles import nearest
 from largesse.serving.ledger import pricing
-from largesse.serving.ledger.accounts import COUNTERS, settings_of, terms_of
-from largesse.serving.ledger.audit import FIRST
+from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.deciding import Many, decide, decide_many
 from largesse.serving.ledger.erasing import erase
-from largesse.serving.ledger.maturing import HIGHEST, LOWEST
-from largesse.serving.ledger.money import amount, rounded_down
+from largesse.serving.ledger.money import rounded_down
 from largesse.serving.ledger.reporting import expire, record_outcomes
-from largesse.serving.ledger.store import forget, locked, open_store, reading, writing
-from largesse.serving.ledger.tables import campaigns, journal, tallies
+from largesse.serving.ledger.repricing import planned
+from largesse.serving.ledger.sharing import divide, share
+from largesse.serving.ledger.starting import start, status_of
+from largesse.serving.ledger.store import forget, open_store, reading, writing
+from largesse.serving.ledger.tables import campaigns
 from largesse.serving.ledger.terms import (
     Answer,
     Answers,
@@ -43,8 +41,6 @@ from largesse.serving.ledger.terms import (
 from largesse.serving.ledger.verifying import verify
 
 __all__ = ["Ledger"]
-
-_FIXED = ("treatments", "salt", "holdout", "guarantee", "period", "scale")
 
 
 class Ledger:
@@ -107,30 +103,64 @@ class Ledger:
         self.close()
 
     @checked
-    def start(self, campaign: Campaign) -> Status:
+    def start(self, campaign: Campaign, *, keep_budget: bool = False) -> Status:
         """Starts a campaign, or changes one that was started; repeating it changes nothing.
 
         Budget, end, exploration and its mix, the most that treatments can cost, the time until reservations expire, and the
         expected units may change; each change is a line of the journal. The price given counts at the first start only.
 
+        Args:
+            campaign: The campaign.
+            keep_budget: Whether a started campaign keeps the budget that it has, whatever the one given.
+
         Raises:
-            DataError: A lower budget is below what is spent and reserved, or another field differs.
+            DataError: A lower budget is below what is spent and reserved, the budget is shared, or another field differs.
             StoreError: The store failed.
         """
         now = self.clock()
-        budget = rounded_down("budget", campaign.budget, campaign.scale)
+        budget = None if keep_budget else rounded_down("budget", campaign.budget, campaign.scale)
         with writing(self.engine) as connection:
-            row = locked(connection, [campaign.name]).get(campaign.name)
-            if row is None:
-                values = {"settings": settings_of(campaign), "budget": budget, "price": campaign.price, "started": now}
-                code = connection.execute(
-                    sa.select(sa.func.coalesce(sa.func.max(campaigns.c.code), 0) + 1)
-                ).scalar_one()
-                empty = dict.fromkeys(COUNTERS, 0) | {"decided_link": FIRST, "reported_link": FIRST}
-                connection.execute(campaigns.insert().values(name=campaign.name, code=code, **values, **empty))
-            else:
-                _change(connection, row, campaign, budget, now)
-            return _status(connection, campaign.name)
+            start(connection, campaign, budget, now)
+            return status_of(connection, campaign.name)
+
+    @checked
+    def share(self, name: str, budget: float, campaigns: Sequence[Campaign]) -> list[Status]:
+        """Starts several campaigns on one budget, or changes them and the budget; repeating it changes nothing.
+
+        The budgets of the campaigns always add up to the joint one: no decision of any of them raises what all have spent and
+        reserved above it. `reprice` gives money one price, so their values must be in one unit, and moves what is left to where
+        it is needed. `Campaign.budget` says in which proportion the money is divided at first, and what one gets that joins.
+        A campaign joins when it starts, and shares the budget until its end; what it leaves then goes to the others.
+
+        Args:
+            name: Name of the joint budget.
+            budget: Money that all may spend and reserve together; a changed one is a line of the journal of each campaign.
+            campaigns: All campaigns that share it; those that are over may be left out.
+
+        Returns:
+            The status of each.
+
+        Raises:
+            DataError: A lower budget is below what is spent and reserved, a running campaign is left out, one was started with
+                another budget, they have different scales, or a field differs that cannot change.
+            StoreError: The store failed.
+
+        >>> import tempfile
+        >>> place = tempfile.TemporaryDirectory()
+        >>> ledger = Ledger.open(f"sqlite:///{place.name}/a.db", clock=lambda: 1000.0)
+        >>> one, other = (Campaign(name=name, treatments=("none", "coupon"), budget=part, until=2000.0, price=0.5)
+        ...     for name, part in (("app", 2.0), ("mail", 1.0)))
+        >>> [(status.campaign, status.budget, status.joint_budget) for status in ledger.share("growth", 300.0, [one, other])]
+        [('app', 200.0, 300.0), ('mail', 100.0, 300.0)]
+        >>> ledger.close(); place.cleanup()
+        """
+        _check.number("budget", budget, low=0)
+        if not campaigns:
+            raise _check.refuse("campaigns", [], "must be one or more", "Name the campaigns that share the budget.")
+        now, total = self.clock(), rounded_down("budget", budget, campaigns[0].scale)
+        with writing(self.engine) as connection:
+            share(connection, text("name", name), total, campaigns, now)
+            return [status_of(connection, one.name) for one in campaigns]
 
     @checked
     def decide(self, asks: Sequence[Ask]) -> list[Answer | DataError]:
@@ -255,7 +285,7 @@ class Ledger:
             StoreError: The store failed.
         """
         with reading(self.engine) as connection:
-            return _status(connection, campaign)
+            return status_of(connection, campaign)
 
     @checked
     def treatments(self, campaign: str) -> tuple[str, ...]:
@@ -266,7 +296,7 @@ class Ledger:
             StoreError: The store failed.
         """
         with reading(self.engine) as connection:
-            _status(connection, campaign)
+            status_of(connection, campaign)
             query = sa.select(campaigns.c.settings).where(campaigns.c.name == campaign)
             return terms_of(connection.execute(query).scalar_one()).campaign.treatments
 
@@ -274,11 +304,16 @@ class Ledger:
     def reprice(self, holder: str, *, hold: float = 60.0) -> dict[str, float]:
         """Renews the price of every campaign, in the one process that is elected for it; all processes read it.
 
-        The price is the smallest at which the last 2,000 units would reserve, on average, what each unit still to come may,
+        The price is the smallest at which the units to come, with menus like the last 2,000, reserve no more than there is,
         exploration and holdout included: so much that the budget is paid or reserved at the end. That counts on what reservations
-        will release: the share of them that is paid is estimated from up to 4,000 decisions by their age (`Status.ratio`). Units
-        to come: `Campaign.units` less those decided, else the time left by the rate since the start. Where few menus occur,
-        units tie at the price and get the cheaper treatment; the money left by that lowers the next price.
+        will release: what is paid of them, and when, is estimated from up to 4,000 decisions (`Status.ratio`, `Status.expected`;
+        `survival.kept`), for the money alone and never for what proves something. Units to come: `Campaign.units` less those
+        decided, else the time left by the last week's rate and the hours in which units arrive (`arrivals.profile_of`). Where
+        few menus occur, units tie at the price and get the cheaper treatment; the money left by that lowers the next price.
+
+        A reservation now is in part free again at the end, one at the end is not: the price rises towards the end by what is kept
+        until then (`pricing.money_price`). Campaigns that share a budget have one price of money, at which all of them together
+        reserve what is left of it; and what is left moves to where their units to come need it.
 
         Args:
             holder: Name of this process, e.g. host and process id.
@@ -295,18 +330,16 @@ class Ledger:
         with writing(self.engine) as connection:
             if not pricing.elected(connection, "price", holder, now, hold):
                 return {}
-        prices: dict[str, pricing.Priced] = {}
         with reading(self.engine) as connection:
-            for row in connection.execute(sa.select(campaigns)).all():
-                if (priced := pricing.price_of(connection, row, now)) is not None:
-                    prices[row.name] = priced
+            plan = planned(connection, now)
         with writing(self.engine) as connection:
-            for name, (price, share, tilt) in sorted(prices.items()):
-                values = {
-                    "price": price, "ratio": share.ratio, "ratio_low": share.low, "ratio_high": share.high, "tilt": tilt,
-                }  # fmt: skip
-                connection.execute(sa.update(campaigns).where(campaigns.c.name == name).values(**values))
-        return {name: one.price for name, one in prices.items()}
+            for name, priced in sorted(plan.own.items()):
+                connection.execute(sa.update(campaigns).where(campaigns.c.name == name).values(priced.columns()))
+        prices = {name: priced.price for name, priced in plan.own.items()}
+        for name, joint in plan.joint.items():
+            with writing(self.engine) as connection:
+                prices |= divide(connection, name, joint.outlooks, joint.money, joint.end, now)
+        return prices
 
     @checked
     def erase(self, unit: str | int) -> int:
@@ -347,58 +380,3 @@ class Ledger:
         """
         with reading(self.engine, one_moment=True) as connection:
             return verify(connection, earlier or {})
-
-
-def _change(connection: sa.Connection, row: Any, campaign: Campaign, budget: int, now: float) -> None:
-    """Changes a started campaign, and writes a line of the journal for each field."""
-    old = terms_of(row.settings).campaign
-    for name in _FIXED:
-        if getattr(old, name) != getattr(campaign, name):
-            rule = f"is {getattr(old, name)!r} in the started campaign and cannot change"
-            raise _check.refuse(name, getattr(campaign, name), rule, "Start a campaign with another name.")
-    if budget < min(row.budget, row.spent + row.reserved):  # outcomes may have cost more than the budget that stays
-        low = _check.written(amount(row.spent + row.reserved, campaign.scale), 16)
-        raise _check.refuse(
-            "budget", campaign.budget, f"must be >= {low}, which is spent or reserved", "Give a larger one."
-        )
-    names = [f.name for f in fields(Campaign) if f.name not in (*_FIXED, "name", "price", "budget")]
-    changes = [(n, getattr(old, n), getattr(campaign, n)) for n in names if getattr(old, n) != getattr(campaign, n)]
-    if budget != row.budget:
-        changes.append(("budget", amount(row.budget, campaign.scale), amount(budget, campaign.scale)))
-    for name, before, after in changes:
-        line = {
-            "campaign": row.name,
-            "time": now,
-            "field": name,
-            "before": json.dumps(before),
-            "after": json.dumps(after),
-        }
-        connection.execute(journal.insert().values(**line))
-    if changes:
-        change = sa.update(campaigns).where(campaigns.c.name == row.name)
-        connection.execute(change.values(settings=settings_of(campaign), budget=budget))
-
-
-def _status(connection: sa.Connection, name: str) -> Status:
-    # One statement for money and counts: PostgreSQL's statements each see a moment of their own.
-    query = sa.select(campaigns, tallies.c.kind, tallies.c.treatment, tallies.c.decisions).select_from(
-        campaigns.outerjoin(tallies, tallies.c.campaign == campaigns.c.name)
-    )
-    rows = connection.execute(query.where(campaigns.c.name == name).order_by(tallies.c.kind, tallies.c.treatment)).all()
-    if not rows:
-        hint = nearest(name, list(pricing.names(connection)))
-        raise _check.refuse("campaign", name, "is not in this ledger", f"{hint}Start it first.")
-    row, counts = rows[0], dict[str, dict[str, int]]()
-    for one in rows:
-        if one.kind is not None:
-            counts.setdefault(one.kind, {})[one.treatment] = one.decisions
-    campaign = terms_of(row.settings).campaign
-    budget, spent, reserved, left, beyond = (
-        amount(n, campaign.scale)
-        for n in (row.budget, row.spent, row.reserved, max(0, row.budget - row.spent - row.reserved), row.beyond)
-    )
-    ratio, low, high = (1.0, 1.0, 1.0) if row.ratio is None else (row.ratio, row.ratio_low, row.ratio_high)
-    return Status(
-        name, budget, spent, reserved, left, beyond, row.price, campaign.until, row.decided, row.limited, counts, ratio, low,
-        high, not LOWEST <= ratio <= HIGHEST,
-    )  # fmt: skip

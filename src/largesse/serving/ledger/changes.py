@@ -23,7 +23,7 @@ class Change(NamedTuple):
 
     Attributes:
         time: When, in seconds since 1970 (UTC).
-        field: What changed: a term of the campaign, "run", "challenger", or "erasure".
+        field: What changed: a term of the campaign, "joint budget", "run", "challenger", or "erasure".
         before: What it was, as JSON has it; None: there was none.
         after: What it is since.
     """

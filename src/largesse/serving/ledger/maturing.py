@@ -1,149 +1,147 @@
-"""What becomes of reservations: the share that is paid or still reserved by their age, and what a unit to come may reserve."""
+"""What becomes of reservations, read from the log, and what a unit to come may reserve."""
 
 from __future__ import annotations
 
-from statistics import NormalDist
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from largesse.serving.ledger.arrivals import Course, course_of
 from largesse.serving.ledger.rows import place_of
 from largesse.serving.ledger.sql import Having
-from largesse.serving.ledger.tables import decisions
+from largesse.serving.ledger.survival import Kept, Reservations, kept
+from largesse.serving.ledger.tables import decisions, outcomes
+from largesse.serving.ledger.terms import Campaign
 
-__all__ = ["HIGHEST", "LOWEST", "Kept", "Reservations", "kept", "per_unit", "sampled"]
+__all__ = ["Prospect", "prospect", "sampled"]
 
 Floats = NDArray[np.float64]
-LOWEST, HIGHEST = 0.2, 3.0
-"""The ratio of what is paid to what was reserved corrects the price within this band only."""
 _MOST = 4_000  # decisions that are read
-_PRIOR = 30  # decisions that a group is shrunk by, towards the younger one; the youngest towards 1
-_GROUP = 100  # decisions of one age, at least
-_GROUPS = 25
-_HORIZONS = 20
+_HORIZONS, _SHORT = 20, 6
 _POINTS = 33
-_95 = NormalDist().inv_cdf(0.975)
-_d = decisions.c
+_d, _o = decisions.c, outcomes.c
 _SAMPLE = Having(
-    lambda values: sa.select(_d.place, _d.time, _d.reservation, _d.reserved, _d.paid).where(_d.place.in_(values))
+    lambda values: sa.select(
+        _d.place, _d.id, _d.time, _d.due, _d.reservation, _d.reserved, _d.paid, _d.state
+    ).where(_d.place.in_(values))
+)  # fmt: skip
+_REPORTS = Having(
+    lambda values: sa.select(_o.place, _o.decision, _o.cost, _o.final, _o.void, _o.time).where(_o.decision.in_(values))
 )
-
-
-class Reservations(NamedTuple):
-    """Decisions of a campaign, evenly spread over its log.
-
-    Attributes:
-        age: Seconds since each decision, (n,).
-        reservation: What it reserved, in smallest units, (n,).
-        kept: What of it is paid or still reserved, (n,).
-        each: How many decisions of the campaign one of them stands for.
-    """
-
-    age: Floats
-    reservation: Floats
-    kept: Floats
-    each: float
-
-
-class Kept(NamedTuple):
-    """The share of reservations that is paid or still reserved, by their age.
-
-    Attributes:
-        ages: Ages, increasing, (K,); before the first the share is 1, after the last it is the last.
-        shares: Shares, within the band, (K,).
-        ratio: The share at the end, before it is cut to the band: what is paid of one unit of money reserved.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-    """
-
-    ages: Floats
-    shares: Floats
-    ratio: float
-    low: float
-    high: float
-
-    def at(self, age: Floats) -> Floats:
-        """Returns the share at some ages."""
-        return np.interp(age, self.ages, self.shares)
+_Event = tuple[int, float, float, float, bool]
 
 
 def sampled(connection: sa.Connection, row: Any, now: float) -> Reservations:
-    """Returns decisions of a campaign, evenly spread over its log: at most 4,000."""
+    """Returns decisions of a campaign, evenly spread over its log, and what happened to their reservations: at most 4,000."""
     numbers = np.unique(np.linspace(0, row.decided - 1, min(_MOST, row.decided)).astype(np.int64))
-    rows = _SAMPLE.rows(connection, [place_of(row.code, number) for number in numbers.tolist()])
-    time, reservation, reserved, paid = np.array([one[1:] for one in rows], np.float64).reshape(-1, 4).T
-    return Reservations(now - time, reservation, reserved + paid, row.decided / max(1, len(rows)))
+    rows = sorted(_SAMPLE.rows(connection, [place_of(row.code, number) for number in numbers.tolist()]))
+    reports: dict[str, list[Any]] = {}
+    for one in sorted(_REPORTS.rows(connection, [of.id for of in rows if _reported(of)])):
+        reports.setdefault(one.decision, []).append(one)
+    events = [(i, *event) for i, of in enumerate(rows) for event in _events(of, reports.get(of.id, ()), now)]
+    of, at, freed, paid, active = np.array(events, np.float64).reshape(-1, 5).T
+    time, _, reservation, reserved = np.array([one[2:6] for one in rows], np.float64).reshape(-1, 4).T
+    return Reservations(
+        np.maximum(now - time, 0.0), reservation, reserved, of.astype(np.int64), at, freed, paid, active.astype(np.bool_),
+        row.decided / max(1, len(rows)),
+    )  # fmt: skip
 
 
-def kept(given: Reservations, matures: float) -> Kept:
-    """Returns which share of reservations is paid or still reserved at each age.
-
-    Decisions of about one age are a group. What is still reserved counts as if it were paid, so a group says nothing of
-    the time to come; the ratio rests on decisions that have matured, or, while there are none, on the oldest. Few decisions say
-    little: each group is shrunk towards the younger one, and the youngest towards 1.
-
-    Args:
-        given: Decisions.
-        matures: Seconds until a reservation expires.
-    """
-    order = np.argsort(given.age, kind="stable")
-    young = order[given.age[order] < matures]
-    groups = np.array_split(young, min(_GROUPS, max(1, len(young) // _GROUP))) if len(young) else []
-    prior = _PRIOR * float(given.reservation.mean()) if len(given.age) else 0.0
-    ages, shares, share, last = [0.0], [1.0], 1.0, young[:0]
-    for last in groups:
-        share = _share(given, last, share, prior)
-        ages.append(float(given.age[last].mean()))
-        shares.append(share)
-    old = order[given.age[order] >= matures]
-    if len(old):  # what nobody has used expires all at once
-        ages += [matures, matures]
-        shares += [share, share := _share(given, old, share, prior)]
-        last = old
-    error = _standard_error(given, last, share, prior)
-    return Kept(
-        np.array(ages), np.clip(shares, LOWEST, HIGHEST), share, max(0.0, share - _95 * error), share + _95 * error
-    )
+def _reported(row: Any) -> bool:
+    """Returns whether an outcome has changed the money of a decision."""
+    if row.state == "expired" or not row.reservation:
+        return bool(row.paid)
+    return bool(row.paid) or row.state != "pending" or row.reserved < row.reservation
 
 
-def _share(given: Reservations, rows: NDArray[np.intp], before: float, prior: float) -> float:
-    total = float(given.reservation[rows].sum()) + prior
-    return (float(given.kept[rows].sum()) + prior * before) / total if total else before
+def _events(row: Any, reports: Iterable[Any], now: float) -> Iterator[tuple[float, float, float, bool]]:
+    """Yields what happened to the money of a decision: at which age, what was released and paid, whether any was reserved."""
+    left, age, end = row.reservation, 0.0, row.due - row.time
+    oldest = max(now - row.time, 0.0)
+    for one in reports:
+        age = min(max(one.time - row.time, age), oldest)  # a clock may be set back
+        if left and age >= end and row.state != "pending":
+            yield end, left, 0.0, True
+            left = 0
+        freed = left if one.final or one.void else min(left, max(one.cost, 0))
+        yield age, freed, one.cost, left > 0
+        left -= freed
+    if left > row.reserved:
+        yield min(max(end, age), oldest), left - row.reserved, 0.0, True
 
 
-def _standard_error(given: Reservations, rows: NDArray[np.intp], share: float, prior: float) -> float:
-    """Returns the standard error of the ratio of two sums."""
-    total = float(given.reservation[rows].sum()) + prior
-    return float(np.sqrt(((given.kept[rows] - share * given.reservation[rows]) ** 2).sum())) / total if total else 0.0
+class Prospect(NamedTuple):
+    """What is to be expected of a campaign's money.
 
-
-def per_unit(row: Any, given: Reservations, share: Kept, matures: float, time: float, units: float) -> float:
-    """Returns what each unit to come may reserve, on average, so that the budget is paid or reserved at the end, not before.
-
-    With constant arrivals, and r reserved by each, paid and reserved money after t more seconds is
-
-        spent + reserved - G(t) + r U(t) C(t),
-
-    G(t): what today's reservations release until then; U(t): the units that come; C(t): the mean share that is kept
-    of theirs. The result is the largest r for which this is at most the budget, at 20 times until the end and when the last
-    decisions have matured: more than was reserved may be paid for them.
-
-    Args:
+    Attributes:
         row: The campaign's row.
         given: Its decisions.
         share: What is kept of reservations, by age.
+        course: The units to come, and when.
         matures: Seconds until a reservation expires.
-        time: Seconds until the end.
-        units: Units to come.
     """
-    left = row.budget - row.spent - row.reserved
-    horizons = np.append(np.linspace(0, time, _HORIZONS + 1)[1:], time + matures)
-    now = share.at(given.age)
-    released = [given.each * float((given.reservation * (now - share.at(given.age + t))).sum()) for t in horizons]
-    free = left + np.minimum(released, row.reserved)
-    come = units * np.minimum(horizons / time, 1.0)
-    points = (np.arange(_POINTS) + 0.5) / _POINTS
-    mean = np.array([share.at(np.maximum(t - time, 0) + min(t, time) * points).mean() for t in horizons])
-    return max(0.0, float((free / (come * mean)).min()))
+
+    row: Any
+    given: Reservations
+    share: Kept
+    course: Course
+    matures: float
+
+    def horizons(self) -> Floats:
+        """Returns the times at which the money is looked at, in seconds from now."""
+        time, even = self.course.time, np.arange(1, _HORIZONS + 1) / _HORIZONS
+        return np.concatenate([time * even[0] / 2 ** np.arange(_SHORT, 0, -1), time * even, [time + self.matures]])
+
+    def share_at_end(self, age: Floats) -> Floats:
+        """Returns what is kept of reservations that have some ages at the end; where more is paid later, that."""
+        return np.maximum(self.share.at(age), self.share.at(np.array([np.inf])))
+
+    def expected(self) -> float:
+        """Returns what is still to be paid for the decisions so far, over what is reserved for them; 1 where nothing is.
+
+        Decisions that are open at an age come to what decisions came to that were open at this age; beside that, refunds and
+        payments after the expiry are expected of all of them.
+        """
+        given, share = self.given, self.share
+        if not (total := float(given.reserved.sum())):
+            return 1.0
+        later = float((given.reservation * share.paid_after(given.age)).sum())
+        return max(0.0, (float((given.reserved * share.paid(given.age)).sum()) + later) / total)
+
+    def released(self, horizons: Floats) -> Floats:
+        """Returns what today's reservations release until some seconds from now, less what is paid for them beyond that."""
+        given, share = self.given, self.share
+        total = float(given.reserved.sum())
+        each = self.row.reserved / total if total else 0.0
+        freed = [each * float((given.reserved * share.released(given.age, t)).sum()) for t in horizons.tolist()]
+        late = [
+            given.each * float((given.reservation * share.paid_after(given.age, t)).sum()) for t in horizons.tolist()
+        ]
+        return np.minimum(np.array(freed) - np.array(late), self.row.reserved)
+
+    def arrivals(self, horizons: Floats, end: float) -> tuple[Floats, Floats, Floats]:
+        """Returns the units that come until each of H times, as groups of P.
+
+        Args:
+            horizons: Times, in seconds from now, (H,).
+            end: When the budget must have been used, in seconds from now.
+
+        Returns:
+            How many units a group has; what is kept of its reservations at the horizon; what is kept at the end: each (H, P).
+        """
+        points = (np.arange(_POINTS) + 0.5) / _POINTS
+        when = np.array([self.course.quantiles(t, points) for t in horizons.tolist()])
+        units = np.broadcast_to(self.course.come(horizons)[:, None] / _POINTS, when.shape)
+        age = np.maximum(horizons[:, None] - when, 0.0)
+        return units, self.share.at(age), self.share_at_end(np.maximum(end - when, 0.0))
+
+
+def prospect(connection: sa.Connection, row: Any, campaign: Campaign, now: float) -> Prospect:
+    """Returns what is to be expected of a campaign's money, from its log."""
+    given = sampled(connection, row, now)
+    time = np.maximum.accumulate(now - given.age)  # a clock may be set back
+    course = course_of(time, given.each, row, campaign.units, campaign.until, now)
+    return Prospect(row, given, kept(given), course, campaign.matures)

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from largesse.errors import StoreError
 
 __all__ = [
-    "MIGRATIONS", "OLDEST", "access", "campaigns", "challengers", "decisions", "journal", "keys", "leases", "migrate", "outcomes",
-    "served", "shadows", "tallies",
+    "MIGRATIONS", "OLDEST", "access", "budgets", "campaigns", "challengers", "decisions", "journal", "keys", "leases", "migrate",
+    "outcomes", "served", "shadows", "shares", "tallies",
 ]  # fmt: skip
 
 _META = sa.MetaData()
@@ -42,9 +42,10 @@ campaigns = _table(
     *(_column(name, _Whole) for name in ("budget", "spent", "reserved", "beyond", "decided", "limited", "reported")),
     *(_column(name, _Number) for name in ("started", "price")),
     *(_column(name, _Bytes) for name in ("decided_link", "reported_link")),
-    *(_column(name, _Number, empty=True) for name in ("ratio", "ratio_low", "ratio_high", "tilt")),
+    *(_column(name, _Number, empty=True) for name in ("ratio", "ratio_low", "ratio_high", "expected", "tilt")),
 )  # fmt: skip
-"""`reported` counts outcomes; the ratios are of what is paid to what was reserved (`maturing`); `tilt` is of exploration.
+"""`reported` counts outcomes; the ratios are of what is paid to what was reserved, `expected` is of what is still expected to be
+paid to what is still reserved (`survival`); `tilt` is of exploration (`largesse.serving.exploring`).
 The links are those of the last decision and the last outcome (`audit`)."""
 
 decisions = _table(
@@ -94,6 +95,12 @@ journal = _table(
 )  # fmt: skip
 """Changes of campaigns, as JSON values."""
 
+budgets = _table("budget", _column("name", _Text, key=True), _column("budget", _Whole))
+"""Budgets that several campaigns share, in smallest units. The budgets of these campaigns always add up to it."""
+
+shares = _table("share", _column("campaign", _Text, key=True), sa.Column("budget", sa.Text, nullable=False, index=True))
+"""Which campaign shares which budget."""
+
 leases = _table("lease", _column("name", _Text, key=True), _column("holder", _Text), _column("until", _Number))
 """Which process does a task that only one must do."""
 
@@ -129,13 +136,15 @@ def _ratios(connection: sa.Connection) -> None:
         connection.execute(sa.text(f"alter table {campaigns.name} add column {name} {kind}"))
 
 
-def _tilt(connection: sa.Connection) -> None:
-    """Version 5: campaigns have the tilt of their exploration."""
-    connection.execute(sa.text(f"alter table {campaigns.name} add column tilt {_Number().compile(connection.dialect)}"))
+def _expected(connection: sa.Connection) -> None:
+    """Version 5: campaigns have the share of what is reserved that is still expected to be paid, and the tilt of exploration."""
+    kind = _Number().compile(connection.dialect)
+    for name in ("expected", "tilt"):
+        connection.execute(sa.text(f"alter table {campaigns.name} add column {name} {kind}"))
 
 
 OLDEST = 2  # version 1 was that of a development version with other columns
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_ratios, _META.create_all, _tilt)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_ratios, _META.create_all, _expected, _META.create_all)
 """Step k brings a store from version OLDEST + k to the next one; a new store gets the tables of the last one at once."""
 
 

@@ -80,7 +80,7 @@ class Campaign:
         period: Seconds after which a unit may be decided anew; None: one decision for the whole campaign.
         matures: Seconds until a reservation without an outcome expires.
         scale: Smallest units of money in one unit of money, e.g. 100.
-        units: Expected number of decisions of the whole campaign; None: from the time left and the rate of arrivals.
+        units: Expected number of decisions of the whole campaign; None: from the time left and the hours in which units arrive.
 
     Raises:
         DataError: A field violates a rule above; it is named.
@@ -333,6 +333,11 @@ class Status(NamedTuple):
         ratio_low: Lower end of its 95 % interval; `ratio` where nothing is known.
         ratio_high: Upper end.
         clamped: True if the ratio lies outside 0.2 to 3: the price counts on the nearer of these two instead.
+        expected: What is still expected to be paid for the decisions so far: of `reserved`, by the age of what is open, as
+            estimated at the last `reprice`; `reserved` before the first.
+        budget_of: Name of the budget that the campaign shares with others, of which `budget` is its part now; None: it has its
+            own.
+        joint_budget: That budget.
     """
 
     campaign: str
@@ -350,6 +355,9 @@ class Status(NamedTuple):
     ratio_low: float
     ratio_high: float
     clamped: bool
+    expected: float
+    budget_of: str | None = None
+    joint_budget: float | None = None
 
 
 class Log(NamedTuple):

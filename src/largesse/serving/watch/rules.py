@@ -78,13 +78,12 @@ class Days:
 
 
 def spend(status: Status, started: float, now: float) -> Signal:
-    """Returns what is spent, and will be of what is reserved, beside the share of the time that is over."""
+    """Returns what is spent, and is expected to be of what is reserved, beside the share of the time that is over."""
     over = min(1.0, (now - started) / max(status.until - started, 1e-9))
-    used = (status.spent + min(status.ratio, 1.0) * status.reserved) / status.budget if status.budget else 0.0
-    ends = [
-        (status.spent + min(ratio, 1.0) * status.reserved) / max(status.budget, 1e-300)
-        for ratio in (status.ratio_low, status.ratio_high)
-    ]
+    expected, budget = min(status.expected, status.reserved), max(status.budget, 1e-300)
+    used = (status.spent + expected) / budget if status.budget else 0.0
+    factors = [ratio / status.ratio if status.ratio else 1.0 for ratio in (status.ratio_low, status.ratio_high)]
+    ends = [(status.spent + min(factor * expected, status.reserved)) / budget for factor in factors]
     step = (
         "Raise the price or the budget: at this pace the money ends before the campaign." if used > over else
         "Lower the price, or the budget: money is left over at this pace. Reservations that expire come back late."
