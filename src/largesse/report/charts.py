@@ -39,7 +39,7 @@ __all__ = [
 _GRID = "rgba(128, 134, 144, 0.22)"
 _LINE = "rgba(128, 134, 144, 0.75)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-_LINES = ("#0072b2", "#d55e00", "#5b6470")  # of several lines, which also differ in their dashes
+_LINES = ("#0072b2", "#d55e00", "#8a93a0")  # of several lines, which also differ in their dashes
 _SYMBOLS = {"policy": "circle", "baseline": "diamond", "candidate": "square"}
 
 

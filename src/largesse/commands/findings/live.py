@@ -10,7 +10,7 @@ from largesse.commands.findings.monitor import sections as monitored_sections
 from largesse.commands.live_shop import ORDER, Live
 from largesse.report.blocks import Bullets, Chart, Code, Column, Row, Section, Table, Text
 from largesse.report.content import Headline
-from largesse.report.numbers import count, number, percent
+from largesse.report.numbers import count, percent
 
 __all__ = ["document", "headline", "sections"]
 
@@ -84,18 +84,16 @@ def sections(done: Live) -> list[Section]:
 def _table(done: Live) -> Table:
     day = _promoted(done)
     spans = [("All days", 0)] + ([] if day is None or day >= len(done.days) else [(f"From day {day + 1} on", day)])
-    columns = (
-        Column("Days", words=True), Column("Who decides", words=True), Column("Orders per customer"), Column("Orders a day"),
-        Column("EUR of orders a day"),
-    )  # fmt: skip
+    columns = Column("Who decides", words=True), Column("Orders a day"), Column("EUR of orders a day")
     rows = []
     for words, first in spans:
-        names = ("the loop, holdout and exploration included", "the first run alone", "perfect knowledge")
+        names = ("the loop", "the first run alone", "perfect knowledge")
         for name, value in zip(names, _means(done, first), strict=True):
             a_day = value * done.scale.per_day
-            cells = (words, name, number(value, decimals=4), count(round(a_day)), count(round(ORDER * a_day)))
-            rows.append(Row(cells, ours=name.startswith("the loop")))
-    return Table(columns=columns, rows=tuple(rows), title="On average over chance, for the same money")
+            cells = (name, count(round(a_day)), count(round(ORDER * a_day)))
+            rows.append(Row(cells, group=words, ours=name == "the loop"))
+    title = "On average over chance, for the same money; the loop with its holdout and its exploration"
+    return Table(columns=columns, rows=tuple(rows), title=title, grouped="Days")
 
 
 def _chart(done: Live) -> Chart:
