@@ -244,3 +244,54 @@ def test_the_status_says_what_is_expected_and_the_proof_does_not_count_on_it(sto
         assert status.ratio_low <= 0.2 <= status.ratio_high
         matured = sum(batch.num_rows for batch in trial_rows(ledger, "c"))
         assert matured == 1_000  # the early outcomes of the 1,000 young decisions are no rows
+
+
+def test_a_new_version_has_a_share_of_its_own():
+    """The first version predicted twice what is paid, the second what is paid; half a day later that is known."""
+    rng = np.random.default_rng(1000)
+    n, half = 8_000, 6_000
+    age = np.sort(rng.uniform(0.0, 20.0, n))[::-1].copy()
+    amount = rng.integers(50, 150, n).astype(float)
+    second = np.arange(n) >= half
+    reported = np.flatnonzero(age >= 0.5)
+    paid = np.where(second, 1.0, 0.5) * amount
+    given = Reservations(
+        age, amount, np.where(age >= 0.5, 0.0, amount), reported, np.full(len(reported), 0.5), amount[reported], paid[reported],
+        np.ones(len(reported), np.bool_), 10.0, np.where(second, "two", "one"),
+    )  # fmt: skip
+    assert kept(given).ratio == pytest.approx(0.62, abs=0.02)
+    assert kept(given.of_present()).ratio == pytest.approx(1.0, abs=0.02)
+    alike = given._replace(version=np.full(n, "one"))
+    assert alike.of_present() is alike
+    unknown = given._replace(version=np.zeros(0, np.str_))
+    assert unknown.of_present() is unknown
+    # Nobody of the second version has come so far: what the first one did is what is known.
+    young = given._replace(version=np.where(np.arange(n) >= n - 20, "two", "one"))
+    assert kept(young.of_present()).ratio == pytest.approx(kept(given).ratio, abs=0.02)
+
+
+def test_after_another_run_decides_the_money_is_on_pace(tmp_path):
+    """The first version predicts twice what is paid; without a share of its own, the second one would spend twice too much."""
+    clock, n, days = Clock(0.0), 8_000, 20
+    rng = np.random.default_rng(1001)
+    value = np.column_stack([np.zeros(n), rng.random(n), 1.6 * rng.random(n)])
+    cost = np.column_stack([np.zeros(n), np.full(n, 0.5), 0.8 + 0.4 * rng.random(n)])
+    day = 86_400.0
+    with Ledger.open(f"sqlite:///{tmp_path}/a.db", clock=clock) as ledger:
+        ledger.start(campaign(budget=1_200.0, until=days * day, price=1.2, units=float(n), matures=2 * day))
+        spent = []
+        for k in range(0, n, 100):
+            clock.now = k / n * days * day
+            version, scale = ("one", 2.0) if k < n // 2 else ("two", 1.0)
+            rows = slice(k, k + 100)
+            got = ledger.decide_many("c", list(range(k, k + 100)), value[rows], scale * cost[rows], version=version)
+            paid = got.cost / scale
+            clock.now += 3_600.0
+            ledger.outcomes([Outcome(one, f"o{one}", cost=float(c)) for one, c in zip(got.id, paid, strict=True)])
+            ledger.reprice("me")
+            spent.append(ledger.status("c").spent)
+    by_day = np.diff(np.array(spent)[3::4])  # 400 units a day
+    # The second version, from its first whole day to the last but two: its first units had the price of the first one.
+    assert np.abs(by_day[10:17] / 60.0 - 1).max() < 0.35, by_day
+    assert np.abs(by_day[10:17].mean() / 60.0 - 1) < 0.06
+    assert spent[-1] > 0.97 * 1_200.0

@@ -25,7 +25,7 @@ _POINTS = 33
 _d, _o = decisions.c, outcomes.c
 _SAMPLE = Having(
     lambda values: sa.select(
-        _d.place, _d.id, _d.time, _d.due, _d.reservation, _d.reserved, _d.paid, _d.state
+        _d.place, _d.id, _d.time, _d.due, _d.reservation, _d.reserved, _d.paid, _d.state, _d.version
     ).where(_d.place.in_(values))
 )  # fmt: skip
 _REPORTS = Having(
@@ -46,7 +46,7 @@ def sampled(connection: sa.Connection, row: Any, now: float) -> Reservations:
     time, _, reservation, reserved = np.array([one[2:6] for one in rows], np.float64).reshape(-1, 4).T
     return Reservations(
         np.maximum(now - time, 0.0), reservation, reserved, of.astype(np.int64), at, freed, paid, active.astype(np.bool_),
-        row.decided / max(1, len(rows)),
+        row.decided / max(1, len(rows)), np.array([one.version for one in rows], np.str_),
     )  # fmt: skip
 
 
@@ -82,6 +82,7 @@ class Prospect(NamedTuple):
         share: What is kept of reservations, by age.
         course: The units to come, and when.
         matures: Seconds until a reservation expires.
+        coming: What will be kept of the reservations of units to come, by age; None: the same as of those so far.
     """
 
     row: Any
@@ -89,6 +90,12 @@ class Prospect(NamedTuple):
     share: Kept
     course: Course
     matures: float
+    coming: Kept | None = None
+
+    @property
+    def next(self) -> Kept:
+        """What will be kept of the reservations of units to come."""
+        return self.share if self.coming is None else self.coming
 
     def horizons(self) -> Floats:
         """Returns the times at which the money is looked at, in seconds from now."""
@@ -97,7 +104,7 @@ class Prospect(NamedTuple):
 
     def share_at_end(self, age: Floats) -> Floats:
         """Returns what is kept of reservations that have some ages at the end; where more is paid later, that."""
-        return np.maximum(self.share.at(age), self.share.at(np.array([np.inf])))
+        return np.maximum(self.next.at(age), self.next.at(np.array([np.inf])))
 
     def expected(self) -> float:
         """Returns what is still to be paid for the decisions so far, over what is reserved for them; 1 where nothing is.
@@ -136,7 +143,7 @@ class Prospect(NamedTuple):
         when = np.array([self.course.quantiles(t, points) for t in horizons.tolist()])
         units = np.broadcast_to(self.course.come(horizons)[:, None] / _POINTS, when.shape)
         age = np.maximum(horizons[:, None] - when, 0.0)
-        return units, self.share.at(age), self.share_at_end(np.maximum(end - when, 0.0))
+        return units, self.next.at(age), self.share_at_end(np.maximum(end - when, 0.0))
 
 
 def prospect(connection: sa.Connection, row: Any, campaign: Campaign, now: float) -> Prospect:
@@ -144,4 +151,5 @@ def prospect(connection: sa.Connection, row: Any, campaign: Campaign, now: float
     given = sampled(connection, row, now)
     time = np.maximum.accumulate(now - given.age)  # a clock may be set back
     course = course_of(time, given.each, row, campaign.units, campaign.until, now)
-    return Prospect(row, given, kept(given), course, campaign.matures)
+    share, present = kept(given), given.of_present()
+    return Prospect(row, given, share, course, campaign.matures, share if present is given else kept(present))

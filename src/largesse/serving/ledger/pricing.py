@@ -15,7 +15,7 @@ from largesse.serving.increments import best_treatments, cheapest, steepest
 from largesse.serving.ledger.accounts import Terms, terms_of
 from largesse.serving.ledger.maturing import Prospect, prospect
 from largesse.serving.ledger.rows import menus_of, place_of
-from largesse.serving.ledger.survival import LOWEST, Kept
+from largesse.serving.ledger.survival import LOWEST, PRESENT, Kept
 from largesse.serving.ledger.tables import campaigns, decisions, leases
 
 __all__ = ["Outlook", "Priced", "elected", "money_price", "names", "outlook", "price_at"]
@@ -57,6 +57,7 @@ class _Menus(NamedTuple):
     reservation: Floats  # (n, M), in smallest units; 0 where not allowed
     propensities: Floats  # (n, M)
     price: Floats  # (n,), that of the decision
+    limited: NDArray[np.bool_]  # (n,)
 
 
 def elected(connection: sa.Connection, task: str, holder: str, now: float, hold: float) -> bool:
@@ -128,7 +129,7 @@ class Outlook(NamedTuple):
 
     def priced(self, price: float) -> Priced:
         """Returns what is written down with a price."""
-        return Priced(price, self.money.share, self.money.expected(), self.tilt(price))
+        return Priced(price, self.money.next, self.money.expected(), self.tilt(price))
 
 
 def outlook(connection: sa.Connection, row: Any, now: float) -> Outlook | None:
@@ -200,15 +201,19 @@ def money_price(outlooks: Sequence[Outlook], others: Sequence[Prospect], left: f
 
 def _recent(connection: sa.Connection, row: Any, terms: Terms) -> _Menus:
     d, last = decisions.c, place_of(row.code, row.decided)
-    query = sa.select(d.menu, d.propensities, d.price).where(
-        d.place >= last - min(_WINDOW, row.decided), d.place < last, d.menu.is_not(None), sa.not_(d.limited)
+    query = sa.select(d.menu, d.propensities, d.price, d.version, d.limited).where(
+        d.place >= last - min(_WINDOW, row.decided), d.place < last, d.menu.is_not(None)
     )
     rows, m = connection.execute(query.order_by(d.place)).all(), len(terms.codes)
+    present = {one.version for one in rows[-PRESENT:]}  # another version predicts other values and costs
+    now = [one for one in rows if one.version in present]
+    rows = now if len(now) >= _FEWEST else rows
     value, cost, allowed = menus_of([one.menu for one in rows], m)
     reservation = np.maximum(np.ceil(cost * terms.campaign.scale * (1 - 1e-15)), np.array(terms.worst, np.float64))
     given = np.frombuffer(b"".join([one.propensities for one in rows]), "<f8").reshape(len(rows), m)
     return _Menus(
-        value, np.where(allowed, cost, np.inf), np.where(allowed, reservation, 0.0), given, np.array([one.price for one in rows])
+        value, np.where(allowed, cost, np.inf), np.where(allowed, reservation, 0.0), given, np.array([one.price for one in rows]),
+        np.array([bool(one.limited) for one in rows]),
     )  # fmt: skip
 
 
@@ -221,11 +226,10 @@ def _tilt(menus: _Menus, terms: Terms, price: float) -> float:
 
 def _explored(menus: _Menus, terms: Terms) -> float:
     """Returns the expected reservation of a unit when it explores by the mix, or by weights of its own."""
-    draws = terms.draws
+    draws, weights = terms.draws, tilted(np.array(terms.draws.mix), menus.cost, 0.0)
     if terms.campaign.exploration == "thompson":
-        weights = draws.explored(menus.propensities, best_treatments(menus.value, menus.cost, menus.price))
-    else:
-        weights = tilted(np.array(draws.mix), menus.cost, 0.0)
+        own = draws.explored(menus.propensities, best_treatments(menus.value, menus.cost, menus.price))
+        weights = np.where(menus.limited[:, None], weights, own)
     return float((weights * menus.reservation).sum(axis=1).mean())
 
 

@@ -8,12 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HIGHEST", "LOWEST", "Kept", "Reservations", "kept"]
+__all__ = ["HIGHEST", "LOWEST", "PRESENT", "Kept", "Reservations", "kept"]
 
 Floats = NDArray[np.float64]
 LOWEST, HIGHEST = 0.2, 3.0
 """The ratio of what is paid to what was reserved corrects the price within this band only."""
 _FEW = 30  # decisions that have reached an age, of which a step at this age counts half
+_EARLIER = 200  # decisions that those of earlier versions count like at most
+PRESENT = 100
+"""The last decisions of a campaign, whose versions are those that decide now."""
 _95 = NormalDist().inv_cdf(0.975)
 
 
@@ -30,6 +33,7 @@ class Reservations(NamedTuple):
         paid: What is paid, (E,); negative for a refund.
         active: Whether something was reserved just before it, (E,).
         each: How many decisions of the campaign one of them stands for.
+        version: Version of the policy of each, (n,); empty: all of one.
     """
 
     age: Floats
@@ -41,6 +45,26 @@ class Reservations(NamedTuple):
     paid: Floats
     active: NDArray[np.bool_]
     each: float
+    version: NDArray[np.str_] = np.zeros(0, np.str_)
+
+    def of_present(self) -> Reservations:
+        """Returns the same decisions with less weight for versions that decide no longer; itself where there are none.
+
+        Another version predicts other costs, so another share of them is paid. The decisions of earlier ones count like 200 in
+        all; at ages that no decision of a present one has reached, they are what is known.
+        """
+        if not len(self.version):
+            return self
+        present = self.version[np.argsort(self.age, kind="stable")[: max(1, round(PRESENT / self.each))]]
+        old = ~np.isin(self.version, np.unique(present))
+        if not old.any():
+            return self
+        weight = np.where(old, min(1.0, _EARLIER / (self.each * float(old.sum()))), 1.0)
+        own = weight[self.of]
+        return self._replace(
+            reservation=weight * self.reservation, reserved=weight * self.reserved, released=own * self.released,
+            paid=own * self.paid,
+        )  # fmt: skip
 
 
 class Kept(NamedTuple):
