@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.cells import PAGES, arguments, load, run, store, write
 from benchmarks.living.deciders import LEARNER, Bandit, Came, Decider, Oracle, Static, Untargeted, Weekly
@@ -43,7 +44,6 @@ NAMES = {
     "weekly": "learned anew every week, nothing at random", "LinUCB": "LinUCB (mabwiser)", "LinTS": "linear Thompson (mabwiser)",
     "untargeted": "best mix, given at random",
 }  # fmt: skip
-_T = 2.262  # of nine degrees of freedom
 
 
 def deciders(scene: Scene, seed: int) -> dict[str, Callable[[], Decider]]:
@@ -101,7 +101,7 @@ def _interval(part: Sequence[float], digits: int = 1, unit: str = "") -> str:
     a = np.array(part)
     if len(a) < 2:
         return f"{a.mean():.{digits}f}{unit}"
-    half = (_T if len(a) == SEEDS else 2.0 + 4.0 / len(a)) * a.std(ddof=1) / len(a) ** 0.5
+    half = stats.t.ppf(0.975, len(a) - 1) * a.std(ddof=1) / len(a) ** 0.5
     return f"{a.mean():.{digits}f}{unit} ({a.mean() - half:.{digits}f} to {a.mean() + half:.{digits}f})"
 
 
