@@ -56,8 +56,9 @@ def headline(done: Live) -> Headline:
         title="largesse, live: a campaign that watches, learns and promotes (simulated)",
         sentence=sentence,
         summary=(
-            f"{count(last.decisions)} decisions by a server, {count(round(last.spent))} of {count(round(done.budget))} EUR paid; "
-            "never more than the budget was paid or reserved.",
+            f"{count(last.decisions)} decisions by a server, {count(round(last.spent))} of {count(round(done.budget))} EUR paid. "
+            "No decision raised what is paid or reserved above the budget"
+            + (", though some coupons cost more than was reserved for them." if last.spent > done.budget else "."),
             "Customers respond otherwise than in the trial from which the first run was learned, and nobody told the server. "
             "Every night `largesse monitor` looks; `largesse update` learns a second run from the decisions; `largesse promote` "
             "lets it decide once an interval that holds however often one looks shows that it is better.",
