@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import isnan
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from largesse.report.cluster_cards import ClusterCard, Clusters
 from largesse.report.content import ArmPoint, BudgetRow, CurveLine, MixTable, Results
+from largesse.report.figures import GRID, LINE, house_figure
 from largesse.report.forest_plot import EffectRow, forest
 from largesse.report.numbers import interval, number, percent, places
 from largesse.report.style import (
@@ -29,44 +29,12 @@ __all__ = [
     "budget_chart",
     "cluster_chart",
     "cost_chart",
-    "day_chart",
     "forest_chart",
-    "lines_chart",
     "mix_chart",
     "spend_chart",
 ]
 
-_GRID = "rgba(128, 134, 144, 0.22)"
-_LINE = "rgba(128, 134, 144, 0.75)"
-_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-_LINES = ("#0072b2", "#d55e00", "#8a93a0")  # of several lines, which also differ in their dashes
 _SYMBOLS = {"policy": "circle", "baseline": "diamond", "candidate": "square"}
-
-
-def _figure(height: int, *, columns: int = 1, titles: Iterable[str] = (), **layout: Any) -> go.Figure:
-    """Returns an empty figure in the house style."""
-    style = {
-        "template": "none", "height": height, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-        "hovermode": "closest", "dragmode": False, "font": {"family": _FONT, "size": 13, "color": "#5b6470"},
-        "hoverlabel": {"font": {"family": _FONT, "size": 13}, "align": "left"},
-        "legend": {
-            "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12.5},
-        },
-        "margin": {"l": 8, "r": 12, "t": 40, "b": 8},
-        **layout,
-    }  # fmt: skip
-    axis = {
-        "gridcolor": _GRID, "zeroline": False, "linecolor": _LINE, "ticks": "outside", "ticklen": 4, "tickcolor": _GRID,
-        "automargin": True, "exponentformat": "none", "separatethousands": True,
-        "title": {"standoff": 10, "font": {"size": 13.5}},
-    }  # fmt: skip
-    names = list(titles)
-    if columns == 1 and not names:  # checked once by Plotly; each update of a figure checks all of it again
-        return go.Figure(layout={**style, "xaxis": {"anchor": "y", "domain": [0.0, 1.0], **axis},
-                                 "yaxis": {"anchor": "x", "domain": [0.0, 1.0], **axis}})  # fmt: skip
-    figure = make_subplots(rows=1, cols=columns, shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=names)
-    axes = ["xaxis", "yaxis", *(f"{xy}axis{k}" for k in range(2, columns + 1) for xy in "xy")]
-    return figure.update_layout({**style, **dict.fromkeys(axes, axis)})
 
 
 def _bold(name: str) -> str:
@@ -75,7 +43,7 @@ def _bold(name: str) -> str:
 
 def cost_chart(results: Results) -> go.Figure:
     """Returns value against spend per unit: the policy with its band, the baselines, the arms."""
-    figure = _figure(480)
+    figure = house_figure(480)
     colours = policy_colours(results)
     for line in sorted(results.curves, key=lambda line: ("candidate", "baseline", "policy").index(line.role)):
         if line.low and line.role == "policy":
@@ -85,7 +53,7 @@ def cost_chart(results: Results) -> go.Figure:
         figure.add_trace(_arm(point, results))
         figure.add_trace(_arm_name(point, right))
     for budget, label in {row.budget: row.budget_label for row in results.budgets}.items():
-        figure.add_vline(x=budget, line={"color": _LINE, "width": 1, "dash": "dot"}, layer="below")
+        figure.add_vline(x=budget, line={"color": LINE, "width": 1, "dash": "dot"}, layer="below")
         figure.add_annotation(
             x=budget,
             y=0.01,
@@ -201,7 +169,7 @@ def budget_chart(results: Results) -> go.Figure:
     paired = any(row.difference is not None for row in rows)
     titles = (plain(results.value_label), f"difference from {plain(results.reference)}")[: 1 + paired]
     heights, ticks = dot_rows((row.budget_label, row.policy) for row in rows)
-    figure = _figure(_height(rows), columns=1 + paired, titles=titles)
+    figure = house_figure(_height(rows), columns=1 + paired, titles=titles)
     for name in dict.fromkeys(row.policy for row in rows):
         mine = [k for k, row in enumerate(rows) if row.policy == name]
         y, picked = [heights[k] for k in mine], [rows[k] for k in mine]
@@ -216,7 +184,7 @@ def budget_chart(results: Results) -> go.Figure:
             trace = _dots(ends, [h for _, h in against], labels, sign=True, **look)
             figure.add_trace(trace.update(showlegend=False), 1, 2)
     if paired:
-        figure.add_vline(x=0, row=1, col=2, line={"color": _LINE, "width": 1.5}, layer="below")
+        figure.add_vline(x=0, row=1, col=2, line={"color": LINE, "width": 1.5}, layer="below")
     _label_groups(figure, ticks)
     return _lift_legend(figure)
 
@@ -277,7 +245,7 @@ def _label_groups(figure: go.Figure, ticks: dict[str, float]) -> None:
         ticklabelstandoff=6,
     )
     for height in list(ticks.values())[1:]:
-        figure.add_hline(y=height + 0.5, line={"color": _GRID, "width": 1}, layer="below")
+        figure.add_hline(y=height + 0.5, line={"color": GRID, "width": 1}, layer="below")
 
 
 def _lift_legend(figure: go.Figure) -> go.Figure:
@@ -290,7 +258,7 @@ def _lift_legend(figure: go.Figure) -> go.Figure:
 
 def mix_chart(table: MixTable) -> go.Figure:
     """Returns who gets what: one bar for each group, divided by treatment. The page has the legend."""
-    figure = _figure(60 + 34 * len(table.labels), barmode="stack", bargap=0.28)
+    figure = house_figure(60 + 34 * len(table.labels), barmode="stack", bargap=0.28)
     groups = list(range(len(table.labels)))
     for name, colour, share in zip(
         table.treatments, treatment_colours(len(table.treatments)), _columns(table), strict=True
@@ -335,7 +303,7 @@ def mix_chart(table: MixTable) -> go.Figure:
 def cluster_chart(clusters: Clusters, card: ClusterCard) -> go.Figure:
     """Returns value per unit under each treatment, with intervals, on the axis that all clusters share."""
     names, (low, high) = clusters.treatments, clusters.span
-    figure = _figure(56 + 30 * len(names))
+    figure = house_figure(56 + 30 * len(names))
     for k, colour in enumerate(treatment_colours(len(names))):
         cost = f"costs {number(card.cost[k][0])} per unit"
         figure.add_trace(_dots([card.value[k]], [-k], [cost], name=names[k], colour=colour, role="policy"))
@@ -361,7 +329,7 @@ def spend_chart(results: Results) -> go.Figure:
     }
     pairs = [(row.budget_label, kind) for row in rows for kind in lines]
     heights, ticks = dot_rows(pairs)
-    figure = _figure(96 + 74 * len(rows))
+    figure = house_figure(96 + 74 * len(rows))
     for kind, (colour, role, ends) in lines.items():
         share = [tuple(end / row.budget for end in three) for three, row in zip(ends, rows, strict=True)]
         y = [h for h, pair in zip(heights, pairs, strict=True) if pair[1] == kind]
@@ -379,40 +347,15 @@ def forest_chart(effects: Sequence[EffectRow], level: float) -> go.Figure:
     plot = forest(effects)
     pairs = [(row.group, row.method) for row in plot.rows]
     heights, ticks = dot_rows(pairs)
-    figure = _figure(110 + len(ticks) * max(44, 22 * len(plot.colours) + 14))
+    figure = house_figure(110 + len(ticks) * max(44, 22 * len(plot.colours) + 14))
     for method, colour in plot.colours.items():
         mine = [k for k, row in enumerate(plot.rows) if row.method == method]
         labels = [plot.rows[k].group for k in mine]
         look = {"name": method, "colour": colour, "role": "policy" if method == "STATE" else "baseline"}
         figure.add_trace(_dots([plot.ends[k] for k in mine], [heights[k] for k in mine], labels, sign=True, **look))
-    figure.add_vline(x=0, line={"color": _LINE, "width": 1.5}, layer="below")
+    figure.add_vline(x=0, line={"color": LINE, "width": 1.5}, layer="below")
     figure.update_xaxes(
         title_text=f"{plain(plot.label, 80)}, {percent(level)} intervals", tickformat=".1%" if plot.relative else ""
     )
     _label_groups(figure, ticks)
-    return figure
-
-
-def day_chart(amounts: Mapping[str, float], title: str) -> go.Figure:
-    """Returns an amount of each day as bars; the days are dates."""
-    figure = _figure(260, margin={"l": 8, "r": 12, "t": 12, "b": 8})
-    figure.add_trace(go.Bar(x=list(amounts), y=list(amounts.values()), marker={"color": "#0072b2"}, name=title))
-    figure.update_yaxes(title_text=title, rangemode="tozero")
-    return figure
-
-
-def lines_chart(
-    x: Sequence[float], lines: Mapping[str, Sequence[float]], x_title: str, y_title: str, *, bold: str = ""
-) -> go.Figure:
-    """Returns several lines over the same numbers, the bold one thicker; the colours also differ in lightness."""
-    figure = _figure(320)
-    dashes = ("dash", "solid", "dot")
-    for k, (name, y) in enumerate(lines.items()):
-        line = {"color": _LINES[k % len(_LINES)], "width": 3 if name == bold else 2, "dash": dashes[k % len(dashes)]}
-        if name == bold:
-            line["dash"] = "solid"
-        figure.add_trace(go.Scatter(x=list(x), y=list(y), name=name, mode="lines", line=line))
-    figure.update_xaxes(title_text=x_title)
-    figure.update_yaxes(title_text=y_title)
-    figure.update_layout(showlegend=True)
     return figure

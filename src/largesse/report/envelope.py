@@ -178,9 +178,9 @@ def envelope_chart(shown: Envelope, unit: str) -> Any:
     """Returns horizontal bars of the true net values, with the printed estimates and intervals on them."""
     import plotly.graph_objects as go
 
-    from largesse.report.charts import _figure
+    from largesse.report.figures import house_figure
 
-    figure = _figure(90 + 46 * len(shown.rows))
+    figure = house_figure(90 + 46 * len(shown.rows))
     names = [plain(row.name) for row in shown.rows]
     figure.add_trace(
         go.Bar(

@@ -59,7 +59,7 @@ def headline(done: Live) -> Headline:
             f"{count(last.decisions)} decisions by a server, {count(round(last.spent))} of {count(round(done.budget))} EUR paid. "
             "No decision raised what is paid or reserved above the budget"
             + (", though some coupons cost more than was reserved for them." if last.spent > done.budget else "."),
-            "Customers respond otherwise than in the trial from which the first run was learned, and nobody told the server. "
+            "Customers respond otherwise than in the trial from which the first run was learned, which the server does not know. "
             "Every night `largesse monitor` looks; `largesse update` learns a second run from the decisions; `largesse promote` "
             "lets it decide once an interval that holds however often one looks shows that it is better.",
         ),
@@ -99,7 +99,7 @@ def _table(done: Live) -> Table:
 
 def _chart(done: Live) -> Chart:
     def figure() -> Any:
-        from largesse.report.charts import lines_chart
+        from largesse.report.figures import lines_chart
 
         lines = {
             "perfect knowledge": [one.best for one in done.days], "the loop": [one.value for one in done.days],
@@ -116,7 +116,7 @@ def _chart(done: Live) -> Chart:
 
 def _money(done: Live) -> Chart:
     def figure() -> Any:
-        from largesse.report.charts import lines_chart
+        from largesse.report.figures import lines_chart
 
         lines = {"paid": [one.spent for one in done.days], "an even spend": [one.planned for one in done.days]}
         return lines_chart([one.day for one in done.days], lines, "Day", "EUR", bold="paid")

@@ -144,7 +144,7 @@ def sections(done: Monitored) -> list[Section]:
 
 def _chart(done: Monitored) -> Chart:
     def figure() -> Any:
-        from largesse.report.charts import day_chart
+        from largesse.report.figures import day_chart
 
         return day_chart(done.day_spend, "Money paid")
 

@@ -1,0 +1,68 @@
+"""An empty Plotly figure in the house style, and plain charts of days and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+__all__ = ["GRID", "LINE", "day_chart", "house_figure", "lines_chart"]
+
+GRID = "rgba(128, 134, 144, 0.22)"
+"""Colour of a grid, on light and dark paper."""
+LINE = "rgba(128, 134, 144, 0.75)"
+"""Colour of an axis, likewise."""
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_COLOURS = ("#0072b2", "#d55e00", "#8a93a0")  # of several lines, which also differ in their dashes
+_DASHES = ("dash", "solid", "dot")
+
+
+def house_figure(height: int, *, columns: int = 1, titles: Iterable[str] = (), **layout: Any) -> go.Figure:
+    """Returns an empty figure in the house style."""
+    style = {
+        "template": "none", "height": height, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+        "hovermode": "closest", "dragmode": False, "font": {"family": _FONT, "size": 13, "color": "#5b6470"},
+        "hoverlabel": {"font": {"family": _FONT, "size": 13}, "align": "left"},
+        "legend": {
+            "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12.5},
+        },
+        "margin": {"l": 8, "r": 12, "t": 40, "b": 8},
+        **layout,
+    }  # fmt: skip
+    axis = {
+        "gridcolor": GRID, "zeroline": False, "linecolor": LINE, "ticks": "outside", "ticklen": 4, "tickcolor": GRID,
+        "automargin": True, "exponentformat": "none", "separatethousands": True,
+        "title": {"standoff": 10, "font": {"size": 13.5}},
+    }  # fmt: skip
+    names = list(titles)
+    if columns == 1 and not names:  # checked once by Plotly; each update of a figure checks all of it again
+        return go.Figure(layout={**style, "xaxis": {"anchor": "y", "domain": [0.0, 1.0], **axis},
+                                 "yaxis": {"anchor": "x", "domain": [0.0, 1.0], **axis}})  # fmt: skip
+    figure = make_subplots(rows=1, cols=columns, shared_yaxes=True, horizontal_spacing=0.06, subplot_titles=names)
+    axes = ["xaxis", "yaxis", *(f"{xy}axis{k}" for k in range(2, columns + 1) for xy in "xy")]
+    return figure.update_layout({**style, **dict.fromkeys(axes, axis)})
+
+
+def day_chart(amounts: Mapping[str, float], title: str) -> go.Figure:
+    """Returns an amount of each day as bars; the days are dates."""
+    figure = house_figure(260, margin={"l": 8, "r": 12, "t": 12, "b": 8})
+    figure.add_trace(go.Bar(x=list(amounts), y=list(amounts.values()), marker={"color": "#0072b2"}, name=title))
+    figure.update_yaxes(title_text=title, rangemode="tozero")
+    return figure
+
+
+def lines_chart(
+    x: Sequence[float], lines: Mapping[str, Sequence[float]], x_title: str, y_title: str, *, bold: str = ""
+) -> go.Figure:
+    """Returns several lines over the same numbers, the bold one thicker; the colours also differ in lightness."""
+    figure = house_figure(320)
+    for k, (name, y) in enumerate(lines.items()):
+        first = name == bold
+        line = {"color": _COLOURS[k % 3], "width": 3 if first else 2, "dash": "solid" if first else _DASHES[k % 3]}
+        figure.add_trace(go.Scatter(x=list(x), y=list(y), name=name, mode="lines", line=line))
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title)
+    figure.update_layout(showlegend=True)
+    return figure
