@@ -16,11 +16,14 @@ from largesse.serving import Ledger
 from largesse.serving.draws import Draws
 from largesse.serving.exploring import cost_of, tilt_at_cost, tilted, votes
 from largesse.serving.increments import best_treatments
+from largesse.serving.ledger.accounts import Terms
+from largesse.serving.ledger.pricing import _explored, _Menus
 from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.tables import decisions
 from tests.common.ledgers import NAMES, Clock, ask, campaign, check_sums
 
 MIX = np.array([1.0, 2.0, 1.0])
+DRAWS = Draws("c", "c", mix=(1.0, 1.0, 1.0), holdout=0.0, explore=0.4)
 
 
 def menus(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -234,3 +237,13 @@ class TestLedger:
             ledger.start(campaign(exploration="thompson", mix_share=0.5))
             (one,) = ledger.decide([ask("a", weights=[1.0] * len(NAMES))])
             assert sum(one.propensities.values()) == pytest.approx(1.0)
+
+
+def test_what_thompson_reserves_is_read_from_decisions_that_the_budget_did_not_limit():
+    """A limited decision has propensities of what was left: it counts like the mix."""
+    terms = Terms(campaign(exploration="thompson", explore=0.4, holdout=0.0), DRAWS, (0, 0, 0), {})
+    value, cost = np.tile([0.0, 2.0, 3.0], (2, 1)), np.tile([0.0, 1.0, 2.0], (2, 1))
+    free = DRAWS.draw(0, "u", [0, 2, 3], [0, 1, 2], 0.5, weights=(0, 0, 1)).propensities
+    menus = _Menus(value, cost, 100 * cost, np.array([free, (1.0, 0.0, 0.0)]), np.full(2, 0.5), np.array([False, True]))
+    own, mix = 0.2 / 3 * (100 + 200) + 0.8 * 200, (100 + 200) / 3
+    assert _explored(menus, terms) == pytest.approx((own + mix) / 2)

@@ -200,3 +200,26 @@ def test_batches_at_once_decide_each_unit_once_within_the_budget(store, budget):
     assert ledgers[0].verify().problems == []
     for one in ledgers:
         one.close()
+
+
+def test_the_tilt_of_exploration_is_that_of_its_transaction(ledger, monkeypatch):
+    """The propensities are those of the tilt under the lock, not of the one that the draws were prepared with."""
+
+    def tilt() -> None:
+        with ledger.engine.begin() as connection:
+            connection.execute(campaigns.update().values(tilt=1.5))
+
+    terms = {**SETTINGS, "exploration": "cost-neutral", "explore": 0.5}
+    ledger.start(campaign(**terms))
+    ledger.start(campaign(name="d", **terms))
+    meanwhile(monkeypatch, ledger, tilt)
+    content = given(N)
+    got = ledger.decide_many("c", **content)
+    again = ledger.decide_many("d", **content)  # at the new tilt from the beginning; keys are by campaign
+    np.testing.assert_allclose(got.propensities, again.propensities, atol=1e-15)
+    plain = (
+        campaign(**terms)
+        .drawn()
+        .draw_many(0, [str(u) for u in content["units"]], content["value"], content["cost"], 0.5)
+    )
+    assert np.abs(got.propensities - plain.propensities).max() > 0.01

@@ -32,6 +32,7 @@ from largesse.commands.promote import promote
 from largesse.commands.run_folder import open_run
 from largesse.commands.update import update
 from largesse.errors import StoreError
+from largesse.evaluate import true_value
 from largesse.menu import Menu
 from largesse.progress import Say, silent
 from largesse.report.files import write_report
@@ -174,8 +175,6 @@ class _Campaign:
         self._night(number, ledger)
 
     def _close(self, number: int, day: Day, given: Any, ledger: Ledger) -> None:
-        from largesse.evaluate import true_value
-
         truth, at = self.shop.truth(day), np.arange(len(given))
         spend = [float(truth.cost[at, given].mean())]
         stays, best = (

@@ -137,7 +137,7 @@ class Event(NamedTuple):
 
     Attributes:
         day: Day of the campaign, from 1.
-        command: The command that did or said it.
+        command: The command that it is from.
         sentence: What.
     """
 

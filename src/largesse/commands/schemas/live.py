@@ -23,7 +23,7 @@ class LivedDay(Object):
 
 class Event(Object):
     day: int = Field(description="day of the campaign, from 1")
-    command: str = Field(description="the command that did or said it")
+    command: str = Field(description="the command that it is from")
     sentence: str = Field(description="what happened")
 
 

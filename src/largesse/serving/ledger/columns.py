@@ -235,9 +235,9 @@ def decide_columns(
         Raced: One of them has a decision by now.
     """
     period, n = period_of(account, now), len(columns.units)
-    apart = ready is not None and ready.fits(account, period)
+    unseen = ready is not None and ready.fits(account, period)
     first, which, repeated = list(range(n)), list(range(n)), dict[int, Answer]()
-    if not apart:
+    if not unseen:
         who = whos_of(who_prefix(account.terms, period), columns.units)
         stored = {bytes(row.who): answer_of(row, account.terms) for row in BY_WHO.rows(connection, who)}
         if stored or len(set(who)) < n:
@@ -254,7 +254,7 @@ def decide_columns(
     if ready.needs is not None and ready.needs > account.left:  # the budget may limit one
         return None
     ids, rows = record_columns(account, period, ready.new, now)
-    with _races(connection) if apart else nullcontext():
+    with _races(connection) if unseen else nullcontext():
         insert(connection, account.terms.campaign.treatments, rows, ready.new.packed)
     return Decided(period, which, repeated, first, ids, ready.draws, ready.new.reservations)
 

@@ -70,7 +70,7 @@ class Gate:
         explored: Share of all units that explore.
         expected: Number of decisions at which the interval should be narrowest.
         draws: How units are drawn, where those that explore have weights of their own; None: by the mix.
-        decided: Share of all units that get a run's own treatment, neither held out nor exploring; used where exploration is by
+        decided: Share of all units that get a run's own treatment, without holdout and exploration; used where exploration is by
             the mix.
         level: Probability that no interval is ever wrong.
     """
