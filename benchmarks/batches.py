@@ -89,7 +89,7 @@ def parts(service: Service, rows: list[dict[str, Any]], size: int) -> dict[str, 
 
     def prepare() -> None:
         for a, (v, c) in zip(alike, menus, strict=True):
-            many = Many(a.units, v, c, None, None, loaded.version, a.features, None)
+            many = Many(a.units, v, c, None, None, loaded.version, a.features, None, None)
             assert ready_for(service.ledger.engine, served.name, many, time.time()) is not None
 
     out = {

@@ -223,7 +223,7 @@ def _policies(logs: Logs, menus: dict[str, Menu], exact: Truth) -> dict[str, lis
                 versus.difference_events[0, b],
             )  # fmt: skip
         for name, row in rows.items():
-            out[name].append(Printed(*map(float, row), float(exact.exact[name][b])))
+            out[name].append(Printed._make([*map(float, row), float(exact.exact[name][b])]))
     return out
 
 
@@ -237,7 +237,7 @@ def _spends(design: str, logs: Logs, menu: Menu, exact: Truth, rng: np.random.Ge
         price = curve.price_for(units.menus["policy"], budget * NEW)
         paid = (assign(menu, price) == logs.treatment) * logs.inverse_propensity
         mean, ends, events = weighted_sum(logs, paid[:, None] * np.column_stack([logs.cost, logs.value]))
-        out["spend of the policy"].append(Printed(mean[0], *ends[0], events[0], exact.spend_at(price)))
+        out["spend of the policy"].append(Printed(mean[0], ends[0, 0], ends[0, 1], events[0], exact.spend_at(price)))
         given = assign(units.menus["policy"], price)
         order = (rng.random(NEW) < units.order[at, given]) * 1.0
         spent = float(order @ LEVELS[given])

@@ -14,6 +14,8 @@ import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from typing import Any
+
 import numpy as np
 
 from benchmarks.cells import (
@@ -37,7 +39,7 @@ HIDDEN = (64, 32, 32)
 BASE = "TSM-SL, RCT"
 
 
-def methods(seed: int) -> dict[str, object]:
+def methods(seed: int) -> dict[str, Any]:
     """Returns unfitted models by name, those of the papers first."""
     from largesse.models import DFCL, DRM, DRP, MLP, Boosting
 

@@ -197,8 +197,8 @@ def budget_of(several: dict[str, Unit], world: World) -> float:
 
 def played(
     run: Run, reprice: Callable[[], object], change: Callable[[], object], names: list[str]
-) -> tuple[float, float]:
-    """Runs all of it; returns the payments, and what was paid or reserved at the end."""
+) -> tuple[float, float, float]:
+    """Runs all of it; returns the payments, what was paid or reserved at the end, and the percent of decisions without money."""
     for hour in range(STEP, DAYS * 24 + 1, STEP):
         run.step(START + hour * HOUR)
         if hour >= DAYS * 12:

@@ -28,7 +28,7 @@ WARM = 5  # epochs of the two stages that the target starts from
 PUBLISHED = {"implicit": 6.26, "explicit": 8.15}
 
 
-def forms() -> dict[str, object]:
+def forms() -> dict[str, Any]:
     """Returns what is timed, the two stages first."""
     both = WARM + BILEVEL.epochs
     schedule = Schedule(epochs=both)

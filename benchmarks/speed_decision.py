@@ -53,7 +53,8 @@ def epoch(net, rct, data, decision: DecisionLoss | None, batch: int) -> float:
 
     def joint(i):
         raw = twin(rows.features[i])
-        return objective(*twin.menu(raw), i) + 0.1 * twin.logged(raw, outcomes.take(i))
+        value, cost = twin.menu(raw)
+        return objective(value, cost, i) + 0.1 * twin.logged(raw, outcomes.take(i))
 
     return seconds(twin, joint, batch, objective)
 

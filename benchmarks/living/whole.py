@@ -2,8 +2,8 @@
 
 Every day it looks at what has become known. Every few days, or after an alarm, it learns two challengers, one from all rows and
 one from the latest, and tries the one with the better likelihood on two later days; the gate of `largesse promote` promotes or
-ends it. A treatment whose value is below its prediction in an alarm is given no longer until another run decides, and a column
-that drifts is left out of what is learned next.
+ends it; an alarm about a challenger's predictions ends it too. A treatment whose value is below its prediction in an alarm is
+given no longer until another run decides, and a column that drifts is left out of what is learned next.
 """
 
 from __future__ import annotations
@@ -136,9 +136,12 @@ class Loop:
                 continue
             self.seen.add((one.name, one.about))
             self._note(day, "alarm", f"{one.name}: {one.about}")
+            treatment, _, version = one.about.partition(" (")
+            if self.challenger is not None and version.rstrip(")") == self.versions[self.challenger.number - 1]:
+                self._end(day)  # as `largesse promote` does: a plan on wrong predictions is wrong
+                continue
             if one.name != "value against prediction":
                 continue
-            treatment, _, version = one.about.partition(" (")
             if version and version.rstrip(")") != self.versions[self.champion.number - 1]:
                 continue  # of a run that decides no longer
             self.hurry = True
@@ -155,8 +158,7 @@ class Loop:
         if got.verdict == "better":
             self._promote(day)
         elif got.verdict == "worse":
-            self._note(day, "ended", f"run {self.challenger.number}")
-            self.challenger, self.share = None, 0.0
+            self._end(day)
         else:
             self.share = max(self.share, min(0.5, got.most))
 
@@ -165,6 +167,11 @@ class Loop:
         self.champion, self.challenger, self.share = self.challenger, None, 0.0
         self.dropped = set()
         self._note(day, "promoted", f"run {self.champion.number}")
+
+    def _end(self, day: int) -> None:
+        assert self.challenger is not None
+        self._note(day, "ended", f"run {self.challenger.number}")
+        self.challenger, self.share = None, 0.0
 
     def _try(self, day: int) -> None:
         """Learns two challengers, and tries the one that explains two later days better."""

@@ -150,7 +150,8 @@ def closed(url: str, features: dict[str, Any], seconds: float) -> Rate:
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     assert None not in (rate, p50, p99), out
     scale = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-    return Rate(float(rate[1]), *(float(m[1]) * scale[m[2]] for m in (p50, p99)), int(failed[1]) if failed else 0)
+    half, most = (float(m[1]) * scale[m[2]] for m in (p50, p99))
+    return Rate(float(rate[1]), half, most, int(failed[1]) if failed else 0)
 
 
 def opened(url: str, features: dict[str, Any], seconds: float, rate: float) -> Rate:

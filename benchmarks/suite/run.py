@@ -21,10 +21,10 @@ from benchmarks.suite.studies import METHODS, STUDIES, Bench, Study, needed
 from benchmarks.suite.tables import write_whole
 from largesse import _check
 from largesse._files import may_write
-from largesse.commands.procedure import Say
 from largesse.errors import DataError, LargesseError, StoreError
 from largesse.models.base import Model
 from largesse.models.outcome import Outcome
+from largesse.progress import Say
 
 __all__ = ["Cell", "benchmark", "fill"]
 
