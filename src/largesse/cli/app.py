@@ -17,6 +17,7 @@ from largesse.cli.monitor import monitor
 from largesse.cli.options import ConfigFile, Csv, Json, Wide, for_program
 from largesse.cli.promote import promote
 from largesse.cli.serve import keys, serve
+from largesse.cli.studio import studio
 from largesse.cli.units import allocate, export, plan, predict
 from largesse.cli.update import update
 from largesse.errors import LargesseError
@@ -221,6 +222,7 @@ app.add_typer(keys)
 app.command()(monitor)
 app.command()(update)
 app.command()(promote)
+app.command()(studio)
 app.command()(erase)
 app.command("verify-log")(verify_log)
 app.add_typer(decisions, name="decisions")

@@ -24,6 +24,7 @@ from largesse.commands.findings.segments import refuse_unknown
 from largesse.commands.findings.trust import trust
 from largesse.commands.findings.understood import understood
 from largesse.commands.held_out import Proof
+from largesse.commands.kept_proof import keep_proof
 from largesse.commands.load import Rows, load_rows
 from largesse.commands.procedure import FittedCandidates, Task
 from largesse.commands.processes import threads_of
@@ -143,6 +144,7 @@ def _fit(
         if config.rules.file is not None:
             (place / RULES).write_text(read(config.rules.file), encoding="utf-8", newline="")
         frames.write(proof_rows(proof, evidence_.counts, config.roles("rct")), place / PROOF_ROWS)
+        keep_proof(place, proof, rows.encoder)
     return shown, metrics
 
 

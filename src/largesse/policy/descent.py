@@ -7,6 +7,7 @@ treatment is examined; there the expected spend is linear in the predicted one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import fsum, inf
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from largesse.allocate.ledger import Increments
 from largesse.policy.curve import PriceCurve
 from largesse.policy.safety import SpendCurve
 
-__all__ = ["Bin", "Descent", "Priced", "between", "descend", "priced"]
+__all__ = ["Bin", "Descent", "Inside", "Priced", "Searched", "between", "descend", "priced", "searched"]
 
 Floats = NDArray[np.float64]
 _BINS = 4096
@@ -44,6 +45,56 @@ class Descent(NamedTuple):
         return Priced(self.price).of(block)
 
 
+Inside = Callable[[float, float], Increments]
+"""Returns the increments of all units with a slope in (low, high], by falling slope."""
+
+
+class Searched(NamedTuple):
+    """What of a search does not depend on the budget: the predicted spend at some thousand prices.
+
+    Attributes:
+        price: Rising, from 0 to infinity, (K,).
+        planned: Spend that the menus predict at each, (K,).
+        n: Number of units.
+    """
+
+    price: Floats
+    planned: Floats
+    n: int
+
+    def descend(self, curve: PriceCurve, budget: float, safety: float | None, inside: Inside) -> Descent:
+        """Returns the price of a budget; arguments as for the function `descend`.
+
+        Args:
+            curve: The calibrated curve of the model.
+            budget: Total budget of the units; infinity for no limit.
+            safety: As for `PriceCurve.price_for`.
+            inside: Returns the increments between two neighbouring prices.
+        """
+        price = self.price
+        coarse = curve.spend_curve_at(price, self.planned)
+        at = coarse.price_for(budget, safety)
+        k = int(np.searchsorted(price, at))
+        if k > 0:
+            coarse = _refined(curve, coarse, self.planned, k, inside(float(price[k - 1]), float(price[k])))
+            at = coarse.price_for(budget, safety)
+        return Descent(at, coarse, self.n)
+
+
+def searched(run: Run) -> Searched:
+    """Returns the predicted spend of the units of all blocks at some thousand prices.
+
+    Args:
+        run: Applies a task to every block; called twice.
+    """
+    sample, n = sample_of(run)
+    slopes = np.unique(sample.steps.slope)
+    some = slopes[np.unique(np.linspace(0, len(slopes) - 1, min(_BINS, len(slopes))).astype(np.int64))]
+    edges = np.nextafter(some, inf)[::-1].copy()  # falling; just above the units' own prices, so that none is tied
+    spends = kernels.cumulate(*_binned(run, edges))
+    return Searched(np.concatenate([[0.0], edges[::-1], [inf]]), spends[::-1].copy(), n)
+
+
 def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) -> Descent:
     """Returns the price at which the units of all blocks spend a budget.
 
@@ -56,20 +107,11 @@ def descend(curve: PriceCurve, run: Run, budget: float, safety: float | None) ->
     Raises:
         InfeasibleBudget: Even the cheapest treatment for every unit has a higher expected spend (or bound).
     """
-    sample, n = sample_of(run)
-    slopes = np.unique(sample.steps.slope)
-    some = slopes[np.unique(np.linspace(0, len(slopes) - 1, min(_BINS, len(slopes))).astype(np.int64))]
-    edges = np.nextafter(some, inf)[::-1].copy()  # falling; just above the units' own prices, so that none is tied
-    spends = kernels.cumulate(*_binned(run, edges))
-    price, planned = np.concatenate([[0.0], edges[::-1], [inf]]), spends[::-1]
-    coarse = curve.spend_curve_at(price, planned)
-    at = coarse.price_for(budget, safety)
-    k = int(np.searchsorted(price, at))
-    if k > 0:
-        inside = Increments.joined(part.increments for part in run(Decide(float(price[k - 1]), float(price[k]))))
-        coarse = _refined(curve, coarse, planned, k, inside)
-        at = coarse.price_for(budget, safety)
-    return Descent(at, coarse, n)
+
+    def inside(low: float, high: float) -> Increments:
+        return Increments.joined(part.increments for part in run(Decide(low, high)))
+
+    return searched(run).descend(curve, budget, safety, inside)
 
 
 def priced(curve: PriceCurve, run: Run, price: float) -> Descent:

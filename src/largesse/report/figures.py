@@ -8,7 +8,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-__all__ = ["GRID", "LINE", "day_chart", "house_figure", "lines_chart"]
+from largesse.report.style import faint
+
+__all__ = ["GRID", "LINE", "band_chart", "day_chart", "house_figure", "lines_chart"]
 
 GRID = "rgba(128, 134, 144, 0.22)"
 """Colour of a grid, on light and dark paper."""
@@ -62,6 +64,46 @@ def lines_chart(
         first = name == bold
         line = {"color": _COLOURS[k % 3], "width": 3 if first else 2, "dash": "solid" if first else _DASHES[k % 3]}
         figure.add_trace(go.Scatter(x=list(x), y=list(y), name=name, mode="lines", line=line))
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title)
+    figure.update_layout(showlegend=True)
+    return figure
+
+
+def band_chart(
+    x: Sequence[float], bands: Mapping[str, Sequence[tuple[float, float, float]]], lines: Mapping[str, Sequence[float]],
+    x_title: str, y_title: str,
+) -> go.Figure:  # fmt: skip
+    """Returns lines over the same numbers, some of them within a band; a line at 0 shows where nothing is left.
+
+    Args:
+        x: Where the lines have their points, rising, (K,).
+        bands: Name → the line and both ends of its interval at each point, (K, 3).
+        lines: Name → a line without a band, (K,), dashed.
+        x_title: Title of the x-axis.
+        y_title: Title of the y-axis.
+    """
+    figure = house_figure(360)
+    for k, (name, ends) in enumerate(bands.items()):
+        colour = _COLOURS[k % 3]
+        edge: dict[str, Any] = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        known = [(at, *three) for at, three in zip(x, ends, strict=True) if not any(end != end for end in three)]
+        figure.add_trace(go.Scatter(x=[one[0] for one in known], y=[one[2] for one in known], **edge))
+        figure.add_trace(
+            go.Scatter(
+                x=[one[0] for one in known],
+                y=[one[3] for one in known],
+                fill="tonexty",
+                fillcolor=faint(colour, 0.2),
+                **edge,
+            )
+        )
+        line = {"color": colour, "width": 3}
+        figure.add_trace(go.Scatter(x=list(x), y=[three[0] for three in ends], name=name, mode="lines", line=line))
+    for k, (name, y) in enumerate(lines.items()):
+        line = {"color": _COLOURS[(k + len(bands)) % 3], "width": 2, "dash": "dash"}
+        figure.add_trace(go.Scatter(x=list(x), y=list(y), name=name, mode="lines", line=line))
+    figure.add_hline(y=0, line={"color": LINE, "width": 1}, layer="below")
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(title_text=y_title)
     figure.update_layout(showlegend=True)

@@ -10,14 +10,14 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from largesse.report.blocks import Badge, Block, Cards, Chart, Section, Slider, Where
 from largesse.report.content import Headline, Results
 from largesse.report.sections import sections
 
-__all__ = ["document", "page"]
+__all__ = ["document", "page", "templates"]
 
 # The smallest bundle that draws our charts: whole plotly.js would make every page 5 MB.
 _PLOTLY = "vendor/plotly-basic.min.js"
@@ -47,10 +47,14 @@ def _has(kind: type, block: Block) -> bool:
 
 @cache
 def _templates() -> Environment:
+    return templates(PackageLoader("largesse.report"))
+
+
+def templates(loader: BaseLoader) -> Environment:
+    """Returns an environment for templates that use the macros of `blocks.html`."""
     environment = Environment(
-        loader=PackageLoader("largesse.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["figure"] = _figure
     environment.filters["prose"] = _prose
     environment.filters["stops"] = lambda stops: [asdict(stop) for stop in stops]

@@ -134,19 +134,26 @@ class Keyring:
         if entry.role not in (role, "admin"):
             raise refused(403, f"The key has the role {entry.role!r}, this needs {role!r} or 'admin'. Use another key.")
 
+    def role(self, key: str) -> str | None:
+        """Returns the role of a key; None: it is not valid."""
+        entry = self._valid(key)
+        return None if entry is None else entry.role
+
+    def _valid(self, key: str) -> _Entry | None:
+        form = _FORM.fullmatch(key.strip())
+        if form is None:
+            return None
+        entry = self._entries.get(form[1])
+        # The secret has 32 bytes, which 43 characters without the padding stand for.
+        digest = sha256(base64.urlsafe_b64decode(form[2] + "=")).digest()
+        same = compare_digest(digest, b"" if entry is None else entry.digest)
+        return entry if same and entry is not None and self.clock() < entry.expires else None
+
     def _entry(self, header: bytes | None) -> _Entry:
         if header is None:
             raise refused(401, "The request has no key. Send the header: Authorization: Bearer KEY.")
         scheme, _, token = header.decode("latin-1").partition(" ")
-        form = _FORM.fullmatch(token.strip()) if scheme.lower() == "bearer" else None
-        if form is not None:
-            entry = self._entries.get(form[1])
-            # The secret has 32 bytes, which 43 characters without the padding stand for.
-            digest = sha256(base64.urlsafe_b64decode(form[2] + "=")).digest()
-            if (
-                compare_digest(digest, b"" if entry is None else entry.digest)
-                and entry is not None
-                and self.clock() < entry.expires
-            ):
-                return entry
+        entry = self._valid(token) if scheme.lower() == "bearer" else None
+        if entry is not None:
+            return entry
         raise refused(401, "The key is not valid: it is unknown, revoked or expired. Ask for a new one.")

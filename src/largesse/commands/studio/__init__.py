@@ -1,0 +1,1 @@
+"""What the studio computes: budgets, segments, rules, single units and proofs of a run, each equal to what its command says."""

@@ -1,0 +1,36 @@
+"""The contents of the studio: its pages, in the order in which they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from largesse.web.opened import Studio
+from largesse.web.pages import budget
+from largesse.web.query import Query
+from largesse.web.view import View
+
+__all__ = ["PAGES", "Page"]
+
+
+class Page(NamedTuple):
+    """A page.
+
+    Attributes:
+        name: Key of its words.
+        path: Its address.
+        view: Returns what it shows.
+        there: Whether a studio has it.
+        act: Does what its buttons ask for; None: it has none.
+        everywhere: Whether it is about all runs, not about one.
+    """
+
+    name: str
+    path: str
+    view: Callable[[Studio, Query], View]
+    there: Callable[[Studio], bool] = lambda studio: True
+    act: Callable[[Studio, Query], None] | None = None
+    everywhere: bool = False
+
+
+PAGES: tuple[Page, ...] = (Page("budget", budget.PATH, budget.view),)
