@@ -10,7 +10,7 @@ from largesse.evaluate.segments import SegmentRow
 from largesse.report.blocks import Block, Column, Row, Table, Text
 from largesse.report.numbers import number, percent, places, resting
 
-__all__ = ["Segments", "segment_blocks", "segment_table"]
+__all__ = ["Segments", "gets", "segment_blocks", "segment_table"]
 
 _MOST = 3  # treatments that are named in a cell
 _LEAST = 0.005  # share of a treatment that is named
@@ -67,7 +67,7 @@ def segment_table(segments: Segments, *, value: str, money: str, head: str, leve
     for row in rows:
         point, low, high = (row.net, row.net_low, row.net_high) if known else (row.value, row.value_low, row.value_high)
         out.append(Row((
-            row.name, percent(row.share), *(() if brief else (_gets(row.given, segments.treatments),)),
+            row.name, percent(row.share), *(() if brief else (gets(row.given, segments.treatments),)),
             number(point, decimals=digits, sign=True), resting(low, high, row.events, decimals=digits, sign=True),
             *(() if brief else (number(row.spend),)),
             *((number(row.value, decimals=of_value, sign=True),) if known and not brief else ()),
@@ -75,10 +75,10 @@ def segment_table(segments: Segments, *, value: str, money: str, head: str, leve
     return Table(columns=columns, rows=tuple(out))
 
 
-def _gets(given: Sequence[float], treatments: Sequence[str]) -> str:
+def gets(given: Sequence[float], treatments: Sequence[str]) -> str:
     """Returns the treatments that most of a segment get.
 
-    >>> _gets([0.25, 0.0, 0.75], ["0", "5", "10"])
+    >>> gets([0.25, 0.0, 0.75], ["0", "5", "10"])
     "75 % '10', 25 % '0'"
     """
     ranked = sorted(zip(given, treatments, strict=True), key=lambda pair: -pair[0])

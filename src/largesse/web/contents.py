@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from largesse.web.opened import Studio
-from largesse.web.pages import budget
+from largesse.web.pages import budget, who
 from largesse.web.query import Query
 from largesse.web.view import View
 
@@ -33,4 +33,7 @@ class Page(NamedTuple):
     everywhere: bool = False
 
 
-PAGES: tuple[Page, ...] = (Page("budget", budget.PATH, budget.view),)
+PAGES: tuple[Page, ...] = (
+    Page("budget", budget.PATH, budget.view),
+    Page("who", who.PATH, who.view),
+)

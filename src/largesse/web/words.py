@@ -60,6 +60,25 @@ EN = {
     "live.question": "Is the campaign on pace, and does it pay?",
     "data": "Data",
     "data.question": "What was the run learned from?",
+    # Who
+    "who.column": "By column",
+    "who.less": "Less budget, %",
+    "who.less.help": "10: shows who would lose if a tenth of the budget were taken away.",
+    "who.try": "What would 10 % less budget lose?",
+    "who.all": "All units again",
+    "who.only": "Only {group}",
+    "who.mix": "Who gets what",
+    "who.mix.caption": "Each bar is all units of a group, by treatment.",
+    "who.table": "What that is predicted to bring",
+    "who.moved": "Change",
+    "who.how": "Sums of the model's predictions beyond control for everyone, not calibrated on the trial: read them beside "
+    "each other.",
+    "who.evidence": "What held-out rows say of these groups",
+    "who.evidence.how": "On held-out rows of the trial, at the same budget per unit and against giving nobody anything. "
+    "Each interval is for its own group: two that overlap are not shown to differ.",
+    "who.unproven": "This column was not one of the campaign, so the trial says nothing of its groups.",
+    "who.alike": "The run has no column with more than one group.",
+    "who.units": "These are rows of the trial. To see the units that are to be decided: largesse studio RUN --units FILE.",
     # Fields
     "budget.total": "Budget, {money} in total",
     "budget.per_unit": "Budget, {money}",
