@@ -79,6 +79,17 @@ EN = {
     "who.unproven": "This column was not one of the campaign, so the trial says nothing of its groups.",
     "who.alike": "The run has no column with more than one group.",
     "who.units": "These are rows of the trial. To see the units that are to be decided: largesse studio RUN --units FILE.",
+    # Compare
+    "compare.first": "First run",
+    "compare.second": "Second run",
+    "compare.same": "Choose two different runs.",
+    "compare.not": "These runs were proven on different rows, so their numbers cannot be subtracted.",
+    "compare.paired": "Both were proven on the same held-out rows, so the difference is paired: common noise cancels.",
+    "compare.unpaired": "Compare two runs on the same later rows: largesse compare RUN RUN FILE. Below, each has its own rows.",
+    "compare.other": "The runs have different treatments, so their allocations cannot be compared unit by unit.",
+    "compare.moves": "Who gets what in both",
+    "compare.lines": "All budgets",
+    "compare.lines.how": "Each run on its own held-out rows.",
     # Fields
     "budget.total": "Budget, {money} in total",
     "budget.per_unit": "Budget, {money}",

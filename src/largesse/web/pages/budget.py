@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import isnan
-from typing import Any, NamedTuple
+from typing import Any
 
 from largesse.commands.proof_rules import POLICY
-from largesse.commands.studio.evidence import AtBudget, WhatIf
+from largesse.commands.studio.evidence import AtBudget
 from largesse.errors import LargesseError
 from largesse.evaluate.comparison import BEST_MIX
 from largesse.evaluate.returns import ReturnRow, returns
@@ -19,7 +19,7 @@ from largesse.report.pays import BADGES, Pay, PayRow, limits, pay_table
 from largesse.report.table import treatment_table
 from largesse.result import plain
 from largesse.web.opened import Studio
-from largesse.web.pages.money import Money, money_fields, of_query, plain_number
+from largesse.web.pages.money import Money, money_fields, of_query, plain_number, planned_of, scaled
 from largesse.web.query import Query
 from largesse.web.view import Drawn, Field, Reading, View
 from largesse.web.words import words
@@ -36,7 +36,7 @@ def view(studio: Studio, query: Query) -> View:
         LargesseError: A parameter breaks a rule, or the budget is below the cheapest allocation.
     """
     money = of_query(studio, query)
-    planned = None if money.units is None else _planned(money)
+    planned = None if money.units is None else planned_of(money)
     shown = None if money.evidence is None else money.evidence.at(money.per_unit, money.what_if)
     moving: list[Block | Drawn] = []
     if planned is not None:
@@ -60,34 +60,6 @@ _HOW = (
     "events that it rests on. The verdict is of this budget alone: one that is chosen because its number is the highest "
     "looks better than it is."
 )
-
-
-class _Scaled(NamedTuple):
-    """What an allocation is expected to cost and bring under the assumptions of the page, beyond control for everyone."""
-
-    spend: float
-    spend_low: float
-    spend_high: float
-    value: float
-    cost: float
-    net: float | None
-
-
-def _planned(money: Money) -> Allocation[PlanTotals]:
-    assert money.units is not None
-    return money.units.allocate(
-        money.budget / money.what_if.cost, safety=money.safety, unit_value=money.what_if.inner
-    )  # fmt: skip
-
-
-def scaled(planned: Allocation[PlanTotals], what_if: WhatIf) -> _Scaled:
-    """Returns spend and what is brought where all costs are those of the trial times a factor."""
-    assert planned.brought is not None
-    spend, brought, f = planned.spend, planned.brought, what_if.cost
-    return _Scaled(
-        spend.mean * f, spend.low * f, spend.high * f, brought.value, brought.cost * f,
-        None if brought.net is None else brought.net * f,
-    )  # fmt: skip
 
 
 def _headline(money: Money, planned: Allocation[PlanTotals] | None, shown: AtBudget | None) -> str:
@@ -250,7 +222,7 @@ def _scenario(studio: Studio, query: Query, text: str) -> tuple[Any, ...]:
     pairs = [("run", query.text("run")), ("budget", budget), ("value", value), ("cost", cost), ("safety", safety)]
     try:
         money = of_query(studio, Query(pairs))
-        planned = None if money.units is None else _planned(money)
+        planned = None if money.units is None else planned_of(money)
         shown = None if money.evidence is None else money.evidence.at(money.per_unit, money.what_if)
     except LargesseError as error:
         return (budget, str(error), *("" for _ in range(7)))

@@ -9,13 +9,15 @@ from largesse.commands.run_folder import Safety
 from largesse.commands.studio.evidence import Evidence, WhatIf
 from largesse.commands.studio.population import Population
 from largesse.errors import DataError
+from largesse.menu import PlanTotals
+from largesse.policy.deployed import Allocation
 from largesse.report.numbers import number
 from largesse.web.opened import Opened, Studio
 from largesse.web.query import Query
 from largesse.web.view import Field
 from largesse.web.words import words
 
-__all__ = ["Money", "money_fields", "of_query", "plain_number", "run_of"]
+__all__ = ["Money", "Scaled", "money_fields", "of_query", "plain_number", "planned_of", "run_of", "scaled"]
 
 _STEPS = 200  # of the slider
 
@@ -159,3 +161,36 @@ def plain_number(x: float) -> str:
     ('12000', '0.123457')
     """
     return f"{x:.6g}" if abs(x) < 1e6 else f"{x:.0f}"
+
+
+class Scaled(NamedTuple):
+    """What an allocation is expected to cost and bring under the assumptions of the page, beyond control for everyone."""
+
+    spend: float
+    spend_low: float
+    spend_high: float
+    value: float
+    cost: float
+    net: float | None
+
+
+def planned_of(money: Money) -> Allocation[PlanTotals]:
+    """Returns the allocation of the units within the budget, in the money of the trial.
+
+    Raises:
+        InfeasibleBudget: The cheapest allocation costs more.
+    """
+    assert money.units is not None
+    return money.units.allocate(
+        money.budget / money.what_if.cost, safety=money.safety, unit_value=money.what_if.inner
+    )  # fmt: skip
+
+
+def scaled(planned: Allocation[PlanTotals], what_if: WhatIf) -> Scaled:
+    """Returns spend and what is brought where all costs are those of the trial times a factor."""
+    assert planned.brought is not None
+    spend, brought, f = planned.spend, planned.brought, what_if.cost
+    return Scaled(
+        spend.mean * f, spend.low * f, spend.high * f, brought.value, brought.cost * f,
+        None if brought.net is None else brought.net * f,
+    )  # fmt: skip
