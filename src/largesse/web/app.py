@@ -23,7 +23,7 @@ from largesse.web.contents import PAGES, Page
 from largesse.web.opened import Studio
 from largesse.web.pages.money import run_of
 from largesse.web.query import Query
-from largesse.web.render import as_csv, as_json, as_markdown, page_templates
+from largesse.web.render import as_csv, as_json, as_markdown, as_slide, page_templates
 from largesse.web.view import View, tables_of
 from largesse.web.words import words
 
@@ -227,7 +227,7 @@ def _context(request: Request, page: Page, query: Query, session: Session) -> di
         "path": page.path, "here": query.address(page.path), "runs": list(studio.runs), "run": run, "everywhere": page.everywhere,
         "home": "/", "version": _version(), "secret": session.form, "leave": session.form,
         "may": lambda role: session.role in (role, "admin"), "csv": csv,
-        "forms": {kind: query.address(page.path, form=kind) for kind in ("json", "md")},
+        "forms": {kind: query.address(page.path, form=kind) for kind in ("json", "md", "pdf", "png")},
     }  # fmt: skip
 
 
@@ -244,23 +244,29 @@ def _other_form(request: Request, page: Page, query: Query, view: View, form: st
     title = words(page.name)
     if form == "json":
         return Response(as_json(title, view), media_type="application/json")
-    if form == "md":
+    if form in ("md", "pdf", "png"):
+        run = run_of(request.app.state.studio, query)
         address = str(request.url.replace(query=query.address("").lstrip("?")))
         when = time.strftime("%Y-%m-%d %H:%M")
-        name = run_of(request.app.state.studio, query).name
-        source = words("source", run=name, version=__version__, when=when, address=address)
-        return _file(as_markdown(title, view, source), f"{page.name}.md", "text/markdown")
+        source = words("source", run=run.name, version=__version__, when=when, address=address)
+        if form == "md":
+            return _file(as_markdown(title, view, source).encode(), f"{page.name}.md", "text/markdown; charset=utf-8")
+        media = {"pdf": "application/pdf", "png": "image/png"}[form]
+        shown = as_slide(f"{run.config.report.title}: {title}", view, source, "pdf" if form == "pdf" else "png")
+        return _file(shown, f"{page.name}.{form}", media)
     if form == "csv":
         tables, number = tables_of(view), request.query_params.get("table", "0")
         if not number.isdecimal() or int(number) >= len(tables):
             return PlainTextResponse(f"table == {number!r}: the page has {len(tables)} tables, numbered from 0.\n", 404)
-        return _file(as_csv(tables[int(number)]), f"{page.name}-{int(number) + 1}.csv", "text/csv")
-    return PlainTextResponse(f"form == {form!r}: must be one of html, json, md, csv.\n", 422)
+        return _file(
+            as_csv(tables[int(number)]).encode(), f"{page.name}-{int(number) + 1}.csv", "text/csv; charset=utf-8"
+        )
+    return PlainTextResponse(f"form == {form!r}: must be one of html, json, md, csv, pdf, png.\n", 422)
 
 
-def _file(content: str, name: str, media: str) -> Response:
+def _file(content: bytes, name: str, media: str) -> Response:
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
-    return Response(content, media_type=f"{media}; charset=utf-8", headers=headers)
+    return Response(content, media_type=media, headers=headers)
 
 
 async def _of_status(request: Request, error: Exception) -> Response:

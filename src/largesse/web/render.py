@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
@@ -14,11 +14,12 @@ from largesse.report.blocks import Block, Facts, Section, Table, Text
 from largesse.report.content import Headline
 from largesse.report.markdown import markdown
 from largesse.report.page import templates
+from largesse.report.slide import Slide, slide
 from largesse.result import plain
 from largesse.web.view import Drawn, View, blocks_of, tables_of
 from largesse.web.words import words
 
-__all__ = ["as_csv", "as_json", "as_markdown", "page_templates"]
+__all__ = ["as_csv", "as_json", "as_markdown", "as_slide", "page_templates"]
 
 
 @cache
@@ -68,11 +69,12 @@ def _cell(shown: str) -> str:
     >>> _cell("−12,345.6"), _cell("=SUM(A1)"), _cell("0.1 to 0.2")
     ('-12345.6', "'=SUM(A1)", '0.1 to 0.2')
     """
-    digits = shown.replace(",", "").replace("−", "-")
+    digits = shown.replace(",", "").replace("−", "-").removeprefix("+")
     try:
         float(digits)
     except ValueError:
-        return f"'{shown}" if shown.startswith(("=", "+", "-", "@", "\t", "\r")) else shown
+        formula = shown.startswith(("=", "@", "\t", "\r")) or (shown[:1] in "+-" and not shown[1:2].isdigit())
+        return f"'{shown}" if formula and shown else shown
     return digits
 
 
@@ -90,3 +92,20 @@ def as_markdown(title: str, view: View, source: str) -> str:
     blocks: list[Block] = [Facts(read)] if read else []
     blocks += [block.table if isinstance(block, Drawn) else block for block in blocks_of(view)]
     return markdown(headline, [Section("numbers", words("numbers"), [*blocks, Text(source, quiet=True)])])
+
+
+def as_slide(title: str, view: View, source: str, form: Literal["pdf", "png"]) -> bytes:
+    """Returns a page as one slide.
+
+    Args:
+        title: Name of the page and of the campaign.
+        view: The page.
+        source: Where its numbers are from, in a sentence.
+        form: "pdf" or "png".
+    """
+    facts = tuple((one.name, one.value, one.detail) for one in view.readings)
+    notes = (*view.summary, *((f"{words('next')}: {view.action}",) if view.action else ()))
+    content = Slide(
+        title=title, sentence=view.headline, badge=view.badge, notes=notes, facts=facts, curve=view.curve, source=source
+    )
+    return slide(content, form)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from largesse.report.blocks import Badge, Block, Chart, Table
+from largesse.report.slide import Curve
 
 __all__ = ["Action", "Drawn", "Field", "Reading", "View", "blocks_of", "tables_of"]
 
@@ -109,6 +110,7 @@ class View:
         mark: The amount that charts mark; None: none.
         document: What the JSON form of the page has beside its tables.
         refresh: Seconds after which the page is read anew; 0: never.
+        curve: What a slide of the page draws; None: nothing.
     """
 
     headline: str
@@ -124,6 +126,7 @@ class View:
     mark: float | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
     refresh: int = 0
+    curve: Curve | None = None
 
 
 def blocks_of(view: View) -> tuple[Block | Drawn, ...]:

@@ -103,6 +103,8 @@ class Evidence:
 
     Attributes:
         most: The largest budget per unit of which the rows can say something.
+        along: From assumptions about money to policy and best untargeted policy along the whole range of budgets.
+        turning: From assumptions to the budgets per unit at which the campaign stops paying; None where that is not known.
     """
 
     def __init__(self, config: Config, proof: KeptProof, budgets: tuple[float, ...]) -> None:
@@ -110,6 +112,7 @@ class Evidence:
         self.most = max(float(Arms.of(proof.logs).means()[1].max()), *budgets)
         self._compared = lru_cache(maxsize=256)(self._compare)
         self._line: Comparison | None = None
+        self.along, self.turning = lru_cache(maxsize=32)(self._along), lru_cache(maxsize=32)(self._turning)
 
     @classmethod
     def of_run(cls, run: PathLike, config: Config) -> Evidence | None:
@@ -132,7 +135,7 @@ class Evidence:
     def line(self) -> Comparison:
         """Returns the comparison along the whole range of budgets."""
         if self._line is None:
-            money = np.unique(np.concatenate([np.linspace(0, self.most, _LINE), self.budgets]))
+            money = np.linspace(0, float(Arms.of(self.proof.logs).means()[1].max()), _LINE)
             self._line = compare(self.proof.logs, {POLICY: self.proof.menu}, money).against(BEST_MIX)
         return self._line
 
@@ -158,7 +161,13 @@ class Evidence:
             float(table.price[p, 0]) / what_if.cost,
         )  # fmt: skip
 
-    def turning(self, what_if: WhatIf) -> BreakEven | None:
+    def _along(self, what_if: WhatIf) -> tuple[tuple[ReturnRow, ...], tuple[ReturnRow, ...]]:
+        """Returns the policy and the best untargeted one along the whole range of budgets."""
+        made = returns(self.line(), value_per_unit=what_if.inner, names=(POLICY, BEST_MIX))
+        ours, theirs = (tuple(what_if.scaled(row) for row in made.of(name)) for name in (POLICY, BEST_MIX))
+        return ours, theirs
+
+    def _turning(self, what_if: WhatIf) -> BreakEven | None:
         """Returns the budgets per unit at which the campaign stops paying; None where that is not known."""
         if what_if.inner is None:
             return None

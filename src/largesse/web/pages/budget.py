@@ -9,13 +9,14 @@ from largesse.commands.proof_rules import POLICY
 from largesse.commands.studio.evidence import AtBudget
 from largesse.errors import LargesseError
 from largesse.evaluate.comparison import BEST_MIX
-from largesse.evaluate.returns import ReturnRow, returns
+from largesse.evaluate.returns import ReturnRow
 from largesse.menu import PlanTotals
 from largesse.policy.deployed import Allocation
 from largesse.report.blocks import Block, Chart, Column, Row, Table, Text
 from largesse.report.figures import band_chart
 from largesse.report.numbers import between, interval, number, percent, places, resting
 from largesse.report.pays import BADGES, Pay, PayRow, limits, pay_table
+from largesse.report.slide import Curve
 from largesse.report.table import treatment_table
 from largesse.result import plain
 from largesse.web.opened import Studio
@@ -51,7 +52,7 @@ def view(studio: Studio, query: Query) -> View:
         badge=None if shown is None or shown.verdict is None else BADGES[shown.verdict],
         summary=_summary(money, planned, shown), readings=_readings(money, planned, shown), moving=tuple(moving),
         fixed=tuple(_along(money)), fields=(*money_fields(money), *fields), links=_links(query, money),
-        mark=money.per_unit, document=_document(money, planned, shown),
+        mark=money.per_unit, curve=_curve(money), document=_document(money, planned, shown),
     )  # fmt: skip
 
 
@@ -157,38 +158,47 @@ def _evidence_table(money: Money, shown: AtBudget) -> Table:
 # ---- along all budgets
 
 
-def _along(money: Money) -> list[Block | Drawn]:
+def _curve(money: Money) -> Curve | None:
+    """Returns what the policy brings along all budgets, on held-out rows, and the best untargeted one beside it."""
     evidence, what_if = money.evidence, money.what_if
     if evidence is None:
-        return []
-    line, config = evidence.line(), money.run.config.report
-    made = returns(line, value_per_unit=what_if.inner, names=(POLICY, BEST_MIX))
-    ours, theirs = ([what_if.scaled(row) for row in made.of(name)] for name in (POLICY, BEST_MIX))
-    net = what_if.unit_value is not None
+        return None
+    ours, theirs = evidence.along(what_if)
+    net, unit = what_if.unit_value is not None, f"{money.money} per {money.head}"
     ends = [(r.net, r.net_low, r.net_high) if net else (r.value, r.value_low, r.value_high) for r in ours]
-    other = [r.net if net else r.value for r in theirs]
-    unit = f"{money.money} per {money.head}"
-    y_title = f"Net {unit}" if net else f"Extra {money.value} per {money.head}"
+    y, low, high = zip(*ends, strict=True)
+    return Curve(
+        x=[row.budget for row in ours], y=y, low=low, high=high, other=[r.net if net else r.value for r in theirs],
+        names=("policy", BEST_MIX), x_title=f"Budget, {unit}", mark=money.per_unit,
+        y_title=f"Net {unit}" if net else f"Extra {money.value} per {money.head}",
+    )  # fmt: skip
+
+
+def _along(money: Money) -> list[Block | Drawn]:
+    curve, evidence = _curve(money), money.evidence
+    if evidence is None or curve is None:
+        return []
+    line, config, y_title = evidence.line(), money.run.config.report, curve.y_title
+    ends = list(zip(curve.y, curve.low, curve.high, strict=True))
     digits = places((high - low) / 2 for _, low, high in ends)
     table = Table(
         columns=(
-            Column(f"Budget, {unit}"), Column(f"{y_title}: policy"), Column("95 % interval", quiet=True), Column(BEST_MIX),
+            Column(curve.x_title), Column(f"{y_title}: policy"), Column("95 % interval", quiet=True), Column(BEST_MIX),
         ),
         rows=tuple(
-            Row((number(r.budget), number(y, decimals=digits, sign=True), between(low, high, decimals=digits, sign=True),
+            Row((number(at), number(y, decimals=digits, sign=True), between(low, high, decimals=digits, sign=True),
                  number(flat, decimals=digits, sign=True)))
-            for r, (y, low, high), flat in zip(ours, ends, other, strict=True)
+            for at, (y, low, high), flat in zip(curve.x, ends, curve.other, strict=True)
         ),
     )  # fmt: skip
-    budgets = [row.budget for row in ours]
 
     def figure() -> Any:
-        return band_chart(budgets, {"policy": ends}, {BEST_MIX: other}, f"Budget, {unit}", y_title)
+        return band_chart(curve.x, {"policy": ends}, {BEST_MIX: curve.other}, curve.x_title, y_title)
 
     caption = "On held-out rows. The line marks the budget above; the coloured band is the 95 % interval."
     label = f"{y_title} by budget: the policy with its 95 % interval, and the best untargeted policy"
     chart = Chart(name="along", label=label, figure=figure, title="All budgets", caption=caption)
-    turning = evidence.turning(what_if)
+    turning = evidence.turning(money.what_if)
     sentences = () if turning is None else limits(turning, config.money, config.head, line.level)
     return [Drawn(chart, table, marked=True), *(Text(sentence) for sentence in sentences)]
 

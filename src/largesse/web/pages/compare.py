@@ -5,12 +5,10 @@ from __future__ import annotations
 from math import isnan
 from typing import Any
 
-from largesse.commands.proof_rules import POLICY
 from largesse.commands.run_folder import safety_of
 from largesse.commands.studio.evidence import AtBudget
 from largesse.commands.studio.versus import Differently, Versus, differently, versus
 from largesse.errors import LargesseError
-from largesse.evaluate.returns import returns
 from largesse.menu import PlanTotals
 from largesse.policy.deployed import Allocation
 from largesse.report.blocks import Block, Cell, Chart, Column, Row, Table, Text
@@ -152,8 +150,7 @@ def _lines(monies: dict[str, Money]) -> list[Drawn]:
     x: list[float] = []
     for name, money in known.items():
         assert money.evidence is not None
-        made = returns(money.evidence.line(), value_per_unit=money.what_if.inner, names=(POLICY,)).of(POLICY)
-        rows = [money.what_if.scaled(row) for row in made]
+        rows = money.evidence.along(money.what_if)[0]
         x = x or [row.budget for row in rows]
         own = [row.net if net else row.value for row in rows]
         lines[name] = _at(x, [row.budget for row in rows], own)
