@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from largesse import _check, frames
 from largesse._files import MANIFEST
 from largesse.allocate.blocks import Block, Run, Sums, in_blocks
+from largesse.commands.budget_notes import OnAverage, on_average, safety_note
 from largesse.commands.run_folder import Safety, id_column, open_run, read_units, rules_of_run, safety_of, scorer
 from largesse.commands.table_rules import budget_rule, obeys, under
 from largesse.commands.wish import Wish
@@ -189,45 +188,15 @@ def _in_memory(job: _Job, form: PlanColumns) -> Allocation[PlanTotals]:
     sums = Sums.over(run(_Audit(decision)))
     done = allocated(job.policy.curve, decision, sums, limit, job.safety, control_sums(run), job.wish.unit_value)
     cost = _cost_of_safety(job, run, decision, limit)
-    notes = (*_safety_note(job, done, cost), *job.wish.notes_at(run, decision.price))
+    notes = (*safety_note(job.policy.curve, done, cost), *job.wish.notes_at(run, decision.price))
     return _noted(done, 0 if back is None else int(np.count_nonzero(back)), notes)
 
 
-class _OnAverage(NamedTuple):
-    """The same budget, stayed within on average only: expected spend, price, and the value that the menu predicts beyond."""
-
-    spend: float
-    price: float
-    more: float
-
-
-def _cost_of_safety(job: _Job, run: Run, decision: Descent, limit: float) -> _OnAverage | None:
-    """Returns what the budget would buy without a margin; None where there is no margin, or it costs nothing."""
-    if job.safety is None or not isfinite(limit):
-        return None
-    free = descend(job.policy.curve, run, limit, None)
-    if free.price >= decision.price:
-        return None
-    return _OnAverage(
-        free.spend_curve.at(free.price, 0.0).mean, free.price, between(run, free.price, decision.price)[1]
-    )
-
-
-def _safety_note(job: _Job, done: Allocation[PlanTotals], free: _OnAverage | None) -> tuple[str, ...]:
-    """Returns a sentence about what the safety of a plan costs, and the choice there is."""
-    if free is None or not done.budget > done.spend.mean:
-        return ()
-    unspent = done.budget - done.spend.mean
-    brought = job.policy.curve.value_of(free.price, done.plan.value + free.more, done.n).mean
-    budget, left, spent, more, now = (
-        _check.written(x, 4) for x in (done.budget, unspent, free.spend, brought, done.value.mean)
-    )
-    return (
-        f"To stay within {budget} with probability {_check.written(float(job.safety or 0))}, {left} of it "
-        f"({100 * unspent / done.budget:.0f} %) is expected to stay unspent. Within the budget on average (--on-average), the "
-        f"plan would spend {spent} and bring {more} instead of {now}, and overspend about every second time; --safety sets "
-        "levels between.",
-    )
+def _cost_of_safety(job: _Job, run: Run, decision: Descent, limit: float) -> OnAverage | None:
+    return on_average(
+        job.safety, limit, decision, lambda: descend(job.policy.curve, run, limit, None),
+        lambda low, high: between(run, low, high),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +234,7 @@ def _streamed(job: _Job, folder: Path, say: Say, n_threads: int) -> Allocation[P
     done = allocated(
         job.policy.curve, streamed.decision, streamed.sums, limits[-1], job.safety, idle[-1], job.wish.unit_value
     )
-    return _noted(done, streamed.withheld, (*_safety_note(job, done, costs[-1]), *notes[-1]))
+    return _noted(done, streamed.withheld, (*safety_note(job.policy.curve, done, costs[-1]), *notes[-1]))
 
 
 def _units(job: _Job, folder: Path) -> Units:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import fsum
 from typing import NamedTuple
 
@@ -106,7 +107,16 @@ class Wish(NamedTuple):
             run: Passes over the units.
             price: The price of the budget.
         """
-        return self._notes(*between(run, price, self.price)) if self.limited and price < self.price else ()
+        return self.notes_between(price, lambda low, high: between(run, low, high))
+
+    def notes_between(self, price: float, sums: Callable[[float, float], tuple[float, float]]) -> tuple[str, ...]:
+        """Returns the same from a function that returns predicted spend and value between two prices.
+
+        Args:
+            price: The price of the budget.
+            sums: The function.
+        """
+        return self._notes(*sums(price, self.price)) if self.limited and price < self.price else ()
 
     def notes_of(self, menu: Menu, treatment: NDArray[np.int32]) -> tuple[str, ...]:
         """Returns the same for a plan under rules, which no single price decides.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,10 @@ from largesse import _check, frames
 from largesse._files import MANIFEST, atomic_folder
 from largesse.allocate.blocks import Sums, in_blocks
 from largesse.allocate.price_index import PriceIndex
+from largesse.commands.budget_notes import on_average, safety_note
 from largesse.commands.run_folder import Safety, id_column, open_run, safety_of, scorer
 from largesse.commands.studio.table import UnitTable
+from largesse.commands.wish import Wish
 from largesse.config import Config
 from largesse.errors import DataError, StoreError
 from largesse.menu import Menu, PlanTotals
@@ -126,9 +129,17 @@ class Population(NamedTuple):
         money = self.config.outcome.unit_value if unit_value is None else unit_value
         sure = safety_of(self.config, safety)
         decision = self.decide(budget, sure)
-        return allocated(
-            self.policy.curve, decision, self.by_price.totals(decision.price), budget, sure, self.control, money
-        )
+        curve = self.policy.curve
+        done = allocated(curve, decision, self.by_price.totals(decision.price), budget, sure, self.control, money)
+        free = on_average(sure, budget, decision, lambda: self.decide(budget, None), self._between)
+        wish = Wish.of(budget, None, 1.0, money)
+        notes = (*safety_note(curve, done, free), *wish.notes_between(decision.price, self._between))
+        return replace(done, notes=(*done.notes, *notes))
+
+    def _between(self, low: float, high: float) -> tuple[float, float]:
+        """Returns predicted spend and value of what is bought at a lower price and not at a higher one."""
+        more, less = self.by_price.totals(low), self.by_price.totals(high)
+        return more.spend - less.spend, more.value - less.value
 
     def decide(self, budget: float, safety: float | None) -> Descent:
         """Returns the price of a budget.

@@ -100,9 +100,20 @@ def _summary(money: Money, planned: Allocation[PlanTotals] | None, shown: AtBudg
             f"Targeting against the best untargeted policy for the same money: "
             f"{number(shown.difference, decimals=digits, sign=True)} {money.value} per {money.head} ({ends}): {sure} it."
         )
-    if planned is not None:
-        out += planned.notes
+    if planned is not None and money.what_if.cost == 1:  # they name money of the trial
+        out += map(_without_options, planned.notes)
     return tuple(out)
+
+
+def _without_options(note: str) -> str:
+    """Returns a note without the options of the command line, which the page has fields for."""
+    for words_, instead in (
+        (" (--on-average)", ""),
+        ("; --safety sets levels between", ""),
+        ("Without --budget", "Without a budget"),
+    ):
+        note = note.replace(words_, instead)
+    return note
 
 
 def _readings(money: Money, planned: Allocation[PlanTotals] | None, shown: AtBudget | None) -> tuple[Reading, ...]:
