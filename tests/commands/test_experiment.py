@@ -64,6 +64,7 @@ def test_the_table_and_the_folder(place: Path):
         "effects.json",
         "forest.png",
         "report.html",
+        "sections.json",
         "summary.md",
     ]
     said = json.loads((out / "effects.json").read_text())
@@ -201,7 +202,7 @@ def test_a_report_of_nothing_is_a_headline(tmp_path: Path):
     empty = report.Effects(headline=report.Headline(title="<t>", sentence="s"))
     assert sections(empty) == []
     written = report.write_effects(empty, tmp_path)
-    assert list(written) == ["report.html", "summary.md"]
+    assert list(written) == ["report.html", "summary.md", "sections.json"]
     assert "&lt;t&gt;" in written["report.html"].read_text()
     rows = report.Effects(headline=empty.headline, effects=(row(),), tails=(("m", "t."),))
     assert [section.anchor for section in sections(rows)] == ["effects", "tails"]

@@ -490,7 +490,7 @@ class TestKilled:
 
 class TestFolder:
     def test_it_holds_the_configuration_every_trial_and_the_choice(self, clear):
-        names = {".largesse.json", "tuned.toml", "trials.json", "summary.md", "report.html"}
+        names = {".largesse.json", "tuned.toml", "trials.json", "summary.md", "sections.json", "report.html"}
         assert {p.name for p in clear.folder.iterdir()} == names
         assert json.loads((clear.folder / "trials.json").read_text()) == clear.document
         text = (clear.folder / "summary.md").read_text()

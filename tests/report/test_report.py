@@ -176,7 +176,7 @@ def test_one_of_curves_and_arms_is_enough_for_a_picture(missing: str, tmp_path: 
 def test_written_files(tmp_path: Path) -> None:
     paths = report.write(results(), tmp_path / "run" / "report")
     pictures = ["cost_curve.png", "value_at_budgets.png", "mix.png"]
-    assert list(paths) == ["report.html", "summary.md", *pictures]
+    assert list(paths) == ["report.html", "summary.md", "sections.json", *pictures]
     assert sorted(p.name for p in (tmp_path / "run" / "report").iterdir()) == sorted(paths)
     for name in pictures:
         data = paths[name].read_bytes()
@@ -188,7 +188,7 @@ def test_written_files(tmp_path: Path) -> None:
     later = report.write(
         replace(results(), mix=None, feature_mixes=(), curves=(), arms=()), tmp_path / "run" / "report"
     )
-    assert list(later) == ["report.html", "summary.md", "value_at_budgets.png"]
+    assert list(later) == ["report.html", "summary.md", "sections.json", "value_at_budgets.png"]
     assert sorted(p.name for p in later["report.html"].parent.iterdir()) == sorted(later)
 
 

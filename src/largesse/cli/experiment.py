@@ -78,7 +78,7 @@ def experiment(
     level: Annotated[float, typer.Option(help="Coverage of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the folds and the learner.")] = 0,
     folder: Annotated[
-        Path | None, typer.Option("--folder", "-o", help="Folder to make: report.html, summary.md, forest.png and effects.json.")
+        Path | None, typer.Option("--folder", "-o", help="Folder to make: report.html, its data and its picture.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an older folder of that name.")] = False,
     as_json: Json = False,

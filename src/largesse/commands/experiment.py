@@ -39,7 +39,7 @@ def experiment(
     table: Any, columns: Columns, settings: Settings, *, planned: Mapping[str, float] | None = None,
     tested: str | None = None, methods: Sequence[str] = METHODS, folder: str | Path | None = None, replace: bool = False,
 ) -> Experimented:  # fmt: skip
-    """Measures an experiment; with a folder, writes report.html, summary.md, forest.png and effects.json.
+    """Measures an experiment; with a folder, writes report.html, summary.md, sections.json, forest.png and effects.json.
 
     Args:
         table: A file or a dataframe.

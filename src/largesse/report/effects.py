@@ -97,7 +97,7 @@ class Effects:
 
 @checked
 def write_effects(shown: Effects, folder: PathLike) -> dict[str, Path]:
-    """Writes report.html, summary.md and forest.png into a folder, which is made if it is missing.
+    """Writes report.html, summary.md, sections.json and forest.png into a folder, which is made if it is missing.
 
     Returns:
         File name → path of every file that was written.

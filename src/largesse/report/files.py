@@ -10,6 +10,7 @@ from largesse._files import PathLike, atomic_bytes
 from largesse._workers import Workers
 from largesse.report.blocks import Section
 from largesse.report.content import Headline, Results
+from largesse.report.kept import KEPT, as_kept, of_kept
 from largesse.report.markdown import markdown
 from largesse.report.page import document
 from largesse.report.sections import sections
@@ -22,7 +23,7 @@ _CURVE, _BUDGETS, _MIX = _IMAGES = "cost_curve.png", "value_at_budgets.png", "mi
 
 @checked
 def write(results: Results, folder: PathLike, workers: Workers | None = None) -> dict[str, Path]:
-    """Writes report.html, summary.md and the pictures into a folder, which is made if it is missing.
+    """Writes report.html, summary.md, sections.json and the pictures into a folder, which is made if it is missing.
 
     A picture of an earlier report that the new one lacks is removed.
 
@@ -62,7 +63,7 @@ def _rendered(results: Results, what: str) -> dict[str, bytes]:
 def write_report(
     headline: Headline, parts: Sequence[Section], pictures: Mapping[str, bytes | None], folder: PathLike
 ) -> dict[str, Path]:
-    """Writes report.html, summary.md and pictures for any kind of report.
+    """Writes report.html, summary.md, sections.json and pictures for any kind of report.
 
     Args:
         headline: The first paragraph.
@@ -75,8 +76,11 @@ def write_report(
 
 
 def _pages(headline: Headline, parts: Sequence[Section], images: Collection[str]) -> dict[str, bytes]:
+    kept = as_kept(headline, parts)
+    drawn = of_kept(kept).sections  # each chart is drawn once, and the page shows what is kept
     return {
-        "report.html": document(headline, parts).encode(), "summary.md": markdown(headline, parts, images).encode()
+        "report.html": document(headline, drawn).encode(), "summary.md": markdown(headline, parts, images).encode(),
+        KEPT: kept,
     }  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def may_write_page(folder: Path | None, *, replace: bool) -> None:
 def write_page(
     write: Callable[[Path], object], document: Mapping[str, Any], folder: Path, *, replace: bool = False
 ) -> None:
-    """Writes report.html, summary.md, pictures and metrics.json into a new folder, whole or not at all.
+    """Writes report.html, summary.md, sections.json, pictures and metrics.json into a new folder, whole or not at all.
 
     Args:
         write: Writes the report into a folder.

@@ -135,7 +135,7 @@ def tuned_config(config: Config, rows: Rows, trial: Trial) -> Config:
 
 
 def write(place: Path, config: Config, rows: Rows, result: TuningResult, content: dict[str, Any]) -> Config:
-    """Writes tuned.toml, trials.json, report.html and summary.md into a folder; returns the configuration of the first."""
+    """Writes tuned.toml, trials.json and the report into a folder; returns the configuration of the first."""
     tuned = tuned_config(config, rows, result.chosen.trial)
     head = [f"# {content['sentence']}", f"# {content['proof_sentence']}"]
     if tuned.data.folds != config.data.folds:
