@@ -16,7 +16,7 @@ from largesse.report.markdown import markdown
 from largesse.report.page import templates
 from largesse.report.slide import Slide, slide
 from largesse.result import plain
-from largesse.web.view import Drawn, View, blocks_of, tables_of
+from largesse.web.view import Drawn, Heading, View, blocks_of, tables_of
 from largesse.web.words import words
 
 __all__ = ["as_csv", "as_json", "as_markdown", "as_slide", "page_templates"]
@@ -27,6 +27,7 @@ def page_templates() -> Environment:
     """Returns the templates of the studio, with those of a report."""
     environment = templates(ChoiceLoader([PackageLoader("largesse.web"), PackageLoader("largesse.report")]))
     environment.tests["drawn"] = lambda block: isinstance(block, Drawn)
+    environment.tests["heading"] = lambda block: isinstance(block, Heading)
     environment.tests["table"] = lambda block: isinstance(block, Table)
     environment.globals["w"] = words
     environment.globals["tables_of"] = tables_of
@@ -90,7 +91,11 @@ def as_markdown(title: str, view: View, source: str) -> str:
     headline = Headline(title=title, sentence=view.headline, summary=(*verdict, *view.summary), action=view.action)
     read = tuple((one.name, f"{one.value} ({one.detail})" if one.detail else one.value) for one in view.readings)
     blocks: list[Block] = [Facts(read)] if read else []
-    blocks += [block.table if isinstance(block, Drawn) else block for block in blocks_of(view)]
+    for block in blocks_of(view):
+        if isinstance(block, Heading):
+            blocks.append(Text("", lead=block.title))
+        else:
+            blocks.append(block.table if isinstance(block, Drawn) else block)
     return markdown(headline, [Section("numbers", words("numbers"), [*blocks, Text(source, quiet=True)])])
 
 

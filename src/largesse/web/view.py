@@ -9,7 +9,7 @@ from typing import Any, Literal
 from largesse.report.blocks import Badge, Block, Chart, Table
 from largesse.report.slide import Curve
 
-__all__ = ["Action", "Drawn", "Field", "Reading", "View", "blocks_of", "tables_of"]
+__all__ = ["Action", "Drawn", "Field", "Heading", "Reading", "Shown", "View", "blocks_of", "tables_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,17 @@ class Drawn:
     chart: Chart
     table: Table
     marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading between blocks; `anchor` is its address on the page, ``""`` where it has none."""
+
+    anchor: str
+    title: str
+
+
+Shown = Block | Drawn | Heading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +129,8 @@ class View:
     summary: tuple[str, ...] = ()
     action: str = ""
     readings: tuple[Reading, ...] = ()
-    moving: tuple[Block | Drawn, ...] = ()
-    fixed: tuple[Block | Drawn, ...] = ()
+    moving: tuple[Shown, ...] = ()
+    fixed: tuple[Shown, ...] = ()
     fields: tuple[Field, ...] = ()
     actions: tuple[Action, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
@@ -129,7 +140,7 @@ class View:
     curve: Curve | None = None
 
 
-def blocks_of(view: View) -> tuple[Block | Drawn, ...]:
+def blocks_of(view: View) -> tuple[Shown, ...]:
     """Returns all blocks of a page, in order."""
     return (*view.moving, *view.fixed)
 

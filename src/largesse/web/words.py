@@ -62,6 +62,15 @@ EN = {
     "live.question": "Is the campaign on pace, and does it pay?",
     "data": "Data",
     "data.question": "What was the run learned from?",
+    # Budget
+    "budget.one": "The next {money} brings back one at {budget}",
+    "budget.targeted": "Spend it, and let the policy choose who gets what.",
+    "budget.untargeted": "Spend it. Given to random units, by the best mix of arms, it is not shown to bring "
+    "less than by the policy.",
+    "budget.not_shown": "Do not spend it yet: try the budgets around the highest net value below, or learn more "
+    "by a larger trial.",
+    "budget.loses": "Do not spend it: it costs more than it brings.",
+    "budget.out_of_reach": "Give a larger budget: the cheapest allocation of this policy costs more.",
     # Who
     "who.column": "By column",
     "who.less": "Less budget, %",
@@ -81,6 +90,13 @@ EN = {
     "who.unproven": "This column was not one of the campaign, so the trial says nothing of its groups.",
     "who.alike": "The run has no column with more than one group.",
     "who.units": "These are rows of the trial. To see the units that are to be decided: largesse studio RUN --units FILE.",
+    # Proof
+    "proof.none": "This run was fitted by an earlier version, which did not keep its report as data.",
+    "proof.again": "Open report.html in its folder, or fit it again.",
+    "proof.rows": "Rows of the trial",
+    "proof.folds": "Parts of the trial evaluated",
+    "proof.held": "Held-out rows",
+    "proof.model": "Model chosen",
     # Compare
     "compare.first": "First run",
     "compare.second": "Second run",

@@ -28,6 +28,7 @@ from largesse.menu import Menu, PlanTotals
 from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Allocation, Policy, allocated, control_sums
 from largesse.policy.descent import Descent, Searched, searched
+from largesse.policy.safety import normal_quantile
 from largesse.progress import Say, silent
 
 __all__ = ["FOLDER", "Population"]
@@ -135,6 +136,17 @@ class Population(NamedTuple):
         wish = Wish.of(budget, None, 1.0, money)
         notes = (*safety_note(curve, done, free), *wish.notes_between(decision.price, self._between))
         return replace(done, notes=(*done.notes, *notes))
+
+    def budget_at(self, price: float, safety: float | None) -> float:
+        """Returns the budget of which a price is the price: the spend expected at it, or its upper bound.
+
+        Args:
+            price: Shadow price λ, value per unit of spend, >= 0.
+            safety: Probability of staying within the budget; None: on average.
+        """
+        curve = self.policy.curve.spend_curve_at(np.array([price]), np.array([self.by_price.totals(price).spend]))
+        spend = curve.at(price, 0.0 if safety is None else normal_quantile(safety))
+        return spend.mean if safety is None else spend.high
 
     def _between(self, low: float, high: float) -> tuple[float, float]:
         """Returns predicted spend and value of what is bought at a lower price and not at a higher one."""

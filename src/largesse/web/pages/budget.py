@@ -6,13 +6,14 @@ from math import isnan
 from typing import Any
 
 from largesse.commands.proof_rules import POLICY
+from largesse.commands.run_folder import safety_of
 from largesse.commands.studio.evidence import AtBudget
 from largesse.errors import LargesseError
 from largesse.evaluate.comparison import BEST_MIX
 from largesse.evaluate.returns import ReturnRow
 from largesse.menu import PlanTotals
 from largesse.policy.deployed import Allocation
-from largesse.report.blocks import Block, Chart, Column, Row, Table, Text
+from largesse.report.blocks import Chart, Column, Row, Table, Text
 from largesse.report.figures import band_chart
 from largesse.report.numbers import between, interval, number, percent, places, resting
 from largesse.report.pays import BADGES, Pay, PayRow, limits, pay_table
@@ -22,7 +23,7 @@ from largesse.result import plain
 from largesse.web.opened import Studio
 from largesse.web.pages.money import Money, money_fields, of_query, plain_number, planned_of, scaled
 from largesse.web.query import Query
-from largesse.web.view import Drawn, Field, Reading, View
+from largesse.web.view import Drawn, Field, Reading, Shown, View
 from largesse.web.words import words
 
 __all__ = ["PATH", "view"]
@@ -39,7 +40,7 @@ def view(studio: Studio, query: Query) -> View:
     money = of_query(studio, query)
     planned = None if money.units is None else planned_of(money)
     shown = None if money.evidence is None else money.evidence.at(money.per_unit, money.what_if)
-    moving: list[Block | Drawn] = []
+    moving: list[Shown] = []
     if planned is not None:
         moving.append(treatment_table(planned.plan.mix, of=f"{money.head.capitalize()}s"))
     if shown is not None:
@@ -50,7 +51,8 @@ def view(studio: Studio, query: Query) -> View:
     return View(
         headline=_headline(money, planned, shown),
         badge=None if shown is None or shown.verdict is None else BADGES[shown.verdict],
-        summary=_summary(money, planned, shown), readings=_readings(money, planned, shown), moving=tuple(moving),
+        summary=_summary(money, planned, shown), action=_action(shown),
+        readings=_readings(money, planned, shown), moving=tuple(moving),
         fixed=tuple(_along(money)), fields=(*money_fields(money), *fields), links=_links(query, money),
         mark=money.per_unit, curve=_curve(money), document=_document(money, planned, shown),
     )  # fmt: skip
@@ -100,9 +102,33 @@ def _summary(money: Money, planned: Allocation[PlanTotals] | None, shown: AtBudg
             f"Targeting against the best untargeted policy for the same money: "
             f"{number(shown.difference, decimals=digits, sign=True)} {money.value} per {money.head} ({ends}): {sure} it."
         )
+    if planned is not None and shown is not None:
+        out += _differs(money, scaled(planned, money.what_if).value / planned.n, shown.policy)
     if planned is not None and money.what_if.cost == 1:  # they name money of the trial
         out += map(_without_options, planned.notes)
     return tuple(out)
+
+
+def _differs(money: Money, expected: float, row: ReturnRow) -> tuple[str, ...]:
+    """Returns a sentence where the plan expects something else than the held-out rows show."""
+    if not (expected < row.value_low or expected > row.value_high):
+        return ()
+    more = "more" if expected > row.value_high else "less"
+    digits = places([(row.value_high - row.value_low) / 2])
+    plan, ends = (
+        number(expected, decimals=digits, sign=True),
+        between(row.value_low, row.value_high, decimals=digits, sign=True),
+    )
+    return (
+        f"The plan expects {more} than the held-out rows show: {plan} {money.value} per {money.head}, where they show {ends}. It "
+        f"is calibrated on other and fewer rows, and these {money.head}s may differ from those of the trial. Trust the held-out "
+        "rows for what the policy brings.",
+    )
+
+
+def _action(shown: AtBudget | None) -> str:
+    """Returns what to do with the budget, by its verdict."""
+    return "" if shown is None or shown.verdict is None else words(f"budget.{shown.verdict.name.lower()}")
 
 
 def _without_options(note: str) -> str:
@@ -185,7 +211,7 @@ def _curve(money: Money) -> Curve | None:
     )  # fmt: skip
 
 
-def _along(money: Money) -> list[Block | Drawn]:
+def _along(money: Money) -> list[Shown]:
     curve, evidence = _curve(money), money.evidence
     if evidence is None or curve is None:
         return []
@@ -217,7 +243,7 @@ def _along(money: Money) -> list[Block | Drawn]:
 # ---- scenarios that are kept
 
 
-def _kept(studio: Studio, query: Query, money: Money) -> tuple[list[Block | Drawn], tuple[Field, ...]]:
+def _kept(studio: Studio, query: Query, money: Money) -> tuple[list[Shown], tuple[Field, ...]]:
     """Returns the table of the scenarios that the address keeps, and the fields that keep them in it."""
     kept = query.all("keep")
     if not kept:
@@ -270,10 +296,20 @@ def _scenario(studio: Studio, query: Query, text: str) -> tuple[Any, ...]:
 def _links(query: Query, money: Money) -> tuple[tuple[str, str], ...]:
     safety = "average" if money.safety is None else str(money.safety)
     this = f"{plain_number(money.budget)};{query.text('value')};{query.text('cost')};{safety}"
-    out = [(words("keep"), query.with_more(PATH, "keep", this))]
+    out = [(words("keep"), query.with_more(PATH, "keep", this)), *_where_one_comes_back(query, money)]
     if query.all("keep"):
         out.append((words("forget"), query.address(PATH, keep=None)))
     return tuple(out)
+
+
+def _where_one_comes_back(query: Query, money: Money) -> list[tuple[str, str]]:
+    """Returns the link to the budget at which the next unit of money brings back one, by the model."""
+    inner = money.what_if.inner
+    if money.units is None or inner is None:
+        return []
+    budget = money.units.budget_at(1 / inner, safety_of(money.run.config, money.safety)) * money.what_if.cost
+    shown = words("budget.one", money=money.money, budget=number(budget))
+    return [(shown, query.address(PATH, budget=plain_number(budget)))]
 
 
 def _document(money: Money, planned: Allocation[PlanTotals] | None, shown: AtBudget | None) -> dict[str, Any]:

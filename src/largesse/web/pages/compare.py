@@ -11,7 +11,7 @@ from largesse.commands.studio.versus import Differently, Versus, differently, ve
 from largesse.errors import LargesseError
 from largesse.menu import PlanTotals
 from largesse.policy.deployed import Allocation
-from largesse.report.blocks import Block, Cell, Chart, Column, Row, Table, Text
+from largesse.report.blocks import Cell, Chart, Column, Row, Table, Text
 from largesse.report.figures import lines_chart
 from largesse.report.numbers import between, count, number, percent, places, resting
 from largesse.report.pays import BADGES
@@ -20,7 +20,7 @@ from largesse.result import plain
 from largesse.web.opened import Studio
 from largesse.web.pages.money import Money, money_fields, of_query, planned_of, scaled
 from largesse.web.query import Query
-from largesse.web.view import Drawn, Field, View
+from largesse.web.view import Drawn, Field, Shown, View
 from largesse.web.words import words
 
 __all__ = ["PATH", "view"]
@@ -44,7 +44,7 @@ def view(studio: Studio, query: Query) -> View:
     paired = None
     if ours.evidence is not None and theirs.evidence is not None and first != second:
         paired = versus(ours.evidence, theirs.evidence, monies[first].per_unit / ours.what_if.cost)
-    moving: list[Block | Drawn] = [_all(monies), *_moves(monies[first], monies[second])]
+    moving: list[Shown] = [_all(monies), *_moves(monies[first], monies[second])]
     choices = tuple((name, name) for name in names)
     fields = (
         Field(name="first", label=words("compare.first"), kind="choice", value=first, options=choices),
@@ -115,7 +115,7 @@ def _shown(money: Money, shown: AtBudget | None) -> tuple[Cell, ...]:
     return number(point, sign=True), between(low, high, sign=True), verdict
 
 
-def _moves(first: Money, second: Money) -> list[Block | Drawn]:
+def _moves(first: Money, second: Money) -> list[Shown]:
     """Returns how many units the two treat differently, and how."""
     if first.units is None or second.units is None or first.run is second.run:
         return []

@@ -18,7 +18,7 @@ from largesse.result import plain
 from largesse.web.opened import Opened, Studio
 from largesse.web.pages.money import Money, money_fields, of_query, plain_number
 from largesse.web.query import Query
-from largesse.web.view import Drawn, Field, View
+from largesse.web.view import Drawn, Field, Shown, View
 from largesse.web.words import words
 
 __all__ = ["PATH", "view"]
@@ -56,7 +56,7 @@ def view(studio: Studio, query: Query) -> View:
     other = _price(money, money.budget * (1 - split.less / 100)) if split.less else None
     groups = who.groups(split.column, price, other, split.within)
     treatments = money.units.menu.treatments
-    moving: list[Block | Drawn] = [
+    moving: list[Shown] = [
         Key(tuple(zip(treatments, treatment_colours(len(treatments)), strict=True))), _mix(groups, split, treatments),
         _table(money, groups, split), Text(_how(money, split), quiet=True), *_evidence(money, split.column),
     ]  # fmt: skip
