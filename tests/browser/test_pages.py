@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,14 @@ from largesse.commands.experiment import experiment
 from largesse.commands.fit import fit
 from largesse.config import load
 from largesse.experiment import Columns, Metric, Settings
+from tests.common.browsers import DRAWN, NEEDED, OVERLAPS, SETTLED, TOO_WIDE, faults, opened_browser
 from tests.common.campaigns import DATA, table
 from tests.common.shops import shop
 
-CHROMIUM = shutil.which("chromium")
-MISSING = [name for name in ("playwright", "axe_playwright_python") if find_spec(name) is None]
-pytestmark = [
-    pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed: pip install 'largesse[dev]'"),
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path: apt-get install chromium"),
-]
+pytestmark = NEEDED
 
 PAGES = ("fit", "evaluate", "compare", "experiment", "plan", "tune", "replay")
 WIDTHS = (390, 800, 1440)
-CONTRAST = "color-contrast"
 MOST = 1.5e6  # bytes of a page
 RULES = """treatments = ["0", "5"]
 value = "value_{}"
@@ -41,22 +35,6 @@ spend = [{at_most = 150.0}]
 count = [{treatment = "5", at_most = 60}]
 """
 TEXT = DATA + '[outcome]\nvalue_per_unit = 12.0\n[model]\ncandidates = ["lightgbm-rct"]\n[run]\ndraws = 40\n'
-DRAWN = "[...document.querySelectorAll('[data-figure]')].every(p => p.querySelector('svg'))"
-SETTLED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-TOO_WIDE = "document.documentElement.scrollWidth - window.innerWidth"
-OVERLAPS = """() => {
-  const out = [];
-  document.querySelectorAll("[data-figure]").forEach(plot => {
-    const texts = [...plot.querySelectorAll("svg text")].filter(t => t.textContent.trim())
-      .map(t => [t.textContent, t.getBoundingClientRect()]).filter(t => t[1].width > 0);
-    texts.forEach(([a, p], i) => texts.slice(i + 1).forEach(([b, q]) => {
-      const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
-      const high = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
-      if (wide > 1.5 && high > 3) out.push([plot.dataset.figure, a, b]);
-    }));
-  });
-  return out;
-}"""
 MOVE = """() => {
   const input = document.getElementById("pay-slider"), output = document.querySelector(".slider output");
   const move = k => {
@@ -126,12 +104,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as made:
-        opened = made.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with opened_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -150,24 +124,6 @@ def show(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
     yield load_page
     for context in contexts:
         context.close()
-
-
-def faults(shown: Any, *, colours: bool = True, rest: bool = True) -> list[tuple[str, str]]:
-    """Returns serious faults, and empty headings; a chart is an image with a label, so its inside is not looked at.
-
-    Args:
-        shown: The page.
-        colours: Whether the contrast of colours is looked at, which takes most of the time.
-        rest: Whether all else is looked at.
-    """
-    from axe_playwright_python.sync_playwright import Axe
-
-    options: dict[str, Any] = {"resultTypes": ["violations"], "rules": {CONTRAST: {"enabled": colours}}}
-    if not rest:
-        options["runOnly"] = [CONTRAST]
-    broken = Axe().run(shown, context={"exclude": [[".plot svg"]]}, options=options).response["violations"]
-    serious = [f for f in broken if f["impact"] in ("serious", "critical") or f["id"] == "empty-table-header"]
-    return [(f["id"], f["nodes"][0]["html"]) for f in serious]
 
 
 @pytest.mark.parametrize("name", PAGES)
