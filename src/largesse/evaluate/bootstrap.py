@@ -26,7 +26,7 @@ from largesse.logs import Logs
 from largesse.menu import Menu
 
 __all__ = [
-    "Arms", "FixedPrices", "Grid", "arm_means", "around", "decided_shares", "row_weights", "values_at",
+    "Arms", "FixedPrices", "Grid", "arm_means", "around", "decided_shares", "row_weights", "shares_of", "values_at",
 ]  # fmt: skip
 
 _CELLS = 2048
@@ -173,17 +173,27 @@ def decided_shares(
         weight: Weight of each unit, (N,).
         price: Rising prices, (P,).
     """
+    return shares_of(menu, weight)(price)
+
+
+def shares_of(
+    menu: Menu | DecisionPath, weight: NDArray[np.float64]
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Returns the function from rising prices, (P,), to `decided_shares`, (P, M); what needs no prices is done once."""
     if isinstance(menu, DecisionPath):
-        return menu.shares(weight, price)
-    increments, m, p = steps(menu), menu.n_treatments, len(price)
-    shares = np.zeros((p + 1, m))
-    # A step is taken at every price below its slope: count it at the highest of these, then sum downwards.
-    taken = np.searchsorted(price, increments.slope, side="left")  # the number of prices below the slope
-    moved = weight[increments.unit]
-    for treatment, sign in ((increments.target, 1.0), (increments.source, -1.0)):
-        shares += sign * np.bincount(taken * m + treatment, moved, minlength=(p + 1) * m).reshape(p + 1, m)
-    shares = shares[::-1].cumsum(axis=0)[::-1][1:]
-    return (shares + np.bincount(increments.start, weight, minlength=m)) / weight.sum()
+        return lambda price: menu.shares(weight, price)
+    increments, m, total = steps(menu), menu.n_treatments, weight.sum()
+    moved, start = weight[increments.unit], np.bincount(increments.start, weight, minlength=m)
+
+    def shares(price: NDArray[np.float64]) -> NDArray[np.float64]:
+        p, out = len(price), np.zeros((len(price) + 1, m))
+        # A step is taken at every price below its slope: count it at the highest of these, then sum downwards.
+        taken = np.searchsorted(price, increments.slope, side="left")  # the number of prices below the slope
+        for treatment, sign in ((increments.target, 1.0), (increments.source, -1.0)):
+            out += sign * np.bincount(taken * m + treatment, moved, minlength=(p + 1) * m).reshape(p + 1, m)
+        return np.asarray((out[::-1].cumsum(axis=0)[::-1][1:] + start) / total)
+
+    return shares
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ baselines are always included:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._arguments import checked
-from largesse.evaluate.bootstrap import Arms, FixedPrices
+from largesse.evaluate.bootstrap import Arms, FixedPrices, shares_of
 from largesse.evaluate.curve import Estimator, OutcomeCurve, outcome_curve
 from largesse.evaluate.intervals import effective_events, few_events, weighted_sum
 from largesse.evaluate.paths import DecisionPath
-from largesse.evaluate.values import Parts, draws_of, estimates
+from largesse.evaluate.values import Parts, Shares, draws_of, estimates
 from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.result import Tabular, columns_of, plain
@@ -292,18 +292,43 @@ def without_intervals(logs: Logs, menus: Mapping[str, Menu | DecisionPath], budg
     return _compared(logs, menus, budgets, None, Bootstrap(), "ht", None, intervals=False)
 
 
+def comparing(logs: Logs, menus: Mapping[str, Menu | DecisionPath]) -> Callable[[_check.Numbers], Comparison]:
+    """Returns the function from budgets to `compare(logs, menus, budgets)`; what needs no budgets is done once.
+
+    Raises:
+        DataError: As for `compare`.
+    """
+    names = _names(menus)
+    ready = _ready(logs, menus, names[0], "ht", None)
+    return lambda budgets: _compared(logs, menus, budgets, None, Bootstrap(), "ht", None, ready=ready)
+
+
+class _Ready(NamedTuple):
+    """What of a comparison does not depend on the budgets."""
+
+    curves: dict[str, OutcomeCurve]
+    arms: Arms
+    shares: Shares
+
+
+def _ready(
+    logs: Logs, menus: Mapping[str, Menu | DecisionPath], home: str, estimator: Estimator, outcomes: Menu | None
+) -> _Ready:
+    curves = {name: _curve(logs, name, menu, estimator, outcomes) for name, menu in menus.items()}
+    return _Ready(curves, Arms.of(logs, estimator, outcomes), shares_of(menus[home], logs.weights))
+
+
 def _compared(
     logs: Logs, menus: Mapping[str, Menu | DecisionPath], budgets: _check.Numbers, reference: str | None, bootstrap: Bootstrap,
-    estimator: Estimator, outcomes: Menu | None, *, intervals: bool = True,
+    estimator: Estimator, outcomes: Menu | None, *, intervals: bool = True, ready: _Ready | None = None,
 ) -> Comparison:  # fmt: skip
     names = _names(menus)
     money = _budgets(budgets)
     reference = names[0] if reference is None else _check.choice("reference", reference, names)
     home = reference if reference in menus else names[0]
-    curves = {name: _curve(logs, name, menu, estimator, outcomes) for name, menu in menus.items()}
+    curves, arms, shares = _ready(logs, menus, home, estimator, outcomes) if ready is None else ready
     fixed = {name: FixedPrices.of(curve, money) for name, curve in curves.items()}
-    arms = Arms.of(logs, estimator, outcomes)
-    value, spend, price, parts = estimates(logs, menus, fixed, money, home, arms)
+    value, spend, price, parts = estimates(logs, menus, fixed, money, home, arms, shares)
     at = names.index(reference)
     ends = (np.full_like(value, np.nan),) * 3
     (low, high, events), of_difference = (

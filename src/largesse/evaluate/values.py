@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from largesse.allocate.budget_frontier import frontier
-from largesse.evaluate.bootstrap import Arms, FixedPrices, Grid, around, decided_shares, row_weights
+from largesse.evaluate.bootstrap import Arms, FixedPrices, Grid, around, row_weights
 from largesse.evaluate.contributions import Contributions, RandomMix
 from largesse.evaluate.curve import OutcomeCurve
 from largesse.evaluate.paths import DecisionPath
@@ -17,9 +17,13 @@ from largesse.evaluate.untargeted import CoupledMix
 from largesse.logs import Logs
 from largesse.menu import Menu
 
-__all__ = ["Parts", "draws_of", "estimates"]
+__all__ = ["Parts", "Shares", "draws_of", "estimates"]
 
 Floats = NDArray[np.float64]
+
+
+Shares = Callable[[Floats], Floats]
+"""Returns the share of each treatment in a policy's decisions at rising prices, (P, M)."""
 
 
 class Parts(NamedTuple):
@@ -39,13 +43,14 @@ def estimates(
     money: Floats,
     home: str,
     arms: Arms,
+    shares: Shares,
 ) -> tuple[Floats, Floats, Floats, Parts]:
     """Returns value, spend and price of every policy and baseline, each (P, B), with what they are made of."""
     mean, cost = arms.means()
     curves = {name: own.curve for name, own in fixed.items()}
     least, most = np.array([curve.reach for curve in curves.values()]).T[:, :, None]
     spend = np.where(money >= least, np.minimum(money, most), np.nan)
-    mix = _shares(menus[home], fixed[home].curve, money)
+    mix = _shares(shares, fixed[home].curve, money)
     mix[np.isnan(spend[list(curves).index(home)])] = np.nan
     known = money >= cost.min()
     coupled = CoupledMix.of([mean, cost], arms.covariance(), money)
@@ -64,18 +69,18 @@ def estimates(
     slope = around(
         curves[home],
         money,
-        lambda b: RandomMix.of(_shares(menus[home], curves[home], b), mean, cost, money, random.short).value,
+        lambda b: RandomMix.of(_shares(shares, curves[home], b), mean, cost, money, random.short).value,
     )
     coefficients = np.array([of_none, of_best, np.nan_to_num(random.coefficients)])
     made = Contributions(tuple(fixed.values()), arms, coefficients, list(curves).index(home), slope, more)
     return np.array(value), np.array(spent), np.array(price), Parts(made, coupled, mix, random.short, menus[home])
 
 
-def _shares(menu: Menu | DecisionPath, curve: OutcomeCurve, money: Floats) -> Floats:
+def _shares(shares: Shares, curve: OutcomeCurve, money: Floats) -> Floats:
     """Returns the share of each treatment in the decisions at the prices of each budget, (B, M)."""
     low, high, part = curve.split_at(money)
     ends = np.unique(np.concatenate([low, high]))
-    table = decided_shares(menu, curve.logs.weights, ends)
+    table = shares(ends)
     first, second = (table[np.searchsorted(ends, price)] for price in (low, high))
     return np.asarray((1 - part)[:, None] * first + part[:, None] * second)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from largesse.config import Config
 from largesse.errors import DataError
 from largesse.evaluate.bootstrap import Arms
 from largesse.evaluate.break_even import BreakEven, break_even
-from largesse.evaluate.comparison import BEST_MIX, Comparison, compare
+from largesse.evaluate.comparison import BEST_MIX, Comparison, compare, comparing
 from largesse.evaluate.paths import DecisionPath
 from largesse.evaluate.returns import PayVerdict, ReturnRow, returns, verdicts
 from largesse.evaluate.segments import SegmentRow, segments
@@ -112,6 +113,7 @@ class Evidence:
         self.most = max(float(Arms.of(proof.logs).means()[1].max()), *budgets)
         self._compared = lru_cache(maxsize=256)(self._compare)
         self._line: Comparison | None = None
+        self._comparing: Callable[[Any], Comparison] | None = None
         self.along, self.turning = lru_cache(maxsize=32)(self._along), lru_cache(maxsize=32)(self._turning)
 
     @classmethod
@@ -130,7 +132,9 @@ class Evidence:
         return self.proof.logs.treatments
 
     def _compare(self, budget: float) -> Comparison:
-        return compare(self.proof.logs, {POLICY: self.proof.menu}, [budget]).against(BEST_MIX)
+        if self._comparing is None:
+            self._comparing = comparing(self.proof.logs, {POLICY: self.proof.menu})
+        return self._comparing([budget]).against(BEST_MIX)
 
     def line(self) -> Comparison:
         """Returns the comparison along the whole range of budgets."""

@@ -36,7 +36,7 @@ __all__ = ["FOLDER", "Population"]
 FOLDER = "studio"
 """Name of the folder in a run folder that holds scored units."""
 _MARKER, _MENU = "units.json", ("value", "cost")
-_CHUNK = 1 << 17  # units that are scored at once
+_CHUNK = 1 << 16  # units that are scored at once
 
 
 class Population(NamedTuple):
@@ -101,11 +101,11 @@ class Population(NamedTuple):
         )
         say("reading the units", 0.0)
         table = UnitTable.open(users, kept)
-        if name is not None:
-            _check.unique("unit", frames.ids(table.columns([name]), name))
         place = _place(run, users, table)
         arrays = _restored(place)
         if arrays is None:
+            if name is not None:
+                _distinct(table.columns([name]), name)
             say("scoring the units", 0.05)
             arrays = _kept(place, _scored(policy, table, say))
         say("done", 1.0)
@@ -176,6 +176,13 @@ class Population(NamedTuple):
         return None if row < 0 else row
 
 
+def _distinct(table: pa.Table, name: str) -> None:
+    """Refuses ids that are missing, no ids, or given twice; the array of ids is made for the message only."""
+    column = table.column(0)
+    if column.null_count or pc.count_distinct(column).as_py() < len(column) or pa.types.is_floating(column.type):
+        _check.unique("unit", frames.ids(table, name))
+
+
 def _menu(policy: Policy, arrays: dict[str, NDArray[Any]]) -> Menu:
     menu = Menu(value=arrays["value"].T, cost=arrays["cost"].T, treatments=policy.curve.treatments)
     same_treatments(policy.curve, menu.treatments)
@@ -185,13 +192,15 @@ def _menu(policy: Policy, arrays: dict[str, NDArray[Any]]) -> Menu:
 def _scored(policy: Policy, table: UnitTable, say: Say) -> dict[str, NDArray[Any]]:
     """Returns the menu of all units, (M, N) each, and what is looked up in it."""
     columns, predict = scorer(policy)
-    parts, done = list[Menu](), 0
+    value = cost = np.empty((0, 0), np.float32)
+    done = 0
     for part in table.parts(columns, _CHUNK):
-        parts.append(predict(part))
-        done += part.num_rows
+        made = predict(part)
+        if not done:  # one array for all, so that nothing is in memory twice
+            value, cost = (np.empty((made.n_treatments, table.n), made.value.dtype) for _ in _MENU)
+        value[:, done : done + made.n], cost[:, done : done + made.n] = made.value.T, made.cost.T
+        done += made.n
         say("scoring the units", 0.05 + 0.8 * done / table.n)
-    value, cost = (np.concatenate([getattr(part, name).T for part in parts], axis=1) for name in _MENU)
-    parts.clear()
     menu = Menu(value=value.T, cost=cost.T, treatments=policy.curve.treatments)
     say("sorting them by price", 0.9)
     search = searched(in_blocks(menu))
