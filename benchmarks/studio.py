@@ -213,8 +213,8 @@ def page(cell: dict[str, Any]) -> list[str]:
         *lines, "",
         f"Start-up takes {cell['start, units scored, s']:.0f} s where the units are scored, and {cell['start, s']:.1f} s",
         f"when they were scored before. The process has at most {scoring['most']:,.0f} MB while they are scored and",
-        f"{now['most']:,.0f} MB later, of which {now['mapped from files now']:,.0f} MB are mapped from files, which the system may",
-        "take back.", "",
+        f"{now['most']:,.0f} MB later, of which {now['mapped from files now']:,.0f} MB are mapped from files, which the system",
+        "may take back.", "",
     ]  # fmt: skip
 
 

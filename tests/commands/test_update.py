@@ -205,3 +205,35 @@ def test_features_of_another_kind_are_refused_by_name(place):
         SchemaError, match=r"column 'age': the decisions hold string, the trial double .*as in the trial"
     ):
         _like(pa.table(served), pa.table(old), open_run(place / "champion")[0])
+
+
+def test_since_a_day_only_later_decisions_count_and_the_old_trial_does_not(place: Path) -> None:
+    store, clock = f"sqlite:///{place}/later.db", Clock(1_000.0)
+    policy = open_run(place / "champion")[1]
+    assert policy.encoder is not None
+    with Ledger.open(store, clock=clock) as ledger:
+        ledger.start(
+            Campaign(name="spring", treatments=LABELS, budget=1e6, until=1e6, price=0.05, explore=1.0, matures=100.0)
+        )
+        for day, seed in ((0, 60), (1, 61)):
+            clock.now = 1_000.0 + 86_400.0 * day
+            rows = table(N, seed).drop_columns(["arm", "orders", "spent", "note"])
+            menu = policy.model.predict(policy.encoder.transform(rows))
+            made = ledger.decide_many(
+                "spring", [f"day {day} unit {k}" for k in range(N)], value=menu.value, cost=menu.cost, version="champion-1",
+                features=rows.drop_columns(["user"]).to_pylist(),
+            )  # fmt: skip
+            paid = [(one, 5.0 * LABELS.index(t)) for one, t in zip(made.id, made.treatment, strict=True)]
+            ledger.outcomes([Outcome(one, f"o{one}", value=1.0, cost=c) for k, (one, c) in enumerate(paid) if k % 3])
+        clock.now += 5_000.0
+        ledger.expire()
+    got = update(place / "champion", store, place / "later", since="1970-01-02", fast=True)
+    learned, judge = (
+        pq.read_table(place / "later-rows" / name)["user"].to_pylist() for name in ("trial.parquet", "judge.parquet")
+    )
+    assert sorted(learned + judge) == sorted(f"day 1 unit {k}" for k in range(N))
+    assert (got.old_rows, got.served_rows + got.judge_rows) == (0, N)
+    with pytest.raises(DataError, match=r"--since == '1970-01-04.*1970-01-02"):
+        update(place / "champion", store, place / "never", since="1970-01-04")
+    with pytest.raises(DataError, match="is no date"):
+        update(place / "champion", store, place / "never", since="yesterday")

@@ -22,6 +22,12 @@ def update(
     judge_share: Annotated[
         float, typer.Option(help="Share of the served units that judge, and are not learned from.")
     ] = 0.3,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="A date or time (UTC): learn from decisions from then on alone, for a world that has changed."
+        ),
+    ] = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Prove the challenger on one held-out part, as `fit --fast`.")
     ] = False,
@@ -40,7 +46,15 @@ def update(
 
         with show.progress(data) as say:
             done = make(
-                run, store, folder, campaign=campaign, judge_share=judge_share, replace=replace, fast=fast, say=say
+                run,
+                store,
+                folder,
+                campaign=campaign,
+                judge_share=judge_share,
+                since=since,
+                replace=replace,
+                fast=fast,
+                say=say,
             )
     if data:
         show.print_data(done.document, done.table.rows(), as_csv=as_csv)

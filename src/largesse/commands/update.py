@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Updated:
 
     Attributes:
         folder: Its run folder.
-        old_rows: Rows of the champion's trial, all of which it learned from.
+        old_rows: Rows of the champion's trial that it learned from: all, or none with `since`.
         served_rows: Matured decisions that it learned from.
         judge_rows: Matured decisions that judge it.
         table: Champion and challenger on these, with paired differences from the champion.
@@ -77,8 +78,8 @@ class Updated:
 
 
 def update(
-    run: Path, store: str, folder: Path, *, campaign: str | None = None, judge_share: float = 0.3, replace: bool = False,
-    fast: bool = False, say: Say = silent,
+    run: Path, store: str, folder: Path, *, campaign: str | None = None, judge_share: float = 0.3, since: str | None = None,
+    replace: bool = False, fast: bool = False, say: Say = silent,
 ) -> Updated:  # fmt: skip
     """Fits a challenger on the trial of a run and on the matured decisions of a ledger, and compares the two on other decisions.
 
@@ -88,6 +89,8 @@ def update(
         folder: The run folder to make; the rows are written beside it, in a folder of its name with "-rows".
         campaign: Name of the campaign; None: the only one.
         judge_share: Share of the served units that judge, in [0.05, 0.9].
+        since: A date, or a time, in UTC: only decisions from then on are learned from and judge, and the old trial is left out;
+            for a world that has changed. None: all decisions, and the old trial.
         replace: Whether folders of these names may be replaced.
         fast: As for `fit`.
         say: Called with each stage and the share of the work that is done.
@@ -97,6 +100,7 @@ def update(
         LargesseError: The run, its trial, or the store cannot be used.
     """
     _check.number("--judge-share", judge_share, low=0.05, high=0.9)
+    begin = None if since is None else _moment(since)
     config, policy = open_run(run)
     if policy.encoder is None:
         raise DataError.at("RUN", f" == {str(run)!r}: it has no encoder. Fit it with `largesse fit`.")
@@ -104,7 +108,7 @@ def update(
     may_write(folder, replace=replace)
     may_write(rows_folder, replace=replace, marker=_MARKER)
     say("reading the decisions", 0.0)
-    served = _served(store, campaign, policy)
+    served = _served(store, campaign, policy, begin)
     old, past = frames.read(config.data.rct, text=config.roles("rct").text), trial_rows(config, policy, config.data.rct)
     table = _old_rows(old, past, policy, config)
     served = _like(served, table, config)
@@ -116,15 +120,17 @@ def update(
         raise _check.refuse(
             "--judge-share", judge_share, f"{rule}; {_FEWEST} are needed", "Wait until more have matured."
         )
+    old_rows = table.num_rows if begin is None else 0
+    learned = served.filter(pa.array(~judges))
     with atomic_folder(rows_folder, replace=replace, marker=_MARKER) as place:
-        frames.write(pa.concat_tables([table, served.filter(pa.array(~judges))]), place / _TRIAL)
+        frames.write(learned if begin is not None else pa.concat_tables([table, learned]), place / _TRIAL)
         frames.write(served.filter(pa.array(judges)), place / _JUDGE)
-        about = {"run": str(run), "store": store, "campaign": campaign, "judge_share": judge_share}
+        about = {"run": str(run), "store": store, "campaign": campaign, "judge_share": judge_share, "since": since}
         atomic_text(place / _MARKER, json.dumps(about, indent=1))
     again = _configured(config, policy, rows_folder / _TRIAL)
     fit(again, folder=folder, replace=replace, fast=fast, say=say)
     return _judged(
-        (run, folder), again, rows_folder / _JUDGE, (table.num_rows, int((~judges).sum()), int(judges.sum())),
+        (run, folder), again, rows_folder / _JUDGE, (old_rows, learned.num_rows, int(judges.sum())),
     )  # fmt: skip
 
 
@@ -132,8 +138,17 @@ def _unit(config: Config) -> str:
     return config.columns.unit or "unit of the row"
 
 
-def _served(store: str, campaign: str | None, policy: Policy) -> pa.Table:
-    """Returns the matured decisions as a table."""
+def _moment(since: str) -> datetime:
+    """Returns a date, or a time, in UTC."""
+    try:
+        got = datetime.fromisoformat(since)
+    except ValueError:
+        raise _check.refuse("--since", since, "is no date", "Write e.g. 2026-11-01.") from None
+    return got.replace(tzinfo=UTC) if got.tzinfo is None else got.astimezone(UTC)
+
+
+def _served(store: str, campaign: str | None, policy: Policy, begin: datetime | None) -> pa.Table:
+    """Returns the matured decisions as a table; with a time, those from then on."""
     from largesse.serving.watch.lookup import named_campaign
 
     assert policy.encoder is not None
@@ -151,6 +166,14 @@ def _served(store: str, campaign: str | None, policy: Policy) -> pa.Table:
             "--campaign", f" == {name!r}: none of its decisions has matured. Wait for the end of their window."
         )
     table = pa.Table.from_batches(batches)
+    if begin is not None:
+        table = table.filter(pc.greater_equal(table["time"], pa.scalar(begin, table["time"].type)))
+        if not table.num_rows:
+            last = max(batch["time"][-1].as_py() for batch in batches)
+            raise _check.refuse(
+                "--since", begin.isoformat(), f"no decision from then on has matured; the last one is of {last:%Y-%m-%d %H:%M}",
+                "Give an earlier date.",
+            )  # fmt: skip
     features = {f"feature_{one}" if one in NOT_FEATURES else one: one for one in policy.encoder.features}
     if missing := [one for own, one in features.items() if own not in table.column_names]:
         raise SchemaError(
