@@ -1,12 +1,13 @@
 """The decision service under load while workers and store are killed, and its rate beside a bare application; writes serve.md.
 
     python -m benchmarks serve                                           both, about seven minutes
-    python -m benchmarks serve --part soak --decisions 1000000 --kills 200 --restarts 10 --seconds 5400
+    python -m benchmarks serve --part soak --decisions 1000000 --kills 200 --restarts 10 --seconds 1200
     python -m benchmarks serve --part soak --store postgresql://USER@HOST/DATABASE --restart 'COMMAND'
     python -m benchmarks serve --part operations                         what docs/operations.md shows, after `make docs`
     python -m benchmarks serve --table
 
-The soak checks its results from the store alone, against what every caller was answered.
+`--seconds` bounds the load, and the kills are spread over it. A soak whose load ended before its kills, or that is smaller than
+the one in the record, is printed and not kept (--keep keeps it). The soak checks its results from the store alone, against what every caller was answered.
 """
 
 from __future__ import annotations
@@ -254,6 +255,17 @@ def _times(cell: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _keep(place: Path, cell: dict[str, Any], given: argparse.Namespace) -> None:
+    """Stores a soak, unless the one in the record shows more."""
+    before = load(place) or {}
+    less = cell["load"]["answers"] < before.get("load", {}).get("answers", 0) or cell["chaos"]["kill"] < given.kills
+    if less and not given.keep:
+        counted = f"{cell['load']['answers']:,} answers, {cell['chaos']}, faults {cell['faults']}"
+        print(f"{place}: stays as it is, since this soak shows less ({counted}); --keep keeps it.")
+    else:
+        store(place, cell)
+
+
 def main() -> None:
     """Measures what is asked for and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -265,12 +277,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=short.seconds)
     parser.add_argument("--budget", type=float, default=short.budget, help="budget for each decision")
     parser.add_argument("--store", default="", help="store of the ledger; a file of SQLite if left out")
+    parser.add_argument("--keep", action="store_true", help="keep a soak that shows less than the one in the record")
     parser.add_argument("--restart", default="", help="command that restarts the store")
     given = parser.parse_args()
     if not given.table:
         if given.part in (None, "soak"):
             kind = "sqlite" if given.store in ("", "sqlite") else given.store.partition(":")[0]
-            store(PLACE / f"soak-{kind}.json", measure_soak(given))
+            _keep(PLACE / f"soak-{kind}.json", measure_soak(given), given)
         if given.part in (None, "rate"):
             store(PLACE / "rate.json", measure_rate())
         if given.part in (None, "shadow"):
