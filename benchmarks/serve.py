@@ -6,8 +6,9 @@
     python -m benchmarks serve --part operations                         what docs/operations.md shows, after `make docs`
     python -m benchmarks serve --table
 
-`--seconds` bounds the load, and the kills are spread over it. A soak whose load ended before its kills, or that is smaller than
-the one in the record, is printed and not kept (--keep keeps it). The soak checks its results from the store alone, against what every caller was answered.
+`--seconds` bounds the load, and the kills are spread over it. A soak whose load ended before its kills, or that is smaller
+than the one in the record, is printed and not kept (--keep keeps it). The soak checks its results from the store alone, against
+what every caller was answered.
 """
 
 from __future__ import annotations
