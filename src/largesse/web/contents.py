@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from largesse.web.opened import Studio
-from largesse.web.pages import budget, compare, who
+from largesse.web.pages import budget, compare, rules, who
 from largesse.web.query import Query
 from largesse.web.view import View
 
@@ -36,5 +36,6 @@ class Page(NamedTuple):
 PAGES: tuple[Page, ...] = (
     Page("budget", budget.PATH, budget.view),
     Page("who", who.PATH, who.view),
+    Page("rules", rules.PATH, rules.view),
     Page("compare", compare.PATH, compare.view, lambda studio: len(studio.runs) > 1, everywhere=True),
 )
