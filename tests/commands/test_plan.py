@@ -79,6 +79,47 @@ return = [{at_least = 0.5}]
     assert found.gap < 0.01 * found.value
 
 
+class TestNotFor:
+    """`not_for`: treatments that the units of some groups may not get."""
+
+    RULES = """
+spend = [{at_most = 900}]
+not_for = [{treatment = "10", column = "city", values = ["north", "east"]},
+           {treatment = ["5", "10"], column = "kept", values = ["5"]}]
+"""
+
+    def test_no_unit_of_a_group_gets_what_is_not_for_it(self, place: Path):
+        planned(place, self.RULES)
+        source, got = table().to_pandas(), frames.read(place / "plan.parquet").to_pandas()["treatment"]
+        assert not (got[source["city"] != "south"] == "10").any()
+        assert (got[source["kept"] == "5"] == "none").all()
+        assert (got[source["city"] == "south"] == "10").any()
+        assert (got[source["kept"].isna() & (source["city"] == "north")] == "5").any(), "an empty cell is not limited"
+
+    def test_it_is_the_same_as_columns_of_truth_values(self, place: Path):
+        rows = table()
+        city = np.array(rows["city"].to_pylist())
+        marked = {f"can {name}": (city == "south") | (name != "10") for name in ("none", "5", "10")}
+        for name, column in marked.items():
+            rows = rows.append_column(name, pa.array(column))
+        frames.write(rows, place / "menu.parquet")
+        group = 'not_for = [{treatment = "10", column = "city", values = ["north", "east"]}]\n'
+        made = [planned(place, f"{which}spend = [{{at_most = 900}}]") for which in (group, 'eligible = "can {}"\n')]
+        assert made[0].value == made[1].value
+        assert made[0].mix == made[1].mix
+
+    def test_beside_columns_of_truth_values_both_hold(self, place: Path):
+        planned(place, 'eligible = "may {}"' + self.RULES)
+        source, got = table().to_pandas(), frames.read(place / "plan.parquet").to_pandas()["treatment"]
+        assert not (got[source["city"] != "south"] == "10").any()
+        assert all(source[f"may {t}"][k] for k, t in enumerate(got))
+
+    def test_a_budget_alone_is_not_the_only_rule_then(self, place: Path):
+        """Without the rule, the plan is found in another way, which knows no groups."""
+        free = planned(place, "spend = [{at_most = 900}]")
+        assert planned(place, self.RULES).value < free.value
+
+
 @pytest.mark.parametrize("rules", ["spend = [{at_most = 500}]", 'count = [{treatment = "10", at_most = 20}]'])
 @pytest.mark.parametrize("kind", ["parquet", "csv"])  # from file to file, and in memory
 def test_net_value_is_the_value_in_money_less_the_cost(place: Path, rules: str, kind: str):
@@ -157,6 +198,21 @@ REFUSED: dict[str, tuple[str, type[LargesseError], str]] = {
     ),
     "true for a limit": ("spend = [{at_most = true}]", ConfigError, "at_most.*True"),
     "true for an amount": ('use = [{amount = {"10" = true}, at_most = 9}]', ConfigError, "amount.*True"),
+    "not for whom": ('not_for = [{treatment = "5", column = "city", values = []}]', ConfigError, "1 or more items"),
+    "not for a column": (
+        'not_for = [{treatment = "5", column = "town", values = ["x"]}]', SchemaError, r"column 'town'.*not_for\[0\].column",
+    ),
+    "not for a group": (
+        'not_for = [{treatment = "5", column = "city", values = ["west"]}]', DataError, "west.*no row of column 'city' has it",
+    ),
+    "not for a treatment": (
+        'not_for = [{treatment = ["5", "15"], column = "city", values = ["north"]}]', DataError,
+        r"not_for\[0\].treatment == '15'",
+    ),
+    "nothing left": (
+        'spend = [{at_most = 9}]\nnot_for = [{treatment = ["none", "5", "10"], column = "city", values = ["north"]}]',
+        DataError, "no eligible treatment",
+    ),
     "conflict": ('spend = [{at_most = 1}]\ncount = [{treatment = "10", at_least = 700}]', InfeasibleRules, "cannot hold"),
 }  # fmt: skip
 

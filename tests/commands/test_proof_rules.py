@@ -17,8 +17,12 @@ from largesse.commands.allocate import allocate_run
 from largesse.commands.compare import compare_runs
 from largesse.commands.evaluate import evaluate_run
 from largesse.commands.fit import Run, fit
+from largesse.commands.proof_rules import ProofRules
+from largesse.commands.table_rules import budget_rule, under
 from largesse.config import Config, parse
 from largesse.errors import ConfigError, DataError, InfeasibleRules, SchemaError
+from largesse.logs import Logs
+from largesse.menu import Menu
 from tests.common.campaigns import TEXT, table
 
 RULES = """
@@ -90,6 +94,23 @@ def test_every_decision_of_the_proof_obeys_the_rules_in_proportion(run: Run, pla
         for _, fold in rows.groupby("fold"):
             assert (fold[f"decision_{k}"] == "10").sum() <= np.ceil(1000 * len(fold) / UNITS)
     assert (rows.decision_2 == "10").sum() >= 90, "the cap is used: it binds at the larger budget"
+
+
+def test_what_is_not_for_a_group_is_not_in_the_proof(place: Path, tmp_path: Path):
+    """Such a rule has no total, so it needs no number of units; only its column is read."""
+    (tmp_path / "rules.toml").write_text('not_for = [{treatment = "10", column = "city", values = ["north"]}]')
+    rows, order = trial(), np.arange(0, 1500, 2)
+    logs = Logs(
+        x=np.zeros((len(order), 1)), treatment=np.arange(len(order)) % 3, value=np.ones(len(order)), cost=np.zeros(len(order)),
+        treatments=("0", "5", "10"),
+    )  # fmt: skip
+    rules = ProofRules.load(tmp_path / "rules.toml", None, place / "trial.parquet", order, logs)
+    assert rules.table.column_names == ["city"]
+    value = np.tile([0.0, 1.0, 2.0], (len(order), 1))
+    menu = Menu(value=value, cost=np.zeros(value.shape), treatments=logs.treatments)
+    plan = under(rules.file, menu, rules.table, budget_rule(menu, np.inf))
+    north = np.array(rows["city"].to_pylist())[order] == "north"
+    assert plan.treatment.tolist() == np.where(north, 1, 2).tolist()
 
 
 def test_value_spend_and_net_value_are_those_of_these_decisions(run: Run, place: Path):

@@ -315,6 +315,31 @@ def test_a_rules_file_is_refused_with_every_field_that_violates_a_rule(tmp_path)
     assert "spent == 3: unknown field. The fields are in" in str(refusal.value)
 
 
+RULES_TEXT = """
+treatments = ["none", "5 %"]
+eligible = "may_{}"
+keep = "kept"
+spend = [{at_most = 100000}, {by = "city", at_most = {"north \\"x\\"" = 2000, south = 0.1}}]
+count = [{treatment = "5 %", at_most = 5000}, {treatment = ["none", "5 %"], by = "city", at_least = 50}]
+use = [{name = "contacts", amount = {"5 %" = 1}, at_most = 40000}]
+return = [{at_least = 1.2}]
+not_for = [{treatment = "5 %", column = "city", values = ["Saint-Étienne", "a;b"]}]
+"""
+
+
+def test_rules_are_written_as_they_are_read():
+    rules = RulesFile.parse(RULES_TEXT)
+    assert RulesFile.parse(rules.dump()) == rules
+    assert rules.not_for[0].treatments == ("5 %",)
+    assert rules.text == ("kept", "city", "city", "city")
+    assert rules.masks
+    assert RulesFile.parse("").dump() == ""
+    assert RulesFile.parse("").empty
+    assert not RulesFile.parse("return = [{at_least = 1}]").empty
+    with pytest.raises(ConfigError, match="the text: spent == 3: unknown field"):
+        RulesFile.parse("spent = 3", "the text")
+
+
 def test_the_earlier_name_of_a_budget_per_unit_is_taken():
     """A run folder of an earlier version has it in its config.toml."""
     head = '[data]\nrct = "a.csv"\n[columns]\ntreatment = "t"\nvalue = "v"\ncost = "c"\n[budget]\n'

@@ -138,9 +138,8 @@ def _rounded(dual: Dual, prices: Floats, best: Answer, margin: float) -> NDArray
         best: The dual there.
         margin: Distance of the programmes' solutions from each limit, relative to the largest amount.
     """
-    order = np.argsort(best.margin, kind="stable")
     for size, more in _OPEN:
-        some = np.sort(order[:size])
+        some = np.sort(_smallest(best.margin, size))
         near = _near_best(dual, prices, some, more)
         relaxed = _programme(dual, best.treatment, some, near, margin, integer=False)
         if relaxed is None:
@@ -156,9 +155,17 @@ def _rounded(dual: Dual, prices: Floats, best: Answer, margin: float) -> NDArray
                 plan[some[chosen]] = shares.argmax(1)
                 if all(row.used(dual.menu, plan) <= row.limit for row in dual.rows):
                     return plan
-        if size >= len(order) and near.all():
+        if size >= len(best.margin) and near.all():
             break
     return None
+
+
+def _smallest(margin: Floats, size: int) -> NDArray[np.intp]:
+    """Returns the positions of the smallest margins, rising; of equal ones the first."""
+    if size >= len(margin):
+        return np.argsort(margin, kind="stable")
+    some = np.flatnonzero(margin <= np.partition(margin, size)[size])
+    return some[np.argsort(margin[some], kind="stable")[:size]]
 
 
 def _near_best(dual: Dual, prices: Floats, some: NDArray[np.intp], more: int) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog, minimize
 
+from largesse.allocate.dual_kernels import best_two
 from largesse.allocate.rules import Row
 from largesse.menu import Menu
 
@@ -73,34 +74,43 @@ class Dual:
         treatment, margin, best, used = np.empty(n, np.int32), np.empty(n), np.empty(n), np.zeros(len(self.rows))
         for a in range(0, n, _CHUNK):
             part = slice(a, min(a + _CHUNK, n))
-            score = self.scores(prices, part)
-            each = np.arange(score.shape[1])
-            treatment[part] = score.argmax(0)
-            best[part] = score[treatment[part], each]
-            score[treatment[part], each] = -np.inf
-            margin[part] = best[part] - score.max(0)
+            best_two(
+                self.menu.value.T[:, part], self.menu.cost.T[:, part], *self._terms(prices, part), self._may(part),
+                treatment[part], best[part], margin[part],
+            )  # fmt: skip
             used += self._used(treatment[part], part)
         return Answer(float(best.sum() + prices @ self.limits), self.limits - used, treatment, margin)
 
     def scores(self, prices: Floats, part: slice | NDArray[np.intp]) -> Floats:
         """Returns the net value at the prices, (M, n); -inf where a treatment is not allowed."""
-        value, cost = self.menu.value[part].T, self.menu.cost[part].T
-        of_cost, of_value = np.zeros(value.shape[1]), np.full(value.shape[1], self.value_weight)
-        of_tables = np.zeros(value.shape)
+        (of_value, of_cost), of_tables = self._terms(prices, part)
+        score = of_value * self.menu.value[part].T - of_cost * self.menu.cost[part].T
+        if of_tables.size:
+            score -= of_tables
+        if self.allowed is not None:
+            score[~self.allowed[part].T] = -np.inf
+        return np.asarray(score)
+
+    def _may(self, part: slice) -> NDArray[np.bool_]:
+        """Returns the treatments that some units may get, (M, n), or (M, 0) for all."""
+        return np.empty((self.menu.n_treatments, 0), np.bool_) if self.allowed is None else self.allowed[part].T
+
+    def _terms(self, prices: Floats, part: slice | NDArray[np.intp]) -> tuple[tuple[Floats, Floats], Floats]:
+        """Returns the weights of value and cost in the net value, (n,) each, and what is subtracted, (M, n), or (M, 0)."""
+        n, m = len(self.menu.value[part]), self.menu.n_treatments
+        of_cost, of_value, of_tables = np.zeros(n), np.full(n, self.value_weight), np.zeros((m, 0))
         for family, size in zip(self.families, self.sizes, strict=True):
             row, own = self.rows[family.start], np.zeros(size + 1)  # the last is of the units in no group, -1
             own[self.groups[family]] = prices[family]
             if not own.any():
                 continue
-            weight = row.sign * (own[0] if row.codes is None else own[row.codes[part]])
+            weight = row.sign * (np.full(n, own[0]) if row.codes is None else own[row.codes[part]])
             of_cost += row.cost_weight * weight
             of_value -= row.value_weight * weight
             if row.table is not None:
-                of_tables += weight * (row.table if len(row.table) == 1 else row.table[part]).T
-        score = of_value * value - of_cost * cost - of_tables
-        if self.allowed is not None:
-            score[~self.allowed[part].T] = -np.inf
-        return np.asarray(score)
+                more = weight * (row.table if len(row.table) == 1 else row.table[part]).T
+                of_tables = of_tables + more if of_tables.size else more
+        return (of_value, of_cost), of_tables
 
     def _used(self, treatment: NDArray[np.int32], part: slice) -> Floats:
         """Returns sign · Σ amount of each row over some units, (K,)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import fsum
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse._arguments import checked
+from largesse.allocate.dual_kernels import cells_of, total
 from largesse.menu import Menu
 
 __all__ = ["Count", "Return", "Row", "Rule", "Spend", "Use", "rows_of"]
@@ -68,7 +68,7 @@ class Row:
         out = np.zeros(len(rows))
         for weight, source in ((self.cost_weight, menu.cost), (self.value_weight, menu.value)):
             if weight:
-                out += weight * source[rows, treatment]
+                out += weight * cells_of(source.T, treatment, rows)
         if self.table is not None:
             out += self.table[0, treatment] if len(self.table) == 1 else self.table[rows, treatment]
         return out
@@ -76,7 +76,7 @@ class Row:
     def used(self, menu: Menu, treatment: NDArray[np.int32]) -> float:
         """Returns sign · Σ amount of a plan."""
         rows = self.covered(np.arange(menu.n))
-        return self.sign * fsum(self.taken(menu, rows, treatment[rows]))
+        return self.sign * total(self.taken(menu, rows, treatment[rows]))
 
 
 @checked

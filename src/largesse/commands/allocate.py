@@ -16,17 +16,16 @@ from largesse._files import MANIFEST
 from largesse.allocate.blocks import Block, Run, Sums, in_blocks
 from largesse.commands.budget_notes import OnAverage, on_average, safety_note
 from largesse.commands.run_folder import Safety, id_column, open_run, read_units, rules_of_run, safety_of, scorer
-from largesse.commands.table_rules import budget_rule, obeys, under
+from largesse.commands.under_rules import refuse_other_treatments, under_rules
 from largesse.commands.wish import Wish
 from largesse.config.rules import RulesFile
 from largesse.engines.holdout import Holdout, shipped
 from largesse.engines.parquet import Units, stream, streams
 from largesse.frames.plans import PlanColumns
-from largesse.menu import Bound, Menu, PlanTotals
+from largesse.menu import Menu, PlanTotals
 from largesse.policy.curve import same_treatments
-from largesse.policy.deployed import Allocation, Brought, Policy, allocated, control_sums
+from largesse.policy.deployed import Allocation, Policy, allocated, control_sums
 from largesse.policy.descent import Descent, between, descend, priced
-from largesse.policy.safety import LEVEL, Estimate
 from largesse.progress import Say, silent
 
 __all__ = ["allocate_run"]
@@ -247,39 +246,12 @@ def _units(job: _Job, folder: Path) -> Units:
 
 
 def _under_rules(job: _Job, rules_file: RulesFile, form: PlanColumns) -> Allocation[PlanTotals]:
-    """Allocates under rules, with the predicted costs multiplied by calibrated spend / predicted spend of the plain policy.
-
-    With a safety, the upper limit of the calibrated spend is taken. The rules change who is treated, so spend and value
-    are estimates without a guarantee.
-    """
-    policy, wish, safety = job.policy, job.wish, job.safety
-    (table, menu), level = job.read(*rules_file.text), LEVEL if safety is None else safety
-    if rules_file.treatments not in ((), menu.treatments):
-        raise _check.refuse("treatments", rules_file.treatments, f"the run has {menu.treatments}", "Leave them out.")
-    budget = wish.total(menu.n)
-    free = policy.allocate(menu, budget, safety=safety)
-    expected = free.spend.mean if safety is None else free.spend.high
-    factor = expected / free.planned_spend if free.planned_spend > 0 else 1.0
-    corrected = replace(menu, cost=(menu.cost * factor).astype(menu.cost.dtype))
-    used, first = obeys(rules_file, corrected, table, free.plan), form.first(table, 0, menu.n)
-    if used is not None:  # what the budget alone gives breaks no rule
-        money = Bound(
-            f"spend at most {_check.written(budget)}", expected, budget, free.price, free.price > 0, of_spend=True
-        )
-        given = free.plan.treatment
-        frames.write(form.table(first, menu.value.T, menu.cost.T, given, free.price), job.output)
-        totals = replace(free.plan, rules=(money, *used)).totals
-        brought = Brought.of(
-            policy.curve, free.value.mean, free.spend.mean, control_sums(in_blocks(menu)), wish.unit_value
-        )
-        return _noted(replace(free, plan=totals, brought=brought), 0, wish.notes_of(menu, given))  # type: ignore[arg-type]
-    plan = under(rules_file, corrected, table, budget_rule(corrected, budget))
-    frames.write(form.table(first, corrected.value.T, corrected.cost.T, plan.treatment, None), job.output)
-    spend = Estimate(*(plan.spend * end / expected if expected > 0 else plan.spend for end in free.spend))
-    value = policy.curve.value_of(free.price, plan.value, plan.n, level=level)
-    brought = Brought.of(policy.curve, value.mean, spend.mean, control_sums(in_blocks(menu)), wish.unit_value)
-    done = Allocation(
-        plan=plan.totals, planned_spend=plan.spend / factor, spend=spend, value=value, budget=budget, safety=safety,
-        notes=free.notes, brought=brought,
-    )  # fmt: skip
-    return _noted(done, 0, wish.notes_of(menu, plan.treatment))
+    """Allocates under rules, see `under_rules`, and writes it."""
+    policy, wish = job.policy, job.wish
+    table, menu = job.read(*rules_file.text)
+    refuse_other_treatments(rules_file, menu.treatments)
+    free, control = policy.allocate(menu, wish.total(menu.n), safety=job.safety), control_sums(in_blocks(menu))
+    made = under_rules(policy.curve, menu, free, rules_file, table, control, unit_value=wish.unit_value)
+    first, decided = form.first(table, 0, menu.n), made.menu
+    frames.write(form.table(first, decided.value.T, decided.cost.T, made.treatment, made.price), job.output)
+    return _noted(made.allocation, 0, wish.notes_of(menu, made.treatment))

@@ -103,8 +103,8 @@ def report_plan(plan: PlanTotals, output: Path, path: Path) -> None:
 
 def _budget(rules_file: RulesFile) -> float | None:
     """Returns the budget if it is the only rule."""
-    others = rules_file.eligible, rules_file.keep, rules_file.count, rules_file.use, rules_file.return_
-    if any(others) or len(rules_file.spend) != 1:
+    others = rules_file.count, rules_file.use, rules_file.return_
+    if rules_file.masks or any(others) or len(rules_file.spend) != 1:
         return None
     (one,) = rules_file.spend
     return one.at_most if isinstance(one.at_most, float) and one.at_least is None and one.by is None else None

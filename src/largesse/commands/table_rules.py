@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from largesse import _check, frames
 from largesse.allocate.constrained import obeyed, solve_under
 from largesse.allocate.rules import Count, Return, Rule, Spend, Use
-from largesse.config.rules import Bounds, RulesFile
+from largesse.config.rules import Bounds, NotForRule, RulesFile
 from largesse.errors import ConfigError, DataError, SchemaError
 from largesse.frames.columns import coded, exact, texts
 from largesse.menu import Bound, Menu, Plan
@@ -54,7 +54,8 @@ def named_by(rules_file: RulesFile, table: pa.Table) -> tuple[str, ...]:
     names = [] if rules_file.eligible is None else there(rules_file, table, rules_file.eligible, "eligible")
     kinds = {"spend": rules_file.spend, "count": rules_file.count, "use": rules_file.use}
     bounds = [(f"{kind}[{k}].by", one.by) for kind, some in kinds.items() for k, one in enumerate(some)]
-    for field, name in (("keep", rules_file.keep), *bounds):
+    groups = [(f"not_for[{k}].column", one.column) for k, one in enumerate(rules_file.not_for)]
+    for field, name in (("keep", rules_file.keep), *bounds, *groups):
         if name is not None:
             column(table, name, field)
             names.append(name)
@@ -89,10 +90,35 @@ def there(rules_file: RulesFile, table: pa.Table, pattern: str, field: str) -> l
 
 
 def _eligible(rules_file: RulesFile, table: pa.Table) -> NDArray[np.bool_] | None:
-    if rules_file.eligible is None:
-        return None
-    names = there(rules_file, table, rules_file.eligible, "eligible")
-    return frames.truths(table, names)
+    """Returns the treatments that each unit may get, (N, M); None: all."""
+    may = None
+    if rules_file.eligible is not None:
+        may = frames.truths(table, there(rules_file, table, rules_file.eligible, "eligible"))
+    for k, one in enumerate(rules_file.not_for):
+        if may is None:
+            may = np.ones((table.num_rows, len(rules_file.treatments)), np.bool_)
+        rows = _marked(f"not_for[{k}]", one, table)
+        for place in _places(f"not_for[{k}]", one, rules_file.treatments):
+            may[rows, place] = False
+    return may
+
+
+def _marked(field: str, one: NotForRule, table: pa.Table) -> NDArray[np.intp]:
+    """Returns the rows that hold one of the labels of a rule."""
+    codes, names = _codes(table, one.column, f"{field}.column")
+    absent = [value for value in one.values if value not in names]
+    if absent:
+        raise _check.refuse(
+            f"{field}.values", absent[0], f"no row of column {one.column!r} has it", f"It has {', '.join(names[:10])}."
+        )
+    return np.flatnonzero(np.array([*(name in one.values for name in names), False])[codes])
+
+
+def _places(field: str, one: NotForRule, treatments: tuple[str, ...]) -> list[int]:
+    for name in one.treatments:
+        if name not in treatments:
+            raise _check.refuse(f"{field}.treatment", name, f"must be one of {treatments}", "Correct the name.")
+    return [treatments.index(name) for name in one.treatments]
 
 
 def _kept(rules_file: RulesFile, table: pa.Table) -> NDArray[np.int64] | None:

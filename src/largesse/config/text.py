@@ -17,7 +17,7 @@ from largesse.config.refusal import refusal
 from largesse.config.schema import SHOWN, Config, sections
 from largesse.errors import ConfigError
 
-__all__ = ["dump", "fields", "load", "parse", "read", "template"]
+__all__ = ["dump", "fields", "load", "parse", "read", "template", "toml_of"]
 
 _LARGEST, _DEEPEST = 1 << 24, 20  # bytes; levels of tables and lists
 
@@ -110,7 +110,7 @@ def template(path_hint: str | Path | None = None) -> str:
         lines += ["", f"[{section}]", *(f"# {line}" for line in (model.__doc__ or "").splitlines())]
         for name, field in model.model_fields.items():
             hint = path_hint if (section, name) == ("data", "rct") else None
-            entry = _example(name, field) if hint is None else f"{name} = {_toml(Path(hint))}"
+            entry = _example(name, field) if hint is None else f"{name} = {toml_of(Path(hint))}"
             lines += ["", f"# {field.description}{' (required)' if field.is_required() else ''}", entry]
     return "\n".join(lines) + "\n"
 
@@ -121,7 +121,7 @@ def dump(config: Config) -> str:
     lines: list[str] = []
     for section in sections():
         fields = {name: value for name, value in getattr(config, section) if value is not None}
-        lines += [f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in fields.items()), ""]
+        lines += [f"[{section}]", *(f"{name} = {toml_of(value)}" for name, value in fields.items()), ""]
     return "\n".join(lines)
 
 
@@ -129,15 +129,15 @@ def _example(name: str, field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=False)
     if (field.is_required() or default is None or default == {}) and field.examples:
         shown = field.is_required() or field.json_schema_extra == SHOWN
-        return f"{'' if shown else '# '}{name} = {_toml(field.examples[0])}"
-    return f"{name} = {_toml(default)}"
+        return f"{'' if shown else '# '}{name} = {toml_of(field.examples[0])}"
+    return f"{name} = {toml_of(default)}"
 
 
-def _toml(value: Any) -> str:
+def toml_of(value: Any) -> str:
     """Returns one value as TOML. A JSON string is a valid TOML string, except for the delete character."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml(str(key))} = {_toml(entry)}" for key, entry in value.items()) + "}"
+        return "{" + ", ".join(f"{toml_of(str(key))} = {toml_of(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml(entry) for entry in value) + "]"
+        return "[" + ", ".join(toml_of(entry) for entry in value) + "]"
     text = value.as_posix() if isinstance(value, Path) else value
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -30,7 +30,7 @@ from largesse.policy.saved import model_state, restored
 from largesse.result import Brief, Result
 from largesse.roles import Roles
 
-__all__ = ["Allocation", "Brought", "Policy", "allocated", "control_sums"]
+__all__ = ["Allocation", "Brought", "Policy", "allocated", "allocation_at", "control_sums"]
 
 
 P = TypeVar("P", Plan, PlanTotals)
@@ -115,6 +115,27 @@ def control_sums(run: Run) -> Sums:
 
 def _control(block: Block) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return block.audit(np.zeros(block.n, np.int32))
+
+
+def allocation_at(
+    curve: PriceCurve, menu: Menu, decision: Descent, budget: float, safety: float | None, control: Sums
+) -> Allocation[Plan]:
+    """Returns the allocation of units whose menu is in memory.
+
+    Args:
+        curve: The price curve of the model.
+        menu: The menu of the units.
+        decision: The price of the budget.
+        budget: Total budget of the units.
+        safety: As for `Policy.allocate`.
+        control: Totals where everybody gets control, by the menu.
+    """
+    plan, level = price_plan(menu, decision.price), LEVEL if safety is None else safety
+    spend, value = decision.spend_curve.at(plan.price, normal_quantile(level)), curve.value_at(plan, level=level)
+    return Allocation(
+        plan=plan, planned_spend=plan.spend, spend=spend, value=value, budget=budget, safety=safety,
+        notes=curve.notes_at(plan.price), brought=Brought.of(curve, value.mean, spend.mean, control),
+    )  # fmt: skip
 
 
 def allocated(
@@ -225,15 +246,8 @@ class Policy(Brief):
         """
         menu, money = self.menu(data, unit=unit), amount(budget)
         same_treatments(self.curve, menu.treatments)
-        result = descend(self.curve, in_blocks(menu), money, safety)
-        plan, level = price_plan(menu, result.price), LEVEL if safety is None else safety
-        spend, value = (
-            result.spend_curve.at(plan.price, normal_quantile(level)), self.curve.value_at(plan, level=level)
-        )  # fmt: skip
-        return Allocation(
-            plan=plan, planned_spend=plan.spend, spend=spend, value=value, budget=money, safety=safety,
-            notes=self.curve.notes_at(plan.price), brought=self._brought(menu, value, spend),
-        )  # fmt: skip
+        decision, control = descend(self.curve, in_blocks(menu), money, safety), control_sums(in_blocks(menu))
+        return allocation_at(self.curve, menu, decision, money, safety, control)
 
     @checked
     def allocate_at(self, data: Any, price: float, *, unit: Any = None) -> Allocation[Plan]:

@@ -8,18 +8,20 @@ from pathlib import Path
 from largesse._arguments import checked
 from largesse._files import PathLike, atomic_bytes
 from largesse.menu import Bound, PlanTotals
-from largesse.report.blocks import Section, Text
+from largesse.policy.deployed import Allocation
+from largesse.report.blocks import Column, Row, Section, Table, Text
 from largesse.report.content import Headline
-from largesse.report.numbers import count, number, percent
+from largesse.report.numbers import count, interval, number, percent
 from largesse.report.page import document
 from largesse.report.table import rule_table, treatment_table
 
-__all__ = ["write_plan"]
+__all__ = ["SHADOW_PRICE", "costliest", "rule_cost_table", "write_plan"]
 
-_ONE_MORE = (
+SHADOW_PRICE = (
     "Shadow price: gain of the optimal allocation if the limit were one unit looser (a minimum: one unit lower). It holds near "
     "the limit; for a large change, compute a new allocation."
 )
+"""What a shadow price of a rule is."""
 
 
 @checked
@@ -45,17 +47,63 @@ def write_plan(plan: PlanTotals, path: PathLike, *, title: str, note: str = "") 
     )
     sections = [
         Section("who", "Who gets what", [treatment_table(plan.mix)]),
-        Section("rules", "What the rules cost", [rule_table(plan.rules), Text(_ONE_MORE, quiet=True)]),
+        Section("rules", "What the rules cost", [rule_table(plan.rules), Text(SHADOW_PRICE, quiet=True)]),
     ]
     return atomic_bytes(Path(path), document(headline, sections).encode())
 
 
 def _action(rules: Sequence[Bound]) -> str:
     """Returns a sentence about the rule, other than the budget, that costs most value."""
-    costly = [rule for rule in rules if rule.price > 0 and not rule.of_spend]
-    if not costly:
+    worst = costliest([rule for rule in rules if not rule.of_spend])
+    if worst is None:
         return ""
-    worst = max(costly, key=lambda rule: rule.price * abs(rule.limit))
     return (
         f"Apart from the budget, the rule that costs most value is “{worst.rule}”: check whether it must be so tight."
     )
+
+
+def costliest(rules: Sequence[Bound]) -> Bound | None:
+    """Returns the rule that costs most value, by its shadow price times its limit; None where none binds."""
+    costly = [rule for rule in rules if rule.price > 0]
+    return max(costly, key=lambda rule: rule.price * abs(rule.limit), default=None)
+
+
+def rule_cost_table(
+    free: Allocation[PlanTotals], ruled: Allocation[PlanTotals], *, value: str, money: str, head: str
+) -> Table:
+    """Returns an allocation without rules and the one under them, side by side.
+
+    Args:
+        free: Without rules, with what it brings beyond control.
+        ruled: Under rules, likewise.
+        value: Unit of the value, e.g. ``"orders"``.
+        money: Unit of money.
+        head: What one unit is, e.g. ``"customer"``.
+    """
+    assert free.brought is not None
+    assert ruled.brought is not None
+    before, now = free.brought, ruled.brought
+    rows = [
+        Row((f"Expected spend, {money}", *(interval(one.spend.mean, one.spend.low, one.spend.high) for one in (free, ruled)),
+             number(ruled.spend.mean - free.spend.mean, sign=True))),
+        Row((f"Extra {value}, beyond control for everyone", *_and_difference(before.value, now.value))),
+        *([Row((f"Net {money}, after the cost", *_and_difference(before.net, now.net)))]
+          if before.net is not None and now.net is not None else []),
+        *(Row((f"{head.capitalize()}s with {name!r}", count(a), count(b), signed_count(b - a)))
+          for name, a, b in zip(free.plan.treatments, free.plan.counts, ruled.plan.counts, strict=True)),
+    ]  # fmt: skip
+    names = ("Without rules", "Under the rules", "Difference")
+    return Table(columns=(Column("", words=True), *map(Column, names)), rows=tuple(rows), title="What the rules cost")
+
+
+def _and_difference(before: float, now: float) -> tuple[str, str, str]:
+    return number(before, sign=True), number(now, sign=True), number(now - before, sign=True)
+
+
+def signed_count(n: float) -> str:
+    """Returns a difference of counts.
+
+    >>> signed_count(1200), signed_count(-3), signed_count(0)
+    ('+1,200', '−3', '0')
+    """
+    return f"{'+' if n > 0 else '−' if n < 0 else ''}{count(abs(n))}"

@@ -261,6 +261,8 @@ def _other_form(request: Request, page: Page, query: Query, view: View, form: st
         return _file(
             as_csv(tables[int(number)]).encode(), f"{page.name}-{int(number) + 1}.csv", "text/csv; charset=utf-8"
         )
+    if form == "toml" and view.rules:
+        return _file(view.rules.encode(), "rules.toml", "application/toml")
     return PlainTextResponse(f"form == {form!r}: must be one of html, json, md, csv, pdf, png.\n", 422)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from largesse.web.opened import Studio
-from largesse.web.pages import budget, compare, proof, who
+from largesse.web.pages import budget, compare, proof, rules, who
 from largesse.web.query import Query
 from largesse.web.view import View
 
@@ -36,6 +36,7 @@ class Page(NamedTuple):
 PAGES: tuple[Page, ...] = (
     Page("budget", budget.PATH, budget.view),
     Page("who", who.PATH, who.view),
+    Page("rules", rules.PATH, rules.view),
     Page("proof", proof.PATH, proof.view),
     Page("compare", compare.PATH, compare.view, lambda studio: len(studio.runs) > 1, everywhere=True),
 )

@@ -61,7 +61,8 @@ class Field:
         name: Name of the parameter.
         label: What it sets, with its unit.
         value: What it holds now, as text.
-        kind: How it is entered: "amount" is a slider beside a number.
+        kind: How it is entered: "amount" is a slider beside a number; "heading" is no field, it begins a group of fields that is
+            opened by a click, and is open where its value is not "".
         low: Smallest number.
         high: Largest number.
         step: Step of the slider and of the number; ``"any"``: none.
@@ -74,7 +75,7 @@ class Field:
     name: str
     label: str
     value: str
-    kind: Literal["amount", "number", "choice", "text", "area", "check", "hidden"] = "number"
+    kind: Literal["amount", "number", "choice", "text", "area", "check", "hidden", "heading"] = "number"
     low: str = ""
     high: str = ""
     step: str = "any"
@@ -122,6 +123,7 @@ class View:
         document: What the JSON form of the page has beside its tables.
         refresh: Seconds after which the page is read anew; 0: never.
         curve: What a slide of the page draws; None: nothing.
+        rules: The rules of the page as TOML, for a download; "": there are none.
     """
 
     headline: str
@@ -138,6 +140,7 @@ class View:
     document: Mapping[str, Any] = field(default_factory=dict)
     refresh: int = 0
     curve: Curve | None = None
+    rules: str = ""
 
 
 def blocks_of(view: View) -> tuple[Shown, ...]:

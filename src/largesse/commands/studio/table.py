@@ -27,8 +27,8 @@ class UnitTable:
         stamp: Changes with the file.
     """
 
-    def __init__(self, source: Path, table: pa.Table | None) -> None:
-        self._source, self._table = source, table
+    def __init__(self, source: Path, table: pa.Table | None, text: tuple[str, ...] = ()) -> None:
+        self._source, self._table, self._text = source, table, text
         self._batches = None if table is not None else Batches(source)
         self.schema: pa.Schema = table.schema if table is not None else self._parquet.schema
         self.n = table.num_rows if table is not None else self._parquet.n
@@ -46,7 +46,7 @@ class UnitTable:
             DataError: The file is missing or cannot be read, or has no rows.
         """
         flat = source.is_dir() or source.suffix.lower() == ".parquet"
-        return cls(source, None if flat else frames.read(source, text=tuple(text)))
+        return cls(source, None if flat else frames.read(source, text=tuple(text)), tuple(text))
 
     @property
     def _parquet(self) -> Batches:
@@ -70,6 +70,22 @@ class UnitTable:
         if self._table is not None:
             return pick(self._table, names, f"{self._source}: ")
         return pa.concat_tables(self._parquet.tables(names, _ROWS))
+
+    def labels(self, names: Sequence[str], text: Sequence[str]) -> pa.Table:
+        """Returns some columns of all units as rules read them.
+
+        Args:
+            names: The columns; one that is named twice is there once.
+            text: Columns of labels: cells of a CSV file stay as they are, so that "01" is not read as a number.
+
+        Raises:
+            SchemaError: One is missing.
+        """
+        once = list(dict.fromkeys(names))
+        if self._table is None:
+            return self.columns(once) if once else pa.table({})
+        plain = tuple(dict.fromkeys((*self._text, *text)))
+        return pick(frames.read(self._source, text=plain), once, f"{self._source}: ")
 
     def parts(self, names: Sequence[str], size: int) -> Iterator[pa.Table]:
         """Yields some columns of the units in tables of at most `size` rows.
