@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from largesse import _check
 from largesse.commands.run_folder import open_run
@@ -17,6 +17,9 @@ from largesse.config import Config
 from largesse.errors import LargesseError, StoreError
 from largesse.policy.deployed import Policy
 from largesse.progress import Say, silent
+
+if TYPE_CHECKING:
+    from largesse.commands.studio.live import InService
 
 __all__ = ["Opened", "Studio"]
 
@@ -101,6 +104,19 @@ class Studio:
             tuple(experiments),
             clock,
         )
+
+    @cached_property
+    def live(self) -> InService:
+        """The ledger of the campaign in service.
+
+        Raises:
+            DataError: The studio was opened without one.
+        """
+        from largesse.commands.studio.live import InService  # it needs the packages of the service
+
+        if self.store is None:
+            raise _check.refuse("--store", None, "is missing", "Start the studio with the address of the ledger.")
+        return InService(self.store, self.campaign, self.clock)
 
     @property
     def first(self) -> Opened:
