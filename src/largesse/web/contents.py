@@ -41,6 +41,12 @@ PAGES: tuple[Page, ...] = (
     Page("proof", proof.PATH, proof.view),
     Page("compare", compare.PATH, compare.view, lambda studio: len(studio.runs) > 1, everywhere=True),
     Page(
-        "live", live.PATH, live.view, lambda studio: studio.store is not None, live.act, everywhere=True, retry=live.REFRESH
-    ),  # fmt: skip
+        "live",
+        live.PATH,
+        live.view,
+        lambda studio: studio.store is not None,
+        live.act,
+        everywhere=True,
+        retry=live.REFRESH,
+    ),
 )

@@ -111,7 +111,9 @@ def _badge(now: Now, watched: Watched) -> Badge:
 def _summary(now: Now, watched: Watched, names: Names) -> tuple[str, ...]:
     out, status = [], now.status
     if now.decides is not None:
-        tried = "" if now.tried is None else f"; {now.tried.version} is tried on {percent(now.tried.share)} of the units"
+        tried = (
+            "" if now.tried is None else f"; {now.tried.version} is tried on {percent(now.tried.share)} of the units"
+        )
         out.append(f"{now.decides.version} decides since {time_of(now.decides.since)} UTC{tried}.")
     elif status.decided:
         out.append("No run is served here: menus come from a program of your own, through the ledger.")
@@ -172,9 +174,13 @@ def _readings(now: Now, watched: Watched, names: Names) -> tuple[Reading, ...]:
         ),
     ]
     if status.beyond:
-        shown.append(Reading(
-                f"Paid beyond reservations, {names.money}", money_of(status.beyond), "decisions cost more than was predicted"
-            ))
+        shown.append(
+            Reading(
+                f"Paid beyond reservations, {names.money}",
+                money_of(status.beyond),
+                "decisions cost more than was predicted",
+            )
+        )
     return tuple(shown)
 
 
