@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from largesse.web.opened import Studio
-from largesse.web.pages import budget, compare, live, proof, who
+from largesse.web.pages import budget, compare, experiment, live, proof, who
 from largesse.web.query import Query
 from largesse.web.view import View
 
@@ -40,6 +40,13 @@ PAGES: tuple[Page, ...] = (
     Page("who", who.PATH, who.view),
     Page("proof", proof.PATH, proof.view),
     Page("compare", compare.PATH, compare.view, lambda studio: len(studio.runs) > 1, everywhere=True),
+    Page(
+        "experiment",
+        experiment.PATH,
+        experiment.view,
+        lambda studio: bool(studio.experiments),
+        everywhere=True,
+    ),
     Page(
         "live",
         live.PATH,

@@ -109,6 +109,10 @@ EN = {
     "compare.moves": "Who gets what in both",
     "compare.lines": "All budgets",
     "compare.lines.how": "Each run on its own held-out rows.",
+    # Experiment
+    "experiment.none": "{name}: no experiment can be shown",
+    "experiment.rows": "Rows",
+    "experiment.level": "Level of the intervals",
     # Live
     "live.campaign": "Campaign",
     "live.alarms": "What is wrong, and what to do",
