@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from largesse.web.opened import Studio
-from largesse.web.pages import budget, compare, experiment, live, proof, who
+from largesse.web.pages import budget, compare, data, experiment, live, proof, who
 from largesse.web.query import Query
 from largesse.web.view import View
 
@@ -47,6 +47,7 @@ PAGES: tuple[Page, ...] = (
         lambda studio: bool(studio.experiments),
         everywhere=True,
     ),
+    Page("data", data.PATH, data.view),
     Page(
         "live",
         live.PATH,

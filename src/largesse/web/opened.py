@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from largesse import _check
 from largesse.commands.run_folder import open_run
+from largesse.commands.studio.data import Beside, drift_of
 from largesse.commands.studio.evidence import Evidence
 from largesse.commands.studio.population import Population
 from largesse.config import Config
 from largesse.errors import LargesseError, StoreError
 from largesse.policy.deployed import Policy
 from largesse.progress import Say, silent
+from largesse.serving.watch.features import Spread, read_spreads
 
 if TYPE_CHECKING:
     from largesse.commands.studio.live import InService
@@ -64,6 +66,20 @@ class Opened:
     def population(self) -> Population | None:
         """The units that it is to decide; None: there are none."""
         return None if self._users is None else self.open_units(silent)
+
+    @cached_property
+    def spreads(self) -> tuple[Spread, ...]:
+        """How the features are spread in its trial; () where the run does not keep that, as those of earlier versions.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        return read_spreads(self.folder)
+
+    @cached_property
+    def drift(self) -> tuple[Beside, ...]:
+        """The features of the units beside the trial; () where there are no units."""
+        return () if self.population is None else drift_of(self.population.table, self.spreads)
 
     def open_units(self, say: Say) -> Population:
         """Reads and scores the units."""

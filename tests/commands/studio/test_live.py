@@ -201,12 +201,39 @@ def test_a_look_is_kept_for_half_a_minute_and_while_another_one_runs(tmp_path, m
     other = threading.Thread(target=service.watched, args=("spring",))
     other.start()
     assert waits.wait(20)
-    assert service.watched("spring") is first  # not a second look beside the one that runs
+    assert service.watched("spring", patience=5.0) is first  # not a second look beside the one that runs
     goes.set()
     other.join()
     assert len(looks) == 2
     assert service.watched("spring") is not first
     assert len(looks) == 2
+
+
+def test_the_first_look_is_waited_for_as_long_as_asked(tmp_path, monkeypatch):
+    service, goes = opened(World(tmp_path, gift=10.0, days=1, n=8)), threading.Event()
+    real = live.monitor
+
+    def slow(*args: Any, **more: Any) -> Any:
+        goes.wait(20)
+        return real(*args, **more)
+
+    monkeypatch.setattr(live, "monitor", slow)
+    assert service.watched("spring", patience=0.05) is None
+    goes.set()
+    assert service.watched("spring").monitored is not None
+
+
+def test_what_goes_wrong_in_a_look_is_raised_once_and_the_next_one_is_fresh(tmp_path, monkeypatch):
+    service = opened(World(tmp_path, gift=10.0, days=1, n=8))
+
+    def fails(*_: Any) -> Any:
+        raise StoreError("the store failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(live, "by_run", fails)
+        with pytest.raises(StoreError, match="the store failed"):
+            service.watched("spring")
+    assert service.watched("spring").runs
 
 
 def test_a_store_that_cannot_be_used(tmp_path):

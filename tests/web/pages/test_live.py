@@ -22,7 +22,7 @@ from largesse.serving import Campaign, Ledger, monitor  # isort: skip
 from largesse.web.opened import Studio  # isort: skip
 from largesse.web.pages.live import act, view  # isort: skip
 from largesse.web.query import Query  # isort: skip
-from largesse.web.view import Drawn, View, blocks_of, tables_of  # isort: skip
+from largesse.web.view import Drawn, Heading, View, blocks_of, tables_of  # isort: skip
 from tests.common.ledgers import NAMES, Clock, ask  # isort: skip
 from tests.common.studios import made_run  # isort: skip
 from tests.common.visits import Visitor, visitor  # isort: skip
@@ -75,7 +75,7 @@ def test_alarms_come_first_with_what_to_do(world):
     assert page.badge.text == f"{len(watched.alarms)} alarm{'s' * (len(watched.alarms) > 1)}"
     assert watched.alarms[0].next_step in page.action
     first = blocks_of(page)[:2]
-    assert isinstance(first[0], Text)
+    assert isinstance(first[0], Heading)
     assert first[1] == Bullets(steps(watched))
 
 
@@ -115,6 +115,17 @@ def test_charts_show_the_days_of_the_monitor(world):
     assert list(lift.chart.figure().data[2].y) == [one.estimate for one in ends]
     assert list(lift.chart.figure().data[0].y) == [one.lower for one in ends]
     assert len(lift.table.rows) == len(ends)
+
+
+def test_money_is_shown_while_the_first_signals_are_computed(world, monkeypatch):
+    where = studio(world.store)
+    monkeypatch.setattr(where.live, "watched", lambda campaign, patience: None)
+    page = view(where, Query())
+    assert page.headline.endswith("; what it brings is not known yet.")
+    assert page.badge.text == "computing"
+    assert page.refresh == 3
+    assert page.action.startswith("The log is being read")
+    assert [one.fields["act"].split()[0] for one in page.actions] == [END]
 
 
 def test_a_campaign_that_is_over_has_no_buttons(world):

@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -131,11 +131,13 @@ class Watched(NamedTuple):
 
 
 class _Looked:
-    """The last look at a campaign, and the lock of the thread that looks anew."""
+    """The last look at a campaign, and the thread that looks anew."""
 
     def __init__(self) -> None:
         self.lock, self.ends = Lock(), 0.0
         self.got: Watched | None = None
+        self.thread: Thread | None = None
+        self.error: Exception | None = None
 
 
 class InService:
@@ -182,10 +184,13 @@ class InService:
             before=_before(journal), sharers=sharers, journal=journal, config=_config(decides), stamp=stamp,
         )  # fmt: skip
 
-    def watched(self, campaign: str) -> Watched:
+    def watched(self, campaign: str, *, patience: float | None = None) -> Watched | None:
         """Returns what the log of a campaign says: as of at most half a minute ago, or of ten times as long as it takes.
 
-        While another thread looks anew, the look before is returned.
+        Args:
+            campaign: Its name.
+            patience: Seconds to wait for the first look, after which None is returned; later looks are made beside, and the one
+                before is returned. None: wait for it.
 
         Raises:
             DataError: There is no such campaign.
@@ -194,18 +199,20 @@ class InService:
         now = self.now(campaign)
         with self._lock:
             looked = self._looked.setdefault(campaign, _Looked())
-        if looked.got is not None and time.monotonic() < looked.ends:
-            return looked.got
-        if not looked.lock.acquire(blocking=looked.got is None):
-            assert looked.got is not None
-            return looked.got
-        try:
-            if looked.got is None or time.monotonic() >= looked.ends:
-                got = self._look(now)
-                looked.got, looked.ends = got, time.monotonic() + max(_EVERY, _PART * got.seconds)
-            return looked.got
-        finally:
-            looked.lock.release()
+        with looked.lock:
+            if looked.got is not None and time.monotonic() < looked.ends:
+                return looked.got
+            if looked.thread is None and looked.error is None:
+                looked.thread = Thread(target=self._renew, args=(now, looked), name="look", daemon=True)
+                looked.thread.start()
+            thread = looked.thread
+        if thread is not None and (looked.got is None or patience is None):
+            thread.join(patience)
+        with looked.lock:
+            error, looked.error = looked.error, None
+        if error is not None:
+            raise error
+        return looked.got
 
     def act(self, campaign: str, what: str, stamp: str) -> None:
         """Changes what decides in a campaign, with a line of its journal.
@@ -274,6 +281,18 @@ class InService:
         first = None if deciding is None else _run(deciding)._replace(features=bool(deciding.features))
         second = None if tried is None else _run(tried)._replace(share=float(tried.share), shadow=bool(tried.shadow))
         return first, second, shared[0].campaigns if shared else ()
+
+    def _renew(self, now: Now, looked: _Looked) -> None:
+        """Looks anew; what goes wrong is raised where the look is asked for next."""
+        got, error = None, None
+        try:
+            got = self._look(now)
+        except Exception as problem:
+            error = problem
+        with looked.lock:
+            if got is not None:
+                looked.got, looked.ends = got, time.monotonic() + max(_EVERY, _PART * got.seconds)
+            looked.error, looked.thread = error, None
 
     def _look(self, now: Now) -> Watched:
         ledger, start, name = self._open(), time.monotonic(), now.status.campaign

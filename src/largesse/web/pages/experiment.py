@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from largesse.report.numbers import count, percent
 from largesse.web.kept import blocks_of_report
 from largesse.web.opened import Studio
 from largesse.web.query import Query
-from largesse.web.view import Field, Reading, View
+from largesse.web.view import Drawn, Field, Reading, Shown, View
 from largesse.web.words import words
 
 __all__ = ["PATH", "view"]
@@ -41,7 +42,7 @@ def view(studio: Studio, query: Query) -> View:
     first = kept.headline
     return View(
         headline=first.sentence, summary=first.summary, action=first.action, readings=_readings(effects),
-        fixed=blocks_of_report(kept.sections), fields=fields,
+        fixed=tuple(_opened(block) for block in blocks_of_report(kept.sections)), fields=fields,
         links=tuple((section.title, f"#{section.anchor}") for section in kept.sections),
         document={"experiment": name, "title": first.title, "effects": effects},
     )  # fmt: skip
@@ -79,6 +80,11 @@ def _read(folder: Path) -> tuple[Mapping[str, Any], Kept]:
     if kept is None:
         raise StoreError(f"{folder}: was written by an earlier version. Run `largesse experiment` again.")
     return effects if isinstance(effects, dict) else {}, kept
+
+
+def _opened(block: Shown) -> Shown:
+    """Returns a chart with its table in sight: the effects are read in the table."""
+    return replace(block, opened=True) if isinstance(block, Drawn) else block
 
 
 def _fields(names: tuple[str, ...], name: str) -> tuple[Field, ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from largesse.report.blocks import Badge, Block, Bullets, Facts, Text, Tone
+from largesse.report.blocks import Badge, Bullets, Facts, Tone
 from largesse.report.numbers import UNKNOWN, between, count, interval, number, percent, places
 from largesse.web.opened import Studio
 from largesse.web.pages.live_blocks import Names, campaign_blocks, date_of, days_of, money_of, time_of
 from largesse.web.query import Query
-from largesse.web.view import Action, Drawn, Field, Reading, View
+from largesse.web.view import Action, Field, Heading, Reading, Shown, View
 from largesse.web.words import words
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["PATH", "REFRESH", "act", "view"]
 
 PATH = "/live"
+_PATIENCE, _SOON = 1.5, 3  # seconds to wait for the first signals, and until the page is read again without them
 REFRESH = 15
 """Seconds after which the page is read anew."""
 _LINES = 20  # of the journal
@@ -31,14 +32,22 @@ def view(studio: Studio, query: Query) -> View:
         LargesseError: The store cannot be opened, or the campaign is not in it.
     """
     now = studio.live.now(query.text("campaign") or None)
-    watched = studio.live.watched(now.status.campaign)
+    watched = studio.live.watched(now.status.campaign, patience=_PATIENCE) or _computing(now)
     names = Names(now)
     return View(
         headline=_headline(now, watched, names), badge=_badge(now, watched), summary=_summary(now, watched, names),
         action=_action(now, watched), readings=_readings(now, watched, names), moving=tuple(_first(now, watched)),
-        fixed=tuple(campaign_blocks(now, watched, names)), fields=_fields(now), actions=_actions(now, watched), refresh=REFRESH,
+        fixed=tuple(campaign_blocks(now, watched, names)), fields=_fields(now), actions=_actions(now, watched),
+        refresh=REFRESH if watched.seconds else _SOON,
         document=_document(now, watched),
     )  # fmt: skip
+
+
+def _computing(now: Now) -> Watched:
+    """Returns what stands for the signals until they are computed for the first time."""
+    from largesse.commands.studio.live import Watched
+
+    return Watched(None, words("live.computing"), (), None, words("live.computing"), now.at, 0.0)
 
 
 def act(studio: Studio, query: Query) -> None:
@@ -84,7 +93,7 @@ def _brings(watched: Watched, names: Names) -> str:
     from largesse.commands.findings.monitor import lift_of
 
     if watched.monitored is None:
-        return "what it brings is not known, because its signals cannot be computed"
+        return "what it brings is not known yet"
     lift = lift_of(watched.monitored)
     if lift is None:
         return "without a holdout, nothing says what it brings"
@@ -100,7 +109,7 @@ def _brings(watched: Watched, names: Names) -> str:
 def _badge(now: Now, watched: Watched) -> Badge:
     alarms = () if watched.monitored is None else watched.monitored.alarms
     if watched.monitored is None:
-        return Badge("not watched", Tone.BAD)
+        return Badge("not watched", Tone.BAD) if watched.seconds else Badge("computing", Tone.NONE)
     if alarms:
         return Badge(f"{len(alarms)} alarm{'s' * (len(alarms) > 1)}", Tone.BAD)
     if now.at >= now.terms.until:
@@ -141,7 +150,7 @@ def _action(now: Now, watched: Watched) -> str:
     from largesse.commands.findings.monitor import headline
 
     if watched.monitored is None:
-        return f"{watched.problem} Until then, nothing watches this campaign."
+        return f"{watched.problem} Until then, nothing watches this campaign." if watched.seconds else watched.problem
     if watched.monitored.alarms:
         return headline(watched.monitored).action
     if not now.status.decided:
@@ -187,14 +196,14 @@ def _readings(now: Now, watched: Watched, names: Names) -> tuple[Reading, ...]:
 # ---- what comes first: alarms and the challenger
 
 
-def _first(now: Now, watched: Watched) -> list[Block | Drawn]:
+def _first(now: Now, watched: Watched) -> list[Shown]:
     from largesse.commands.findings.monitor import steps
 
-    out: list[Block | Drawn] = []
+    out: list[Shown] = []
     if watched.monitored is not None and watched.monitored.alarms:
-        out += [Text("", lead=words("live.alarms")), Bullets(steps(watched.monitored))]
+        out += [Heading("alarms", words("live.alarms")), Bullets(steps(watched.monitored))]
     if now.tried is not None:
-        out += [Text("", lead=words("live.challenger")), _challenger(now.tried, watched)]
+        out += [Heading("challenger", words("live.challenger")), _challenger(now.tried, watched)]
     return out
 
 
