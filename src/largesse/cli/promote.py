@@ -31,15 +31,15 @@ def promote(
 
     with needed_for("largesse promote"):
         from largesse.commands import promote as commands
+        from largesse.commands.findings.journal import change_words
 
         if history:
             lines = [_line(one) for one in commands.history(store, campaign)]
             if as_json:
                 show.print_json({"changes": lines})
             for line in [] if as_json else lines:
-                show.prose(
-                    show.escape(f"{line['time']}  {line['field']}: {_words(line['before'])} → {_words(line['after'])}")
-                )
+                before, after = change_words(line["before"]), change_words(line["after"])
+                show.prose(show.escape(f"{line['time']}  {line['field']}: {before} → {after}"))
             return
         done = commands.promote(store, campaign=campaign, margin=margin, loss=loss, dry_run=dry_run)
     if as_json:
@@ -54,14 +54,3 @@ def promote(
 def _line(one: Any) -> dict[str, Any]:
     time = datetime.fromtimestamp(one.time, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return {"time": time, "field": one.field, "before": one.before, "after": one.after}
-
-
-def _words(got: Any) -> str:
-    if not isinstance(got, dict):
-        return "none" if got is None else str(got)
-    parts = [f"{got['version'] or 'none'}"]
-    if got.get("share"):
-        parts.append(f"{got['share']:.1%} of the units")
-    if got.get("shadow"):
-        parts.append("in the shadow")
-    return ", ".join(parts) + (f" ({got['why']})" if got.get("why") else "")

@@ -7,6 +7,7 @@ challenger from what came back, which is tried on half of the customers, and `pr
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import threading
@@ -46,7 +47,7 @@ from largesse.serving.http.menus import load_run
 from largesse.serving.http.service import Service, put_run
 from largesse.serving.http.settings import ServerSettings
 from largesse.serving.ledger.store import writing
-from largesse.serving.ledger.tables import challengers, served
+from largesse.serving.ledger.tables import challengers, journal, served
 from largesse.serving.watch.reading import DAY
 
 __all__ = ["Event", "Live", "Lived", "live"]
@@ -233,6 +234,9 @@ def _settle(place: Path, folder: Path) -> None:
         for table in (served, challengers):
             run = sa.func.replace(table.c.run, str(place), str(folder))
             connection.execute(sa.update(table).values(run=run))
+        written, final = (json.dumps(str(one))[1:-1] for one in (place, folder))
+        lines = {name: sa.func.replace(journal.c[name], written, final) for name in ("before", "after")}
+        connection.execute(sa.update(journal).values(**lines))
 
 
 def number_of(amount: float) -> str:

@@ -19,7 +19,7 @@ from largesse.serving.http.menus import Loaded, load_run, same_menu
 from largesse.serving.http.service import put_run
 from largesse.serving.increments import best_treatments
 from largesse.serving.ledger.accounts import terms_of
-from largesse.serving.ledger.changes import CHALLENGER, RUN, Change, changes
+from largesse.serving.ledger.changes import CHALLENGER, RUN, Change, changes, reason
 from largesse.serving.ledger.log import row_of
 from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.tables import challengers, served
@@ -80,7 +80,13 @@ def history(store: str, campaign: str | None = None) -> list[Change]:
 
 
 def promote(
-    store: str, *, campaign: str | None = None, margin: float = 0.0, loss: float = 0.01, dry_run: bool = False
+    store: str,
+    *,
+    campaign: str | None = None,
+    margin: float = 0.0,
+    loss: float = 0.01,
+    dry_run: bool = False,
+    by: str = "",
 ) -> Promoted:
     """Looks at the evidence about the challenger of a campaign, and does what it supports. Run it as often as you like.
 
@@ -95,6 +101,7 @@ def promote(
         margin: Part of the champion's value by which the challenger may be worse and is promoted all the same, in [0, 0.5].
         loss: Part of the champion's value that challenger and exploration together may cost, in [0, 0.5].
         dry_run: Whether nothing is changed.
+        by: Who does it, for the journal; "": not named.
 
     Raises:
         DataError: There is no challenger, or its decisions have no features.
@@ -135,7 +142,7 @@ def promote(
             action, share = "ended", 0.0
             why = f"{wrong.name}: {wrong.about} is an alarm since {wrong.first_bad_day}, so its plan is wrong"
         if not dry_run:
-            _do(ledger, name, action, challenger, share, why, deciding, tried)
+            _do(ledger, name, action, challenger, share, reason(why, by), deciding, tried)
         return Promoted(
             name, champion.version, challenger.version, action, why, tried.share, share, evidence, not dry_run
         )
@@ -266,13 +273,14 @@ def _decided(evidence: Gated, share: float, margin: float, loss: float) -> tuple
 
 
 def _do(
-    ledger: Ledger, campaign: str, action: Action, challenger: Loaded, share: float, why: str, deciding: Any, tried: Any
-) -> None:
+    ledger: Ledger, campaign: str, action: Action, challenger: Loaded, share: float, words: dict[str, str], deciding: Any,
+    tried: Any,
+) -> None:  # fmt: skip
     now = ledger.clock()
     if action == "promoted":
-        put_run(ledger.engine, campaign, challenger, features=bool(deciding.features), now=now, why=why)
-        remove_challenger(ledger.engine, campaign, now=now, why="promoted")
+        put_run(ledger.engine, campaign, challenger, features=bool(deciding.features), now=now, **words)
+        remove_challenger(ledger.engine, campaign, now=now, **(words | {"why": "promoted"}))
     elif action == "ended":
-        remove_challenger(ledger.engine, campaign, now=now, why=why)
+        remove_challenger(ledger.engine, campaign, now=now, **words)
     elif action == "raised":
-        put_challenger(ledger.engine, campaign, challenger, share=share, shadow=bool(tried.shadow), now=now, why=why)
+        put_challenger(ledger.engine, campaign, challenger, share=share, shadow=bool(tried.shadow), now=now, **words)

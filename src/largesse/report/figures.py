@@ -8,9 +8,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from largesse.report.style import faint
+from largesse.report.style import faint, plain
 
-__all__ = ["GRID", "LINE", "band_chart", "day_chart", "house_figure", "lines_chart"]
+__all__ = ["GRID", "LINE", "band_chart", "bars_chart", "day_chart", "house_figure", "lines_chart"]
 
 GRID = "rgba(128, 134, 144, 0.22)"
 """Colour of a grid, on light and dark paper."""
@@ -52,6 +52,23 @@ def day_chart(amounts: Mapping[str, float], title: str) -> go.Figure:
     figure = house_figure(260, margin={"l": 8, "r": 12, "t": 12, "b": 8})
     figure.add_trace(go.Bar(x=list(amounts), y=list(amounts.values()), marker={"color": "#0072b2"}, name=title))
     figure.update_yaxes(title_text=title, rangemode="tozero")
+    return figure
+
+
+def bars_chart(names: Sequence[str], series: Mapping[str, Sequence[float]]) -> go.Figure:
+    """Returns shares as bars, those of several series side by side.
+
+    Args:
+        names: What the bars are of, (K,).
+        series: Name → share of each, (K,).
+    """
+    figure = house_figure(320, barmode="group", bargap=0.25)
+    for k, (name, shares) in enumerate(series.items()):
+        marker = {"color": _COLOURS[k % 3]}
+        figure.add_trace(go.Bar(x=list(range(len(names))), y=list(shares), name=plain(name), marker=marker))
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=[plain(one, 24) for one in names], showgrid=False)
+    figure.update_layout(showlegend=len(series) > 1)
     return figure
 
 

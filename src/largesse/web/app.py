@@ -224,7 +224,8 @@ def _context(request: Request, page: Page, query: Query, session: Session) -> di
     subject = studio.runs[run].config.report.title if run in studio.runs and not page.everywhere else ""
     return {
         "title": words(page.name), "question": words(f"{page.name}.question"), "subject": subject, "pages": pages,
-        "path": page.path, "here": query.address(page.path), "runs": list(studio.runs), "run": run, "everywhere": page.everywhere,
+        "path": page.path, "retry": page.retry, "everywhere": page.everywhere,
+        "here": query.address(page.path), "runs": list(studio.runs), "run": run,
         "home": "/", "version": _version(), "secret": session.form, "leave": session.form,
         "may": lambda role: session.role in (role, "admin"), "csv": csv,
         "forms": {kind: query.address(page.path, form=kind) for kind in ("json", "md", "pdf", "png")},

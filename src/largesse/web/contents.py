@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from largesse.web.opened import Studio
-from largesse.web.pages import budget, compare, proof, rules, who
+from largesse.web.pages import budget, compare, data, experiment, live, proof, rules, who
 from largesse.web.query import Query
 from largesse.web.view import View
 
@@ -23,6 +23,7 @@ class Page(NamedTuple):
         there: Whether a studio has it.
         act: Does what its buttons ask for; None: it has none.
         everywhere: Whether it is about all runs, not about one.
+        retry: Seconds after which a page that cannot be shown is tried again; 0: never.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Page(NamedTuple):
     there: Callable[[Studio], bool] = lambda studio: True
     act: Callable[[Studio, Query], None] | None = None
     everywhere: bool = False
+    retry: int = 0
 
 
 PAGES: tuple[Page, ...] = (
@@ -39,4 +41,21 @@ PAGES: tuple[Page, ...] = (
     Page("rules", rules.PATH, rules.view),
     Page("proof", proof.PATH, proof.view),
     Page("compare", compare.PATH, compare.view, lambda studio: len(studio.runs) > 1, everywhere=True),
+    Page(
+        "experiment",
+        experiment.PATH,
+        experiment.view,
+        lambda studio: bool(studio.experiments),
+        everywhere=True,
+    ),
+    Page("data", data.PATH, data.view),
+    Page(
+        "live",
+        live.PATH,
+        live.view,
+        lambda studio: studio.store is not None,
+        live.act,
+        everywhere=True,
+        retry=live.REFRESH,
+    ),
 )

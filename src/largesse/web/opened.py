@@ -7,16 +7,21 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from largesse import _check
 from largesse.commands.run_folder import open_run
+from largesse.commands.studio.data import Beside, drift_of
 from largesse.commands.studio.evidence import Evidence
 from largesse.commands.studio.population import Population
 from largesse.config import Config
 from largesse.errors import LargesseError, StoreError
 from largesse.policy.deployed import Policy
 from largesse.progress import Say, silent
+from largesse.serving.watch.features import Spread, read_spreads
+
+if TYPE_CHECKING:
+    from largesse.commands.studio.live import InService
 
 __all__ = ["Opened", "Studio"]
 
@@ -62,6 +67,20 @@ class Opened:
         """The units that it is to decide; None: there are none."""
         return None if self._users is None else self.open_units(silent)
 
+    @cached_property
+    def spreads(self) -> tuple[Spread, ...]:
+        """How the features are spread in its trial; () where the run does not keep that, as those of earlier versions.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        return read_spreads(self.folder)
+
+    @cached_property
+    def drift(self) -> tuple[Beside, ...]:
+        """The features of the units beside the trial; () where there are no units."""
+        return () if self.population is None else drift_of(self.population.table, self.spreads)
+
     def open_units(self, say: Say) -> Population:
         """Reads and scores the units."""
         assert self._users is not None
@@ -101,6 +120,19 @@ class Studio:
             tuple(experiments),
             clock,
         )
+
+    @cached_property
+    def live(self) -> InService:
+        """The ledger of the campaign in service.
+
+        Raises:
+            DataError: The studio was opened without one.
+        """
+        from largesse.commands.studio.live import InService  # it needs the packages of the service
+
+        if self.store is None:
+            raise _check.refuse("--store", None, "is missing", "Start the studio with the address of the ledger.")
+        return InService(self.store, self.campaign, self.clock)
 
     @property
     def first(self) -> Opened:

@@ -35,11 +35,13 @@ class Drawn:
         chart: The chart.
         table: Its numbers.
         marked: Whether a line marks the amount that the page is about, on the x-axis.
+        opened: Whether the table is shown at once, not after a click.
     """
 
     chart: Chart
     table: Table
     marked: bool = False
+    opened: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from typing import Any
 from largesse.report.blocks import Badge, Bullets, Chart, Column, Row, Section, Table, Text, Tone
 from largesse.report.content import Headline
 from largesse.report.numbers import UNKNOWN, between, count, number, percent, places
+from largesse.serving.watch.cells import NET_LIFT, VALUE_LIFT
 from largesse.serving.watch.monitored import Monitored
 from largesse.serving.watch.signals import Signal
 
-__all__ = ["document", "headline", "sections", "signal_table", "steps"]
+__all__ = ["document", "headline", "lift_of", "sections", "signal_table", "steps"]
 
 _TITLES = {
     "result": ("result", "What it brings"),
@@ -22,7 +23,6 @@ _TITLES = {
 }
 _TONES = {"alarm": Tone.BAD, "over": Tone.NONE, "fine": Tone.GOOD, "too early": Tone.NONE}
 _NO_BREAK = "\N{NON-BREAKING HYPHEN}"
-_NET, _VALUE = "net value per unit, beyond the holdout", "value per unit, beyond the holdout"
 
 
 def document(done: Monitored) -> dict[str, Any]:
@@ -65,21 +65,26 @@ def headline(done: Monitored) -> Headline:
     )
 
 
-def _answer(done: Monitored) -> str:
+def lift_of(done: Monitored) -> Signal | None:
+    """Returns the signal of what the campaign brings: its net value where it is known, else its value; None without a holdout."""
     by_name = {one.name: one for one in done.signals}
-    lift = by_name.get(_NET, by_name.get(_VALUE))
+    return by_name.get(NET_LIFT, by_name.get(VALUE_LIFT))
+
+
+def _answer(done: Monitored) -> str:
+    lift = lift_of(done)
     if lift is None:
         return "Without a holdout, nothing says what the campaign brings."
-    what = "net value (value in money less what is paid)" if lift.name == _NET else "value"
+    what = "net value (value in money less what is paid)" if lift.name == NET_LIFT else "value"
     if lift.low is None or lift.high is None or lift.number is None:
         return f"It is too early to say what the campaign brings: {count(lift.rests_on)} decisions have matured."
     ends = between(lift.low, lift.high, sign=True)
     if lift.low > 0:
-        verdict = "The campaign pays" if lift.name == _NET else "The campaign brings value"
+        verdict = "The campaign pays" if lift.name == NET_LIFT else "The campaign brings value"
     elif lift.high < 0:
-        verdict = "The campaign loses" if lift.name == _NET else "The campaign costs value"
+        verdict = "The campaign loses" if lift.name == NET_LIFT else "The campaign costs value"
     else:
-        verdict = "It is not shown yet that the campaign pays" if lift.name == _NET else "No effect is shown yet"
+        verdict = "It is not shown yet that the campaign pays" if lift.name == NET_LIFT else "No effect is shown yet"
     shown = number(lift.number, decimals=places([(lift.high - lift.low) / 2]), sign=True)
     return f"{verdict}: {shown} {what} per unit beyond the holdout ({ends})."
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from largesse.errors import DataError
 from largesse.serving.http.menus import Loaded, same_menu
-from largesse.serving.ledger.changes import CHALLENGER, note_change
+from largesse.serving.ledger.changes import CHALLENGER, note_change, reason
 from largesse.serving.ledger.store import writing
 from largesse.serving.ledger.tables import challengers
 
@@ -80,7 +80,7 @@ def same_features(champion: Loaded, other: Loaded, campaign: str) -> None:
 
 
 def put_challenger(
-    engine: sa.Engine, campaign: str, loaded: Loaded, *, share: float, shadow: bool, now: float, why: str = "",
+    engine: sa.Engine, campaign: str, loaded: Loaded, *, share: float, shadow: bool, now: float, why: str = "", by: str = "",
 ) -> None:  # fmt: skip
     """Stores which run is tried in a campaign, with a line of the journal; all workers follow within seconds.
 
@@ -90,9 +90,7 @@ def put_challenger(
     about = {"run": str(loaded.run), "version": loaded.version, "share": share, "shadow": shadow}
     row = about | {"changed": now}
     with writing(engine) as connection:
-        note_change(
-            connection, campaign, CHALLENGER, _stored(connection, campaign), about | ({"why": why} if why else {}), now
-        )
+        note_change(connection, campaign, CHALLENGER, _stored(connection, campaign), about | reason(why, by), now)
         changed = sa.update(challengers).where(challengers.c.campaign == campaign).values(**row)
         if not connection.execute(changed).rowcount:
             connection.execute(challengers.insert().values(campaign=campaign, **row))
@@ -106,7 +104,7 @@ def _stored(connection: sa.Connection, campaign: str) -> dict[str, Any] | None:
     return {"run": row.run, "version": row.version, "share": row.share, "shadow": bool(row.shadow)}
 
 
-def remove_challenger(engine: sa.Engine, campaign: str, *, now: float, why: str = "") -> bool:
+def remove_challenger(engine: sa.Engine, campaign: str, *, now: float, why: str = "", by: str = "") -> bool:
     """Ends the trial of a challenger, with a line of the journal, and returns whether there was one.
 
     Decisions and answers in the shadow stay.
@@ -116,7 +114,7 @@ def remove_challenger(engine: sa.Engine, campaign: str, *, now: float, why: str 
     """
     with writing(engine) as connection:
         if before := _stored(connection, campaign):
-            note_change(connection, campaign, CHALLENGER, before, {"version": None, "why": why}, now)
+            note_change(connection, campaign, CHALLENGER, before, {"version": None, "why": why} | reason("", by), now)
         return bool(connection.execute(sa.delete(challengers).where(challengers.c.campaign == campaign)).rowcount)
 
 

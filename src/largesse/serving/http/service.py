@@ -31,7 +31,7 @@ from largesse.serving.http.shadows import Shadows
 from largesse.serving.http.together import alike_of, decide_alike, documents
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.book import Ledger
-from largesse.serving.ledger.changes import RUN, note_change
+from largesse.serving.ledger.changes import RUN, note_change, reason
 from largesse.serving.ledger.pricing import elected
 from largesse.serving.ledger.store import checkpoint, reading, writing
 from largesse.serving.ledger.survival import HIGHEST, LOWEST
@@ -50,7 +50,7 @@ _SERVED = sa.select(served, campaigns.c.settings, campaigns.c.price).join(
 
 
 def put_run(
-    engine: sa.Engine, campaign: str, loaded: Loaded, *, features: bool, now: float, why: str = ""
+    engine: sa.Engine, campaign: str, loaded: Loaded, *, features: bool, now: float, why: str = "", by: str = ""
 ) -> None:  # fmt: skip
     """Stores which run decides in a campaign, with a line of the journal; all workers follow within seconds.
 
@@ -63,7 +63,7 @@ def put_run(
             sa.select(served.c.run, served.c.version).where(served.c.campaign == campaign)
         ).first()
         before = None if stored is None else {"run": stored.run, "version": stored.version}
-        after = {"run": row["run"], "version": row["version"]} | ({"why": why} if why else {})
+        after = {"run": row["run"], "version": row["version"]} | reason(why, by)
         note_change(connection, campaign, RUN, before, after, now)
         if not connection.execute(sa.update(served).where(served.c.campaign == campaign).values(**row)).rowcount:
             connection.execute(served.insert().values(campaign=campaign, **row))

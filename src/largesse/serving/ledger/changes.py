@@ -11,7 +11,7 @@ from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.store import reading
 from largesse.serving.ledger.tables import journal
 
-__all__ = ["CHALLENGER", "RUN", "Change", "changes", "last_change", "note_change"]
+__all__ = ["CHALLENGER", "RUN", "Change", "changes", "last_change", "note_change", "reason"]
 
 RUN, CHALLENGER = "run", "challenger"
 """The fields of the lines about the run that decides, and the one that is tried."""
@@ -37,14 +37,14 @@ class Change(NamedTuple):
 def note_change(
     connection: sa.Connection, campaign: str, field: str, before: dict[str, Any] | None, after: dict[str, Any] | None, now: float
 ) -> None:  # fmt: skip
-    """Adds a line, within the transaction that makes the change, unless nothing but the reason differs.
+    """Adds a line, within the transaction that makes the change, unless nothing but the reason and who did it differ.
 
     Args:
         connection: The transaction.
         campaign: Name of the campaign.
         field: What changes.
         before: What it was; None: there was none.
-        after: What it is from now on; its "why" says why.
+        after: What it is from now on; its "why" says why, its "by" who did it.
         now: The time, in seconds since 1970 (UTC).
     """
     if _plain(before) != _plain(after):
@@ -58,8 +58,17 @@ def note_change(
         connection.execute(journal.insert().values(**line))
 
 
+def reason(why: str, by: str) -> dict[str, str]:
+    """Returns what a line says of the reason of a change and of who did it, as far as they are given.
+
+    >>> reason("it is better", ""), reason("", "studio")
+    ({'why': 'it is better'}, {'by': 'studio'})
+    """
+    return {name: words for name, words in (("why", why), ("by", by)) if words}
+
+
 def _plain(of: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if of is None else {name: got for name, got in of.items() if name != "why"}
+    return None if of is None else {name: got for name, got in of.items() if name not in ("why", "by")}
 
 
 def last_change(connection: sa.Connection, campaign: str, field: str) -> Change | None:

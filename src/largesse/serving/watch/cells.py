@@ -26,10 +26,12 @@ from largesse.serving.increments import best_treatments
 from largesse.serving.watch.reading import Decisions
 from largesse.serving.watch.signals import Group, Signal
 
-__all__ = ["ALPHA", "Cells", "Design"]
+__all__ = ["ALPHA", "NET_LIFT", "VALUE_LIFT", "Cells", "Design"]
 
 ALPHA = 0.05
 """Probability of a false alarm in a whole campaign, all signals and days together."""
+VALUE_LIFT, NET_LIFT = "value per unit, beyond the holdout", "net value per unit, beyond the holdout"
+"""Names of the signals of what the campaign brings."""
 SHARE = ALPHA / 5
 """Of each group: lift, policy against exploration, calibration, assignment, features."""
 _WEEK = 7  # days
@@ -110,6 +112,7 @@ class _Cell:
         self.week, self.recent = 0, self._anew() if kind.weekly else None
         self.shown: Look = self.sequence.look()
         self.first: int | None = None
+        self.days: dict[int, Look] = {}
 
     def _made(self, expected: float, alpha: float) -> Any:
         return self.kind.make(expected, level=1 - alpha)
@@ -126,6 +129,7 @@ class _Cell:
 
     def look(self, day: int) -> None:
         whole: Look = self.sequence.look()
+        self.days[day] = whole
         looks = [whole] if self.recent is None else [whole, self.recent.look()]
         known = [one for one in looks if one.events >= _EVENTS]
         if (bad := next(filter(self.kind.bad, known), None)) is not None:
@@ -218,6 +222,12 @@ class Cells:
                 if cell.first is not None or version in self.current:
                     name = f" ({self.versions[version]})" if several else ""
                     yield f"{cell.kind.about}{name}", cell
+
+    def lift_by_day(self) -> dict[int, Look]:
+        """Returns the interval of the lift at the end of each day of the present period: of the net value where it is known."""
+        cells = {cell.kind.name: cell for cell in self.common if cell.kind.group == "result"}
+        leading = cells.get(NET_LIFT, cells.get(VALUE_LIFT))
+        return {} if leading is None else leading.days
 
     def signals(self, date: Callable[[int], str]) -> list[Signal]:
         """Returns all signals; `date` returns the date of a day's number."""

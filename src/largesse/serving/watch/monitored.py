@@ -11,6 +11,7 @@ import numpy as np
 
 from largesse import _check
 from largesse._arguments import checked
+from largesse.evaluate.sequences.look import Look
 from largesse.serving.ledger.accounts import terms_of
 from largesse.serving.ledger.book import Ledger
 from largesse.serving.ledger.log import row_of
@@ -38,6 +39,8 @@ class Monitored(NamedTuple):
         not_watched: What is not watched, and why.
         day_spend: Money paid for the decisions of each day, by date (UTC).
         day_decisions: Decisions of each day.
+        day_lift: The lift beyond the holdout of all decisions until the end of each day, since the present period began: of the
+            net value where that is known, else of the value.
     """
 
     campaign: str
@@ -48,6 +51,7 @@ class Monitored(NamedTuple):
     not_watched: tuple[str, ...]
     day_spend: dict[str, float]
     day_decisions: dict[str, int]
+    day_lift: dict[str, Look]
 
     @property
     def alarms(self) -> tuple[Signal, ...]:
@@ -132,4 +136,5 @@ def monitor(
     return Monitored(
         campaign, now, status, tuple(several if old is None else [*several, old]), ALPHA, tuple(left),
         {date(k): money for k, money in spent.items()}, {date(k): end - start for k, (start, end) in numbers.items()},
+        {date(k): look for k, look in cells.lift_by_day().items()},
     )  # fmt: skip

@@ -115,6 +115,32 @@
     dialog.showModal();
   }, true);
 
+  // A page that is read anew by itself: not while a question is open, a field is filled or nobody looks; what was opened stays
+  // open, the focus stays where it was, and an answer that is the same as before changes nothing.
+  var before = "", open = [], focus = -1;
+  var PLACES = "a, button, summary, input, select, textarea, [tabindex]";
+  var within = function (what) { return Array.prototype.slice.call(document.querySelectorAll("#view " + what.split(", ").join(", #view "))); };
+  var again = function (event) { return event.detail.elt && event.detail.requestConfig && event.detail.requestConfig.elt.id === "view"; };
+  document.addEventListener("htmx:beforeRequest", function (event) {
+    if (!again(event)) return;
+    var field = document.activeElement;
+    if (document.hidden || document.querySelector("dialog[open]") || (field && field.closest("form.settings"))) event.preventDefault();
+  });
+  document.addEventListener("htmx:beforeSwap", function (event) {
+    if (!again(event)) return;
+    if (event.detail.serverResponse === before) { event.detail.shouldSwap = false; return; }
+    before = event.detail.serverResponse;
+    open = within("details").map(function (part) { return part.open; });
+    focus = within(PLACES).indexOf(document.activeElement);
+  });
+  document.addEventListener("htmx:afterSettle", function () {
+    within("details").forEach(function (part, k) { if (open[k]) part.open = true; });
+    var place = within(PLACES)[focus];
+    if (place && document.activeElement === document.body) place.focus({ preventScroll: true });
+    open = [];
+    focus = -1;
+  });
+
   var lost = function (is) { document.getElementById("lost").hidden = !is; };
   document.addEventListener("htmx:sendError", function () { lost(true); });
   document.addEventListener("htmx:afterOnLoad", function () { lost(false); });
