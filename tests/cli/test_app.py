@@ -53,6 +53,7 @@ COMMANDS = (
     "verify-log",
     "schema",
     "serve",
+    "studio",
 )
 
 

@@ -78,6 +78,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "assign": [("users.parquet", "--unit", "user", "--shares", "A=1,B=1", "--salt", "s", "-o", "arms.csv")],
     "export": [],  # needs a run with clusters, as does --by-cluster: see test_app.py
     "demo": [("--no-open", "-o", "demo")],
+    "studio": [],  # pages until it is stopped: see tests/web
     "serve": [],  # serves until it is stopped: see tests/serving/http
     "erase": [("--store", "sqlite:///ledger.db", "--unit", "u1")],
     "monitor": [("sqlite:///ledger.db",)],

@@ -114,6 +114,8 @@ def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyP
     pytest.importorskip("torch")
     pytest.importorskip("onnx")
     monkeypatch.chdir(folder)
+    opened: list[Any] = []
+    monkeypatch.setattr("largesse.web.serve.run_studio", lambda studio, **options: opened.append(studio))
     done = []
     for words in commands():
         if words[0] == "tune":
@@ -134,7 +136,10 @@ def test_every_command_runs_as_printed(folder: Path, monkeypatch: pytest.MonkeyP
             Path("campaign.toml").write_text(CAMPAIGN.format(model="lightgbm-rct"), encoding="utf-8")
         done.append(words[0])
     assert done == ["init", "check", "fit", "allocate", "evaluate", "tune", "compare", "predict", "plan", "export", "experiment",
-                    "replay", "assign", "monitor", "update", "promote", "decisions", "erase", "verify-log", "schema"]  # fmt: skip
+                    "replay", "assign", "monitor", "update", "promote", "decisions", "studio", "erase", "verify-log",
+                    "schema"]  # fmt: skip
+    (studio,) = opened
+    assert studio.first.population.n == 1500
     assert Path("runs/spring/report.html").exists()
     assert Path("served/table.json").exists()
 
