@@ -11,7 +11,7 @@ from largesse.menu import Bound, PlanTotals
 from largesse.policy.deployed import Allocation
 from largesse.report.blocks import Column, Row, Section, Table, Text
 from largesse.report.content import Headline
-from largesse.report.numbers import count, interval, number, percent
+from largesse.report.numbers import count, interval, number, percent, places
 from largesse.report.page import document
 from largesse.report.table import rule_table, treatment_table
 
@@ -85,7 +85,7 @@ def rule_cost_table(
     before, now = free.brought, ruled.brought
     rows = [
         Row((f"Expected spend, {money}", *(interval(one.spend.mean, one.spend.low, one.spend.high) for one in (free, ruled)),
-             number(ruled.spend.mean - free.spend.mean, sign=True))),
+             _change(free.spend.mean, ruled.spend.mean))),
         Row((f"Extra {value}, beyond control for everyone", *_and_difference(before.value, now.value))),
         *([Row((f"Net {money}, after the cost", *_and_difference(before.net, now.net)))]
           if before.net is not None and now.net is not None else []),
@@ -97,7 +97,12 @@ def rule_cost_table(
 
 
 def _and_difference(before: float, now: float) -> tuple[str, str, str]:
-    return number(before, sign=True), number(now, sign=True), number(now - before, sign=True)
+    return number(before, sign=True), number(now, sign=True), _change(before, now)
+
+
+def _change(before: float, now: float) -> str:
+    """Returns a difference with as many decimals as the numbers have, so that a remainder of rounding is 0."""
+    return number(now - before, decimals=places([before or now], 3), sign=True)
 
 
 def signed_count(n: float) -> str:

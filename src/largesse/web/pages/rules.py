@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from largesse._check import written
@@ -17,7 +18,7 @@ from largesse.report.plans import SHADOW_PRICE, costliest, rule_cost_table
 from largesse.report.table import rule_table, treatment_table
 from largesse.result import plain
 from largesse.web.opened import Opened, Studio
-from largesse.web.pages.money import Money, money_fields, of_query, plain_number, run_of
+from largesse.web.pages.money import Money, money_fields, of_query, plain_number, run_of, without_options
 from largesse.web.pages.rule_fields import canonical, exclusions, form_fields, rules_of_query
 from largesse.web.query import Query
 from largesse.web.view import Drawn, Field, Reading, View
@@ -83,21 +84,24 @@ def _shown(
     ruled: Allocation[PlanTotals], fields: tuple[Field, ...],
 ) -> View:  # fmt: skip
     """Returns the page of rules that hold together."""
-    config, some = money.run.config.report, not file.empty
-    moving: list[Block | Drawn] = []
+    some, moving = not file.empty, _excluded(query, desk)
     if some:
         moving += [
             rule_cost_table(free, ruled, value=money.value, money=money.money, head=money.head),
-            rule_table(ruled.plan.rules), Text(words("rules.shadow", value=config.value_unit) + " " + SHADOW_PRICE, quiet=True),
+            replace(rule_table(ruled.plan.rules), title=words("rules.used")), Text(_how(money, ruled), quiet=True),
         ]  # fmt: skip
     else:
         moving.append(treatment_table(free.plan.mix, of=f"{money.head.capitalize()}s"))
-    moving += _excluded(query, desk)
     return View(
         headline=_headline(money, free, ruled, some), summary=_summary(money, query, ruled, some),
         action=_action(money, ruled), readings=_readings(money, free, ruled), moving=tuple(moving), fields=fields,
         links=_links(money, query, desk, some), rules=_download(file, money), document=_document(money, file, free, ruled),
     )  # fmt: skip
+
+
+def _how(money: Money, ruled: Allocation[PlanTotals]) -> str:
+    sure = "" if ruled.safety is None else words("rules.sure", percent=f"{100 * ruled.safety:g} %") + " "
+    return f"{sure}{words('rules.shadow', value=money.value)} {SHADOW_PRICE}"
 
 
 def _headline(money: Money, free: Allocation[PlanTotals], ruled: Allocation[PlanTotals], some: bool) -> str:
@@ -132,7 +136,7 @@ def _summary(money: Money, query: Query, ruled: Allocation[PlanTotals], some: bo
         out.append(words("rules.safety"))
     if query.text("cost") not in ("", "100"):
         out.append(words("rules.cost"))
-    return (*out, *ruled.notes)
+    return (*out, *map(without_options, ruled.notes))
 
 
 def _action(money: Money, ruled: Allocation[PlanTotals]) -> str:
