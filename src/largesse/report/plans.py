@@ -9,6 +9,7 @@ from largesse._arguments import checked
 from largesse._files import PathLike, atomic_bytes
 from largesse.menu import Bound, PlanTotals
 from largesse.policy.deployed import Allocation
+from largesse.policy.safety import Estimate
 from largesse.report.blocks import Column, Row, Section, Table, Text
 from largesse.report.content import Headline
 from largesse.report.numbers import count, interval, number, percent, places
@@ -84,7 +85,7 @@ def rule_cost_table(
     assert ruled.brought is not None
     before, now = free.brought, ruled.brought
     rows = [
-        Row((f"Expected spend, {money}", *(interval(one.spend.mean, one.spend.low, one.spend.high) for one in (free, ruled)),
+        Row((f"Expected spend, {money}", *(_estimate(one.spend) for one in (free, ruled)),
              _change(free.spend.mean, ruled.spend.mean))),
         Row((f"Extra {value}, beyond control for everyone", *_and_difference(before.value, now.value))),
         *([Row((f"Net {money}, after the cost", *_and_difference(before.net, now.net)))]
@@ -94,6 +95,12 @@ def rule_cost_table(
     ]  # fmt: skip
     names = ("Without rules", "Under the rules", "Difference")
     return Table(columns=(Column("", words=True), *map(Column, names)), rows=tuple(rows), title="What the rules cost")
+
+
+def _estimate(spend: Estimate) -> str:
+    """Returns an amount with its interval; where that is no wider than rounding, as with a fixed cost, the amount alone."""
+    certain = spend.high - spend.low <= 1e-9 * abs(spend.mean)
+    return number(spend.mean) if certain else interval(spend.mean, spend.low, spend.high)
 
 
 def _and_difference(before: float, now: float) -> tuple[str, str, str]:

@@ -214,7 +214,7 @@ def test_an_unknown_id_says_what_ids_are_like(studio: Studio, place: Path, tmp_p
     page = shown(studio, unit="x99")
     assert page.headline == "There is no unit 'x99' in the column 'user'; its ids are like '0', '1', '2'."
     assert shown(studio, unit="0017").headline == "There is no unit '0017'; there is '17'."
-    assert "type the unit in below" in page.action
+    assert "type the unit in under" in page.action
     nameless = frames.read(place / "units.parquet").drop_columns(["user"])
     frames.write(nameless, tmp_path / "units.parquet")
     text = TEXT.replace('unit = "user"\n', "").replace('["note"]', '["note", "user"]')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isclose
 from typing import Any
 
 from largesse._check import written
@@ -13,7 +14,7 @@ from largesse.errors import InfeasibleRules, LargesseError
 from largesse.menu import PlanTotals
 from largesse.policy.deployed import Allocation
 from largesse.report.blocks import Badge, Block, Bullets, Text, Tone
-from largesse.report.numbers import between, count, number, percent
+from largesse.report.numbers import count, number, percent
 from largesse.report.plans import SHADOW_PRICE, costliest, rule_cost_table
 from largesse.report.table import rule_table, treatment_table
 from largesse.result import plain
@@ -113,7 +114,7 @@ def _headline(money: Money, free: Allocation[PlanTotals], ruled: Allocation[Plan
             f"There are no rules yet. Without any, {number(money.budget)} {money.money} are expected to bring "
             f"{number(before.value, sign=True)} {money.value} beyond giving nobody anything. Set a limit to see what it costs."
         )
-    if ruled.plan.counts.tolist() == free.plan.counts.tolist() and now.value == before.value:
+    if ruled.plan.counts.tolist() == free.plan.counts.tolist() and isclose(now.value, before.value, rel_tol=1e-9):
         return "The rules cost nothing: what the budget alone gives breaks none of them."
     less, verb = before.value - now.value, "cost" if before.value >= now.value else "bring"
     net = ""
@@ -157,7 +158,7 @@ def _readings(money: Money, free: Allocation[PlanTotals], ruled: Allocation[Plan
     before, now, unit = free.brought, ruled.brought, money.money
     treated = ruled.plan.n - int(ruled.plan.counts[0])
     return (
-        Reading(f"Expected spend, {unit}", number(ruled.spend.mean), between(ruled.spend.low, ruled.spend.high)),
+        Reading(f"Expected spend, {unit}", number(ruled.spend.mean), f"{number(free.spend.mean)} without rules"),
         Reading(f"Extra {money.value}", number(now.value, sign=True), f"{number(before.value, sign=True)} without rules"),
         *((Reading(f"Net {unit}", number(now.net, sign=True), f"{number(before.net, sign=True)} without rules"),)
           if now.net is not None and before.net is not None else ()),
