@@ -1,1 +1,4 @@
-"""What the studio computes: budgets, segments, rules, single units and proofs of a run, each equal to what its command says."""
+"""What the studio computes: budgets, segments, rules, single units and proofs of a run, each equal to what its command says.
+
+Private: used by `largesse.web`.
+"""
