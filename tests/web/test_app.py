@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from largesse.config.rules import RulesFile
 from largesse.web.contents import PAGES
 from largesse.web.opened import Studio
 from tests.common.studios import TEXT, made_run, made_units
@@ -147,13 +148,23 @@ def test_a_part_is_sent_where_only_a_part_changes(client: Visitor) -> None:
     assert "<!doctype" not in whole
 
 
+def test_rules_are_a_file_to_download(client: Visitor) -> None:
+    got = client.get("/rules", params={"form": "toml", "most.5": "40"})
+    assert got.headers["content-type"] == "application/toml"
+    assert "rules.toml" in got.headers["content-disposition"]
+    assert RulesFile.parse(got.text).count[0].at_most == 40
+    for other in ({"form": "toml"}, {"form": "toml", "rules": "caps = 1"}):
+        assert client.get("/rules", params=other).status_code == 422, "there are none, or they are not valid"
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [
         ("/budget?budget=abc", "budget"), ("/budget?budget=-1", "budget"), ("/budget?cost=0", "cost"),
         ("/budget?value=0", "value"),
         ("/budget?run=winter", "winter"), ("/budget?safety=2", "safety"), ("/who?column=citty", "citty"),
-        ("/who?within=city=west", "west"), ("/compare?first=winter", "first"),
+        ("/who?within=city=west", "west"), ("/rules?budget=abc", "budget"), ("/rules?not=5", "not"), ("/unit?safety=2", "safety"),
+         ("/compare?first=winter", "first"),
     ],
 )  # fmt: skip
 def test_a_wrong_parameter_is_named(client: Visitor, address: str, words: str) -> None:

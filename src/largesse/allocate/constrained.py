@@ -34,6 +34,7 @@ _INTEGER = (60, 240, 1_000)  # of these, units in the integer programme
 _NEAR = 1e-6  # tolerance of the minimum of the dual, relative to the range of the value
 _TIGHT = 2e-6  # margin to each limit, relative to the largest amount: the solver's tolerance must not break a rule
 _NODES = 500  # limit of the integer search: a time limit would give other plans on other machines
+_CHUNK = 1 << 16
 _FEW_RULES = 12  # up to so many conflicting rules, those not needed for the conflict are left out one by one
 
 
@@ -69,9 +70,8 @@ def solve_under(
     if not rows:
         raise _check.refuse("rules", list(rules), "there is nothing to obey", "Give a budget: Spend(at_most=...).")
     allowed = _allowed(menu, eligible, keep)
-    value = menu.value if allowed is None else np.where(allowed, menu.value, np.nan)
-    stake = float(np.nansum(np.nanmax(value, axis=1).astype(np.float64) - np.nanmin(value, axis=1)))
-    floor = float(np.nanmin(value, axis=1).sum(dtype=np.float64))
+    least, most = _ends(menu, allowed)
+    stake, floor = float((most - least).sum()), float(least.sum())
     dual = Dual(menu, rows, allowed)
     prices, best, below = descend(dual, floor, _NEAR * max(stake, 1e-300))
     treatment = None if below else _rounded(dual, prices, best, _TIGHT)
@@ -105,6 +105,16 @@ def obeyed(
 def _bound(menu: Menu, row: Row, treatment: NDArray[np.int32], price: float, binds: bool) -> Bound:
     used, limit = row.sign * row.used(menu, treatment), row.sign * row.limit
     return Bound(row.name, used, limit, price, binds, row.cost_weight == 1)
+
+
+def _ends(menu: Menu, allowed: NDArray[np.bool_] | None) -> tuple[Floats, Floats]:
+    """Returns the lowest and the highest value of the treatments that each unit may get, (N,) each."""
+    least, most = np.empty(menu.n), np.empty(menu.n)
+    for start in range(0, menu.n, _CHUNK):  # one table of all units at a time would be as large as the menu
+        part = slice(start, start + _CHUNK)
+        value, may = menu.value[part], True if allowed is None else allowed[part]
+        least[part], most[part] = (np.where(may, value, np.inf).min(1), np.where(may, value, -np.inf).max(1))
+    return least, most
 
 
 def _allowed(menu: Menu, eligible: Any, keep: Any) -> NDArray[np.bool_] | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog, minimize
 
-from largesse.allocate.dual_kernels import best_two
+from largesse.allocate.dual_kernels import best_two, cells_of
 from largesse.allocate.rules import Row
 from largesse.menu import Menu
 
@@ -115,9 +115,10 @@ class Dual:
     def _used(self, treatment: NDArray[np.int32], part: slice) -> Floats:
         """Returns sign · Σ amount of each row over some units, (K,)."""
         rows, used = np.arange(part.start, part.stop), np.empty(len(self.rows))
+        costs = cells_of(self.menu.cost.T, treatment, rows) if any(row.cost_weight for row in self.rows) else None
         for family, size in zip(self.families, self.sizes, strict=True):
             row = self.rows[family.start]
-            each = row.sign * row.taken(self.menu, rows, treatment)
+            each = row.sign * row.taken(self.menu, rows, treatment, costs)
             sums = each.sum()[None] if row.codes is None else np.bincount(row.codes[part] + 1, each, size + 1)[1:]
             used[family] = sums[self.groups[family]]
         return used

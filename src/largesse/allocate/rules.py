@@ -63,12 +63,22 @@ class Row:
             out += self.table if len(self.table) == 1 else self.table[rows]
         return np.asarray(self.sign * out)
 
-    def taken(self, menu: Menu, rows: NDArray[np.intp], treatment: NDArray[np.int32]) -> Floats:
-        """Returns the amount of one treatment for each of some units, (n,), without the sign."""
+    def taken(
+        self, menu: Menu, rows: NDArray[np.intp], treatment: NDArray[np.int32], costs: NDArray[Any] | None = None
+    ) -> Floats:
+        """Returns the amount of one treatment for each of some units, (n,), without the sign.
+
+        Args:
+            menu: Value and cost of all units.
+            rows: The units, (n,).
+            treatment: A treatment for each, (n,).
+            costs: The costs of these treatments, (n,), where they are known already.
+        """
         out = np.zeros(len(rows))
-        for weight, source in ((self.cost_weight, menu.cost), (self.value_weight, menu.value)):
-            if weight:
-                out += weight * cells_of(source.T, treatment, rows)
+        if self.cost_weight:
+            out += self.cost_weight * (cells_of(menu.cost.T, treatment, rows) if costs is None else costs)
+        if self.value_weight:
+            out += self.value_weight * cells_of(menu.value.T, treatment, rows)
         if self.table is not None:
             out += self.table[0, treatment] if len(self.table) == 1 else self.table[rows, treatment]
         return out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import fsum
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from largesse import _check
 from largesse.allocate.blocks import Run
+from largesse.allocate.dual_kernels import cells_of, total
 from largesse.allocate.price_intervals import assign
 from largesse.commands.run_folder import Safety
 from largesse.menu import Menu
@@ -129,10 +129,14 @@ class Wish(NamedTuple):
         """
         if not self.price >= 0:
             return ()
-        rows, best = np.arange(menu.n), assign(menu, self.price)
-        spend, value = (part[rows, treatment].astype(np.float64) - part[rows, best] for part in (menu.cost, menu.value))
+        best = assign(menu, self.price)
+        rows = np.flatnonzero(treatment != best)
+        spend, value = (
+            cells_of(part.T, treatment[rows], rows).astype(np.float64) - cells_of(part.T, best[rows], rows)
+            for part in (menu.cost, menu.value)
+        )
         beyond = spend > 0
-        return self._notes(fsum(spend[beyond]), fsum(value[beyond]))
+        return self._notes(total(spend[beyond]), total(value[beyond]))
 
     def _notes(self, spend: float, value: float) -> tuple[str, ...]:
         if not spend > 0 or self.unit_value is None:

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from largesse.report.style import faint, plain
 
-__all__ = ["GRID", "LINE", "band_chart", "bars_chart", "day_chart", "house_figure", "lines_chart"]
+__all__ = ["GRID", "LINE", "band_chart", "bars_chart", "day_chart", "house_figure", "lines_chart", "signed_bars"]
 
 GRID = "rgba(128, 134, 144, 0.22)"
 """Colour of a grid, on light and dark paper."""
@@ -69,6 +69,39 @@ def bars_chart(names: Sequence[str], series: Mapping[str, Sequence[float]]) -> g
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_xaxes(tickvals=list(range(len(names))), ticktext=[plain(one, 24) for one in names], showgrid=False)
     figure.update_layout(showlegend=len(series) > 1)
+    return figure
+
+
+def signed_bars(
+    amounts: Mapping[str, float],
+    x_title: str,
+    y_title: str,
+    *,
+    marked: str = "",
+    ends: Mapping[str, tuple[float, float]] | None = None,
+) -> go.Figure:
+    """Returns an amount of each name as bars, with a line at 0.
+
+    Args:
+        amounts: Name → amount, in order.
+        x_title: What the names are.
+        y_title: What the amounts are, with their unit.
+        marked: The name whose bar has the colour of the policy.
+        ends: Name → both ends of a range around its amount; None: there are none.
+    """
+    figure = house_figure(320, margin={"l": 8, "r": 12, "t": 12, "b": 8})
+    names, y = list(amounts), list(amounts.values())
+    bar: dict[str, Any] = {"marker": {"color": [_COLOURS[0] if name == marked else "#8a93a0" for name in names]}}
+    if ends is not None:
+        bar["error_y"] = {
+            "type": "data", "symmetric": False, "array": [ends[name][1] - amounts[name] for name in names],
+            "arrayminus": [amounts[name] - ends[name][0] for name in names], "color": LINE, "thickness": 1.5,
+        }  # fmt: skip
+    figure.add_trace(go.Bar(x=list(range(len(names))), y=y, name=y_title, **bar))
+    figure.add_hline(y=0, line={"color": LINE, "width": 1})
+    ticks = [plain(one, 24) for one in names]
+    figure.update_xaxes(title_text=x_title, tickvals=list(range(len(names))), ticktext=ticks, showgrid=False)
+    figure.update_yaxes(title_text=y_title)
     return figure
 
 

@@ -9,9 +9,10 @@ from largesse._arguments import checked
 from largesse._files import PathLike, atomic_bytes
 from largesse.menu import Bound, PlanTotals
 from largesse.policy.deployed import Allocation
+from largesse.policy.safety import Estimate
 from largesse.report.blocks import Column, Row, Section, Table, Text
 from largesse.report.content import Headline
-from largesse.report.numbers import count, interval, number, percent
+from largesse.report.numbers import count, interval, number, percent, places
 from largesse.report.page import document
 from largesse.report.table import rule_table, treatment_table
 
@@ -84,8 +85,8 @@ def rule_cost_table(
     assert ruled.brought is not None
     before, now = free.brought, ruled.brought
     rows = [
-        Row((f"Expected spend, {money}", *(interval(one.spend.mean, one.spend.low, one.spend.high) for one in (free, ruled)),
-             number(ruled.spend.mean - free.spend.mean, sign=True))),
+        Row((f"Expected spend, {money}", *(_estimate(one.spend) for one in (free, ruled)),
+             _change(free.spend.mean, ruled.spend.mean))),
         Row((f"Extra {value}, beyond control for everyone", *_and_difference(before.value, now.value))),
         *([Row((f"Net {money}, after the cost", *_and_difference(before.net, now.net)))]
           if before.net is not None and now.net is not None else []),
@@ -96,8 +97,19 @@ def rule_cost_table(
     return Table(columns=(Column("", words=True), *map(Column, names)), rows=tuple(rows), title="What the rules cost")
 
 
+def _estimate(spend: Estimate) -> str:
+    """Returns an amount with its interval; where that is no wider than rounding, as with a fixed cost, the amount alone."""
+    certain = spend.high - spend.low <= 1e-9 * abs(spend.mean)
+    return number(spend.mean) if certain else interval(spend.mean, spend.low, spend.high)
+
+
 def _and_difference(before: float, now: float) -> tuple[str, str, str]:
-    return number(before, sign=True), number(now, sign=True), number(now - before, sign=True)
+    return number(before, sign=True), number(now, sign=True), _change(before, now)
+
+
+def _change(before: float, now: float) -> str:
+    """Returns a difference with as many decimals as the numbers have, so that a remainder of rounding is 0."""
+    return number(now - before, decimals=places([before or now], 3), sign=True)
 
 
 def signed_count(n: float) -> str:

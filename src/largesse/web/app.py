@@ -264,7 +264,9 @@ def _other_form(request: Request, page: Page, query: Query, view: View, form: st
         )
     if form == "toml" and view.rules:
         return _file(view.rules.encode(), "rules.toml", "application/toml")
-    return PlainTextResponse(f"form == {form!r}: must be one of html, json, md, csv, pdf, png.\n", 422)
+    return PlainTextResponse(
+        f"form == {form!r}: must be one of html, json, md, csv, pdf, png, and toml where the page has rules.\n", 422
+    )
 
 
 def _file(content: bytes, name: str, media: str) -> Response:

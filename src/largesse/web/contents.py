@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from largesse.web.opened import Studio
-from largesse.web.pages import budget, compare, data, experiment, live, proof, rules, who
+from largesse.web.pages import budget, compare, data, experiment, live, proof, rules, unit, who
 from largesse.web.query import Query
 from largesse.web.view import View
 
@@ -39,6 +39,7 @@ PAGES: tuple[Page, ...] = (
     Page("budget", budget.PATH, budget.view),
     Page("who", who.PATH, who.view),
     Page("rules", rules.PATH, rules.view),
+    Page("unit", unit.PATH, unit.view),
     Page("proof", proof.PATH, proof.view),
     Page("compare", compare.PATH, compare.view, lambda studio: len(studio.runs) > 1, everywhere=True),
     Page(

@@ -107,7 +107,7 @@ def test_the_numbers_are_those_of_allocate(studio: Studio, place: Path, tmp_path
     brought = done.brought.value - free.brought.value
     cells = {row[0]: row[1:] for row in rows(tables[0])}
     assert cells["Extra orders, beyond control for everyone"] == (
-        number(free.brought.value, sign=True), number(done.brought.value, sign=True), number(brought, sign=True),
+        number(free.brought.value, sign=True), number(done.brought.value, sign=True), number(brought, decimals=0, sign=True),
     )  # fmt: skip
     for k, name in enumerate(("0", "5", "10")):
         assert cells[f"Users with {name!r}"][:2] == (count(free.plan.counts[k]), count(done.plan.counts[k]))

@@ -99,6 +99,8 @@ class UnitRules:
             LargesseError: A rule does not suit the units or the treatments.
         """
         refuse_other_treatments(rules, self.units.menu.treatments)
+        if rules.empty:
+            return self.units.allocate(budget, safety=safety, unit_value=unit_value)
         config = self.units.config
         money = config.outcome.unit_value if unit_value is None else unit_value
         return self._made(rules.dump(), float(budget), safety_of(config, safety), money)

@@ -21,7 +21,7 @@ from largesse.report.slide import Curve
 from largesse.report.table import treatment_table
 from largesse.result import plain
 from largesse.web.opened import Studio
-from largesse.web.pages.money import Money, money_fields, of_query, plain_number, planned_of, scaled
+from largesse.web.pages.money import Money, money_fields, of_query, plain_number, planned_of, scaled, without_options
 from largesse.web.query import Query
 from largesse.web.view import Drawn, Field, Reading, Shown, View
 from largesse.web.words import words
@@ -105,7 +105,7 @@ def _summary(money: Money, planned: Allocation[PlanTotals] | None, shown: AtBudg
     if planned is not None and shown is not None:
         out += _differs(money, scaled(planned, money.what_if).value / planned.n, shown.policy)
     if planned is not None and money.what_if.cost == 1:  # they name money of the trial
-        out += map(_without_options, planned.notes)
+        out += map(without_options, planned.notes)
     return tuple(out)
 
 
@@ -129,17 +129,6 @@ def _differs(money: Money, expected: float, row: ReturnRow) -> tuple[str, ...]:
 def _action(shown: AtBudget | None) -> str:
     """Returns what to do with the budget, by its verdict."""
     return "" if shown is None or shown.verdict is None else words(f"budget.{shown.verdict.name.lower()}")
-
-
-def _without_options(note: str) -> str:
-    """Returns a note without the options of the command line, which the page has fields for."""
-    for words_, instead in (
-        (" (--on-average)", ""),
-        ("; --safety sets levels between", ""),
-        ("Without --budget", "Without a budget"),
-    ):
-        note = note.replace(words_, instead)
-    return note
 
 
 def _readings(money: Money, planned: Allocation[PlanTotals] | None, shown: AtBudget | None) -> tuple[Reading, ...]:

@@ -17,7 +17,17 @@ from largesse.web.query import Query
 from largesse.web.view import Field
 from largesse.web.words import words
 
-__all__ = ["Money", "Scaled", "money_fields", "of_query", "plain_number", "planned_of", "run_of", "scaled"]
+__all__ = [
+    "Money",
+    "Scaled",
+    "money_fields",
+    "of_query",
+    "plain_number",
+    "planned_of",
+    "run_of",
+    "scaled",
+    "without_options",
+]
 
 _STEPS = 200  # of the slider
 
@@ -194,3 +204,14 @@ def scaled(planned: Allocation[PlanTotals], what_if: WhatIf) -> Scaled:
         spend.mean * f, spend.low * f, spend.high * f, brought.value, brought.cost * f,
         None if brought.net is None else brought.net * f,
     )  # fmt: skip
+
+
+def without_options(note: str) -> str:
+    """Returns a note without the options of the command line, which the page has fields for."""
+    for words_, instead in (
+        (" (--on-average)", ""),
+        ("; --safety sets levels between", ""),
+        ("Without --budget", "Without a budget"),
+    ):
+        note = note.replace(words_, instead)
+    return note

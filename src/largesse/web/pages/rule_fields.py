@@ -139,16 +139,14 @@ def _own(query: Query, rules: UnitRules) -> tuple[Field, ...]:
 
 
 def _counts(query: Query, rules: UnitRules, head: str) -> tuple[Field, ...]:
-    names = rules.units.menu.treatments[1 : _TREATMENTS + 1]
-    return (
-        _heading("rules.counts", _set(query, "most", "least"), head=head),
-        *(
-            Field(name=key, label=words(f"rules.{end}", head=head, treatment=name), value=query.text(key))
-            for name in names
-            for end in ("most", "least")
-            if (key := f"{end}.{quote(name)}")
-        ),
-    )
+    names, fields = rules.units.menu.treatments[1 : _TREATMENTS + 1], list[Field]()
+    for end in ("most", "least"):
+        fields.append(_heading(f"rules.{end}", _set(query, end), head=head))
+        for name in names:
+            key = f"{end}.{quote(name)}"
+            label = words(f"rules.{end}.one", head=head, treatment=name)
+            fields.append(Field(name=key, label=label, value=query.text(key)))
+    return tuple(fields)
 
 
 def _groups(query: Query, rules: UnitRules, money: str) -> tuple[Field, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import isclose
 from typing import Any
 
 from largesse._check import written
@@ -12,12 +14,12 @@ from largesse.errors import InfeasibleRules, LargesseError
 from largesse.menu import PlanTotals
 from largesse.policy.deployed import Allocation
 from largesse.report.blocks import Badge, Block, Bullets, Text, Tone
-from largesse.report.numbers import between, count, number, percent
+from largesse.report.numbers import count, number, percent
 from largesse.report.plans import SHADOW_PRICE, costliest, rule_cost_table
 from largesse.report.table import rule_table, treatment_table
 from largesse.result import plain
 from largesse.web.opened import Opened, Studio
-from largesse.web.pages.money import Money, money_fields, of_query, plain_number, run_of
+from largesse.web.pages.money import Money, money_fields, of_query, plain_number, run_of, without_options
 from largesse.web.pages.rule_fields import canonical, exclusions, form_fields, rules_of_query
 from largesse.web.query import Query
 from largesse.web.view import Drawn, Field, Reading, View
@@ -83,21 +85,24 @@ def _shown(
     ruled: Allocation[PlanTotals], fields: tuple[Field, ...],
 ) -> View:  # fmt: skip
     """Returns the page of rules that hold together."""
-    config, some = money.run.config.report, not file.empty
-    moving: list[Block | Drawn] = []
+    some, moving = not file.empty, _excluded(query, desk)
     if some:
         moving += [
             rule_cost_table(free, ruled, value=money.value, money=money.money, head=money.head),
-            rule_table(ruled.plan.rules), Text(words("rules.shadow", value=config.value_unit) + " " + SHADOW_PRICE, quiet=True),
+            replace(rule_table(ruled.plan.rules), title=words("rules.used")), Text(_how(money, ruled), quiet=True),
         ]  # fmt: skip
     else:
         moving.append(treatment_table(free.plan.mix, of=f"{money.head.capitalize()}s"))
-    moving += _excluded(query, desk)
     return View(
         headline=_headline(money, free, ruled, some), summary=_summary(money, query, ruled, some),
         action=_action(money, ruled), readings=_readings(money, free, ruled), moving=tuple(moving), fields=fields,
         links=_links(money, query, desk, some), rules=_download(file, money), document=_document(money, file, free, ruled),
     )  # fmt: skip
+
+
+def _how(money: Money, ruled: Allocation[PlanTotals]) -> str:
+    sure = "" if ruled.safety is None else words("rules.sure", percent=f"{100 * ruled.safety:g} %") + " "
+    return f"{sure}{words('rules.shadow', value=money.value)} {SHADOW_PRICE}"
 
 
 def _headline(money: Money, free: Allocation[PlanTotals], ruled: Allocation[PlanTotals], some: bool) -> str:
@@ -109,7 +114,7 @@ def _headline(money: Money, free: Allocation[PlanTotals], ruled: Allocation[Plan
             f"There are no rules yet. Without any, {number(money.budget)} {money.money} are expected to bring "
             f"{number(before.value, sign=True)} {money.value} beyond giving nobody anything. Set a limit to see what it costs."
         )
-    if ruled.plan.counts.tolist() == free.plan.counts.tolist() and now.value == before.value:
+    if ruled.plan.counts.tolist() == free.plan.counts.tolist() and isclose(now.value, before.value, rel_tol=1e-9):
         return "The rules cost nothing: what the budget alone gives breaks none of them."
     less, verb = before.value - now.value, "cost" if before.value >= now.value else "bring"
     net = ""
@@ -132,7 +137,7 @@ def _summary(money: Money, query: Query, ruled: Allocation[PlanTotals], some: bo
         out.append(words("rules.safety"))
     if query.text("cost") not in ("", "100"):
         out.append(words("rules.cost"))
-    return (*out, *ruled.notes)
+    return (*out, *map(without_options, ruled.notes))
 
 
 def _action(money: Money, ruled: Allocation[PlanTotals]) -> str:
@@ -153,7 +158,7 @@ def _readings(money: Money, free: Allocation[PlanTotals], ruled: Allocation[Plan
     before, now, unit = free.brought, ruled.brought, money.money
     treated = ruled.plan.n - int(ruled.plan.counts[0])
     return (
-        Reading(f"Expected spend, {unit}", number(ruled.spend.mean), between(ruled.spend.low, ruled.spend.high)),
+        Reading(f"Expected spend, {unit}", number(ruled.spend.mean), f"{number(free.spend.mean)} without rules"),
         Reading(f"Extra {money.value}", number(now.value, sign=True), f"{number(before.value, sign=True)} without rules"),
         *((Reading(f"Net {unit}", number(now.net, sign=True), f"{number(before.net, sign=True)} without rules"),)
           if now.net is not None and before.net is not None else ()),
