@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["PATH", "REFRESH", "act", "view"]
 
 PATH = "/live"
-_PATIENCE, _SOON = 1.5, 3  # seconds to wait for the first signals, and until the page is read again without them
+_SOON = 3  # seconds until the page is read again where the signals are not there yet
 REFRESH = 15
 """Seconds after which the page is read anew."""
 _LINES = 20  # of the journal
@@ -32,7 +32,7 @@ def view(studio: Studio, query: Query) -> View:
         LargesseError: The store cannot be opened, or the campaign is not in it.
     """
     now = studio.live.now(query.text("campaign") or None)
-    watched = studio.live.watched(now.status.campaign, patience=_PATIENCE) or _computing(now)
+    watched = studio.live.watched(now.status.campaign, patience=studio.live.patience) or _computing(now)
     names = Names(now)
     return View(
         headline=_headline(now, watched, names), badge=_badge(now, watched), summary=_summary(now, watched, names),
