@@ -141,7 +141,7 @@ class _Looked:
 
 
 class InService:
-    """The campaigns of a ledger.
+    """The campaigns of a ledger. A store of an older version is brought to this one when it is opened, as by every command.
 
     Args:
         store: Address of the ledger.

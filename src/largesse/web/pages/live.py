@@ -257,7 +257,7 @@ def _actions(now: Now, watched: Watched) -> tuple[Action, ...]:
         confirm = f"{now.tried.version} decides for no unit from now on; its decisions so far stay as they are."
         out.append(button(END, words("live.end", version=now.tried.version), confirm))
     if now.before is not None and now.before.here and now.decides is not None:
-        confirm = f"{now.before.version} decides for all units again, instead of {now.decides.version}, within seconds."
+        confirm = f"{now.before.version} decides again instead of {now.decides.version}, within seconds. Decisions so far stay."
         out.append(button(BACK, words("live.back", version=now.before.version), confirm))
     return tuple(out)
 
