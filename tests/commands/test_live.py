@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from largesse.commands.live import live
 from largesse.commands.live_shop import Scale, Shop
 from largesse.errors import StoreError
 from largesse.serving import Ledger
+from largesse.serving.ledger.changes import changes
 
 SMALL = Scale(days=10, per_day=700, trial=1_500)
 
@@ -53,6 +55,14 @@ def test_the_whole_loop(tmp_path):
         status = ledger.status("live")
         assert status.spent + status.reserved <= done.budget + status.beyond
         assert status.decided == 7_000
+        runs = [
+            one[name]["run"]
+            for one in (change._asdict() for change in changes(ledger, "live"))
+            for name in ("before", "after")
+            if one[name] and "run" in one[name]
+        ]
+        assert runs
+        assert all(Path(run).is_dir() for run in runs)  # where the folder is in the end, so that one can go back
     with sqlite3.connect(tmp_path / "live" / "ledger.db") as connection:
         (run,) = connection.execute("select run from largesse_served").fetchone()
     assert run in (str(tmp_path / "live" / "first"), str(tmp_path / "live" / "second"))

@@ -123,6 +123,7 @@ def test_no_page_has_a_script_of_its_own_or_an_address_elsewhere(studio: Studio,
         assert not re.findall(r'(?:src|href|action|hx-get)="(?:https?:)?//', got.text)
         assert got.headers["cache-control"] == "no-store"
         assert got.headers["x-content-type-options"] == "nosniff"
+        assert got.headers["referrer-policy"] == "same-origin"  # browsers name the origin of its forms
 
 
 def test_files_are_kept_by_browsers_until_they_change(client: Visitor) -> None:

@@ -45,6 +45,7 @@ _HEADERS = {
     "content-security-policy": _POLICY, "x-content-type-options": "nosniff", "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin", "cache-control": "no-store",
 }  # fmt: skip
+# Without any referrer, browsers would send the forms of these pages with the origin "null", as those of another site.
 _MOST_BODY = 1 << 20  # bytes of a form
 _SECOND = ("form", "table")  # parameters that choose another form of a page
 

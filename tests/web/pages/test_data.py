@@ -84,6 +84,9 @@ def test_a_feature_that_changed_leads_and_says_what_to_do(run, drifted):
     worst = data.drift_of(studio.first.population.table, read_spreads(run))[0].worst
     assert (cells["Feature"], cells["State"], cells["PSI"]) == ("age", "changed", f"{worst.psi:.3g}")
     assert (cells["Missing, trial"], cells["Missing, units"]) == ("5.9 %", "33.3 %")
+    assert (cells["What changed most"], cells["Trial"], cells["Units"]) == (
+        worst.bin, f"{100 * worst.then:.1f} %", f"{100 * worst.now:.1f} %",
+    )  # fmt: skip
     assert page.document["drift"][0]["psi"] == worst.psi
 
 

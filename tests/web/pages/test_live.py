@@ -31,7 +31,9 @@ NOW = START + 14.5 * DAY
 
 
 def studio(store: str, now: float = NOW) -> Any:
-    return SimpleNamespace(live=InService(store, clock=Clock(now)))
+    service = InService(store, clock=Clock(now))
+    service.patience = None
+    return SimpleNamespace(live=service)
 
 
 def shown(store: str, now: float = NOW, **query: str) -> View:
@@ -204,7 +206,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def client(run: Path, store: str, role: str) -> Visitor:
-    return visitor(Studio([run], store=store, clock=Clock(NOW)), role=role)
+    made = Studio([run], store=store, clock=Clock(NOW))
+    made.live.patience = None
+    return visitor(made, role=role)
 
 
 def fields(html: str, what: str) -> dict[str, str]:

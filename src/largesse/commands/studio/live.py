@@ -141,12 +141,15 @@ class _Looked:
 
 
 class InService:
-    """The campaigns of a ledger.
+    """The campaigns of a ledger. A store of an older version is brought to this one when it is opened, as by every command.
 
     Args:
         store: Address of the ledger.
         campaign: Name of the campaign that is shown first; None: the first one.
         clock: Returns the time in seconds since 1970 (UTC); None: that of the machine.
+
+    Attributes:
+        patience: Seconds that a page waits for the first look at a campaign; None: until it is there.
     """
 
     def __init__(self, store: str, campaign: str | None = None, clock: Callable[[], float] | None = None) -> None:
@@ -155,6 +158,7 @@ class InService:
         self._ledger: Ledger | None = None
         self._file: tuple[int, int] | None = None
         self._looked: dict[str, _Looked] = {}
+        self.patience: float | None = 1.5
 
     def now(self, campaign: str | None = None) -> Now:
         """Returns a campaign at this moment.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["PATH", "REFRESH", "act", "view"]
 
 PATH = "/live"
-_PATIENCE, _SOON = 1.5, 3  # seconds to wait for the first signals, and until the page is read again without them
+_SOON = 3  # seconds until the page is read again where the signals are not there yet
 REFRESH = 15
 """Seconds after which the page is read anew."""
 _LINES = 20  # of the journal
@@ -32,7 +32,7 @@ def view(studio: Studio, query: Query) -> View:
         LargesseError: The store cannot be opened, or the campaign is not in it.
     """
     now = studio.live.now(query.text("campaign") or None)
-    watched = studio.live.watched(now.status.campaign, patience=_PATIENCE) or _computing(now)
+    watched = studio.live.watched(now.status.campaign, patience=studio.live.patience) or _computing(now)
     names = Names(now)
     return View(
         headline=_headline(now, watched, names), badge=_badge(now, watched), summary=_summary(now, watched, names),
@@ -257,7 +257,7 @@ def _actions(now: Now, watched: Watched) -> tuple[Action, ...]:
         confirm = f"{now.tried.version} decides for no unit from now on; its decisions so far stay as they are."
         out.append(button(END, words("live.end", version=now.tried.version), confirm))
     if now.before is not None and now.before.here and now.decides is not None:
-        confirm = f"{now.before.version} decides for all units again, instead of {now.decides.version}, within seconds."
+        confirm = f"{now.before.version} decides again instead of {now.decides.version}, within seconds. Decisions so far stay."
         out.append(button(BACK, words("live.back", version=now.before.version), confirm))
     return tuple(out)
 
