@@ -211,6 +211,8 @@ EN = {
     "live.kind.policy": "the policy",
     "live.kind.explore": "at random, to learn",
     "live.kind.holdout": "the holdout, which gets nothing",
+    "live.runs.none": "No run has decided here yet.",
+    "live.journal.none": "Nothing was changed since the start.",
     "live.journal": "Journal: what was changed, the last first",
     "live.do": "Do what the evidence supports",
     "live.end": "End the challenger {version}",

@@ -146,6 +146,10 @@ def test_a_campaign_without_decisions(tmp_path):
     )
     assert page.badge.text == "not begun"
     assert page.action.startswith("Send the first units")
+    assert all(one.rows for one in tables_of(page))
+    texts = [one.words for one in page.fixed if isinstance(one, Text)]
+    assert "No run has decided here yet." in texts
+    assert "Nothing was changed since the start." in texts
     assert page.actions == ()
 
 

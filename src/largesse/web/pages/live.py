@@ -178,9 +178,7 @@ def _readings(now: Now, watched: Watched, names: Names) -> tuple[Reading, ...]:
         Reading(f"Left, {names.money}", money_of(status.left)),
         Reading("Day", f"{day} of {days}", until),
         Reading("Decisions", count(status.decided), limited),
-        Reading(
-            f"Shadow price, {names.value} per {names.money}", number(status.price), "what money must bring at least"
-        ),
+        Reading(f"Shadow price, {names.price}", number(status.price), "what money must bring at least"),
     ]
     if status.beyond:
         shown.append(

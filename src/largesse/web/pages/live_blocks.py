@@ -30,6 +30,8 @@ class Names:
         report = None if now.config is None else now.config.report
         self.money = "units of money" if report is None or not report.money else report.money
         self.value = "units of value" if report is None else report.value_unit
+        one = "unit of money" if report is None or not report.money else report.money
+        self.price = f"{self.value} per {one}"
         self.head = "unit" if report is None else report.head
 
 
@@ -49,12 +51,16 @@ def campaign_blocks(now: Now, watched: Watched, names: Names) -> list[Block | Dr
                 out += _signals(section.title, block)
             elif isinstance(block, Text):
                 out.append(replace(block, lead=f"{section.title}. "))
-    out.append(_run_table(now, watched, names))
+    runs = _run_table(now, watched, names)
+    out.append(runs if runs.rows else Text(words("live.runs.none"), quiet=True))
     if missing := [one for one in (now.decides, now.tried, now.before) if one is not None and not one.here]:
         out += [_gone(one) for one in missing]
     if now.status.decided:
         out.append(_decisions(now))
-    out.append(journal_table(now.journal[-_LINES:], title=words("live.journal")))
+    lines = now.journal[-_LINES:]
+    out.append(
+        journal_table(lines, title=words("live.journal")) if lines else Text(words("live.journal.none"), quiet=True)
+    )
     return out
 
 
