@@ -57,7 +57,8 @@ def test_a_policy_keeps_its_events_and_one_of_an_earlier_version_has_none(tmp_pa
     again = Policy.load(tmp_path / "now")
     np.testing.assert_array_equal(again.curve.value.events, policy.curve.value.events)
     assert again.allocate(menu, 8.0).notes == policy.allocate(menu, 8.0).notes != ()
-    monkeypatch.setattr(module, "_PARTS", {k: v for k, v in module._PARTS.items() if k != "events"})
+    kept = {name: part for name, part in module.CURVE_ARRAYS.items() if name != "events"}
+    monkeypatch.setattr(module, "CURVE_ARRAYS", kept)
     policy.save(tmp_path / "before")
     monkeypatch.undo()
     earlier = Policy.load(tmp_path / "before")

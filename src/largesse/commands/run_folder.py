@@ -24,12 +24,13 @@ from largesse.logs import Logs
 from largesse.menu import Menu
 from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Policy
+from largesse.policy.unread import Unread
 from largesse.serving.policy import ABOUT
 from largesse.serving.stand_in import stand_in
 
 __all__ = [
-    "RULES", "budgets_of_run", "id_column", "open_run", "read_units", "rules_of_run", "rules_to_obey", "safety_of", "scorer",
-    "trial_rows",
+    "RULES", "budgets_of_run", "config_of", "id_column", "open_run", "open_unread", "read_units", "rules_of_run", "rules_to_obey",
+    "safety_of", "scorer", "trial_rows",
 ]  # fmt: skip
 
 RULES = "rules.toml"
@@ -46,17 +47,37 @@ def open_run(folder: PathLike) -> tuple[Config, Policy]:
         MissingDependency: The model needs a package that is not installed, and so does its ONNX form.
     """
     place = Path(folder)
-    if not os.path.isfile(place / "config.toml"):
-        raise StoreError(
-            f"{place}: holds no config.toml, so it is no run folder. Give a folder made by `largesse fit`."
-        )
-    config = load(place / "config.toml")
+    config = config_of(place)
     try:
         return config, Policy.load(place / "policy")
     except ImportError:
         if not os.path.isfile(place / ABOUT) or not installed("onnxruntime"):
             raise
     return config, Policy.load(place / "policy", model=stand_in(place))
+
+
+def open_unread(folder: PathLike) -> tuple[Config, Unread]:
+    """Returns the configuration and the policy of a run folder without its model: neither torch nor LightGBM is loaded.
+
+    Raises:
+        StoreError: The folder is not that of a finished run.
+    """
+    place = Path(folder)
+    return config_of(place), Unread.load(place / "policy")
+
+
+def config_of(folder: PathLike) -> Config:
+    """Returns the configuration of a run folder.
+
+    Raises:
+        StoreError: The folder is not that of a finished run.
+    """
+    place = Path(folder)
+    if not os.path.isfile(place / "config.toml"):
+        raise StoreError(
+            f"{place}: holds no config.toml, so it is no run folder. Give a folder made by `largesse fit`."
+        )
+    return load(place / "config.toml")
 
 
 def rules_of_run(folder: PathLike) -> Path | None:
@@ -89,7 +110,7 @@ def rules_to_obey(
     return ProofRules.load(path, units, test, order, logs)
 
 
-def id_column(policy: Policy, given: str | None) -> str | None:
+def id_column(policy: Policy | Unread, given: str | None) -> str | None:
     """Returns the column of ids: the given one, or the run's own; None: there is none."""
     return given if given is not None or policy.roles is None else policy.roles.unit
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -16,17 +15,17 @@ from largesse._files import PathLike
 from largesse.allocate.blocks import Block, Run, Sums, in_blocks
 from largesse.allocate.price_intervals import assign
 from largesse.allocate.solver import price_plan
-from largesse.errors import DataError, StoreError, why_damaged
+from largesse.errors import DataError
 from largesse.frames import Encoder, ids, read, units
 from largesse.logs import Logs
 from largesse.menu import Menu, Plan, PlanTotals
 from largesse.models.base import Model
-from largesse.policy.calibration import CalibrationCurve
 from largesse.policy.curve import PriceCurve, same_treatments
 from largesse.policy.descent import Descent, descend, priced
 from largesse.policy.held_out import Realised, realised
 from largesse.policy.safety import LEVEL, Estimate, amount, normal_quantile
 from largesse.policy.saved import model_state, restored
+from largesse.policy.unread import CURVE_ARRAYS, parts_of, saved_policy, undamaged
 from largesse.result import Brief, Result
 from largesse.roles import Roles
 
@@ -317,7 +316,7 @@ class Policy(Brief):
         }
         arrays = store.nest(model=arrays) | {"curve.price": curve.price}
         for name, track in tracks.items():
-            arrays |= {f"curve.{name}.{there}": getattr(track, here) for there, here in _PARTS.items()}
+            arrays |= {f"curve.{name}.{there}": getattr(track, here) for there, here in CURVE_ARRAYS.items()}
         store.save(path, "policy", settings, arrays, replace=replace)
 
     @classmethod
@@ -333,23 +332,13 @@ class Policy(Brief):
             StoreError: The folder is missing, damaged, of a newer version, or holds something else.
             MissingDependency: The policy is a network, and torch is not installed.
         """
-        kind, settings, arrays = store.load(path)
-        if kind != "policy":
-            raise StoreError(f"{path}: holds a {kind}, not a policy. Give the folder that Policy.save made.")
-        try:
-            policy = cls(
-                model=restored(settings["model"], store.unnest("model", arrays)) if model is None else model,
-                curve=_curve(settings["curve"], store.unnest("curve", arrays)),
-                encoder=None if settings["encoder"] is None else Encoder.from_state(settings["encoder"]),
-                roles=None if settings["roles"] is None else Roles(**settings["roles"]),
-            )
+        saved = saved_policy(path)
+        with undamaged(path):
+            stored, arrays = saved.settings["model"], store.unnest("model", saved.arrays)
+            made = restored(stored, arrays) if model is None else model
+            policy = cls(model=made, **parts_of(saved)._asdict())
             policy._check_menu()
-            return policy
-        except (StoreError, ImportError):
-            raise
-        except Exception as error:
-            # torch, LightGBM and the containers each refuse a damaged state in their own words.
-            raise StoreError(f"{path}: is damaged ({why_damaged(error)}). Save the policy again.") from error
+        return policy
 
     def _check_menu(self) -> None:
         """Raises an error of any kind unless the model predicts a menu of the curve's treatments for one unit."""
@@ -358,23 +347,3 @@ class Policy(Brief):
         menu = self.model.predict(np.zeros((1, len(self.encoder.names)), np.float32))
         if menu.treatments != self.curve.treatments:
             raise ValueError(f"the model predicts {menu.treatments}, the curve is of {self.curve.treatments}")
-
-
-# Array of a saved curve, and its field.
-_PARTS = {
-    "planned": "planned", "residual": "residual", "error": "standard_error", "noise": "noise", "margin": "margin",
-    "events": "events",
-}  # fmt: skip
-
-
-def _curve(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> PriceCurve:
-    base = {
-        name: _check.number("base", saved["base"][name], low=-_check.LARGEST, high=_check.LARGEST)
-        for name in ("cost", "value")
-    }
-    unknown = {f"{name}.events": np.full(len(arrays["price"]), np.nan) for name in base}  # earlier versions saved none
-    known = unknown | dict(arrays)
-    cost, value = (CalibrationCurve(base[name], *(known[f"{name}.{part}"] for part in _PARTS)) for name in base)
-    return PriceCurve(
-        price=arrays["price"], cost=cost, value=value, treatments=tuple(saved["treatments"]), units=saved["units"]
-    )

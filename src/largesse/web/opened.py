@@ -10,12 +10,12 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from largesse import _check
-from largesse.commands.run_folder import open_run
+from largesse.commands.run_folder import config_of, open_run, open_unread
 from largesse.commands.studio.data import Beside, drift_of
 from largesse.commands.studio.evidence import Evidence
 from largesse.commands.studio.population import Population
-from largesse.config import Config
 from largesse.errors import LargesseError, StoreError
+from largesse.frames.encoder import Encoder
 from largesse.policy.deployed import Policy
 from largesse.progress import Say, silent
 from largesse.serving.watch.features import Spread, read_spreads
@@ -38,10 +38,18 @@ class Opened:
 
     def __init__(self, folder: Path, name: str, users: Path | None, unit: str | None) -> None:
         self.folder, self.name, self._users, self._unit = folder, name, users, unit
-        self.config: Config
-        self.policy: Policy
-        self.config, self.policy = open_run(folder)
+        self.config = config_of(folder)
         self.lock = RLock()
+
+    @cached_property
+    def policy(self) -> Policy:
+        """Its policy, with its model; what only looks units up needs none."""
+        return open_run(self.folder)[1]
+
+    @cached_property
+    def encoder(self) -> Encoder | None:
+        """How its columns become features."""
+        return open_unread(self.folder)[1].encoder
 
     @cached_property
     def metrics(self) -> dict[str, Any]:

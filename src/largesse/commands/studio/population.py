@@ -19,7 +19,7 @@ from largesse._files import MANIFEST, atomic_folder
 from largesse.allocate.blocks import Sums, in_blocks
 from largesse.allocate.price_index import PriceIndex
 from largesse.commands.budget_notes import on_average, safety_note
-from largesse.commands.run_folder import Safety, id_column, open_run, safety_of, scorer
+from largesse.commands.run_folder import Safety, id_column, open_run, open_unread, safety_of, scorer
 from largesse.commands.studio.table import UnitTable
 from largesse.commands.wish import Wish
 from largesse.config import Config
@@ -29,6 +29,7 @@ from largesse.policy.curve import same_treatments
 from largesse.policy.deployed import Allocation, Policy, allocated, control_sums
 from largesse.policy.descent import Descent, Searched, searched
 from largesse.policy.safety import normal_quantile
+from largesse.policy.unread import Unread
 from largesse.progress import Say, silent
 
 __all__ = ["FOLDER", "Population"]
@@ -45,7 +46,7 @@ class Population(NamedTuple):
     Attributes:
         run: The run folder.
         config: The configuration of the run.
-        policy: Its policy.
+        policy: Its policy, without its model.
         table: The units' own columns.
         unit: Name of the column of their ids; None: they are numbered from 1.
         menu: Predicted value and cost of every treatment, (N, M).
@@ -56,7 +57,7 @@ class Population(NamedTuple):
 
     run: Path
     config: Config
-    policy: Policy
+    policy: Unread
     table: UnitTable
     unit: str | None
     menu: Menu
@@ -92,7 +93,7 @@ class Population(NamedTuple):
         Raises:
             LargesseError: The run or the units cannot be read.
         """
-        config, policy = open_run(run)
+        config, policy = open_unread(run)
         if policy.encoder is None:
             raise DataError.at("RUN", f" == {str(run)!r}: it has no encoder. Fit it with `largesse fit`.")
         name = id_column(policy, unit)
@@ -107,7 +108,7 @@ class Population(NamedTuple):
             if name is not None:
                 _distinct(table.columns([name]), name)
             say("scoring the units", 0.05)
-            arrays = _kept(place, _scored(policy, table, say))
+            arrays = _kept(place, _scored(open_run(run)[1], table, say))
         say("done", 1.0)
         menu = _menu(policy, arrays)
         by_price = PriceIndex.restored(menu, arrays)
@@ -183,7 +184,7 @@ def _distinct(table: pa.Table, name: str) -> None:
         _check.unique("unit", frames.ids(table, name))
 
 
-def _menu(policy: Policy, arrays: dict[str, NDArray[Any]]) -> Menu:
+def _menu(policy: Unread, arrays: dict[str, NDArray[Any]]) -> Menu:
     menu = Menu(value=arrays["value"].T, cost=arrays["cost"].T, treatments=policy.curve.treatments)
     same_treatments(policy.curve, menu.treatments)
     return menu

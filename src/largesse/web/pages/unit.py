@@ -54,7 +54,7 @@ def view(studio: Studio, query: Query) -> View:
         LargesseError: An assumption breaks a rule, or the budget is out of reach.
     """
     money = of_query(studio, query)
-    encoder = encoder_of(money.run.policy.encoder)
+    encoder = encoder_of(money.run.encoder)
     who = named(query, money.units, encoder)
     fields = (
         *lookup_fields(query, who, money.units, money.head), *_of_money(money, query), *feature_fields(who, encoder)
