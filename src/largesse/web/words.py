@@ -139,6 +139,7 @@ EN = {
     "rules.back": "One {money} spent must bring at least, {value}",
     "rules.back.help": "{pays} {value} bring back the {money}.",
     "rules.text": "the text of the rules",
+    "rules.text.label": "Any other rule, as text (TOML)",
     "rules.text.help": 'Any rule, as in a file of `largesse allocate --rules`. Contacts: [[use]], name = "contacts", '
     'amount = {"5" = 1, "10" = 2}, at_most = 40000, one a line. A smallest spend: [[spend]], at_least = 5000.',
     "rules.shadow": "Shadow prices are in {value} for each unit of the limit.",
