@@ -178,6 +178,7 @@ EN = {
     "unit.bars": "Net value at the price",
     "unit.bars.caption": "Extra value less price × extra cost, against control. The highest bar is given.",
     "unit.evidence": "What evidence there is near it",
+    "unit.no_evidence": "the run keeps nothing of its trial, so it is not known what evidence there is near it; fit it again",
     "unit.evidence.how": "Rows of the whole trial in the same range or with the same label, and held-out rows in the same group, "
     "column by column. Few rows, or a value outside of what the trial had: the prediction is less sure.",
     # Data
