@@ -144,6 +144,8 @@ EN = {
     'amount = {"5" = 1, "10" = 2}, at_most = 40000, one a line. A smallest spend: [[spend]], at_least = 5000.',
     "rules.shadow": "Shadow prices are in {value} for each unit of the limit.",
     "rules.sure": "To stay within the limits with {percent} probability, spend counts with the upper end of its interval here.",
+    "rules.level": "What the rules leave has the correction that the trial gives the plan without rules: where rules change most "
+    "decisions, it is known less well than its difference from one rule to the next.",
     "rules.used": "Use and shadow price of every rule",
     "rules.safety": "The probability of staying within the budget was calibrated without rules: with them, spend is an estimate.",
     "rules.cost": "Costs here are those of the trial: limits are amounts of money, and `largesse allocate` knows no other costs.",
