@@ -351,8 +351,8 @@ def test_cap_a_treatment_and_see_what_it_costs(
     opens: Opens, served: Served, look: tuple[str, int], tmp_path: Path
 ) -> None:
     shown = opens("/rules?budget=2000", look)
-    shown.get_by_text("How many users get a treatment").click()
-    set_field(shown, "At most so many users get '5'", "300")
+    shown.get_by_text("At most so many users get a treatment").click()
+    set_field(shown, "At most, users with '5'", "300")
     rules = tmp_path / "rules.toml"
     with shown.expect_download() as got:
         shown.get_by_role("link", name="Download these rules (TOML)").click()
@@ -364,6 +364,41 @@ def test_cap_a_treatment_and_see_what_it_costs(
     for n in expected.plan.mix.values():
         assert f"{n:,}" in text
     assert re.search(r"costs? [\d.,]+ orders", shown.locator(".headline").inner_text())
+
+
+@HERE
+def test_who_may_not_get_a_treatment(opens: Opens, look: tuple[str, int]) -> None:
+    """The rule is there once its three parts are chosen, and a link takes it back."""
+    shown = opens("/rules?budget=2000", look)
+    shown.get_by_text("Who may not get a treatment").click()
+    for name, choice in (("Column", "city"), ("Its group", "north"), ("Must not get", "5")):
+        shown.get_by_role("combobox", name=name, exact=True).select_option(choice)
+        until(shown, f"location.search.includes('={choice}')")
+        settled(shown)
+    assert "'5' is not for units with city 'north'." in shown.locator("#moving").inner_text()
+    shown.reload()
+    assert "'5' is not for units with city 'north'." in shown.locator("#moving").inner_text()
+    shown.get_by_role("link", name="Allow '5' for city 'north' again").click()
+    until(shown, "!location.search.includes('north')")
+    assert "There are no rules yet" in shown.locator(".headline").inner_text()
+
+
+@HERE
+def test_why_does_this_unit_get_what_it_gets(
+    opens: Opens, served: Served, look: tuple[str, int], tmp_path: Path
+) -> None:
+    shown = opens("/unit?budget=2000", look)
+    set_field(shown, "Id of a user", "17")
+    files = (served.place / "spring", served.place / "units.parquet")
+    allocate_run(*files, 2000.0, tmp_path / "plan.parquet")
+    given = frames.read(tmp_path / "plan.parquet").to_pandas().set_index("user").treatment[17]
+    until(shown, "document.querySelector('.lead').textContent.includes(\"'17'\")")
+    assert f"User '17' gets '{given}'" in shown.locator(".lead").inner_text()
+    shown.get_by_text("Its features").click()
+    set_field(shown, "city", "nowhere")
+    assert "city 'nowhere' was no frequent label of the trial" in shown.locator(".headline").inner_text()
+    set_field(shown, "Id of a user", "no such")
+    assert "There is no unit 'no such' in the column 'user'" in shown.locator(".headline").inner_text()
 
 
 @HERE

@@ -139,10 +139,13 @@ EN = {
     "rules.back": "One {money} spent must bring at least, {value}",
     "rules.back.help": "{pays} {value} bring back the {money}.",
     "rules.text": "the text of the rules",
+    "rules.text.label": "Any other rule, as text (TOML)",
     "rules.text.help": 'Any rule, as in a file of `largesse allocate --rules`. Contacts: [[use]], name = "contacts", '
     'amount = {"5" = 1, "10" = 2}, at_most = 40000, one a line. A smallest spend: [[spend]], at_least = 5000.',
     "rules.shadow": "Shadow prices are in {value} for each unit of the limit.",
     "rules.sure": "To stay within the limits with {percent} probability, spend counts with the upper end of its interval here.",
+    "rules.level": "What the rules leave has the correction that the trial gives the plan without rules: where rules change most "
+    "decisions, it is known less well than its difference from one rule to the next.",
     "rules.used": "Use and shadow price of every rule",
     "rules.safety": "The probability of staying within the budget was calibrated without rules: with them, spend is an estimate.",
     "rules.cost": "Costs here are those of the trial: limits are amounts of money, and `largesse allocate` knows no other costs.",
@@ -177,6 +180,7 @@ EN = {
     "unit.bars": "Net value at the price",
     "unit.bars.caption": "Extra value less price × extra cost, against control. The highest bar is given.",
     "unit.evidence": "What evidence there is near it",
+    "unit.no_evidence": "the run keeps nothing of its trial, so it is not known what evidence there is near it; fit it again",
     "unit.evidence.how": "Rows of the whole trial in the same range or with the same label, and held-out rows in the same group, "
     "column by column. Few rows, or a value outside of what the trial had: the prediction is less sure.",
     # Data

@@ -82,6 +82,12 @@ def test_a_label_that_the_trial_did_not_have_is_named(encoder: Encoder) -> None:
     assert "reads it as none of them" in typed(plain, {"city": "west"}).notes[0]
 
 
+def test_single_precision_has_fewer_digits() -> None:
+    cell = float(np.float32(0.1))
+    assert text_of(cell, single=True) == "0.1"
+    assert np.float32(text_of(cell)) == np.float32(0.1)
+
+
 @pytest.mark.parametrize(
     ("cell", "text"),
     [

@@ -282,6 +282,22 @@ def test_the_evidence_counts_rows_of_the_trial(studio: Studio, place: Path) -> N
     assert (got.alike, got.main) == (int(both.sum()), ("city", "age"))
 
 
+def test_a_run_that_keeps_nothing_of_its_trial_says_so(place: Path, tmp_path: Path) -> None:
+    """A run of an earlier version."""
+    run = tmp_path / "spring"
+    run.mkdir()
+    for item in (place / "spring").iterdir():
+        if item.name not in ("proof", "features.json", "studio"):
+            (run / item.name).symlink_to(item)
+    page = shown(Studio([run], users=place / "units.parquet"), unit="17")
+    assert page.summary[-1].startswith("The run keeps nothing of its trial")
+    assert page.fixed == ()
+    assert (
+        page.document["given"]
+        == shown(Studio([place / "spring"], users=place / "units.parquet"), unit="17").document["given"]
+    )
+
+
 def _holds(name: str, x: float) -> bool:
     low, high = map(float, name.split(" to "))
     return low <= x <= high

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from largesse import _check
@@ -99,8 +100,12 @@ def _date(name: str, text: str) -> datetime:
     return got.replace(tzinfo=UTC) if got.tzinfo is None else got.astimezone(UTC)
 
 
-def text_of(cell: Any) -> str:
+def text_of(cell: Any, *, single: bool = False) -> str:
     """Returns a cell as the text of its field, which `typed` reads as the same cell.
+
+    Args:
+        cell: The cell; None where it is missing.
+        single: Whether it is a number in single precision, which fewer digits tell from all others.
 
     >>> text_of(0.1), text_of(3.0), text_of(None), text_of(True), text_of("north")
     ('0.1', '3', '', '1', 'north')
@@ -110,7 +115,13 @@ def text_of(cell: Any) -> str:
     if isinstance(cell, bool):
         return str(int(cell))
     if isinstance(cell, float):
-        return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else repr(cell)
+        return (
+            str(int(cell))
+            if cell.is_integer() and abs(cell) < 1e15
+            else str(np.float32(cell))
+            if single
+            else repr(cell)
+        )
     if isinstance(cell, timedelta):
         return repr(cell / timedelta(days=1))
     if isinstance(cell, datetime | date):

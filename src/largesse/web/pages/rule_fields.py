@@ -113,7 +113,7 @@ def form_fields(query: Query, rules: UnitRules, *, money: str, value: str, head:
             name="back", label=words("rules.back", money=money, value=value), value=query.text("back"), help=pays,
         ),
         Field(
-            name=_TEXT, label=words("rules.text"), value=query.text(_TEXT), kind="area", rows=7,
+            name=_TEXT, label=words("rules.text.label"), value=query.text(_TEXT), kind="area", rows=7,
             help=words("rules.text.help"),
         ),
     )  # fmt: skip

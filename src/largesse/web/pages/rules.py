@@ -89,6 +89,7 @@ def _shown(
     if some:
         moving += [
             rule_cost_table(free, ruled, value=money.value, money=money.money, head=money.head),
+            Text(words("rules.level"), quiet=True),
             replace(rule_table(ruled.plan.rules), title=words("rules.used")), Text(_how(money, ruled), quiet=True),
         ]  # fmt: skip
     else:

@@ -223,9 +223,9 @@ def _evidence_sentence(near_: Near) -> str:
     if some:
         which = "; ".join(f"{one.column}: {one.outside}" for one in some[:3]) + ("; …" if len(some) > 3 else "")
         parts.append(f"the prediction goes beyond the trial in {len(some)} of {len(near_.columns)} columns ({which})")
-    elif near_.columns:
+    elif any(one.rows >= 0 or one.held_out >= 0 for one in near_.columns):
         parts.append("every value lies within what the trial had")
-    text = "; ".join(parts)
+    text = "; ".join(parts) or words("unit.no_evidence")
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -307,6 +307,8 @@ def _evidence(money: Money, answer: _Answer) -> list[Block | Drawn]:
              _known(one.held_out), f"! {one.outside}" if one.outside else ""))
         for one in answer.near.columns
     )  # fmt: skip
+    if all(one.rows < 0 and one.held_out < 0 for one in answer.near.columns):
+        return []
     table = Table(columns=columns, rows=rows, title=words("unit.evidence"), folded=len(rows) > 12)
     return [table, Text(words("unit.evidence.how"), quiet=True)]
 

@@ -67,7 +67,8 @@ def named(query: Query, units: Population | None, encoder: Encoder) -> Named:
     if units is None or row is None:
         return Named(unit, None, own if of in (unit, _NEW) else {}, (), _unknown(unit, units))
     cells = units.table.row(row)
-    kept = {name: text_of(cells.get(name)) for name in encoder.features}
+    single = {one.name for one in units.table.schema if pa.types.is_float32(one.type)}
+    kept = {name: text_of(cells.get(name), single=name in single) for name in encoder.features}
     if of != unit:
         return Named(unit, row, kept, ())
     return Named(unit, row, own, tuple(name for name in encoder.features if own[name].strip() != kept[name]))
