@@ -84,7 +84,9 @@ def under_rules(
         return Ruled(done, free.plan.treatment, menu, free.price)
     plan = under(rules_file, corrected, table, budget_rule(corrected, budget))
     spend = Estimate(*(plan.spend * end / expected if expected > 0 else plan.spend for end in free.spend))
-    value = curve.value_of(free.price, plan.value, plan.n, level=LEVEL if safety is None else safety)
+    share = plan.spend / factor / free.planned_spend if free.planned_spend > 0 else 1.0
+    level = LEVEL if safety is None else safety
+    value = curve.value_under_rules(free.price, share, plan.value, plan.n, level=level)
     done = Allocation(
         plan=plan.totals, planned_spend=plan.spend / factor, spend=spend, value=value, budget=budget, safety=safety,
         notes=free.notes, brought=Brought.of(curve, value.mean, spend.mean, control, unit_value),

@@ -156,6 +156,28 @@ class PriceCurve(Framed):
         mean, sd = (float(q) for q in self.value.total(self.price, price, planned, n))
         return Estimate(mean, mean - normal_quantile(level) * sd, mean + normal_quantile(level) * sd)
 
+    def value_under_rules(
+        self, price: float, share: float, planned: float, n: int, *, level: float = LEVEL
+    ) -> Estimate:
+        """Returns the value of n units of which rules allow a part of what the policy gives at a price.
+
+        The bias of the menu's values is that of control and that at the price, weighted by the share; so are the standard
+        errors, as if they were fully correlated.
+
+        Args:
+            price: Shadow price λ of the plan without rules.
+            share: Predicted spend under the rules, as a share of that without; more than 1 counts as 1.
+            planned: Value that the menu predicts under the rules.
+            n: Number of units.
+            level: Probability of each end.
+        """
+        part = min(max(share, 0.0), 1.0)
+        ends = (self.value.total(self.price, at, 0.0, n) for at in (np.inf, price))
+        (none, wide), (full, wider) = ((float(mean), float(sd)) for mean, sd in ends)
+        mean = self.value.base * planned + (1 - part) * none + part * full
+        sd = (1 - part) * wide + part * wider
+        return Estimate(mean, mean - normal_quantile(level) * sd, mean + normal_quantile(level) * sd)
+
     def _columns(self) -> dict[str, Floats]:
         """Returns spend and value per unit at each price, of as many units as the calibration rows stand for; see `Estimate`."""
         n, z, at = float(self.units), normal_quantile(LEVEL), self.price
