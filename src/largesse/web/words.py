@@ -68,8 +68,12 @@ EN = {
     "budget.targeted": "Spend it, and let the policy choose who gets what.",
     "budget.untargeted": "Spend it. Given to random units, by the best mix of arms, it is not shown to bring "
     "less than by the policy.",
-    "budget.not_shown": "Do not spend it yet: try the budgets around the highest net value below, or learn more "
-    "by a larger trial.",
+    "budget.not_shown": "Do not spend it yet, or learn more first by a larger trial.",
+    "budget.less": "Spend less: budgets up to {budget} are shown to pay.",
+    "budget.around": "Do not spend it yet: the net value is highest at about {budget}; see whether that is shown to "
+    "pay, or learn more first by a larger trial.",
+    "budget.nothing": "Spend nothing yet: by these rows no budget leaves more than it costs. A larger trial would "
+    "show more.",
     "budget.loses": "Do not spend it: it costs more than it brings.",
     "budget.out_of_reach": "Give a larger budget: the cheapest allocation of this policy costs more.",
     # Who

@@ -10,7 +10,7 @@ from largesse.commands.run_folder import safety_of
 from largesse.commands.studio.evidence import AtBudget
 from largesse.errors import LargesseError
 from largesse.evaluate.comparison import BEST_MIX
-from largesse.evaluate.returns import ReturnRow
+from largesse.evaluate.returns import PayVerdict, ReturnRow
 from largesse.menu import PlanTotals
 from largesse.policy.deployed import Allocation
 from largesse.report.blocks import Chart, Column, Row, Table, Text
@@ -45,13 +45,13 @@ def view(studio: Studio, query: Query) -> View:
         moving.append(treatment_table(planned.plan.mix, of=f"{money.head.capitalize()}s"))
     if shown is not None:
         moving.append(_evidence_table(money, shown))
-        moving.append(Text(_HOW, quiet=True))
+        moving.append(Text(_HOW if shown.verdict is None else f"{_HOW} {_ALONE}", quiet=True))
     kept, fields = _kept(studio, query, money)
     moving += kept
     return View(
         headline=_headline(money, planned, shown),
         badge=None if shown is None or shown.verdict is None else BADGES[shown.verdict],
-        summary=_summary(money, planned, shown), action=_action(shown),
+        summary=_summary(money, planned, shown), action=_action(money, shown),
         readings=_readings(money, planned, shown), moving=tuple(moving),
         fixed=tuple(_along(money)), fields=(*money_fields(money), *fields), links=_links(query, money),
         mark=money.per_unit, curve=_curve(money), document=_document(money, planned, shown),
@@ -60,8 +60,10 @@ def view(studio: Studio, query: Query) -> View:
 
 _HOW = (
     "On held-out rows of the trial, against giving nobody anything. In brackets: the interval, and the effective number of "
-    "events that it rests on. The verdict is of this budget alone: one that is chosen because its number is the highest "
-    "looks better than it is."
+    "events that it rests on."
+)
+_ALONE = (
+    "The verdict is of this budget alone: one that is chosen because its number is the highest looks better than it is."
 )
 
 
@@ -126,9 +128,17 @@ def _differs(money: Money, expected: float, row: ReturnRow) -> tuple[str, ...]:
     )
 
 
-def _action(shown: AtBudget | None) -> str:
-    """Returns what to do with the budget, by its verdict."""
-    return "" if shown is None or shown.verdict is None else words(f"budget.{shown.verdict.name.lower()}")
+def _action(money: Money, shown: AtBudget | None) -> str:
+    """Returns what to do with the budget, by its verdict and by the budgets that pay."""
+    if shown is None or shown.verdict is None or money.evidence is None:
+        return ""
+    turning, unit = money.evidence.turning(money.what_if), f"{money.money} per {money.head}"
+    if shown.verdict is PayVerdict.NOT_SHOWN and turning is not None:
+        if 0 < turning.low < money.per_unit:
+            return words("budget.less", budget=f"{number(turning.low)} {unit}")
+        key = "budget.around" if turning.best > 0 else "budget.nothing"
+        return words(key, budget=f"{number(turning.best)} {unit}")
+    return words(f"budget.{shown.verdict.name.lower()}")
 
 
 def _readings(money: Money, planned: Allocation[PlanTotals] | None, shown: AtBudget | None) -> tuple[Reading, ...]:

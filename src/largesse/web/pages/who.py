@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from largesse import _check
 from largesse.commands.run_folder import safety_of
 from largesse.commands.studio.who import Group, Who
+from largesse.evaluate.segments import SegmentRow
 from largesse.report.blocks import Block, Cell, Chart, Column, Key, Row, Table, Text
 from largesse.report.content import MixTable
 from largesse.report.numbers import count, number, percent
@@ -224,6 +225,18 @@ def _evidence(money: Money, column: str) -> list[Block]:
     ]  # fmt: skip
 
 
+def _differs_most(rows: Sequence[SegmentRow], treatments: Sequence[str], column: str) -> str:
+    """Returns a sentence about the treatment whose share differs most between groups."""
+    j = max(range(len(treatments)), key=lambda k: max(row.given[k] for row in rows) - min(row.given[k] for row in rows))
+    most, least = (choose(rows, key=lambda row: row.given[j]) for choose in (max, min))
+    if most.given[j] == least.given[j]:
+        return f"On held-out rows, all groups of {column} get the same mix of treatments."
+    return (
+        f"On held-out rows, {treatments[j]!r} goes to {percent(most.given[j])} where {column} is {most.name!r}, and to "
+        f"{percent(least.given[j])} where it is {least.name!r}."
+    )
+
+
 def _of_trial(money: Money, query: Query) -> View:
     """Returns the page of a run without units: what the held-out rows say."""
     assert money.evidence is not None
@@ -252,12 +265,8 @@ def _of_trial(money: Money, query: Query) -> View:
         name="who", label=f"Share of each treatment by {column}", figure=figure, title=words("who.mix"),
         caption=words("who.mix.caption"),
     )  # fmt: skip
-    best = max(rows, key=lambda one: 1 - one.given[0])
     return View(
-        headline=(
-            f"On held-out rows, {percent(1 - best.given[0])} are treated where {column} is {best.name!r}, the most of its "
-            "groups."
-        ),
+        headline=_differs_most(rows, treatments, column),
         summary=(words("who.units"),), fields=(*money_fields(money), field),
         moving=(
             Key(tuple(zip(treatments, treatment_colours(len(treatments)), strict=True))), Drawn(chart, mix_table(table)),
