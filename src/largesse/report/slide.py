@@ -131,7 +131,7 @@ def _words(figure: Figure, content: Slide) -> float:
         lines = textwrap.wrap(textwrap.shorten(note, _LONGEST, placeholder=" …"), 122)
         figure.text(left, top, _plain("\n".join(lines)), color=_QUIET, fontsize=12.5, va="top", linespacing=1.3)
         top -= 0.034 * len(lines) + 0.008
-    source = "\n".join(textwrap.wrap(content.source, 180))
+    source = "\n".join(textwrap.wrap(content.source, 150))
     figure.text(left, 0.035, _plain(source), color=_QUIET, fontsize=9, va="bottom")
     return top - 0.02
 
