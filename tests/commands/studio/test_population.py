@@ -115,6 +115,12 @@ def test_bad_units_are_refused(place: Path, tmp_path: Path) -> None:
         Population.open(place / "spring", tmp_path / "twice.parquet")
 
 
+def test_more_units_than_fit_are_refused_with_what_to_do(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("largesse.commands.studio.population._MOST", 2_999)
+    with pytest.raises(DataError, match=r"3,000 units; the studio holds at most 2,999.*a random part"):
+        Population.open(place / "spring", place / "units.parquet")
+
+
 def test_a_budget_below_the_cheapest_allocation_is_refused(units: Population) -> None:
     assert units.least == 0.0
     with pytest.raises((InfeasibleBudget, DataError)):

@@ -37,6 +37,7 @@ __all__ = ["FOLDER", "Population"]
 FOLDER = "studio"
 """Name of the folder in a run folder that holds scored units."""
 _MARKER, _MENU = "units.json", ("value", "cost")
+_MOST = 20_000_000
 _CHUNK = 1 << 16  # units that are scored at once
 
 
@@ -102,6 +103,11 @@ class Population(NamedTuple):
         )
         say("reading the units", 0.0)
         table = UnitTable.open(users, kept)
+        if table.n > _MOST:
+            raise _check.refuse(
+                "--units", str(users), f"has {table.n:,} units; the studio holds at most {_MOST:,}",
+                "Give a random part of them: budgets per unit are the same. `largesse allocate` takes all.",
+            )  # fmt: skip
         place = _place(run, users, table)
         arrays = _restored(place)
         if arrays is None:
