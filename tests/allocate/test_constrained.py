@@ -424,3 +424,18 @@ def test_where_the_treatments_near_the_best_do_not_suffice_all_are_tried(monkeyp
     plan = solve_under(menu, rules)
     monkeypatch.setattr(constrained, "_OPEN", ((2, 1), (2_000, 1 << 62)))
     assert solve_under(menu, rules).value == pytest.approx(plan.value, rel=1e-3)
+
+
+def test_the_plan_is_the_same_for_any_number_of_threads():
+    rng = np.random.default_rng(5)
+    n = 150_000  # several parts of the dual
+    value, cost = rng.gamma(1.0, 1.0, (n, 3)), rng.gamma(1.0, 1.0, (n, 3))
+    value[:, 0] = cost[:, 0] = 0.0
+    menu = Menu(value=value, cost=cost)
+    rules = [
+        Spend(at_most=0.2 * n, by=rng.integers(0, 3, n)),
+        Count(treatment="2", at_most=0.1 * n),
+    ]
+    one, several = (solve_under(menu, rules, n_threads=threads) for threads in (1, 4))
+    np.testing.assert_array_equal(one.treatment, several.treatment)
+    assert (one.bound, one.value, one.price) == (several.bound, several.value, several.price)

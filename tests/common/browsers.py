@@ -40,8 +40,16 @@ OVERLAPS = """() => {
 
 def until(shown: Any, expression: str, seconds: float = 20.0) -> None:
     """Waits until an expression is true on a page, also where the page forbids what `wait_for_function` evaluates."""
+    from playwright.sync_api import Error
+
     end = time.monotonic() + seconds
-    while not shown.evaluate(expression):
+    while True:
+        try:
+            if shown.evaluate(expression):
+                return
+        except Error as error:  # between two pages there is nothing to evaluate on
+            if "navigation" not in str(error):
+                raise
         assert time.monotonic() < end, f"not within {seconds:g} s: {expression}"
         shown.wait_for_timeout(10)
 

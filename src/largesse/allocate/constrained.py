@@ -40,8 +40,9 @@ _FEW_RULES = 12  # up to so many conflicting rules, those not needed for the con
 
 @checked
 def solve_under(
-    menu: Menu, rules: Sequence[Rule], *, eligible: NDArray[Any] | None = None, keep: NDArray[Any] | None = None
-) -> Plan:
+    menu: Menu, rules: Sequence[Rule], *, eligible: NDArray[Any] | None = None, keep: NDArray[Any] | None = None,
+    n_threads: int = 1,
+) -> Plan:  # fmt: skip
     """Returns a plan, one treatment per unit, that obeys every rule, with an upper bound on the value of any other.
 
     Its price is the shadow price of the first upper bound on the spend of all units, its bound the Lagrangian dual; its `rules`
@@ -52,6 +53,7 @@ def solve_under(
         rules: `Spend`, `Count`, `Use` and `Return`, any number of each.
         eligible: The treatments that each unit may get, boolean (N, M); None: all.
         keep: Treatment that a unit must get, codes (N,), -1 where it is open; it counts as eligible.
+        n_threads: Threads; the plan is the same for any number.
 
     Raises:
         InfeasibleRules: No plan obeys all rules (`proven`), or the search ended without one; the error names those that conflict.
@@ -72,7 +74,7 @@ def solve_under(
     allowed = _allowed(menu, eligible, keep)
     least, most = _ends(menu, allowed)
     stake, floor = float((most - least).sum()), float(least.sum())
-    dual = Dual(menu, rows, allowed)
+    dual = Dual(menu, rows, allowed, n_threads=_check.threads(n_threads))
     prices, best, below = descend(dual, floor, _NEAR * max(stake, 1e-300))
     treatment = None if below else _rounded(dual, prices, best, _TIGHT)
     if treatment is None and not below:  # a plan may use a limit to the last bit, e.g. that of doing nothing

@@ -9,6 +9,7 @@ units it is nearly smooth: quasi-Newton steps come close to its minimum, cutting
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -51,11 +52,14 @@ class Dual:
         rows: The inequalities, K.
         allowed: The treatments that each unit may get, (N, M); None: all.
         value_weight: Weight of the value in g: 1, or 0 to examine only whether any plan obeys the rows.
+        n_threads: Threads; the answer is the same for any number.
     """
 
     def __init__(
-        self, menu: Menu, rows: Sequence[Row], allowed: NDArray[np.bool_] | None, value_weight: float = 1.0
-    ) -> None:
+        self, menu: Menu, rows: Sequence[Row], allowed: NDArray[np.bool_] | None, value_weight: float = 1.0,
+        n_threads: int = 1,
+    ) -> None:  # fmt: skip
+        self.n_threads = n_threads
         self.menu, self.rows, self.allowed, self.value_weight = menu, rows, allowed, value_weight
         self.limits = np.array([row.limit for row in rows])
         keys = [(row.rule, row.sign) for row in rows]
@@ -72,13 +76,22 @@ class Dual:
         """Returns the dual at prices (K,)."""
         n = self.menu.n
         treatment, margin, best, used = np.empty(n, np.int32), np.empty(n), np.empty(n), np.zeros(len(self.rows))
-        for a in range(0, n, _CHUNK):
-            part = slice(a, min(a + _CHUNK, n))
+
+        def decided(part: slice) -> Floats:
             best_two(
                 self.menu.value.T[:, part], self.menu.cost.T[:, part], *self._terms(prices, part), self._may(part),
                 treatment[part], best[part], margin[part],
             )  # fmt: skip
-            used += self._used(treatment[part], part)
+            return self._used(treatment[part], part)
+
+        parts = [slice(a, min(a + _CHUNK, n)) for a in range(0, n, _CHUNK)]
+        if min(self.n_threads, len(parts)) > 1:
+            with ThreadPoolExecutor(self.n_threads) as pool:
+                sums = list(pool.map(decided, parts))
+        else:
+            sums = [decided(part) for part in parts]
+        for one in sums:  # in the order of the units, whichever thread was first
+            used += one
         return Answer(float(best.sum() + prices @ self.limits), self.limits - used, treatment, margin)
 
     def scores(self, prices: Floats, part: slice | NDArray[np.intp]) -> Floats:

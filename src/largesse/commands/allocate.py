@@ -92,7 +92,7 @@ def allocate_run(
         if not wish.limited:
             remedy = "Give --budget; inf is no limit." + (" --no-rules leaves the rules of the run out." if own else "")
             raise _check.refuse("--rules", str(rules), "rules need a budget", remedy)
-        done = _under_rules(job, RulesFile.load(rules), form)
+        done = _under_rules(job, RulesFile.load(rules), form, n_threads)
         return done if own is None else replace(done, notes=(_OWN_RULES, *done.notes))
     if policy.encoder is not None and streams(users, output):
         return _streamed(job, folder, say, n_threads)
@@ -245,13 +245,15 @@ def _units(job: _Job, folder: Path) -> Units:
     )  # fmt: skip
 
 
-def _under_rules(job: _Job, rules_file: RulesFile, form: PlanColumns) -> Allocation[PlanTotals]:
+def _under_rules(job: _Job, rules_file: RulesFile, form: PlanColumns, n_threads: int) -> Allocation[PlanTotals]:
     """Allocates under rules, see `under_rules`, and writes it."""
     policy, wish = job.policy, job.wish
     table, menu = job.read(*rules_file.text)
     refuse_other_treatments(rules_file, menu.treatments)
     free, control = policy.allocate(menu, wish.total(menu.n), safety=job.safety), control_sums(in_blocks(menu))
-    made = under_rules(policy.curve, menu, free, rules_file, table, control, unit_value=wish.unit_value)
+    made = under_rules(
+        policy.curve, menu, free, rules_file, table, control, unit_value=wish.unit_value, n_threads=n_threads
+    )
     first, decided = form.first(table, 0, menu.n), made.menu
     frames.write(form.table(first, decided.value.T, decided.cost.T, made.treatment, made.price), job.output)
     return _noted(made.allocation, 0, wish.notes_of(menu, made.treatment))

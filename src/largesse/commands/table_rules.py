@@ -20,7 +20,7 @@ from largesse.roles import nearest
 __all__ = ["budget_rule", "columns_of", "named_by", "obeys", "there", "under"]
 
 
-def under(rules_file: RulesFile, menu: Menu, table: pa.Table, *more: Rule) -> Plan:
+def under(rules_file: RulesFile, menu: Menu, table: pa.Table, *more: Rule, n_threads: int = 1) -> Plan:
     """Returns the best allocation of a menu under the rules of a file, which name columns of a table, and further rules.
 
     Raises:
@@ -29,7 +29,8 @@ def under(rules_file: RulesFile, menu: Menu, table: pa.Table, *more: Rule) -> Pl
     """
     rules_file = rules_file.model_copy(update={"treatments": menu.treatments})
     rules = [*more, *_rules(rules_file, table)]
-    return solve_under(menu, rules, eligible=_eligible(rules_file, table), keep=_kept(rules_file, table))
+    masks = {"eligible": _eligible(rules_file, table), "keep": _kept(rules_file, table)}
+    return solve_under(menu, rules, **masks, n_threads=n_threads)
 
 
 def budget_rule(menu: Menu, budget: float) -> Spend:

@@ -49,7 +49,7 @@ def refuse_other_treatments(rules_file: RulesFile, treatments: tuple[str, ...]) 
 
 def under_rules(
     curve: PriceCurve, menu: Menu, free: Allocation[Plan], rules_file: RulesFile, table: pa.Table, control: Sums, *,
-    unit_value: float | None = None,
+    unit_value: float | None = None, n_threads: int = 1,
 ) -> Ruled:  # fmt: skip
     """Returns the allocation under rules, with the predicted costs multiplied by calibrated spend / predicted spend of `free`.
 
@@ -64,6 +64,7 @@ def under_rules(
         table: The columns that they name, N rows.
         control: Totals where everybody gets control, by the menu.
         unit_value: Money that one unit of value brings; None: not known.
+        n_threads: Threads; the allocation is the same for any number.
 
     Raises:
         InfeasibleRules: The rules conflict with each other or with the budget.
@@ -82,7 +83,7 @@ def under_rules(
         brought = Brought.of(curve, free.value.mean, free.spend.mean, control, unit_value)
         done: Allocation[PlanTotals] = replace(free, plan=totals, brought=brought)  # type: ignore[arg-type, assignment]
         return Ruled(done, free.plan.treatment, menu, free.price)
-    plan = under(rules_file, corrected, table, budget_rule(corrected, budget))
+    plan = under(rules_file, corrected, table, budget_rule(corrected, budget), n_threads=n_threads)
     spend = Estimate(*(plan.spend * end / expected if expected > 0 else plan.spend for end in free.spend))
     share = plan.spend / factor / free.planned_spend if free.planned_spend > 0 else 1.0
     level = LEVEL if safety is None else safety

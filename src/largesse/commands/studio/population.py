@@ -38,7 +38,7 @@ FOLDER = "studio"
 """Name of the folder in a run folder that holds scored units."""
 _MARKER, _MENU = "units.json", ("value", "cost")
 _MOST = 20_000_000
-_CHUNK = 1 << 16  # units that are scored at once
+_CHUNK = 1 << 14  # units that are scored at once
 
 
 class Population(NamedTuple):
@@ -199,6 +199,7 @@ def _menu(policy: Unread, arrays: dict[str, NDArray[Any]]) -> Menu:
 def _scored(policy: Policy, table: UnitTable, say: Say) -> dict[str, NDArray[Any]]:
     """Returns the menu of all units, (M, N) each, and what is looked up in it."""
     columns, predict = scorer(policy)
+    treatments = policy.curve.treatments
     value = cost = np.empty((0, 0), np.float32)
     done = 0
     for part in table.parts(columns, _CHUNK):
@@ -208,7 +209,9 @@ def _scored(policy: Policy, table: UnitTable, say: Say) -> dict[str, NDArray[Any
         value[:, done : done + made.n], cost[:, done : done + made.n] = made.value.T, made.cost.T
         done += made.n
         say("scoring the units", 0.05 + 0.8 * done / table.n)
-    menu = Menu(value=value.T, cost=cost.T, treatments=policy.curve.treatments)
+    del policy, predict, made, part
+    pa.default_memory_pool().release_unused()
+    menu = Menu(value=value.T, cost=cost.T, treatments=treatments)
     say("sorting them by price", 0.9)
     search = searched(in_blocks(menu))
     return {

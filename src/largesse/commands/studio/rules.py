@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -109,7 +110,14 @@ class UnitRules:
         units, file = self.units, RulesFile.parse(rules)
         free = self._free(budget, safety)
         made = under_rules(
-            units.policy.curve, units.menu, free, file, self._table(file), units.control, unit_value=money
+            units.policy.curve,
+            units.menu,
+            free,
+            file,
+            self._table(file),
+            units.control,
+            unit_value=money,
+            n_threads=min(os.cpu_count() or 1, 8),
         )
         done, wish = made.allocation, Wish.of(budget, None, 1.0, money)
         return _noted(done, wish.notes_of(units.menu, made.treatment))
