@@ -60,6 +60,20 @@ def test_a_session_ends_by_itself_and_on_request() -> None:
     assert access.session(other) is None
 
 
+def test_a_key_that_is_revoked_ends_its_sessions_within_a_minute() -> None:
+    now, roles = [0.0], {"a": "admin", "b": "report"}
+    access = Access(None, roles.get, clock=lambda: now[0])
+    first, second = access.enter_with_key("a"), access.enter_with_key("b")
+    roles["a"] = "report"
+    del roles["b"]
+    now[0] = 61.0
+    session = access.session(first)
+    assert session is not None
+    assert session.role == "report"
+    assert access.session(second) is None
+    assert access.session(second) is None
+
+
 def test_sessions_are_bounded() -> None:
     access = Access("a", reusable=True)
     cookies = [access.enter("a") for _ in range(1100)]

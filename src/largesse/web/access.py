@@ -20,6 +20,7 @@ __all__ = ["COOKIE", "Access", "Session", "is_loopback"]
 COOKIE = "largesse-studio"
 """Name of the cookie of a session."""
 _LASTS = 12 * 3600.0  # seconds of a session without a request
+_CHECKED = 60.0  # seconds after which a key is looked up again
 _MOST = 1000  # sessions
 
 
@@ -30,11 +31,15 @@ class Session(NamedTuple):
         role: "report" may look, "admin" may change.
         form: A secret that every form sends back, so that no other site can send it.
         until: Time of its end.
+        key: The key of the service that it was let in with; "": it was a link.
+        checked: When the key was looked up last.
     """
 
     role: str
     form: str
     until: float
+    key: str = ""
+    checked: float = 0.0
 
 
 class Access:
@@ -65,7 +70,7 @@ class Access:
     def enter_with_key(self, key: str) -> str | None:
         """Returns the cookie of a new session for a key of the service, or None where it is not valid or may not look."""
         role = None if self.role_of is None else self.role_of(key)
-        return self._begun(role) if role in ("report", "admin") else None
+        return self._begun(role, key) if role in ("report", "admin") else None
 
     def session(self, cookie: str | None) -> Session | None:
         """Returns the session of a cookie and lets it last longer; None: there is none, or it has ended."""
@@ -76,6 +81,12 @@ class Access:
         if session is None or session.until < now:
             self._sessions.pop(key, None)
             return None
+        if session.key and now - session.checked > _CHECKED:
+            role = None if self.role_of is None else self.role_of(session.key)
+            if role not in ("report", "admin"):  # it was revoked, or has expired
+                self._sessions.pop(key, None)
+                return None
+            session = session._replace(role=role, checked=now)
         self._sessions[key] = session = session._replace(until=now + _LASTS)
         return session
 
@@ -84,13 +95,13 @@ class Access:
         if cookie:
             self._sessions.pop(_digest(cookie), None)
 
-    def _begun(self, role: str) -> str:
+    def _begun(self, role: str, key: str = "") -> str:
         now = self.clock()
         self._sessions = {key: one for key, one in self._sessions.items() if one.until >= now}
         while len(self._sessions) >= _MOST:
             self._sessions.pop(next(iter(self._sessions)))
         cookie = secrets.token_urlsafe(32)
-        self._sessions[_digest(cookie)] = Session(role, secrets.token_urlsafe(32), now + _LASTS)
+        self._sessions[_digest(cookie)] = Session(role, secrets.token_urlsafe(32), now + _LASTS, key, now)
         return cookie
 
 
