@@ -18,8 +18,8 @@ from largesse.errors import DataError
 from largesse.serving import Ledger
 from largesse.serving.http.access import create_key
 from largesse.web.opened import Studio
-from largesse.web.serve import _role_of, run_studio
-from tests.common.studios import TEXT, made_run
+from largesse.web.serve import _role_of, run_studio, warm
+from tests.common.studios import TEXT, made_run, made_units
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,19 @@ def test_the_role_of_a_key_is_that_of_the_store(run: Path, tmp_path: Path) -> No
     assert role_of("nonsense") is None
     gone = _role_of(Studio([run], store=f"sqlite:///{tmp_path}/gone.db"))
     assert gone(keys["admin"]) is None
+
+
+def test_the_solver_is_loaded_before_a_visitor_needs_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio = Studio([run], users=made_units(run.parent))
+    warm(studio)  # nothing is open yet: nothing to do
+    studio.prepare()
+    taken: list[int] = []
+    monkeypatch.setattr("largesse.allocate.solve_under", lambda menu, rules: taken.append(menu.n), raising=False)
+    warm(studio)
+    assert taken == [1000]
+    assert studio.first.__dict__["rules"].__dict__["groups"]["city"] == ("east", "north", "south")
+    monkeypatch.undo()
+    warm(studio)  # and its rules can be obeyed
 
 
 def test_a_studio_in_a_process_of_its_own(run: Path) -> None:

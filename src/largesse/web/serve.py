@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable
+from threading import Thread
 from urllib.parse import urlencode
 
+import numpy as np
 import uvicorn
 
 from largesse import _check
@@ -15,8 +17,9 @@ from largesse.web.access import Access, is_loopback
 from largesse.web.app import studio_app
 from largesse.web.opened import Studio
 
-__all__ = ["run_studio"]
+__all__ = ["run_studio", "warm"]
 
+_FEW = 1000  # units
 _NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -53,8 +56,24 @@ def run_studio(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
     )
     server = uvicorn.Server(config)
+    Thread(target=warm, args=(studio,), daemon=True).start()
     started(link if token is None else f"{link}enter?{urlencode({'token': token})}")
     server.run(sockets=[listening])
+
+
+def warm(studio: Studio) -> None:
+    """Looks for the groups of the units and plans some under a rule, so that the first plan of a visitor waits for neither."""
+    from largesse.allocate import Count, Spend, solve_under
+    from largesse.web.pages.rules import rules_of_units
+
+    for run in studio.runs.values():
+        units = run.__dict__.get("population")
+        if units is not None:
+            _ = rules_of_units(run).groups
+            menu = units.menu.take(np.arange(min(units.n, _FEW)))
+            solve_under(
+                menu, [Spend(at_most=float(menu.cost.sum()) / 4), Count(treatment=menu.treatments[-1], at_most=1.0)]
+            )
 
 
 def _listening(host: str, port: int) -> socket.socket:
