@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from largesse.report.numbers import number
 from tests.common.browsers import DRAWN, NEEDED, SETTLED, TOO_WIDE, faults, opened_browser, until
 from tests.common.challenged import DAY, START, World
 from tests.common.ledgers import Clock
+from tests.common.listening import Listening
 from tests.common.shops import shop
 from tests.common.studios import TEXT, made_run, made_units
 
@@ -45,10 +43,6 @@ class Served:
     """
 
     def __init__(self, place: Path) -> None:
-        import uvicorn
-
-        from largesse.web.access import Access
-        from largesse.web.app import studio_app
         from largesse.web.opened import Studio
 
         self.place = place
@@ -64,20 +58,8 @@ class Served:
         clock = Clock(START + 14.5 * DAY)
         studio = Studio(runs, users=made_units(place), store=self.world.store, experiments=[place / "ab"], clock=clock)
         studio.prepare()
-        listening = socket.create_server(("127.0.0.1", 0))
-        self.base = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.link = f"{self.base}/enter?token=t"
-        app = studio_app(studio, Access("t", reusable=True), hosts=frozenset({"127.0.0.1"}))
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]}, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """Stops the server."""
-        self.server.should_exit = True
-        self.thread.join(10)
+        self.listening = Listening(studio)
+        self.base, self.link, self.stop = self.listening.base, self.listening.link, self.listening.stop
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from tests.common.browsers import DRAWN, NEEDED, SETTLED, TOO_WIDE, faults, open
 from tests.common.campaigns import table
 from tests.common.challenged import DAY, START, World
 from tests.common.ledgers import NAMES, Clock, ask
+from tests.common.listening import Listening
 from tests.common.shops import shop
 from tests.common.studios import made_run
 
@@ -35,10 +33,6 @@ class Open:
     """A studio with a campaign in service, an experiment and units that have drifted, served on the loopback address."""
 
     def __init__(self, place: Path) -> None:
-        import uvicorn
-
-        from largesse.web.access import Access
-        from largesse.web.app import studio_app
         from largesse.web.opened import Studio
 
         self.world, self.clock = World(place / "live", gift=10.0), Clock(NOW)
@@ -54,14 +48,8 @@ class Open:
             experiments=(place / "autumn",), clock=self.clock,
         )  # fmt: skip
         studio.live.patience = None
-        listening = socket.create_server(("127.0.0.1", 0))
-        self.base = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        app = studio_app(studio, Access("t", reusable=True), hosts=frozenset({"127.0.0.1"}))
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]}, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
+        self.listening = Listening(studio)
+        self.base = self.listening.base
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +58,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
     (place / "live").mkdir()
     made = Open(place)
     yield made
-    made.server.should_exit = True
-    made.thread.join(10)
+    made.listening.stop()
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +127,7 @@ def test_it_refreshes_without_closing_what_is_open_or_moving_the_focus(page: Any
 def test_it_waits_while_a_question_is_open(page: Any, studio: Open) -> None:
     page.goto(f"{studio.base}/live")
     until(page, DRAWN)
+    until(page, "[...document.querySelectorAll('button')].some(b => b.textContent.startsWith('End the'))", 60)
     page.get_by_role("button", name=re.compile("^End the challenger")).click()
     page.locator("dialog[open]").wait_for()
     asked = list[str]()

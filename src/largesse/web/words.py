@@ -100,7 +100,7 @@ EN = {
     "proof.again": "Open report.html in its folder, or fit it again.",
     "proof.rows": "Rows of the trial",
     "proof.folds": "Parts of the trial evaluated",
-    "proof.held": "Held-out rows",
+    "proof.judging": "Held-out rows",
     "proof.model": "Model chosen",
     # Compare
     "compare.first": "First run",

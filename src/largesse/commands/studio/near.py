@@ -93,8 +93,8 @@ def near(
             outside = outside or beyond
             members: NDArray[np.bool_] = group.code == (-1 if code is None else code)
             same = same & members if column.name in most else same
-        held = -1 if group is None else 0 if code is None else int(members.sum())
-        out.append(Likeness(column.name, where, rows, held, outside))
+        alike = -1 if group is None else 0 if code is None else int(members.sum())
+        out.append(Likeness(column.name, where, rows, alike, outside))
     return Near(tuple(out), total, int(same.sum()), most)
 
 

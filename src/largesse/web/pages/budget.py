@@ -169,7 +169,7 @@ def _readings(money: Money, planned: Allocation[PlanTotals] | None, shown: AtBud
 
 
 def _next_brings(money: Money, price: float) -> tuple[Reading, ...]:
-    """Returns what one more unit of money brings, by the model: the shadow price λ, in money where its worth is known."""
+    """Returns what one more unit of money brings, by the model: the shadow price λ, in money where that is known."""
     if isnan(price):
         return ()
     m = money.what_if.unit_value

@@ -147,10 +147,10 @@ def _chart(one: Beside) -> Drawn:
     rows = tuple(
         Row((name, *(percent(several[k], decimals=1) for several in series.values()))) for k, name in enumerate(names)
     )
-    said = "" if one.worst is None else (
+    index = "" if one.worst is None else (
         f" The stability index (PSI) is {number(one.worst.psi)}; from {number(one.worst.threshold)} on it counts as changed."
     )  # fmt: skip
-    caption = f"Shares of the rows in each group of {one.spread.name!r}.{said}"
+    caption = f"Shares of the rows in each group of {one.spread.name!r}.{index}"
     label = f"Shares of {one.spread.name} in {' and '.join(series)}"
     chart = Chart(
         name="feature", label=label, figure=figure, title=words("data.of", feature=one.spread.name), caption=caption

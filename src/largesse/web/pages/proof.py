@@ -45,6 +45,6 @@ def _readings(run: Opened) -> tuple[Reading, ...]:
     if isinstance(folds, dict) and folds.get("evaluated"):
         out.append(Reading(words("proof.folds"), f"{folds['evaluated']} of {folds.get('planned', folds['evaluated'])}"))
     if run.evidence is not None:
-        out.insert(0, Reading(words("proof.held"), f"{run.evidence.proof.logs.n:,}"))
+        out.insert(0, Reading(words("proof.judging"), f"{run.evidence.proof.logs.n:,}"))
     out.append(Reading(words("proof.model"), str(metrics.get("chosen", "–"))))
     return tuple(out)

@@ -47,14 +47,14 @@
   });
 
   // A slider and its number: one sets the other. While it moves, only what moves is asked for, one request at a time.
-  var waiting = null, asked = false;
+  var waiting = null, pending = false;
   var ask = function (field) {
-    if (asked) { waiting = field; return; }
-    asked = true;
+    if (pending) { waiting = field; return; }
+    pending = true;
     htmx.trigger(field, "moved");
   };
   document.addEventListener("htmx:afterRequest", function () {
-    asked = false;
+    pending = false;
     var field = waiting;
     waiting = null;
     if (field && field.isConnected) ask(field);
