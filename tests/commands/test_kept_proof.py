@@ -55,6 +55,7 @@ def test_with_weights_clusters_and_given_propensities(tmp_path: Path) -> None:
     rows = rows.append_column("street", pa.array([f"s{k // 3}" for k in range(1500)]))
     frames.write(rows, tmp_path / "trial.parquet")
     text = TEXT.replace('unit = "user"', 'unit = "user"\nweight = "w"\ncluster = "street"').format(more="folds = 2")
+    text += '[design]\nrct_propensity = "uniform"\n'  # not the shares of these rows
     fit(parse(text, folder=tmp_path), folder=tmp_path / "run")
     proof = KeptProof.load(tmp_path / "run")
     assert proof is not None
